@@ -1,0 +1,29 @@
+"""Ablation studies on Ray: from a study file to a table of effects that one can believe.
+
+Public names are loaded on first use, so that importing the package costs nothing
+(`orchestrate --help` imports neither ray nor torch).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.training.streams import Streams as Streams
+    from orchestrator.training.task import Task as Task
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Task": "orchestrator.training.task",
+    "Streams": "orchestrator.training.streams",
+}
+
+__all__ = ["Streams", "Task", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
