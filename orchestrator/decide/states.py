@@ -1,0 +1,83 @@
+"""The states of a trial and the one table of legal moves between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from orchestrator.errors import InternalError
+
+
+class TrialState(StrEnum):
+    """Where a cell stands. What it ended as is a finding of the study, so nothing is ever renamed silently."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+    @property
+    def terminal(self) -> bool:
+        """No attempt is under way and none is waiting."""
+        return self not in (TrialState.PENDING, TrialState.RUNNING)
+
+    @property
+    def answered(self) -> bool:
+        """The study has its answer for this cell; running the same command again leaves it alone."""
+        return self in (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
+
+
+class Cause(StrEnum):
+    """Why a trial failed. `user`, `oom` and `short` are outcomes of the arm; `hang` and `infra` are not."""
+
+    USER = "user"
+    OOM = "oom"
+    SHORT = "short"
+    HANG = "hang"
+    INFRA = "infra"
+
+
+TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
+    TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.CANCELLED, TrialState.SKIPPED}),
+    # running -> running: the driver died and the cell is assigned again; -> pending: it waits for its retry
+    TrialState.RUNNING: frozenset(
+        {
+            TrialState.RUNNING,
+            TrialState.PENDING,
+            TrialState.DONE,
+            TrialState.STOPPED,
+            TrialState.DIVERGED,
+            TrialState.FAILED,
+            TrialState.CANCELLED,
+            TrialState.SKIPPED,
+        }
+    ),
+    TrialState.FAILED: frozenset({TrialState.PENDING, TrialState.RUNNING}),
+    TrialState.CANCELLED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
+    TrialState.DONE: frozenset(),
+    TrialState.STOPPED: frozenset(),
+    TrialState.DIVERGED: frozenset(),
+    TrialState.SKIPPED: frozenset(),
+}
+
+
+class IllegalTransition(InternalError):
+    """A trial was moved to a state that it cannot reach from where it is: a bug of ours."""
+
+    def __init__(self, old: TrialState, new: TrialState) -> None:
+        self.old, self.new = old, new
+        valid = ", ".join(sorted(TRANSITIONS[old])) or "none, the state is final"
+        super().__init__(f"a trial cannot go from {old} to {new} (valid: {valid})")
+
+    def __reduce__(self) -> tuple[type[IllegalTransition], tuple[TrialState, TrialState]]:
+        return type(self), (self.old, self.new)
+
+
+def advance(old: TrialState, new: TrialState) -> TrialState:
+    """The state after moving from `old` to `new`; raises `IllegalTransition` when there is no such move."""
+    if new not in TRANSITIONS[old]:
+        raise IllegalTransition(old, new)
+    return new
