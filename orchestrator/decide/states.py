@@ -8,7 +8,7 @@ from orchestrator.errors import InternalError
 
 
 class TrialState(StrEnum):
-    """Where a cell stands. What it ended as is a finding of the study, so nothing is ever renamed silently."""
+    """Where a cell stands; what it ended as is a finding of the study."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -64,7 +64,7 @@ TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
 }
 
 
-class IllegalTransition(InternalError):
+class IllegalTransition(InternalError):  # noqa: N818 - named like the other errors, by what happened
     """A trial was moved to a state that it cannot reach from where it is: a bug of ours."""
 
     def __init__(self, old: TrialState, new: TrialState) -> None:
