@@ -1,0 +1,81 @@
+"""What a training loop may ask of the place that it runs in, and the two ways in which a trial ends early.
+
+The built-in loop knows nothing else of its surroundings: the engine implements `Session` on a Ray Train
+worker, `orchestrator.training.local` in one plain process, and both give the same curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+class TrialStopped(BaseException):
+    """Raised out of `Session.report` when the trial has to end at this report.
+
+    A BaseException, so that a user's `except Exception` does not swallow it.
+    """
+
+
+class Diverged(Exception):  # noqa: N818 - names the state that the trial ends in
+    """The training loss is NaN or infinite; every rank raises it at the same point."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        self.step = step
+        self.loss = loss
+        super().__init__(f"the training loss is {loss} at step {step}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step, self.loss)
+
+
+class Session(Protocol):
+    """One rank's view of the trial that it runs."""
+
+    config: dict[str, Any]
+    """Resolved config of the cell, with `seed` and `max_length`."""
+    unit: str
+    """Unit of `max_length`: epoch, step, report or seconds (of training)."""
+    max_length: float
+    world_rank: int
+    world_size: int
+    local_rank: int
+    device: torch.device
+    trial_dir: str
+    cache: MutableMapping[str, Any]
+    """Lives as long as the process: data that the next trial may use again."""
+
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        """The model on `device`, wrapped for data parallelism when there is more than one rank."""
+        ...
+
+    def checkpoint_due(self, length: float) -> bool:
+        """Would a checkpoint handed to the report at this length (in `unit`) be kept? Same on all ranks."""
+        ...
+
+    def report(self, metrics: Mapping[str, Any], checkpoint_dir: Path | None = None) -> None:
+        """Hand over one report; every rank calls it, with its own part of the checkpoint.
+
+        The session owns `checkpoint_dir` from the call on: it may move it, upload it later, and deletes it.
+
+        Raises:
+            TrialStopped: the trial ends here, on all ranks alike.
+        """
+        ...
+
+    def resume_dir(self) -> AbstractContextManager[Path | None]:
+        """All ranks' parts of the checkpoint to go on from, or None for a fresh start."""
+        ...
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Values of one training step for the curves; rank 0 writes them, the others do nothing."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        ...

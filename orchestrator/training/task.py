@@ -1,0 +1,134 @@
+"""The Task: what a user writes so that the built-in loop can train it. Dicts in, dicts out.
+
+    class Faces(Task):
+        def build_data(self, config): ...           # {"train": table, "val": table}
+        def build_model(self, config): ...          # nn.Module: batch -> outputs
+        def loss(self, outputs, batch): ...         # scalar
+
+Everything else is optional. A *batch* is a dict of tensors whose first dimension is the sample; the loop adds
+`"id"` ([B] int64) when the data has none. *Outputs* are a dict of tensors, named by the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sized
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.training.streams import SampleDraws, Streams
+
+Config = Mapping[str, Any]
+Batch = dict[str, Tensor]
+Outputs = dict[str, Tensor]
+
+TRAIN = "train"
+VAL = "val"
+ID = "id"
+
+
+@runtime_checkable
+class SampleSet(Sized, Protocol):
+    """A map-style dataset whose samples are dicts of tensors or numbers (no batch dimension)."""
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+
+Table = Mapping[str, Tensor] | SampleSet
+"""Samples: named tensors that share their first dimension [N, ...] (fast: indexed directly), or a dataset."""
+
+
+class Optimiser(Protocol):
+    """What the loop needs of an optimiser; every `torch.optim.Optimizer` has it."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any: ...
+    def zero_grad(self, set_to_none: bool = True) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Task:
+    """One thing to train. Subclass it; the loop makes one instance per trial and rank."""
+
+    data_keys: ClassVar[tuple[str, ...] | None] = None
+    """Keys of `config["data"]` that determine what `build_data` returns; None stands for all of them.
+    While these stay the same, a process keeps the data between trials."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.streams = Streams(int(config["seed"]))
+
+    # --- what every task has -------------------------------------------------------------------------
+    def build_data(self, config: Config) -> Mapping[str, Table]:
+        """The data, as {"train": table, "val": table} or in any form that `split_data` turns into that.
+
+        May depend on `data_keys` of the config only, not on the seed; the result is kept between trials
+        and must not be changed in place.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.build_data")
+
+    def build_model(self, config: Config) -> nn.Module:
+        """A fresh model on the CPU: maps a batch (dict) to outputs (dict)."""
+        raise NotImplementedError(f"{type(self).__name__}.build_model")
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The loss to minimise, averaged over the batch: scalar, []."""
+        raise NotImplementedError(f"{type(self).__name__}.loss")
+
+    # --- optional hooks ------------------------------------------------------------------------------
+    def prepare_data(self, config: Config) -> None:
+        """Download or convert; runs once per node under a lock, before `build_data`."""
+
+    def split_data(self, data: Mapping[str, Table], generator: torch.Generator) -> Mapping[str, Table]:
+        """{"train": table, "val": table}; `generator` belongs to the seed's data split."""
+        del generator
+        return data
+
+    def init_weights(self, model: nn.Module, streams: Streams) -> None:
+        """Set initial weights from `streams` by parameter or module name (see `reset_by_name`)."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Outputs of the model for a batch; override it for models that take something else than a dict."""
+        outputs: Outputs = model(batch)
+        return outputs
+
+    def augment(self, batch: Batch, draws: SampleDraws) -> Batch:
+        """A changed training batch, on the CPU before it moves to the device; draw from `draws` only."""
+        del draws
+        return batch
+
+    def scores(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Values per sample, [B] each, whose mean over the validation set is reported as val/<name>."""
+        del outputs, batch
+        return {}
+
+    def metrics(self) -> dict[str, Any]:
+        """torchmetrics objects by name, reported as val/<name>; fed from `metric_inputs`."""
+        return {}
+
+    def metric_inputs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
+        """What `update` of every one of the `metrics` is called with, such as (predictions, targets)."""
+        raise NotImplementedError(f"{type(self).__name__}.metric_inputs: needed when metrics() returns any")
+
+    def optimiser(self, model: nn.Module, config: Config) -> Optimiser | None:
+        """An optimiser over the model's parameters; None builds the one that `config["optim"]` names."""
+        del model, config
+        return None
+
+    def schedule(self, progress: float, config: Config) -> float | None:
+        """Factor on the learning rate at `progress` in [0, 1]; None follows `config["optim"]`."""
+        del progress, config
+        return None
+
+
+def data_key(task: Task) -> str:
+    """Identifies the data that `task.build_data` returns within one process."""
+    section = task.config.get("data") or {}
+    names = section.keys() if task.data_keys is None else task.data_keys
+    wanted = {name: section.get(name) for name in names}
+    kind = f"{type(task).__module__}.{type(task).__qualname__}"
+    return f"data:{kind}:{json.dumps(wanted, sort_keys=True, default=repr)}"
