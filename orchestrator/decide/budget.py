@@ -1,0 +1,48 @@
+"""Budgets of a study, and how long a trial may be silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+_SHORTEST_TIMEOUT_S = 1800.0
+_INTERVALS = 5
+
+
+class Budget(Protocol):
+    """The `budget` section of a study file; None means no limit."""
+
+    @property
+    def gpu_hours(self) -> float | None: ...
+
+    @property
+    def wall_s(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class BudgetVerdict:
+    """Whether a limit is reached, and which."""
+
+    exceeded: bool
+    reason: str | None
+
+
+def budget_left(budget: Budget, wall_s: float, gpu_s: float) -> BudgetVerdict:
+    """Compare what was spent (wall seconds of the study, GPU seconds over all trials) with the limits."""
+    reached = []
+    if budget.wall_s is not None and wall_s >= budget.wall_s:
+        reached.append(f"wall time {wall_s:.0f} s of {budget.wall_s:g} s")
+    if budget.gpu_hours is not None and gpu_s >= 3600 * budget.gpu_hours:
+        reached.append(f"{gpu_s / 3600:.3g} of {budget.gpu_hours:g} GPU-hours")
+    return BudgetVerdict(bool(reached), f"budget reached: {', '.join(reached)}" if reached else None)
+
+
+def report_timeout(setting: float | Literal["auto"], longest_interval_s: float | None) -> float:
+    """Seconds without a report after which a trial counts as hung.
+
+    `auto` is at least half an hour and five times the longest interval seen so far (None: none yet). The
+    clock starts with a trial's first report: before it there is no limit.
+    """
+    if setting == "auto":
+        return max(_SHORTEST_TIMEOUT_S, _INTERVALS * (longest_interval_s or 0.0))
+    return float(setting)
