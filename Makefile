@@ -1,0 +1,71 @@
+# Needs Python >= 3.11, make and git; everything else is installed into $(VENV).
+#
+#   make demo                       the digits study, from nothing to the report
+#   make test                       the whole test suite
+#   make install TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
+#                                   choose the build of torch (CPU, a CUDA version); default: what pip picks
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH ?= torch==2.13.0
+EXTRAS ?= dev,examples
+PYTEST_ARGS ?=
+
+.PHONY: help install check format test test-fast demo bench clean
+
+help:
+	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
+	@echo 'make demo       run configs/digits.yaml to the finished report; again: resumes'
+	@echo 'make check      formatting, lint, types, import direction'
+	@echo 'make test       all tests; make test-fast: those without Ray and without slow ones'
+	@echo 'make bench      benchmarks/turnaround.py'
+	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
+
+install: $(STAMP)
+
+# torch first and on its own: which build it is depends on the machine, and nothing else should decide that.
+$(STAMP): pyproject.toml constraints.txt
+	@python=''; \
+	for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo 'Python >= 3.11 is needed (or name one: make PYTHON=/path/to/python install)' >&2; exit 1; fi; \
+	if [ ! -x $(BIN)/python ]; then \
+	  "$$python" -m venv $(VENV) || { echo 'python -m venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: install
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-fast: install
+	@$(BIN)/python -m pytest -q -m 'not ray and not slow and not cluster' $(PYTEST_ARGS)
+
+demo: install
+	@$(BIN)/orchestrate ablate --config configs/digits.yaml
+	@$(BIN)/orchestrate report digits
+
+bench: install
+	@$(BIN)/python benchmarks/turnaround.py
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	find orchestrator trials tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
