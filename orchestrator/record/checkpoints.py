@@ -1,0 +1,178 @@
+"""Atomic checkpoints: the parts of all ranks first, MANIFEST.json last; without it, there is no checkpoint.
+
+A checkpoint counts as complete when its manifest can be read and every file it lists has the size it lists.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import StorageUnavailable
+from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.layout import TrialPaths
+from orchestrator.record.storage import Storage
+
+MANIFEST = "MANIFEST.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint holds and where in the trial it was taken.
+
+    `step`, `epoch` as the trial counts them; `length` in the study's unit; `report`: 1-based index of the
+    report it came with; `time_s`: training seconds over all attempts; `value` in the user's units; `score`:
+    higher is better; `files`: path inside the checkpoint -> bytes. `name` is filled in by the store.
+    """
+
+    step: int
+    epoch: float | None
+    length: float
+    report: int
+    time_s: float
+    attempt: int
+    world_size: int = 1
+    value: float | None = None
+    score: float | None = None
+    files: Mapping[str, int] = field(default_factory=dict)
+    name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "files": dict(self.files)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+        """Raises `ValueError` when it is no manifest."""
+        try:
+            known = {item.name: data[item.name] for item in fields(cls)}
+            files = {str(name): int(size) for name, size in known["files"].items()}
+            return cls(
+                **{**known, "files": files, "step": int(known["step"]), "report": int(known["report"])}
+            )
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"not a checkpoint manifest: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `retain` left: names of the newest and of the best, best first, and what it removed."""
+
+    latest: tuple[str, ...]
+    best: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+class CheckpointStore:
+    """The checkpoints of one trial. `warnings` names those that `latest` had to pass over, and why."""
+
+    def __init__(self, storage: Storage, trial: TrialPaths) -> None:
+        self._storage = storage
+        self._trial = trial
+        self.warnings: list[str] = []
+
+    def put_part(self, name: str, local_dir: Path, rank: int = 0) -> dict[str, int]:
+        """Upload one rank's files into the checkpoint; returns path -> bytes for the manifest.
+
+        All ranks share one directory, as with Ray Train. Parts for a name that was committed before make it
+        incomplete again first, so that a half replaced checkpoint is never taken for a good one.
+        """
+        if (Path(local_dir) / MANIFEST).exists():
+            raise ValueError(f"rank {rank}: {MANIFEST} is a reserved name in a checkpoint")
+        folder = self._trial.checkpoint(name)
+        self._storage.delete_file(f"{folder}/{MANIFEST}")
+        return self._storage.copy_in(local_dir, folder)
+
+    def commit(self, name: str, manifest: Manifest) -> Manifest:
+        """Check the listed files, then write the manifest. Raises `StorageUnavailable` if not whole."""
+        folder = self._trial.checkpoint(name)
+        wrong = self._not_whole(folder, manifest)
+        if wrong:
+            raise StorageUnavailable(f"checkpoint {folder} did not arrive: {wrong}")
+        named = Manifest(**{**asdict(manifest), "name": name})
+        self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(named.to_json()))
+        return named
+
+    def complete(self) -> list[Manifest]:
+        """Every complete checkpoint, oldest first; renews `warnings`."""
+        self.warnings = []
+        found = []
+        for entry in self._storage.list(self._trial.checkpoints_dir):
+            if entry.is_dir:
+                manifest = self._read(entry.name)
+                if manifest is not None:
+                    found.append(manifest)
+        return sorted(found, key=lambda manifest: (manifest.report, manifest.step, manifest.name))
+
+    def latest(self) -> Manifest | None:
+        """The newest complete checkpoint, or None."""
+        found = self.complete()
+        return found[-1] if found else None
+
+    def fetch(self, name: str, local_dir: Path) -> Path:
+        """Copy a checkpoint's files (not the manifest) to a local directory; returns it."""
+        self._storage.copy_out(self._trial.checkpoint(name), local_dir)
+        (Path(local_dir) / MANIFEST).unlink(missing_ok=True)
+        return Path(local_dir)
+
+    def retain(self, keep_best: int, keep_latest: int) -> Kept:
+        """Remove complete checkpoints beyond the newest `keep_latest` and the best `keep_best` (by score).
+
+        The newest complete one always stays; incomplete ones, which may be on their way, are not touched.
+        """
+        found = self.complete()
+        latest = [manifest.name for manifest in reversed(found)][: max(1, keep_latest)]
+        best = [manifest.name for manifest in best_first(found)][: max(0, keep_best)]
+        removed = [manifest.name for manifest in found if manifest.name not in {*latest, *best}]
+        for name in removed:
+            self._remove(name)
+        return Kept(tuple(latest), tuple(best), tuple(removed))
+
+    def discard_incomplete(self) -> list[str]:
+        """Remove what crashed uploads left; only when no upload is under way. Returns the names."""
+        good = {manifest.name for manifest in self.complete()}
+        folder = self._trial.checkpoints_dir
+        bad = [entry.name for entry in self._storage.list(folder) if entry.is_dir and entry.name not in good]
+        for name in bad:
+            self._remove(name)
+        return bad
+
+    def _remove(self, name: str) -> None:
+        # manifest first: a crash in between leaves an incomplete checkpoint, not one that lies
+        folder = self._trial.checkpoint(name)
+        self._storage.delete_file(f"{folder}/{MANIFEST}")
+        self._storage.delete_dir(folder)
+
+    def _read(self, name: str) -> Manifest | None:
+        folder = self._trial.checkpoint(name)
+        try:
+            manifest = Manifest.from_json(from_json(self._storage.read_bytes(f"{folder}/{MANIFEST}")))
+        except FileNotFoundError:
+            self.warnings.append(f"{folder}: no manifest; its upload did not finish")
+            return None
+        except (ValueError, json.JSONDecodeError) as error:
+            self.warnings.append(f"{folder}: unreadable manifest ({error})")
+            return None
+        wrong = self._not_whole(folder, manifest)
+        if wrong:
+            self.warnings.append(f"{folder}: {wrong}")
+            return None
+        return Manifest(**{**asdict(manifest), "name": name})
+
+    def _not_whole(self, folder: str, manifest: Manifest) -> str | None:
+        there = self._storage.sizes(folder)
+        for name, size in manifest.files.items():
+            if name not in there:
+                return f"{name} is missing"
+            if there[name] != size:
+                return f"{name} has {there[name]} of {size} bytes"
+        return None
+
+
+def best_first(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Those with a finite score, best first; of equal scores the earlier one."""
+    scored = [m for m in manifests if m.score is not None and math.isfinite(m.score)]
+    return sorted(scored, key=lambda manifest: (-(manifest.score or 0.0), manifest.report))

@@ -1,0 +1,159 @@
+"""The journal: what happened, one JSON object a line, append-only, one writer, fsynced. It is the truth.
+
+A line that was being written when the driver died has no newline: it is not read, and it is cut off and
+reported when the journal is opened for writing again. NaN and the infinities are written as strings "nan",
+"inf" and "-inf", since JSON has none, and are read back as numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import InternalError
+from orchestrator.record.appender import Appender
+from orchestrator.record.storage import Storage
+
+VERSION = 1
+EVENTS = ("plan", "assign", "report", "decision", "checkpoint", "failure", "end", "note")
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass(frozen=True)
+class JournalContents:
+    """`events` in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of unreadable lines."""
+
+    events: tuple[dict[str, Any], ...]
+    torn: int = 0
+    damaged: tuple[int, ...] = ()
+
+
+class Journal:
+    """The one writer. A line is in the file when `append` returns, and on the disk after `sync`."""
+
+    def __init__(self, appender: Appender, contents: JournalContents, clock: Callable[[], float]) -> None:
+        self._appender = appender
+        self._clock = clock
+        self.contents = contents
+
+    @property
+    def torn_bytes(self) -> int:
+        """How much of an unfinished line was cut off when the journal was opened."""
+        return self.contents.torn
+
+    @classmethod
+    def open(cls, storage: Storage, path: str, clock: Callable[[], float] = time.time) -> Journal:
+        """Open for writing: reads what is there (`contents`), cuts off a torn tail."""
+        contents = read_journal(storage, path)
+        if contents.torn:
+            _cut_torn_tails(storage, path)
+        return cls(storage.appender(path), contents, clock)
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Append one event with its fields."""
+        self.append_many([{"event": event, **fields}])
+
+    def append_many(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Append events, each a mapping with the key `event`. Raises `InternalError` for an unknown kind."""
+        now = self._clock()
+        self._appender.append([encode_event(event, now) for event in events])
+
+    def sync(self) -> None:
+        self._appender.sync()
+
+    def close(self) -> None:
+        self._appender.sync()
+        self._appender.close()
+
+
+def read_journal(storage: Storage, path: str) -> JournalContents:
+    """Every whole line of a journal; one that does not exist is empty. Changes nothing."""
+    events: list[dict[str, Any]] = []
+    damaged: list[int] = []
+    torn = seen = 0
+    for part in storage.grown(path):
+        *lines, tail = storage.read_bytes(part).split(b"\n")
+        torn += len(tail)
+        for number, line in enumerate(lines, start=seen + 1):
+            event = decode_event(line)
+            if event is None:
+                damaged.append(number)
+            else:
+                events.append(event)
+        seen += len(lines)
+    return JournalContents(tuple(events), torn, tuple(damaged))
+
+
+def encode_event(event: Mapping[str, Any], now: float) -> bytes:
+    """One line of the journal, without its newline."""
+    if event.get("event") not in EVENTS:
+        raise InternalError(f"unknown journal event {event.get('event')!r}; valid: {', '.join(EVENTS)}")
+    return to_json({"v": VERSION, "t": now, **event})
+
+
+def decode_event(line: bytes) -> dict[str, Any] | None:
+    """The event of one line, or None when the line is not an event."""
+    try:
+        event = from_json(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or event.get("event") not in EVENTS:
+        return None
+    return event
+
+
+def to_json(value: Any) -> bytes:
+    """Strict JSON on one line; non-finite floats become the strings "nan", "inf" and "-inf"."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    except ValueError:
+        finite = _without_nonfinite(value)
+        text = json.dumps(finite, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def from_json(line: bytes | str) -> Any:
+    """Reads what `to_json` wrote; raises `ValueError`."""
+    return _with_nonfinite(json.loads(line))
+
+
+def _plain(value: Any) -> Any:
+    """numpy and torch scalars, paths and enums in a form that JSON has."""
+    if hasattr(value, "item") and getattr(value, "size", 1) in (1, ()):
+        value = value.item()
+        return repr(value) if isinstance(value, complex) else _without_nonfinite(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def _without_nonfinite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(float(value))
+    if isinstance(value, Mapping):
+        return {key: _without_nonfinite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nonfinite(item) for item in value]
+    return value
+
+
+def _with_nonfinite(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NOT_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {key: _with_nonfinite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_nonfinite(item) for item in value]
+    return value
+
+
+def _cut_torn_tails(storage: Storage, path: str) -> None:
+    for part in storage.grown(path):
+        data = storage.read_bytes(part)
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            storage.write_atomic(part, data[:whole])

@@ -1,0 +1,138 @@
+"""Where everything lies. Every path of a study comes from here: posix strings relative to the storage root.
+
+<study>/
+  study.yaml  plan.json  env.json  code.tar.gz  journal.jsonl
+  control/            lease.json, progress.json and the requests of other processes
+  trials/<arm>/seed-<n>[/sample-<m>]/
+  results.parquet  results.csv  effects.json  report.md
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+
+def safe_name(name: str) -> str:
+    """`name` as one path component: readable, reversible, never empty, hidden, `.` or `..`."""
+    quoted = quote(name, safe="=+-_,.@ ").replace(" ", "%20")
+    quoted = re.sub(r"^\.", "%2E", quoted)
+    return quoted or "%"
+
+
+def checkpoint_name(step: int) -> str:
+    """`step-00000120`: sorts by step."""
+    return f"step-{step:08d}"
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """The files of one trial; TensorBoard reads `root`."""
+
+    root: str
+
+    @property
+    def trial_json(self) -> str:
+        return f"{self.root}/trial.json"
+
+    @property
+    def metrics_jsonl(self) -> str:
+        return f"{self.root}/metrics.jsonl"
+
+    @property
+    def metrics_parquet(self) -> str:
+        return f"{self.root}/metrics.parquet"
+
+    @property
+    def steps_jsonl(self) -> str:
+        return f"{self.root}/steps.jsonl"
+
+    @property
+    def steps_parquet(self) -> str:
+        return f"{self.root}/steps.parquet"
+
+    @property
+    def checkpoints_dir(self) -> str:
+        return f"{self.root}/checkpoints"
+
+    def checkpoint(self, name: str) -> str:
+        return f"{self.checkpoints_dir}/{name}"
+
+    def log(self, rank: int = 0) -> str:
+        """`log.txt` of rank 0, `log-rank<k>.txt` of the others."""
+        return f"{self.root}/log.txt" if rank == 0 else f"{self.root}/log-rank{rank}.txt"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of one study; `root` is the study's directory below the storage root."""
+
+    root: str
+
+    @classmethod
+    def of(cls, study: str) -> StudyPaths:
+        """The paths of the study with this name."""
+        return cls(safe_name(study))
+
+    @property
+    def study_yaml(self) -> str:
+        return f"{self.root}/study.yaml"
+
+    @property
+    def plan_json(self) -> str:
+        return f"{self.root}/plan.json"
+
+    @property
+    def env_json(self) -> str:
+        return f"{self.root}/env.json"
+
+    @property
+    def code_archive(self) -> str:
+        return f"{self.root}/code.tar.gz"
+
+    @property
+    def journal(self) -> str:
+        return f"{self.root}/journal.jsonl"
+
+    @property
+    def control_dir(self) -> str:
+        return f"{self.root}/control"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.control_dir}/lease.json"
+
+    @property
+    def progress(self) -> str:
+        return f"{self.control_dir}/progress.json"
+
+    @property
+    def trials_dir(self) -> str:
+        return f"{self.root}/trials"
+
+    @property
+    def results_parquet(self) -> str:
+        return f"{self.root}/results.parquet"
+
+    @property
+    def results_csv(self) -> str:
+        return f"{self.root}/results.csv"
+
+    @property
+    def effects_json(self) -> str:
+        return f"{self.root}/effects.json"
+
+    @property
+    def report_md(self) -> str:
+        return f"{self.root}/report.md"
+
+    def trial_dir(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> str:
+        """`trials/<arm>/seed-<n>[/sample-<m>]`; phases other than fixed and tune are named in the path."""
+        leaf = f"seed-{seed}" if phase in ("fixed", "tune") else f"{safe_name(phase)}-seed-{seed}"
+        tail = "" if sample is None else f"/sample-{sample}"
+        return f"{self.trials_dir}/{safe_name(arm)}/{leaf}{tail}"
+
+    def trial(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> TrialPaths:
+        """The files of one trial."""
+        return TrialPaths(self.trial_dir(arm, seed, sample, phase))

@@ -1,0 +1,119 @@
+"""Metric rows as JSON lines while a trial runs, as one Parquet table when it is over."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.layout import TrialPaths
+from orchestrator.record.storage import Storage
+
+REPORT_COLUMNS = ("report", "step", "epoch", "time_s", "attempt")
+STEP_COLUMNS = ("step",)
+_INTEGERS = ("report", "step", "attempt")
+
+
+def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
+    """The rows of a trial, running or over: one per report. Metrics that a row does not have are left out."""
+    rows = read_rows(storage, trial.metrics_jsonl, trial.metrics_parquet)
+    return [{**dict.fromkeys(REPORT_COLUMNS), **row} for row in rows]
+
+
+def read_steps(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
+    """The step scalars of a trial, running or over: one row per call."""
+    return read_rows(storage, trial.steps_jsonl, trial.steps_parquet)
+
+
+def read_rows(storage: Storage, jsonl: str, parquet: str) -> list[dict[str, Any]]:
+    """Rows from the table, or from the lines while there is none.
+
+    After a crash both may exist: the table, written before the lines go and removed after they are back, is
+    complete then.
+    """
+    try:
+        data = storage.read_bytes(parquet)
+    except FileNotFoundError:
+        return _decode(storage.read_lines(jsonl))
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(data))
+    return [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
+
+
+def rewind(
+    storage: Storage, jsonl: str, parquet: str, key: str, limit: int, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Go back to a checkpoint: only rows with `row[key] <= limit` stay, as lines. Returns them.
+
+    A table from an earlier `close_table` becomes lines again. Lines are cut from the end, so that a crash in
+    between leaves rows that the next call removes, never a gap.
+    """
+    if storage.exists(parquet):
+        rows = [{**dict.fromkeys(columns), **row} for row in read_rows(storage, jsonl, parquet)]
+        storage.delete_grown(jsonl)
+        storage.write_atomic(jsonl, _encode(rows))
+        storage.delete_file(parquet)
+    kept: list[dict[str, Any]] = []
+    for part in reversed(storage.grown(jsonl)):
+        data = storage.read_bytes(part)
+        rows = [row for row in _decode(data.split(b"\n")[:-1]) if (row.get(key) or 0) <= limit]
+        if not rows:
+            storage.delete_file(part)
+        elif _encode(rows) != data:
+            storage.write_atomic(part, _encode(rows))
+        kept = [*rows, *kept]
+    return kept
+
+
+def close_table(storage: Storage, jsonl: str, parquet: str, columns: Sequence[str]) -> bool:
+    """Turn the lines into a table and remove them; False when there are none (any more)."""
+    if not storage.grown(jsonl):
+        return False
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(to_table(_decode(storage.read_lines(jsonl)), columns), sink)
+    storage.write_atomic(parquet, sink.getvalue())
+    storage.delete_grown(jsonl)
+    return True
+
+
+def to_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """A `pyarrow.Table`: `columns` first, then the metrics in order of appearance; gaps are null."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if (kinds == {int} and all(v is None or abs(v) < 2**63 for v in values)) or (
+        not kinds and name in _INTEGERS
+    ):
+        return pa.array(values, pa.int64())
+    if kinds <= {int, float, bool}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _decode(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        try:
+            row = from_json(line)
+        except ValueError:
+            continue  # damaged by a crash of the machine; its neighbours are good
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _encode(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(to_json(row) + b"\n" for row in rows)

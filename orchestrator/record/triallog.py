@@ -1,0 +1,248 @@
+"""What one trial measures: metric rows, step scalars and TensorBoard, written off the training path.
+
+The calls only queue what they get; a thread encodes and writes it about once a second, `flush` at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.record.checkpoints import Manifest
+from orchestrator.record.events import EventFile, as_float, flat_config, has_events
+from orchestrator.record.journal import to_json
+from orchestrator.record.layout import TrialPaths
+from orchestrator.record.metrictable import REPORT_COLUMNS, STEP_COLUMNS, close_table, rewind
+from orchestrator.record.storage import Storage
+
+WRITE_EVERY_S = 1.0
+PUT_EVERY_S = 30.0  # each put to an object store makes a new segment
+_RECENT = 1000  # rows kept in memory per metric, for the mean of the last reports
+_PLAIN = (int, float, str, bool, type(None))
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where an attempt continues: index of the last report and the step that its checkpoint holds."""
+
+    report: int
+    step: int
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ResumePoint:
+        return cls(report=manifest.report, step=manifest.step)
+
+
+class TrialLog:
+    """The log of one attempt, used by rank 0 on its worker.
+
+    Without a resume point, or with one, what earlier attempts wrote beyond it is dropped from the tables and
+    hidden from TensorBoard. What the thread could not write is raised by the next `flush`.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        trial: TrialPaths,
+        attempt: int = 1,
+        resume: ResumePoint | None = None,
+        *,
+        tensorboard: bool = True,
+    ) -> None:
+        self._storage, self._trial = storage, trial
+        keep = resume or ResumePoint(report=0, step=-1)
+        metrics, steps = trial.metrics_jsonl, trial.steps_jsonl
+        rows = rewind(storage, metrics, trial.metrics_parquet, "report", keep.report, REPORT_COLUMNS)
+        rewind(storage, steps, trial.steps_parquet, "step", keep.step, STEP_COLUMNS)
+        self._recent: dict[str, deque[float]] = {}
+        for row in rows:
+            self._remember(row)
+        self._reports = storage.appender(trial.metrics_jsonl)
+        self._steps = storage.appender(trial.steps_jsonl)
+        self._events: EventFile | None = None
+        if tensorboard:
+            purge = keep.step + 1 if resume or has_events(storage, trial.root) else None
+            self._events = EventFile(storage, trial.root, attempt, purge)
+        self._last_step = max(keep.step, 0)
+        self._hparams: list[str] | None = None
+        self._queue: deque[tuple[Any, ...]] = deque()
+        self._lines: tuple[list[bytes], list[bytes]] = ([], [])  # encoded reports and steps, not yet written
+        self._writing = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._write_regularly, name="trial-log", daemon=True)
+        self._thread.start()
+
+    # -- what the training path calls ----------------------------------------------------------------------
+
+    def report(self, row: Mapping[str, Any]) -> None:
+        """One report: `report, step, epoch, time_s, attempt` and flat metrics (numbers, text or bools)."""
+        plain = {key: value if type(value) in _PLAIN else _item(value) for key, value in row.items()}
+        self._remember(plain)
+        self._queue.append((self._write_report, time.time(), plain))
+
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        """Scalars of one step. Tensors are read later, off the training path: do not change them in place."""
+        self._queue.append((self._write_scalars, time.time(), _detached(values), step))
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Markdown text for TensorBoard."""
+        self._queue.append((self._write_text, time.time(), tag, text, step))
+
+    def hparams(
+        self,
+        config: Mapping[str, Any],
+        final: Mapping[str, float] | None = None,
+        *,
+        metrics: Sequence[str] = (),
+        success: bool = True,
+    ) -> None:
+        """The trial's row in the HParams tab, columns `final/<metric>`.
+
+        At the start with the names in `metrics`, at the end with the `final` values; or one call with both.
+        """
+        self._queue.append((self._write_hparams, time.time(), dict(config), final, tuple(metrics), success))
+
+    def last_values(self, metric: str, m: int) -> list[float]:
+        """The last `m` (at most 1000) reported values of a metric, oldest first, over all attempts."""
+        return list(self._recent.get(metric, ()))[-m:] if m > 0 else []
+
+    def flush(self) -> None:
+        """Everything so far is on the storage when this returns; called before every checkpoint manifest."""
+        with self._writing:
+            self._drain()
+            self._sync()
+        self._raise_error()
+
+    def close(self) -> None:
+        """Flush and stop; the lines stay, so that a later attempt can continue them. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+        try:
+            self.flush()
+        finally:
+            for target in (self._reports, self._steps, self._events):
+                if target is not None:
+                    target.close()
+
+    def finish(self) -> None:
+        """Close, and turn the lines into `metrics.parquet` and `steps.parquet`."""
+        self.close()
+        close_table(self._storage, self._trial.metrics_jsonl, self._trial.metrics_parquet, REPORT_COLUMNS)
+        close_table(self._storage, self._trial.steps_jsonl, self._trial.steps_parquet, STEP_COLUMNS)
+
+    def __enter__(self) -> TrialLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- what the thread does ------------------------------------------------------------------------------
+
+    def _write_regularly(self) -> None:
+        last_put = time.monotonic()
+        while not self._wake.wait(WRITE_EVERY_S):
+            try:
+                with self._writing:
+                    self._drain()
+                    if not self._storage.is_local and time.monotonic() - last_put > PUT_EVERY_S:
+                        last_put = time.monotonic()
+                        self._sync()
+            except Exception as error:  # not lost: the next flush raises it
+                self._error = error
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                write, *args = self._queue.popleft()
+            except IndexError:
+                break
+            write(*args)
+        for target, encoded in zip((self._reports, self._steps), self._lines, strict=True):
+            if encoded:
+                target.append(encoded)
+                encoded.clear()
+        if self._events is not None:
+            self._events.write()
+
+    def _sync(self) -> None:
+        self._reports.sync()
+        self._steps.sync()
+        if self._events is not None:
+            self._events.sync()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write_report(self, now: float, row: dict[str, Any]) -> None:
+        self._lines[0].append(to_json(row))
+        step = row.get("step")
+        self._last_step = step = self._last_step if step is None else int(step)
+        self._points({key: value for key, value in row.items() if key not in REPORT_COLUMNS}, step, now)
+        if row.get("epoch") is not None:
+            self._points({"epoch": row["epoch"]}, step, now)
+
+    def _write_scalars(self, now: float, values: Mapping[str, Any], step: int) -> None:
+        plain = {key: value if type(value) in _PLAIN else _item(value) for key, value in values.items()}
+        self._lines[1].append(to_json({"step": step, **plain}))
+        self._points(plain, step, now)
+
+    def _write_text(self, now: float, tag: str, text: str, step: int) -> None:
+        if self._events is not None:
+            self._events.text(tag, text, step, now)
+
+    def _write_hparams(
+        self,
+        now: float,
+        config: dict[str, Any],
+        final: Mapping[str, float] | None,
+        metrics: tuple[str, ...],
+        success: bool,
+    ) -> None:
+        if self._events is None:
+            return
+        if self._hparams is None:
+            self._hparams = [f"final/{name}" for name in dict.fromkeys([*metrics, *(final or {})])]
+            self._events.hparams_start(flat_config(config), self._hparams, now)
+        if final is not None:
+            self._points({f"final/{name}": value for name, value in final.items()}, self._last_step, now)
+            self._events.hparams_end(success, now)
+
+    def _points(self, values: Mapping[str, Any], step: int, now: float) -> None:
+        if self._events is None:
+            return
+        points = {tag: number for tag, value in values.items() if (number := as_float(value)) is not None}
+        if points:
+            self._events.scalars(points, step, now)
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        for key, value in row.items():
+            if type(value) in (float, int):
+                recent = self._recent.get(key)
+                if recent is None:
+                    recent = self._recent[key] = deque(maxlen=_RECENT)
+                recent.append(value)
+
+
+def _item(value: Any) -> Any:
+    """A numpy or torch scalar as a Python number; anything else as text."""
+    if hasattr(value, "item"):
+        with contextlib.suppress(ValueError, RuntimeError):  # more than one element
+            item = value.item()
+            return item if type(item) in _PLAIN else str(item)
+    return float(value) if hasattr(value, "__float__") else str(value)
+
+
+def _detached(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v.detach() if hasattr(v, "detach") else v for k, v in values.items()}
