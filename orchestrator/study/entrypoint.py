@@ -1,0 +1,126 @@
+"""Find the user's code without importing it: user code runs on workers, not in the command's own process."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import Fault, StudyError
+from orchestrator.study.faults import nearest, show
+
+
+@dataclass(frozen=True)
+class EntrypointSource:
+    """Where an entrypoint lives: `root` has to be importable, `file` is the module's source."""
+
+    module: str
+    name: str
+    root: Path
+    file: Path
+
+
+def locate(entrypoint: str, study_file: Path, cwd: Path) -> EntrypointSource:
+    """Find `package.module:name` from `cwd`, then from the study file's directory, then among the installed.
+
+    Nothing is imported: the module is parsed, and the name must be bound at its top level (a star import or
+    a module `__getattr__` may bind anything).
+
+    Raises:
+        StudyError: no such module, a module that does not parse, or no such name in it.
+    """
+    module, _, name = entrypoint.partition(":")
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in [*parts, name]):
+        hint = "for example entrypoint: trials.digits:Digits"
+        raise _error("must be module:name of a class or function", entrypoint, study_file, hint)
+    found = _find(parts, [cwd.resolve(), study_file.resolve().parent]) or _find_installed(parts)
+    if found is None:
+        raise _error(
+            f"there is no module {module!r}", entrypoint, study_file, _missing_hint(parts, study_file, cwd)
+        )
+    root, file = found
+    if file.suffix == ".py":
+        _check_name(file, name, entrypoint, study_file)
+    return EntrypointSource(module, name, root, file)
+
+
+def _error(message: str, entrypoint: str, study_file: Path, hint: str | None) -> StudyError:
+    return StudyError(Fault(message, str(study_file), None, "entrypoint", show(entrypoint), hint))
+
+
+def _find(parts: list[str], roots: list[Path]) -> tuple[Path, Path] | None:
+    for root in roots:
+        base = root.joinpath(*parts)
+        for file in (base / "__init__.py", base.with_name(parts[-1] + ".py")):
+            if file.is_file():
+                return root, file
+    return None
+
+
+def _find_installed(parts: list[str]) -> tuple[Path, Path] | None:
+    """Look among the installed packages; asking for a top-level name imports nothing."""
+    try:
+        spec = importlib.util.find_spec(parts[0])
+    except (ImportError, ValueError, AttributeError):
+        return None
+    if spec is None:
+        return None
+    if len(parts) == 1:
+        if not spec.has_location or spec.origin is None:
+            return None
+        file = Path(spec.origin)
+        return (file.parent.parent if spec.submodule_search_locations else file.parent), file
+    for location in spec.submodule_search_locations or ():
+        found = _find(parts[1:], [Path(location)])
+        if found is not None:
+            return Path(location).parent, found[1]
+    return None
+
+
+def _missing_hint(parts: list[str], study_file: Path, cwd: Path) -> str:
+    folder = study_file.resolve().parent
+    for root in (cwd.resolve(), folder):
+        siblings = sorted(
+            path.stem for path in root.joinpath(*parts[:-1]).glob("*.py") if path.stem != "__init__"
+        )
+        close = nearest(parts[-1], siblings) if siblings else ""
+        if close.startswith("did you mean"):
+            return f"did you mean {'.'.join([*parts[:-1], close[13:-1]])}?"
+    places = dict.fromkeys([str(cwd.resolve()), str(folder)])
+    return f"looked in {' and '.join(places)} and among the installed packages"
+
+
+def _check_name(file: Path, name: str, entrypoint: str, study_file: Path) -> None:
+    try:
+        with tokenize.open(file) as stream:
+            tree = ast.parse(stream.read())
+    except SyntaxError as error:
+        message = f"the module cannot be parsed: {error.msg}"
+        raise StudyError(Fault(message, str(file), error.lineno, "entrypoint", show(entrypoint))) from None
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise _error(f"{file} cannot be read: {error}", entrypoint, study_file, None) from None
+    bound = list(dict.fromkeys(_bound(tree)))
+    if name not in bound and "*" not in bound and "__getattr__" not in bound:
+        public = [word for word in bound if not word.startswith("_")]
+        raise _error(f"{file} does not define {name!r}", entrypoint, study_file, nearest(name, public))
+
+
+def _bound(tree: ast.Module) -> Iterator[str]:
+    """Names bound at the module's top level, inside `if`, `try`, `with` too; `*` for a star import."""
+    todo: list[ast.AST] = list(tree.body)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0]
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                yield node.id
+        elif not isinstance(node, ast.Lambda):
+            todo.extend(ast.iter_child_nodes(node))

@@ -1,0 +1,57 @@
+"""What is wrong with a study, before it is known where that was written; nearest valid names."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import Fault, StudyError
+from orchestrator.study.yamlfile import Path, dotted
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a study, addressed by the path of the value; the loader adds file and line."""
+
+    path: Path
+    message: str
+    value: str | None = None
+    hint: str | None = None
+
+    def fault(self, file: str | None = None, line: int | None = None) -> Fault:
+        return Fault(self.message, file, line, dotted(self.path) or None, self.value, self.hint)
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
+    """Raise a StudyError with every problem, or return when there is none."""
+    if problems:
+        raise StudyError([problem.fault() for problem in problems])
+
+
+def nearest(word: str, valid: Iterable[str], *, most: int = 12) -> str:
+    """A hint: the nearest valid name, or all of them when none is near."""
+    names = [str(name) for name in valid]
+    if not names:
+        return "there is no valid name here"
+    lower = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word.lower()[:100], lower, n=1, cutoff=0.6)
+    if not close:  # only the last part is right: `batchnorm` for `model.batchnorm`
+        tail = word.lower().rsplit(".", 1)[-1]
+        close = [name for name in lower if name.rsplit(".", 1)[-1] == tail][:1]
+    if close:
+        return f"did you mean {lower[close[0]]}?"
+    shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return f"valid: {shown}"
+
+
+def show(value: Any) -> str:
+    """A value as YAML would hold it on one line, at most 60 characters."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        value = list(value)[:20]
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

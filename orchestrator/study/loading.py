@@ -1,0 +1,88 @@
+"""Read a study: file, `extends`, command line, references, checks; every fault at once, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Fault, StudyError
+from orchestrator.study import references
+from orchestrator.study.entrypoint import EntrypointSource, locate
+from orchestrator.study.faults import Problem
+from orchestrator.study.merging import Merged, apply_override, read_merged
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.validation import validate
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A sound study, the file it came from, and its merged data before validation (references kept).
+
+    `entrypoint` is where the user's code is, when `load_study` was asked to look for it.
+    """
+
+    spec: StudySpec
+    source: Path
+    raw: dict[str, Any]
+    entrypoint: EntrypointSource | None = None
+
+
+def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = None) -> LoadedStudy:
+    """Load and check a study file.
+
+    Args:
+        path: the study file.
+        overrides: `key=value` settings with the full dotted path, such as `baseline.optim.lr=3e-4`.
+        cwd: look for the entrypoint's code too, from this directory and then from the file's.
+
+    Raises:
+        StudyError: with all faults, each with file, line, dotted field, value and what is valid.
+    """
+    path = Path(path)
+    merged = read_merged(path)
+    problems = [problem for override in overrides for problem in apply_override(merged, override)]
+    sections = [key for key in merged.data if key not in ("baseline", "components")]
+    data, unresolved = references.resolve(merged.data, sections)
+    problems += unresolved
+    spec, invalid = validate(data)
+    known = {problem.path for problem in problems}
+    problems += [problem for problem in invalid if problem.path not in known]
+    faults = [_fault(merged, problem, path) for problem in problems]
+    source = None
+    if (
+        cwd is not None
+        and isinstance(data.get("entrypoint"), str)
+        and ("entrypoint",) not in {p.path for p in problems}
+    ):
+        try:
+            source = locate(data["entrypoint"], path, cwd)
+        except StudyError as error:
+            faults += [_placed(merged, fault) for fault in error.faults]
+    if faults or spec is None:
+        raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
+    return LoadedStudy(spec, path, merged.data, source)
+
+
+def _fault(merged: Merged, problem: Problem, path: Path) -> Fault:
+    fault = merged.fault(problem)
+    if fault.message.startswith("command line: "):
+        return Fault(
+            fault.message.removeprefix("command line: "),
+            "command line",
+            None,
+            fault.field,
+            fault.value,
+            fault.hint,
+        )
+    return fault if fault.file else problem.fault(str(path))
+
+
+def _placed(merged: Merged, fault: Fault) -> Fault:
+    """A fault of the entrypoint says where the study names it, unless it has a place of its own."""
+    if fault.line is not None:
+        return fault
+    place = merged.place(("entrypoint",))
+    file, line = (place.file, place.line) if place else (fault.file, None)
+    return Fault(fault.message, file, line, fault.field, fault.value, fault.hint)

@@ -1,0 +1,125 @@
+"""From plain data to a `StudySpec`: every fault of the study, told as a person would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.study.designs import build_arms
+from orchestrator.study.faults import Problem, nearest, show
+from orchestrator.study.rules import rule_problems
+from orchestrator.study.schema import known_keys
+from orchestrator.study.spec import LATER_KEYS, LATER_NESTED, LATER_VALUES, StudySpec
+from orchestrator.study.yamlfile import Path, dotted
+
+_EXAMPLES = {
+    "name": "name: my-study",
+    "entrypoint": "entrypoint: trials.digits:Digits",
+    "metric": "metric: {name: val/accuracy, mode: max}",
+    "metric.name": "name: val/accuracy",
+    "metric.mode": "mode: max",
+    "baseline": "baseline: {optim: {lr: 1e-3}}",
+    "seeds": "seeds: 5",
+    "stopping": "stopping: {max: 20, unit: epoch}",
+    "stopping.max": "max: 20",
+}
+_PLAIN: dict[str, Any] = {
+    "name": "study",
+    "entrypoint": "module:name",
+    "metric": {"name": "loss", "mode": "min"},
+    "baseline": {},
+    "components": {},
+    "seeds": 1,
+    "stopping": {"max": 1},
+}
+_KINDS = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "tuple_type": "must be a list",
+    "string_too_short": "is empty",
+}
+
+
+def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[Problem]]:
+    """The spec, or None with every problem; sections that are sound are checked even when others are not."""
+    problems: list[Problem] = []
+    spec, errors = _parse(data)
+    broken: set[str] = set()
+    if spec is None:
+        problems += [_problem(error) for error in errors]
+        broken = {str(error["loc"][0]) for error in errors}
+        spec = _patched(data, errors)
+    checks = rule_problems(spec) if spec is not None else []
+    if spec is not None and not broken & {"baseline", "design"}:
+        checks += build_arms(spec)[1]
+    problems += [check for check in checks if not check.path or check.path[0] not in broken - {"components"}]
+    return (None if problems else spec), problems
+
+
+def _parse(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[ErrorDetails]]:
+    try:
+        return StudySpec.model_validate(dict(data)), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False)
+
+
+def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> StudySpec | None:
+    """The study with harmless sections for its faulty ones, so that the others can be checked together."""
+    patched = {key: value for key, value in data.items() if key in StudySpec.model_fields}
+    for error in errors:
+        section, *rest = error["loc"]
+        if section == "components" and rest and isinstance(patched.get("components"), Mapping):
+            kept = {name: value for name, value in patched["components"].items() if name != rest[0]}
+            patched["components"] = kept
+        else:
+            patched.pop(str(section), None)
+    return _parse({**_PLAIN, **patched})[0]
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    path: Path = tuple(error["loc"])
+    kind, where = error["type"], dotted(path)
+    if kind == "extra_forbidden":
+        return _unknown_key(path)
+    if kind == "missing":
+        example = _EXAMPLES.get(where)
+        return Problem(path, "is required", hint=f"for example {example}" if example else None)
+    value = show(error["input"])
+    if kind == "literal_error":
+        return _not_one_of(path, error, value)
+    if where == "entrypoint" and isinstance(error["input"], str):
+        message = "must be module:name of a class or function"
+        return Problem(path, message, value, f"for example {_EXAMPLES['entrypoint']}")
+    message = _KINDS.get(kind) or error["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    hint = None
+    if kind == "bool_type" and isinstance(error["input"], str):
+        hint = "only true and false are booleans; on, off, yes and no are words"
+    elif kind in ("dict_type", "model_type") and where in _EXAMPLES:
+        hint = f"for example {_EXAMPLES[where]}"
+    return Problem(path, message, value, hint)
+
+
+def _unknown_key(path: Path) -> Problem:
+    key, valid = str(path[-1]), known_keys(path[:-1])
+    later = LATER_KEYS if len(path) == 1 else LATER_NESTED.get(str(path[0]), frozenset())
+    if key in later:
+        return Problem(path, f"{key!r} is not in this version", hint=f"remove it; valid: {', '.join(valid)}")
+    return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid, most=20))
+
+
+def _not_one_of(path: Path, error: ErrorDetails, value: str) -> Problem:
+    expected = error.get("ctx", {}).get("expected", "")
+    names = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
+    given = error["input"]
+    if isinstance(given, str) and given in LATER_VALUES.get(dotted(path), ()):
+        return Problem(path, f"{given!r} is not in this version", hint=f"valid: {', '.join(names)}")
+    hint = nearest(given, names) if isinstance(given, str) else None
+    return Problem(path, f"must be {' or '.join(names)}", value, hint if hint and "did" in hint else None)

@@ -1,0 +1,146 @@
+"""Value types that the study file shares: durations, numbers that may be `auto`, names of directories."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+_UNITS_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?\Z")
+MAX_NAME = 64
+MAX_SEEDS = 10_000
+MAX_SEED = 2**32 - 1  # what numpy accepts
+
+
+def name_fault(name: object) -> str | None:
+    """Why `name` cannot name a directory, or None when it can."""
+    if not isinstance(name, str):
+        return "must be a word"
+    if len(name) > MAX_NAME:
+        return f"is longer than {MAX_NAME} characters, too long for the name of a directory"
+    if not _NAME.match(name):
+        return "cannot name a directory: use letters, digits, '-', '_', '.', beginning with a letter or digit"
+    return None
+
+
+def is_number(value: object) -> bool:
+    """A finite number; booleans are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_name(value: Any) -> Any:
+    fault = name_fault(value)
+    if fault:
+        raise ValueError(fault)
+    return value
+
+
+def _parse_seconds(value: Any) -> Any:
+    """`7200`, `"2h"`, `"90m"`, `"1h30m"` in seconds; raises ValueError otherwise."""
+    if is_number(value) and 0 < value < 1e12:
+        return float(value)
+    if isinstance(value, str) and len(value) < 40:
+        parts = _DURATION.findall(value.strip())
+        if parts and not _DURATION.sub("", value).strip():
+            seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+            if 0 < seconds < 1e12:
+                return seconds
+    raise ValueError("must be a positive duration such as 2h, 90m, 1h30m, 45s, or a number of seconds")
+
+
+def _parse_number(value: Any) -> Any:
+    """Whole numbers stay or become int, so that 20 and 20.0 are one setting."""
+    if not is_number(value):
+        raise ValueError("must be a number")
+    return int(value) if float(value).is_integer() else value
+
+
+def _auto_or_seconds(value: Any) -> Any:
+    if value == "auto":
+        return value
+    try:
+        return _parse_seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
+def _auto_or_count(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be a whole number from 1, or auto")
+
+
+def _auto_or_share(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if not is_number(value) or value < 0:
+        raise ValueError("must be a number from 0, or auto")
+    if value > 1 and not float(value).is_integer():
+        raise ValueError("must be a whole number, a share of one GPU below 1, or auto")
+    return float(value)
+
+
+def _check_seeds(value: Any) -> Any:
+    """A number n means 0..n-1; a list is taken as it is."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_SEEDS:
+            raise ValueError(f"must be a number of seeds from 1 to {MAX_SEEDS:,}, or a list of seeds")
+        return tuple(range(value))
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be a number of seeds, or a list such as [0, 1, 2]")
+    if not value:
+        raise ValueError("is empty: at least one seed is needed")
+    if len(value) > MAX_SEEDS:
+        raise ValueError(f"lists more than {MAX_SEEDS:,} seeds")
+    wrong = [s for s in value if not isinstance(s, int) or isinstance(s, bool) or not 0 <= s <= MAX_SEED]
+    if wrong:
+        raise ValueError(f"a seed is a whole number from 0 to {MAX_SEED}, not {str(wrong[0])[:40]!r}")
+    twice = sorted({seed for seed in value if value.count(seed) > 1}) if len(set(value)) < len(value) else []
+    if twice:
+        raise ValueError(f"names a seed twice: {', '.join(map(str, twice[:5]))}")
+    return tuple(value)
+
+
+_AUTO = {"const": "auto"}
+_SECONDS = [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9. dhmins]+$"}]
+
+Name = Annotated[
+    str, BeforeValidator(_check_name), WithJsonSchema({"type": "string", "pattern": _NAME.pattern[:-2] + "$"})
+]
+Number = Annotated[int | float, BeforeValidator(_parse_number), WithJsonSchema({"type": "number"})]
+PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
+Seconds = Annotated[float, BeforeValidator(_parse_seconds), WithJsonSchema({"anyOf": _SECONDS})]
+AutoSeconds = Annotated[
+    float | Literal["auto"], BeforeValidator(_auto_or_seconds), WithJsonSchema({"anyOf": [_AUTO, *_SECONDS]})
+]
+AutoCount = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_auto_or_count),
+    WithJsonSchema({"anyOf": [_AUTO, {"type": "integer", "minimum": 1}]}),
+]
+AutoShare = Annotated[
+    float | Literal["auto"],
+    BeforeValidator(_auto_or_share),
+    WithJsonSchema({"anyOf": [_AUTO, {"type": "number", "minimum": 0}]}),
+]
+Seeds = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_check_seeds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0, "maximum": MAX_SEED},
+                    "minItems": 1,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]

@@ -1,0 +1,245 @@
+"""The one YAML loader: safe, without YAML's surprises, and every value knows its line.
+
+Differences from plain YAML 1.1: booleans are only `true` and `false` (`on`, `off`, `no` are words), `1e-3` is
+a number, `010` is ten, dates and `1:30` are words. Duplicate keys, keys that are no words, foreign tags and
+documents that grow when their aliases are expanded (alias bombs) are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import Fault, StudyError
+
+MAX_CHARACTERS = 1_000_000
+MAX_DEPTH = 40
+MAX_VALUES = 50_000
+
+Path = tuple[str | int, ...]
+"""Where a value sits: mapping keys and list positions, from the root."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written; `line` counts from 1, None for the command line."""
+
+    file: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data (dict, list, str, int, float, bool, None) and the place of each value."""
+
+    data: Any
+    places: Mapping[Path, Place] = field(default_factory=dict)
+
+
+def parse_yaml(text: str, file: str) -> Document:
+    """Read one YAML document.
+
+    Raises:
+        StudyError: with every fault of the text; syntax faults come alone, as nothing after them is known.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise StudyError(Fault(f"the file is longer than {MAX_CHARACTERS:,} characters", file=file))
+    try:
+        _check_depth(text, file)
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise StudyError(_syntax_fault(error, file)) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1 if hasattr(error, "position") else None
+        message = f"not valid YAML: {getattr(error, 'reason', None) or error}"
+        raise StudyError(Fault(message, file=file, line=line)) from None
+    if root is None:
+        return Document(None)
+    reader = _Reader(file)
+    data = reader.value(root, ())
+    if reader.faults:
+        raise StudyError(reader.faults)
+    return Document(data, reader.places)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the scalar rules of YAML 1.2; it only composes, `_Reader` builds the values."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own)
+
+
+_NULL, _BOOL, _INT, _FLOAT, _STR, _SEQ, _MAP, _MERGE = (
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+)
+_DIGITS = r"[0-9](?:_?[0-9])*"
+for _tag, _pattern, _first in (
+    (_NULL, r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    (_BOOL, r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    (_INT, rf"(?:[-+]?{_DIGITS}|0x[0-9a-fA-F]+|0o[0-7]+)", list("-+0123456789")),
+    (
+        _FLOAT,
+        rf"(?:[-+]?(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        list("-+0123456789."),
+    ),
+    (_MERGE, r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"^{_pattern}\Z"), _first)
+
+
+def _check_depth(text: str, file: str) -> None:
+    """Refuse deep nesting before the composer, which recurses, meets it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else None
+                raise StudyError(Fault(f"nested deeper than {MAX_DEPTH} levels", file=file, line=line))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError, file: str) -> Fault:
+    mark = error.problem_mark or error.context_mark
+    problem = error.problem or "cannot be read"
+    hint = None
+    if "\\t" in problem:
+        hint = "indent with spaces, not tabs"
+    elif "mapping values are not allowed" in problem:
+        hint = "a value that contains ': ' needs quotes; otherwise check the indentation of this line"
+    elif error.context_mark is not None and mark is not None and error.context_mark.line != mark.line:
+        hint = f"{error.context or 'this began'} at line {error.context_mark.line + 1}"
+    return Fault(f"not valid YAML: {problem}", file=file, line=mark.line + 1 if mark else None, hint=hint)
+
+
+class _Reader:
+    """Builds plain data from composed nodes; collects faults instead of stopping at the first."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.places: dict[Path, Place] = {}
+        self.faults: list[Fault] = []
+        self._open: list[int] = []  # nodes being built: an alias to one of them contains itself
+        self._built = 0
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        self.places.setdefault(path, Place(self.file, node.start_mark.line + 1))
+        self._built += 1
+        if self._built > MAX_VALUES or len(self._open) > MAX_DEPTH:
+            if not any("aliases expand" in fault.message for fault in self.faults):
+                message = f"the aliases expand to more than {MAX_VALUES:,} values or {MAX_DEPTH} levels"
+                self._fault(node, path, message, hint="write the values out")
+            return None
+        if id(node) in self._open:
+            self._fault(node, path, "an alias refers to a mapping or list that contains it")
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node.tag not in (_SEQ, _MAP):
+            self._foreign_tag(node, path)
+            return None
+        self._open.append(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            assert isinstance(node, yaml.SequenceNode)
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: list[tuple[yaml.Node, Any]] = []
+        first_lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                merged.append((key_node, value_node))
+                continue
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            line = key_node.start_mark.line + 1
+            if key in first_lines:
+                hint = f"it is already given at line {first_lines[key]}; keep one of the two"
+                self._fault(key_node, (*path, key), f"the key {key!r} is given twice", hint=hint)
+                continue
+            first_lines[key] = line
+            self.places[(*path, key)] = Place(self.file, line)
+            result[key] = self.value(value_node, (*path, key))
+        for key_node, value_node in merged:
+            for key, value in self._merge(key_node, value_node, path).items():
+                result.setdefault(key, value)
+        return result
+
+    def _merge(self, key_node: yaml.Node, node: yaml.Node, path: Path) -> dict[str, Any]:
+        """The content of a merge key `<<: *alias`; earlier sources win, as YAML says."""
+        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        result: dict[str, Any] = {}
+        for source in sources:
+            value = self.value(source, path) if isinstance(source, yaml.MappingNode) else None
+            if not isinstance(value, dict):
+                self._fault(key_node, path, "'<<' takes an alias of a mapping, or a list of them")
+                return result
+            for key, item in value.items():
+                result.setdefault(key, item)
+        return result
+
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        if isinstance(node, yaml.ScalarNode):
+            key = self._scalar(node, path)
+            if isinstance(key, str) and key:
+                return key
+            if self.faults and key is None and node.tag not in (_NULL, _STR):
+                return None
+            shown = node.value or "nothing"
+            self._fault(node, path, f"a key must be a word, not {shown[:40]}", hint="write it in quotes")
+            return None
+        self._fault(node, path, "a key must be a word, not a list or mapping")
+        return None
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text: str = node.value
+        try:
+            if node.tag == _STR:
+                text.encode("utf-8")  # "\ud800" is valid YAML, but cannot be written to any file
+                return text
+            if node.tag == _NULL:
+                return None
+            if node.tag == _BOOL:
+                return {"true": True, "false": False}[text.lower()]
+            if node.tag == _INT:
+                plain = text.replace("_", "")
+                return int(plain, {"0x": 16, "0o": 8}.get(plain[:2], 10))
+            if node.tag == _FLOAT:
+                return float(re.sub(r"\.(inf|nan)", r"\1", text.replace("_", "").lower()))
+        except (ValueError, KeyError):
+            kind = node.tag.rsplit(":", 1)[-1]
+            self._fault(node, path, f"cannot be read as {kind}", value=repr(text[:40]))
+            return None
+        self._foreign_tag(node, path)
+        return None
+
+    def _foreign_tag(self, node: yaml.Node, path: Path) -> None:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        if node.tag == _MERGE:
+            self._fault(node, path, "'<<' is only a key", hint="write it in quotes")
+        else:
+            self._fault(
+                node, path, f"the tag {tag[:60]} is not allowed", hint="a study holds plain values only"
+            )
+
+    def _fault(
+        self, node: yaml.Node, path: Path, message: str, *, value: str | None = None, hint: str | None = None
+    ) -> None:
+        where = dotted(path) or None
+        line = node.start_mark.line + 1
+        self.faults.append(Fault(message, file=self.file, line=line, field=where, value=value, hint=hint))
+
+
+def dotted(path: Path) -> str:
+    """The path as a person writes it: `components.mixup.without`."""
+    return ".".join(str(part) for part in path)
