@@ -91,6 +91,10 @@ class StudyPaths:
     def code_archive(self) -> str:
         return f"{self.root}/code.tar.gz"
 
+    def changed_code_archive(self, code_hash: str) -> str:
+        """Code that was accepted in place of the first one."""
+        return f"{self.root}/code-{code_hash[:12]}.tar.gz"
+
     @property
     def journal(self) -> str:
         return f"{self.root}/journal.jsonl"

@@ -1,0 +1,116 @@
+"""The user's code: its hash, and an archive that travels to the nodes and is frozen with the study."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import Fault, InputError, StudyError
+
+_CODE = (".py", ".pyi")
+_TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
+_SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "runs"})
+FILE_LIMIT = 1 << 20
+"""Bytes of one text file beyond which it is data, not code."""
+TOTAL_LIMIT = 64 << 20
+ENTRY_LIMIT = 100_000
+
+
+def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
+    """SHA-256 over names and contents of the Python files below `root`. Raises `StudyError` when too many."""
+    digest = hashlib.sha256()
+    for name, path in _files(root, exclude, _CODE):
+        data = path.read_bytes()
+        digest.update(f"{name}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
+    """A tar.gz of the Python and small text files below `root`; the same bytes for the same files.
+
+    Hidden files, environments, installed packages, run directories and everything in `exclude` stay out.
+    Raises `StudyError` when it is too big to be a code directory.
+    """
+    sink = io.BytesIO()
+    total = 0
+    with (
+        gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, path in _files(root, exclude, _CODE + _TEXT):
+            data = path.read_bytes()
+            total += len(data)
+            if total > TOTAL_LIMIT:
+                raise _too_big(root, f"more than {TOTAL_LIMIT >> 20} MiB of code")
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            archive.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def unpack_code(data: bytes, dest: Path) -> None:
+    """Extract an archive of `pack_code` into `dest`.
+
+    Plain files with relative paths only: anything else in it (links, devices, `..`) raises `InputError`
+    before the first file is written.
+    """
+    dest = Path(dest)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            members = archive.getmembers()
+            for member in members:
+                path = PurePosixPath(member.name)
+                if not member.isfile() or path.is_absolute() or ".." in path.parts or "\\" in member.name:
+                    raise InputError(
+                        f"the code archive has an entry that may not be extracted: {member.name!r}"
+                    )
+            for member in members:
+                source = archive.extractfile(member)
+                target = dest / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if source is None or not target.resolve().is_relative_to(dest.resolve()):
+                    raise InputError(
+                        f"the code archive has an entry that may not be extracted: {member.name!r}"
+                    )
+                target.write_bytes(source.read())
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+        raise InputError(f"the code archive cannot be extracted: {error}") from error
+
+
+def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """(posix name relative to root, path), sorted by name."""
+    root = Path(root).resolve()
+    left_out = {Path(path).resolve() for path in exclude}
+    seen = 0
+    found: list[tuple[str, Path]] = []
+    for folder, folders, names in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if _enters(here / name, left_out))
+        seen += len(names) + len(folders)
+        if seen > ENTRY_LIMIT:
+            raise _too_big(root, f"more than {ENTRY_LIMIT} files")
+        for name in names:
+            path = here / name
+            if name.startswith(".") or not name.endswith(suffixes) or path in left_out or not path.is_file():
+                continue
+            if name.endswith(_CODE) or path.stat().st_size < FILE_LIMIT:
+                found.append((path.relative_to(root).as_posix(), path))
+    return iter(sorted(found))
+
+
+def _enters(folder: Path, left_out: set[Path]) -> bool:
+    if folder.name.startswith(".") or folder.name in _SKIPPED or folder in left_out:
+        return False
+    # an environment under another name, or the directory of a study
+    return not (folder / "pyvenv.cfg").exists() and not (folder / "journal.jsonl").exists()
+
+
+def _too_big(root: Path, what: str) -> StudyError:
+    hint = "start the command from the directory that holds your code"
+    return StudyError(Fault(f"{root} has {what}", field="entrypoint", hint=hint))

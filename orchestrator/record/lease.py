@@ -1,0 +1,161 @@
+"""One driver per study: a lease with a heartbeat.
+
+On the driver's own host its process tells whether it lives, so that a killed driver is replaced at once. From
+elsewhere the heartbeat tells. Every beat verifies that the lease is still ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import StudyHeld
+from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+
+STALE_AFTER_S = 30.0
+
+
+class Lease:
+    """The right to drive a study. Made by `acquire`."""
+
+    def __init__(
+        self, storage: Storage, paths: StudyPaths, owner: dict[str, Any], clock: Callable[[], float]
+    ) -> None:
+        self._storage, self._paths, self._clock = storage, paths, clock
+        self.owner = owner
+
+    @classmethod
+    def acquire(
+        cls,
+        storage: Storage,
+        paths: StudyPaths,
+        owner: Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        stale_after_s: float = STALE_AFTER_S,
+    ) -> Lease:
+        """Take the lease. `owner` is merged over what `this_process` says.
+
+        Raises `StudyHeld`, and writes nothing, when another live driver holds it.
+        """
+        now = clock()
+        token = uuid.uuid4().hex
+        mine = {**this_process(), **(owner or {}), "token": token, "since": now, "beat": now}
+        _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
+        with _exclusively(storage, paths):
+            _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
+            storage.write_atomic(paths.lease, to_json(mine))
+            lease = cls(storage, paths, mine, clock)
+            lease._verify()
+        return lease
+
+    def beat(self, progress: Mapping[str, Any] | None = None) -> None:
+        """Say that we live, and how far the study is. Raises `StudyHeld` when somebody took the lease."""
+        self._verify()
+        self.owner["beat"] = self._clock()
+        self._storage.write_atomic(self._paths.lease, to_json(self.owner))
+        if progress is not None:
+            self._storage.write_atomic(self._paths.progress, to_json(progress))
+
+    def release(self) -> None:
+        """Give the lease back; one that is not ours any more is left alone."""
+        now = read_lease(self._storage, self._paths)
+        if now is not None and now.get("token") == self.owner["token"]:
+            self._storage.delete_file(self._paths.lease)
+
+    def _verify(self) -> None:
+        now = read_lease(self._storage, self._paths)
+        if now is None or now.get("token") != self.owner["token"]:
+            who = "nobody" if now is None else describe(now)
+            raise StudyHeld(f"the lease of {self._paths.root} was lost; it is held by {who}")
+
+
+def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
+    """The owner that the lease names, alive or not; None when there is no (readable) lease."""
+    try:
+        owner = from_json(storage.read_bytes(paths.lease))
+    except (FileNotFoundError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def is_alive(owner: Mapping[str, Any], now: float, stale_after_s: float = STALE_AFTER_S) -> bool:
+    """Whether that driver lives: by its process on the same host, by its heartbeat from elsewhere."""
+    here = this_process()
+    if owner.get("host") == here["host"] and isinstance(owner.get("pid"), int):
+        started = owner.get("started")
+        return started is not None and process_start(owner["pid"]) == started
+    beat = owner.get("beat")
+    return isinstance(beat, (int, float)) and now - beat < stale_after_s
+
+
+def describe(owner: Mapping[str, Any]) -> str:
+    """`host`, process and user of a lease, for messages."""
+    parts = [f"process {owner.get('pid')}", f"on {str(owner.get('host', 'an unknown host')).split('/')[0]}"]
+    return " ".join(parts + ([f"({owner['user']})"] if owner.get("user") else []))
+
+
+def this_process() -> dict[str, Any]:
+    """`host` (name, boot and process namespace), `pid`, and when the process started."""
+    boot = _first_line(Path("/proc/sys/kernel/random/boot_id"))
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    pid = os.getpid()
+    return {"host": f"{socket.gethostname()}/{boot}/{namespace}", "pid": pid, "started": process_start(pid)}
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this host started (an opaque word), or None when there is none; zombies are dead."""
+    stat = _first_line(Path(f"/proc/{pid}/stat"))
+    if stat:
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "running"
+    return "running"
+
+
+def _refuse_if_held(
+    owner: Mapping[str, Any] | None, now: float, stale_after_s: float, paths: StudyPaths
+) -> None:
+    if owner is not None and is_alive(owner, now, stale_after_s):
+        raise StudyHeld(
+            f"study {paths.root} is run by {describe(owner)}; stop that (orchestrate stop) or wait for it"
+        )
+
+
+@contextlib.contextmanager
+def _exclusively(storage: Storage, paths: StudyPaths) -> Iterator[None]:
+    """Nobody comes in between look and write. Object stores have no locks: there `beat` finds out."""
+    if not storage.is_local:
+        yield
+        return
+    import fcntl
+
+    storage.make_dir(paths.control_dir)
+    with storage.local_path(f"{paths.control_dir}/.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return stream.readline().strip()
+    except OSError:
+        return ""
