@@ -203,12 +203,13 @@ class Storage:
             if self.is_local:
                 self.local_path(old).rename(self.local_path(new))
                 return
-            from pyarrow import fs
-
-            self._remote_parent(f"{new}/x")
-            fs.copy_files(
-                self.path(old), self.path(new), source_filesystem=self.fs, destination_filesystem=self.fs
-            )
+            for name in self.sizes(old):
+                self._remote_parent(f"{new}/{name}")
+                with (
+                    self.fs.open_input_stream(self.path(f"{old}/{name}")) as source,
+                    self.fs.open_output_stream(self.path(f"{new}/{name}")) as sink,
+                ):
+                    shutil.copyfileobj(source, sink, 1 << 20)
         self.delete_dir(old)
 
     # -- directories in and out ----------------------------------------------------------------------------

@@ -80,8 +80,8 @@ class StudyRecord:
         """Create the study's record, or take up the one that is there.
 
         `fresh` renames an existing directory; `extend` accepts more arms and seeds; `accept_code_change`
-        other code. Raises `ChangedStudy` and `ChangedCode` (with all differences), `StudyHeld`, and `StudyError` or
-        `StorageUnavailable` when the storage cannot be written; nothing is written then.
+        other code. Raises `ChangedStudy` and `ChangedCode` (with all differences), `StudyHeld`, and
+        `StudyError` or `StorageUnavailable` when the storage cannot be written; nothing is written then.
         """
         start = Start(code_hash, code_bytes, env or {}, fresh, extend, accept_code_change, owner)
         paths = StudyPaths.of(spec.name)
