@@ -51,6 +51,19 @@ class Streams:
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
 
+    def reset_by_name(self, model: nn.Module) -> None:
+        """Draw the initial weights of every module that can reset itself from a stream of its own name.
+
+        For use in `Task.init_weights`: a model without one of the modules keeps the weights of all others.
+        Leaves the global generators as they were.
+        """
+        with preserved_random_state():
+            for name, module in model.named_modules():
+                reset = getattr(module, "reset_parameters", None)
+                if callable(reset):
+                    torch.manual_seed(self.seed("init", name))
+                    reset()
+
 
 class SampleDraws:
     """Random numbers for augmentation that depend on (seed, epoch, sample id) and on nothing else.
@@ -106,20 +119,6 @@ def _mix(state: Tensor) -> Tensor:
     state = (state ^ _shift(state, 30)) * _MIX_1
     state = (state ^ _shift(state, 27)) * _MIX_2
     return state ^ _shift(state, 31)
-
-
-def reset_by_name(model: nn.Module, streams: Streams) -> None:
-    """Draw the initial weights of every module that can reset itself from a stream of its own name.
-
-    For use in `Task.init_weights`: a model without one of the modules keeps the weights of all others.
-    Leaves the global generator as it was.
-    """
-    with preserved_random_state():
-        for name, module in model.named_modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                torch.manual_seed(streams.seed("init", name))
-                reset()
 
 
 def _cuda_states() -> list[Tensor]:

@@ -89,7 +89,7 @@ class Task:
         return data
 
     def init_weights(self, model: nn.Module, streams: Streams) -> None:
-        """Set initial weights from `streams` by parameter or module name (see `reset_by_name`)."""
+        """Set initial weights from `streams` by parameter or module name (see `Streams.reset_by_name`)."""
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """Outputs of the model for a batch; override it for models that take something else than a dict."""

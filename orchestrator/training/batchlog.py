@@ -1,0 +1,71 @@
+"""The loss of every batch, fetched from the device a few steps at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.ranks import sum_over_ranks
+from orchestrator.training.session import Diverged
+
+FLUSH_EVERY = 10
+
+
+class BatchLog:
+    """Collects training losses; a flush averages them over the ranks, checks and writes them.
+
+    Losses stay on the device until then, so that a GPU is not made to wait at every step. Every rank sees the
+    same averages, so all of them find a divergence at the same point.
+    """
+
+    def __init__(
+        self, write: Callable[[Mapping[str, float], int], None], world_size: int, device: torch.device
+    ) -> None:
+        self._write = write
+        self._world_size = world_size
+        self._device = device
+        self._losses: list[Tensor] = []
+        self._beside: list[tuple[int, dict[str, float]]] = []
+        self._interval: list[float] = []
+
+    def add(self, step: int, loss: Tensor, beside: dict[str, float]) -> None:
+        """The loss ([]) of a step, and further values to write with it."""
+        self._losses.append(loss.detach())
+        self._beside.append((step, beside))
+
+    @property
+    def pending(self) -> int:
+        """Steps that the next flush will write."""
+        return len(self._losses)
+
+    @property
+    def full(self) -> bool:
+        """Is it time for a flush? The same on all ranks."""
+        return len(self._losses) >= FLUSH_EVERY
+
+    def flush(self) -> None:
+        """Write what was collected.
+
+        Raises:
+            Diverged: a loss is NaN or infinite.
+        """
+        if not self._losses:
+            return
+        local: list[float] = torch.stack(self._losses).double().tolist()
+        losses = [v / self._world_size for v in sum_over_ranks(local, self._world_size, self._device)]
+        for loss, (step, beside) in zip(losses, self._beside, strict=True):
+            self._write({"train/batch_loss": loss, **beside}, step)
+            if not math.isfinite(loss):
+                raise Diverged(step, loss)
+        self._interval += losses
+        self._losses.clear()
+        self._beside.clear()
+
+    def take_mean(self) -> float:
+        """Mean loss of the steps since the last call; NaN when there was none."""
+        self.flush()
+        losses, self._interval = self._interval, []
+        return math.fsum(losses) / len(losses) if losses else math.nan

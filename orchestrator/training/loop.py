@@ -1,0 +1,281 @@
+"""The built-in training loop: one Task, one Session, exact resume.
+
+What a trial computes follows from its config alone: the validation beside it, the reports and an interruption
+change nothing. A *step* is one optimiser step.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.training import snapshot
+from orchestrator.training.batchlog import BatchLog
+from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
+from orchestrator.training.samples import Samples, Shard, epoch_order
+from orchestrator.training.session import Session
+from orchestrator.training.settings import loop_settings, optim_settings
+from orchestrator.training.snapshot import Position
+from orchestrator.training.streams import SampleDraws
+from orchestrator.training.task import TRAIN, VAL, Optimiser, Table, Task, data_key
+from orchestrator.training.validation import Pace, Validator
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def run_task(task_class: type[Task], session: Session) -> None:
+    """Train one trial to its full length, reporting as it goes.
+
+    Reports `{epoch, step, train/loss, val/loss, val/<score or metric>}`; `epoch` is a whole number when there
+    is one report per epoch, else a fraction.
+
+    Raises:
+        TrialStopped: the session ended the trial at a report.
+        Diverged: the training loss is NaN or infinite.
+        ValueError: config or data that the loop cannot use.
+    """
+    Trainer(task_class(session.config), session).run()
+
+
+class Trainer:
+    """One trial in the making: set up, then step by step."""
+
+    def __init__(self, task: Task, session: Session) -> None:
+        self.task = task
+        self.session = session
+        self.settings = loop_settings(session.config)
+        self.shard = Shard(
+            self.settings.batch_size, self.settings.accumulate, session.world_rank, session.world_size
+        )
+        data = _load_data(task, session)
+        self.train, val = Samples(data[TRAIN]), Samples(data[VAL])
+        self.steps_per_epoch = self.shard.steps_per_epoch(self.train.count)
+        self.device = session.device
+        dtype = _DTYPES[self.settings.precision]
+        self.autocast = torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.validator = Validator(task, val, self.shard, self.device, self.autocast)
+        self.pace = Pace(self.settings.val_batch_every)
+        self.log = BatchLog(session.scalars, session.world_size, self.device)
+        self.position = Position()
+        self.model: nn.Module
+        self.optimiser: Optimiser
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._shown: dict[str, float] = {}
+        self._last_clock = time.perf_counter()
+        self._pending_s = 0.0
+
+    def run(self) -> None:
+        """From the checkpoint to go on from, or from the start, to the full length."""
+        self._build()
+        self._last_clock = time.perf_counter()
+        while not self._finished():
+            self._step()
+            if self.position.step % self._report_interval() == 0 or self._finished():
+                self._report()
+
+    # --- set-up --------------------------------------------------------------------------------------
+    def _build(self) -> None:
+        streams, config = self.task.streams, self.session.config
+        streams.seed_globals("build")
+        model = self.task.build_model(config)
+        self.task.init_weights(model, streams)
+        with self.session.resume_dir() as folder:
+            saved, self.position = snapshot.load(folder) if folder else (None, Position())
+            if saved:
+                model.load_state_dict(saved["model"])
+            self.model = self.session.prepare_model(model)
+            self.model.train()
+            own = self.task.optimiser(self.model, config)
+            self.optim = optim_settings(config, extra_keys=own is not None)
+            self.optimiser = own or PlainOptimiser(self.model.parameters(), self.optim)
+            for group in self.optimiser.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+            if saved and folder:
+                self.optimiser.load_state_dict(saved["optimiser"])
+                self.scaler.load_state_dict(saved["scaler"])
+                snapshot.load_random_state(folder, self.session.world_rank)
+            else:
+                streams.seed_globals("runtime", self.session.world_rank)
+
+    # --- one step ------------------------------------------------------------------------------------
+    def _step(self) -> None:
+        epoch, step_in_epoch = divmod(self.position.step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, epoch_order(self.train.count, self.task.streams, epoch))
+        self._set_learning_rate()
+        losses = []
+        shares = list(self.shard.train_indices(self._order[1], step_in_epoch))
+        for i, indices in enumerate(shares):
+            losses.append(self._forward_backward(indices, epoch, last=i == len(shares) - 1))
+        self._update()
+        self.position.step += 1
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        self.log.add(self.position.step, loss, self._changed_settings())
+        if self.log.full:
+            self.log.flush()
+        self.pace.trained(self._tick())
+        if not self.log.pending:
+            self._agree_on_time()
+        self._validate_batch()
+
+    def _forward_backward(self, indices: Tensor, epoch: int, *, last: bool) -> Tensor:
+        """Gradients of one batch; ranks exchange them at the last one of the step only. Returns the loss."""
+        batch = self.train.take(indices)
+        batch = self.task.augment(batch, SampleDraws(self.task.streams, epoch, batch["id"]))
+        batch = to_device(batch, self.device)
+        alone = not last and hasattr(self.model, "no_sync")
+        with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+            with self.autocast:
+                outputs = self.task.forward(self.model, batch)
+                loss = self.task.loss(outputs, batch)
+            self.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _update(self) -> None:
+        optimiser: Any = self.optimiser  # the scaler asks for param_groups and step only
+        if self.settings.clip is not None:
+            self.scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _set_learning_rate(self) -> None:
+        progress = self._progress()
+        factor = self.task.schedule(progress, self.session.config)
+        if factor is None:
+            factor = self.optim.factor(progress, self.position.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def _changed_settings(self) -> dict[str, float]:
+        """Learning rate, momentum and weight decay of the first group, where they changed."""
+        group = self.optimiser.param_groups[0]
+        momentum = group.get("momentum", group.get("betas", (0.0,))[0])
+        now = {"lr": group["lr"], "momentum": momentum, "weight_decay": group.get("weight_decay", 0.0)}
+        values = {f"optim/{name}": float(value) for name, value in now.items()}
+        changed = {name: value for name, value in values.items() if self._shown.get(name) != value}
+        self._shown = values
+        return changed
+
+    def _validate_batch(self) -> None:
+        step = self.position.step
+        if self.session.world_rank == 0 and self.pace.due(step):
+            loss = self.validator.batch_loss(unwrapped(self.model), step)
+            self.session.scalars({"val/batch_loss": loss}, step)
+            self.pace.validated(self._tick())
+
+    # --- reports -------------------------------------------------------------------------------------
+    def _report(self) -> None:
+        train_loss = self.log.take_mean()
+        self._agree_on_time()
+        metrics = self.validator.full(unwrapped(self.model))
+        self._tick()
+        self.position.reports += 1
+        step = self.position.step
+        whole = self.settings.report_every == "epoch" and step % self.steps_per_epoch == 0
+        epoch = step // self.steps_per_epoch if whole else step / self.steps_per_epoch
+        folder = self._checkpoint() if self.session.checkpoint_due(self._length()) else None
+        self.session.report({"epoch": epoch, "step": step, "train/loss": train_loss, **metrics}, folder)
+
+    def _checkpoint(self) -> Path:
+        state: dict[str, Any] = {}
+        if self.session.world_rank == 0:
+            state = {
+                "model": unwrapped(self.model).state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }
+        return snapshot.save(state, self.position, self.session.world_rank)
+
+    # --- length --------------------------------------------------------------------------------------
+    def _report_interval(self) -> int:
+        every = self.settings.report_every
+        return self.steps_per_epoch if every == "epoch" else int(every)
+
+    def _length(self) -> float:
+        """How far the trial is, in the session's unit."""
+        position = self.position
+        by_unit = {
+            "epoch": position.step / self.steps_per_epoch,
+            "step": position.step,
+            "report": position.reports,
+            "seconds": position.elapsed_s,
+        }
+        return by_unit[self.session.unit]
+
+    def _total_steps(self) -> int | None:
+        """Steps of the whole trial; None where only time counts."""
+        unit, longest = self.session.unit, self.session.max_length
+        if unit == "seconds":
+            return None
+        each = {"epoch": self.steps_per_epoch, "step": 1, "report": self._report_interval()}[unit]
+        return math.ceil(longest * each)
+
+    def _finished(self) -> bool:
+        total = self._total_steps()
+        if total is None:
+            return self.position.elapsed_s >= self.session.max_length
+        return self.position.step >= total
+
+    def _progress(self) -> float:
+        total = self._total_steps()
+        if total is None:
+            return min(1.0, self.position.elapsed_s / self.session.max_length)
+        return min(1.0, self.position.step / total)
+
+    def _tick(self) -> float:
+        """Seconds since the last call."""
+        now = time.perf_counter()
+        passed, self._last_clock = now - self._last_clock, now
+        self._pending_s += passed
+        return passed
+
+    def _agree_on_time(self) -> None:
+        """Add the time since the last agreement to the trial's, the same on every rank."""
+        self._tick()
+        passed = sum_over_ranks([self._pending_s], self.session.world_size, self.device)
+        self.position.elapsed_s += passed[0] / self.session.world_size
+        self._pending_s = 0.0
+
+
+def _load_data(task: Task, session: Session) -> Mapping[str, Table]:
+    """The task's data, split for its seed; what the seed does not change comes from the session's cache."""
+    key = data_key(task)
+    if key not in session.cache:
+        if type(task).prepare_data is not Task.prepare_data:
+            _prepare_once_at_a_time(task, session)
+        for old in [name for name in session.cache if name.startswith("data:")]:
+            del session.cache[old]  # one data set at a time: a lane's memory is a trial's memory
+        session.cache[key] = task.build_data(session.config)
+    data = task.split_data(session.cache[key], task.streams.generator("split"))
+    missing = {TRAIN, VAL} - set(data)
+    if missing:
+        raise ValueError(
+            f"{type(task).__name__} gives no {', '.join(sorted(missing))} data; it has {sorted(data)}"
+        )
+    return data
+
+
+def _prepare_once_at_a_time(task: Task, session: Session) -> None:
+    """`prepare_data` on one rank per node, under a lock that all trials of the node share."""
+    if session.local_rank == 0:
+        digest = hashlib.sha256(data_key(task).encode()).hexdigest()[:16]
+        lock = Path(tempfile.gettempdir()) / f"orchestrator-{os.getuid()}-{digest}.lock"
+        with lock.open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            task.prepare_data(session.config)
+    session.barrier()

@@ -1,0 +1,131 @@
+"""The built-in optimisers: torch's own update rules without the `torch.optim.Optimizer` base class.
+
+The base class imports `torch._dynamo` when the first optimiser is made, about a second of start-up in every
+worker process for a compiler that nobody asked for. The update rules are torch's public functional ones
+(`torch.optim.sgd.sgd`, `torch.optim.adam.adam`), so the numbers are torch's, bit for bit (a test compares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from orchestrator.training.settings import OptimSettings
+
+_FUSED_ON = ("cpu", "cuda")
+
+
+class PlainOptimiser:
+    """SGD with momentum, Adam or AdamW over one group of parameters."""
+
+    def __init__(self, params: Iterable[Tensor], settings: OptimSettings) -> None:
+        self._settings = settings
+        self._params = [param for param in params if param.requires_grad]
+        if not self._params:
+            raise ValueError("the model has no parameter to train")
+        group: dict[str, Any] = {
+            "params": self._params,
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+        }
+        group["momentum" if settings.name == "sgd" else "betas"] = (
+            settings.momentum if settings.name == "sgd" else (settings.momentum, 0.999)
+        )
+        self.param_groups: list[dict[str, Any]] = [group]
+        self._state: list[dict[str, Tensor]] = [{} for _ in self._params]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
+        live = [(p, s) for p, s in zip(self._params, self._state, strict=True) if p.grad is not None]
+        if not live:
+            return
+        fused = all(p.device.type in _FUSED_ON and p.is_floating_point() for p, _ in live)
+        if self._settings.name == "sgd":
+            self._sgd(live, fused)
+        else:
+            self._adam(live, fused)
+
+    def _sgd(self, live: list[tuple[Tensor, dict[str, Tensor]]], fused: bool) -> None:
+        group = self.param_groups[0]
+        buffers = [state.get("momentum") for _, state in live]
+        params = [param for param, _ in live]
+        sgd(
+            params,
+            [param.grad for param in params if param.grad is not None],
+            buffers,
+            fused=fused,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        for (_, state), buffer in zip(live, buffers, strict=True):
+            if buffer is not None:
+                state["momentum"] = buffer
+
+    def _adam(self, live: list[tuple[Tensor, dict[str, Tensor]]], fused: bool) -> None:
+        group = self.param_groups[0]
+        for param, state in live:
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=param.device)
+                state["mean"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+                state["square"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        adam(
+            [param for param, _ in live],
+            [param.grad for param, _ in live if param.grad is not None],
+            [state["mean"] for _, state in live],
+            [state["square"] for _, state in live],
+            [],
+            [state["step"] for _, state in live],
+            fused=fused,
+            decoupled_weight_decay=self._settings.name == "adamw",
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero."""
+        for param in self._params:
+            if set_to_none:
+                param.grad = None
+            elif param.grad is not None:
+                param.grad = torch.zeros_like(param.grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, as many states as parameters, in their order."""
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
+        return {
+            "name": self._settings.name,
+            "groups": groups,
+            "state": [dict(state) for state in self._state],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of an optimiser over the same parameters.
+
+        Raises:
+            ValueError: the state belongs to another optimiser or another model.
+        """
+        states = state_dict["state"]
+        if state_dict["name"] != self._settings.name or len(states) != len(self._params):
+            raise ValueError(
+                f"the checkpoint holds {state_dict['name']} over {len(states)} parameters, "
+                f"the trial has {self._settings.name} over {len(self._params)}"
+            )
+        for group, saved in zip(self.param_groups, state_dict["groups"], strict=True):
+            group.update(saved)
+        for i, (param, saved) in enumerate(zip(self._params, states, strict=True)):
+            self._state[i] = {name: value.detach().clone().to(param.device) for name, value in saved.items()}

@@ -1,0 +1,38 @@
+"""What the ranks of one trial have to agree on. With one rank everything here is free."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def sum_over_ranks(values: list[float], world_size: int, device: torch.device) -> list[float]:
+    """Element-wise sums, in float64, the same on every rank."""
+    if world_size == 1:
+        return values
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    summed: list[float] = total.tolist()
+    return summed
+
+
+def share_buffers(model: nn.Module, world_size: int) -> None:
+    """Give every rank the buffers of rank 0 (running statistics), as DDP does at the next forward pass."""
+    if world_size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The task's own module inside a data-parallel wrapper."""
+    inner = getattr(model, "module", None)
+    parallel = hasattr(model, "no_sync") and isinstance(inner, nn.Module)
+    return inner if parallel and isinstance(inner, nn.Module) else model
+
+
+def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch on `device`; nothing is copied where it is there already."""
+    if device.type == "cpu":
+        return batch
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
