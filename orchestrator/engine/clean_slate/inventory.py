@@ -1,0 +1,212 @@
+"""The inventory: every kind of state that a trial may leave behind, in the order in which it is put back."""
+
+from __future__ import annotations
+
+import locale
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from orchestrator.engine.clean_slate import interpreter, process, torch_state
+from orchestrator.engine.clean_slate.parts import Part, Value, contents, find, flags, names, values
+
+NAMES = (
+    "sys.stdin",
+    "sys.stdout",
+    "sys.stderr",
+    "sys.excepthook",
+    "sys.unraisablehook",
+    "sys.displayhook",
+    "sys.breakpointhook",
+    "sys.dont_write_bytecode",
+    "sys.tracebacklimit",
+    "threading.excepthook",
+    "tempfile.tempdir",
+    "torch.nn.parallel.distributed.DistributedDataParallel._active_ddp_module",
+    "torch.distributions.distribution.Distribution._validate_args",
+    "torch.hub._hub_dir",
+)
+CONTENTS = ("sys.path", "sys.argv", "sys.path_hooks", "torch._tensor_str.PRINT_OPTS.__dict__")
+FLAGS = (
+    "torch.backends.cudnn.enabled",
+    "torch.backends.cudnn.benchmark",
+    "torch.backends.cudnn.benchmark_limit",
+    "torch.backends.cudnn.deterministic",
+    "torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction",
+    "torch.backends.cuda.matmul.allow_fp16_accumulation",
+    "torch.backends.mkldnn.enabled",
+    "torch.backends.mkldnn.deterministic",
+    "torch.backends.opt_einsum.enabled",
+    "torch.backends.opt_einsum.strategy",
+    "torch.backends.quantized.engine",
+    "torch.utils.deterministic.fill_uninitialized_memory",
+)
+PAIRS = (
+    ("sys.getrecursionlimit", "sys.setrecursionlimit"),
+    ("sys.getswitchinterval", "sys.setswitchinterval"),
+    ("sys.get_int_max_str_digits", "sys.set_int_max_str_digits"),
+    ("sys.gettrace", "sys.settrace"),
+    ("sys.getprofile", "sys.setprofile"),
+    ("threading.gettrace", "threading.settrace"),
+    ("threading.getprofile", "threading.setprofile"),
+    ("socket.getdefaulttimeout", "socket.setdefaulttimeout"),
+    ("numpy.geterrcall", "numpy.seterrcall"),
+    ("numpy.getbufsize", "numpy.setbufsize"),
+    ("torch.get_default_dtype", "torch.set_default_dtype"),
+    ("torch.is_warn_always_enabled", "torch.set_warn_always"),
+    ("torch.backends.cuda.flash_sdp_enabled", "torch.backends.cuda.enable_flash_sdp"),
+    ("torch.backends.cuda.mem_efficient_sdp_enabled", "torch.backends.cuda.enable_mem_efficient_sdp"),
+    ("torch.backends.cuda.math_sdp_enabled", "torch.backends.cuda.enable_math_sdp"),
+    ("torch.backends.cuda.cudnn_sdp_enabled", "torch.backends.cuda.enable_cudnn_sdp"),
+    (
+        "torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed",
+        "torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp",
+    ),
+    ("torch._C._get_linalg_preferred_backend", "torch._C._set_linalg_preferred_backend"),
+    ("torch._C._get_blas_preferred_backend", "torch._C._set_blas_preferred_backend"),
+    ("torch._C._get_nnpack_enabled", "torch._C._set_nnpack_enabled"),
+    ("torch.backends.mha.get_fastpath_enabled", "torch.backends.mha.set_fastpath_enabled"),
+    ("torch.multiprocessing.get_sharing_strategy", "torch.multiprocessing.set_sharing_strategy"),
+    (
+        "torch.__future__.get_overwrite_module_params_on_conversion",
+        "torch.__future__.set_overwrite_module_params_on_conversion",
+    ),
+    (
+        "torch.__future__.get_swap_module_params_on_conversion",
+        "torch.__future__.set_swap_module_params_on_conversion",
+    ),
+)
+
+
+def _call_with(write: Callable[..., object], value: Mapping[str, object]) -> None:
+    write(**value)
+
+
+def _spread() -> Iterator[Value]:
+    """Settings whose writer takes the value apart."""
+    for getter, setter in (
+        ("numpy.geterr", "numpy.seterr"),
+        ("numpy.get_printoptions", "numpy.set_printoptions"),
+    ):
+        read, write = find(getter), find(setter)
+        if read and write:
+            yield Value(getter, getattr(*read), partial(_call_with, getattr(*write)))
+    yield Value(
+        "start method",
+        lambda: multiprocessing.get_start_method(allow_none=True),
+        lambda method: multiprocessing.set_start_method(method, force=True),
+    )
+    yield Value(
+        "locale",
+        lambda: locale.setlocale(locale.LC_ALL),
+        lambda value: locale.setlocale(locale.LC_ALL, value),
+    )
+    torch = torch_state.loaded("torch")
+    if torch is None:
+        return
+    yield Value(
+        "deterministic algorithms",
+        lambda: (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+    )
+    yield Value(
+        "anomaly detection",
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda value: torch.set_anomaly_enabled(*value),
+    )
+    # Always: torch's number is one per process, OpenMP's one per thread, and only the writer sets both.
+    yield Value("threads", torch.get_num_threads, torch.set_num_threads, always=True)
+
+
+def _interpreter() -> Iterator[Part]:
+    yield interpreter.Patches()  # first: what follows calls functions that may have been replaced
+    yield from names(NAMES)
+    yield from contents(CONTENTS)
+    yield interpreter.Environment()
+    yield interpreter.Loggers()
+    yield interpreter.Warnings()
+
+
+def _process() -> Iterator[Part]:
+    yield process.WorkingDirectory()
+    yield process.Umask()
+    yield process.Niceness()
+    yield process.Signals()
+    yield process.ResourceLimits()
+    if hasattr(os, "sched_getaffinity"):
+        yield process.Affinity()
+
+
+def _settings() -> Iterator[Part]:
+    yield from torch_state.backends_unfrozen()
+    if torch_state.loaded("torch") is not None:
+        yield torch_state.DefaultDevice()  # before the default type: it goes through the same place
+        yield torch_state.FlushDenormal()
+        yield torch_state.InteropThreads()
+    yield from values(PAIRS)
+    yield from flags(FLAGS)
+    yield from torch_state.precision()
+    yield from torch_state.global_hooks()
+    yield from torch_state.thread_modes()
+    yield from _spread()
+    yield torch_state.Compiler()
+
+
+def _leftovers(code_root: Path | None) -> Iterator[Part]:
+    yield torch_state.ProcessGroups()
+    yield interpreter.UserModules(code_root)
+    yield interpreter.ImportHooks()
+    yield interpreter.Garbage()  # loaders end their workers, pools their threads, when they are collected
+    if torch_state.loaded("torch") is not None:
+        yield torch_state.CudaMemory()
+    yield process.Threads()
+    yield process.Children()
+    yield torch_state.RandomStates()  # last: finalisers may draw
+
+
+INVENTORY: tuple[Callable[[Path | None], Iterable[Part]], ...] = (
+    lambda _root: _interpreter(),
+    lambda _root: _process(),
+    lambda _root: _settings(),
+    _leftovers,
+)
+
+
+class ProcessState:
+    """What `snapshot` captured."""
+
+    def __init__(self, parts: Iterable[Part]) -> None:
+        self.parts = tuple(parts)
+
+    def restore(self, *, kept_cuda_bytes: int = 0) -> list[str]:
+        """Put everything back; returns in words what could not be, empty when the process is as before.
+
+        Call it when the trial's thread has ended and nothing holds the trial's objects any more.
+        `kept_cuda_bytes` is what the lane itself keeps on each card between trials. Never raises: a part that
+        fails is named with its error.
+        """
+        left: list[str] = []
+        for part in self.parts:
+            if isinstance(part, torch_state.CudaMemory):
+                part.kept_bytes = kept_cuda_bytes
+            try:
+                left += part.restore()
+            except Exception as error:
+                left.append(f"{part.name}: {type(error).__name__}: {error}")
+        return left
+
+
+def snapshot(code_root: Path | None = None) -> ProcessState:
+    """Capture this process, once, after the imports that trials share.
+
+    `code_root` is the folder of the user's code: modules imported from there later are removed by `restore`.
+    Freezes the objects that exist now out of the garbage collector.
+    """
+    return ProcessState(chain.from_iterable(part(code_root) for part in INVENTORY))

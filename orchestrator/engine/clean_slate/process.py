@@ -1,0 +1,253 @@
+"""State of the operating-system process: what can be put back, and what can only be noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_TASKS = Path("/proc/self/task")
+_GRACE_S = 0.25  # a thread or child that is just ending gets this long, once, and only if there is one
+_INFRASTRUCTURE = ("ray", "grpc", "orchestrator", "fsspec")
+_LOADER_SIGNALS = "torch.utils.data._utils.signal_handling"  # watches the workers of all data loaders
+_COMPILE_WORKERS = ("torch._inductor", "torch/_inductor/compile_worker")
+
+
+class WorkingDirectory:
+    name = "working directory"
+
+    def __init__(self) -> None:
+        self._path = Path.cwd()
+
+    def restore(self) -> list[str]:
+        os.chdir(self._path)
+        return []
+
+
+class Umask:
+    name = "umask"
+
+    def __init__(self) -> None:
+        self._mask = os.umask(0o022)
+        os.umask(self._mask)
+
+    def restore(self) -> list[str]:
+        os.umask(self._mask)
+        return []
+
+
+class Affinity:
+    """CPUs of every thread of the process: native pools inherit the mask of the trial that made them."""
+
+    name = "cpu affinity"
+
+    def __init__(self) -> None:
+        self._process = os.sched_getaffinity(0)
+        self._threads = {tid: os.sched_getaffinity(tid) for tid in _tids()}
+
+    def restore(self) -> list[str]:
+        for tid in _tids():
+            mask = self._threads.get(tid, self._process)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+                if os.sched_getaffinity(tid) != mask:
+                    os.sched_setaffinity(tid, mask)
+        return []
+
+
+class Niceness:
+    """Cannot be lowered again without privileges: noticed."""
+
+    name = "nice"
+
+    def __init__(self) -> None:
+        self._nice = self._now()
+
+    @staticmethod
+    def _now() -> tuple[int, int]:
+        return os.getpriority(os.PRIO_PROCESS, os.getpid()), os.getpriority(os.PRIO_PROCESS, 0)
+
+    def restore(self) -> list[str]:
+        now = self._now()
+        return [] if now == self._nice else [f"nice is {now[0]}, was {self._nice[0]}"]
+
+
+class Signals:
+    """Handlers can be set from the main thread only: noticed. A running timer is stopped."""
+
+    name = "signal handlers"
+
+    def __init__(self) -> None:
+        self._handlers = self._now()
+        self._timer = signal.getitimer(signal.ITIMER_REAL)
+
+    @staticmethod
+    def _now() -> dict[int, Any]:
+        return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def restore(self) -> list[str]:
+        if self._timer == (0.0, 0.0) and signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        now = self._now()
+        changed = [
+            signal.Signals(number).name
+            for number, was in self._handlers.items()
+            if now[number] != was and getattr(now[number], "__module__", None) != _LOADER_SIGNALS
+        ]
+        return [f"signal handler changed: {', '.join(changed)}"] if changed else []
+
+
+class Threads:
+    """Threads cannot be ended from outside: those that are left are noticed, daemon or not.
+
+    Not counted: those of the snapshot, the caller's, and those of Ray, gRPC and the orchestrator. The
+    progress bars' monitor and the writer threads of event files that nobody closed are asked to end.
+    """
+
+    name = "threads"
+
+    def __init__(self) -> None:
+        self._known = set(threading.enumerate())
+
+    def restore(self) -> list[str]:
+        left = self._left()
+        if not left:
+            return []
+        for thread in left:
+            _ask_to_end(thread)
+        for thread in left:
+            thread.join(_GRACE_S)
+        return [f"thread {thread.name!r} is still running ({_origin(thread)})" for thread in self._left()]
+
+    def _left(self) -> list[threading.Thread]:
+        ours = {threading.current_thread(), threading.main_thread()}
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._known and thread not in ours and not _is_infrastructure(thread)
+        ]
+
+
+def _origin(thread: threading.Thread) -> str:
+    """Module of the code that the thread runs."""
+    target = getattr(thread, "_target", None)
+    target = getattr(target, "func", target)  # functools.partial
+    module = type(thread).__module__ if target is None else getattr(target, "__module__", None)
+    return str(module)
+
+
+def _is_infrastructure(thread: threading.Thread) -> bool:
+    if isinstance(thread, threading._DummyThread):
+        return True  # a native thread that once called Python: torch's autograd engine, Ray's core
+    origin = _origin(thread)
+    return (
+        origin.partition(".")[0] in _INFRASTRUCTURE
+        or origin.startswith(_COMPILE_WORKERS[0])
+        or thread.name.startswith(("ray_", "grpc"))
+    )
+
+
+def _ask_to_end(thread: threading.Thread) -> None:
+    origin = type(thread).__module__
+    if origin.startswith("tqdm."):
+        bar = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+        thread.exit()  # type: ignore[attr-defined]
+        if bar is not None and bar.monitor is thread:
+            bar.monitor = None
+    elif origin.startswith(("tensorboardX.", "tensorboard.")) and hasattr(thread, "stop"):
+        thread.stop()
+
+
+class Children:
+    """Child processes that are left are noticed; zombies and `multiprocessing`'s servers do not count."""
+
+    name = "child processes"
+
+    def __init__(self) -> None:
+        self._known = set(_children())
+
+    def restore(self) -> list[str]:
+        left = self._left()
+        if not left:
+            return []
+        _stop_fork_server()
+        for process in multiprocessing.active_children():
+            if process.pid in left:
+                process.join(_GRACE_S)
+        return [f"child process {pid} is still running ({_command(pid)})" for pid in self._left()]
+
+    def _left(self) -> list[int]:
+        tracker = sys.modules.get("multiprocessing.resource_tracker")
+        servers = {getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)}
+        candidates = [pid for pid in _children() if pid not in self._known and pid not in servers]
+        return [pid for pid in candidates if not _has_ended(pid) and _COMPILE_WORKERS[1] not in _command(pid)]
+
+
+def _tids() -> Iterator[int]:
+    try:
+        return iter([int(name) for name in os.listdir(_TASKS)])  # noqa: PTH208 - names, ten times a second
+    except OSError:
+        return iter((0,))
+
+
+def _children() -> list[int]:
+    """Process ids of the direct children, of whichever thread."""
+    found: list[int] = []
+    for tid in _tids():
+        try:
+            found += map(int, (_TASKS / str(tid) / "children").read_text().split())
+        except FileNotFoundError:
+            continue  # the thread has ended
+        except OSError:
+            break
+    return found or [process.pid for process in multiprocessing.active_children() if process.pid]
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return not any(process.pid == pid for process in multiprocessing.active_children())
+
+
+def _command(pid: int) -> str:
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        )
+    except OSError:
+        return "?"
+
+
+def _stop_fork_server() -> None:
+    """The server forks from the state of the trial that started it: the next trial needs a new one."""
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    server: Any = getattr(module, "_forkserver", None)
+    if server is not None and server._forkserver_pid is not None:
+        server._stop()
+
+
+class ResourceLimits:
+    """Soft limits; a hard limit that was lowered needs privileges, then the error is reported."""
+
+    name = "resource limits"
+
+    def __init__(self) -> None:
+        self._limits = {kind: resource.getrlimit(kind) for kind in self._kinds()}
+
+    @staticmethod
+    def _kinds() -> set[int]:
+        return {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+
+    def restore(self) -> list[str]:
+        for kind, (soft, _) in self._limits.items():
+            now_soft, now_hard = resource.getrlimit(kind)
+            if now_soft != soft:
+                resource.setrlimit(kind, (soft, now_hard))
+        return []
