@@ -398,7 +398,7 @@ def test_warnings_show_again(state: ProcessState) -> None:
     assert seen == ["once per trial"] * 2
 
 
-def test_a_librarys_own_wrapper_is_left(state: ProcessState) -> None:
+def test_what_torch_patches_itself_is_left(state: ProcessState) -> None:
     class Subject(torch.optim.SGD):
         pass
 
@@ -406,6 +406,28 @@ def test_a_librarys_own_wrapper_is_left(state: ProcessState) -> None:
     step = Subject.step
     assert state.restore() == []
     assert Subject.step is step
+
+
+@pytest.mark.slow
+def test_compiling_leaves_nothing_that_the_next_trial_trips_over() -> None:
+    """In a process of its own, since the first compilation patches torch for good."""
+    script = textwrap.dedent("""
+        import torch
+        from orchestrator.engine.clean_slate import interpreter, snapshot
+        state = snapshot()
+        changed = []
+        judge = interpreter._is_torchs_own
+        interpreter._is_torchs_own = lambda new: judge(new) or changed.append(new)
+        for _ in range(2):
+            model = torch.nn.Linear(3, 3)
+            compiled = torch.compile(model, backend="eager")
+            optimiser = torch.optim.Adam(model.parameters())
+            compiled(torch.ones(2, 3)).sum().backward()
+            optimiser.step()
+            assert state.restore() == []
+        assert changed == [], changed
+    """)
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_a_file_handler_of_the_trial_is_closed(tmp_path: Path, state: ProcessState) -> None:

@@ -19,6 +19,12 @@ from orchestrator.engine.clean_slate.parts import refill
 
 _INSTALLED = ("site-packages", "dist-packages")
 _OWN = __name__.partition(".")[0]
+_PATCHES_ITSELF = (
+    "torch.optim.optimizer",  # the first use of an optimiser class
+    "torch._dynamo.mutation_guard",  # the rest: the first compilation
+    "torch._compile",
+    "torch.compiler._cache",
+)
 _DESCRIPTORS = (staticmethod, classmethod, property)
 PATCHED_PACKAGES = ("torch", "numpy")
 PATCHED_MODULES = (
@@ -84,8 +90,8 @@ class Patches:
     """Functions and classes that were replaced in torch, numpy and a few standard modules.
 
     Compares by identity the code (not the data: counters and caches of the libraries move on) of every
-    module, and of every class of the packages. A library's own wrapper around its own function is left alone:
-    torch wraps optimisers at their first use and `torch._dynamo` some functions.
+    module, and of every class of the packages. What torch replaced itself is left alone: it wraps optimisers
+    at their first use, and `torch._dynamo` some functions at its first.
     """
 
     name = "replaced functions"
@@ -128,7 +134,7 @@ class Patches:
         left = []
         for key, old in zip(keys, saved, strict=True):
             new = vars(owner).get(key)
-            if new is not old and not _wraps(new, old):
+            if new is not old and not _is_torchs_own(new):
                 try:
                     setattr(owner, key, old)
                 except (AttributeError, TypeError) as error:
@@ -150,17 +156,11 @@ def _package(module: object) -> str:
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
-def _wraps(new: Any, old: Any) -> bool:
-    """Whether `new` is a wrapper around `old` that the library of `old` made itself."""
-    package = _package(getattr(old, "__module__", None))
-    maker = _package(getattr(new, "__globals__", {}).get("__name__"))
-    if not package or maker != package:
-        return False
-    for _ in range(8):
-        new = getattr(new, "_torchdynamo_orig_callable", None) or getattr(new, "__wrapped__", None)
-        if new is old or new is None:
-            break
-    return new is old
+def _is_torchs_own(new: Any) -> bool:
+    """Whether torch put this function there itself, once, and would not do so again."""
+    new = new.fget if isinstance(new, property) else new
+    maker = getattr(new, "__globals__", {}).get("__name__")
+    return maker in _PATCHES_ITSELF or bool(getattr(new, "_torchdynamo_disable", False))
 
 
 class ImportHooks:
