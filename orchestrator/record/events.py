@@ -22,9 +22,9 @@ _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
 
 
 class EventFile:
-    """One event file. Not thread-safe: the trial log calls it under its lock."""
+    """One event file; what earlier ones have from `purge_step` on is hidden. Not thread-safe."""
 
-    def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int | None) -> None:
+    def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int = 0) -> None:
         # imported here: tensorboardX imports torch when it is installed
         from tensorboardX.proto import event_pb2, summary_pb2
 
@@ -37,9 +37,9 @@ class EventFile:
         self._frames: list[bytes] = []
         now = time.time()
         self._add(self._event(wall_time=now, file_version="brain.Event:2"))
-        if purge_step is not None:
-            mark = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._add(self._event(wall_time=now, step=purge_step, session_log=mark))
+        # in the first file too: TensorBoard takes only the second mark that it sees for a restart
+        mark = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(self._event(wall_time=now, step=purge_step, session_log=mark))
 
     def scalars(self, values: Mapping[str, float], step: int, wall_time: float) -> None:
         """One point per tag."""
@@ -91,11 +91,6 @@ class EventFile:
 
     def _add(self, event: Any) -> None:
         self._frames.append(_frame(event.SerializeToString()))
-
-
-def has_events(storage: Storage, folder: str) -> bool:
-    """An earlier attempt has written event files here."""
-    return any(_FILE.fullmatch(name) for name in _names(storage, folder))
 
 
 def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

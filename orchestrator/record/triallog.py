@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.record.checkpoints import Manifest
-from orchestrator.record.events import EventFile, as_float, flat_config, has_events
+from orchestrator.record.events import EventFile, as_float, flat_config
 from orchestrator.record.journal import to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.metrictable import REPORT_COLUMNS, STEP_COLUMNS, close_table, rewind
@@ -66,8 +66,7 @@ class TrialLog:
         self._steps = storage.appender(trial.steps_jsonl)
         self._events: EventFile | None = None
         if tensorboard:
-            purge = keep.step + 1 if resume or has_events(storage, trial.root) else None
-            self._events = EventFile(storage, trial.root, attempt, purge)
+            self._events = EventFile(storage, trial.root, attempt, purge_step=keep.step + 1)
         self._last_step = max(keep.step, 0)
         self._hparams: list[str] | None = None
         self._queue: deque[tuple[Any, ...]] = deque()
