@@ -1,0 +1,123 @@
+"""`orchestrate ablate`: run what is left of a study, then print its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import console
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.studyfile import PreparedStudy, prepare
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.engine.api import RunOptions, StudyOutcome
+    from orchestrator.report.model import StudyReport
+
+
+def command(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; the old directory is renamed, never deleted.")
+    ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Accept more arms, alternatives and seeds.")
+    ] = False,
+    accept_code_change: Annotated[
+        bool, typer.Option("--accept-code-change", help="Go on with changed code; later cells are marked.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed by its own fault, too.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study, or what is left of it.
+
+    The same command again finishes the missing cells and nothing else. The first Ctrl-C stops cleanly,
+    the second at once.
+    """
+    study = prepare(config, overrides)
+    if dry_run:
+        from orchestrator.cli.plan import forecast, show
+
+        show(forecast(study, retry_failed=retry_failed, fresh=fresh), as_json=as_json)
+        return
+    from orchestrator.engine.api import RunOptions
+
+    options = RunOptions(address, fresh, extend, accept_code_change, retry_failed)
+    outcome = _run(study, options)
+    built = _report(study)
+    if as_json:
+        console.data_json(document(study, outcome, built))
+    else:
+        from orchestrator.cli.report import show as show_report
+
+        show_report(built)
+    for line in next_steps(study, outcome, config, overrides):
+        console.progress(line)
+    if outcome.exit_code is not ExitCode.DONE:
+        raise typer.Exit(int(outcome.exit_code))
+
+
+def _run(study: PreparedStudy, options: RunOptions) -> StudyOutcome:
+    from orchestrator.cli.live import display
+    from orchestrator.engine.api import run_study
+
+    with display() as listener:
+        return run_study(study.loaded, options, listener)
+
+
+def _report(study: PreparedStudy) -> StudyReport:
+    """Computed from the record, not from what this process remembers; written beside it."""
+    from orchestrator.cli.report import build, save
+    from orchestrator.cli.runs import Run
+    from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.storage import Storage
+
+    run = Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
+    built = build(run)
+    save(run, built)
+    return built
+
+
+def document(study: PreparedStudy, outcome: StudyOutcome, built: StudyReport) -> dict[str, Any]:
+    """`ablate --json`: how the run ended, and what `effects.json` says."""
+    from orchestrator.report.effects_json import to_json
+
+    return {
+        "study": study.plan.study,
+        "root": outcome.root,
+        "exit_code": int(outcome.exit_code),
+        "interrupted": outcome.interrupted,
+        "counts": outcome.counts,
+        "report": to_json(built),
+    }
+
+
+def next_steps(
+    study: PreparedStudy, outcome: StudyOutcome, config: Path, overrides: list[str] | None
+) -> list[str]:
+    """What one would want to do now, as commands."""
+    where = f"{study.loaded.spec.storage.rstrip('/')}/{study.plan.study}"
+    again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
+    lines = [f"report:  {where}/report.md", f"curves:  orchestrate tensorboard {where}"]
+    if outcome.exit_code is ExitCode.BUDGET:
+        lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
+    elif outcome.interrupted:
+        lines.append(f"go on:   {again}")
+    elif outcome.exit_code is not ExitCode.DONE:
+        lines.append(f"why:     orchestrate status {where}; orchestrate logs ARM SEED --study {where}")
+        lines.append(f"again:   {again} --retry-failed")
+    return lines

@@ -1,0 +1,81 @@
+"""The command: one small module per verb. Only light imports here and at the top of those modules.
+
+Whatever a verb needs of pydantic, pyarrow, torch or ray it imports when it runs, so that `orchestrate --help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli import (
+    ablate,
+    console,
+    doctor,
+    init,
+    logs,
+    plan,
+    report,
+    schema,
+    status,
+    stop,
+    tensorboard,
+    validate,
+    watch,
+)
+from orchestrator.errors import ExitCode, OrchestratorError
+
+EPILOG = (
+    "Exit codes: 0 every cell is answered; 1 some failed; 2 bad input; 3 budget reached; "
+    "4 cluster or storage unavailable, or the study is held by another driver; 130 interrupted; "
+    "143 terminated."
+)
+
+app = typer.Typer(
+    name="orchestrate",
+    help="Ablation studies on Ray: which part of the recipe matters?",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+for verb in (init, validate, plan, ablate, status, watch, logs, stop, report, tensorboard, schema, doctor):
+    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.data(f"orchestrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version  # its callback has answered
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. Errors raised on purpose become one line per fault."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(words, prog_name="orchestrate")
+    except OrchestratorError as error:
+        console.show_error(error, as_json="--json" in words)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return int(ExitCode.DONE)

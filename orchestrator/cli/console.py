@@ -1,0 +1,88 @@
+"""The two streams of the command line: data on stdout, progress and faults on stderr.
+
+Rich is imported on first use only: `orchestrate --help` must stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import InputError, OrchestratorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 200
+"""Columns of a table when no terminal says how many there are: wide enough that nothing is wrapped."""
+
+
+def data(text: str) -> None:
+    """A line for stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def data_json(value: Any) -> None:
+    """One JSON document on stdout; numbers that JSON does not know become strings."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def progress(text: str) -> None:
+    """A line for stderr, shown at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def out() -> Console:
+    """A rich console on stdout; plain, unwrapped text when stdout is no terminal."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """A rich console on stderr; plain, unwrapped text when stderr is no terminal."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
+
+
+def show_error(error: OrchestratorError, *, as_json: bool) -> None:
+    """One line per fault on stderr; with `as_json` a document on stdout besides."""
+    for line in error_lines(error):
+        progress(f"error: {line}")
+    if as_json:
+        data_json(error_document(error))
+
+
+def error_lines(error: OrchestratorError) -> list[str]:
+    """One line per fault."""
+    if isinstance(error, InputError):
+        return [" ".join(str(fault).split()) for fault in error.faults]
+    return [" ".join(str(error).split()) or type(error).__name__]
+
+
+def error_document(error: OrchestratorError) -> dict[str, Any]:
+    """`{error, exit_code, faults}`: what a program gets to see of an error."""
+    faults: list[dict[str, Any]] = [{"message": str(error)}]
+    if isinstance(error, InputError):
+        faults = [asdict(fault) for fault in error.faults]
+    return {"error": type(error).__name__, "exit_code": int(error.exit_code), "faults": faults}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

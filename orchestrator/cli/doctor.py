@@ -1,0 +1,160 @@
+"""`orchestrate doctor`: is this machine fit to run a study? Starts nothing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from orchestrator.cli import console
+from orchestrator.cli.estimate import Machine
+from orchestrator.cli.options import JsonOption, StorageOption
+from orchestrator.errors import ExitCode, OrchestratorError
+
+TESTED = {"ray": "2.60.0", "torch": "2.13.0"}
+"""What the tests ran with; `constraints.txt` has the whole set."""
+GIB = 2**30
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `fail`: a study cannot run; `warn`: it may suffer."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    hint: str | None = None
+
+
+def command(storage: StorageOption = "runs", as_json: JsonOption = False) -> None:
+    """Is this machine fit for a study?
+
+    Versions, processors, memory, disk, limits, storage, other Ray clusters. Starts nothing.
+    """
+    findings = list(examine(storage))
+    if as_json:
+        console.data_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            hint = f"; {finding.hint}" if finding.hint else ""
+            console.data(f"{finding.state:<5} {finding.name:<12} {finding.detail}{hint}")
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(int(ExitCode.UNAVAILABLE))
+
+
+def examine(storage: str) -> Iterator[Finding]:
+    """Everything worth knowing before the first study, the most basic first."""
+    yield _python()
+    yield from _packages()
+    machine = Machine.here()
+    yield Finding("processors", "ok", f"{machine.cpus} CPUs, {machine.gpus} GPUs that this process may use")
+    yield _memory()
+    yield _free_space(SHARED_MEMORY, "shared mem", 1.0, "Ray's object store falls back to slow files")
+    yield _free_space(tempfile.gettempdir(), "temporary", 2.0, "Ray keeps its session files there")
+    yield _open_files()
+    yield from _storage(storage)
+    yield _other_ray()
+
+
+def _python() -> Finding:
+    running = ".".join(map(str, sys.version_info[:3]))
+    fits = sys.version_info >= (3, 11)
+    return Finding("python", "ok" if fits else "fail", running, None if fits else "3.11 or newer is needed")
+
+
+def _packages() -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    try:
+        needed = [Requirement(line) for line in requires("orchestrator") or ()]
+    except PackageNotFoundError:
+        yield Finding("packages", "warn", "orchestrator is not installed", "pip install -e .")
+        needed = []
+    for requirement in needed:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield Finding(requirement.name, "fail", "not installed", "make install")
+            continue
+        tested = TESTED.get(requirement.name)
+        if not requirement.specifier.contains(found, prereleases=True):
+            yield Finding(requirement.name, "fail", found, f"{requirement.specifier} is needed: make install")
+        elif tested is not None:
+            same = found.partition("+")[0] == tested
+            yield Finding(
+                requirement.name, "ok" if same else "warn", found, None if same else f"tested with {tested}"
+            )
+
+
+def _memory() -> Finding:
+    free_gib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    total_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    detail = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB unused"
+    enough = total_gib >= 4
+    return Finding(
+        "memory", "ok" if enough else "warn", detail, None if enough else "4 GiB carry Ray and two lanes"
+    )
+
+
+def _free_space(path: str, name: str, warn_gib: float, hint: str) -> Finding:
+    try:
+        free_gib = shutil.disk_usage(path).free / GIB
+    except OSError as error:
+        return Finding(name, "warn", f"{path}: {error.strerror}", hint)
+    enough = free_gib >= warn_gib
+    return Finding(
+        name, "ok" if enough else "warn", f"{path}: {free_gib:.1f} GiB free", None if enough else hint
+    )
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = soft == resource.RLIM_INFINITY or soft >= 4096
+    hint = None if enough else f"ulimit -n {'65536' if hard == resource.RLIM_INFINITY else hard}"
+    return Finding("open files", "ok" if enough else "warn", f"at most {soft} per process", hint)
+
+
+def _storage(where: str) -> Iterator[Finding]:
+    from orchestrator.record.storage import Storage
+
+    try:
+        storage = Storage.open(where)
+        storage.check_writable()
+    except OrchestratorError as error:
+        yield Finding("storage", "fail", "; ".join(console.error_lines(error)))
+        return
+    yield Finding("storage", "ok", f"{storage.uri} can be written")
+    if storage.is_local:
+        there = next(path for path in [storage.local_path(), *storage.local_path().parents] if path.exists())
+        yield _free_space(
+            str(there), "disk", warn_gib=5.0, hint="checkpoints need room; see checkpoint: in the study"
+        )
+
+
+def _other_ray() -> Finding:
+    """Clusters of others are only named: their processes are none of our business."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if path.read_text(encoding="utf-8").strip() == "gcs_server":
+                found.append(path.parent.name)
+        except OSError:
+            continue  # it has ended meanwhile
+    if not found:
+        return Finding("other ray", "ok", "none runs on this machine")
+    detail = f"{len(found)} running (gcs_server {', '.join(sorted(found))})"
+    return Finding(
+        "other ray", "ok", detail, "left alone; --address uses one of them, else another is started"
+    )

@@ -1,0 +1,72 @@
+"""What a study would take: lanes on this machine; time and disk from the trials that have finished."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.decide.states import TrialState
+
+if TYPE_CHECKING:
+    from orchestrator.record.history import History
+    from orchestrator.study.spec import ResourcesSpec
+
+_GPU_DEVICES = "nvidia[0-9]*"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine has for trials."""
+
+    cpus: int
+    gpus: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """Counted without torch and ray: the CPUs this process may use, the GPU devices that are visible."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        found = len(list(Path("/dev").glob(_GPU_DEVICES)))
+        chosen = found if visible is None else len([name for name in visible.split(",") if name.strip()])
+        return cls(cpus=len(os.sched_getaffinity(0)), gpus=min(found, chosen))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do. `None` where nothing recorded tells; `wall_s` is training time over the lanes."""
+
+    runs: int
+    wall_s: float | None
+    gpu_h: float | None
+    disk_bytes: int | None
+
+
+def lanes(resources: ResourcesSpec, machine: Machine, cells: int) -> int:
+    """Trials at the same time on this machine: at most one per cell; 0 when not even one fits."""
+    gpus = resources.gpus_per_worker
+    share = (1.0 if machine.gpus else 0.0) if gpus == "auto" else float(gpus)
+    limits = [machine.cpus / resources.cpus_per_worker] + ([machine.gpus / share] if share else [])
+    fit = math.floor(min(limits) + 1e-9) // resources.workers
+    most = fit if resources.max_parallel == "auto" else min(fit, resources.max_parallel)
+    return min(most, cells)
+
+
+def estimate(
+    remaining: Collection[str], lane_count: int, history: History | None, done_bytes: int | None
+) -> Estimate:
+    """Extrapolate from finished trials of the same study; `done_bytes` is the disk that one of them takes."""
+    runs = len(remaining)
+    finished = [] if history is None else [c for c in history.cells.values() if c.state is TrialState.DONE]
+    if not finished:
+        return Estimate(runs, None, None, None)
+    wall_s = sum(record.wall_s for record in finished) / len(finished)
+    gpu_s = sum(record.gpu_s for record in finished) / len(finished)
+    return Estimate(
+        runs=runs,
+        wall_s=math.ceil(runs / lane_count) * wall_s if lane_count else None,
+        gpu_h=runs * gpu_s / 3600,
+        disk_bytes=None if done_bytes is None else runs * done_bytes,
+    )

@@ -1,0 +1,144 @@
+"""`orchestrate plan`: exactly what `ablate` would do, before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import console, text
+from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.studyfile import PreparedStudy, prepare
+
+if TYPE_CHECKING:
+    from orchestrator.record.history import History
+
+
+def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
+    """Print what `ablate` would run.
+
+    Arms with their differences, cells, lanes and, once trials have finished, the cost.
+    """
+    show(forecast(prepare(config, overrides)), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A plan and what is known of its cost. `remaining`: the cells that the next `ablate` runs, in order."""
+
+    study: PreparedStudy
+    remaining: tuple[str, ...]
+    lanes: int
+    estimate: Estimate
+
+
+def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = False) -> Forecast:
+    """Compare the plan with what is recorded; starts nothing, writes nothing."""
+    spec, plan = study.loaded.spec, study.plan
+    history, done_bytes = (None, None) if fresh else _recorded(study)
+    remaining = [cell.cell for cell in plan.cells]
+    if history is not None:
+        left = set(history.remaining(retry_failed))
+        remaining = [cell for cell in remaining if cell in left]
+    count = lanes(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
+    return Forecast(study, tuple(remaining), count, estimate(remaining, count, history, done_bytes))
+
+
+def _recorded(study: PreparedStudy) -> tuple[History | None, int | None]:
+    """The journal of this study folded over the new plan, and the bytes of one finished trial's directory."""
+    from orchestrator.decide.states import TrialState
+    from orchestrator.record.history import fold
+    from orchestrator.record.journal import read_journal
+    from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.storage import Storage
+
+    storage, paths = Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study)
+    if not storage.exists(paths.plan_json):
+        return None, None
+    history = fold(read_journal(storage, paths.journal).events, study.plan)
+    done = next((cell for cell in history.cells.values() if cell.state is TrialState.DONE), None)
+    if done is None:
+        return history, None
+    folder = paths.trial_dir(done.arm, done.seed, done.sample, done.phase)
+    return history, sum(storage.sizes(folder).values())
+
+
+def document(found: Forecast) -> dict[str, Any]:
+    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining` and `estimate`."""
+    plan = found.study.plan.to_json()
+    return {
+        **plan,
+        "arms": [{"arm": arm["name"], **arm} for arm in plan["arms"]],
+        "lanes": found.lanes,
+        "looks": [],
+        "remaining": list(found.remaining),
+        "estimate": asdict(found.estimate),
+    }
+
+
+def show(found: Forecast, *, as_json: bool) -> None:
+    """Print a forecast on stdout."""
+    if as_json:
+        console.data_json(document(found))
+        return
+    _show_arms(found)
+    spec, plan = found.study.loaded.spec, found.study.plan
+    trials = f"{len(plan.cells)} trials of {text.length(spec.stopping.max, spec.stopping.unit)}"
+    answered = len(plan.cells) - len(found.remaining)
+    left = f"; {answered} answered already, {len(found.remaining)} to run" if answered else ""
+    lines = {
+        "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode})",
+        "cells": f"{len(plan.arms)} arms × {len(spec.seeds)} seeds = {trials}{left}",
+        "stopping": _stopping(found),
+        "lanes": f"{found.lanes} at the same time on this machine"
+        if found.lanes
+        else "none fit on this machine",
+        "looks": "none",
+        "estimate": _cost(found.estimate),
+        "storage": f"{spec.storage}/{plan.study}",
+    }
+    for name, line in lines.items():
+        console.data(f"{name + ':':<10}{line}")
+
+
+def _show_arms(found: Forecast) -> None:
+    from rich.table import Table
+
+    plan = found.study.plan
+    reference = plan.arm(plan.reference)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("arm", f"difference from {plan.reference}", "why"):
+        table.add_column(heading, overflow="fold")
+    for arm in plan.arms:
+        if arm.name == plan.reference:
+            table.add_row(arm.name, "(reference)", arm.why or "")
+        else:
+            table.add_row(arm.name, text.difference(arm.set, reference.config), arm.why or "")
+    console.out().print(table, markup=False)
+    console.data("")
+
+
+def _stopping(found: Forecast) -> str:
+    from orchestrator.decide.rungs import rungs
+
+    stopping = found.study.loaded.spec.stopping
+    if stopping.rule == "none":
+        return "none: every trial runs to its full length"
+    steps = ", ".join(text.number(rung) for rung in rungs(stopping.grace, stopping.reduction, stopping.max))
+    share = text.number(stopping.reduction)
+    return (
+        f"{stopping.rule}: rungs at {steps} {stopping.unit}s, the best 1/{share} go on, the reference always"
+    )
+
+
+def _cost(cost: Estimate) -> str:
+    if cost.runs == 0:
+        return "nothing is left to run"
+    if cost.wall_s is None and cost.gpu_h is None:
+        return f"{cost.runs} runs; time and disk are unknown until a trial has finished"
+    parts = [f"{cost.runs} runs", text.duration(cost.wall_s)]
+    if cost.gpu_h:
+        parts.append(f"{cost.gpu_h:.2f} GPU hours")
+    if cost.disk_bytes is not None:
+        parts.append(f"{cost.disk_bytes / 2**20:.0f} MiB on disk")
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""The recipe under study: data, then model, then training."""

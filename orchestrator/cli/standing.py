@@ -1,0 +1,143 @@
+"""Where a recorded study stands, as plain data: what `status` and `watch` print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.decide.states import TrialState
+
+if TYPE_CHECKING:
+    from orchestrator.cli.runs import Run
+    from orchestrator.record.history import CellRecord, History
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a rule ended a trial. `cutoff` is in the user's units; `peers` counts this trial too."""
+
+    rule: str
+    rung: float | None
+    cutoff: float | None
+    rank: int | None
+    peers: int | None
+
+
+@dataclass(frozen=True)
+class CellStanding:
+    """One cell. `length` in the study's unit, `value` in the user's units, `trial_dir` below the study."""
+
+    cell: str
+    arm: str
+    seed: int
+    state: TrialState
+    cause: str | None
+    reason: str | None
+    length: float | None
+    value: float | None
+    attempts: int
+    wall_s: float
+    gpu_s: float
+    trial_dir: str
+    stop: Stop | None
+
+
+@dataclass(frozen=True)
+class StudyStanding:
+    """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared."""
+
+    study: str
+    root: str
+    metric: str
+    mode: str
+    unit: str
+    max_length: float
+    driver: str | None
+    arms: tuple[str, ...]
+    cells: tuple[CellStanding, ...]
+    saved: float
+    problems: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Cells per state; states without cells are left out."""
+        tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
+        return {state: number for state, number in tally.items() if number}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `status --json`."""
+        return {**asdict(self), "counts": self.counts()}
+
+
+def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
+    """Read where a study stands. Raises `StudyError` when its record is damaged."""
+    from orchestrator.record.lease import describe, is_alive, read_lease
+
+    spec, plan, history, progress = run.view()
+    lease = read_lease(run.storage, run.paths)
+    alive = lease is not None and is_alive(lease, clock())
+    cells = tuple(
+        _cell(run, history, history.cells[cell.cell], spec, progress if alive else None)
+        for cell in plan.cells
+    )
+    maximum = float(spec["stopping"]["max"])
+    return StudyStanding(
+        study=plan.study,
+        root=run.root,
+        metric=spec["metric"]["name"],
+        mode=spec["metric"]["mode"],
+        unit=spec["stopping"]["unit"],
+        max_length=maximum,
+        driver=describe(lease) if alive and lease is not None else None,
+        arms=tuple(arm.name for arm in plan.arms),
+        cells=cells,
+        saved=sum(maximum - (cell.length or 0.0) for cell in cells if cell.state is TrialState.STOPPED),
+        problems=tuple(history.problems),
+    )
+
+
+def _cell(
+    run: Run,
+    history: History,
+    record: CellRecord,
+    spec: Mapping[str, Any],
+    progress: Mapping[str, Any] | None,
+) -> CellStanding:
+    folder = run.paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
+    now = (progress or {}).get(record.cell)
+    latest = now if isinstance(now, Mapping) and record.state is TrialState.RUNNING else {}
+    return CellStanding(
+        cell=record.cell,
+        arm=record.arm,
+        seed=record.seed,
+        state=record.state,
+        cause=record.cause.value if record.cause else None,
+        reason=record.reason,
+        length=latest.get("length", record.length),
+        value=latest.get("value", record.value),
+        attempts=record.attempts,
+        wall_s=record.wall_s,
+        gpu_s=record.gpu_s,
+        trial_dir=folder.removeprefix(f"{run.paths.root}/"),
+        stop=_stop(history, record, spec["metric"]["mode"]),
+    )
+
+
+def _stop(history: History, record: CellRecord, mode: str) -> Stop | None:
+    """The last decision that ended this cell, if a decision did."""
+    if record.state not in (TrialState.STOPPED, TrialState.DIVERGED):
+        return None
+    found = [event for (cell, _), event in history.decided.items() if cell == record.cell]
+    ended = [event for event in found if event.get("action") == "stop"]
+    if not ended:
+        return None
+    last = ended[-1]
+    cutoff = last.get("cutoff")
+    return Stop(
+        rule=str(last.get("rule")),
+        rung=last.get("rung"),
+        cutoff=cutoff if cutoff is None or mode == "max" else -cutoff,
+        rank=last.get("rank"),
+        peers=last.get("peers"),
+    )

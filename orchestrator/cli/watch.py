@@ -1,0 +1,59 @@
+"""`orchestrate watch`: the status of a study, again and again, until nobody runs it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import console
+from orchestrator.cli.options import StorageOption, StudyArgument
+from orchestrator.cli.runs import find_run
+from orchestrator.cli.standing import StudyStanding, standing
+from orchestrator.cli.status import arms_table, explanations, headline
+
+EveryOption = Annotated[
+    float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
+]
+
+
+def command(study: StudyArgument = None, storage: StorageOption = "runs", every: EveryOption = 2.0) -> None:
+    """Follow a running study.
+
+    The status again and again, until nobody runs the study any more.
+    """
+    run = find_run(study, storage)
+    show = _on_screen if sys.stdout.isatty() else _as_lines
+    show(lambda: standing(run), lambda: time.sleep(every))
+
+
+def _as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+    """A line whenever something has changed: for pipes and logs."""
+    shown = ""
+    while True:
+        found = look()
+        if headline(found) != shown:
+            shown = headline(found)
+            console.data(shown)
+            sys.stdout.flush()
+        if found.driver is None:
+            return
+        wait()
+
+
+def _on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=console.out(), auto_refresh=False) as live:
+        while True:
+            found = look()
+            lines = [Text(line) for line in explanations(found)]
+            live.update(Group(Text(headline(found)), arms_table(found), *lines), refresh=True)
+            if found.driver is None:
+                return
+            wait()
