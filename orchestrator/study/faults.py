@@ -31,8 +31,8 @@ def raise_problems(problems: Sequence[Problem]) -> None:
         raise StudyError([problem.fault() for problem in problems])
 
 
-def nearest(word: str, valid: Iterable[str], *, most: int = 12) -> str:
-    """A hint: the nearest valid name, or all of them when none is near."""
+def nearest(word: str, valid: Iterable[str], *, instead: Sequence[str] = (), most: int = 20) -> str:
+    """A hint: the nearest valid name; when none is near, all of them, or those in `instead`."""
     names = [str(name) for name in valid]
     if not names:
         return "there is no valid name here"
@@ -43,6 +43,7 @@ def nearest(word: str, valid: Iterable[str], *, most: int = 12) -> str:
         close = [name for name in lower if name.rsplit(".", 1)[-1] == tail][:1]
     if close:
         return f"did you mean {lower[close[0]]}?"
+    names = list(instead) or names
     shown = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
     return f"valid: {shown}"
 

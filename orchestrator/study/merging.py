@@ -187,7 +187,7 @@ def apply_override(merged: Merged, text: str) -> list[Problem]:
         ]
     path = _address(merged.data, key)
     if path is None:
-        hint = nearest(key, _all_keys(merged.data))
+        hint = nearest(key, _all_keys(merged.data), instead=known_keys(()))
         return [Problem((key,), f"{COMMAND_LINE}: there is no such setting", value=text[:80], hint=hint)]
     return _assign(merged, path, value)
 
@@ -195,9 +195,11 @@ def apply_override(merged: Merged, text: str) -> list[Problem]:
 def _assign(merged: Merged, path: Path, value: Any) -> list[Problem]:
     parent: Any = merged.data
     for part in path[:-1]:
-        if not isinstance(parent.get(part), dict):
+        if parent.get(part) is None:
             parent[part] = {}
         parent = parent[part]
+        if not isinstance(parent, dict):
+            return []  # the file has something else here; validation says so
     current = parent.get(path[-1])
     if isinstance(value, dict) and (isinstance(current, dict) or known_keys(path)):
         problems: list[Problem] = []

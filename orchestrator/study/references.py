@@ -16,7 +16,7 @@ from orchestrator.study.yamlfile import Path
 SECTIONS = ("name", "metric", "stopping", "resources", "baseline")
 """What a reference may address; the values there are the same before and after validation."""
 MAX_CHAIN = 20
-MAX_SIZE = 100_000
+MAX_SIZE = 10_000
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _TARGET = re.compile(r"\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\Z", re.ASCII)
@@ -39,13 +39,13 @@ def resolve(root: Mapping[str, Any], sections: Iterable[str]) -> tuple[dict[str,
     scope = {name: root[name] for name in sections if name in root}
     if not has_reference(scope):
         return dict(root), []
-    problems = check(root, scope)
+    reachable = {key: root[key] for key in SECTIONS if key in root}
+    problems = check(root, {**reachable, **scope})
     if problems:
         return dict(root), problems
     from omegaconf import OmegaConf  # slow to import, and most studies have no reference
     from omegaconf.errors import OmegaConfBaseException
 
-    reachable = {key: root[key] for key in SECTIONS if key in root}
     try:
         tree = OmegaConf.create({**reachable, **scope})
         result = OmegaConf.to_container(tree, resolve=True)
@@ -154,11 +154,14 @@ def _lookup(root: Any, path: Path) -> Any:
     for part in path:
         if isinstance(value, Mapping) and part in value:
             value = value[part]
-        elif isinstance(value, (list, tuple)) and str(part).isdecimal() and int(part) < len(value):
+        elif isinstance(value, (list, tuple)) and str(part) in map(str, range(len(value))):
             value = value[int(part)]
         else:
             return _MISSING
     return value
+
+
+_TOO_LARGE = f"the references expand to more than {MAX_SIZE:,} values and characters"
 
 
 class _Sizes:
@@ -168,16 +171,22 @@ class _Sizes:
         self.root = root
         self._known: dict[Path, int] = {}
         self._open: list[Path] = []
+        self._total = 0
 
     def fault(self, path: Path) -> str | None:
+        """Why the text at `path` cannot be replaced, or None; of an explosion only the first."""
+        if self._total > MAX_SIZE:
+            return None
         self._open.clear()
         try:
-            self._size(path, _lookup(self.root, path))
+            self._total += self._size(path, _lookup(self.root, path))
         except _EndlessError as error:
             return str(error)
-        return None
+        return _TOO_LARGE if self._total > MAX_SIZE else None
 
     def _size(self, path: Path, value: Any) -> int:
+        if path in self._known:
+            return self._known[path]
         if isinstance(value, Mapping):
             total = 1 + sum(self._size((*path, key), item) for key, item in value.items())
         elif isinstance(value, (list, tuple)):
@@ -186,13 +195,10 @@ class _Sizes:
             total = self._expanded(path, value)
         else:
             total = 1 + (len(value) if isinstance(value, str) else 0)
-        if total > MAX_SIZE:
-            raise _EndlessError(f"the references expand to more than {MAX_SIZE:,} values or characters")
+        self._known[path] = total
         return total
 
     def _expanded(self, path: Path, text: str) -> int:
-        if path in self._known:
-            return self._known[path]
         if path in self._open:
             names = " → ".join(
                 ".".join(map(str, part)) for part in (*self._open[self._open.index(path) :], path)
@@ -209,9 +215,8 @@ class _Sizes:
                 # a mapping that contains its own reference never ends either
                 total += self._size(target, found) if found is not _MISSING else 0
         self._open.pop()
-        self._known[path] = total
         return total
 
 
 class _EndlessError(Exception):
-    """References that do not end, or end too large."""
+    """References that do not end."""

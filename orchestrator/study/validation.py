@@ -35,6 +35,8 @@ _PLAIN: dict[str, Any] = {
     "seeds": 1,
     "stopping": {"max": 1},
 }
+_DEPENDENTS: dict[tuple[str | int, ...], tuple[str, ...]] = {("stopping", "rule"): ("unit",)}
+"""What cannot be judged when a value is faulty."""
 _KINDS = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -50,17 +52,13 @@ _KINDS = {
 
 def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[Problem]]:
     """The spec, or None with every problem; sections that are sound are checked even when others are not."""
-    problems: list[Problem] = []
     spec, errors = _parse(data)
-    broken: set[str] = set()
-    if spec is None:
-        problems += [_problem(error) for error in errors]
-        broken = {str(error["loc"][0]) for error in errors}
-        spec = _patched(data, errors)
-    checks = rule_problems(spec) if spec is not None else []
-    if spec is not None and not broken & {"baseline", "design"}:
-        checks += build_arms(spec)[1]
-    problems += [check for check in checks if not check.path or check.path[0] not in broken - {"components"}]
+    problems = [_problem(error) for error in errors]
+    sound, unsound = (spec, set()) if spec is not None else _patched(data, errors)
+    checks = rule_problems(sound) if sound is not None else []
+    if sound is not None and "baseline" not in unsound:
+        checks += build_arms(sound)[1]
+    problems += [check for check in checks if not check.path or check.path[0] not in unsound]
     return (None if problems else spec), problems
 
 
@@ -71,17 +69,26 @@ def _parse(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[ErrorDetails
         return None, error.errors(include_url=False)
 
 
-def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> StudySpec | None:
-    """The study with harmless sections for its faulty ones, so that the others can be checked together."""
+def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> tuple[StudySpec | None, set[str]]:
+    """The study without its faulty parts, and the sections that had to be given up."""
     patched = {key: value for key, value in data.items() if key in StudySpec.model_fields}
+    unsound: set[str] = set()
     for error in errors:
-        section, *rest = error["loc"]
-        if section == "components" and rest and isinstance(patched.get("components"), Mapping):
-            kept = {name: value for name, value in patched["components"].items() if name != rest[0]}
-            patched["components"] = kept
+        path = error["loc"]
+        section = str(path[0])
+        inside = patched.get(section)
+        needed = _PLAIN.get(section)
+        if (
+            len(path) == 1
+            or not isinstance(inside, Mapping)
+            or (isinstance(needed, Mapping) and path[1] in needed)
+        ):
+            patched.pop(section, None)
+            unsound.add(section)
         else:
-            patched.pop(str(section), None)
-    return _parse({**_PLAIN, **patched})[0]
+            gone = {path[1], *_DEPENDENTS.get(path[:2], ())}
+            patched[section] = {key: value for key, value in inside.items() if key not in gone}
+    return _parse({**_PLAIN, **patched})[0], unsound
 
 
 def _problem(error: ErrorDetails) -> Problem:
@@ -112,7 +119,7 @@ def _unknown_key(path: Path) -> Problem:
     later = LATER_KEYS if len(path) == 1 else LATER_NESTED.get(str(path[0]), frozenset())
     if key in later:
         return Problem(path, f"{key!r} is not in this version", hint=f"remove it; valid: {', '.join(valid)}")
-    return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid, most=20))
+    return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid))
 
 
 def _not_one_of(path: Path, error: ErrorDetails, value: str) -> Problem:

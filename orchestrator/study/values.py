@@ -109,7 +109,9 @@ _AUTO = {"const": "auto"}
 _SECONDS = [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9. dhmins]+$"}]
 
 Name = Annotated[
-    str, BeforeValidator(_check_name), WithJsonSchema({"type": "string", "pattern": _NAME.pattern[:-2] + "$"})
+    str,
+    BeforeValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern[:-2]}$"}),
 ]
 Number = Annotated[int | float, BeforeValidator(_parse_number), WithJsonSchema({"type": "number"})]
 PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]

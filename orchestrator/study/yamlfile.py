@@ -67,11 +67,33 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalar rules of YAML 1.2; it only composes, `_Reader` builds the values."""
+    """SafeLoader with the rules of YAML 1.2 for scalars; it only composes, `_Reader` builds the values.
+
+    PyYAML ends a word at a question mark inside `{...}`; in YAML 1.2 `{why: does it matter?}` is a mapping.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own)
+    _in_word = False
+
+    def check_key(self) -> bool:
+        return self.peek(1) in _SPACE
+
+    def check_plain(self) -> bool:
+        return super().check_plain() or (self.peek() == "?" and self.peek(1) not in _SPACE + ",[]{}")
+
+    def scan_plain(self) -> yaml.ScalarToken:
+        self._in_word = True
+        try:
+            return super().scan_plain()
+        finally:
+            self._in_word = False
+
+    def peek(self, index: int = 0) -> str:
+        character = super().peek(index)
+        return "x" if self._in_word and character == "?" else character
 
 
+_SPACE = "\0 \t\r\n\x85\u2028\u2029"
 _NULL, _BOOL, _INT, _FLOAT, _STR, _SEQ, _MAP, _MERGE = (
     f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")
 )
