@@ -32,7 +32,7 @@ def to_markdown(report: StudyReport) -> str:
         *_left_out(report),
         "## Cost",
         "\n".join(
-            f"- {_plain(line)}" for line in (*words.cost_lines(report), words.pairing_line(report)) if line
+            f"- {_plain(line)}" for line in (words.cost_line(report), words.pairing_line(report)) if line
         ),
         *(["## Notes", "\n".join(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
     ]

@@ -21,8 +21,8 @@ def render(report: StudyReport) -> Group:
     """The whole report; where the study is local, arm names link to their trial directories."""
     scale = words.scale_of(report)
     parts: list[RenderableType] = [
-        _title(report, scale),
         *(Text(line, style="bold yellow") for line in words.headline(report)),
+        _title(report, scale),
         Text(),
         effects_table(report, scale),
         _caption(report),
@@ -34,7 +34,7 @@ def render(report: StudyReport) -> Group:
     ]
     parts += [Text(), *said] if said else []
     parts += [Text(), *_left_out(report)] if report.left_out else []
-    closing = [*words.cost_lines(report), words.pairing_line(report), *report.notes]
+    closing = [words.cost_line(report), words.pairing_line(report), *report.notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
     parts += [Text(f"{report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
     return Group(*parts)

@@ -141,14 +141,13 @@ def headline(report: StudyReport) -> list[str]:
     return lines
 
 
-def cost_lines(report: StudyReport) -> list[str]:
+def cost_line(report: StudyReport) -> str:
     """What was spent, and what of the grid was saved."""
     cost = report.cost
-    gpu = f", {cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else ", no GPU"
+    gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
+    saved = f"; {100 * cost.saved:.0f} % saved by early stops" if cost.saved else ""
     trained = f"trained {cost.spent:g} of the grid's {quantity(cost.grid, report.unit)}"
-    return [
-        f"{duration(cost.wall_s)} of trials{gpu}; {trained}; {100 * cost.saved:.0f} % saved by early stops"
-    ]
+    return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"
 
 
 def pairing_line(report: StudyReport) -> str | None:

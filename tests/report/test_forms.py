@@ -9,6 +9,8 @@ from urllib.parse import unquote
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.report.effects_json import to_json, write_report
@@ -90,7 +92,7 @@ def test_effects_json_agrees_with_the_report(study) -> None:
 def test_what_is_missing_stands_at_the_top(study) -> None:
     report = study({"baseline": BASE, "no-bn": {0: 0.8}}).report
     warning = "incomplete: 4 of 6 cells have ended, 2 are left"
-    assert warning in drawn(report).splitlines()[2]
+    assert drawn(report).splitlines()[0] == warning
     assert to_markdown(report).splitlines()[2] == f"> **{warning}**"
 
 
@@ -125,3 +127,24 @@ def test_both_files_are_written(study) -> None:
     write_report(made.storage, made.paths, made.report)
     jsonschema.validate(json.loads(made.storage.read_text(made.paths.effects_json)), SCHEMA)
     assert made.storage.read_text(made.paths.report_md).startswith("# digits\n")
+
+
+values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5, 1e-300, -0.0]))
+
+
+@given(
+    outcomes=st.dictionaries(
+        st.sampled_from(["baseline", "no-a", "no-b", "no-c"]),
+        st.dictionaries(st.integers(0, 2), values, max_size=3),
+        min_size=4,
+    ),
+    mode=st.sampled_from(["max", "min"]),
+    rule=st.sampled_from([{"rule": "none", "max": 9}, ASHA]),
+)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
+    metric = {"name": "val_acc|x", "mode": mode}
+    report = study(outcomes, metric=metric, stopping=rule).report
+    jsonschema.validate(json.loads(json.dumps(to_json(report), allow_nan=False)), SCHEMA)
+    assert drawn(report)
+    assert to_markdown(report).count("val_acc|x") == 0
