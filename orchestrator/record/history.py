@@ -125,7 +125,7 @@ def _checkpoint(_history: History, record: CellRecord, event: Mapping[str, Any])
 def _failure(_history: History, record: CellRecord, event: Mapping[str, Any]) -> None:
     _refuse_answered(record)
     cause = Cause(event["cause"])
-    if event.get("again"):
+    if event.get("again") and record.state is not TrialState.PENDING:
         record.state = advance(record.state, TrialState.PENDING)
     _spent(record, event)
     record.cause = cause

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.record.history import fold
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.results import COLUMNS, results_table, write_results
+from orchestrator.record.storage import Storage
+from orchestrator.study.cells import Arm, Cell, Plan
+
+ARMS = ("baseline", "no-a", "no-b")
+CELLS = tuple(Cell(f"{seed}{index}" * 6, arm, seed) for seed in range(2) for index, arm in enumerate(ARMS))
+PLAN = Plan(
+    study="s",
+    hash="h",
+    reference="baseline",
+    arms=tuple(Arm(name, None, "reference" if name == "baseline" else "without", {}, {}) for name in ARMS),
+    cells=CELLS,
+)
+IDS = [cell.cell for cell in CELLS]
+ONE = IDS[0]
+
+
+def assign(cell: str = ONE, attempt: int = 1) -> dict[str, Any]:
+    return {"event": "assign", "cell": cell, "attempt": attempt}
+
+
+def end(cell: str = ONE, state: str = "done", **fields: Any) -> dict[str, Any]:
+    return {"event": "end", "cell": cell, "attempt": 1, "state": state, "wall_s": 2.0, "gpu_s": 1.0, **fields}
+
+
+def failure(cell: str = ONE, cause: str = "infra", again: bool = True, **fields: Any) -> dict[str, Any]:
+    return {"event": "failure", "cell": cell, "cause": cause, "message": "it broke", "again": again, **fields}
+
+
+def test_an_empty_journal_leaves_everything_to_do() -> None:
+    history = fold([], PLAN)
+    assert list(history.cells) == IDS
+    assert history.remaining() == IDS
+    assert {record.state for record in history.cells.values()} == {TrialState.PENDING}
+
+
+def test_what_is_left_after_each_end() -> None:
+    states = ["done", "stopped", "diverged", "skipped", "cancelled"]
+    events = [
+        event for cell, state in zip(IDS, states, strict=False) for event in (assign(cell), end(cell, state))
+    ]
+    assert fold(events, PLAN).remaining() == IDS[4:]
+    for cause, again in {"hang": True, "infra": True, "user": False, "oom": False, "short": False}.items():
+        history = fold([assign(), end(state="failed", cause=cause)], PLAN)
+        assert (ONE in history.remaining()) is again, cause
+        assert ONE in history.remaining(retry_failed=True)
+        assert history.cells[ONE].cause is Cause(cause)
+
+
+def test_a_running_cell_is_resumed_with_its_attempts_counted() -> None:
+    events = [
+        assign(),
+        {"event": "report", "cell": ONE, "rung": 2, "length": 2, "score": -0.25, "value": 0.25},
+        {"event": "checkpoint", "cell": ONE, "name": "step-00000010"},
+        assign(attempt=2),
+    ]
+    history = fold(events, PLAN)
+    record = history.cells[ONE]
+    assert (record.state, record.attempts, record.latest_checkpoint) == (
+        TrialState.RUNNING,
+        2,
+        "step-00000010",
+    )
+    assert (record.length, record.value) == (2, 0.25)
+    assert ONE in history.remaining()
+    assert history.rung_table == {2: {ONE: -0.25}}
+
+
+def test_retries_count_from_the_last_checkpoint() -> None:
+    events = [assign(), failure(), assign(attempt=2), failure(cause="hang"), failure(preempted=True)]
+    assert fold(events, PLAN).cells[ONE].retries_since_progress == 2
+    events.append({"event": "checkpoint", "cell": ONE, "name": "step-00000010"})
+    assert fold(events, PLAN).cells[ONE].retries_since_progress == 0
+
+
+def test_costs_add_up_over_attempts() -> None:
+    events = [
+        assign(),
+        end(state="cancelled"),
+        assign(attempt=2),
+        failure(wall_s=0.5),
+        assign(attempt=3),
+        end(),
+    ]
+    record = fold(events, PLAN).cells[ONE]
+    assert (record.wall_s, record.gpu_s, record.attempts) == (4.5, 2.0, 3)
+
+
+def test_decisions_are_found_again() -> None:
+    decision = {"event": "decision", "cell": ONE, "rung": 6, "action": "stop", "reason": "rank 3 of 3"}
+    assert fold([assign(), decision], PLAN).decided == {(ONE, 6.0): decision}
+
+
+def test_the_first_answer_stands() -> None:
+    events = [
+        assign(),
+        end(value=0.5, length=8),
+        end(state="failed", value=0.1),
+        assign(attempt=2),
+        failure(again=False),
+    ]
+    history = fold(events, PLAN)
+    record = history.cells[ONE]
+    assert (record.state, record.value, record.cause, record.attempts) == (TrialState.DONE, 0.5, None, 1)
+    assert len(history.problems) == 3
+
+
+def test_nonsense_is_listed_and_changes_nothing() -> None:
+    nonsense = [
+        {"event": "assign", "cell": "elsewhere", "attempt": 1},
+        {"event": "assign", "cell": ONE},
+        {"event": "end", "cell": ONE, "state": "running"},
+        {"event": "end", "cell": ONE, "state": "tired"},
+        {"event": "report", "cell": ONE, "rung": 2, "length": 2},
+        {"event": "failure", "cell": ONE, "cause": "weather"},
+        {"event": "end", "state": "done"},
+    ]
+    history = fold(nonsense, PLAN)
+    assert len(history.problems) == len(nonsense)
+    assert history.cells == fold([], PLAN).cells
+
+
+def test_accepted_code_is_remembered() -> None:
+    events = [{"event": "note", "text": "x"}, {"event": "note", "text": "y", "code_hash": "c1"}]
+    assert fold(events, PLAN).accepted_code == ["c1"]
+
+
+KEYS = ("cell", "attempt", "state", "cause", "rung", "length", "score", "value", "again", "name", "wall_s")
+ANY = st.dictionaries(
+    st.sampled_from(KEYS),
+    st.sampled_from(
+        [*IDS[:2], "done", "failed", "infra", "user", "nan", 1, 2.5, -1, None, True, math.nan, [], {}]
+    ),
+)
+EVENTS = st.sampled_from(
+    ["plan", "assign", "report", "decision", "checkpoint", "failure", "end", "note", "?"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.builds(lambda kind, fields: {"event": kind, **fields}, EVENTS, ANY), max_size=12))
+def test_fold_survives_any_journal(events: list[dict[str, Any]]) -> None:
+    history = fold(events, PLAN)
+    assert list(history.cells) == IDS
+    answered = {cell for cell, record in history.cells.items() if record.state.answered}
+    assert answered.isdisjoint(history.remaining(retry_failed=True))
+    assert answered | set(history.remaining(retry_failed=True)) == set(IDS)
+    more = fold([*events, *events], PLAN)
+    assert answered <= {cell for cell, record in more.cells.items() if record.state.answered}
+    paths = StudyPaths.of("s")
+    assert results_table(PLAN, history, paths).num_rows == len(IDS)
+
+
+class Driver(RuleBasedStateMachine):
+    """A driver that runs cells, crashes and comes back; the fold of its journal agrees with it."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.state = dict.fromkeys(IDS, "pending")
+        self.cause: dict[str, str | None] = dict.fromkeys(IDS)
+        self.attempts = dict.fromkeys(IDS, 0)
+        self.tries = dict.fromkeys(IDS, 0)
+
+    def left(self) -> list[str]:
+        kept = ("done", "stopped", "diverged")
+        bad = [cell for cell in IDS if self.state[cell] == "failed" and self.cause[cell] == "user"]
+        return [cell for cell in IDS if self.state[cell] not in kept and cell not in bad]
+
+    @precondition(lambda self: any(state != "running" for state in map(self.state.get, self.left())))
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        cell = data.draw(st.sampled_from([cell for cell in self.left() if self.state[cell] != "running"]))
+        self.attempts[cell] += 1
+        self.state[cell] = "running"
+        self.events.append(assign(cell, self.attempts[cell]))
+
+    @precondition(lambda self: "running" in self.state.values())
+    @rule(data=st.data(), outcome=st.sampled_from(["done", "stopped", "diverged", "cancelled", "failed"]))
+    def finish(self, data: st.DataObject, outcome: str) -> None:
+        cell = data.draw(st.sampled_from([cell for cell in IDS if self.state[cell] == "running"]))
+        self.cause[cell] = data.draw(st.sampled_from(["user", "hang"])) if outcome == "failed" else None
+        self.state[cell] = outcome
+        self.events.append(end(cell, outcome, cause=self.cause[cell], attempt=self.attempts[cell]))
+
+    @precondition(lambda self: "running" in self.state.values())
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        cell = data.draw(st.sampled_from([cell for cell in IDS if self.state[cell] == "running"]))
+        self.state[cell] = "pending"
+        self.tries[cell] += 1
+        self.events.append(failure(cell))
+
+    @precondition(lambda self: "running" in self.state.values())
+    @rule(data=st.data())
+    def checkpoint(self, data: st.DataObject) -> None:
+        cell = data.draw(st.sampled_from([cell for cell in IDS if self.state[cell] == "running"]))
+        self.tries[cell] = 0
+        self.events.append({"event": "checkpoint", "cell": cell, "name": "step-1"})
+
+    @rule()
+    def crash_and_come_back(self) -> None:
+        for cell in IDS:
+            if self.state[cell] == "running":
+                self.attempts[cell] += 1
+                self.events.append(assign(cell, self.attempts[cell]))
+
+    @invariant()
+    def the_fold_agrees(self) -> None:
+        history = fold(self.events, PLAN)
+        assert history.problems == []
+        for cell, record in history.cells.items():
+            assert record.state == self.state[cell]
+            assert record.attempts == self.attempts[cell]
+            assert record.retries_since_progress == self.tries[cell]
+        assert history.remaining() == self.left()
+
+
+TestDriver = Driver.TestCase
+TestDriver.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:
+    events = [
+        assign(), end(length=8, value=0.5),
+        assign(IDS[1]), end(IDS[1], "diverged", length=3, value=math.nan, reason="NaN, at step 7"),
+        assign(IDS[2]), end(IDS[2], "failed", cause="oom", reason="out of\nmemory"),
+        assign(IDS[3]), end(IDS[3], "stopped", length=2, value=0.25),
+    ]  # fmt: skip
+    paths = StudyPaths.of("s")
+    write_results(storage, paths, results_table(PLAN, fold(events, PLAN), paths))
+    table = pq.read_table(io.BytesIO(storage.read_bytes(paths.results_parquet)))
+    assert tuple(table.column_names) == COLUMNS
+    assert table["cell"].to_pylist() == IDS
+    assert table["used"].to_pylist() == [True] + [False] * 5
+    assert table["value"].to_pylist() == [0.5, None, None, 0.25, None, None]
+    assert table["state"].to_pylist() == ["done", "diverged", "failed", "stopped", "pending", "pending"]
+    assert table["trial_dir"].to_pylist()[1] == "trials/no-a/seed-0"
+    text = pc.read_csv(
+        io.BytesIO(storage.read_bytes(paths.results_csv)),
+        parse_options=pc.ParseOptions(newlines_in_values=True),
+    )
+    assert text.num_rows == len(IDS)
