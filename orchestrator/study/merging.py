@@ -67,8 +67,6 @@ def _read(file: FilePath, chain: list[FilePath]) -> Merged:
     try:
         return _merge(_parent(parent, file, line, chain), merged)
     except StudyError as error:
-        if len(chain) >= MAX_EXTENDS:
-            raise
         raise StudyError([_from(fault, file, line) for fault in error.faults]) from None
 
 
