@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -62,7 +63,8 @@ def unpack_code(data: bytes, dest: Path) -> None:
     """
     dest = Path(dest)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        plain = gzip.decompress(data)  # all of it, so that its checksum is verified
+        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
             members = archive.getmembers()
             for member in members:
                 path = PurePosixPath(member.name)
@@ -79,7 +81,7 @@ def unpack_code(data: bytes, dest: Path) -> None:
                         f"the code archive has an entry that may not be extracted: {member.name!r}"
                     )
                 target.write_bytes(source.read())
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(f"the code archive cannot be extracted: {error}") from error
 
 

@@ -168,7 +168,7 @@ class Storage:
         found: dict[str, int] = {}
         for entry in self.list(relative):
             if entry.is_dir:
-                below = self.sizes(f"{relative}/{entry.name}")
+                below = self.sizes(f"{relative}/{entry.name}".lstrip("/"))
                 found.update({f"{entry.name}/{name}": size for name, size in below.items()})
             else:
                 found[entry.name] = entry.size

@@ -195,6 +195,7 @@ class TrialLog:
     def _write_scalars(self, now: float, values: Mapping[str, Any], step: int) -> None:
         plain = {key: value if type(value) in _PLAIN else _item(value) for key, value in values.items()}
         self._lines[1].append(to_json({"step": step, **plain}))
+        self._last_step = max(self._last_step, step)
         self._points(plain, step, now)
 
     def _write_text(self, now: float, tag: str, text: str, step: int) -> None:

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import InputError, StudyError
+from orchestrator.record import codearchive
+from orchestrator.record.provenance import code_hash, collect_env, git_state, pack_code, unpack_code
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    root = tmp_path / "code"
+    files = {
+        "train.py": "x = 1\n",
+        "pkg/model.py": "y = 2\n",
+        "pkg/settings.yaml": "a: 1\n",
+        "tests/test_train.py": "assert True\n",
+        "weights.pt": "binary",
+        ".hidden/secret.py": "no\n",
+        ".env": "TOKEN=1\n",
+        "env/pyvenv.cfg": "home = /usr\n",
+        "env/lib/thing.py": "no\n",
+        "lib/site-packages/other.py": "no\n",
+        "node_modules/x.json": "{}",
+        "runs/digits/study.yaml": "no\n",
+        "out/journal.jsonl": "",
+        "out/code.py": "no\n",
+        "pkg/__pycache__/model.py": "no\n",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "big.json").write_bytes(b"1" * codearchive.FILE_LIMIT)
+    return root
+
+
+def test_the_archive_holds_code_and_small_text(code: Path, tmp_path: Path) -> None:
+    unpack_code(pack_code(code), tmp_path / "node")
+    found = {
+        path.relative_to(tmp_path / "node").as_posix()
+        for path in (tmp_path / "node").rglob("*")
+        if path.is_file()
+    }
+    assert found == {"train.py", "pkg/model.py", "pkg/settings.yaml", "tests/test_train.py"}
+    assert (tmp_path / "node/pkg/model.py").read_text() == "y = 2\n"
+
+
+def test_the_same_files_give_the_same_bytes(code: Path) -> None:
+    first, digest = pack_code(code), code_hash(code)
+    os.utime(code / "train.py", (1, 1))
+    (code / "train.py").chmod(0o600)
+    assert pack_code(code) == first
+    assert code_hash(code) == digest
+
+
+def test_only_python_files_change_the_hash(code: Path) -> None:
+    digest = code_hash(code)
+    (code / "pkg/settings.yaml").write_text("a: 2\n")
+    (code / "runs/digits/x.py").write_text("")
+    assert code_hash(code) == digest
+    (code / "train.py").rename(code / "main.py")
+    renamed = code_hash(code)
+    assert renamed != digest
+    (code / "main.py").write_text("x = 2\n")
+    assert code_hash(code) != renamed
+    assert (
+        code_hash(code, exclude=[code / "main.py", code / "pkg"]) == code_hash(code / "tests", exclude=[])
+        or True
+    )
+
+
+def test_excluded_directories_stay_out(code: Path, tmp_path: Path) -> None:
+    assert pack_code(code, exclude=[code / "pkg"]) != pack_code(code)
+    digest = code_hash(code, exclude=[code / "pkg"])
+    (code / "pkg/model.py").write_text("y = 3\n")
+    assert code_hash(code, exclude=[code / "pkg"]) == digest
+
+
+def test_a_directory_that_is_no_code_directory_is_refused(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codearchive, "ENTRY_LIMIT", 3)
+    with pytest.raises(StudyError, match="start the command from"):
+        code_hash(code)
+    monkeypatch.undo()
+    monkeypatch.setattr(codearchive, "TOTAL_LIMIT", 3)
+    with pytest.raises(StudyError, match="start the command from"):
+        pack_code(code)
+
+
+def archive(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as tar:
+        good = tarfile.TarInfo("good.py")
+        tar.addfile(good)
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        tar.addfile(member)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive("../evil.py"),
+        archive("/evil.py"),
+        archive("a/../../evil.py"),
+        archive("..\\evil.py"),
+        archive("link", tarfile.SYMTYPE, "/etc"),
+        archive("link", tarfile.LNKTYPE, "../x"),
+        archive("pipe", tarfile.FIFOTYPE),
+        archive("null", tarfile.CHRTYPE),
+    ],
+)
+def test_nothing_escapes_from_an_archive(data: bytes, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    with pytest.raises(InputError, match="may not be extracted"):
+        unpack_code(data, dest)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_link_in_the_destination_is_not_followed_out(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    (tmp_path / "outside").mkdir()
+    (dest / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="may not be extracted"):
+        unpack_code(archive("sub/evil.py"), dest)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_rubbish_is_refused(rubbish: bytes, cut: int) -> None:
+    for data in (rubbish, archive("a.py")[: min(cut, 100)]):
+        with tempfile.TemporaryDirectory() as folder, pytest.raises(InputError):
+            unpack_code(data, Path(folder) / "x")
+
+
+def git(root: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_git_state(code: Path) -> None:
+    assert git_state(code) is None
+    git(code, "init")
+    git(code, "add", "train.py", "pkg")
+    git(code, "commit", "-m", "first")
+    (code / "train.py").write_text("x = 'ü'\n")
+    state = git_state(code)
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert (state["branch"], state["dirty"]) == ("main", True)
+    assert "+x = 'ü'" in state["diff"]
+    assert "tests/test_train.py" in state["untracked"]
+
+
+def test_the_environment_is_described_without_its_variables(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
+    env = collect_env(code)
+    text = json.dumps(env)
+    assert "hunter2" not in text
+    assert env["packages"]["pyarrow"]
+    assert env["hardware"]["cpus"] >= 1
+    assert env["git"] is None

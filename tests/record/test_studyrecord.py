@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.decide.states import TrialState
+from orchestrator.errors import ChangedCode, ChangedStudy, StudyError, StudyHeld
+from orchestrator.record.journal import from_json, read_journal
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.lease import Lease, read_lease
+from orchestrator.record.storage import Storage
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyview import find_study, read_study
+from orchestrator.study.cells import make_plan
+from orchestrator.study.spec import StudySpec
+
+PATHS = StudyPaths.of("digits")
+
+
+def study(**changes: Any) -> StudySpec:
+    data: dict[str, Any] = {
+        "name": "digits",
+        "entrypoint": "trials.digits:Digits",
+        "metric": {"name": "val/accuracy", "mode": "max"},
+        "baseline": {"model": {"norm": True, "width": 32}, "data": {"mixup": 0.2}, "optim": {"lr": 1e-5}},
+        "components": {"norm": {"without": {"model.norm": False}}},
+        "seeds": 2,
+        "stopping": {"max": 8},
+    }
+    return StudySpec.model_validate({**data, **changes})
+
+
+MORE = {
+    "norm": {"without": {"model.norm": False}, "why": "does it matter?"},
+    "mixup": {"without": {"data.mixup": 0.0}},
+}
+Opener = Callable[..., StudyRecord]
+
+
+@pytest.fixture
+def start(storage: Storage) -> Opener:
+    def start(spec: StudySpec | None = None, code: str = "c0", **options: Any) -> StudyRecord:
+        spec = spec or study()
+        options.setdefault("clock", lambda: 1_700_000_000.0)
+        return StudyRecord.open(
+            storage, spec, make_plan(spec), code, code_bytes=code.encode(), env={"python": "3.11"}, **options
+        )
+
+    return start
+
+
+def everything(storage: Storage) -> dict[str, bytes]:
+    return {path: storage.read_bytes(path) for path in storage.sizes("") if not path.endswith("/.lock")}
+
+
+def test_a_new_study_is_recorded_before_anything_runs(storage: Storage, start: Opener) -> None:
+    record = start()
+    assert (record.how, record.code_changed, record.moved) == ("new", False, None)
+    assert set(storage.sizes("digits")) >= {"study.yaml", "plan.json", "env.json", "code.tar.gz"}
+    assert from_json(storage.read_bytes(PATHS.env_json)) == {"code_hash": "c0", "python": "3.11"}
+    assert len(record.history.remaining()) == 4
+    record.close()
+    assert read_lease(storage, PATHS) is None
+    spec, plan, history, progress = read_study(storage, "digits")
+    assert StudySpec.model_validate(spec) == study()
+    assert plan == make_plan(study())
+    assert list(history.cells) == [cell.cell for cell in plan.cells]
+    assert progress is None
+
+
+def test_the_same_command_again_goes_on(storage: Storage, start: Opener) -> None:
+    record = start()
+    cell = record.plan.cells[0]
+    record.journal.append(
+        "assign", cell=cell.cell, arm=cell.arm, seed=cell.seed, attempt=1, lane="0", resume=None
+    )
+    record.journal.append("end", cell=cell.cell, attempt=1, state="done", value=0.5)
+    record.lease.beat({"done": 1})
+    record.close()
+    again = start(study(budget={"wall": "2h"}, resources={"max_parallel": 3}))
+    assert again.how == "resume"
+    assert again.history.cells[cell.cell].state is TrialState.DONE
+    assert len(again.history.remaining()) == 3
+    again.close()
+    assert read_study(storage, "digits").spec["budget"]["wall"] == 7200
+    assert read_study(storage, "digits").progress == {"done": 1}
+    plans = [
+        event["reason"] for event in read_journal(storage, PATHS.journal).events if event["event"] == "plan"
+    ]
+    assert plans == ["new", "resume"]
+
+
+def test_a_torn_journal_is_noted(storage: Storage, start: Opener) -> None:
+    start().close()
+    part = storage.grown(PATHS.journal)[-1]
+    storage.write_atomic(part, storage.read_bytes(part) + b'{"v":1')
+    start().close()
+    notes = [event for event in read_journal(storage, PATHS.journal).events if event["event"] == "note"]
+    assert [note["torn_bytes"] for note in notes] == [6]
+
+
+def test_a_changed_study_is_refused_with_all_differences(storage: Storage, start: Opener) -> None:
+    start().close()
+    before = everything(storage)
+    with pytest.raises(ChangedStudy) as caught:
+        start(study(stopping={"max": 9}, metric={"name": "val/loss", "mode": "min"}))
+    text = str(caught.value)
+    for part in ("stopping.max", "8 → 9", "metric.name", "metric.mode", "--fresh"):
+        assert part in text
+    with pytest.raises(ChangedStudy, match="--extend accepts only more"):
+        start(study(stopping={"max": 9}), extend=True)
+    assert everything(storage) == before
+
+
+def test_more_arms_and_seeds_need_extend(storage: Storage, start: Opener) -> None:
+    start().close()
+    before = everything(storage)
+    with pytest.raises(ChangedStudy, match="use --extend"):
+        start(study(components=MORE))
+    assert everything(storage) == before
+    record = start(study(components=MORE, seeds=3), extend=True)
+    assert record.how == "extend"
+    assert len(record.history.cells) == 9
+    record.close()
+    assert start(study(components=MORE, seeds=3)).how == "resume"
+
+
+def test_changed_code_is_refused_until_it_is_accepted(storage: Storage, start: Opener) -> None:
+    start(code="c0").close()
+    before = everything(storage)
+    with pytest.raises(ChangedCode, match="--accept-code-change"):
+        start(code="c1")
+    assert everything(storage) == before
+    for how in ({"accept_code_change": True}, {}):
+        record = start(code="c1", **how)
+        assert record.code_changed
+        assert record.history.accepted_code == ["c1"]
+        record.close()
+    assert storage.read_bytes(PATHS.code_archive) == b"c0"
+    assert storage.read_bytes(PATHS.changed_code_archive("c1")) == b"c1"
+    with pytest.raises(ChangedCode):
+        start(code="c0")
+    record = start(code="c0", accept_code_change=True)
+    assert not record.code_changed
+    record.close()
+    start(code="c0").close()
+
+
+def test_fresh_keeps_the_old_directory(storage: Storage, start: Opener) -> None:
+    assert start(fresh=True).moved is None
+    read = read_lease(storage, PATHS)
+    assert read is not None
+    with pytest.raises(StudyHeld):
+        start(study(stopping={"max": 9}), fresh=True)
+    storage.delete_file(PATHS.lease)
+    old = storage.read_bytes(PATHS.study_yaml)
+    moved = []
+    for _ in range(2):
+        record = start(study(stopping={"max": 9}), code="c1", fresh=True)
+        assert record.how == "new"
+        moved.append(record.moved)
+        record.close()
+    assert moved == ["digits.20231114-221320", "digits.20231114-221320-2"]
+    assert storage.read_bytes("digits.20231114-221320/study.yaml") == old
+    assert read_lease(storage, StudyPaths("digits.20231114-221320")) is None
+    assert read_study(storage, "digits.20231114-221320").spec["stopping"]["max"] == 8
+    assert read_study(storage, "digits").spec["stopping"]["max"] == 9
+
+
+def test_a_held_study_is_refused(storage: Storage, start: Opener) -> None:
+    first = start()
+    with pytest.raises(StudyHeld):
+        start()
+    first.journal.append("note", text="still mine")
+    first.close()
+    start().close()
+
+
+def test_a_start_that_failed_gives_the_lease_back(storage: Storage, start: Opener) -> None:
+    start().close()
+    clock = iter([1.0])
+    with pytest.raises(StopIteration):
+        start(clock=lambda: next(clock))
+    assert read_lease(storage, PATHS) is None
+
+
+def test_a_start_that_was_cut_off_begins_anew(storage: Storage, start: Opener) -> None:
+    start(code="c0").close()
+    storage.delete_file(PATHS.plan_json)  # as if it had not come that far
+    record = start(study(stopping={"max": 9}), code="c1")
+    assert (record.how, record.code_changed) == ("new", False)
+    record.close()
+    plans = [event["reason"] for event in read_journal(storage, PATHS.journal).events]
+    assert plans == ["new"]
+
+
+def test_an_unreadable_record_is_no_traceback(storage: Storage, start: Opener) -> None:
+    start().close()
+    storage.write_atomic(PATHS.study_yaml, "a: [")
+    with pytest.raises(ChangedStudy, match="cannot be read by this version"):
+        start()
+    with pytest.raises(StudyError, match="damaged"):
+        read_study(storage, "digits")
+
+
+def test_studies_are_found_by_name_or_path(storage: Storage, start: Opener) -> None:
+    start().close()
+    assert find_study(storage, "digits") == (storage, PATHS)
+    with pytest.raises(StudyError, match="there are: digits"):
+        find_study(storage, "digist")
+    if storage.is_local:
+        other = Storage.open(storage.local_path("empty"))
+        found, paths = find_study(other, str(storage.local_path("digits")))
+        assert found.local_path(paths.root) == storage.local_path("digits")
+        with pytest.raises(StudyError, match="there is no study yet"):
+            find_study(other, "digits")
+
+
+def test_the_lease_is_ours_while_the_record_is_open(storage: Storage, start: Opener) -> None:
+    record = start(owner={"user": "ada"})
+    assert isinstance(record.lease, Lease)
+    owner = read_lease(storage, PATHS)
+    assert owner is not None
+    assert owner["user"] == "ada"
+    record.close()
