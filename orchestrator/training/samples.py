@@ -90,9 +90,9 @@ class Shard:
 
     def val_indices(self, samples: int) -> Iterator[Tensor]:
         """This rank's indices over the validation set: every sample on exactly one rank, none padded."""
-        mine = torch.arange(self.rank, samples, self.world_size)
-        if len(mine):
-            yield from torch.split(mine, self.batch_size)
+        mine = torch.arange(samples)[self.rank :: self.world_size]
+        for first in range(0, len(mine), self.batch_size):
+            yield mine[first : first + self.batch_size]
 
 
 def epoch_order(samples: int, streams: Streams, epoch: int) -> Tensor:

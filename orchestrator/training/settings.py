@@ -40,7 +40,7 @@ class OptimSettings:
                 return max(progress / start, 1e-3)
         if self.schedule == "constant":
             return 1.0
-        left = 1.0 - min(1.0, (progress - start) / max(1e-12, 1.0 - start))
+        left = min(1.0, max(0.0, (1.0 - progress) / max(1e-12, 1.0 - start)))
         return left if self.schedule == "linear" else 0.5 * (1.0 - math.cos(math.pi * left))
 
 

@@ -102,7 +102,7 @@ class Pace:
     share: float = 0.05
     train_s: float = 0.0
     val_s: float = 0.0
-    longest_s: float = 0.0
+    latest_s: float = 0.0
     steps: int = 0
 
     def due(self, step: int) -> bool:
@@ -110,7 +110,7 @@ class Pace:
         if isinstance(self.every, int):
             return self.every > 0 and step % self.every == 0
         # Before the first one is measured it is taken to cost as much as a training step.
-        expected_s = self.longest_s or self.train_s / max(1, self.steps)
+        expected_s = self.latest_s or self.train_s / max(1, self.steps)
         return self.steps > 0 and self.val_s + expected_s <= self.share * self.train_s
 
     def trained(self, seconds: float) -> None:
@@ -121,5 +121,4 @@ class Pace:
     def validated(self, seconds: float) -> None:
         """A validation batch took this long."""
         self.val_s += seconds
-        # The first one pays for what is set up once; a later one tells the price.
-        self.longest_s = seconds if self.longest_s == 0 else max(min(self.longest_s, 2 * seconds), seconds)
+        self.latest_s = seconds

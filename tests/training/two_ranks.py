@@ -1,0 +1,60 @@
+"""One rank of a data-parallel trial, run as a process of its own: `two_ranks.py RANK STORE OUT [RESUME]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from toy import Toy, config
+
+from orchestrator.training.local import LocalSession
+from orchestrator.training.loop import run_task
+from orchestrator.training.session import Diverged
+
+torch.set_num_threads(1)
+MODES = {"plain": {}, "accumulate": {"train__accumulate": 2, "train__report_every": 3}}
+
+
+class NanOnRankOne(Toy):
+    """Only one rank sees that the loss is not a number."""
+
+    def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return super().loss(outputs, batch) * (float("nan") if dist.get_rank() == 1 else 1.0)
+
+
+def main(rank: int, out: Path) -> None:
+    results: dict[str, object] = {}
+    for mode, changes in MODES.items():
+        session = make(rank, out / mode, changes, checkpoints=True)
+        run_task(Toy, session)
+        at = session.reports[0]["step"]
+        resumed = make(rank, out / f"{mode}-resumed", changes, resume_from=session.checkpoint_path(at))
+        dist.barrier()
+        run_task(Toy, resumed)
+        results[mode] = {"reports": session.reports, "resumed": resumed.reports}
+    try:
+        run_task(NanOnRankOne, make(rank, out / "nan", {}))
+    except Diverged as error:
+        results["diverged"] = error.step
+    (out / f"rank-{rank}.json").write_text(json.dumps(results))
+
+
+def make(rank: int, folder: Path, changes: dict[str, object], **kwargs: object) -> LocalSession:
+    return LocalSession(
+        config=config(data__batch_size=4, **changes),
+        max_length=2,
+        trial_dir=str(folder),
+        world_rank=rank,
+        world_size=2,
+        local_rank=rank,
+        **kwargs,  # type: ignore[arg-type]
+    )
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=int(sys.argv[1]), world_size=2)
+    main(int(sys.argv[1]), Path(sys.argv[3]))
+    dist.destroy_process_group()
