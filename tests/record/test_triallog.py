@@ -16,7 +16,9 @@ from tensorboard.util import tensor_util
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.layout import StudyPaths, TrialPaths
 from orchestrator.record.metrictable import read_metrics, read_steps
+from orchestrator.record.mirror import mirror_events
 from orchestrator.record.storage import Storage
+from orchestrator.record.trialfile import read_trial, update_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 STUDY = StudyPaths.of("s")
@@ -295,3 +297,21 @@ def test_trial_paths_are_enough(local: Storage) -> None:
     with TrialLog(local, TrialPaths("alone")) as log:
         log.report(row(1))
     assert any("tfevents" in entry.name for entry in local.list("alone"))
+
+
+def test_a_remote_trial_is_mirrored_for_tensorboard(storage: Storage, tmp_path: Path) -> None:
+    log = run(storage, range(1, 3))
+    assert mirror_events(storage, STUDY, tmp_path / "logdir") > 0
+    assert mirror_events(storage, STUDY, tmp_path / "logdir") == 0
+    log.scalars({"batch/loss": 1021.0}, 21)
+    log.close()
+    assert mirror_events(storage, STUDY, tmp_path / "logdir") == 1
+    expected = [(step, 1000.0 + step) for step in range(1, 22)]
+    assert curve_as_served(tmp_path / "logdir" / "no-mixup" / "seed-3", "batch/loss") == expected
+
+
+def test_trial_json_is_updated_field_by_field(storage: Storage) -> None:
+    assert read_trial(storage, TRIAL) == {}
+    update_trial(storage, TRIAL, cell="0" * 12, checkpoints={"best": ["step-00000010"]})
+    update_trial(storage, TRIAL, checkpoints={"best": ["step-00000020"]})
+    assert read_trial(storage, TRIAL) == {"cell": "0" * 12, "checkpoints": {"best": ["step-00000020"]}}
