@@ -62,7 +62,7 @@ class LiveTable:
         self._live.update(draw(snapshot, size.width, size.height), refresh=True)
 
     def note(self, text: str) -> None:
-        self._live.console.print(text, markup=False)
+        self._live.console.print(text, markup=False, highlight=False)
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
@@ -112,12 +112,16 @@ class PlainLines:
 def summary(snapshot: Snapshot) -> str:
     """One line: how far, how long still, what was spent."""
     answered = sum(view.state.answered for view in snapshot.cells)
-    gpu = f", {snapshot.spent_gpu_h:.2f} GPU hours spent" if snapshot.spent_gpu_h else ""
-    left = f", about {text.duration(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
-    return (
-        f"{answered}/{len(snapshot.cells)} cells answered, {snapshot.lanes} lanes,"
-        f" {text.duration(snapshot.elapsed_s)} gone{left}{gpu}"
-    )
+    parts = [
+        f"{answered}/{len(snapshot.cells)} cells answered",
+        f"{snapshot.lanes} lanes",
+        f"{text.duration(snapshot.elapsed_s)} gone",
+    ]
+    if snapshot.eta_s is not None:
+        parts.append(f"{text.duration(snapshot.eta_s)} left")
+    if snapshot.spent_gpu_h:
+        parts.append(f"{snapshot.spent_gpu_h:.2f} GPU h spent")
+    return ", ".join(parts)
 
 
 def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:

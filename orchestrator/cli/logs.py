@@ -48,10 +48,10 @@ def command(
     if not run.storage.grown(path) and not follow:
         raise InputError(Fault("this trial has no log yet", value=run.storage.path(path)))
     # looked up before the read: what a trial writes last is then still printed
-    show(lambda: _content(run, path), lambda: follow and _is_open(run, cell), lambda: time.sleep(0.5))
+    tail(lambda: _content(run, path), lambda: follow and _is_open(run, cell), lambda: time.sleep(0.5))
 
 
-def show(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[], None]) -> None:
+def tail(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[], None]) -> None:
     """Print what `read` returns, and what it grows by as long as there may be `more`."""
     seen = b""
     while True:

@@ -92,7 +92,7 @@ def _run(parent: str, name: str) -> Run | None:
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
 
-    if not name or name in (".", ".."):
+    if not name or {".", ".."} & set(name.split("/")):
         return None
     storage, paths = Storage.open(parent), StudyPaths(name)
     return Run(storage, paths) if storage.exists(paths.plan_json) else None

@@ -26,11 +26,11 @@ def command(study: StudyArgument = None, storage: StorageOption = "runs", every:
     The status again and again, until nobody runs the study any more.
     """
     run = find_run(study, storage)
-    show = _on_screen if sys.stdout.isatty() else _as_lines
-    show(lambda: standing(run), lambda: time.sleep(every))
+    follow = follow_on_screen if sys.stdout.isatty() else follow_as_lines
+    follow(lambda: standing(run), lambda: time.sleep(every))
 
 
-def _as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
     """A line whenever something has changed: for pipes and logs."""
     shown = ""
     while True:
@@ -44,7 +44,8 @@ def _as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> No
         wait()
 
 
-def _on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+def follow_on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+    """The whole status, redrawn in place."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text

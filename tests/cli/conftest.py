@@ -1,0 +1,135 @@
+"""The command as a user meets it: words in, exit code and two streams out; and a recorded study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.app import main
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.lease import Lease
+from orchestrator.record.storage import Storage
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.study.cells import make_plan
+from orchestrator.study.loading import load_study
+
+STUDY = """\
+name: small
+entrypoint: trial:train
+metric: {name: loss, mode: min}
+baseline:
+  model: {width: 32, batchnorm: true, dropout: 0.1}
+components:
+  batchnorm: {without: {model.batchnorm: false}, why: does it matter?}
+  dropout: {without: {model.dropout: 0.0}}
+seeds: 2
+stopping: {rule: asha, max: 9, unit: epoch, grace: 1, reduction: 3}
+"""
+TRIAL = "def train(config):\n    raise RuntimeError('the command must not import user code')\n"
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def faults(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """`command("plan", "--json")`: run it in this process."""
+
+    def run(*words: object) -> Result:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study file in the current directory."""
+    (tmp_path / "trial.py").write_text(TRIAL)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    return Path("study.yaml")
+
+
+@pytest.fixture
+def record(study: Path) -> StudyRecord:
+    """The study's record, open: driven by this process."""
+    spec = load_study(study).spec
+    return StudyRecord.open(Storage.open(spec.storage), spec, make_plan(spec), "0" * 64, clock=lambda: 1000.0)
+
+
+@pytest.fixture
+def recorded(record: StudyRecord) -> Path:
+    """What can happen to a cell: done, stopped at a rung, failed, lost with its driver, pending."""
+    by_name = {(cell.arm, cell.seed): cell.cell for cell in record.plan.cells}
+    baseline, other = by_name["baseline", 0], by_name["baseline", 1]
+    stopped, failed = by_name["no-batchnorm", 0], by_name["no-dropout", 0]
+    journal = record.journal
+    for lane, cell in enumerate((baseline, other, stopped, failed)):
+        view = record.plan.cell(cell)
+        journal.append(
+            "assign", cell=cell, arm=view.arm, seed=view.seed, attempt=1, lane=f"lane-{lane}", resume=None
+        )
+    journal.append(
+        "report",
+        cell=stopped,
+        arm="no-batchnorm",
+        attempt=1,
+        rung=3,
+        length=3.0,
+        score=-0.8,
+        value=0.8,
+        metrics={},
+    )
+    reason = "rank 3 of 4 at rung 3, only the best 2 continue"
+    decision = {"action": "stop", "state": "stopped", "rule": "asha", "rung": 3.0, "cutoff": -0.5}
+    journal.append("decision", cell=stopped, **decision, rank=3, peers=4, reason=reason)
+    ends = [
+        {"cell": baseline, "state": "done", "cause": None, "reason": None, "length": 9.0, "value": 0.25},
+        {"cell": stopped, "state": "stopped", "cause": None, "reason": reason, "length": 3.0, "value": 0.8},
+        {
+            "cell": failed,
+            "state": "failed",
+            "cause": "user",
+            "reason": "ValueError: no such\nwidth",
+            "length": 2.0,
+            "value": None,
+        },
+    ]
+    for end in ends:
+        view = record.plan.cell(str(end["cell"]))
+        journal.append("end", arm=view.arm, seed=view.seed, attempt=1, wall_s=60.0, gpu_s=0.0, **end)
+    journal.sync()
+    log = record.storage.local_path(record.paths.trial("no-dropout", 0).log())
+    log.parent.mkdir(parents=True)
+    log.write_text("loading\nValueError: no such width\n")
+    record.close()
+    return Path("runs/small")
+
+
+@pytest.fixture
+def driven(recorded: Path) -> Lease:
+    """The recorded study with a driver: this process."""
+    return Lease.acquire(Storage.open("runs"), StudyPaths("small"), {"user": "somebody"})

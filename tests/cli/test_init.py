@@ -1,0 +1,83 @@
+"""A study of one's own: the files fit together before anything is changed in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.init import package_name
+from orchestrator.errors import InputError
+
+
+@pytest.fixture
+def own_study(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert command("init", "my-study").code == 0
+    return tmp_path / "my-study"
+
+
+def test_files_are_in_the_order_of_the_work(own_study: Path) -> None:
+    files = {path.relative_to(own_study).as_posix() for path in own_study.rglob("*") if path.is_file()}
+    assert files == {
+        "README.md",
+        "study.yaml",
+        "my_study/__init__.py",
+        "my_study/data.py",
+        "my_study/model.py",
+        "my_study/training.py",
+        "tests/test_overfit.py",
+    }
+    assert not any("{{" in (own_study / name).read_text() for name in files)
+
+
+@pytest.mark.parametrize("from_within", [True, False])
+def test_the_study_validates(
+    command, own_study: Path, monkeypatch: pytest.MonkeyPatch, from_within: bool
+) -> None:
+    if from_within:
+        monkeypatch.chdir(own_study)
+    config = "study.yaml" if from_within else own_study / "study.yaml"
+    result = command("validate", "--config", config)
+    assert result.code == 0, result.err
+    assert "5 arms × 3 seeds = 15 trials of 10 epochs" in result.out
+
+
+def test_ten_samples_are_learnt_by_heart(own_study: Path) -> None:
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(words, cwd=own_study, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout
+
+
+def test_nothing_is_overwritten(command, own_study: Path) -> None:
+    (own_study / "study.yaml").write_text("mine")
+    (own_study / "README.md").unlink()
+    result = command("init", own_study)
+    assert result.code == 2
+    assert len(result.faults) == 6
+    assert (own_study / "study.yaml").read_text() == "mine"
+    assert not (own_study / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", ["ä", "-x", "a b", "..."])
+def test_folders_that_cannot_name_a_study(command, tmp_path: Path, name: str) -> None:
+    result = command("init", "--", tmp_path / name)
+    assert result.code == 2
+    assert len(result.faults) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("study", "package"), [("my-study", "my_study"), ("2024.b", "study_2024_b"), ("class", "study_class")]
+)
+def test_package_names(study: str, package: str) -> None:
+    assert package_name(study) == package
+
+
+def test_a_package_name_is_never_empty() -> None:
+    with pytest.raises(InputError):
+        package_name("--")

@@ -1,0 +1,68 @@
+"""doctor and tensorboard: what they find and what they would start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import doctor, tensorboard
+from orchestrator.cli.estimate import Machine
+from orchestrator.cli.runs import find_run
+
+
+def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    findings = {finding["name"]: finding for finding in command("doctor", "--json").document}
+    assert findings["python"]["state"] == "ok"
+    assert findings["ray"]["detail"].startswith("2.60.")
+    assert findings["torch"]["state"] == "ok"
+    assert findings["storage"]["state"] == "ok"
+    assert set(findings) >= {
+        "processors",
+        "memory",
+        "shared mem",
+        "temporary",
+        "open files",
+        "disk",
+        "other ray",
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_fails_where_the_storage_cannot_be_written(command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = command("doctor", "--storage", tmp_path / "file" / "runs")
+    assert result.code == 4
+    line = next(line for line in result.out.splitlines() if " storage " in line)
+    assert line.startswith("fail")
+
+
+def test_doctor_names_versions_that_were_not_tested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(doctor.TESTED, "torch", "2.0.0")
+    found = next(finding for finding in doctor.examine(str(tmp_path)) if finding.name == "torch")
+    assert (found.state, found.hint) == ("warn", "tested with 2.0.0")
+
+
+def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert Machine.here().gpus == 0
+    assert Machine.here().cpus >= 1
+
+
+def test_tensorboard_listens_on_this_machine_only() -> None:
+    words = tensorboard.serve_words("runs/small/trials", 6006)
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert words[words.index("--logdir") + 1] == "runs/small/trials"
+
+
+def test_mirror_copies_new_event_files_only(recorded: Path, tmp_path: Path) -> None:
+    run = find_run("small", "runs")
+    trial = recorded / "trials/no-dropout/seed-0"
+    (trial / "events.out.tfevents.1.host.a1.00001").write_bytes(b"one")
+    assert tensorboard.mirror(run, tmp_path / "mirror") == 1
+    (trial / "events.out.tfevents.1.host.a1.00002").write_bytes(b"two")
+    assert tensorboard.mirror(run, tmp_path / "mirror") == 1
+    assert tensorboard.mirror(run, tmp_path / "mirror") == 0
+    copies = sorted(path.read_bytes() for path in (tmp_path / "mirror/no-dropout/seed-0").iterdir())
+    assert copies == [b"one", b"two"], "the log is no event file"

@@ -1,0 +1,165 @@
+"""status, watch, logs, stop and report: from the run directory alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import logs, watch
+from orchestrator.cli.runs import find_run
+from orchestrator.cli.standing import StudyStanding, standing
+from orchestrator.record.control import take_requests
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["small"], ["runs/small"], ["runs/small/"], ["study.yaml"], ["runs/small/study.yaml"]]
+)
+def test_a_study_is_found_by_many_names(command, recorded: Path, words: list[str]) -> None:
+    assert command("status", *words, "--json").document["study"] == "small"
+
+
+def test_a_study_is_found_below_another_storage(command, recorded: Path) -> None:
+    Path("runs").rename("elsewhere")
+    assert command("status", "small").code == 2
+    assert command("status", "small", "--storage", "elsewhere").code == 0
+    assert command("status", "--storage", f"file://{Path('elsewhere').resolve()}").code == 0
+    assert command("status", f"file://{Path('elsewhere').resolve()}/small").code == 0
+
+
+@pytest.mark.parametrize("words", [["larger"], ["../small"], ["runs"], ["."], ["s3:"]])
+def test_what_is_no_study_is_bad_input(command, recorded: Path, words: list[str]) -> None:
+    result = command("status", *words)
+    assert result.code == 2
+    assert len(result.faults) == 1
+
+
+def test_without_a_study_there_is_nothing_to_show(command, study: Path) -> None:
+    result = command("status")
+    assert result.code == 2
+    assert "no study is recorded" in result.err
+
+
+def test_a_damaged_record_is_named(command, recorded: Path) -> None:
+    (recorded / "plan.json").write_text("{")
+    result = command("status", "small")
+    assert result.code == 2
+    assert "damaged" in result.err
+
+
+def test_status_for_programs(command, recorded: Path) -> None:
+    status = command("status", "--json").document
+    assert status["counts"] == {"pending": 2, "running": 1, "done": 1, "stopped": 1, "failed": 1}
+    assert status["driver"] is None
+    assert len(status["cells"]) == 6
+    cells = {(cell["arm"], cell["seed"]): cell for cell in status["cells"]}
+    stopped = cells["no-batchnorm", 0]
+    # the loss is minimised: scores are recorded as its negative, people see the loss
+    assert stopped["stop"] == {"rule": "asha", "rung": 3.0, "cutoff": 0.5, "rank": 3, "peers": 4}
+    assert stopped["trial_dir"] == "trials/no-batchnorm/seed-0"
+    assert cells["no-dropout", 0]["cause"] == "user"
+    assert cells["baseline", 0]["stop"] is None
+    assert status["saved"] == 6.0
+
+
+def test_status_for_people(command, recorded: Path) -> None:
+    out = command("status").out
+    assert "2 pending, 1 running, 1 done, 1 stopped, 1 failed of 6 cells; nobody runs it now" in out
+    assert "no-batchnorm seed 0: stopped by asha at rung 3 epochs, loss 0.8, cut-off 0.5, rank 3 of 4" in out
+    assert "no-dropout seed 0: failed (user) at 2 epochs: ValueError: no such width" in out
+    assert "trials/no-dropout/seed-0/log.txt" in out
+    assert "its driver is gone" in out
+    assert "saved by stopping early: 6 epochs of 54 (11%)" in out
+
+
+def test_status_shows_what_the_driver_says_of_running_trials(command, driven) -> None:
+    cell = next(c for c in command("status", "--json").document["cells"] if c["state"] == "running")
+    assert cell["length"] is None
+    driven.beat({cell["cell"]: {"length": 4.0, "value": 0.5, "lane": "lane-1", "attempt": 1}})
+    result = command("status")
+    assert "run by process" in result.out
+    assert "baseline seed 1: running at 4 epochs of 9, loss 0.5" in result.out
+    driven.release()
+    assert "at 4 epochs of 9" not in command("status").out
+
+
+def test_watch_ends_with_the_driver(command, driven, capsys: pytest.CaptureFixture[str]) -> None:
+    run = find_run("small", "runs")
+    waits: list[StudyStanding] = []
+
+    def wait() -> None:
+        waits.append(standing(run))
+        if len(waits) == 2:
+            driven.release()
+
+    watch.follow_as_lines(lambda: standing(run), wait)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(waits) == 2
+    assert len(lines) == 2, "a line only when something has changed"
+    assert "run by" in lines[0]
+    assert "nobody runs it now" in lines[1]
+
+
+def test_watch_of_a_study_that_nobody_runs_shows_it_once(command, recorded: Path) -> None:
+    assert len(command("watch", "small").out.splitlines()) == 1
+
+
+def test_logs(command, recorded: Path) -> None:
+    assert command("logs", "no-dropout", 0).out == "loading\nValueError: no such width\n"
+    assert command("logs", "no-dropout", 0, "-f").out == "loading\nValueError: no such width\n"
+    path = command("logs", "no-dropout", 0, "--study", "runs/small", "--path").out.strip()
+    assert Path(path).read_text().startswith("loading")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no-droput", 0], "did you mean no-dropout?"),
+        (["no-dropout", 5], "valid: 0, 1"),
+        (["baseline", 0], "no log yet"),
+        (["no-dropout", 0, "--rank", 1], "no log yet"),
+    ],
+)
+def test_logs_of_no_trial(command, recorded: Path, words: list[object], said: str) -> None:
+    result = command("logs", *words)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_following_a_log_prints_every_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "%04d: a line of some length, so that landmarks are unique\n"
+    whole = "".join(line % number for number in range(40)).encode()
+    cut = whole[:500] + b"... dropped ...\n" + whole[1000:]  # what a capped log does
+    contents = iter([b"", whole[:1200], whole[:1800], cut])
+    open_until = iter([True, True, True, False])
+    logs.tail(lambda: next(contents), lambda: next(open_until), lambda: None)
+    assert capsys.readouterr().out.encode() == whole
+
+
+def test_stop_asks_the_driver(command, driven) -> None:
+    result = command("stop", "small")
+    assert result.code == 0
+    assert "asked process" in result.err
+    requests = take_requests(Storage.open("runs"), StudyPaths("small"))
+    assert [request.kind for request in requests] == ["stop"]
+
+
+def test_stop_leaves_nothing_for_the_next_driver(command, recorded: Path) -> None:
+    result = command("stop", "small")
+    assert result.code == 0
+    assert "nothing to stop" in result.err
+    assert take_requests(Storage.open("runs"), StudyPaths("small")) == []
+
+
+def test_report_in_all_forms(command, recorded: Path) -> None:
+    assert "no-dropout" in command("report", "small").out
+    assert command("report", "small", "--markdown").out.startswith("# small\n")
+    effects = command("report", "small", "--json").document
+    assert {effect["arm"] for effect in effects["effects"]} == {"no-batchnorm", "no-dropout"}
+    assert not (recorded / "report.md").exists(), "reading writes nothing"
+    command("report", "small", "--write")
+    assert json.loads((recorded / "effects.json").read_text()) == effects
+    assert {path.name for path in recorded.glob("re*.*")} == {"results.parquet", "results.csv", "report.md"}
