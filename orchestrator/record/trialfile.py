@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.record.journal import from_json
+from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 
@@ -24,5 +24,5 @@ def update_trial(storage: Storage, trial: TrialPaths, **fields: Any) -> None:
 
     Used for `cell`, `arm`, `seed`, `config`, `set`, and `checkpoints`: the names that `retain` kept.
     """
-    data = {**read_trial(storage, trial), **fields}
-    storage.write_atomic(trial.trial_json, json.dumps(data, indent=1, default=str) + "\n")
+    data = json.loads(to_json({**read_trial(storage, trial), **fields}))  # NaN as text: JSON has none
+    storage.write_atomic(trial.trial_json, json.dumps(data, indent=1) + "\n")
