@@ -1,0 +1,36 @@
+"""What the conductor wants done: plain data that the pump carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.engine.messages import Answer, Assignment, Outcome
+
+
+@dataclass(frozen=True)
+class Reassign:
+    """Give the lane the next attempt, or (None) end its trial with `outcome`."""
+
+    lane: str
+    assignment: Assignment | None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True)
+class Recycle:
+    """Replace the lane's workers."""
+
+    lane: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StopTrial:
+    """Let a trial leave at its next report."""
+
+    cell: str
+    attempt: int
+    answer: Answer
+
+
+Action = Reassign | Recycle | StopTrial

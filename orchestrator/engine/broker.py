@@ -1,0 +1,434 @@
+"""The message actor: one small async actor per study, between the driver, the trial actors and the workers.
+
+It decides nothing. It hands assignments to the ranks of a lane, collects reports, keeps the ranks of one
+trial together (rank 0's answer to a report is every rank's answer), notices worker groups that were
+restarted, and drops what comes from a worker group or an attempt that is no longer current.
+
+Calls of one caller may run in another order than they were made (Ray does not keep the order for async
+actors), so no method relies on an earlier one that was not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.messages import (
+    CONTINUE,
+    Answer,
+    Assignment,
+    Attached,
+    CheckpointKept,
+    DriverEvent,
+    EntrypointFailed,
+    GroupLost,
+    LaneEvent,
+    LaneUp,
+    Outcome,
+    Progress,
+    RungReached,
+    TrialEnded,
+    TrialProgress,
+    TrialStarted,
+)
+
+log = logging.getLogger(__name__)
+
+# A rank that raised while its peers sit in a collective: how long the peers have to leave by themselves.
+PEERS_LEAVE_S = 3.0
+# A broken collective is the consequence of another rank's end: how long that one has to show itself, either
+# by its own error or by a restarted worker group.
+CAUSE_SHOWS_S = 30.0
+STALE = Answer(stop=True, state=None, reason="this attempt is no longer current")
+
+
+@dataclass
+class _Trial:
+    """The assignment that a lane works on."""
+
+    assignment: Assignment
+    since: float
+    incarnation: str | None = None  # the worker group that took it
+    answers: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    parts: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)
+    complete: dict[str, asyncio.Event] = field(default_factory=dict)
+    awaited: asyncio.Future[Answer] | None = None  # the rung decision that rank 0 waits for
+    stop: Answer | None = None  # asked for from outside; takes effect at rank 0's next report
+    lost: bool = False  # its worker group is gone; the driver says what comes next
+    ended: bool = False
+
+
+@dataclass
+class _Lane:
+    world_size: int
+    incarnation: str = ""
+    ranks: dict[int, Attached] = field(default_factory=dict)
+    trial: _Trial | None = None
+    serial: int = 0
+    closed: bool = False
+    recycling: bool = False
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    events: asyncio.Queue[LaneEvent] = field(default_factory=asyncio.Queue)
+
+
+class Broker:
+    """See the module's text. All methods run in one event loop: no locks are needed."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+        self._outbox: deque[DriverEvent] = deque()
+        self._news = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self._tickets: dict[int, asyncio.Future[Assignment]] = {}
+        self._stops: dict[tuple[str, int], Answer] = {}
+
+    async def describe(self) -> list[str]:
+        """Each lane in one line, for `doctor` and for tests that fail."""
+        return [
+            f"{name}: serial {lane.serial} ranks {sorted(lane.ranks)} closed {lane.closed} "
+            f"recycling {lane.recycling} queued {lane.events.qsize()} trial {lane.trial}"
+            for name, lane in self._lanes.items()
+        ]
+
+    # ---- the driver -------------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> list[DriverEvent]:
+        """All events since the last call; waits up to `timeout_s` for the first one."""
+        if not self._outbox:
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout_s)
+            except TimeoutError:
+                return []
+        self._news.clear()
+        events = list(self._outbox)
+        self._outbox.clear()
+        return events
+
+    async def offer(self, ticket: int, assignment: Assignment) -> None:
+        """What the ticket in a Tune trial's config stands for."""
+        self._ticket(ticket).set_result(assignment)
+
+    async def answer(self, cell: str, attempt: int, answer: Answer) -> None:
+        """The driver's decision at a rung."""
+        for lane in self._lanes.values():
+            trial = lane.trial
+            if trial and trial.assignment.cell == cell and trial.assignment.attempt == attempt:
+                if trial.awaited and not trial.awaited.done():
+                    trial.awaited.set_result(answer)
+                return
+
+    async def stop_trial(self, cell: str, attempt: int, answer: Answer) -> None:
+        """Let a trial leave at rank 0's next report; one that no worker has taken yet ends at once."""
+        self._stops[cell, attempt] = answer
+        for lane_id, lane in self._lanes.items():
+            trial = lane.trial
+            if trial and (trial.assignment.cell, trial.assignment.attempt) == (cell, attempt):
+                await self._stop(lane_id, lane, trial)
+
+    async def reassign(
+        self, lane_id: str, assignment: Assignment | None, outcome: Outcome | None = None
+    ) -> None:
+        """After a lost group: the next attempt at the cell, or (None) its end with `outcome`."""
+        lane = self._lanes.get(lane_id)
+        if lane is None or lane.trial is None:
+            return
+        if assignment is None:
+            await self._end_trial(lane_id, lane, outcome or Outcome(TrialState.FAILED, Cause.INFRA))
+        else:
+            await self._set_assignment(lane_id, lane, assignment)
+
+    async def recycle(self, lane_id: str, reason: str) -> None:
+        """Kill the lane's worker group; Ray Train starts a fresh one, which attaches again."""
+        lane = self._lanes.get(lane_id)
+        if lane is None:
+            return
+        if lane.trial and not lane.trial.ended and not lane.trial.lost:
+            self._post(self._lose(lane_id, lane, reason))
+        self._kill_group(lane)
+
+    # ---- the trial actor (Tune's side of a lane) --------------------------------------------------------
+
+    async def take(self, lane_id: str, world_size: int, ticket: int) -> None:
+        """Give the lane the trial that the ticket stands for. A new lane's workers attach later."""
+        lane = self._lanes.setdefault(lane_id, _Lane(world_size))
+        assignment = await self._ticket(ticket)
+        self._tickets.pop(ticket, None)
+        await self._set_assignment(lane_id, lane, assignment)
+
+    async def next_event(self, lane_id: str) -> LaneEvent:
+        """What Tune has to see next: a rung that was reached, or the trial's end."""
+        return await self._lanes[lane_id].events.get()
+
+    async def close_lane(self, lane_id: str) -> None:
+        """Let the workers return from their loop."""
+        lane = self._lanes.get(lane_id)
+        if lane:
+            lane.closed = True
+            await self._notify(lane)
+
+    # ---- the workers ------------------------------------------------------------------------------------
+
+    async def attach(self, lane_id: str, incarnation: str, who: Attached) -> None:
+        """A rank of a (new) worker group is up."""
+        lane = self._lanes[lane_id]
+        if incarnation != lane.incarnation:
+            trial = lane.trial
+            if trial and not trial.ended and not trial.lost and trial.incarnation is not None:
+                self._post(self._lose(lane_id, lane, "a worker of the group died"))
+            lane.incarnation, lane.ranks, lane.recycling = incarnation, {}, False
+        lane.ranks[who.rank] = who
+        if len(lane.ranks) == lane.world_size:
+            ranks = [lane.ranks[rank] for rank in sorted(lane.ranks)]
+            self._post(
+                LaneUp(lane_id, tuple(r.node for r in ranks), tuple(r.pid for r in ranks), incarnation)
+            )
+            await self._notify(lane)
+
+    async def next_assignment(self, lane_id: str, incarnation: str, after: int) -> Assignment | None:
+        """The lane's next assignment with a serial above `after`; None: leave the loop."""
+        lane = self._lanes[lane_id]
+        async with lane.changed:
+            await lane.changed.wait_for(
+                lambda: (
+                    lane.closed
+                    or lane.incarnation != incarnation
+                    or (lane.serial > after and not lane.recycling and _to_do(lane.trial))
+                )
+            )
+        if lane.closed or lane.incarnation != incarnation or lane.trial is None:
+            return None
+        lane.trial.incarnation = incarnation
+        return lane.trial.assignment
+
+    async def started(self, lane_id: str, serial: int, resumed_step: int | None) -> None:
+        """Rank 0 is about to call the user's code."""
+        trial = self._current(lane_id, serial)
+        if trial:
+            a = trial.assignment
+            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step))
+
+    async def reports(self, lane_id: str, serial: int, batch: list[Progress]) -> Answer:
+        """Reports of rank 0 that do not wait for a decision."""
+        trial = self._current(lane_id, serial)
+        if trial is None:
+            return STALE
+        a = trial.assignment
+        self._post(TrialProgress(lane_id, a.cell, a.attempt, tuple(batch)))
+        return trial.stop or CONTINUE
+
+    async def ask(
+        self, lane_id: str, serial: int, rank: int, index: int, proposal: Answer, rung: RungReached | None
+    ) -> Answer:
+        """May the trial go on after its report `index`? Rank 0 settles it; the other ranks hear the same.
+
+        Rank 0's `proposal` holds unless the driver wants a stop, or decides otherwise at the rung.
+        """
+        trial = self._current(lane_id, serial)
+        if trial is None:
+            return STALE
+        settled = trial.answers.setdefault(index, asyncio.get_running_loop().create_future())
+        if rank != 0:
+            return await settled
+        answer = proposal
+        if trial.stop:
+            answer = trial.stop
+        elif rung is not None and not proposal.stop:
+            trial.awaited = asyncio.get_running_loop().create_future()
+            self._lanes[lane_id].events.put_nowait(rung)
+            answer = await trial.awaited
+            trial.awaited = None
+        answer = replace(answer, checkpoint=proposal.checkpoint)
+        if not settled.done():
+            settled.set_result(answer)
+        trial.answers.pop(index - 64, None)
+        return answer
+
+    async def part_done(
+        self, lane_id: str, serial: int, name: str, rank: int, files: dict[str, int]
+    ) -> dict[str, int] | None:
+        """One rank's part of a checkpoint is stored. Rank 0 gets the list of all files when all are done.
+
+        Returns None when the attempt is no longer current (the checkpoint must not be completed).
+        """
+        trial = self._current(lane_id, serial)
+        if trial is None:
+            return None
+        lane = self._lanes[lane_id]
+        parts = trial.parts.setdefault(name, {})
+        parts[rank] = files
+        complete = trial.complete.setdefault(name, asyncio.Event())
+        if len(parts) == lane.world_size:
+            complete.set()
+        if rank != 0:
+            return files
+        await complete.wait()
+        trial.parts.pop(name, None)
+        trial.complete.pop(name, None)
+        if self._current(lane_id, serial) is None:
+            return None
+        return {file: size for part in parts.values() for file, size in part.items()}
+
+    async def checkpoint_kept(
+        self, lane_id: str, serial: int, name: str, step: int, length: float, value: float | None
+    ) -> None:
+        """Rank 0 wrote the manifest of a checkpoint."""
+        trial = self._current(lane_id, serial)
+        if trial:
+            a = trial.assignment
+            self._post(CheckpointKept(lane_id, a.cell, a.attempt, name, step, length, value))
+
+    async def ended(self, lane_id: str, serial: int, rank: int, outcome: Outcome) -> None:
+        """One rank left the trial."""
+        lane = self._lanes[lane_id]
+        trial = self._current(lane_id, serial)
+        if trial is None:
+            return
+        trial.outcomes[rank] = outcome
+        if len(trial.outcomes) == lane.world_size and not all(o.secondary for o in trial.outcomes.values()):
+            await self._end_trial(lane_id, lane, _joint_outcome(trial.outcomes))
+        elif outcome.secondary:
+            self._later(self._blame_the_group(lane_id, lane, trial))
+        elif outcome.state in (TrialState.FAILED, TrialState.DIVERGED):
+            self._later(self._give_up_on_peers(lane_id, lane, trial))
+
+    async def entrypoint_failed(self, lane_id: str, message: str) -> None:
+        """The user's module does not import on a worker."""
+        self._post(EntrypointFailed(lane_id, message))
+
+    # ---- inside -----------------------------------------------------------------------------------------
+
+    def _ticket(self, ticket: int) -> asyncio.Future[Assignment]:
+        if ticket not in self._tickets:
+            self._tickets[ticket] = asyncio.get_running_loop().create_future()
+        return self._tickets[ticket]
+
+    def _current(self, lane_id: str, serial: int) -> _Trial | None:
+        lane = self._lanes.get(lane_id)
+        trial = lane.trial if lane else None
+        if trial is None or trial.ended or trial.lost or trial.assignment.serial != serial:
+            return None
+        return trial
+
+    async def _set_assignment(self, lane_id: str, lane: _Lane, assignment: Assignment) -> None:
+        lane.serial += 1
+        lane.trial = trial = _Trial(replace(assignment, serial=lane.serial), time.monotonic())
+        if (assignment.cell, assignment.attempt) in self._stops:
+            await self._stop(lane_id, lane, trial)
+        await self._notify(lane)
+
+    async def _stop(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
+        answer = self._stops[trial.assignment.cell, trial.assignment.attempt]
+        trial.stop = answer
+        if trial.awaited and not trial.awaited.done():
+            trial.awaited.set_result(answer)
+        if trial.incarnation is None:
+            await self._end_trial(
+                lane_id, lane, Outcome(answer.state or TrialState.CANCELLED, reason=answer.reason)
+            )
+
+    async def _end_trial(self, lane_id: str, lane: _Lane, outcome: Outcome) -> None:
+        trial = lane.trial
+        if trial is None or trial.ended:
+            return
+        trial.ended = True
+        if trial.awaited and not trial.awaited.done():
+            trial.awaited.set_result(STALE)
+        for settled in trial.answers.values():
+            if not settled.done():
+                settled.set_result(STALE)
+        for complete in trial.complete.values():
+            complete.set()
+        if outcome.recycle:
+            self._kill_group(lane)
+        a = trial.assignment
+        lane.events.put_nowait(
+            TrialEnded(lane_id, a.cell, a.attempt, outcome, time.monotonic() - trial.since)
+        )
+
+    async def _give_up_on_peers(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
+        """The other ranks may sit in a collective that never ends: fresh workers for the next trial."""
+        await asyncio.sleep(PEERS_LEAVE_S)
+        if lane.trial is trial and not trial.ended:
+            missing = sorted(set(range(lane.world_size)) - set(trial.outcomes))
+            outcome = _joint_outcome(trial.outcomes)
+            await self._end_trial(
+                lane_id,
+                lane,
+                replace(outcome, recycle=(*outcome.recycle, f"ranks {missing} did not leave the trial")),
+            )
+
+    async def _blame_the_group(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
+        """Only broken collectives and no rank that explains them: an infrastructure failure."""
+        await asyncio.sleep(CAUSE_SHOWS_S)
+        if lane.trial is trial and _to_do(trial) and all(o.secondary for o in trial.outcomes.values()):
+            error = next(iter(trial.outcomes.values())).error or ""
+            self._post(self._lose(lane_id, lane, f"a collective broke: {error.strip().splitlines()[-1:]}"))
+            self._kill_group(lane)
+
+    @staticmethod
+    def _lose(lane_id: str, lane: _Lane, message: str) -> GroupLost:
+        trial = lane.trial
+        assert trial is not None
+        trial.lost = True
+        nodes = tuple(sorted({who.node for who in lane.ranks.values()}))
+        return GroupLost(lane_id, trial.assignment.cell, trial.assignment.attempt, nodes, message)
+
+    def _kill_group(self, lane: _Lane) -> None:
+        import ray
+
+        lane.recycling = True
+        for who in lane.ranks.values():
+            ray.kill(who.handle, no_restart=True)
+
+    def _post(self, event: DriverEvent) -> None:
+        self._outbox.append(event)
+        self._news.set()
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    @staticmethod
+    async def _notify(lane: _Lane) -> None:
+        async with lane.changed:
+            lane.changed.notify_all()
+
+
+def _to_do(trial: _Trial | None) -> bool:
+    return trial is not None and not trial.ended and not trial.lost
+
+
+def _joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
+    """The trial's outcome: that of the rank that left first with the worst one (later ones follow from it),
+    with rank 0's length and value, and every rank's leftovers."""
+    severity = [
+        TrialState.DONE,
+        TrialState.STOPPED,
+        TrialState.CANCELLED,
+        TrialState.DIVERGED,
+        TrialState.FAILED,
+    ]
+    worst = max(
+        outcomes, key=lambda rank: (not outcomes[rank].secondary, severity.index(outcomes[rank].state))
+    )
+    chosen, lead = outcomes[worst], outcomes.get(0, outcomes[worst])
+    leftovers = tuple(
+        f"rank {rank}: {what}" if len(outcomes) > 1 else what
+        for rank in sorted(outcomes)
+        for what in outcomes[rank].recycle
+    )
+    return replace(
+        chosen,
+        length=lead.length,
+        value=lead.value,
+        reports=lead.reports,
+        time_s=lead.time_s,
+        recycle=leftovers,
+    )

@@ -1,0 +1,475 @@
+"""The conductor: the only place that changes the study's record while it runs. Knows neither Ray nor torch.
+
+It hands out attempts, answers at rungs through `decide`, counts failures, watches silence and budgets, and
+journals every step before the step takes effect. Its answers to events of the message actor are **actions**,
+plain data that the driver carries out. One lock: Tune's thread and the event thread both come here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.decide.asha import Decision, RungReport, StoppingRule, decide
+from orchestrator.decide.budget import budget_left, report_timeout
+from orchestrator.decide.retry import retry
+from orchestrator.decide.states import Cause, TrialState, advance
+from orchestrator.engine import view
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
+from orchestrator.engine.live import LiveCell
+from orchestrator.engine.messages import (
+    CONTINUE,
+    Answer,
+    Assignment,
+    CheckpointKept,
+    DriverEvent,
+    EntrypointFailed,
+    GroupLost,
+    LaneUp,
+    Outcome,
+    RungReached,
+    TrialEnded,
+    TrialProgress,
+    TrialStarted,
+)
+from orchestrator.engine.seedcheck import SeedCheck
+from orchestrator.engine.snapshot import Snapshot
+from orchestrator.errors import ExitCode, Fault, InputError, StudyError
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.study.cells import Plan, trial_config
+from orchestrator.study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Why the study stops before all cells are answered."""
+
+    reason: str
+    exit_code: ExitCode
+    error: InputError | None = None
+
+
+class Conductor:
+    """See the module's text.
+
+    Args:
+        record: the opened study record (lease held).
+        gpus_per_trial: for the GPU seconds.
+        retry_failed: also run cells again that failed by their own fault.
+        clock: seconds, monotonic.
+        code_changed: this run accepted changed code: ends are marked with it.
+    """
+
+    def __init__(
+        self,
+        record: StudyRecord,
+        spec: StudySpec,
+        plan: Plan,
+        *,
+        rule: StoppingRule,
+        gpus_per_trial: float,
+        retry_failed: bool = False,
+        code_changed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.record, self.spec, self.plan, self.rule = record, spec, plan, rule
+        self.gpus_per_trial, self.code_changed, self.clock = gpus_per_trial, code_changed, clock
+        self.lock = threading.RLock()
+        self.started_at = clock()
+        self.wanted_lanes = 0
+        self.stop: StopRequest | None = None
+        self.longest_interval_s: float | None = None
+        self.notes: deque[str] = deque(maxlen=200)
+        self._unseen: list[str] = []
+        history = record.history
+        self.table: dict[float, dict[str, float]] = {
+            rung: dict(scores) for rung, scores in history.rung_table.items()
+        }
+        self.cells = {cell.cell: LiveCell.of(cell, history.cells[cell.cell]) for cell in plan.cells}
+        for cell_id, rung in history.decided:
+            if cell_id in self.cells:
+                self.cells[cell_id].recorded.add(rung)
+        remaining = history.remaining(retry_failed)
+        for cell_id in remaining:
+            self.cells[cell_id].state = TrialState.PENDING
+        self.ready: deque[str] = deque(remaining)
+        self.done_before = len(plan.cells) - len(remaining)
+        self._tickets: dict[int, tuple[str, int]] = {}
+        self._given_up: set[tuple[str, int]] = set()
+        self._hanging: set[tuple[str, int]] = set()
+        self.seeds = SeedCheck(spec, plan)
+
+    # ---- what to run ------------------------------------------------------------------------------------
+
+    def finished(self) -> bool:
+        """Whether nothing is left to hand out, now or later."""
+        with self.lock:
+            return self.stop is not None or not (self.ready or self._running())
+
+    def next_assignment(self) -> tuple[int, Assignment] | None:
+        """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
+        with self.lock:
+            if self.stop or not self.ready or len(self._running()) >= self.wanted_lanes:
+                return None
+            live = self.cells[self.ready.popleft()]
+            assignment = self._assign(live)
+            ticket = len(self._tickets) + 1
+            self._tickets[ticket] = (assignment.cell, assignment.attempt)
+            return ticket, assignment
+
+    def _assign(self, live: LiveCell) -> Assignment:
+        cell = live.cell
+        if live.state is not TrialState.RUNNING:
+            live.state = advance(live.state, TrialState.RUNNING)
+        live.attempts += 1
+        live.assigned_at, live.last_report_at = self.clock(), None
+        self._journal(
+            "assign",
+            cell=cell.cell,
+            arm=cell.arm,
+            seed=cell.seed,
+            attempt=live.attempts,
+            lane=live.lane,
+            resume=None,
+        )
+        self.record.journal.sync()
+        return Assignment(
+            cell=cell.cell,
+            arm=cell.arm,
+            seed=cell.seed,
+            attempt=live.attempts,
+            config=trial_config(self.plan, cell, self.spec),
+            changes=dict(self.plan.arm(cell.arm).set),
+            trial_dir=self.record.paths.trial_dir(cell.arm, cell.seed, cell.sample, cell.phase),
+            decided=tuple(sorted(live.recorded)),
+        )
+
+    def _running(self) -> list[LiveCell]:
+        return [live for live in self.cells.values() if live.state is TrialState.RUNNING]
+
+    # ---- Tune's side ------------------------------------------------------------------------------------
+
+    def rung(self, event: RungReached) -> Answer:
+        """Decide at a rung; the decision is on disk before the trial hears of it."""
+        with self.lock:
+            live = self._live(event.cell, event.attempt)
+            if live is None:
+                return Answer(True, None, "this attempt is no longer current")
+            cell = live.cell
+            report = RungReport(cell.cell, cell.arm, event.rung, event.length, event.score)
+            decision = decide(self.rule, self.table, report, protected=cell.arm == self.plan.reference)
+            self.table.setdefault(event.rung, {})[cell.cell] = event.score
+            live.recorded.add(event.rung)
+            live.length, live.value = event.length, event.value
+            self._journal(
+                "report",
+                cell=cell.cell,
+                arm=cell.arm,
+                attempt=event.attempt,
+                rung=event.rung,
+                length=event.length,
+                score=event.score,
+                value=event.value,
+                metrics=dict(event.metrics),
+            )
+            self._journal(
+                "decision",
+                cell=cell.cell,
+                action=decision.action,
+                state=decision.state,
+                rule=decision.rule,
+                rung=decision.rung,
+                cutoff=decision.cutoff,
+                rank=decision.rank,
+                peers=decision.peers,
+                reason=decision.reason,
+            )
+            self.record.journal.sync()
+            if self.stop:
+                return self._leave()
+            return _answer(decision)
+
+    def ended(self, event: TrialEnded) -> None:
+        """A trial ended on all of its ranks."""
+        with self.lock:
+            live = self._live(event.cell, event.attempt)
+            if live is None:
+                return
+            outcome = event.outcome
+            self._spend(live, event.wall_s)
+            live.length, live.value = outcome.length, outcome.value
+            for what in outcome.recycle:
+                self._note(f"{live.name}: fresh workers on {event.lane}: {what}")
+            if outcome.state is TrialState.FAILED and (event.cell, event.attempt) not in self._given_up:
+                cause = outcome.cause or Cause.INFRA
+                if self._failed(live, cause, outcome.reason or outcome.error or "unknown", None):
+                    live.state, live.lane = advance(live.state, TrialState.PENDING), None
+                    self.ready.appendleft(event.cell)
+                    return
+            self._end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
+
+    def actor_lost(self, ticket: int) -> None:
+        """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
+        with self.lock:
+            live = self._live(*self._tickets[ticket], any_attempt=True)
+            if live is None:
+                return
+            self._spend(live)
+            if self._failed(live, Cause.INFRA, "the trial actor died", None):
+                live.state, live.lane = advance(live.state, TrialState.PENDING), None
+                self.ready.appendleft(live.cell.cell)
+            else:
+                self._end(live, TrialState.FAILED, Cause.INFRA, "the trial actor died", live.lane)
+
+    # ---- the message actor's side -----------------------------------------------------------------------
+
+    def take(self, events: Iterable[DriverEvent]) -> list[Action]:
+        """Take in what happened; returns what has to be done about it."""
+        actions: list[Action] = []
+        with self.lock:
+            for event in events:
+                actions += self._take_one(event)
+            self.record.journal.sync()
+        return actions
+
+    def _take_one(self, event: DriverEvent) -> list[Action]:
+        if isinstance(event, LaneUp):
+            return []
+        if isinstance(event, EntrypointFailed):
+            fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
+            self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
+            return []
+        live = self._live(event.cell, event.attempt)
+        if live is None:
+            return []
+        live.lane = event.lane
+        if isinstance(event, TrialProgress):
+            self._progress(live, event)
+        elif isinstance(event, CheckpointKept):
+            live.retries = 0
+            self._journal(
+                "checkpoint",
+                cell=event.cell,
+                attempt=event.attempt,
+                name=event.name,
+                step=event.step,
+                length=event.length,
+                value=event.value,
+            )
+        elif isinstance(event, GroupLost):
+            return self._group_lost(live, event)
+        elif isinstance(event, TrialStarted) and event.resumed_step is not None:
+            self._note(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
+        return []
+
+    def _progress(self, live: LiveCell, event: TrialProgress) -> None:
+        now, last = self.clock(), event.reports[-1]
+        if live.last_report_at is not None:
+            interval = (now - live.last_report_at) / len(event.reports)
+            self.longest_interval_s = max(self.longest_interval_s or 0.0, interval)
+        live.last_report_at, live.length, live.value = now, last.length, last.value
+        self.seeds.take(event)
+        self._check_seed()
+
+    def _check_seed(self) -> None:
+        fault = None if self.stop else self.seeds.fault({c: live.state for c, live in self.cells.items()})
+        if fault is not None:
+            self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
+
+    def _group_lost(self, live: LiveCell, event: GroupLost) -> list[Action]:
+        key = (event.cell, event.attempt)
+        cause = Cause.HANG if key in self._hanging else Cause.INFRA
+        self._hanging.discard(key)
+        self._spend(live)
+        if self.stop:
+            outcome = Outcome(
+                TrialState.CANCELLED, reason=self.stop.reason, length=live.length, value=live.value
+            )
+            return [Reassign(event.lane, None, outcome)]
+        if self._failed(live, cause, event.message, ", ".join(event.nodes)):
+            return [Reassign(event.lane, self._assign(live))]
+        self._given_up.add(key)
+        outcome = Outcome(TrialState.FAILED, cause, event.message, length=live.length, value=live.value)
+        return [Reassign(event.lane, None, outcome)]
+
+    # ---- time -------------------------------------------------------------------------------------------
+
+    def tick(self) -> list[Action]:
+        """Look at the clock: silent trials, spent budgets."""
+        with self.lock:
+            now, actions = self.clock(), list[Action]()
+            limit = report_timeout(self.spec.failures.report_timeout, self.longest_interval_s)
+            for live in self._running():
+                key = (live.cell.cell, live.attempts)
+                if live.last_report_at is None or live.lane is None or key in self._hanging:
+                    continue
+                silent = now - live.last_report_at
+                if silent > limit:
+                    self._hanging.add(key)
+                    actions.append(
+                        Recycle(live.lane, f"hang: no report for {silent:.0f} s (limit {limit:.0f} s)")
+                    )
+            verdict = budget_left(self.spec.budget, now - self.started_at, self._spent_gpu_s())
+            if verdict.exceeded and not self.stop:
+                self.request_stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
+            return actions
+
+    def request_stop(self, request: StopRequest) -> None:
+        """Hand out nothing more; running trials leave at their next report (`leave_actions`)."""
+        with self.lock:
+            if self.stop is None:
+                self.stop = request
+                self._note(request.reason)
+                self._journal("note", text=request.reason)
+                self.record.journal.sync()
+
+    def leave_actions(self) -> list[Action]:
+        """Tell every running trial to leave."""
+        with self.lock:
+            if self.stop is None:
+                return []
+            return [StopTrial(live.cell.cell, live.attempts, self._leave()) for live in self._running()]
+
+    def give_up_waiting(self) -> None:
+        """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
+        with self.lock:
+            for live in self._running():
+                self._spend(live)
+                self._end(
+                    live, TrialState.CANCELLED, None, self.stop.reason if self.stop else "stopped", live.lane
+                )
+
+    # ---- the record -------------------------------------------------------------------------------------
+
+    def _failed(self, live: LiveCell, cause: Cause, message: str, node: str | None) -> bool:
+        """Journal a failure; returns whether the cell is tried again."""
+        if cause in (Cause.HANG, Cause.INFRA):
+            live.retries += 1
+        verdict = retry(cause, live.retries, self.spec.failures.max_retries)
+        again = verdict.again and self.stop is None
+        self._journal(
+            "failure",
+            cell=live.cell.cell,
+            attempt=live.attempts,
+            cause=cause,
+            message=message,
+            again=again,
+            node=node,
+            **live.cost(self.gpus_per_trial),
+        )
+        self.record.journal.sync()
+        self._note(
+            f"{live.name}: {cause}: {_first_line(message)}; {'tried again' if again else verdict.reason}"
+        )
+        return again
+
+    def _end(
+        self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
+    ) -> None:
+        cell = live.cell
+        live.state, live.cause, live.reason, live.lane = advance(live.state, state), cause, reason, None
+        marked = {"accepted_code_change": True} if self.code_changed else {}
+        self._journal(
+            "end",
+            cell=cell.cell,
+            arm=cell.arm,
+            seed=cell.seed,
+            attempt=live.attempts,
+            state=state,
+            cause=cause,
+            reason=reason,
+            length=live.length,
+            value=live.value,
+            **live.cost(self.gpus_per_trial),
+            lane=lane,
+            **marked,
+        )
+        self.record.journal.sync()
+        self._check_seed()
+
+    def _journal(self, event: str, **fields: Any) -> None:
+        self.record.journal.append(event, **fields)
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self._unseen.append(text)
+
+    def new_notes(self) -> list[str]:
+        """What happened since the last call and is worth a line."""
+        with self.lock:
+            unseen, self._unseen = self._unseen, []
+            return unseen
+
+    def _live(self, cell: str, attempt: int, any_attempt: bool = False) -> LiveCell | None:
+        live = self.cells.get(cell)
+        if (
+            live is None
+            or live.state is not TrialState.RUNNING
+            or (live.attempts != attempt and not any_attempt)
+        ):
+            return None
+        return live
+
+    def _leave(self) -> Answer:
+        assert self.stop is not None
+        return Answer(True, TrialState.CANCELLED, self.stop.reason)
+
+    def _spend(self, live: LiveCell, wall_s: float | None = None) -> None:
+        spent = live.since_assigned(self.clock()) if wall_s is None else wall_s
+        live.spend(spent, self.gpus_per_trial)
+
+    def _spent_gpu_s(self) -> float:
+        ended = sum(live.gpu_s for live in self.cells.values())
+        return ended + sum(
+            live.since_assigned(self.clock()) * self.gpus_per_trial for live in self._running()
+        )
+
+    # ---- what people see --------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Cells per state."""
+        with self.lock:
+            found = dict.fromkeys((str(state) for state in TrialState), 0)
+            for live in self.cells.values():
+                found[str(live.state)] += 1
+            return found
+
+    def exit_code(self) -> ExitCode:
+        """In the order of design §7: interrupted, unavailable, budget, failed, done."""
+        with self.lock:
+            if self.stop is not None:
+                return self.stop.exit_code
+            failed = any(not live.state.answered for live in self.cells.values())
+            return ExitCode.FAILED if failed else ExitCode.DONE
+
+    def progress(self) -> dict[str, Any]:
+        """What `status` of another process may see between two rungs."""
+        with self.lock:
+            return view.progress(self._running())
+
+    def snapshot(self) -> Snapshot:
+        """The live table's data."""
+        with self.lock:
+            times = view.Times(
+                self.clock() - self.started_at, self._spent_gpu_s(), len(self.ready), self.done_before
+            )
+            return view.snapshot(
+                self.spec,
+                self.plan,
+                list(self.cells.values()),
+                times,
+                self.wanted_lanes,
+                tuple(self.notes)[-5:],
+            )
+
+
+def _answer(decision: Decision) -> Answer:
+    return Answer(True, decision.state, decision.reason) if decision.action == "stop" else CONTINUE
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else text

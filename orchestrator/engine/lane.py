@@ -1,0 +1,106 @@
+"""A lane as Tune sees it: a class Trainable, kept between trials, that owns one Ray Train worker group."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import uuid
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.engine.messages import LaneSpec, TrialEnded
+
+log = logging.getLogger(__name__)
+
+LANE_CHECK_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Lane(tune.Trainable):
+    """Runs one trial after the other on the same workers (`reuse_actors=True`, `reset_config`).
+
+    A Tune result stands for what Tune has to see: a rung that was reached, or the trial's end. Everything
+    else goes round it.
+    """
+
+    def setup(self, config: dict[str, Any], broker: Any = None, spec: LaneSpec | None = None) -> None:
+        assert broker is not None
+        assert spec is not None
+        self.lane = f"lane-{uuid.uuid4().hex[:8]}"
+        self.broker, self.spec = broker, spec
+        self.error: BaseException | None = None
+        taken = broker.take.remote(self.lane, spec.workers, config["ticket"])
+        self.thread = threading.Thread(target=self._serve, name="orchestrator-lane", daemon=True)
+        self.thread.start()
+        ray.get(taken)
+
+    def _serve(self) -> None:
+        """Keep the worker group up until the lane is closed."""
+        from orchestrator.engine import ray_private
+
+        ray_private.configure_lane_process(self.spec.health_check_interval_s)
+        try:
+            self.trainer = _trainer(self.broker, self.lane, self.spec)
+            self.trainer.fit()
+        except BaseException as error:
+            log.exception("the worker group of %s ended", self.lane)
+            self.error = error
+
+    def step(self) -> dict[str, Any]:
+        """Wait for what Tune has to see next."""
+        waiting = self.broker.next_event.remote(self.lane)
+        while True:
+            ready, _ = ray.wait([waiting], timeout=LANE_CHECK_S)
+            if ready:
+                break
+            if not self.thread.is_alive():
+                raise RuntimeError(f"the worker group of {self.lane} is gone: {self.error!r}") from self.error
+        event = ray.get(waiting)
+        return {"event": event, "done": isinstance(event, TrialEnded)}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        ray.get(self.broker.take.remote(self.lane, self.spec.workers, new_config["ticket"]))
+        return self.thread.is_alive()
+
+    def cleanup(self) -> None:
+        """Let the workers go, and make sure that their placement group is free."""
+        ray.get(self.broker.close_lane.remote(self.lane))
+        self.thread.join(CLOSE_TIMEOUT_S)
+        if self.thread.is_alive() and hasattr(self.trainer, "abort"):
+            self.trainer.abort()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: trials keep their own checkpoints."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: see `save_checkpoint`."""
+
+
+def _trainer(broker: Any, lane: str, spec: LaneSpec) -> Any:
+    import torch
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig
+
+    from orchestrator.engine.ray_private import lane_trainer
+    from orchestrator.engine.worker import lane_loop
+
+    use_gpu = spec.gpus_per_worker > 0
+    resources = {"CPU": spec.cpus_per_worker} | ({"GPU": spec.gpus_per_worker} if use_gpu else {})
+    return lane_trainer(
+        lane_loop,
+        train_loop_config={"broker": broker, "lane": lane, "spec": spec},
+        torch_config=TorchConfig(backend="nccl" if use_gpu and torch.version.cuda else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=spec.workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=lane,
+            storage_path=tempfile.gettempdir(),
+            # a worker that dies is replaced for ever: retries of trials are counted by the driver
+            failure_config=FailureConfig(max_failures=-1, controller_failure_limit=-1),
+        ),
+    )

@@ -1,0 +1,198 @@
+"""What the driver, the message actor, the trial actors and the workers say to each other. Plain data only.
+
+A **serial** numbers the assignments of one lane; an **attempt** numbers the tries of one cell over the
+whole life of the study. Both travel with every message, so that a late message is recognised and dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.decide.states import Cause, TrialState
+
+
+@dataclass(frozen=True)
+class LaneSpec:
+    """What every worker group of a study has in common; sent once to each lane."""
+
+    study: str
+    entrypoint: str
+    module_root: str | None  # where the entrypoint's module was found; None: an installed package
+    code_hash: str
+    code_archive: str
+    storage: Any  # record.storage.Storage
+    study_root: str
+    metric: str
+    mode: Literal["min", "max"]
+    average_last: int
+    also: tuple[str, ...]
+    unit: str
+    max_length: float
+    rungs: tuple[float, ...]
+    checkpoint_every: float  # in the study's unit; 0: only at rungs and at the end
+    keep_best: int
+    keep_latest: int
+    allow_short: bool
+    workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
+    reuse_workers: bool
+    health_check_interval_s: float = 0.25
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at one cell."""
+
+    cell: str
+    arm: str
+    seed: int
+    attempt: int
+    config: Mapping[str, Any]  # what the entrypoint sees, "seed" and "max_length" included
+    changes: Mapping[str, Any]  # the arm's difference from the baseline, for TensorBoard's text
+    trial_dir: str  # relative to the storage root
+    decided: tuple[float, ...] = ()  # rungs with a recorded decision: not asked again after a restart
+    serial: int = 0  # set by the message actor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of rank 0."""
+
+    index: int  # 1-based, over all attempts
+    length: float  # in the study's unit
+    value: float | None  # the metric, in the user's units
+    time_s: float  # training seconds over all attempts
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RungReached:
+    """Rank 0 crossed a rung and waits for the decision."""
+
+    cell: str
+    attempt: int
+    rung: float
+    length: float
+    score: float  # oriented: higher is better; the mean of the last `average_last` reports
+    value: float
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a report returns: go on, or leave the trial."""
+
+    stop: bool
+    state: TrialState | None = None  # what the trial ends as, when it stops
+    reason: str | None = None
+    checkpoint: str | None = (
+        None  # where all ranks store their part of this report's checkpoint; None: not due
+    )
+
+
+CONTINUE = Answer(stop=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one rank left a trial."""
+
+    state: TrialState
+    cause: Cause | None = None
+    reason: str | None = None
+    error: str | None = None  # the user's traceback, last frames
+    length: float | None = None
+    value: float | None = None
+    reports: int = 0
+    time_s: float = 0.0
+    recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
+    secondary: bool = False  # a broken collective: another rank's failure is the cause
+
+
+# ---- what the driver reads from the message actor -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LaneUp:
+    """All ranks of a worker group are attached."""
+
+    lane: str
+    nodes: tuple[str, ...]
+    pids: tuple[int, ...]
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    lane: str
+    cell: str
+    attempt: int
+    resumed_step: int | None
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """All reports of a trial since the last message, in order."""
+
+    lane: str
+    cell: str
+    attempt: int
+    reports: tuple[Progress, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointKept:
+    lane: str
+    cell: str
+    attempt: int
+    name: str
+    step: int
+    length: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class GroupLost:
+    """The worker group was restarted by Ray Train while a trial was in flight."""
+
+    lane: str
+    cell: str
+    attempt: int
+    nodes: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class EntrypointFailed:
+    """The user's module cannot be imported on a worker."""
+
+    lane: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """All ranks have left the trial (or one of them failed)."""
+
+    lane: str
+    cell: str
+    attempt: int
+    outcome: Outcome
+    wall_s: float
+
+
+LaneEvent = RungReached | TrialEnded
+DriverEvent = LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed
+
+
+@dataclass
+class Attached:
+    """A worker as the message actor sees it."""
+
+    rank: int
+    node: str
+    pid: int
+    handle: Any = field(repr=False)

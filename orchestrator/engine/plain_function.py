@@ -1,0 +1,96 @@
+"""A Ray Train function, unchanged, as a trial: `ray.train.*` is bound to the trial while it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint
+from ray.train.v2.api.report_config import CheckpointUploadMode
+from ray.train.v2.api.reported_checkpoint import ReportedCheckpoint, ReportedCheckpointStatus
+
+from orchestrator.engine.messages import Assignment
+from orchestrator.engine.ray_private import bind_trial, set_latest_checkpoint
+from orchestrator.engine.trial_run import TrialRun, stage
+from orchestrator.record.checkpoints import Manifest
+
+
+def run_function(
+    function: Callable[..., Any], assignment: Assignment, run: TrialRun, resume: Manifest | None
+) -> None:
+    """Call the user's train function with its config.
+
+    Raises:
+        TrialStopped: the trial was left at a report.
+        Exception: whatever the user's code raises.
+    """
+    storage = run.lane.storage
+    latest = _checkpoint(run, resume.name) if resume else None
+
+    def report(
+        metrics: dict[str, Any],
+        checkpoint: Checkpoint | None = None,
+        checkpoint_dir_name: str | None = None,
+        checkpoint_upload_mode: CheckpointUploadMode = CheckpointUploadMode.SYNC,
+        delete_local_checkpoint_after_upload: bool | None = None,
+        checkpoint_upload_fn: Callable[..., Any] | None = None,
+        validation: Any = False,
+    ) -> None:
+        del checkpoint_dir_name  # names follow the step, so that they sort and resume
+        _refuse(checkpoint_upload_mode, checkpoint_upload_fn, validation)
+        part = None
+        if checkpoint is not None:
+            with ExitStack() as stack:
+                local = Path(stack.enter_context(checkpoint.as_directory()))
+                part = stage(local, move=bool(delete_local_checkpoint_after_upload))
+        try:
+            run.report(metrics, part)
+        finally:
+            if run.uploads is not None and run.uploads.kept:
+                set_latest_checkpoint(_checkpoint(run, run.uploads.kept[-1][0]))
+
+    def reported() -> list[ReportedCheckpoint]:
+        assert run.uploads is not None
+        run.uploads.wait()
+        return [
+            ReportedCheckpoint(
+                _checkpoint(run, name), {run.lane.metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
+            )
+            for name, manifest in run.uploads.kept
+        ]
+
+    parent, _, name = run.paths.root.rpartition("/")
+    with bind_trial(
+        name=name,
+        storage_path=storage.path(parent),
+        filesystem=storage.fs,
+        checkpoint=latest,
+        config=assignment.config,
+        report=report,
+        reported=reported,
+    ):
+        if len(inspect.signature(function).parameters) == 0:
+            function()
+        else:
+            function(dict(assignment.config))
+
+
+def _checkpoint(run: TrialRun, name: str) -> Checkpoint:
+    storage = run.lane.storage
+    return Checkpoint(storage.path(run.paths.checkpoint(name)), filesystem=storage.fs)
+
+
+def _refuse(mode: CheckpointUploadMode, upload: Callable[..., Any] | None, validation: Any) -> None:
+    """Options of `ray.train.report` that would go round the trial's record."""
+    if mode is CheckpointUploadMode.NO_UPLOAD or upload is not None:
+        raise ValueError(
+            "ray.train.report(checkpoint_upload_mode=NO_UPLOAD) and checkpoint_upload_fn= are not available in "
+            "a study: checkpoints are stored in the trial's directory. Leave them out (SYNC and ASYNC work)."
+        )
+    if validation:
+        raise ValueError(
+            "ray.train.report(validation=...) is not available in a study; report the metric itself"
+        )

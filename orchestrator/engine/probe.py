@@ -1,0 +1,92 @@
+"""Does the entrypoint import? Asked in a process of its own, before anything is started or written.
+
+User code never runs in the command's own process: it may change global state, or not return.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.errors import Fault, StudyError
+
+PROBE_TIMEOUT_S = 120.0
+_MARK = "orchestrator-probe:"
+_PROGRAM = f"""
+import json, sys, traceback
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+try:
+    from orchestrator.engine.entry import load_entry
+    answer = {{"kind": load_entry(sys.argv[1], Path(sys.argv[2])).kind}}
+except BaseException as error:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    answer = {{
+        "error": "".join(traceback.format_exception_only(error)).strip().splitlines()[-1],
+        "file": frame.filename, "line": frame.lineno,
+    }}
+print("{_MARK}" + json.dumps(answer), flush=True)
+"""
+
+
+class EntrypointProbe:
+    """Starts at once; `result` waits for the answer."""
+
+    def __init__(self, entrypoint: str, root: Path) -> None:
+        self._entrypoint = entrypoint
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, entrypoint, str(root)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,  # a Ctrl-C in the terminal is the command's to handle
+        )
+
+    def result(self) -> str:
+        """The contract that the entrypoint follows: task or function.
+
+        Raises:
+            StudyError: it does not import, or it is neither.
+        """
+        try:
+            text, _ = self._process.communicate(timeout=PROBE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise StudyError(
+                Fault(
+                    f"importing the entrypoint takes longer than {PROBE_TIMEOUT_S:.0f} s",
+                    field="entrypoint",
+                    value=self._entrypoint,
+                    hint="move slow work out of the module's top level, into the function or the Task",
+                )
+            ) from None
+        lines = [line for line in text.splitlines() if line.startswith(_MARK)]
+        if not lines:
+            raise StudyError(
+                Fault(
+                    f"importing the entrypoint ended the process (exit code {self._process.returncode})",
+                    field="entrypoint",
+                    value=self._entrypoint,
+                )
+            )
+        answer = json.loads(lines[-1].removeprefix(_MARK))
+        if "error" in answer:
+            raise StudyError(
+                Fault(
+                    f"the entrypoint does not import: {answer['error']}",
+                    file=answer["file"],
+                    line=answer["line"],
+                    field="entrypoint",
+                    value=self._entrypoint,
+                    hint=f"mend it, and try `python -c 'import {self._entrypoint.partition(':')[0]}'`",
+                )
+            )
+        return str(answer["kind"])
+
+    def end(self) -> None:
+        """Stop asking."""
+        self._process.kill()
+        self._process.wait()

@@ -1,0 +1,62 @@
+"""`Session` for the built-in loop, on a Ray Train worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from orchestrator.engine.messages import Assignment
+from orchestrator.engine.trial_run import TrialRun, stage
+
+
+class TaskSession:
+    """One rank's session; see `orchestrator.training.session.Session`."""
+
+    def __init__(self, run: TrialRun, assignment: Assignment, cache: MutableMapping[str, Any]) -> None:
+        context = ray.train.get_context()
+        self._run = run
+        self.config: dict[str, Any] = dict(assignment.config)
+        self.unit = run.lane.unit
+        self.max_length = run.lane.max_length
+        self.world_rank, self.world_size = run.rank, run.world_size
+        self.local_rank = context.get_local_rank()
+        self.device: torch.device = ray.train.torch.get_device()
+        self.trial_dir = run.lane.storage.path(assignment.trial_dir)
+        self.cache = cache
+
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return model.to(self.device)
+        prepared: nn.Module = ray.train.torch.prepare_model(model)
+        return prepared
+
+    def checkpoint_due(self, length: float) -> bool:
+        return self._run.checkpoint_due(length)
+
+    def report(self, metrics: Mapping[str, Any], checkpoint_dir: Path | None = None) -> None:
+        part = stage(checkpoint_dir, move=True) if checkpoint_dir is not None else None
+        self._run.report(metrics, part)
+
+    @contextmanager
+    def resume_dir(self) -> Iterator[Path | None]:
+        if self._run.resume is None:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="orchestrator-resume-") as folder:
+            self._run.store.fetch(self._run.resume.name, Path(folder))
+            yield Path(folder)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self._run.scalars(values, step)
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            ray.train.collective.barrier()

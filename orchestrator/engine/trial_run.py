@@ -1,0 +1,323 @@
+"""One rank's part of one attempt at a cell: counts its reports, records them, keeps checkpoints, and asks.
+
+This is what stands behind `ray.train.report` while a trial is bound to a lane, and behind `Session.report`
+of the built-in loop. Rank 0 writes the record; the other ranks only keep step.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.decide.rungs import highest_rung
+from orchestrator.decide.states import TrialState
+from orchestrator.engine.link import Link
+from orchestrator.engine.messages import (
+    CONTINUE,
+    Answer,
+    Assignment,
+    LaneSpec,
+    Outcome,
+    Progress,
+    RungReached,
+)
+from orchestrator.engine.uploads import CheckpointUploads, Part
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.layout import TrialPaths, checkpoint_name
+from orchestrator.record.triallog import ResumePoint, TrialLog
+from orchestrator.training.session import TrialStopped
+
+UNIT_KEYS = ("epoch", "step")
+
+
+class TrialRun:
+    """See the module's text.
+
+    Args:
+        lane: what all trials of the study share.
+        assignment: the attempt.
+        link: the line to the message actor.
+        rank, world_size: this worker's place.
+        resume: the checkpoint to go on from, the same on every rank; None for a fresh start.
+    """
+
+    def __init__(
+        self,
+        lane: LaneSpec,
+        assignment: Assignment,
+        link: Link,
+        rank: int,
+        world_size: int,
+        resume: Manifest | None,
+    ) -> None:
+        self.lane, self.assignment, self.link = lane, assignment, link
+        self.rank, self.world_size, self.resume = rank, world_size, resume
+        self.paths = TrialPaths(assignment.trial_dir)
+        self.store = CheckpointStore(lane.storage, self.paths)
+        self.index = resume.report if resume else 0
+        self.length: float = resume.length if resume else 0.0
+        self.value: float | None = resume.value if resume else None
+        self.answer = CONTINUE
+        self.complete = False
+        self._asked = highest_rung(lane.rungs, self.length) if resume else None  # rung of the last decision
+        self._passed = self.length  # at the last report
+        self._base_time = resume.time_s if resume else 0.0
+        self._not_training = 0.0
+        self._since = time.monotonic()
+        self.log: TrialLog | None = None
+        self.uploads: CheckpointUploads | None = None
+
+    # ---- life -------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the record of this attempt (rank 0) and begin to count training time."""
+        lane = self.lane
+        if self.rank == 0:
+            point = ResumePoint.of(self.resume) if self.resume else None
+            self.log = TrialLog(lane.storage, self.paths, self.assignment.attempt, point)
+            if self.resume is None:
+                self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
+            self.log.hparams(self.assignment.config, metrics=[lane.metric])
+        self.uploads = CheckpointUploads(
+            self.store, self.link, self.rank, self.world_size, self.log, lane.keep_best, lane.keep_latest
+        )
+        self._since = time.monotonic()
+        if self.rank == 0:
+            self.link.started(self.resume.step if self.resume else None)
+
+    def close(self, state: TrialState) -> None:
+        """Wait for uploads, then close the record; a finished trial's tables become parquet."""
+        if self.uploads:
+            self.uploads.close()
+        if self.log:
+            if state.answered:
+                final = {self.lane.metric: self.value} if self.value is not None else {}
+                self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
+                self.log.finish()
+            else:
+                self.log.close()
+
+    def training_s(self) -> float:
+        """Seconds of training over all attempts; waiting for decisions and uploads is not training."""
+        return self._base_time + time.monotonic() - self._since - self._not_training
+
+    # ---- a report ---------------------------------------------------------------------------------------
+
+    def checkpoint_due(self, length: float) -> bool:
+        """Whether a checkpoint at the next report, at this length, is kept. Rank 0's word counts."""
+        if self.lane.unit != "seconds" and self._milestone(length):
+            return True
+        return self._on_schedule(length) or (self.world_size == 1 and self.link.stop_wanted().stop)
+
+    def report(self, metrics: Mapping[str, Any], part: Part | None) -> None:
+        """Take one report.
+
+        Raises:
+            TrialStopped: the trial is left here, on every rank.
+            ValueError: the report lacks what the study needs of it; says what and where to mend it.
+        """
+        if self.complete or self.answer.stop:
+            raise TrialStopped(self.answer.reason or f"the trial has reached max: {self.lane.max_length:g}")
+        row = flatten(metrics)
+        self.index += 1
+        time_s = self.training_s()
+        self.length = self._length_of(row, time_s)
+        value = self._value_of(row)
+        if self.log is not None:
+            self.log.report(
+                {
+                    "report": self.index,
+                    "step": row.get("step"),
+                    "epoch": row.get("epoch"),
+                    "time_s": time_s,
+                    "attempt": self.assignment.attempt,
+                    **row,
+                }
+            )
+        if value is not None:
+            self.value = self._averaged(value)
+        reached_max = self.length >= self.lane.max_length
+        due = self._milestone(self.length) or self.checkpoint_due(self.length)
+        answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
+        self._keep(part, row, time_s, answer)
+        self._passed = self.length
+        if answer.stop:
+            self.answer = answer
+            raise TrialStopped(answer.reason or "stopped")
+        self.complete = reached_max
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Values of one step for the curves."""
+        if self.log is not None:
+            self.log.scalars(values, step)
+
+    def outcome(self) -> Outcome:
+        """How this rank left a trial that did not raise an error of its own."""
+        common: dict[str, Any] = {
+            "length": self.length if self.index else None,
+            "value": self.value,
+            "reports": self.index,
+            "time_s": self.training_s(),
+        }
+        if self.answer.stop:
+            return Outcome(self.answer.state or TrialState.CANCELLED, reason=self.answer.reason, **common)
+        return Outcome(TrialState.DONE, **common)
+
+    # ---- inside -----------------------------------------------------------------------------------------
+
+    def _length_of(self, row: Mapping[str, Any], time_s: float) -> float:
+        unit = self.lane.unit
+        if unit == "report":
+            return float(self.index)
+        if unit == "seconds":
+            return time_s
+        length = row.get(unit)
+        if not isinstance(length, numbers.Real) or isinstance(length, bool):
+            raise ValueError(
+                f"report {self.index} has no number under {unit!r}, but the study counts its length in "
+                f"{unit}s (stopping.unit). Report {{{unit!r}: ...}} too, or set stopping.unit to 'report'. "
+                f"Reported keys: {sorted(row)}"
+            )
+        return float(length)
+
+    def _value_of(self, row: Mapping[str, Any]) -> float | None:
+        value = row.get(self.lane.metric)
+        if value is None or isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return None
+        return float(value)
+
+    def _averaged(self, value: float) -> float:
+        if self.lane.average_last == 1 or self.log is None:
+            return value
+        last = self.log.last_values(self.lane.metric, self.lane.average_last)
+        return math.fsum(last) / len(last)
+
+    def _on_schedule(self, length: float) -> bool:
+        """Whether a multiple of `checkpoint.every` lies between the last report and this length."""
+        every = self.lane.checkpoint_every
+        return every > 0 and math.floor(length / every + 1e-9) > math.floor(self._passed / every + 1e-9)
+
+    def _milestone(self, length: float) -> bool:
+        """Whether a report at this length ends the trial or passes a rung."""
+        passed = highest_rung(self.lane.rungs, self._passed)
+        return (
+            length >= self.lane.max_length or highest_rung(self.lane.rungs, length, above=passed) is not None
+        )
+
+    def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
+        """What this rank would do without a decision from outside; rank 0's counts."""
+        name = checkpoint_name(_step(row, self.index)) if due else None
+        if value is not None and not math.isfinite(value):
+            return Answer(
+                True, TrialState.DIVERGED, f"{self.lane.metric} is {value} at report {self.index}", name
+            )
+        if self.lane.unit == "seconds" and reached_max:
+            return Answer(
+                True, TrialState.DONE, f"{self.lane.max_length:g} seconds of training are over", name
+            )
+        return Answer(False, checkpoint=name)
+
+    def _settle(self, proposal: Answer, row: Mapping[str, Any], time_s: float) -> Answer:
+        progress = Progress(self.index, self.length, self.value, time_s, row)
+        rung = self._rung_reached(row) if not proposal.stop else None
+        if self.rank == 0:
+            wanted = self.link.post(progress)
+        if self.world_size == 1 and rung is None:
+            if not proposal.stop and wanted.stop:
+                return Answer(True, wanted.state, wanted.reason, proposal.checkpoint)
+            return proposal
+        waiting_since = time.monotonic()
+        answer = self.link.ask(self.index, proposal, rung if self.rank == 0 else None)
+        self._not_training += time.monotonic() - waiting_since
+        return answer
+
+    def _rung_reached(self, row: Mapping[str, Any]) -> RungReached | None:
+        rung = highest_rung(self.lane.rungs, self.length, above=self._asked)
+        if rung is None or self._value_of(row) is None or self.value is None:
+            return None
+        self._asked = rung
+        if rung in self.assignment.decided:
+            return None
+        score = self.value if self.lane.mode == "max" else -self.value
+        also = {key: row[key] for key in (self.lane.metric, *self.lane.also) if key in row}
+        return RungReached(
+            self.assignment.cell, self.assignment.attempt, rung, self.length, score, self.value, also
+        )
+
+    def _keep(self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer) -> None:
+        """Hand a due checkpoint to the uploads; every rank takes part, also with nothing to give."""
+        assert self.uploads is not None
+        if answer.checkpoint is None:
+            if part is not None:
+                part.discard()
+            return
+        if part is None and self.world_size == 1:
+            return
+        score = None if self.value is None else (self.value if self.lane.mode == "max" else -self.value)
+        manifest = Manifest(
+            step=_step(row, self.index),
+            epoch=row.get("epoch"),
+            length=self.length,
+            report=self.index,
+            time_s=time_s,
+            attempt=self.assignment.attempt,
+            world_size=self.world_size,
+            value=self.value,
+            score=score,
+            files={},
+        )
+        waiting_since = time.monotonic()
+        self.uploads.put(answer.checkpoint, part, manifest)
+        self._not_training += time.monotonic() - waiting_since
+
+
+def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested metrics as one level of plain values, keys joined by '/'.
+
+    Raises:
+        ValueError: a value is a tensor (as Ray Train's own `report` does).
+    """
+    row: dict[str, Any] = {}
+    for key, value in metrics.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            row.update(flatten(value, f"{name}/"))
+        elif type(value).__module__.partition(".")[0] == "torch":
+            raise ValueError(f"metric {name!r} is a torch tensor; report .item() or a plain number instead")
+        elif hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            row[name] = value.item()  # a numpy scalar
+        else:
+            row[name] = value
+    return row
+
+
+def stage(source: Path, move: bool) -> Part:
+    """A copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
+    staged = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
+    target = staged / "part"
+    if move:
+        with suppress(OSError):
+            shutil.move(source, target)
+            return Part(target)
+    shutil.copytree(source, target)
+    return Part(target)
+
+
+def _step(row: Mapping[str, Any], index: int) -> int:
+    step = row.get("step")
+    return int(step) if isinstance(step, (int, float)) and not isinstance(step, bool) else index
+
+
+def _as_markdown(changes: Mapping[str, Any]) -> str:
+    if not changes:
+        return "the reference arm: no change"
+    return "\n".join(
+        ["| key | value |", "| --- | --- |", *(f"| `{key}` | `{value}` |" for key, value in changes.items())]
+    )

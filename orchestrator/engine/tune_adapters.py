@@ -1,0 +1,110 @@
+"""Tune's two interfaces: a searcher that feeds cells, and a scheduler that asks `decide`.
+
+Both only translate. What to run next and what to do at a rung is the conductor's answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.messages import RungReached, TrialEnded
+from orchestrator.engine.ray_private import keep_idle_actors
+
+
+class CellSearcher(Searcher):
+    """Hands out tickets: one attempt at one cell each, None while there is nothing to do."""
+
+    def __init__(self, conductor: Conductor, broker: Any) -> None:
+        super().__init__()
+        self._conductor, self._broker = conductor, broker
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher for a restore that is never made: the journal is the truth."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next ticket; None: ask again later; FINISHED: every cell is answered or the study stops."""
+        del trial_id
+        if self._conductor.finished():
+            return str(Searcher.FINISHED)
+        offer = self._conductor.next_assignment()
+        if offer is None:
+            return None
+        ticket, assignment = offer
+        self._broker.offer.remote(ticket, assignment)
+        return {"ticket": ticket}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the scheduler hears of it first."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see `save`."""
+
+
+class CellScheduler(TrialScheduler):
+    """Passes rungs to the conductor and its answers to the lane.
+
+    A stop is sent to the lane, and the trial then ends by itself with all of its ranks and its last
+    checkpoint; Tune sees the end as it sees every other one.
+    """
+
+    _supports_buffered_results = False
+
+    def __init__(self, conductor: Conductor, broker: Any, lanes: int) -> None:
+        super().__init__()
+        self._conductor, self._broker, self._lanes = conductor, broker, lanes
+        self._keeps_idle = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """See `CellSearcher`."""
+        return {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The study knows its metric."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """The first trial opens Tune's cache for idle lanes."""
+        if not self._keeps_idle:
+            self._keeps_idle = keep_idle_actors(tune_controller, trial, self._lanes)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A rung was reached."""
+        event = result.get("event")
+        if isinstance(event, RungReached):
+            answer = self._conductor.rung(event)
+            self._broker.answer.remote(event.cell, event.attempt, answer)
+        elif isinstance(event, TrialEnded):
+            self._conductor.ended(event)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The trial's end, as the lane reported it."""
+        event = result.get("event")
+        if isinstance(event, TrialEnded):
+            self._conductor.ended(event)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The trial actor died (with its node, say): the cell goes back."""
+        self._conductor.actor_lost(int(trial.config["ticket"]))
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """A trial that never started goes back."""
+        self._conductor.actor_lost(int(trial.config["ticket"]))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """First come, first served: the searcher hands out no more than the lanes can hold."""
+        return None
+
+    def debug_string(self) -> str:
+        """Shown by Tune when it prints; it does not."""
+        return "cells of an ablation study"

@@ -1,0 +1,103 @@
+"""Checkpoints on their way from a worker to the storage, off the training path.
+
+Every rank stores its own part; when the message actor has heard of all parts, rank 0 flushes the trial's
+curves and then writes the manifest. So a complete checkpoint never refers to curves that were lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.engine.link import Link
+from orchestrator.errors import StorageUnavailable
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.triallog import TrialLog
+
+log = logging.getLogger(__name__)
+
+
+class UploadFailed(Exception):  # noqa: N818 - says what happened
+    """A checkpoint could not be stored: the fault of the storage, not of the trial."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One rank's files of a checkpoint, in a directory of ours."""
+
+    directory: Path
+
+    def discard(self) -> None:
+        """Remove the files and the staging directory around them."""
+        shutil.rmtree(self.directory.parent, ignore_errors=True)
+
+
+class CheckpointUploads:
+    """At most one upload at a time; `put` waits for the one before it."""
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        link: Link,
+        rank: int,
+        world_size: int,
+        triallog: TrialLog | None,
+        keep_best: int,
+        keep_latest: int,
+    ) -> None:
+        self._store, self._link, self._rank, self._world_size = store, link, rank, world_size
+        self._log, self._keep_best, self._keep_latest = triallog, keep_best, keep_latest
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="orchestrator-upload")
+        self._running: Future[None] | None = None
+        self.kept: list[tuple[str, Manifest]] = []
+
+    def put(self, name: str, part: Part | None, manifest: Manifest) -> None:
+        """Store this rank's part (None: it has none) of the checkpoint `name`.
+
+        Raises:
+            UploadFailed: the upload before this one failed; the trial must not go on as if it were safe.
+        """
+        self.wait()
+        self._running = self._pool.submit(self._store_part, name, part, manifest)
+
+    def wait(self) -> None:
+        """Wait for the upload that is under way, if any."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            try:
+                running.result()
+            except (OSError, StorageUnavailable) as error:
+                raise UploadFailed(f"a checkpoint could not be stored: {error}") from error
+
+    def close(self) -> None:
+        """Wait for the last upload and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def _store_part(self, name: str, part: Part | None, manifest: Manifest) -> None:
+        files: dict[str, int] = {}
+        try:
+            if part is not None:
+                files = self._store.put_part(name, part.directory, self._rank)
+        finally:
+            if part is not None:
+                part.discard()
+        if self._world_size > 1:
+            everything = self._link.part_done(name, files)
+            if self._rank != 0 or everything is None:
+                return
+            files = everything
+        if self._rank != 0 or not files:
+            return
+        if self._log is not None:
+            self._log.flush()
+        complete = replace(manifest, files=files)
+        self._store.commit(name, complete)
+        self.kept.append((name, complete))
+        self._store.retain(self._keep_best, self._keep_latest)
+        self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)

@@ -1,0 +1,227 @@
+"""The train function of a lane: one process of a long-lived Ray Train worker group runs trial after trial.
+
+    attach → wait for an assignment → bind `ray.train.*` to it → run the user's code in a new thread
+           → say how it ended → put the process back → wait for the next
+
+A trial that leaves something behind which cannot be put back says so with its end; the message actor then
+asks for fresh workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed
+
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine import ray_private
+from orchestrator.engine.capture import TrialOutput
+from orchestrator.engine.clean_slate import ProcessState, snapshot
+from orchestrator.engine.entry import Entry, load_entry
+from orchestrator.engine.link import Link
+from orchestrator.engine.messages import Assignment, Attached, LaneSpec, Outcome
+from orchestrator.engine.plain_function import run_function
+from orchestrator.engine.shipped_code import fetch_code
+from orchestrator.engine.task_session import TaskSession
+from orchestrator.engine.trial_run import TrialRun
+from orchestrator.engine.uploads import UploadFailed
+from orchestrator.errors import StorageUnavailable
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.layout import TrialPaths
+from orchestrator.training.loop import run_task
+from orchestrator.training.session import Diverged, TrialStopped
+
+log = logging.getLogger(__name__)
+
+# Texts by which gloo and NCCL say that a peer went away.
+BROKEN_COLLECTIVE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "gloo",
+    "NCCL",
+    "ProcessGroup",
+    "TCPStore",
+)
+
+
+def lane_loop(config: dict[str, Any]) -> None:
+    """What Ray Train runs on every worker of a lane. `config`: {"broker", "lane", "spec"}."""
+    spec: LaneSpec = config["spec"]
+    worker = LaneWorker(config["broker"], config["lane"], spec)
+    worker.serve()
+
+
+class LaneWorker:
+    """One process of a worker group: see the module's text."""
+
+    def __init__(self, broker: Any, lane: str, spec: LaneSpec) -> None:
+        context = ray.train.get_context()
+        self.spec = spec
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        incarnation = _same_on_all_ranks(os.urandom(8).hex(), self.world_size)
+        self.link = Link(broker, lane, self.rank, incarnation)
+        self.cache: dict[str, Any] = {}
+        torch.set_num_threads(max(1, int(spec.cpus_per_worker)))
+        self.code_root = fetch_code(spec)
+        _warm_up(self.world_size)
+        self.clean: ProcessState = snapshot(self.code_root)
+
+    def serve(self) -> None:
+        """Run assignments until the lane is closed or another worker group has taken its place."""
+        self.link.attach(
+            Attached(
+                self.rank,
+                ray.get_runtime_context().get_node_id(),
+                os.getpid(),
+                ray_private.current_worker_handle(),
+            )
+        )
+        serial = 0
+        while (assignment := self.link.next_assignment(serial)) is not None:
+            serial = assignment.serial
+            outcome = self._run_apart(assignment)
+            self.link.ended(outcome)
+        self.link.close()
+
+    def _run_apart(self, assignment: Assignment) -> Outcome:
+        """Run the trial in a thread of its own (autocast, grad mode and context variables end with it)."""
+        result: list[Outcome] = []
+        thread = threading.Thread(
+            target=lambda: result.append(self._run(assignment)), name=f"trial-{assignment.cell}"
+        )
+        thread.start()
+        thread.join()
+        del thread
+        leftovers = self.clean.restore()
+        outcome = result[0] if result else Outcome(TrialState.FAILED, Cause.INFRA, "the trial's thread died")
+        if leftovers or not self.spec.reuse_workers:
+            outcome = replace(outcome, recycle=(*outcome.recycle, *leftovers))
+        return outcome
+
+    def _run(self, assignment: Assignment) -> Outcome:
+        paths = TrialPaths(assignment.trial_dir)
+        with TrialOutput(self._log_path(paths), attempt=assignment.attempt):
+            try:
+                resume = _same_on_all_ranks(
+                    CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
+                    self.world_size,
+                )
+                run = TrialRun(self.spec, assignment, self.link, self.rank, self.world_size, resume)
+                outcome = self._attempt(assignment, run, resume)
+            except UploadFailed as error:
+                outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
+            except (ray.exceptions.RayError, OSError, StorageUnavailable) as error:
+                outcome = Outcome(
+                    TrialState.FAILED,
+                    Cause.INFRA,
+                    f"{type(error).__name__}: {error}",
+                    traceback.format_exc(limit=-20),
+                )
+            if outcome.error:
+                sys.stderr.write(outcome.error)
+            return outcome
+
+    def _attempt(self, assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Outcome:
+        try:
+            entry = load_entry(self.spec.entrypoint, self.code_root)
+        except BaseException as error:
+            message = "".join(traceback.format_exception_only(error)).strip()
+            self.link.entrypoint_failed(f"{self.spec.entrypoint}: {message}")
+            return Outcome(TrialState.FAILED, Cause.USER, message, traceback.format_exc(limit=-20))
+        run.open()
+        outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
+        try:
+            outcome = self._call(entry, assignment, run, resume)
+        finally:
+            run.close(outcome.state)
+        return outcome
+
+    def _call(self, entry: Entry, assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Outcome:
+        """Run the user's code and say how it ended."""
+        try:
+            if entry.kind == "task":
+                run_task(entry.target, TaskSession(run, assignment, self.cache))
+            else:
+                run_function(entry.target, assignment, run, resume)
+        except TrialStopped:
+            return run.outcome()
+        except BaseException as error:
+            return _failure(error, run)
+        if run.answer.stop:
+            return run.outcome()
+        if run.length < self.spec.max_length and not self.spec.allow_short:
+            reason = (
+                f"the entrypoint returned at {run.length:g} of {self.spec.max_length:g} {self.spec.unit}s; "
+                "train up to config['max_length'], or set allow_short: true"
+            )
+            return _with(run, TrialState.FAILED, Cause.SHORT, reason)
+        if run.value is None:
+            reason = (
+                f"the trial never reported {self.spec.metric!r}; metric.name must be a key that it reports"
+            )
+            return _with(run, TrialState.FAILED, Cause.USER, reason)
+        return run.outcome()
+
+    def _log_path(self, paths: TrialPaths) -> Path:
+        relative = paths.log(self.rank)
+        if self.spec.storage.is_local:
+            path = Path(self.spec.storage.local_path(relative))
+        else:
+            path = Path(tempfile.gettempdir()) / f"orchestrator-{os.getpid()}" / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _failure(error: BaseException, run: TrialRun) -> Outcome:
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-20))
+    message = "".join(traceback.format_exception_only(error)).strip()
+    if isinstance(error, Diverged):
+        return _with(run, TrialState.DIVERGED, None, message, text)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return _with(run, TrialState.FAILED, Cause.OOM, message, text)
+    if isinstance(error, UploadFailed):
+        return _with(run, TrialState.FAILED, Cause.INFRA, message, text)
+    broken = isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
+    )
+    outcome = _with(run, TrialState.FAILED, Cause.USER, message, text)
+    if broken and run.world_size > 1:
+        return replace(outcome, secondary=True)
+    return outcome
+
+
+def _with(
+    run: TrialRun, state: TrialState, cause: Cause | None, reason: str, error: str | None = None
+) -> Outcome:
+    return Outcome(
+        state, cause, reason, error, run.length if run.index else None, run.value, run.index, run.training_s()
+    )
+
+
+def _same_on_all_ranks(value: Any, world_size: int) -> Any:
+    """Rank 0's value, on every rank."""
+    if world_size == 1:
+        return value
+    return ray.train.collective.broadcast_from_rank_zero(value)
+
+
+def _warm_up(world_size: int) -> None:
+    """Import and touch what every trial needs, so that the first one does not pay for it."""
+
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimiser = torch.optim.AdamW([parameter])
+    parameter.sum().backward()
+    optimiser.step()
+    if world_size > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()
