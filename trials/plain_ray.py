@@ -89,7 +89,7 @@ def train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, loader: Any)
     for images, labels in loader:
         loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += loss.item()
     return total / len(loader)
