@@ -61,7 +61,6 @@ test-fast: install
 
 demo: install
 	@$(BIN)/orchestrate ablate --config configs/digits.yaml
-	@$(BIN)/orchestrate report digits
 
 bench: install
 	@$(BIN)/python benchmarks/turnaround.py

@@ -1,0 +1,78 @@
+"""What users and programs rely on. A change here is a change for them: say so in the changelog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer.main
+
+import orchestrator
+from orchestrator import errors
+from orchestrator.cli.app import app
+
+STUDY_ARGUMENTS = {"STUDY", "--storage"}
+VERBS = {
+    "init": {"FOLDER"},
+    "validate": {"--config", "-c", "KEY=VALUE", "--json"},
+    "plan": {"--config", "-c", "KEY=VALUE", "--json"},
+    "ablate": {
+        *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
+        *("--accept-code-change", "--retry-failed", "--dry-run"),
+    },
+    "status": {*STUDY_ARGUMENTS, "--json"},
+    "watch": {*STUDY_ARGUMENTS, "--every"},
+    "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--follow", "-f", "--path"},
+    "stop": STUDY_ARGUMENTS,
+    "report": {*STUDY_ARGUMENTS, "--json", "--markdown", "--write"},
+    "tensorboard": {*STUDY_ARGUMENTS, "--port"},
+    "schema": set(),
+    "doctor": {"--storage", "--json"},
+}
+EXIT_CODES = {
+    "DONE": 0,
+    "FAILED": 1,
+    "BAD_INPUT": 2,
+    "BUDGET": 3,
+    "UNAVAILABLE": 4,
+    "INTERRUPTED": 130,
+    "TERMINATED": 143,
+}
+ERRORS = {
+    "OrchestratorError": 1,
+    "InputError": 2,
+    "StudyError": 2,
+    "ChangedStudy": 2,
+    "ChangedCode": 2,
+    "BudgetReached": 3,
+    "Unavailable": 4,
+    "ClusterUnavailable": 4,
+    "StorageUnavailable": 4,
+    "StudyHeld": 4,
+    "InternalError": 1,
+}
+
+
+def words_of(parameter: Any) -> list[str]:
+    if parameter.param_type_name == "argument":
+        return [parameter.metavar or parameter.name.upper()]
+    return [*parameter.opts, *parameter.secondary_opts]
+
+
+def test_verbs_and_their_options() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        verb: {word for parameter in command.params for word in words_of(parameter)}
+        for verb, command in commands.items()
+    }
+    assert found == VERBS
+
+
+def test_exit_codes() -> None:
+    assert {code.name: code.value for code in errors.ExitCode} == EXIT_CODES
+    assert {name: int(getattr(errors, name).exit_code) for name in ERRORS} == ERRORS
+
+
+def test_exports() -> None:
+    assert set(orchestrator.__all__) >= {"SampleDraws", "Streams", "Task", "__version__", "reset_by_name"}
+    for name in orchestrator.__all__:
+        assert getattr(orchestrator, name) is not None
