@@ -10,17 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.training.streams import SampleDraws as SampleDraws
     from orchestrator.training.streams import Streams as Streams
     from orchestrator.training.task import Task as Task
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "SampleDraws": "orchestrator.training.streams",
     "Task": "orchestrator.training.task",
     "Streams": "orchestrator.training.streams",
 }
 
-__all__ = ["Streams", "Task", "__version__"]
+__all__ = ["SampleDraws", "Streams", "Task", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from orchestrator import Streams, Task
 
 if TYPE_CHECKING:
-    from orchestrator.training.streams import SampleDraws
+    from orchestrator import SampleDraws
 
 IMAGE = "image"
 LABEL = "label"

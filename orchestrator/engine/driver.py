@@ -94,8 +94,9 @@ class Driver:
         offered = cluster.capacity(resources.cpus_per_worker, gpus)
         if cluster.lanes(resources, offered) < 1:
             raise ClusterUnavailable(
-                f"one worker group needs {resources.workers} x ({resources.cpus_per_worker:g} CPUs, {gpus:g} GPUs), "
-                f"but {offered.nodes} node(s) offer {offered.cpus:g} CPUs and {offered.gpus:g} GPUs in all. "
+                f"one worker group needs {resources.workers} x ({resources.cpus_per_worker:g} CPUs, "
+                f"{gpus:g} GPUs), but {offered.nodes} node(s) offer {offered.cpus:g} CPUs and "
+                f"{offered.gpus:g} GPUs in all. "
                 "Lower resources.workers or cpus_per_worker, or connect to a larger cluster with --address."
             )
 

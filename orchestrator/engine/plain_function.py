@@ -87,8 +87,8 @@ def _refuse(mode: CheckpointUploadMode, upload: Callable[..., Any] | None, valid
     """Options of `ray.train.report` that would go round the trial's record."""
     if mode is CheckpointUploadMode.NO_UPLOAD or upload is not None:
         raise ValueError(
-            "ray.train.report(checkpoint_upload_mode=NO_UPLOAD) and checkpoint_upload_fn= are not available in "
-            "a study: checkpoints are stored in the trial's directory. Leave them out (SYNC and ASYNC work)."
+            "ray.train.report(checkpoint_upload_mode=NO_UPLOAD) and checkpoint_upload_fn= are not "
+            "available in a study: checkpoints are stored in the trial's directory (SYNC and ASYNC work)."
         )
     if validation:
         raise ValueError(
