@@ -203,7 +203,8 @@ class Broker:
             )
         if lane.closed or lane.incarnation != incarnation or lane.trial is None:
             return None
-        lane.trial.incarnation = incarnation
+        if lane.trial.incarnation is None:  # waiting for workers is not the trial's time
+            lane.trial.incarnation, lane.trial.since = incarnation, time.monotonic()
         return lane.trial.assignment
 
     async def started(self, lane_id: str, serial: int, resumed_step: int | None) -> None:

@@ -72,7 +72,8 @@ class LaneWorker:
         incarnation = _same_on_all_ranks(os.urandom(8).hex(), self.world_size)
         self.link = Link(broker, lane, self.rank, incarnation)
         self.cache: dict[str, Any] = {}
-        torch.set_num_threads(max(1, int(spec.cpus_per_worker)))
+        self.threads = max(1, int(spec.cpus_per_worker))
+        torch.set_num_threads(self.threads)
         self.code_root = fetch_code(spec)
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
@@ -110,6 +111,7 @@ class LaneWorker:
         return outcome
 
     def _run(self, assignment: Assignment) -> Outcome:
+        torch.set_num_threads(self.threads)  # OpenMP counts per thread, and this one is new
         paths = TrialPaths(assignment.trial_dir)
         with TrialOutput(self._log_path(paths), attempt=assignment.attempt):
             try:
@@ -217,11 +219,11 @@ def _same_on_all_ranks(value: Any, world_size: int) -> Any:
 
 
 def _warm_up(world_size: int) -> None:
-    """Import and touch what every trial needs, so that the first one does not pay for it."""
+    """Touch what every trial needs, so that the first one does not pay for it.
 
+    No `torch.optim` here: it imports `torch._dynamo`, a second that the built-in loop does without.
+    """
     parameter = torch.nn.Parameter(torch.zeros(2))
-    optimiser = torch.optim.AdamW([parameter])
     parameter.sum().backward()
-    optimiser.step()
     if world_size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()
