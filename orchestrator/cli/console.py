@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import InputError, OrchestratorError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 PLAIN_WIDTH = 200
 """Columns of a table when no terminal says how many there are: wide enough that nothing is wrapped."""
@@ -45,6 +45,17 @@ def out() -> Console:
 def err() -> Console:
     """A rich console on stderr; plain, unwrapped text when stderr is no terminal."""
     return _console(sys.stderr)
+
+
+def show(*parts: RenderableType) -> None:
+    """Rich renderables on stdout, one below the other; without the padding of tables where no terminal is."""
+    screen = out()
+    if screen.is_terminal:
+        screen.print(*parts, sep="\n", markup=False)
+        return
+    with screen.capture() as captured:
+        screen.print(*parts, sep="\n", markup=False)
+    data("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _console(stream: Any) -> Console:

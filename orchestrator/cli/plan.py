@@ -114,8 +114,7 @@ def _show_arms(found: Forecast) -> None:
             table.add_row(arm.name, "(reference)", arm.why or "")
         else:
             table.add_row(arm.name, text.difference(arm.set, reference.config), arm.why or "")
-    console.out().print(table, markup=False)
-    console.data("")
+    console.show(table, "")
 
 
 def _stopping(found: Forecast) -> str:

@@ -66,4 +66,4 @@ def show(built: StudyReport) -> None:
     """The report on stdout."""
     from orchestrator.report.terminal import render
 
-    console.out().print(render(built))
+    console.show(render(built))

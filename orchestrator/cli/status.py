@@ -25,11 +25,7 @@ def command(
     if as_json:
         console.data_json(found.to_json())
         return
-    screen = console.out()
-    screen.print(headline(found), markup=False)
-    screen.print(arms_table(found))
-    for line in explanations(found):
-        screen.print(line, markup=False)
+    console.show(headline(found), arms_table(found), *explanations(found))
 
 
 def headline(found: StudyStanding) -> str:

@@ -1,0 +1,97 @@
+"""`ablate` as a process of its own, on an embedded Ray: streams, exit codes, Ctrl-C, and once more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+TRIAL = """\
+import threading
+import ray.train
+
+def train(config):
+    print("hello from the trial")
+    if config["broken"]:
+        raise ValueError("no such width")
+    for epoch in range(1, config["max_length"] + 1):
+        threading.Event().wait(config["wait"])
+        ray.train.report({"epoch": epoch, "loss": config["a"] / epoch + 0.1 * config["seed"]})
+"""
+STUDY = """\
+name: toy
+entrypoint: toy_trial:train
+metric: {name: loss, mode: min}
+baseline: {a: 1.0, broken: false, wait: 0.2}
+components:
+  a: {without: {a: 2.0}}
+seeds: 2
+stopping: {rule: none, max: 20, unit: epoch}
+"""
+OUR_LINES = re.compile(
+    r"starting Ray \.\.\.|\[\w+( \w+)?\] .*|report: .*|curves: .*|go on: .*|why: .*|again: .*|stop.*"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "toy_trial.py").write_text(TRIAL)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return tmp_path
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    script = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
+    words = [sys.executable, "-c", script, "ablate", "-c", "study.yaml", "--json", *overrides]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_ctrl_c_then_the_same_command_to_the_end_then_nothing_is_left(folder: Path) -> None:
+    process = start(folder)
+    assert process.stderr is not None
+    assert any("seed 0: running" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130, err
+    assert json.loads(out)["interrupted"] is True
+    assert "go on:   orchestrate ablate --config study.yaml" in err
+
+    process = start(folder)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    document = json.loads(out)
+    assert document["exit_code"] == 0
+    assert document["counts"]["done"] == 4
+    assert document["report"]["complete"] is True
+    assert [effect["arm"] for effect in document["report"]["effects"]] == ["no-a"]
+    assert [line for line in err.splitlines() if not OUR_LINES.fullmatch(line)] == [], "Ray's chatter"
+    assert "hello from the trial" in (folder / "runs/toy/trials/no-a/seed-1/log.txt").read_text()
+
+    assigned = (folder / "runs/toy/journal.jsonl").read_text().count('"assign"')
+    process = start(folder)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert json.loads(out)["report"] == document["report"]
+    assert (folder / "runs/toy/journal.jsonl").read_text().count('"assign"') == assigned
+
+
+def test_failed_cells_are_exit_code_1(folder: Path) -> None:
+    study = folder / "study.yaml"
+    study.write_text(study.read_text().replace("without: {a: 2.0}", "without: {broken: true}"))
+    process = start(folder, "seeds=1", "baseline.wait=0.0")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    counts = json.loads(out)["counts"]
+    assert (counts["done"], counts["failed"]) == (1, 1)
+    assert "orchestrate logs ARM SEED --study runs/toy" in err
