@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator import SampleDraws, Streams, Task, reset_by_name
+from orchestrator import SampleDraws, Streams, Task
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +31,7 @@ class Recipe(Task):
 
     def init_weights(self, model: nn.Module, streams: Streams) -> None:
         # by name: an arm without one of the modules starts with the same weights everywhere else
-        reset_by_name(model, streams)
+        streams.reset_by_name(model)
 
     def augment(self, batch: dict[str, Tensor], draws: SampleDraws) -> dict[str, Tensor]:
         jitter = float(self.config["data"]["jitter"])
