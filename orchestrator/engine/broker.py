@@ -35,6 +35,7 @@ from orchestrator.engine.messages import (
     TrialEnded,
     TrialProgress,
     TrialStarted,
+    WorkerFailed,
 )
 
 log = logging.getLogger(__name__)
@@ -297,6 +298,10 @@ class Broker:
             self._later(self._blame_the_group(lane_id, lane, trial))
         elif outcome.state in (TrialState.FAILED, TrialState.DIVERGED):
             self._later(self._give_up_on_peers(lane_id, lane, trial))
+
+    async def worker_failed(self, lane_id: str, message: str) -> None:
+        """A worker ended outside of any trial."""
+        self._post(WorkerFailed(lane_id, message))
 
     async def entrypoint_failed(self, lane_id: str, message: str) -> None:
         """The user's module does not import on a worker."""

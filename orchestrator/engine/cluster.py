@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray
 from orchestrator.errors import ClusterUnavailable
 from orchestrator.study.spec import ResourcesSpec
 
@@ -22,6 +23,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # the searcher hands out no more than the lanes can hold
     "TUNE_WARN_THRESHOLD_S": "10",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -57,8 +59,11 @@ def connect(address: str | None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if address is None:
-                ray.init(address="local", include_dashboard=False, **options)
+                os.environ.update(LANE_ENVIRONMENT, **{EMBEDDED: "1"})
+                with embedded_ray():
+                    ray.init(address="local", include_dashboard=False, **options)
             else:
+                os.environ.pop(EMBEDDED, None)
                 ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"

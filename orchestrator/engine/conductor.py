@@ -35,13 +35,16 @@ from orchestrator.engine.messages import (
     TrialEnded,
     TrialProgress,
     TrialStarted,
+    WorkerFailed,
 )
 from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.snapshot import Snapshot
-from orchestrator.errors import ExitCode, Fault, InputError, StudyError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, OrchestratorError, StudyError
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
+
+WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class StopRequest:
 
     reason: str
     exit_code: ExitCode
-    error: InputError | None = None
+    error: OrchestratorError | None = None
 
 
 class Conductor:
@@ -102,6 +105,7 @@ class Conductor:
         self._given_up: set[tuple[str, int]] = set()
         self._hanging: set[tuple[str, int]] = set()
         self.seeds = SeedCheck(spec, plan)
+        self._worker_failures = 0  # in a row
 
     # ---- what to run ------------------------------------------------------------------------------------
 
@@ -238,6 +242,10 @@ class Conductor:
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
         if isinstance(event, LaneUp):
+            self._worker_failures = 0
+            return []
+        if isinstance(event, WorkerFailed):
+            self._worker_failed(event)
             return []
         if isinstance(event, EntrypointFailed):
             fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
@@ -265,6 +273,14 @@ class Conductor:
         elif isinstance(event, TrialStarted) and event.resumed_step is not None:
             self._note(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
+
+    def _worker_failed(self, event: WorkerFailed) -> None:
+        """Workers that never come up would be started again for ever."""
+        self._worker_failures += 1
+        self._note(f"a worker of {event.lane} could not start: {_last_line(event.message)}")
+        if self._worker_failures >= self.spec.resources.workers * WORKER_STARTS:
+            reason = f"workers cannot start:\n{event.message}"
+            self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
 
     def _progress(self, live: LiveCell, event: TrialProgress) -> None:
         now, last = self.clock(), event.reports[-1]

@@ -12,6 +12,7 @@ import ray
 from ray import tune
 
 from orchestrator.engine.messages import LaneSpec, TrialEnded
+from orchestrator.engine.ray_private.head import configure_lane_process
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,7 @@ class Lane(tune.Trainable):
 
     def _serve(self) -> None:
         """Keep the worker group up until the lane is closed."""
-        from orchestrator.engine import ray_private
-
-        ray_private.configure_lane_process(self.spec.health_check_interval_s)
+        configure_lane_process(self.spec.health_check_interval_s)
         try:
             self.trainer = _trainer(self.broker, self.lane, self.spec)
             self.trainer.fit()
@@ -81,19 +80,22 @@ class Lane(tune.Trainable):
 
 
 def _trainer(broker: Any, lane: str, spec: LaneSpec) -> Any:
-    import torch
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig
 
-    from orchestrator.engine.ray_private import lane_trainer
-    from orchestrator.engine.worker import lane_loop
+    from orchestrator.engine.lane_entry import lane_loop
+
+    try:
+        from orchestrator.engine.ray_private.trainer import lane_trainer
+    except ImportError:  # Ray has moved something: slower to start, the same otherwise
+        log.warning("this version of Ray lacks a name that lanes build on; using the stock TorchTrainer")
+        from orchestrator.engine.stock_trainer import lane_trainer
 
     use_gpu = spec.gpus_per_worker > 0
     resources = {"CPU": spec.cpus_per_worker} | ({"GPU": spec.gpus_per_worker} if use_gpu else {})
     return lane_trainer(
         lane_loop,
-        train_loop_config={"broker": broker, "lane": lane, "spec": spec},
-        torch_config=TorchConfig(backend="nccl" if use_gpu and torch.version.cuda else "gloo"),
+        {"broker": broker, "lane": lane, "spec": spec},
+        use_gpu,
         scaling_config=ScalingConfig(
             num_workers=spec.workers, use_gpu=use_gpu, resources_per_worker=resources
         ),

@@ -174,6 +174,14 @@ class EntrypointFailed:
 
 
 @dataclass(frozen=True)
+class WorkerFailed:
+    """A worker ended outside of any trial: the environment on its node is broken, or we are."""
+
+    lane: str
+    message: str
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     """All ranks have left the trial (or one of them failed)."""
 
@@ -185,7 +193,9 @@ class TrialEnded:
 
 
 LaneEvent = RungReached | TrialEnded
-DriverEvent = LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed
+DriverEvent = (
+    LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed | WorkerFailed
+)
 
 
 @dataclass

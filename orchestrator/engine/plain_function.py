@@ -13,7 +13,7 @@ from ray.train.v2.api.report_config import CheckpointUploadMode
 from ray.train.v2.api.reported_checkpoint import ReportedCheckpoint, ReportedCheckpointStatus
 
 from orchestrator.engine.messages import Assignment
-from orchestrator.engine.ray_private import bind_trial, set_latest_checkpoint
+from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
 from orchestrator.engine.trial_run import TrialRun, stage
 from orchestrator.record.checkpoints import Manifest
 

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import RungReached, TrialEnded
-from orchestrator.engine.ray_private import keep_idle_actors
+from orchestrator.engine.ray_private.head import keep_idle_actors
 
 
 class CellSearcher(Searcher):

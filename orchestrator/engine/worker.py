@@ -1,4 +1,4 @@
-"""The train function of a lane: one process of a long-lived Ray Train worker group runs trial after trial.
+"""One process of a lane: a worker of a long-lived Ray Train group runs trial after trial.
 
     attach → wait for an assignment → bind `ray.train.*` to it → run the user's code in a new thread
            → say how it ended → put the process back → wait for the next
@@ -21,17 +21,18 @@ from typing import Any
 
 import ray
 import ray.train
+import ray.train.collective
 import torch
 import torch.distributed
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine import ray_private
 from orchestrator.engine.capture import TrialOutput
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.entry import Entry, load_entry
 from orchestrator.engine.link import Link
 from orchestrator.engine.messages import Assignment, Attached, LaneSpec, Outcome
 from orchestrator.engine.plain_function import run_function
+from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.shipped_code import fetch_code
 from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
@@ -53,13 +54,6 @@ BROKEN_COLLECTIVE = (
     "ProcessGroup",
     "TCPStore",
 )
-
-
-def lane_loop(config: dict[str, Any]) -> None:
-    """What Ray Train runs on every worker of a lane. `config`: {"broker", "lane", "spec"}."""
-    spec: LaneSpec = config["spec"]
-    worker = LaneWorker(config["broker"], config["lane"], spec)
-    worker.serve()
 
 
 class LaneWorker:
@@ -85,7 +79,7 @@ class LaneWorker:
                 self.rank,
                 ray.get_runtime_context().get_node_id(),
                 os.getpid(),
-                ray_private.current_worker_handle(),
+                current_worker_handle(),
             )
         )
         serial = 0

@@ -1,0 +1,18 @@
+"""The train function of a lane, apart from `worker`: the trial actor does not import what workers need."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+
+def lane_loop(config: dict[str, Any]) -> None:
+    """What Ray Train runs on every worker of a lane. `config`: {"broker", "lane", "spec"}."""
+    try:
+        from orchestrator.engine.worker import LaneWorker
+
+        LaneWorker(config["broker"], config["lane"], config["spec"]).serve()
+    except Exception:
+        # Ray Train starts the group again, for ever: somebody has to hear why
+        config["broker"].worker_failed.remote(config["lane"], traceback.format_exc(limit=-8))
+        raise

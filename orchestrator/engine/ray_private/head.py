@@ -1,0 +1,61 @@
+"""The driver's side: an embedded Ray without unused processes, and Tune's cache of idle lanes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# The controller of a lane reads these when it is built. Set in the trial actor's own process.
+LANE_ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per lane; nodes that drain are seen by the driver
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # a trial's output goes to its log.txt
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+EMBEDDED = "ORCHESTRATOR_EMBEDDED_RAY"  # "1" in every process of a Ray that the driver started itself
+
+
+def configure_lane_process(health_check_interval_s: float) -> None:
+    """Set what Ray Train reads from the environment in the process that runs the controller."""
+    os.environ.update(LANE_ENVIRONMENT)
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(health_check_interval_s)
+
+
+_UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
+
+
+@contextmanager
+def embedded_ray() -> Iterator[None]:
+    """`ray.init(address="local")` in this context starts no API server, no autoscaler and no log monitor.
+
+    Without these names in Ray, the stock processes are started.
+    """
+    from ray._private.node import Node
+
+    saved = {name: getattr(Node, name) for name in _UNUSED_HEAD_PROCESSES if hasattr(Node, name)}
+    for name in saved:
+        setattr(Node, name, lambda *_args, **_kwargs: None)
+    try:
+        yield
+    finally:
+        for name, method in saved.items():
+            setattr(Node, name, method)
+
+
+def keep_idle_actors(tune_controller: Any, trial: Any, lanes: int) -> bool:
+    """Let Tune keep up to `lanes` idle trial actors (warm lanes) beyond those that a pending trial asks for.
+
+    Without this Tune ends every second lane when two trials end at the same moment. Returns False when Ray
+    has changed and the cache is not there: lanes are then started again where Tune ended them.
+    """
+    cache = getattr(tune_controller, "_actor_cache", None)
+    if cache is None or not hasattr(cache, "increase_max"):
+        return False
+    cache.increase_max(trial.placement_group_factory, by=lanes)
+    return True
