@@ -18,9 +18,11 @@ class Reassign:
 
 @dataclass(frozen=True)
 class Recycle:
-    """Replace the lane's workers."""
+    """Replace the lane's workers, if they are still at this attempt."""
 
     lane: str
+    cell: str
+    attempt: int
     reason: str
 
 

@@ -55,7 +55,9 @@ class _Trial:
     assignment: Assignment
     since: float
     incarnation: str | None = None  # the worker group that took it
-    answers: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)
+    answers: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)  # by report
+    asked: dict[int, int] = field(default_factory=dict)  # by report: ranks that have asked
+    open: set[asyncio.Future[Answer]] = field(default_factory=set)  # asked by all, not yet settled
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     parts: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)
     complete: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Broker:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._outbox: deque[DriverEvent] = deque()
+        self._posted = 0
         self._news = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._tickets: dict[int, asyncio.Future[Assignment]] = {}
@@ -144,14 +147,14 @@ class Broker:
         else:
             await self._set_assignment(lane_id, lane, assignment)
 
-    async def recycle(self, lane_id: str, reason: str) -> None:
-        """Kill the lane's worker group; Ray Train starts a fresh one, which attaches again."""
+    async def recycle(self, lane_id: str, cell: str, attempt: int, reason: str) -> None:
+        """Kill the worker group of an attempt; Ray Train starts a fresh one, which attaches again."""
         lane = self._lanes.get(lane_id)
-        if lane is None:
+        if lane is None or lane.trial is None or not _to_do(lane.trial):
             return
-        if lane.trial and not lane.trial.ended and not lane.trial.lost:
+        if (lane.trial.assignment.cell, lane.trial.assignment.attempt) == (cell, attempt):
             self._post(self._lose(lane_id, lane, reason))
-        self._kill_group(lane)
+            self._kill_group(lane)
 
     # ---- the trial actor (Tune's side of a lane) --------------------------------------------------------
 
@@ -235,6 +238,11 @@ class Broker:
         if trial is None:
             return STALE
         settled = trial.answers.setdefault(index, asyncio.get_running_loop().create_future())
+        trial.asked[index] = trial.asked.get(index, 0) + 1
+        if trial.asked[index] == self._lanes[lane_id].world_size:  # the last one: all have the future
+            del trial.answers[index], trial.asked[index]
+            trial.open.add(settled)
+            settled.add_done_callback(trial.open.discard)
         if rank != 0:
             return await settled
         answer = proposal
@@ -248,7 +256,6 @@ class Broker:
         answer = replace(answer, checkpoint=proposal.checkpoint)
         if not settled.done():
             settled.set_result(answer)
-        trial.answers.pop(index - 64, None)
         return answer
 
     async def part_done(
@@ -345,7 +352,7 @@ class Broker:
         trial.ended = True
         if trial.awaited and not trial.awaited.done():
             trial.awaited.set_result(STALE)
-        for settled in trial.answers.values():
+        for settled in (*trial.answers.values(), *trial.open):
             if not settled.done():
                 settled.set_result(STALE)
         for complete in trial.complete.values():
@@ -353,9 +360,8 @@ class Broker:
         if outcome.recycle:
             self._kill_group(lane)
         a = trial.assignment
-        lane.events.put_nowait(
-            TrialEnded(lane_id, a.cell, a.attempt, outcome, time.monotonic() - trial.since)
-        )
+        wall_s = time.monotonic() - trial.since
+        lane.events.put_nowait(TrialEnded(lane_id, a.cell, a.attempt, outcome, wall_s, self._posted))
 
     async def _give_up_on_peers(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
         """The other ranks may sit in a collective that never ends: fresh workers for the next trial."""
@@ -394,6 +400,7 @@ class Broker:
 
     def _post(self, event: DriverEvent) -> None:
         self._outbox.append(event)
+        self._posted += 1
         self._news.set()
 
     def _later(self, work: Any) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.decide.asha import Decision, RungReport, StoppingRule, decide
-from orchestrator.decide.budget import budget_left, report_timeout
+from orchestrator.decide.asha import RungReport, StoppingRule, decide
+from orchestrator.decide.budget import budget_left
 from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState, advance
-from orchestrator.engine import view
+from orchestrator.engine import entries, view
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import (
@@ -38,6 +38,7 @@ from orchestrator.engine.messages import (
     WorkerFailed,
 )
 from orchestrator.engine.seedcheck import SeedCheck
+from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, OrchestratorError, StudyError
 from orchestrator.record.studyrecord import StudyRecord
@@ -45,6 +46,9 @@ from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
 
 WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
+
+# The last reports of a trial travel beside Tune: how long its end waits for them.
+CATCH_UP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Conductor:
         self.started_at = clock()
         self.wanted_lanes = 0
         self.stop: StopRequest | None = None
-        self.longest_interval_s: float | None = None
+        self.silence = Silence(spec.failures.report_timeout)
         self.notes: deque[str] = deque(maxlen=200)
         self._unseen: list[str] = []
         history = record.history
@@ -93,19 +97,35 @@ class Conductor:
             rung: dict(scores) for rung, scores in history.rung_table.items()
         }
         self.cells = {cell.cell: LiveCell.of(cell, history.cells[cell.cell]) for cell in plan.cells}
-        for cell_id, rung in history.decided:
-            if cell_id in self.cells:
-                self.cells[cell_id].recorded.add(rung)
-        remaining = history.remaining(retry_failed)
+        self._given_up: set[tuple[str, int]] = set()
+        self._assignments: dict[int, tuple[str, int]] = {}  # by ticket
+        self._tickets: dict[str, int] = {}  # by cell: the ticket that counts
+        self._taken = 0
+        self._worker_failures = 0  # in a row
+        self._caught_up = threading.Condition(self.lock)
+        self.seeds = SeedCheck(spec, plan)
+        self._take_up_decisions()
+        remaining = [cell for cell in history.remaining(retry_failed) if not self.cells[cell].state.answered]
         for cell_id in remaining:
-            self.cells[cell_id].state = TrialState.PENDING
+            live = self.cells[cell_id]
+            if live.state is TrialState.FAILED:
+                live.retries = 0
+            live.state = TrialState.PENDING
         self.ready: deque[str] = deque(remaining)
         self.done_before = len(plan.cells) - len(remaining)
-        self._tickets: dict[int, tuple[str, int]] = {}
-        self._given_up: set[tuple[str, int]] = set()
-        self._hanging: set[tuple[str, int]] = set()
-        self.seeds = SeedCheck(spec, plan)
-        self._worker_failures = 0  # in a row
+
+    def _take_up_decisions(self) -> None:
+        """Rungs are decided once, also when the trial did not live to hear of it."""
+        for (cell_id, rung), made in self.record.history.decided.items():
+            live = self.cells.get(cell_id)
+            if live is None or live.state.answered:
+                continue
+            live.recorded.add(rung)
+            if made.get("action") == "stop":
+                live.verdict = Answer(True, TrialState(made["state"]), made.get("reason"))
+        for live in self.cells.values():
+            if live.verdict and live.state is TrialState.RUNNING:
+                self._end_as_decided(live)
 
     # ---- what to run ------------------------------------------------------------------------------------
 
@@ -121,8 +141,9 @@ class Conductor:
                 return None
             live = self.cells[self.ready.popleft()]
             assignment = self._assign(live)
-            ticket = len(self._tickets) + 1
-            self._tickets[ticket] = (assignment.cell, assignment.attempt)
+            ticket = len(self._assignments) + 1
+            self._assignments[ticket] = (assignment.cell, assignment.attempt)
+            self._tickets[assignment.cell] = ticket
             return ticket, assignment
 
     def _assign(self, live: LiveCell) -> Assignment:
@@ -130,16 +151,8 @@ class Conductor:
         if live.state is not TrialState.RUNNING:
             live.state = advance(live.state, TrialState.RUNNING)
         live.attempts += 1
-        live.assigned_at, live.last_report_at = self.clock(), None
-        self._journal(
-            "assign",
-            cell=cell.cell,
-            arm=cell.arm,
-            seed=cell.seed,
-            attempt=live.attempts,
-            lane=live.lane,
-            resume=None,
-        )
+        live.assigned_at = self.clock()
+        self._journal("assign", **entries.assign(live))
         self.record.journal.sync()
         return Assignment(
             cell=cell.cell,
@@ -169,65 +182,55 @@ class Conductor:
             self.table.setdefault(event.rung, {})[cell.cell] = event.score
             live.recorded.add(event.rung)
             live.length, live.value = event.length, event.value
-            self._journal(
-                "report",
-                cell=cell.cell,
-                arm=cell.arm,
-                attempt=event.attempt,
-                rung=event.rung,
-                length=event.length,
-                score=event.score,
-                value=event.value,
-                metrics=dict(event.metrics),
-            )
-            self._journal(
-                "decision",
-                cell=cell.cell,
-                action=decision.action,
-                state=decision.state,
-                rule=decision.rule,
-                rung=decision.rung,
-                cutoff=decision.cutoff,
-                rank=decision.rank,
-                peers=decision.peers,
-                reason=decision.reason,
-            )
+            self._journal("report", **entries.report(live, event))
+            self._journal("decision", **entries.decision(live, decision))
             self.record.journal.sync()
-            if self.stop:
-                return self._leave()
-            return _answer(decision)
+            if decision.action == "stop":
+                live.verdict = Answer(True, decision.state, decision.reason)
+                return live.verdict
+            return self._leave() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
-        """A trial ended on all of its ranks."""
+        """A trial ended on all of its ranks. Waits until all that happened before it is taken in."""
         with self.lock:
+            self._caught_up.wait_for(lambda: self._taken >= event.events_before, CATCH_UP_S)
             live = self._live(event.cell, event.attempt)
             if live is None:
                 return
             outcome = event.outcome
-            self._spend(live, event.wall_s)
-            live.length, live.value = outcome.length, outcome.value
+            if live.assigned_at is not None:
+                self._spend(live, event.wall_s)
             for what in outcome.recycle:
                 self._note(f"{live.name}: fresh workers on {event.lane}: {what}")
+            if live.verdict:
+                self._end_as_decided(live, event.lane)
+                return
+            live.length, live.value = outcome.length, outcome.value
             if outcome.state is TrialState.FAILED and (event.cell, event.attempt) not in self._given_up:
                 cause = outcome.cause or Cause.INFRA
                 if self._failed(live, cause, outcome.reason or outcome.error or "unknown", None):
-                    live.state, live.lane = advance(live.state, TrialState.PENDING), None
-                    self.ready.appendleft(event.cell)
+                    self._put_back(live)
                     return
             self._end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
 
     def actor_lost(self, ticket: int) -> None:
         """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
         with self.lock:
-            live = self._live(*self._tickets[ticket], any_attempt=True)
-            if live is None:
+            cell, attempt = self._assignments[ticket]
+            live = self._live(cell, attempt, any_attempt=True)
+            if live is None or self._tickets[cell] != ticket:
                 return
             self._spend(live)
-            if self._failed(live, Cause.INFRA, "the trial actor died", None):
-                live.state, live.lane = advance(live.state, TrialState.PENDING), None
-                self.ready.appendleft(live.cell.cell)
+            if live.verdict:
+                self._end_as_decided(live)
+            elif self._failed(live, Cause.INFRA, "the trial actor died", None):
+                self._put_back(live)
             else:
                 self._end(live, TrialState.FAILED, Cause.INFRA, "the trial actor died", live.lane)
+
+    def _put_back(self, live: LiveCell) -> None:
+        live.state, live.lane = advance(live.state, TrialState.PENDING), None
+        self.ready.appendleft(live.cell.cell)
 
     # ---- the message actor's side -----------------------------------------------------------------------
 
@@ -237,7 +240,9 @@ class Conductor:
         with self.lock:
             for event in events:
                 actions += self._take_one(event)
+                self._taken += 1
             self.record.journal.sync()
+            self._caught_up.notify_all()
         return actions
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
@@ -259,19 +264,14 @@ class Conductor:
             self._progress(live, event)
         elif isinstance(event, CheckpointKept):
             live.retries = 0
-            self._journal(
-                "checkpoint",
-                cell=event.cell,
-                attempt=event.attempt,
-                name=event.name,
-                step=event.step,
-                length=event.length,
-                value=event.value,
-            )
+            self._journal("checkpoint", **entries.checkpoint(event))
         elif isinstance(event, GroupLost):
             return self._group_lost(live, event)
-        elif isinstance(event, TrialStarted) and event.resumed_step is not None:
-            self._note(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
+        elif isinstance(event, TrialStarted):
+            resumed = event.resumed_step is not None
+            self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
+            if resumed:
+                self._note(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
 
     def _worker_failed(self, event: WorkerFailed) -> None:
@@ -283,11 +283,9 @@ class Conductor:
             self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
 
     def _progress(self, live: LiveCell, event: TrialProgress) -> None:
-        now, last = self.clock(), event.reports[-1]
-        if live.last_report_at is not None:
-            interval = (now - live.last_report_at) / len(event.reports)
-            self.longest_interval_s = max(self.longest_interval_s or 0.0, interval)
-        live.last_report_at, live.length, live.value = now, last.length, last.value
+        last = event.reports[-1]
+        self.silence.reported((event.cell, event.attempt), self.clock(), len(event.reports))
+        live.length, live.value = last.length, last.value
         self.seeds.take(event)
         self._check_seed()
 
@@ -298,39 +296,33 @@ class Conductor:
 
     def _group_lost(self, live: LiveCell, event: GroupLost) -> list[Action]:
         key = (event.cell, event.attempt)
-        cause = Cause.HANG if key in self._hanging else Cause.INFRA
-        self._hanging.discard(key)
+        cause = Cause.HANG if self.silence.hangs(key) else Cause.INFRA
         self._spend(live)
+        so_far: dict[str, Any] = {"length": live.length, "value": live.value}
+        if live.verdict:
+            assert live.verdict.state is not None
+            return [Reassign(event.lane, None, Outcome(live.verdict.state, **so_far))]
         if self.stop:
-            outcome = Outcome(
-                TrialState.CANCELLED, reason=self.stop.reason, length=live.length, value=live.value
-            )
-            return [Reassign(event.lane, None, outcome)]
+            cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
+            return [Reassign(event.lane, None, cancelled)]
         if self._failed(live, cause, event.message, ", ".join(event.nodes)):
             return [Reassign(event.lane, self._assign(live))]
         self._given_up.add(key)
-        outcome = Outcome(TrialState.FAILED, cause, event.message, length=live.length, value=live.value)
-        return [Reassign(event.lane, None, outcome)]
+        return [Reassign(event.lane, None, Outcome(TrialState.FAILED, cause, event.message, **so_far))]
 
     # ---- time -------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Action]:
         """Look at the clock: silent trials, spent budgets."""
         with self.lock:
-            now, actions = self.clock(), list[Action]()
-            limit = report_timeout(self.spec.failures.report_timeout, self.longest_interval_s)
-            for live in self._running():
-                key = (live.cell.cell, live.attempts)
-                if live.last_report_at is None or live.lane is None or key in self._hanging:
-                    continue
-                silent = now - live.last_report_at
-                if silent > limit:
-                    self._hanging.add(key)
-                    actions.append(
-                        Recycle(live.lane, f"hang: no report for {silent:.0f} s (limit {limit:.0f} s)")
-                    )
+            now, actions, running = self.clock(), list[Action](), self._running()
+            overdue = self.silence.overdue(((live.cell.cell, live.attempts) for live in running), now)
+            for (cell, attempt), words in overdue.items():
+                lane = self.cells[cell].lane
+                if lane is not None:
+                    actions.append(Recycle(lane, cell, attempt, words))
             verdict = budget_left(self.spec.budget, now - self.started_at, self._spent_gpu_s())
-            if verdict.exceeded and not self.stop:
+            if verdict.exceeded and not self.stop and (self.ready or running):
                 self.request_stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
             return actions
 
@@ -353,11 +345,13 @@ class Conductor:
     def give_up_waiting(self) -> None:
         """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
         with self.lock:
+            reason = self.stop.reason if self.stop else "stopped"
             for live in self._running():
                 self._spend(live)
-                self._end(
-                    live, TrialState.CANCELLED, None, self.stop.reason if self.stop else "stopped", live.lane
-                )
+                if live.verdict:
+                    self._end_as_decided(live, live.lane)
+                else:
+                    self._end(live, TrialState.CANCELLED, None, reason, live.lane)
 
     # ---- the record -------------------------------------------------------------------------------------
 
@@ -367,45 +361,28 @@ class Conductor:
             live.retries += 1
         verdict = retry(cause, live.retries, self.spec.failures.max_retries)
         again = verdict.again and self.stop is None
-        self._journal(
-            "failure",
-            cell=live.cell.cell,
-            attempt=live.attempts,
-            cause=cause,
-            message=message,
-            again=again,
-            node=node,
-            **live.cost(self.gpus_per_trial),
-        )
+        entry = entries.failure(live, cause, message, again=again, node=node, gpus=self.gpus_per_trial)
+        self._journal("failure", **entry)
         self.record.journal.sync()
         self._note(
-            f"{live.name}: {cause}: {_first_line(message)}; {'tried again' if again else verdict.reason}"
+            f"{live.name}: {cause}: {_last_line(message)}; {'tried again' if again else verdict.reason}"
         )
         return again
 
     def _end(
         self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
     ) -> None:
-        cell = live.cell
         live.state, live.cause, live.reason, live.lane = advance(live.state, state), cause, reason, None
-        marked = {"accepted_code_change": True} if self.code_changed else {}
-        self._journal(
-            "end",
-            cell=cell.cell,
-            arm=cell.arm,
-            seed=cell.seed,
-            attempt=live.attempts,
-            state=state,
-            cause=cause,
-            reason=reason,
-            length=live.length,
-            value=live.value,
-            **live.cost(self.gpus_per_trial),
-            lane=lane,
-            **marked,
-        )
+        entry = entries.end(live, lane, code_changed=self.code_changed, gpus=self.gpus_per_trial)
+        self._journal("end", **entry)
         self.record.journal.sync()
         self._check_seed()
+
+    def _end_as_decided(self, live: LiveCell, lane: str | None = None) -> None:
+        """A recorded stop is the cell's end, whatever became of the trial before it could leave."""
+        assert live.verdict is not None
+        assert live.verdict.state is not None
+        self._end(live, live.verdict.state, None, live.verdict.reason, lane)
 
     def _journal(self, event: str, **fields: Any) -> None:
         self.record.journal.append(event, **fields)
@@ -483,9 +460,5 @@ class Conductor:
             )
 
 
-def _answer(decision: Decision) -> Answer:
-    return Answer(True, decision.state, decision.reason) if decision.action == "stop" else CONTINUE
-
-
-def _first_line(text: str) -> str:
+def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1] if text.strip() else text

@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,24 +16,25 @@ from typing import Any
 
 from orchestrator.decide.asha import StoppingRule
 from orchestrator.decide.rungs import rungs
+from orchestrator.decide.states import TrialState
 from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
 from orchestrator.engine.messages import LaneSpec
 from orchestrator.engine.probe import EntrypointProbe
-from orchestrator.errors import ClusterUnavailable, ExitCode
+from orchestrator.errors import ClusterUnavailable, ExitCode, StudyHeld
 from orchestrator.record.codearchive import code_hash, pack_code
-from orchestrator.record.history import fold
+from orchestrator.record.history import History, fold
 from orchestrator.record.journal import read_journal
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.lease import describe, is_alive, read_lease
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.study.cells import Plan, make_plan
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.loading import LoadedStudy
 
 log = logging.getLogger(__name__)
-
-LEAVE_TIMEOUT_S = 600.0
 
 
 def stopping_rule(study: LoadedStudy) -> StoppingRule:
@@ -54,20 +56,50 @@ class Driver:
         self._signals = 0
 
     def run(self) -> StudyOutcome:
-        """Run what is left of the study."""
+        """Run what is left of the study. What can be refused is refused before Ray is started."""
         plan = make_plan(self.spec)
         storage = Storage.open(self.spec.storage)
         storage.check_writable()
         source = locate(self.spec.entrypoint, self.study.source, Path.cwd())
+        shipped = _code(source)
+        paths = StudyPaths.of(self.spec.name)
+        new = self.options.fresh or self._reconcile(storage, paths, shipped) == "new"
+        if not new:
+            history = fold(read_journal(storage, paths.journal).events, plan)
+            if not history.remaining(self.options.retry_failed):
+                return self._answered_already(storage, paths, plan, history)
         probe = EntrypointProbe(self.spec.entrypoint, source.root)
         try:
-            return self._run(plan, storage, source, probe)
+            return self._run(plan, storage, shipped, probe)
         finally:
             probe.end()
 
-    def _run(
-        self, plan: Plan, storage: Storage, source: EntrypointSource, probe: EntrypointProbe
+    def _reconcile(self, storage: Storage, paths: StudyPaths, shipped: _Code) -> str:
+        """Refuse a changed study, changed code and a study that another driver holds."""
+        options = self.options
+        start = Start(
+            shipped.hash, b"", {}, extend=options.extend, accept_code_change=options.accept_code_change
+        )
+        how = reconcile(storage, paths, self.spec, start)
+        holder = read_lease(storage, paths)
+        if holder is not None and is_alive(holder, time.time()):
+            raise StudyHeld(f"the study {self.spec.name!r} is being run by {describe(holder)}")
+        return how
+
+    def _answered_already(
+        self, storage: Storage, paths: StudyPaths, plan: Plan, history: History
     ) -> StudyOutcome:
+        """Nothing is left to run: only the tables are written, in case they are missing."""
+        write_results(storage, paths, results_table(plan, history, paths))
+        states = [record.state for record in history.cells.values()]
+        failed = any(not state.answered for state in states)
+        return StudyOutcome(
+            exit_code=ExitCode.FAILED if failed else ExitCode.DONE,
+            root=storage.path(paths.root),
+            counts={str(state): states.count(state) for state in TrialState},
+        )
+
+    def _run(self, plan: Plan, storage: Storage, shipped: _Code, probe: EntrypointProbe) -> StudyOutcome:
         from orchestrator.engine import cluster
 
         with _import_ahead("ray.tune"):
@@ -76,15 +108,13 @@ class Driver:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             self._check_capacity(gpus)
             probe.result()
-            shipped = _code(source)
             record = self._open_record(plan, storage, shipped)
             try:
-                outcome = self._conduct(plan, storage, record, shipped, gpus)
+                return self._conduct(plan, storage, record, shipped, gpus)
             finally:
                 record.close()
         finally:
             _shut_down()
-        return outcome
 
     def _check_capacity(self, gpus: float) -> None:
         """A group that can never fit is found before the study is created."""
@@ -131,7 +161,7 @@ class Driver:
             retry_failed=self.options.retry_failed,
             code_changed=record.code_changed,
         )
-        if conductor.ready:
+        if not conductor.finished():
             broker = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker).remote()
             pump = Pump(conductor, broker, record, self.listener, self.spec.resources, gpus)
             lane = self._lane_spec(storage, record, shipped, gpus)

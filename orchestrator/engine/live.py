@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.messages import Answer
 from orchestrator.record.history import CellRecord
 from orchestrator.study.cells import Cell
 
@@ -25,7 +26,7 @@ class LiveCell:
     reason: str | None = None
     lane: str | None = None
     assigned_at: float | None = None
-    last_report_at: float | None = None
+    verdict: Answer | None = None  # a recorded decision to stop
     recorded: set[float] = field(default_factory=set)  # rungs with a decision
     _unrecorded_s: float = 0.0  # of attempts that ended and are not journalled yet
 

@@ -190,6 +190,7 @@ class TrialEnded:
     attempt: int
     outcome: Outcome
     wall_s: float
+    events_before: int = 0  # how many `DriverEvent`s the message actor had when the trial ended
 
 
 LaneEvent = RungReached | TrialEnded

@@ -107,7 +107,7 @@ class Pump:
             if isinstance(action, Reassign):
                 self._broker.reassign.remote(action.lane, action.assignment, action.outcome)
             elif isinstance(action, Recycle):
-                self._broker.recycle.remote(action.lane, action.reason)
+                self._broker.recycle.remote(action.lane, action.cell, action.attempt, action.reason)
             else:
                 self._broker.stop_trial.remote(action.cell, action.attempt, action.answer)
 

@@ -16,6 +16,7 @@ from orchestrator.errors import Fault, InputError, StudyError
 _CODE = (".py", ".pyi")
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "runs"})
+_NO_PART_OF_A_TRIAL = frozenset({"tests", "docs", "benchmarks"})
 FILE_LIMIT = 1 << 20
 """Bytes of one text file beyond which it is data, not code."""
 TOTAL_LIMIT = 64 << 20
@@ -26,6 +27,8 @@ def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
     """SHA-256 over names and contents of the Python files below `root`. Raises `StudyError` when too many."""
     digest = hashlib.sha256()
     for name, path in _files(root, exclude, _CODE):
+        if PurePosixPath(name).parts[0] in _NO_PART_OF_A_TRIAL:
+            continue
         data = path.read_bytes()
         digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)

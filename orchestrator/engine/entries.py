@@ -1,0 +1,92 @@
+"""The fields of the journal's events, from what the conductor knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.decide.asha import Decision
+from orchestrator.decide.states import Cause
+from orchestrator.engine.live import LiveCell
+from orchestrator.engine.messages import CheckpointKept, RungReached
+
+
+def assign(live: LiveCell) -> dict[str, Any]:
+    """An attempt is handed out."""
+    return {**_who(live), "attempt": live.attempts, "lane": live.lane, "resume": None}
+
+
+def report(live: LiveCell, event: RungReached) -> dict[str, Any]:
+    """The report that a decision at a rung was made of."""
+    return {
+        "cell": live.cell.cell,
+        "arm": live.cell.arm,
+        "attempt": event.attempt,
+        "rung": event.rung,
+        "length": event.length,
+        "score": event.score,
+        "value": event.value,
+        "metrics": dict(event.metrics),
+    }
+
+
+def decision(live: LiveCell, made: Decision) -> dict[str, Any]:
+    """What was decided and everything that explains it."""
+    return {
+        "cell": live.cell.cell,
+        "action": made.action,
+        "state": made.state,
+        "rule": made.rule,
+        "rung": made.rung,
+        "cutoff": made.cutoff,
+        "rank": made.rank,
+        "peers": made.peers,
+        "reason": made.reason,
+    }
+
+
+def checkpoint(event: CheckpointKept) -> dict[str, Any]:
+    """A checkpoint is complete."""
+    return {
+        "cell": event.cell,
+        "attempt": event.attempt,
+        "name": event.name,
+        "step": event.step,
+        "length": event.length,
+        "value": event.value,
+    }
+
+
+def failure(
+    live: LiveCell, cause: Cause, message: str, *, again: bool, node: str | None, gpus: float
+) -> dict[str, Any]:
+    """An attempt failed; `gpus` is what it held."""
+    return {
+        "cell": live.cell.cell,
+        "attempt": live.attempts,
+        "cause": cause,
+        "message": message,
+        "again": again,
+        "node": node,
+        **live.cost(gpus),
+    }
+
+
+def end(live: LiveCell, lane: str | None, *, code_changed: bool, gpus: float) -> dict[str, Any]:
+    """The cell has ended as its state says."""
+    marked = {"accepted_code_change": True} if code_changed else {}
+    return {
+        **_who(live),
+        "attempt": live.attempts,
+        "state": live.state,
+        "cause": live.cause,
+        "reason": live.reason,
+        "length": live.length,
+        "value": live.value,
+        **live.cost(gpus),
+        "lane": lane,
+        **marked,
+    }
+
+
+def _who(live: LiveCell) -> dict[str, Any]:
+    return {"cell": live.cell.cell, "arm": live.cell.arm, "seed": live.cell.seed}
