@@ -64,7 +64,7 @@ TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
 }
 
 
-class IllegalTransition(InternalError):  # noqa: N818 - named like the other errors, by what happened
+class IllegalTransition(InternalError):
     """A trial was moved to a state that it cannot reach from where it is: a bug of ours."""
 
     def __init__(self, old: TrialState, new: TrialState) -> None:

@@ -94,14 +94,17 @@ class TrialRun:
 
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
-        if self.uploads:
-            self.uploads.close()
-        if self.log:
-            if state.answered:
+        stored = False
+        try:
+            if self.uploads:
+                self.uploads.close()
+            stored = True
+        finally:
+            if self.log and state.answered and stored:
                 final = {self.lane.metric: self.value} if self.value is not None else {}
                 self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
                 self.log.finish()
-            else:
+            elif self.log:
                 self.log.close()
 
     def training_s(self) -> float:

@@ -20,7 +20,7 @@ from orchestrator.record.triallog import TrialLog
 log = logging.getLogger(__name__)
 
 
-class UploadFailed(Exception):  # noqa: N818 - says what happened
+class UploadFailed(Exception):
     """A checkpoint could not be stored: the fault of the storage, not of the trial."""
 
 

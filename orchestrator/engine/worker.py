@@ -134,7 +134,8 @@ class LaneWorker:
         except BaseException as error:
             message = "".join(traceback.format_exception_only(error)).strip()
             self.link.entrypoint_failed(f"{self.spec.entrypoint}: {message}")
-            return Outcome(TrialState.FAILED, Cause.USER, message, traceback.format_exc(limit=-20))
+            # the study stops; the cell has not had its try
+            return Outcome(TrialState.CANCELLED, reason=message, error=traceback.format_exc(limit=-20))
         run.open()
         outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
         try:

@@ -22,7 +22,7 @@ class TrialStopped(BaseException):
     """
 
 
-class Diverged(Exception):  # noqa: N818 - names the state that the trial ends in
+class Diverged(Exception):
     """The training loss is NaN or infinite; every rank raises it at the same point."""
 
     def __init__(self, step: int, loss: float) -> None:
