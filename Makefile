@@ -2,7 +2,7 @@
 #
 #   make demo                       the digits study, from nothing to the report
 #   make test                       the whole test suite
-#   make install TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu130'
+#   make install TORCH='torch==2.13.0 --index-url URL'
 #                                   choose the build of torch (CPU, a CUDA version); default: what pip picks
 
 SHELL := /bin/bash
