@@ -50,6 +50,7 @@ class History:
     cells: dict[str, CellRecord]
     rung_table: dict[float, dict[str, float]] = field(default_factory=dict)
     decided: dict[tuple[str, float], dict[str, Any]] = field(default_factory=dict)
+    families: dict[str, int] = field(default_factory=dict)
     accepted_code: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -73,6 +74,8 @@ def fold(events: Iterable[Mapping[str, Any]], plan: Plan) -> History:
         kind = event.get("event")
         if kind == "note" and event.get("code_hash"):
             history.accepted_code.append(str(event["code_hash"]))
+        if kind == "plan":
+            _plan(history, event)
         handler = _HANDLERS.get(str(kind))
         if handler is None:
             continue
@@ -85,6 +88,13 @@ def fold(events: Iterable[Mapping[str, Any]], plan: Plan) -> History:
         except (IllegalTransition, KeyError, TypeError, ValueError) as error:
             history.problems.append(f"event {number}: {kind} of {record.cell}: {error}")
     return history
+
+
+def _plan(history: History, event: Mapping[str, Any]) -> None:
+    arms = event.get("arms")
+    added = [str(name) for name in arms if name not in history.families] if isinstance(arms, list) else []
+    family = 1 + max(history.families.values(), default=-1)
+    history.families.update(dict.fromkeys(added, family))
 
 
 def _is_left(record: CellRecord, retry_failed: bool) -> bool:

@@ -214,7 +214,8 @@ def _note_start(journal: Journal, plan: Plan, how: str) -> None:
     if journal.torn_bytes:
         text = f"cut off {journal.torn_bytes} bytes of a line that was not finished"
         journal.append("note", text=text, torn_bytes=journal.torn_bytes)
-    journal.append("plan", plan_hash=plan.hash, cells=len(plan.cells), reason=how)
+    arms = [arm.name for arm in plan.arms]
+    journal.append("plan", plan_hash=plan.hash, cells=len(plan.cells), arms=arms, reason=how)
 
 
 def _dump(spec: Mapping[str, Any]) -> str:

@@ -27,15 +27,20 @@ def build_report(
     values = {arm.name: _values(plan, history, arm.name) for arm in plan.arms}
     tier: Literal["full-length", "rung-only"] = RUNG_ONLY if spec.stopping.rule == "asha" else FULL_LENGTH
     reference, others = values[plan.reference], {k: v for k, v in values.items() if k != plan.reference}
-    effects = paired_effects(
-        reference,
-        others,
-        spec.metric.mode,
-        spec.report.alpha,
-        reference_name=plan.reference,
-        no_claim=RUNG_ONLY if tier == RUNG_ONLY else _deterministic(spec, values),
-    )
-    by_arm = {effect.arm: effect for effect in effects}
+    no_claim = RUNG_ONLY if tier == RUNG_ONLY else _deterministic(spec, values)
+    by_arm: dict[str, Effect] = {}
+    families = _families(history, others)
+    for family in families:  # arms that were added later are corrected among themselves
+        members = {name: others[name] for name in family}
+        found = paired_effects(
+            reference,
+            members,
+            spec.metric.mode,
+            spec.report.alpha,
+            reference_name=plan.reference,
+            no_claim=no_claim,
+        )
+        by_arm |= {effect.arm: effect for effect in found}
     arms = {arm.name: _arm(arm, plan, history, paths, values, by_arm.get(arm.name)) for arm in plan.arms}
     left = history.remaining(retry_failed=False)
     return StudyReport(
@@ -50,6 +55,7 @@ def build_report(
         margin=spec.report.margin,
         reference=arms[plan.reference],
         arms=tuple(arm for name, arm in arms.items() if name != plan.reference),
+        families=families,
         pairing=pairing(reference, others),
         cost=_cost(history, spec.stopping.max),
         ended=len(plan.cells) - len(left),
@@ -58,6 +64,14 @@ def build_report(
         notes=_notes(spec, arms[plan.reference], tuple(arms.values())),
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
+    )
+
+
+def _families(history: History, arms: Mapping[str, object]) -> tuple[tuple[str, ...], ...]:
+    """The arms by Holm family: those of the first plan, then each `--extend`."""
+    numbers = sorted({history.families.get(name, 0) for name in arms})
+    return tuple(
+        tuple(name for name in arms if history.families.get(name, 0) == number) for number in numbers
     )
 
 

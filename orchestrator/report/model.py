@@ -78,7 +78,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """Everything that a report says about a study; `location` is the study's directory, for the reader."""
+    """Everything that a report says about a study.
+
+    `families`: names of the arms that are corrected together, first those of the first plan, then one family
+    for each later extension; `location`: the study's directory, for the reader.
+    """
 
     study: str
     metric: str
@@ -91,6 +95,7 @@ class StudyReport:
     margin: float | None
     reference: ArmReport
     arms: tuple[ArmReport, ...]
+    families: tuple[tuple[str, ...], ...]
     pairing: Pairing
     cost: Cost
     ended: int

@@ -252,7 +252,8 @@ def caption(report: StudyReport) -> str:
     """What the columns of the effect table mean."""
     text = f"Δ = arm − {report.reference.arm}, mean over the seeds that both finished"
     if any(effect.p is not None for effect in report.effects):
-        family = f"{len(report.arms)} arm{'' if len(report.arms) == 1 else 's'}"
+        first, *later = [f"{len(family)} arm{'' if len(family) == 1 else 's'}" for family in report.families]
+        family = f"{first} (and {', '.join(later)} added later)" if later else first
         text += f"; paired t, interval per arm; verdict: Holm p over {family} at most {report.alpha:g}"
     elif report.tier == RUNG_ONLY:
         text += "; no interval, because which seeds came this far depends on their results"

@@ -44,7 +44,14 @@ Build = Callable[..., Studied]
 def study(tmp_path: Path) -> Build:
     """Build the report of a study from {arm: {seed: value or Ended}}; missing runs never started."""
 
-    def build(outcomes: Outcomes, *, seeds: int = 3, components: Any = None, **changes: Any) -> Studied:
+    def build(
+        outcomes: Outcomes,
+        *,
+        seeds: int = 3,
+        components: Any = None,
+        plans: list[list[str]] | None = None,
+        **changes: Any,
+    ) -> Studied:
         names = [arm.removeprefix("no-") for arm in outcomes if arm.startswith("no-")]
         spec = StudySpec.model_validate(
             {
@@ -60,7 +67,8 @@ def study(tmp_path: Path) -> Build:
             }
         )
         plan = make_plan(spec)
-        events: list[dict[str, Any]] = []
+        planned = plans or [[arm.name for arm in plan.arms]]
+        events: list[dict[str, Any]] = [{"event": "plan", "arms": arms} for arms in planned]
         for cell in plan.cells:
             ended = outcomes.get(cell.arm, {}).get(cell.seed)
             if ended is None:

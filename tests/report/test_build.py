@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from orchestrator.decide.states import TrialState
+from orchestrator.report.words import caption
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
 
@@ -109,3 +111,17 @@ def test_nothing_has_run(study) -> None:
 def test_the_margin_is_not_silently_ignored(study) -> None:
     report = study({"baseline": BASE, "no-bn": BASE}, report={"margin": 0.01}).report
     assert any("margin" in note for note in report.notes)
+
+
+def test_arms_that_were_added_later_are_a_family_of_their_own(study: Any) -> None:
+    values = {"baseline": [0.9, 0.91, 0.92], "no-a": [0.8, 0.82, 0.81], "no-b": [0.89, 0.9, 0.92]}
+    outcomes = {arm: dict(enumerate(column)) for arm, column in values.items()}
+    together = study(outcomes).report
+    extended = study(outcomes, plans=[["baseline", "no-a"], ["baseline", "no-a", "no-b"]]).report
+
+    assert together.families == (("no-a", "no-b"),)
+    assert extended.families == (("no-a",), ("no-b",))
+    first = {effect.arm: effect for effect in extended.effects}["no-a"]
+    assert first.p_holm == first.p
+    assert {effect.arm: effect for effect in together.effects}["no-a"].p_holm == pytest.approx(2 * first.p)
+    assert "Holm p over 1 arm (and 1 arm added later)" in caption(extended)
