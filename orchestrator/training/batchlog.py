@@ -30,6 +30,7 @@ class BatchLog:
         self._losses: list[Tensor] = []
         self._beside: list[tuple[int, dict[str, float]]] = []
         self._interval: list[float] = []
+        self._fresh = True
 
     def add(self, step: int, loss: Tensor, beside: dict[str, float]) -> None:
         """The loss ([]) of a step, and further values to write with it."""
@@ -43,8 +44,11 @@ class BatchLog:
 
     @property
     def full(self) -> bool:
-        """Is it time for a flush? The same on all ranks."""
-        return len(self._losses) >= FLUSH_EVERY
+        """Is it time for a flush? The same on all ranks.
+
+        Also after the first step: its event's time is then when the trial really began to train.
+        """
+        return self._fresh or len(self._losses) >= FLUSH_EVERY
 
     def flush(self) -> None:
         """Write what was collected.
@@ -54,6 +58,7 @@ class BatchLog:
         """
         if not self._losses:
             return
+        self._fresh = False
         local: list[float] = torch.stack(self._losses).double().tolist()
         losses = [v / self._world_size for v in sum_over_ranks(local, self._world_size, self._device)]
         for loss, (step, beside) in zip(losses, self._beside, strict=True):
