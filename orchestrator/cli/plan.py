@@ -68,7 +68,6 @@ def document(found: Forecast) -> dict[str, Any]:
     plan = found.study.plan.to_json()
     return {
         **plan,
-        "arms": [{"arm": arm["name"], **arm} for arm in plan["arms"]],
         "lanes": found.lanes,
         "looks": [],
         "remaining": list(found.remaining),

@@ -60,7 +60,7 @@ class Plan:
             "study": self.study,
             "hash": self.hash,
             "reference": self.reference,
-            "arms": [asdict(arm) for arm in self.arms],
+            "arms": [_arm_to_json(arm) for arm in self.arms],
             "cells": [asdict(cell) for cell in self.cells],
         }
 
@@ -71,9 +71,19 @@ class Plan:
             study=data["study"],
             hash=data["hash"],
             reference=data["reference"],
-            arms=tuple(Arm(**arm) for arm in data["arms"]),
+            arms=tuple(_arm_from_json(arm) for arm in data["arms"]),
             cells=tuple(Cell(**cell) for cell in data["cells"]),
         )
+
+
+def _arm_to_json(arm: Arm) -> dict[str, Any]:
+    fields = asdict(arm)
+    return {"arm": fields.pop("name"), **fields}
+
+
+def _arm_from_json(data: Mapping[str, Any]) -> Arm:
+    fields = dict(data)
+    return Arm(name=fields.pop("arm"), **fields)
 
 
 def make_plan(spec: StudySpec) -> Plan:
