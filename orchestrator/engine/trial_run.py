@@ -90,6 +90,10 @@ class TrialRun:
         )
         self._since = time.monotonic()
         if self.rank == 0:
+            a = self.assignment
+            self.uploads.describe(
+                cell=a.cell, arm=a.arm, seed=a.seed, attempt=a.attempt, config=a.config, set=a.changes
+            )
             self.link.started(self.resume.step if self.resume else None)
 
     def close(self, state: TrialState) -> None:
@@ -97,6 +101,8 @@ class TrialRun:
         stored = False
         try:
             if self.uploads:
+                if self.rank == 0:
+                    self.uploads.describe(state=str(state), length=self.length, value=self.value)
                 self.uploads.close()
             stored = True
         finally:

@@ -11,6 +11,7 @@ import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.engine.link import Link
 from orchestrator.errors import StorageUnavailable
@@ -63,6 +64,10 @@ class CheckpointUploads:
         self.wait()
         self._running = self._pool.submit(self._store_part, name, part, manifest)
 
+    def describe(self, **fields: Any) -> None:
+        """Set fields of the trial's `trial.json`, off the training path."""
+        self._pool.submit(self._store.describe, **fields)
+
     def wait(self) -> None:
         """Wait for the upload that is under way, if any."""
         if self._running is not None:
@@ -99,5 +104,6 @@ class CheckpointUploads:
         complete = replace(manifest, files=files)
         self._store.commit(name, complete)
         self.kept.append((name, complete))
-        self._store.retain(self._keep_best, self._keep_latest)
+        left = self._store.retain(self._keep_best, self._keep_latest)
+        self._store.describe(checkpoints={"latest": left.latest, "best": left.best})
         self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)

@@ -16,6 +16,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
+from orchestrator.record.trialfile import update_trial
 
 MANIFEST = "MANIFEST.json"
 
@@ -130,6 +131,10 @@ class CheckpointStore:
         for name in removed:
             self._remove(name)
         return Kept(tuple(latest), tuple(best), tuple(removed))
+
+    def describe(self, **fields: Any) -> None:
+        """Set fields of the trial's `trial.json`."""
+        update_trial(self._storage, self._trial, **fields)
 
     def discard_incomplete(self) -> list[str]:
         """Remove what crashed uploads left; only when no upload is under way. Returns the names."""
