@@ -1,4 +1,7 @@
-"""Draw the report of a study as the picture in the README: `python docs/picture.py runs/digits docs/images/report.svg`."""
+"""Draw the report of a study as the picture in the README.
+
+python docs/picture.py runs/digits docs/images/report.svg
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from orchestrator.report.terminal import render
 
 
 def draw(study: str, target: Path) -> None:
-    """Write the terminal report of `study` (a run directory) to `target` as SVG, without fonts from elsewhere."""
+    """Write the terminal report of `study` (a run directory) to `target` as SVG; loads no fonts."""
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$[/bold] orchestrate report {Path(study).name}")
     report = build(find_run(study, "runs"))
-    console.print(render(replace(report, location=f"runs/{Path(study).name}")))
+    console.print(render(replace(report, location=f"runs/{Path(study).name}", is_local=False)))
     layout = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     layout = layout.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
     target.write_text(console.export_svg(title="orchestrate", theme=MONOKAI, code_format=layout))
