@@ -1,0 +1,163 @@
+"""The benchmarks' arithmetic, and that the scripts start. What they measure is in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """A module of the benchmarks, which import each other by their bare names."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    before = set(sys.modules)
+
+    def module(name: str) -> ModuleType:
+        return __import__(name)
+
+    yield module
+    for name in set(sys.modules) - before:
+        if str(SCRIPTS) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_turnaround_is_from_a_trials_last_report_to_the_next_first_step_of_its_lane(load) -> None:
+    spans = load("spans")
+    ran = [
+        spans.Span("c", 21.0, 30.0, "left"),
+        spans.Span("a", 0.0, 10.0, "left"),
+        spans.Span("b", 0.0, 20.0, "right"),
+        spans.Span("d", 10.5, 20.0, "left"),
+    ]
+    assert spans.turnarounds(ran, slots=2) == [0.5, 1.0]
+
+
+def test_without_names_the_slot_that_was_free_first_is_taken_first(load) -> None:
+    spans = load("spans")
+    ran = [spans.Span("a", 0.0, 10.0), spans.Span("b", 1.0, 4.0), spans.Span("c", 6.0, 7.0)]
+    assert spans.turnarounds(ran, slots=2) == [2.0]
+    assert spans.turnarounds(ran[:2], slots=2) == []
+
+
+def test_summary_and_table_of_a_run_that_hung(load) -> None:
+    spans = load("spans")
+    good = spans.Run("lanes", 2, (spans.Span("a", 105, 110), spans.Span("b", 110.1, 115.1)), 100, 116, 1)
+    bad = spans.Run("recipe", 2, (spans.Span("a", 120, 125),), 100, 400, 1, hung="nothing happened for 240 s")
+    none = spans.Run("nothing", 2, (), 100, 400, 1, hung="not over after 300 s")
+    figures = good.summary()
+    assert figures["turnaround_median_s"] == pytest.approx(0.1)
+    assert (figures["start_s"], figures["wall_s"], figures["training_s"]) == (5, 16, 10)
+    assert figures["over_ideal"] == pytest.approx(1.1)
+    rows = spans.table([run.summary() for run in (good, bad, none)], "lanes").splitlines()
+    assert len({row.count("|") for row in rows}) == 1
+    assert "| 2 of 2 | 100 ms | 100 ms | 1× | 5.0 s | 16.0 s |" in rows[2]
+    assert "1 of 2, **hung**" in rows[3]
+    assert "> 300 s" in rows[3]
+
+
+def test_ratios_are_against_the_lanes(load) -> None:
+    spans = load("spans")
+    rows = [{"name": "lanes", "turnaround_median_s": 0.1}, {"name": "recipe", "turnaround_median_s": 16.0}]
+    common = dict.fromkeys(("turnaround_max_s", "start_s", "wall_s", "ideal_s", "over_ideal", "hung"))
+    common |= {"trained": 1, "planned": 1}
+    assert "160×" in spans.table([{**common, **row} for row in rows], "lanes")
+
+
+def test_last_metrics_are_compared_bit_for_bit(load) -> None:
+    spans = load("spans")
+    one = spans.Run(
+        "one", 2, (spans.Span("a", 0, 1, value=0.1 + 0.2), spans.Span("b", 0, 1, value=1.0)), 0, 1, 1
+    )
+    two = spans.Run("two", 2, (spans.Span("a", 0, 1, value=0.3),), 0, 1, 1)
+    three = spans.Run("three", 2, (spans.Span("b", 0, 1, value=1.0),), 0, 1, 1)
+    assert spans.same_values([one, two, three]) == (1, 2)
+
+
+def test_stamped_spans_leave_out_trials_that_did_not_finish(load) -> None:
+    turnaround = load("turnaround")
+    stamps = [
+        {"t": 1.0, "trial": "a", "event": "began"},
+        {"t": 2.0, "trial": "a", "event": "reported", "value": 0.5},
+        {"t": 2.5, "trial": "b", "event": "began"},
+        {"t": 3.0, "trial": "a", "event": "reported", "value": 0.6},
+        {"t": 4.0, "trial": "b", "event": "reported", "value": 0.7},
+    ]
+    (span,) = turnaround.stamped_spans(stamps, reports=2)
+    assert (span.trial, span.training_s, span.value) == ("a", 2.0, 0.6)
+
+
+def test_the_benchmarks_studies_load(load, tmp_path: Path) -> None:
+    turnaround, throughput, yaml = load("turnaround"), load("throughput"), load("yaml")
+    from orchestrator.study.cells import make_plan
+    from orchestrator.study.loading import load_study
+
+    bench = turnaround.Bench(turnaround.arguments(["--seeds", "2", "--epochs", "1"]), tmp_path)
+    assert [len(bench.plan.arms), len(bench.plan.cells)] == [3, 6]
+    count = 100
+    study = throughput.study_file("decisions", count, 1, throughput.dense_reduction(count), 2, 2, tmp_path)
+    (tmp_path / "flood.yaml").write_text(yaml.safe_dump(study))
+    loaded = load_study(tmp_path / "flood.yaml")
+    assert len(make_plan(loaded.spec).cells) == 4
+    from orchestrator.decide.rungs import highest_rung, rungs
+
+    marks = rungs(loaded.spec.stopping.grace, loaded.spec.stopping.reduction, count)
+    highest = [highest_rung(marks, length) for length in range(1, count + 1)]
+    assert len(set(highest)) == count  # a new rung at every report
+
+
+def test_rates_of_reports_and_decisions(load) -> None:
+    throughput = load("throughput")
+    notes = [
+        {"began": 10.0, "ended": 14.0, "took_s": [0.001] * 3000},
+        {"began": 11.0, "ended": 14.5, "took_s": [0.001] * 3000},
+    ]
+    journal = [{"event": "end", "t": 15.0}, {"event": "decision", "t": 12.0}, {"event": "end", "t": 16.0}]
+    reports = throughput.report_rate(notes, journal)
+    assert (reports["reports"], reports["per_s"], reports["behind_s"]) == (6000, 1000.0, 1.5)
+    decisions = throughput.decision_rate(notes, journal, lanes=2)
+    assert (decisions["decisions"], decisions["asking_s"]) == (1, 3.75)
+    assert "reached" in throughput.show(reports, decisions)
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: Path) -> None:
+    sessions = load("sessions")
+    # a child in a process group of its own, as Ray's are, which waits for ever
+    child = "import os, signal; os.setpgid(0, 0); print(os.getpid(), flush=True); signal.pause()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    output = tmp_path / "out"
+    ended = sessions.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        scratch=tmp_path,
+        output=output,
+        progress=lambda: output.stat().st_size,
+        idle_limit_s=1.0,
+        total_limit_s=60.0,
+    )
+    assert ended.code is None
+    assert "nothing happened" in ended.hung
+    pid = int(output.read_text())
+    assert pid not in sessions.members_of(os.getsid(0))
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+@pytest.mark.parametrize("script", ["turnaround.py", "throughput.py"])
+def test_help(script: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, str(SCRIPTS / script), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--json" in shown.stdout
+
+
+def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load("turnaround").arguments(["--runs", "lanes,magic"])
+    assert "magic" in capsys.readouterr().err
