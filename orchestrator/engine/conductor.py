@@ -151,7 +151,7 @@ class Conductor:
         if live.state is not TrialState.RUNNING:
             live.state = advance(live.state, TrialState.RUNNING)
         live.attempts += 1
-        live.assigned_at = self.clock()
+        live.assigned_at, live.cause, live.reason = self.clock(), None, None
         self._journal("assign", **entries.assign(live))
         self.record.journal.sync()
         return Assignment(
