@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ ENVIRONMENT = {
 }
 
 
+KNOCK_TIMEOUT_S = 5.0
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What the cluster offers now."""
@@ -47,6 +51,8 @@ def connect(address: str | None) -> None:
     Raises:
         ClusterUnavailable: no cluster answers at `address`.
     """
+    if address is not None:
+        _knock(address)
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     options: dict[str, Any] = {
@@ -69,6 +75,20 @@ def connect(address: str | None) -> None:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
     _quiet()
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes and prints a page; a port that nobody listens on is known at once."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # "auto", or a name that Ray resolves
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterUnavailable(
+            f"no Ray cluster answers at {address}: {error.strerror or error}. Is the head up, and is this "
+            "its GCS address (host:port, 6379 unless told otherwise)?"
+        ) from error
 
 
 def _quiet() -> None:
