@@ -55,7 +55,7 @@ class LiveTable:
     """Arms × seeds, redrawn in place; notes scroll by above it."""
 
     def __init__(self, screen: Console) -> None:
-        self._live = Live(Text("starting Ray ..."), console=screen, auto_refresh=False)
+        self._live = Live(Text("importing the entrypoint, then starting Ray ..."), console=screen, auto_refresh=False)
 
     def update(self, snapshot: Snapshot) -> None:
         size = self._live.console.size
@@ -97,7 +97,7 @@ class PlainLines:
         console.progress(text)
 
     def __enter__(self) -> Self:
-        console.progress("starting Ray ...")
+        console.progress("importing the entrypoint, then starting Ray ...")
         return self
 
     def __exit__(

@@ -100,14 +100,14 @@ class Driver:
         )
 
     def _run(self, plan: Plan, storage: Storage, shipped: _Code, probe: EntrypointProbe) -> StudyOutcome:
+        with _import_ahead("ray.tune"):
+            probe.result()
         from orchestrator.engine import cluster
 
-        with _import_ahead("ray.tune"):
-            cluster.connect(self.options.address)
+        cluster.connect(self.options.address)
         try:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             self._check_capacity(gpus)
-            probe.result()
             record = self._open_record(plan, storage, shipped)
             try:
                 return self._conduct(plan, storage, record, shipped, gpus)
@@ -292,7 +292,7 @@ def _run_tune(conductor: Any, broker: Any, lane: LaneSpec) -> None:
 
 @contextmanager
 def _import_ahead(module: str) -> Iterator[None]:
-    """Import a slow module while something else waits for other processes."""
+    """Import a slow module while this thread waits for another process."""
     import importlib
 
     thread = threading.Thread(target=importlib.import_module, args=(module,), daemon=True)

@@ -1,4 +1,4 @@
-"""Does the entrypoint import? Asked in a process of its own, before anything is started or written.
+"""Does the entrypoint import? Asked in a process of its own, before Ray is started or anything is written.
 
 User code never runs in the command's own process: it may change global state, or not return.
 """
