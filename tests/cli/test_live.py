@@ -91,7 +91,7 @@ def test_plain_lines_tell_every_change_once(capsys: pytest.CaptureFixture[str]) 
         lines.update(replace(failed, elapsed_s=200.0))
         lines.note("a worker died")
     assert capsys.readouterr().err.splitlines() == [
-        "starting Ray ...",
+        "importing the entrypoint, then starting Ray ...",
         f"[1m 15s] {summary(before)}",
         "[1m 15s] no-0 seed 0: running",
         "[1m 15s] no-0 seed 0: running, attempt 2",
