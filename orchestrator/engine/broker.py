@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,7 +84,15 @@ class _Lane:
 class Broker:
     """See the module's text. All methods run in one event loop: no locks are needed."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        kill: Callable[[Any], None] | None = None,
+        peers_leave_s: float = PEERS_LEAVE_S,
+        cause_shows_s: float = CAUSE_SHOWS_S,
+    ) -> None:
+        """`kill` ends a worker at once, by its handle; None: Ray does it."""
+        self._kill = kill or _ray_kill
+        self._peers_leave_s, self._cause_shows_s = peers_leave_s, cause_shows_s
         self._lanes: dict[str, _Lane] = {}
         self._outbox: deque[DriverEvent] = deque()
         self._posted = 0
@@ -365,7 +374,7 @@ class Broker:
 
     async def _give_up_on_peers(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
         """The other ranks may sit in a collective that never ends: fresh workers for the next trial."""
-        await asyncio.sleep(PEERS_LEAVE_S)
+        await asyncio.sleep(self._peers_leave_s)
         if lane.trial is trial and not trial.ended:
             missing = sorted(set(range(lane.world_size)) - set(trial.outcomes))
             outcome = _joint_outcome(trial.outcomes)
@@ -377,7 +386,7 @@ class Broker:
 
     async def _blame_the_group(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
         """Only broken collectives and no rank that explains them: an infrastructure failure."""
-        await asyncio.sleep(CAUSE_SHOWS_S)
+        await asyncio.sleep(self._cause_shows_s)
         if lane.trial is trial and _to_do(trial) and all(o.secondary for o in trial.outcomes.values()):
             error = next(iter(trial.outcomes.values())).error or ""
             self._post(self._lose(lane_id, lane, f"a collective broke: {error.strip().splitlines()[-1:]}"))
@@ -392,11 +401,9 @@ class Broker:
         return GroupLost(lane_id, trial.assignment.cell, trial.assignment.attempt, nodes, message)
 
     def _kill_group(self, lane: _Lane) -> None:
-        import ray
-
         lane.recycling = True
         for who in lane.ranks.values():
-            ray.kill(who.handle, no_restart=True)
+            self._kill(who.handle)
 
     def _post(self, event: DriverEvent) -> None:
         self._outbox.append(event)
@@ -412,6 +419,12 @@ class Broker:
     async def _notify(lane: _Lane) -> None:
         async with lane.changed:
             lane.changed.notify_all()
+
+
+def _ray_kill(handle: Any) -> None:
+    import ray
+
+    ray.kill(handle, no_restart=True)
 
 
 def _to_do(trial: _Trial | None) -> bool:

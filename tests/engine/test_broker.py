@@ -1,0 +1,304 @@
+"""The message actor as a plain object: what ranks, trial actor and driver hear of each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.broker import STALE, Broker
+from orchestrator.engine.messages import (
+    CONTINUE,
+    Answer,
+    Assignment,
+    Attached,
+    GroupLost,
+    LaneUp,
+    Outcome,
+    Progress,
+    RungReached,
+    TrialEnded,
+    TrialProgress,
+)
+
+STOP = Answer(True, TrialState.CANCELLED, "stopped")
+DONE = Outcome(TrialState.DONE, length=9, value=0.5)
+USER = Outcome(TrialState.FAILED, Cause.USER, "ValueError")
+BROKEN = Outcome(TrialState.FAILED, Cause.USER, "gloo", "Connection closed by peer", secondary=True)
+
+
+def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run() -> None:
+        asyncio.run(asyncio.wait_for(test(), 20))
+
+    return run
+
+
+def assignment(cell: str = "c", attempt: int = 1) -> Assignment:
+    return Assignment(cell, "baseline", 0, attempt, {}, {}, "trials/x")
+
+
+def progress(index: int) -> Progress:
+    return Progress(index, index, 0.5, index, {"loss": 0.5})
+
+
+def rung() -> RungReached:
+    return RungReached("c", 1, 1.0, 1.0, 0.5, 0.5, {})
+
+
+@dataclass
+class Scene:
+    """A message actor with one lane."""
+
+    broker: Broker
+    killed: list[Any]
+    size: int
+
+    @classmethod
+    async def up(cls, size: int = 1, patience_s: float = 0.01) -> Scene:
+        """The lane has the assignment `c`, its workers are attached, and every rank has taken it."""
+        killed: list[Any] = []
+        scene = cls(Broker(killed.append, patience_s, patience_s), killed, size)
+        await scene.give(1, assignment())
+        await scene.group("first")
+        assert [await scene.next("first", 0) for _ in range(size)] == [1] * size
+        return scene
+
+    async def give(self, ticket: int, what: Assignment) -> None:
+        taking = asyncio.ensure_future(self.broker.take("lane", self.size, ticket))
+        await asyncio.sleep(0)
+        assert not taking.done()  # a ticket waits for its assignment
+        await self.broker.offer(ticket, what)
+        await taking
+
+    async def group(self, name: str) -> None:
+        for rank in range(self.size):
+            await self.broker.attach("lane", name, Attached(rank, "node", 100 + rank, f"{name}-{rank}"))
+
+    async def next(self, group: str, after: int) -> int | None:
+        found = await self.broker.next_assignment("lane", group, after)
+        return None if found is None else found.serial
+
+    def ask(self, rank: int, index: int, at: RungReached | None = None) -> asyncio.Future[Answer]:
+        name = f"step-{index}" if rank == 0 else None
+        return asyncio.ensure_future(
+            self.broker.ask("lane", 1, rank, index, Answer(False, checkpoint=name), at)
+        )
+
+    async def end(self, outcome: Outcome, rank: int = 0, serial: int = 1) -> None:
+        await self.broker.ended("lane", serial, rank, outcome)
+
+    async def ended(self) -> TrialEnded:
+        event = await self.broker.next_event("lane")
+        assert isinstance(event, TrialEnded)
+        return event
+
+    async def news(self, kind: type) -> list[Any]:
+        return [event for event in await self.broker.drain(0.0) if isinstance(event, kind)]
+
+
+@in_a_loop
+async def test_a_trial_from_ticket_to_end() -> None:
+    scene = await Scene.up()
+    assert await scene.news(LaneUp) == [LaneUp("lane", ("node",), (100,), "first")]
+    assert await scene.broker.reports("lane", 1, [progress(1), progress(2)]) == CONTINUE
+    asked = scene.ask(0, 3, rung())
+    assert await scene.broker.next_event("lane") == rung()
+    assert not asked.done()
+    await scene.broker.answer("c", 1, Answer(True, TrialState.STOPPED, "worse"))
+    assert await asked == Answer(True, TrialState.STOPPED, "worse", "step-3")
+    await scene.end(DONE)
+    event = await scene.ended()
+    assert (event.cell, event.attempt, event.outcome) == ("c", 1, DONE)
+    assert event.events_before == 2  # the lane, and the reports
+    (heard,) = await scene.news(TrialProgress)
+    assert heard.reports == (progress(1), progress(2))
+    assert await scene.broker.reports("lane", 1, [progress(4)]) == STALE
+    assert await scene.news(TrialProgress) == []
+    assert scene.killed == []
+
+
+@in_a_loop
+async def test_all_ranks_hear_what_rank_0_hears_in_any_order() -> None:
+    scene = await Scene.up(size=3)
+    early = scene.ask(2, 1, None)
+    lead = scene.ask(0, 1, rung())
+    assert await scene.broker.next_event("lane") == rung()
+    await scene.broker.answer("c", 1, STOP)
+    expected = Answer(True, TrialState.CANCELLED, "stopped", "step-1")
+    assert await early == await lead == await scene.ask(1, 1) == expected
+
+
+@in_a_loop
+async def test_a_rank_may_be_far_behind() -> None:
+    scene = await Scene.up(size=2)
+    for index in range(1, 200):
+        assert (await scene.ask(0, index)).checkpoint == f"step-{index}"
+    for index in range(1, 200):
+        assert (await scene.ask(1, index)).checkpoint == f"step-{index}"
+
+
+@in_a_loop
+async def test_a_rank_that_is_ahead_is_let_go_when_the_trial_ends() -> None:
+    scene = await Scene.up(size=2)
+    waiting = scene.ask(1, 1)
+    lead = scene.ask(0, 1, rung())
+    await scene.broker.next_event("lane")
+    await scene.end(USER, rank=1)
+    event = await scene.ended()
+    assert event.outcome.cause is Cause.USER
+    assert await waiting == STALE
+    assert (await lead).stop
+
+
+@in_a_loop
+async def test_a_stop_reaches_a_trial_at_its_next_report_and_at_a_rung() -> None:
+    scene = await Scene.up()
+    asked = scene.ask(0, 1, rung())
+    await scene.broker.next_event("lane")
+    await scene.broker.stop_trial("c", 1, STOP)
+    assert (await asked).state is TrialState.CANCELLED
+    assert await scene.broker.reports("lane", 1, [progress(2)]) == STOP
+    await scene.broker.answer("c", 1, CONTINUE)  # too late, and harmless
+
+
+@in_a_loop
+async def test_a_stop_that_comes_before_the_workers_ends_the_trial_at_once() -> None:
+    broker = Broker()
+    scene = Scene(broker, [], 1)
+    await scene.give(1, assignment())
+    await broker.stop_trial("c", 1, STOP)
+    assert (await scene.ended()).outcome.state is TrialState.CANCELLED
+    await broker.stop_trial("d", 1, STOP)  # and before its assignment
+    await scene.give(2, assignment("d"))
+    assert (await scene.ended()).cell == "d"
+
+
+@in_a_loop
+async def test_a_new_group_means_that_the_old_one_was_lost() -> None:
+    scene = await Scene.up()
+    await scene.group("second")
+    (event,) = await scene.news(GroupLost)
+    assert (event.cell, event.attempt, event.nodes) == ("c", 1, ("node",))
+    assert await scene.next("first", 1) is None  # whoever is left of the first group leaves
+    assert await scene.broker.reports("lane", 1, [progress(1)]) == STALE
+    waiting = asyncio.ensure_future(scene.next("second", 0))
+    await scene.broker.reassign("lane", assignment(attempt=2))
+    assert await waiting == 2
+    await scene.end(DONE, serial=1)  # late, from the first group
+    await scene.end(DONE, serial=2)
+    event = await scene.ended()
+    assert (event.attempt, event.outcome) == (2, DONE)
+
+
+@in_a_loop
+async def test_a_lost_trial_that_is_given_up_ends_as_the_driver_says() -> None:
+    scene = await Scene.up()
+    await scene.group("second")
+    await scene.broker.reassign("lane", None, Outcome(TrialState.FAILED, Cause.HANG, "silent"))
+    assert (await scene.ended()).outcome.cause is Cause.HANG
+
+
+@in_a_loop
+async def test_recycling_hits_the_attempt_that_was_meant_only() -> None:
+    scene = await Scene.up(size=2)
+    await scene.broker.recycle("lane", "c", 2, "hang")
+    await scene.broker.recycle("lane", "other", 1, "hang")
+    await scene.broker.recycle("no such lane", "c", 1, "hang")
+    assert scene.killed == []
+    await scene.broker.recycle("lane", "c", 1, "hang")
+    assert scene.killed == ["first-0", "first-1"]
+    (event,) = await scene.news(GroupLost)
+    assert event.message == "hang"
+    await scene.broker.recycle("lane", "c", 1, "hang")  # it is lost already
+    assert len(scene.killed) == 2
+    await scene.group("second")
+    assert await scene.news(GroupLost) == []  # the loss is known
+
+
+@in_a_loop
+async def test_a_rank_that_raises_does_not_wait_for_peers_in_a_collective() -> None:
+    scene = await Scene.up(size=2)
+    await scene.end(USER, rank=1)
+    event = await scene.ended()
+    assert event.outcome.cause is Cause.USER
+    assert event.outcome.recycle == ("ranks [0] did not leave the trial",)
+    assert scene.killed == ["first-0", "first-1"]
+    await scene.give(2, assignment("d"))
+    waiting = asyncio.ensure_future(scene.next("first", 1))  # the workers that are being killed get nothing
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await scene.group("second")
+    assert await waiting is None
+    assert await scene.next("second", 0) == 2
+
+
+@in_a_loop
+async def test_a_broken_collective_alone_is_the_infrastructures_fault() -> None:
+    scene = await Scene.up(size=2)
+    await scene.end(BROKEN, rank=0)
+    await asyncio.sleep(0.05)
+    (event,) = await scene.news(GroupLost)
+    assert "Connection closed by peer" in event.message
+    assert scene.killed == ["first-0", "first-1"]
+
+
+@in_a_loop
+async def test_a_broken_collective_gives_way_to_the_error_that_broke_it() -> None:
+    scene = await Scene.up(size=2, patience_s=5)
+    await scene.end(BROKEN, rank=0)
+    await scene.end(USER, rank=1)
+    event = await scene.ended()
+    assert (event.outcome.cause, event.outcome.reason) == (Cause.USER, "ValueError")
+    assert scene.killed == []
+
+
+@in_a_loop
+async def test_the_worst_outcome_counts_with_rank_0s_numbers_and_all_leftovers() -> None:
+    scene = await Scene.up(size=2)
+    await scene.end(Outcome(TrialState.DONE, length=9, value=0.5, reports=9, recycle=("a thread",)), rank=0)
+    await scene.end(Outcome(TrialState.FAILED, Cause.OOM, "memory", length=8, recycle=("a child",)), rank=1)
+    outcome = (await scene.ended()).outcome
+    assert (outcome.state, outcome.cause, outcome.length, outcome.value) == ("failed", "oom", 9, 0.5)
+    assert outcome.recycle == ("rank 0: a thread", "rank 1: a child")
+    assert len(scene.killed) == 2
+
+
+@in_a_loop
+async def test_a_checkpoint_is_complete_when_every_rank_has_stored_its_part() -> None:
+    scene = await Scene.up(size=2)
+    lead = asyncio.ensure_future(scene.broker.part_done("lane", 1, "step-1", 0, {"model": 10}))
+    await asyncio.sleep(0)
+    assert not lead.done()
+    assert await scene.broker.part_done("lane", 1, "step-1", 1, {"rank1": 5}) == {"rank1": 5}
+    assert await lead == {"model": 10, "rank1": 5}
+    late = asyncio.ensure_future(scene.broker.part_done("lane", 1, "step-2", 0, {"model": 10}))
+    await asyncio.sleep(0)
+    await scene.end(USER, rank=1)
+    assert await late is None  # the trial is over: no manifest may be written
+    assert await scene.broker.part_done("lane", 1, "step-3", 0, {}) is None
+
+
+@in_a_loop
+async def test_a_closed_lane_lets_its_workers_go() -> None:
+    scene = await Scene.up()
+    waiting = asyncio.ensure_future(scene.next("first", 1))
+    await asyncio.sleep(0)
+    await scene.broker.close_lane("lane")
+    assert await waiting is None
+    assert len(await scene.broker.describe()) == 1
+
+
+@in_a_loop
+async def test_drain_waits_for_the_first_event() -> None:
+    scene = await Scene.up()
+    await scene.broker.drain(0.0)
+    assert await scene.broker.drain(0.01) == []
+    waiting = asyncio.ensure_future(scene.broker.drain(10.0))
+    await asyncio.sleep(0)
+    await scene.broker.reports("lane", 1, [progress(1)])
+    assert len(await waiting) == 1

@@ -1,0 +1,490 @@
+"""The conductor under whatever order of events: cells end once, and the journal tells the same story."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.decide.asha import StoppingRule
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
+from orchestrator.engine.conductor import Conductor, StopRequest
+from orchestrator.engine.messages import (
+    Assignment,
+    CheckpointKept,
+    DriverEvent,
+    EntrypointFailed,
+    GroupLost,
+    Outcome,
+    Progress,
+    RungReached,
+    TrialEnded,
+    TrialProgress,
+    TrialStarted,
+)
+from orchestrator.errors import ExitCode
+from orchestrator.record.history import History, fold
+from orchestrator.record.journal import read_journal
+from orchestrator.record.storage import Storage
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.study.cells import make_plan
+from orchestrator.study.spec import StudySpec
+
+RUNGS = (1.0, 3.0)
+LANES = 2
+GPUS = 0.5
+
+
+def study(**changes: Any) -> StudySpec:
+    data: dict[str, Any] = {
+        "name": "small",
+        "entrypoint": "trial:train",
+        "metric": {"name": "loss", "mode": "min"},
+        "baseline": {"model": {"norm": True, "width": 32}},
+        "components": {"norm": {"without": {"model.norm": False}}},
+        "seeds": 2,
+        "stopping": {"rule": "asha", "max": 9, "unit": "epoch", "grace": 1, "reduction": 3},
+        "failures": {"max_retries": 1, "report_timeout": 10},
+        "deterministic": True,
+    }
+    return StudySpec.model_validate({**data, **changes})
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Drive:
+    """One study's drivers, one after the other, on the same record."""
+
+    def __init__(self, root: Path, **changes: Any) -> None:
+        self.storage, self.spec, self.clock = Storage.open(root), study(**changes), Clock()
+        self.plan = make_plan(self.spec)
+        self.record: StudyRecord
+        self.conductor: Conductor
+        self.start()
+
+    def start(self, **options: Any) -> Conductor:
+        self.record = StudyRecord.open(self.storage, self.spec, self.plan, "code")
+        self.conductor = Conductor(
+            self.record,
+            self.spec,
+            self.plan,
+            rule=StoppingRule("asha", RUNGS, 3.0),
+            gpus_per_trial=GPUS,
+            clock=self.clock,
+            **options,
+        )
+        self.conductor.wanted_lanes = LANES
+        return self.conductor
+
+    def restart(self, **options: Any) -> Conductor:
+        self.record.close()
+        return self.start(**options)
+
+    def history(self) -> History:
+        return fold(self.events(), self.plan)
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        found = read_journal(self.storage, self.record.paths.journal).events
+        return [dict(event) for event in found if kind in (None, event["event"])]
+
+    def assign(self) -> tuple[int, Assignment]:
+        offer = self.conductor.next_assignment()
+        assert offer is not None
+        return offer
+
+    def say(self, *events: DriverEvent) -> list[Action]:
+        return self.conductor.take(list(events))
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Callable[..., Drive]:
+    return lambda **changes: Drive(tmp_path, **changes)
+
+
+def progress(a: Assignment, length: float, value: float = 0.5, lane: str = "lane") -> TrialProgress:
+    report = Progress(int(length), length, value, length, {"loss": value})
+    return TrialProgress(lane, a.cell, a.attempt, (report,))
+
+
+def rung(a: Assignment, at: float, value: float) -> RungReached:
+    return RungReached(a.cell, a.attempt, at, at, -value, value, {"loss": value})
+
+
+def ended(a: Assignment, state: TrialState, cause: Cause | None = None, wall_s: float = 0.0) -> TrialEnded:
+    value = None if state is TrialState.FAILED else 0.5
+    return TrialEnded(
+        "lane", a.cell, a.attempt, Outcome(state, cause, "because", length=2, value=value), wall_s
+    )
+
+
+def lost(a: Assignment, lane: str = "lane") -> GroupLost:
+    return GroupLost(lane, a.cell, a.attempt, ("node",), "a worker died")
+
+
+# ---- single stories -------------------------------------------------------------------------------------
+
+
+def test_silence_after_a_resume_is_a_hang_too(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    _, first = d.assign()
+    d.say(TrialStarted("lane", first.cell, 1, None))
+    d.clock.now += 3  # the first report may take any time; it took 3 s
+    d.say(progress(first, 1), CheckpointKept("lane", first.cell, 1, "step-00000001", 1, 1.0, 0.5))
+    d.clock.now += 9
+    assert d.conductor.tick() == []
+    d.clock.now += 2
+    (action,) = d.conductor.tick()
+    assert action == Recycle("lane", first.cell, 1, "no report for 11 s (limit 10 s)")
+    assert d.conductor.tick() == []  # said once
+    (again,) = d.say(lost(first))
+    assert isinstance(again, Reassign)
+    assert again.assignment is not None
+    assert again.assignment.attempt == 2
+    d.say(TrialStarted("lane", first.cell, 2, 1))
+    d.clock.now += 12  # the limit and the slowest start
+    assert d.conductor.tick() == []
+    d.clock.now += 2
+    (action,) = d.conductor.tick()
+    assert isinstance(action, Recycle)
+    (over,) = d.say(lost(again.assignment))
+    assert isinstance(over, Reassign)
+    assert over.assignment is None
+    assert over.outcome is not None
+    d.conductor.ended(TrialEnded("lane", first.cell, 2, over.outcome, 99.0))
+    cell = d.history().cells[first.cell]
+    assert (cell.state, cell.cause, cell.attempts) == (TrialState.FAILED, Cause.HANG, 2)
+    assert cell.wall_s == d.clock.now - 1000.0  # each second once
+    assert cell.gpu_s == GPUS * cell.wall_s
+
+
+def test_no_timeout_before_the_first_report(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    _, first = d.assign()
+    d.say(TrialStarted("lane", first.cell, 1, None))
+    d.clock.now += 10_000
+    assert d.conductor.tick() == []
+
+
+@pytest.mark.parametrize("crash", ["group", "actor", "driver", "storage"])
+def test_a_recorded_stop_holds_although_the_trial_did_not_hear_of_it(
+    drive: Callable[..., Drive], crash: str
+) -> None:
+    d = drive(baseline={"model": {"norm": True, "width": 32}}, seeds=[0])
+    _, best = d.assign()
+    assert d.conductor.rung(rung(best, 1.0, 0.1)).stop is False
+    ticket, worse = d.assign()
+    assert d.conductor.rung(rung(worse, 1.0, 0.9)).state is TrialState.STOPPED
+    if crash == "group":
+        (action,) = d.say(lost(worse))
+        assert isinstance(action, Reassign)
+        assert action.assignment is None
+        assert action.outcome is not None
+        d.conductor.ended(TrialEnded("lane", worse.cell, 1, action.outcome, 1.0))
+    elif crash == "actor":
+        d.conductor.actor_lost(ticket)
+    elif crash == "storage":
+        d.conductor.ended(ended(worse, TrialState.FAILED, Cause.INFRA))
+    else:
+        d.restart()
+    cell = d.history().cells[worse.cell]
+    assert (cell.state, cell.attempts, cell.value) == (TrialState.STOPPED, 1, 0.9)
+    assert cell.reason == d.events("decision")[-1]["reason"]
+    assert d.history().problems == []
+    d.restart()
+    assert worse.cell not in d.conductor.ready
+
+
+def test_what_happened_before_an_end_is_taken_in_first(drive: Callable[..., Drive]) -> None:
+    import threading
+
+    d = drive()
+    _, first = d.assign()
+    end = TrialEnded(
+        "lane", first.cell, 1, Outcome(TrialState.DONE, length=9, value=0.5), 1.0, events_before=2
+    )
+    tune = threading.Thread(target=d.conductor.ended, args=(end,))
+    tune.start()
+    d.say(progress(first, 9))
+    d.say(CheckpointKept("lane", first.cell, 1, "step-00000009", 9, 9.0, 0.5))
+    tune.join()
+    assert [event["event"] for event in d.events()][-2:] == ["checkpoint", "end"]
+
+
+def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    old, first = d.assign()
+    d.conductor.ended(ended(first, TrialState.FAILED, Cause.INFRA))
+    new, second = d.assign()
+    assert (second.cell, second.attempt) == (first.cell, 2)
+    d.conductor.actor_lost(old)
+    assert d.conductor.cells[first.cell].state is TrialState.RUNNING
+    d.conductor.actor_lost(new)
+    assert d.conductor.cells[first.cell].state is TrialState.FAILED
+
+
+def test_a_budget_that_runs_out_when_all_is_answered_is_no_news(drive: Callable[..., Drive]) -> None:
+    d = drive(seeds=[0], budget={"wall": 100})
+    while not d.conductor.finished():
+        _, a = d.assign()
+        d.conductor.ended(ended(a, TrialState.DONE))
+    d.clock.now += 1000
+    d.conductor.tick()
+    assert d.conductor.exit_code() is ExitCode.DONE
+
+
+def test_a_budget_that_runs_out_lets_running_trials_leave(drive: Callable[..., Drive]) -> None:
+    d = drive(budget={"wall": 100})
+    _, a = d.assign()
+    d.clock.now += 101
+    d.conductor.tick()
+    assert d.conductor.next_assignment() is None
+    (leave,) = d.conductor.leave_actions()
+    assert isinstance(leave, StopTrial)
+    assert (leave.cell, leave.attempt, leave.answer.state) == (a.cell, 1, TrialState.CANCELLED)
+    d.conductor.ended(ended(a, TrialState.CANCELLED))
+    assert d.conductor.exit_code() is ExitCode.BUDGET
+    d.restart()
+    assert len(d.conductor.ready) == len(d.plan.cells)
+
+
+def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    _, a = d.assign()
+    d.say(EntrypointFailed("lane", "trial:train: ModuleNotFoundError"))
+    d.conductor.ended(ended(a, TrialState.CANCELLED))
+    assert d.conductor.exit_code() is ExitCode.BAD_INPUT
+    d.restart()
+    assert a.cell in d.conductor.ready
+
+
+def test_the_same_reports_give_curves_that_show_a_seed_that_is_ignored(drive: Callable[..., Drive]) -> None:
+    d = drive(deterministic=False)
+    (_, a), (_, b) = d.assign(), d.assign()
+    for length in (1, 2, 3):
+        d.say(progress(a, length, 1 / length), progress(b, length, 1 / length))
+    assert d.conductor.stop is not None
+    assert d.conductor.stop.exit_code is ExitCode.BAD_INPUT
+    assert "ignores its seed" in d.conductor.stop.reason
+
+
+# ---- any story ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lane:
+    """What the world outside knows of an attempt that is under way."""
+
+    ticket: int
+    assignment: Assignment
+    since: float
+    length: int = 0
+    leave: TrialState | None = None  # told to stop
+
+    @property
+    def name(self) -> str:
+        return f"lane-{self.ticket}"
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Lanes that start, report, reach rungs, end, break, fall silent; drivers that stop and die."""
+
+    lanes: list[Lane]
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.drive = Drive(Path(self.folder.name))
+        self.lanes, self.old = [], list[DriverEvent | TrialEnded]()
+        self.most_attempts: Counter[str] = Counter()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "drive"):
+            return
+        self.finish()
+        self.drive.record.close()
+        self.folder.cleanup()
+
+    # -- what lanes do --
+
+    @precondition(lambda self: len(self.lanes) < LANES)
+    @rule()
+    def assign(self) -> None:
+        offer = self.drive.conductor.next_assignment()
+        if offer is not None:
+            ticket, assignment = offer
+            self.lanes.append(Lane(ticket, assignment, self.drive.clock.now))
+            self.say(TrialStarted(self.lanes[-1].name, assignment.cell, assignment.attempt, None))
+
+    def pick(self, index: int) -> Lane | None:
+        return self.lanes[index % len(self.lanes)] if self.lanes else None
+
+    def say(self, *events: DriverEvent) -> None:
+        self.old += events
+        self.carry_out(self.drive.conductor.take(list(events)))
+
+    @rule(index=st.integers(0, 1), checkpoint=st.booleans(), value=st.sampled_from([0.1, 0.5, 0.9, math.nan]))
+    def report(self, index: int, checkpoint: bool, value: float) -> None:
+        lane = self.pick(index)
+        if lane is None or lane.leave or lane.length >= 9:
+            return
+        lane.length += 1
+        a = lane.assignment
+        self.say(progress(a, lane.length, value, lane.name))
+        if lane.length in RUNGS and lane.length not in a.decided:
+            answer = self.drive.conductor.rung(rung(a, lane.length, value))
+            lane.leave = answer.state if answer.stop else None
+        if checkpoint:
+            name = f"step-{lane.length:08d}"
+            self.say(CheckpointKept(lane.name, a.cell, a.attempt, name, lane.length, lane.length, value))
+
+    @rule(index=st.integers(0, 1), state=st.sampled_from([TrialState.DONE, *Cause]))
+    def end(self, index: int, state: TrialState | Cause) -> None:
+        lane = self.pick(index)
+        if lane is None:
+            return
+        if isinstance(state, Cause):
+            outcome = Outcome(TrialState.FAILED, state, "broke", length=lane.length)
+        else:
+            outcome = Outcome(lane.leave or state, reason="left", length=lane.length, value=0.5)
+        self.leave(lane, outcome)
+
+    def leave(self, lane: Lane, outcome: Outcome) -> None:
+        self.lanes.remove(lane)
+        a = lane.assignment
+        event = TrialEnded(lane.name, a.cell, a.attempt, outcome, self.drive.clock.now - lane.since)
+        self.old.append(event)
+        self.drive.conductor.ended(event)
+
+    @rule(index=st.integers(0, 1))
+    def lose_group(self, index: int) -> None:
+        lane = self.pick(index)
+        if lane is not None:
+            self.say(lost(lane.assignment, lane.name))
+
+    @rule(index=st.integers(0, 1))
+    def lose_actor(self, index: int) -> None:
+        lane = self.pick(index)
+        if lane is not None:
+            self.lanes.remove(lane)
+            self.drive.conductor.actor_lost(lane.ticket)
+
+    @precondition(lambda self: self.old)
+    @rule(index=st.integers(0, 10_000))
+    def say_again(self, index: int) -> None:
+        """A message that comes twice or late. Those of the current attempt may come again, too."""
+        event = self.old[index % len(self.old)]
+        if isinstance(event, TrialEnded):
+            if not any(lane.assignment.attempt == event.attempt for lane in self.lanes):
+                self.drive.conductor.ended(event)
+        elif not isinstance(event, GroupLost):
+            self.drive.conductor.take([event])
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.drive.clock.now += seconds
+        self.carry_out(self.drive.conductor.tick())
+
+    def carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, StopTrial):
+                continue
+            lane = next(lane for lane in self.lanes if lane.name == action.lane)
+            if isinstance(action, Recycle):
+                assert (action.cell, action.attempt) == (lane.assignment.cell, lane.assignment.attempt)
+                self.say(lost(lane.assignment, lane.name))
+            elif action.assignment is not None:
+                assert action.assignment.cell == lane.assignment.cell
+                lane.assignment, lane.since = action.assignment, self.drive.clock.now
+                lane.length, lane.leave = 0, None
+            else:
+                assert action.outcome is not None
+                self.leave(lane, action.outcome)
+
+    # -- what drivers do --
+
+    @rule(index=st.integers(0, 3))
+    def stop(self, index: int) -> None:
+        if index:  # less often than the rest
+            return
+        self.drive.conductor.request_stop(StopRequest("stopped", ExitCode.INTERRUPTED))
+        for action in self.drive.conductor.leave_actions():
+            assert isinstance(action, StopTrial)
+            for lane in self.lanes:
+                if (lane.assignment.cell, lane.assignment.attempt) == (action.cell, action.attempt):
+                    lane.leave = lane.leave or action.answer.state
+
+    @rule(clean=st.booleans(), retry_failed=st.booleans())
+    def next_driver(self, clean: bool, retry_failed: bool) -> None:
+        """`clean`: as after Ctrl-C, else as after kill -9."""
+        if clean:
+            self.drive.conductor.request_stop(StopRequest("stopped", ExitCode.INTERRUPTED))
+            self.drive.conductor.give_up_waiting()
+        self.lanes.clear()
+        self.drive.restart(retry_failed=retry_failed)
+
+    # -- what always holds --
+
+    @invariant()
+    def the_journal_tells_the_same(self) -> None:
+        if not hasattr(self, "drive"):
+            return
+        conductor, history = self.drive.conductor, self.drive.history()
+        assert history.problems == []
+        for cell, live in conductor.cells.items():
+            record = history.cells[cell]
+            if live.state is TrialState.PENDING:
+                assert not record.state.answered
+            else:
+                assert record.state is live.state
+            assert record.attempts == live.attempts
+            assert live.attempts >= self.most_attempts[cell]
+            self.most_attempts[cell] = live.attempts
+            assert record.wall_s <= self.drive.clock.now - 1000.0 + 1e-6
+        assert len(conductor._running()) <= LANES
+
+    def finish(self) -> None:
+        """Whatever has happened: a last run answers what is left, and then all is told once."""
+        if self.drive.conductor.stop:
+            self.next_driver(clean=True, retry_failed=False)
+        while not self.drive.conductor.finished():
+            self.assign()
+            for lane in list(self.lanes):
+                self.leave(lane, Outcome(lane.leave or TrialState.DONE, length=9, value=0.5))
+        self.the_journal_tells_the_same()
+        events = self.drive.events()
+        states = self.drive.history().cells
+        assert all(record.state.answered or record.state is TrialState.FAILED for record in states.values())
+        answers = Counter(
+            e["cell"] for e in events if e["event"] == "end" and TrialState(e["state"]).answered
+        )
+        assert all(count == 1 for count in answers.values())
+        for cell in states:
+            attempts = [e["attempt"] for e in events if e["event"] == "assign" and e["cell"] == cell]
+            assert attempts == list(range(1, len(attempts) + 1))
+        for event in events:
+            if event["event"] == "decision" and event["action"] == "stop":
+                assert states[event["cell"]].state == event["state"]
+        decided = Counter((e["cell"], e["rung"]) for e in events if e["event"] == "decision")
+        assert all(count == 1 for count in decided.values())
+
+
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+test_any_order = AnyOrder.TestCase

@@ -1,0 +1,153 @@
+"""Every private name of Ray that `orchestrator.engine.ray_private` builds on is there, as it is used there.
+
+When one of these fails after an update of Ray, the module named in the test has to follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.engine.ray_private.head import LANE_ENVIRONMENT
+
+V2 = "ray.train.v2._internal.execution"
+
+
+def named(path: str) -> Any:
+    """`module:name.name`."""
+    module, _, names = path.partition(":")
+    found = import_module(module)
+    for name in names.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        # binding
+        (f"{V2}.context:get_train_context", []),
+        (f"{V2}.train_fn_utils:get_train_fn_utils", []),
+        (f"{V2}.train_fn_utils:set_train_fn_utils", ["train_fn_utils"]),
+        # backend
+        ("ray.train._internal.utils:get_address_and_port", []),
+        ("ray.train.torch.config:_set_torch_distributed_env_vars", []),
+        (
+            "ray.train.torch.config:_setup_torch_process_group",
+            ["backend", "world_rank", "world_size", "init_method", "timeout_s"],
+        ),
+        ("ray.train.backend:Backend.on_start", ["self", "worker_group", "backend_config"]),
+        ("ray.train.backend:Backend.on_shutdown", ["self", "worker_group", "backend_config"]),
+        (f"{V2}.worker_group:WorkerGroup.execute", ["self", "fn", "fn_args", "fn_kwargs"]),
+        (f"{V2}.worker_group:WorkerGroup.execute_single", ["self", "rank", "fn", "fn_args", "fn_kwargs"]),
+        (
+            f"{V2}.worker_group:WorkerGroup.execute_single_async",
+            ["self", "rank", "fn", "fn_args", "fn_kwargs"],
+        ),
+        # trainer
+        (f"{V2}.controller:TrainController.run", ["self"]),
+        (f"{V2}.controller:TrainController.get_result", ["self"]),
+        (f"{V2}.scaling_policy.fixed:FixedScalingPolicy._maybe_send_resource_request", ["self"]),
+        (
+            f"{V2}.scaling_policy.fixed:FixedScalingPolicy.after_controller_start",
+            ["self", "train_run_context"],
+        ),
+        (f"{V2}.worker_group:WorkerGroup._get_worker_runtime_env", ["custom_runtime_env"]),
+        (f"{V2}.worker_group:WorkerGroup.has_started", ["self"]),
+        (f"{V2}.worker_group:WorkerGroup.abort", ["self"]),
+        (f"{V2}.worker_group.state:_shutdown_sync_actor", ["sync_actor"]),
+        ("ray.train.v2.api.data_parallel_trainer:DataParallelTrainer._create_default_callbacks", ["self"]),
+    ],
+)
+def test_functions_take_what_we_give_them(path: str, names: list[str]) -> None:
+    assert parameters(named(path)) == names
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (f"{V2}.context:TrainContext", {"train_run_context", "storage_context", "checkpoint"}),
+        (f"{V2}.context:TrainRunContext", {"run_config", "train_loop_config"}),
+    ],
+)
+def test_the_context_of_a_trial_has_the_fields_that_are_bound(path: str, names: set[str]) -> None:
+    assert names <= {field.name for field in dataclasses.fields(named(path))}
+
+
+def test_a_trial_gets_a_storage_context_of_its_own() -> None:
+    storage = named(f"{V2}.storage:StorageContext")
+    assert {"storage_path", "experiment_dir_name", "storage_filesystem", "read_only"} <= set(
+        parameters(storage)
+    )
+
+
+def test_report_has_the_options_that_a_trial_answers_to() -> None:
+    utils = named(f"{V2}.train_fn_utils:DistributedTrainFnUtils")
+    options = {
+        "metrics",
+        "checkpoint",
+        "checkpoint_dir_name",
+        "checkpoint_upload_mode",
+        "delete_local_checkpoint_after_upload",
+        "checkpoint_upload_fn",
+        "validation",
+    }
+    assert set(parameters(utils.report)) == {"self", *options}
+    assert set(parameters(named("ray.train:report"))) == options
+    assert hasattr(utils, "get_all_reported_checkpoints")
+    modes = named("ray.train.v2.api.report_config:CheckpointUploadMode")
+    assert {mode.name for mode in modes} == {"SYNC", "ASYNC", "NO_UPLOAD"}
+    reported = named("ray.train.v2.api.reported_checkpoint:ReportedCheckpoint")
+    assert [field.name for field in dataclasses.fields(reported)][:3] == ["checkpoint", "metrics", "status"]
+
+
+def test_what_a_lane_leaves_out_is_known_by_these_names() -> None:
+    callbacks = inspect.getsource(
+        named("ray.train.v2.api.data_parallel_trainer:DataParallelTrainer._create_default_callbacks")
+    )
+    for name in ("PlacementGroupCleanerCallback", "WorkingDirectorySetupCallback", "DatasetsCallback"):
+        assert name in callbacks
+    trainer = named("ray.train.v2.api.data_parallel_trainer:DataParallelTrainer")
+    assert hasattr(trainer, "_initialize_and_run_controller")
+    source = inspect.getsource(named(f"{V2}.controller:TrainController"))
+    assert "self._worker_group" in source
+    assert "worker_group_cls" in source
+    assert inspect.iscoroutinefunction(named(f"{V2}.controller:TrainController.run"))
+    module = named(f"{V2}.worker_group:worker_group")
+    assert hasattr(module, "SynchronizationActor")
+    assert hasattr(named("ray.train.torch.config:TorchConfigContextManager"), "__enter__")
+    config = named("ray.train.backend:BackendConfig")
+    assert isinstance(config.backend_cls, property)
+    assert isinstance(config.train_func_context, property)
+
+
+@pytest.mark.parametrize("name", ["start_api_server", "start_monitor", "start_log_monitor"])
+def test_an_embedded_ray_can_do_without(name: str) -> None:
+    assert callable(getattr(named("ray._private.node:Node"), name))
+
+
+def test_tune_keeps_idle_lanes_in_a_cache() -> None:
+    controller = named("ray.tune.execution.tune_controller:TuneController")
+    assert "self._actor_cache = _ObjectCache(" in inspect.getsource(controller)
+    cache = named("ray.tune.utils.object_cache:_ObjectCache")
+    assert parameters(cache.increase_max) == ["self", "key", "by"]
+
+
+def test_ray_reads_the_settings_of_a_lane() -> None:
+    import ray
+
+    root = Path(ray.__file__).parent
+    where = [*(root / "train").rglob("*.py"), *(root / "air").rglob("*.py"), *(root / "tune").rglob("*.py")]
+    text = "".join(path.read_text() for path in where if path.name in ("constants.py", "session.py"))
+    for name in (*LANE_ENVIRONMENT, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"):
+        assert name in text, name
