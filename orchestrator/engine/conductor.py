@@ -134,6 +134,11 @@ class Conductor:
         with self.lock:
             return self.stop is not None or not (self.ready or self._running())
 
+    def waiting(self) -> int:
+        """How many cells wait for a lane."""
+        with self.lock:
+            return 0 if self.stop else len(self.ready)
+
     def next_assignment(self) -> tuple[int, Assignment] | None:
         """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
         with self.lock:

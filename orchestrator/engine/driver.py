@@ -275,7 +275,7 @@ def _run_tune(conductor: Any, broker: Any, lane: LaneSpec) -> None:
         trainable,
         tune_config=TuneConfig(
             search_alg=CellSearcher(conductor, broker),
-            scheduler=CellScheduler(conductor, broker, lanes=10_000),
+            scheduler=CellScheduler(conductor, broker),
             num_samples=-1,
             reuse_actors=lane.reuse_workers,
             trial_dirname_creator=lambda trial: trial.trial_id,

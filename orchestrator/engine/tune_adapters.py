@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import RungReached, TrialEnded
-from orchestrator.engine.ray_private.head import keep_idle_actors
+from orchestrator.engine.ray_private.head import IdleLanes
 
 
 class CellSearcher(Searcher):
@@ -59,10 +59,10 @@ class CellScheduler(TrialScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, conductor: Conductor, broker: Any, lanes: int) -> None:
+    def __init__(self, conductor: Conductor, broker: Any) -> None:
         super().__init__()
-        self._conductor, self._broker, self._lanes = conductor, broker, lanes
-        self._keeps_idle = False
+        self._conductor, self._broker = conductor, broker
+        self._idle = IdleLanes()
 
     def __getstate__(self) -> dict[str, Any]:
         """See `CellSearcher`."""
@@ -73,9 +73,8 @@ class CellScheduler(TrialScheduler):
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """The first trial opens Tune's cache for idle lanes."""
-        if not self._keeps_idle:
-            self._keeps_idle = keep_idle_actors(tune_controller, trial, self._lanes)
+        """Lanes stay warm while cells wait for them."""
+        self._idle.allow(tune_controller, trial, self._conductor.waiting())
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A rung was reached."""
@@ -92,6 +91,8 @@ class CellScheduler(TrialScheduler):
         event = result.get("event")
         if isinstance(event, TrialEnded):
             self._conductor.ended(event)
+        # before Tune puts this lane aside: it is kept when a cell waits for it, else its resources are freed
+        self._idle.allow(tune_controller, trial, self._conductor.waiting())
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The trial actor died (with its node, say): the cell goes back."""

@@ -48,14 +48,21 @@ def embedded_ray() -> Iterator[None]:
             setattr(Node, name, method)
 
 
-def keep_idle_actors(tune_controller: Any, trial: Any, lanes: int) -> bool:
-    """Let Tune keep up to `lanes` idle trial actors (warm lanes) beyond those that a pending trial asks for.
+class IdleLanes:
+    """How many idle trial actors (warm lanes) Tune keeps beyond those that a pending trial asks for.
 
-    Without this Tune ends every second lane when two trials end at the same moment. Returns False when Ray
-    has changed and the cache is not there: lanes are then started again where Tune ended them.
+    Left alone, Tune ends every second lane when two trials end at the same moment; and a lane that is kept
+    holds its placement group. When Ray has changed and the cache is not there, lanes are started again where
+    Tune ended them.
     """
-    cache = getattr(tune_controller, "_actor_cache", None)
-    if cache is None or not hasattr(cache, "increase_max"):
-        return False
-    cache.increase_max(trial.placement_group_factory, by=lanes)
-    return True
+
+    def __init__(self) -> None:
+        self.allowed = 0
+
+    def allow(self, tune_controller: Any, trial: Any, lanes: int) -> None:
+        """Keep up to `lanes` idle ones from now on; Tune ends those above it in its next step."""
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if cache is None or not hasattr(cache, "increase_max"):
+            return
+        cache.increase_max(trial.placement_group_factory, by=lanes - self.allowed)
+        self.allowed = lanes
