@@ -313,6 +313,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.drive = Drive(Path(self.folder.name))
         self.lanes, self.old = [], list[DriverEvent | TrialEnded]()
+        self.tickets: list[int] = []  # of this driver
         self.most_attempts: Counter[str] = Counter()
 
     def teardown(self) -> None:
@@ -324,46 +325,52 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what lanes do --
 
-    @precondition(lambda self: len(self.lanes) < LANES)
+    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.ready)
     @rule()
     def assign(self) -> None:
-        offer = self.drive.conductor.next_assignment()
-        if offer is not None:
+        while len(self.lanes) < LANES and (offer := self.drive.conductor.next_assignment()):
             ticket, assignment = offer
             self.lanes.append(Lane(ticket, assignment, self.drive.clock.now))
+            self.tickets.append(ticket)
             self.say(TrialStarted(self.lanes[-1].name, assignment.cell, assignment.attempt, None))
 
-    def pick(self, index: int) -> Lane | None:
-        return self.lanes[index % len(self.lanes)] if self.lanes else None
+    def pick(self, index: int) -> Lane:
+        return self.lanes[index % len(self.lanes)]
 
     def say(self, *events: DriverEvent) -> None:
         self.old += events
         self.carry_out(self.drive.conductor.take(list(events)))
 
-    @rule(index=st.integers(0, 1), checkpoint=st.booleans(), value=st.sampled_from([0.1, 0.5, 0.9, math.nan]))
-    def report(self, index: int, checkpoint: bool, value: float) -> None:
+    @precondition(lambda self: self.lanes)
+    @rule(
+        index=st.integers(0, 1),
+        times=st.integers(1, 4),
+        checkpoint=st.booleans(),
+        value=st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.9, math.nan]),
+    )
+    def report(self, index: int, times: int, checkpoint: bool, value: float) -> None:
         lane = self.pick(index)
-        if lane is None or lane.leave or lane.length >= 9:
-            return
-        lane.length += 1
         a = lane.assignment
-        self.say(progress(a, lane.length, value, lane.name))
-        if lane.length in RUNGS and lane.length not in a.decided:
-            answer = self.drive.conductor.rung(rung(a, lane.length, value))
-            lane.leave = answer.state if answer.stop else None
+        for _ in range(times):
+            if lane.leave or lane.length >= 9:
+                return
+            lane.length += 1
+            self.say(progress(a, lane.length, value, lane.name))
+            if lane.length in RUNGS and lane.length not in a.decided:
+                answer = self.drive.conductor.rung(rung(a, lane.length, value))
+                lane.leave = answer.state if answer.stop else None
         if checkpoint:
             name = f"step-{lane.length:08d}"
             self.say(CheckpointKept(lane.name, a.cell, a.attempt, name, lane.length, lane.length, value))
 
-    @rule(index=st.integers(0, 1), state=st.sampled_from([TrialState.DONE, *Cause]))
-    def end(self, index: int, state: TrialState | Cause) -> None:
+    @precondition(lambda self: self.lanes)
+    @rule(index=st.integers(0, 1), how=st.sampled_from([TrialState.DONE, TrialState.DONE, *Cause]))
+    def end(self, index: int, how: TrialState | Cause) -> None:
         lane = self.pick(index)
-        if lane is None:
-            return
-        if isinstance(state, Cause):
-            outcome = Outcome(TrialState.FAILED, state, "broke", length=lane.length)
+        if isinstance(how, Cause):
+            outcome = Outcome(TrialState.FAILED, how, "broke", length=lane.length)
         else:
-            outcome = Outcome(lane.leave or state, reason="left", length=lane.length, value=0.5)
+            outcome = Outcome(lane.leave or how, reason="left", length=lane.length, value=0.5)
         self.leave(lane, outcome)
 
     def leave(self, lane: Lane, outcome: Outcome) -> None:
@@ -373,29 +380,34 @@ class AnyOrder(RuleBasedStateMachine):
         self.old.append(event)
         self.drive.conductor.ended(event)
 
-    @rule(index=st.integers(0, 1))
-    def lose_group(self, index: int) -> None:
+    @precondition(lambda self: self.lanes)
+    @rule(index=st.integers(0, 1), actor=st.booleans())
+    def lose(self, index: int, actor: bool) -> None:
         lane = self.pick(index)
-        if lane is not None:
-            self.say(lost(lane.assignment, lane.name))
-
-    @rule(index=st.integers(0, 1))
-    def lose_actor(self, index: int) -> None:
-        lane = self.pick(index)
-        if lane is not None:
+        if actor:
             self.lanes.remove(lane)
             self.drive.conductor.actor_lost(lane.ticket)
+        else:
+            self.say(lost(lane.assignment, lane.name))
 
     @precondition(lambda self: self.old)
     @rule(index=st.integers(0, 10_000))
     def say_again(self, index: int) -> None:
-        """A message that comes twice or late. Those of the current attempt may come again, too."""
+        """A message that comes late: of an attempt that is over, or a report of one that is not."""
         event = self.old[index % len(self.old)]
+        current = {(lane.assignment.cell, lane.assignment.attempt) for lane in self.lanes}
         if isinstance(event, TrialEnded):
-            if not any(lane.assignment.attempt == event.attempt for lane in self.lanes):
-                self.drive.conductor.ended(event)
-        elif not isinstance(event, GroupLost):
+            assert (event.cell, event.attempt) not in current
+            self.drive.conductor.ended(event)
+        elif not isinstance(event, GroupLost) or (event.cell, event.attempt) not in current:
             self.drive.conductor.take([event])
+
+    @precondition(lambda self: self.tickets)
+    @rule(index=st.integers(0, 10_000))
+    def lose_an_old_actor(self, index: int) -> None:
+        ticket = self.tickets[index % len(self.tickets)]
+        if ticket not in {lane.ticket for lane in self.lanes}:
+            self.drive.conductor.actor_lost(ticket)
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 30.0]))
     def wait(self, seconds: float) -> None:
@@ -420,9 +432,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what drivers do --
 
-    @rule(index=st.integers(0, 3))
-    def stop(self, index: int) -> None:
-        if index:  # less often than the rest
+    @rule(often=st.integers(0, 5))
+    def stop(self, often: int) -> None:
+        if often:
             return
         self.drive.conductor.request_stop(StopRequest("stopped", ExitCode.INTERRUPTED))
         for action in self.drive.conductor.leave_actions():
@@ -431,13 +443,19 @@ class AnyOrder(RuleBasedStateMachine):
                 if (lane.assignment.cell, lane.assignment.attempt) == (action.cell, action.attempt):
                     lane.leave = lane.leave or action.answer.state
 
-    @rule(clean=st.booleans(), retry_failed=st.booleans())
+    @rule(often=st.integers(0, 3), clean=st.booleans(), retry_failed=st.booleans())
+    def restart(self, often: int, clean: bool, retry_failed: bool) -> None:
+        if not often:
+            self.next_driver(clean, retry_failed)
+
     def next_driver(self, clean: bool, retry_failed: bool) -> None:
         """`clean`: as after Ctrl-C, else as after kill -9."""
         if clean:
             self.drive.conductor.request_stop(StopRequest("stopped", ExitCode.INTERRUPTED))
             self.drive.conductor.give_up_waiting()
         self.lanes.clear()
+        self.tickets.clear()
+        self.old.clear()  # the message actor ends with its driver
         self.drive.restart(retry_failed=retry_failed)
 
     # -- what always holds --
@@ -472,6 +490,8 @@ class AnyOrder(RuleBasedStateMachine):
         events = self.drive.events()
         states = self.drive.history().cells
         assert all(record.state.answered or record.state is TrialState.FAILED for record in states.values())
+        failures = Counter((e["cell"], e["attempt"]) for e in events if e["event"] == "failure")
+        assert all(count == 1 for count in failures.values())
         answers = Counter(
             e["cell"] for e in events if e["event"] == "end" and TrialState(e["state"]).answered
         )
@@ -486,5 +506,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert all(count == 1 for count in decided.values())
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 test_any_order = AnyOrder.TestCase
