@@ -55,7 +55,9 @@ class LiveTable:
     """Arms × seeds, redrawn in place; notes scroll by above it."""
 
     def __init__(self, screen: Console) -> None:
-        self._live = Live(Text("importing the entrypoint, then starting Ray ..."), console=screen, auto_refresh=False)
+        self._live = Live(
+            Text("importing the entrypoint, then starting Ray ..."), console=screen, auto_refresh=False
+        )
 
     def update(self, snapshot: Snapshot) -> None:
         size = self._live.console.size
