@@ -478,14 +478,26 @@ class AnyOrder(RuleBasedStateMachine):
             assert record.wall_s <= self.drive.clock.now - 1000.0 + 1e-6
         assert len(conductor._running()) <= LANES
 
+    def say_everything_again(self) -> None:
+        """Ends and losses of attempts that are over must not touch those under way."""
+        under_way = {lane.ticket for lane in self.lanes}
+        for ticket in set(self.tickets) - under_way:
+            self.drive.conductor.actor_lost(ticket)
+        for event in [event for event in self.old if isinstance(event, TrialEnded)]:
+            self.drive.conductor.ended(event)
+        assert len(self.drive.conductor._running()) == len(self.lanes)
+
     def finish(self) -> None:
         """Whatever has happened: a last run answers what is left, and then all is told once."""
         if self.drive.conductor.stop:
             self.next_driver(clean=True, retry_failed=False)
         while not self.drive.conductor.finished():
             self.assign()
+            self.say_everything_again()
             for lane in list(self.lanes):
-                self.leave(lane, Outcome(lane.leave or TrialState.DONE, length=9, value=0.5))
+                done = Outcome(TrialState.DONE, length=9, value=0.5)
+                # one that was told to leave breaks on its way out: the decision holds
+                self.leave(lane, Outcome(TrialState.FAILED, Cause.INFRA, "broke") if lane.leave else done)
         self.the_journal_tells_the_same()
         events = self.drive.events()
         states = self.drive.history().cells
