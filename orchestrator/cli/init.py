@@ -75,7 +75,9 @@ def package_name(study: str) -> str:
 def _templates(folder: Traversable, below: Path = Path()) -> Iterator[tuple[Path, Traversable]]:
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _templates(entry, below / entry.name)
-        elif entry.name.endswith((".py", ".yaml", ".md")):
-            yield below / entry.name, entry
+            yield from _templates(entry, below / entry.name)
+        else:
+            yield (
+                below / entry.name.removesuffix(".in"),
+                entry,
+            )  # a template is no Python until it is filled in
