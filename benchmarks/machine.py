@@ -7,7 +7,6 @@ import platform
 import time
 from importlib.metadata import version
 
-
 LOAD_BEFORE = os.getloadavg()[0]
 """What others did on this machine when the benchmark began (mean of a minute)."""
 
