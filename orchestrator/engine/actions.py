@@ -1,10 +1,11 @@
-"""What the conductor wants done: plain data that the pump carries out."""
+"""What the conductor wants done, and why it stops: plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from orchestrator.engine.messages import Answer, Assignment, Outcome
+from orchestrator.errors import ExitCode, OrchestratorError
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,12 @@ class StopTrial:
 
 
 Action = Reassign | Recycle | StopTrial
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Why the study stops before all cells are answered."""
+
+    reason: str
+    exit_code: ExitCode
+    error: OrchestratorError | None = None

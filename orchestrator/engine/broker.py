@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.joint import joint_outcome
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -309,7 +310,7 @@ class Broker:
             return
         trial.outcomes[rank] = outcome
         if len(trial.outcomes) == lane.world_size and not all(o.secondary for o in trial.outcomes.values()):
-            await self._end_trial(lane_id, lane, _joint_outcome(trial.outcomes))
+            await self._end_trial(lane_id, lane, joint_outcome(trial.outcomes))
         elif outcome.secondary:
             self._later(self._blame_the_group(lane_id, lane, trial))
         elif outcome.state in (TrialState.FAILED, TrialState.DIVERGED):
@@ -377,7 +378,7 @@ class Broker:
         await asyncio.sleep(self._peers_leave_s)
         if lane.trial is trial and not trial.ended:
             missing = sorted(set(range(lane.world_size)) - set(trial.outcomes))
-            outcome = _joint_outcome(trial.outcomes)
+            outcome = joint_outcome(trial.outcomes)
             await self._end_trial(
                 lane_id,
                 lane,
@@ -429,32 +430,3 @@ def _ray_kill(handle: Any) -> None:
 
 def _to_do(trial: _Trial | None) -> bool:
     return trial is not None and not trial.ended and not trial.lost
-
-
-def _joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
-    """The trial's outcome: that of the rank that left first with the worst one (later ones follow from it),
-    with rank 0's length and value, and every rank's leftovers."""
-    severity = [
-        TrialState.DONE,
-        TrialState.STOPPED,
-        TrialState.CANCELLED,
-        TrialState.DIVERGED,
-        TrialState.FAILED,
-    ]
-    worst = max(
-        outcomes, key=lambda rank: (not outcomes[rank].secondary, severity.index(outcomes[rank].state))
-    )
-    chosen, lead = outcomes[worst], outcomes.get(0, outcomes[worst])
-    leftovers = tuple(
-        f"rank {rank}: {what}" if len(outcomes) > 1 else what
-        for rank in sorted(outcomes)
-        for what in outcomes[rank].recycle
-    )
-    return replace(
-        chosen,
-        length=lead.length,
-        value=lead.value,
-        reports=lead.reports,
-        time_s=lead.time_s,
-        recycle=leftovers,
-    )

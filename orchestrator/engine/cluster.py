@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray
+from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray, keep_ray_off_stdout
 from orchestrator.errors import ClusterUnavailable
 from orchestrator.study.spec import ResourcesSpec
 
@@ -74,6 +74,7 @@ def connect(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
+    keep_ray_off_stdout()
     _quiet()
 
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.decide.asha import RungReport, StoppingRule, decide
@@ -19,7 +18,7 @@ from orchestrator.decide.budget import budget_left
 from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState, advance
 from orchestrator.engine import entries, view
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -40,7 +39,7 @@ from orchestrator.engine.messages import (
 from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
-from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, OrchestratorError, StudyError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StudyError
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
@@ -49,15 +48,6 @@ WORKER_STARTS = 3  # how often a group may fail to start before the study gives 
 
 # The last reports of a trial travel beside Tune: how long its end waits for them.
 CATCH_UP_S = 5.0
-
-
-@dataclass(frozen=True)
-class StopRequest:
-    """Why the study stops before all cells are answered."""
-
-    reason: str
-    exit_code: ExitCode
-    error: OrchestratorError | None = None
 
 
 class Conductor:
@@ -97,6 +87,7 @@ class Conductor:
             rung: dict(scores) for rung, scores in history.rung_table.items()
         }
         self.cells = {cell.cell: LiveCell.of(cell, history.cells[cell.cell]) for cell in plan.cells}
+        self._live_cells: dict[str, LiveCell] = {}  # those that run: looked at in every step of Tune
         self._given_up: set[tuple[str, int]] = set()
         self._assignments: dict[int, tuple[str, int]] = {}  # by ticket
         self._tickets: dict[str, int] = {}  # by cell: the ticket that counts
@@ -154,7 +145,7 @@ class Conductor:
     def _assign(self, live: LiveCell) -> Assignment:
         cell = live.cell
         if live.state is not TrialState.RUNNING:
-            live.state = advance(live.state, TrialState.RUNNING)
+            self._move(live, TrialState.RUNNING)
         live.attempts += 1
         live.assigned_at, live.cause, live.reason = self.clock(), None, None
         self._journal("assign", **entries.assign(live))
@@ -171,7 +162,15 @@ class Conductor:
         )
 
     def _running(self) -> list[LiveCell]:
-        return [live for live in self.cells.values() if live.state is TrialState.RUNNING]
+        return list(self._live_cells.values())
+
+    def _move(self, live: LiveCell, state: TrialState) -> None:
+        """The only way in which a cell changes its state."""
+        live.state = advance(live.state, state)
+        if state is TrialState.RUNNING:
+            self._live_cells[live.cell.cell] = live
+        else:
+            self._live_cells.pop(live.cell.cell, None)
 
     # ---- Tune's side ------------------------------------------------------------------------------------
 
@@ -234,7 +233,8 @@ class Conductor:
                 self._end(live, TrialState.FAILED, Cause.INFRA, "the trial actor died", live.lane)
 
     def _put_back(self, live: LiveCell) -> None:
-        live.state, live.lane = advance(live.state, TrialState.PENDING), None
+        self._move(live, TrialState.PENDING)
+        live.lane = None
         self.ready.appendleft(live.cell.cell)
 
     # ---- the message actor's side -----------------------------------------------------------------------
@@ -377,7 +377,8 @@ class Conductor:
     def _end(
         self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
     ) -> None:
-        live.state, live.cause, live.reason, live.lane = advance(live.state, state), cause, reason, None
+        self._move(live, state)
+        live.cause, live.reason, live.lane = cause, reason, None
         entry = entries.end(live, lane, code_changed=self.code_changed, gpus=self.gpus_per_trial)
         self._journal("end", **entry)
         self.record.journal.sync()

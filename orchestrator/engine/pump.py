@@ -10,9 +10,9 @@ from typing import Any
 import ray
 
 from orchestrator.engine import cluster
-from orchestrator.engine.actions import Action, Reassign, Recycle
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest
 from orchestrator.engine.api import Listener
-from orchestrator.engine.conductor import Conductor, StopRequest
+from orchestrator.engine.conductor import Conductor
 from orchestrator.errors import ExitCode
 from orchestrator.record.control import take_requests
 from orchestrator.record.studyrecord import StudyRecord
@@ -75,6 +75,7 @@ class Pump:
         except BaseException as error:
             self._error = error
             self._conductor.request_stop(StopRequest(f"the driver failed: {error}", ExitCode.FAILED))
+            self._carry_out(self._conductor.leave_actions())  # nobody else will tell the running trials
 
     def _turn(self, due: dict[str, float]) -> None:
         conductor, now = self._conductor, time.monotonic()

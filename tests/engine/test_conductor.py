@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.decide.asha import StoppingRule
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
-from orchestrator.engine.conductor import Conductor, StopRequest
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
+from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import (
     Assignment,
     CheckpointKept,

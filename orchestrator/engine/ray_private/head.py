@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 # The controller of a lane reads these when it is built. Set in the trial actor's own process.
 LANE_ENVIRONMENT = {
@@ -46,6 +49,23 @@ def embedded_ray() -> Iterator[None]:
     finally:
         for name, method in saved.items():
             setattr(Node, name, method)
+
+
+def keep_ray_off_stdout() -> None:
+    """Ray prints what raylets complain about on stdout, whatever `log_to_driver` says; stdout is for data.
+
+    The driver says itself what happened to a worker; Ray's words go to the log.
+    """
+    from ray._private import worker
+
+    if not hasattr(worker, "print_to_stdstream"):
+        return
+
+    def to_log(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        for line in data.get("lines", ()):
+            log.info("%s: %s", data.get("pid"), line)
+
+    worker.print_to_stdstream = to_log
 
 
 class IdleLanes:
