@@ -34,6 +34,7 @@ from orchestrator.engine.messages import Assignment, Attached, LaneSpec, Outcome
 from orchestrator.engine.plain_function import run_function
 from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.shipped_code import fetch_code
+from orchestrator.engine.shipped_log import ship_log
 from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
@@ -107,26 +108,34 @@ class LaneWorker:
     def _run(self, assignment: Assignment) -> Outcome:
         torch.set_num_threads(self.threads)  # OpenMP counts per thread, and this one is new
         paths = TrialPaths(assignment.trial_dir)
-        with TrialOutput(self._log_path(paths), attempt=assignment.attempt):
-            try:
-                resume = _same_on_all_ranks(
-                    CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
-                    self.world_size,
-                )
-                run = TrialRun(self.spec, assignment, self.link, self.rank, self.world_size, resume)
-                outcome = self._attempt(assignment, run, resume)
-            except UploadFailed as error:
-                outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
-            except (ray.exceptions.RayError, OSError, StorageUnavailable) as error:
-                outcome = Outcome(
-                    TrialState.FAILED,
-                    Cause.INFRA,
-                    f"{type(error).__name__}: {error}",
-                    traceback.format_exc(limit=-20),
-                )
-            if outcome.error:
-                sys.stderr.write(outcome.error)
-            return outcome
+        output = TrialOutput(self._log_path(paths), attempt=assignment.attempt)
+        try:
+            with output:
+                return self._recorded(assignment, paths)
+        finally:
+            ship_log(self.spec.storage, output.path, paths.log(self.rank))
+
+    def _recorded(self, assignment: Assignment, paths: TrialPaths) -> Outcome:
+        """Run the trial while its output is captured; what goes wrong around it is no fault of the user's."""
+        try:
+            resume = _same_on_all_ranks(
+                CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
+                self.world_size,
+            )
+            run = TrialRun(self.spec, assignment, self.link, self.rank, self.world_size, resume)
+            outcome = self._attempt(assignment, run, resume)
+        except UploadFailed as error:
+            outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
+        except (ray.exceptions.RayError, OSError, StorageUnavailable) as error:
+            outcome = Outcome(
+                TrialState.FAILED,
+                Cause.INFRA,
+                f"{type(error).__name__}: {error}",
+                traceback.format_exc(limit=-20),
+            )
+        if outcome.error:
+            sys.stderr.write(outcome.error)
+        return outcome
 
     def _attempt(self, assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Outcome:
         try:
