@@ -70,6 +70,14 @@ class _Trial:
 
 
 @dataclass
+class _Ticket:
+    """One attempt that Tune handed out, and the lane that Tune has put it on so far."""
+
+    assignment: asyncio.Future[Assignment]
+    lane: str | None = None
+
+
+@dataclass
 class _Lane:
     world_size: int
     incarnation: str = ""
@@ -99,7 +107,7 @@ class Broker:
         self._posted = 0
         self._news = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
-        self._tickets: dict[int, asyncio.Future[Assignment]] = {}
+        self._tickets: dict[int, _Ticket] = {}
         self._stops: dict[tuple[str, int], Answer] = {}
 
     async def describe(self) -> list[str]:
@@ -126,7 +134,7 @@ class Broker:
 
     async def offer(self, ticket: int, assignment: Assignment) -> None:
         """What the ticket in a Tune trial's config stands for."""
-        self._ticket(ticket).set_result(assignment)
+        self._ticket(ticket).assignment.set_result(assignment)
 
     async def answer(self, cell: str, attempt: int, answer: Answer) -> None:
         """The driver's decision at a rung."""
@@ -168,12 +176,23 @@ class Broker:
 
     # ---- the trial actor (Tune's side of a lane) --------------------------------------------------------
 
-    async def take(self, lane_id: str, world_size: int, ticket: int) -> None:
-        """Give the lane the trial that the ticket stands for. A new lane's workers attach later."""
+    async def take(self, lane_id: str, world_size: int, ticket: int, *, takes_over: bool = False) -> None:
+        """Give the lane the trial that the ticket stands for. A new lane's workers attach later.
+
+        Tune may ask a new trial actor for a trial, and give it to an idle lane before that actor is up:
+        two lanes then come with one ticket, in any order. The idle lane (`takes_over`) has it; the new one,
+        which Tune ends, gets nothing.
+        """
         lane = self._lanes.setdefault(lane_id, _Lane(world_size))
-        assignment = await self._ticket(ticket)
-        self._tickets.pop(ticket, None)
-        await self._set_assignment(lane_id, lane, assignment)
+        held = self._ticket(ticket)
+        if held.lane is not None and not takes_over:
+            return
+        before, held.lane = held.lane, lane_id
+        assignment = await held.assignment
+        if held.lane != lane_id:
+            return
+        begun = before is not None and self._withdraw(self._lanes[before], assignment)
+        await self._set_assignment(lane_id, lane, assignment, begun=begun)
 
     async def next_event(self, lane_id: str) -> LaneEvent:
         """What Tune has to see next: a rung that was reached, or the trial's end."""
@@ -326,10 +345,21 @@ class Broker:
 
     # ---- inside -----------------------------------------------------------------------------------------
 
-    def _ticket(self, ticket: int) -> asyncio.Future[Assignment]:
+    def _ticket(self, ticket: int) -> _Ticket:
         if ticket not in self._tickets:
-            self._tickets[ticket] = asyncio.get_running_loop().create_future()
+            self._tickets[ticket] = _Ticket(asyncio.get_running_loop().create_future())
         return self._tickets[ticket]
+
+    def _withdraw(self, lane: _Lane, assignment: Assignment) -> bool:
+        """Take a trial from a lane that Tune ends; returns whether its workers had begun with it."""
+        trial = lane.trial
+        if trial is None or replace(trial.assignment, serial=assignment.serial) != assignment:
+            return False
+        trial.lost = True
+        if trial.incarnation is None:
+            return False
+        self._kill_group(lane)
+        return True
 
     def _current(self, lane_id: str, serial: int) -> _Trial | None:
         lane = self._lanes.get(lane_id)
@@ -338,11 +368,18 @@ class Broker:
             return None
         return trial
 
-    async def _set_assignment(self, lane_id: str, lane: _Lane, assignment: Assignment) -> None:
+    async def _set_assignment(
+        self, lane_id: str, lane: _Lane, assignment: Assignment, begun: bool = False
+    ) -> None:
+        """`begun`: other workers began with this attempt, so the driver has to give the next one."""
         lane.serial += 1
         lane.trial = trial = _Trial(replace(assignment, serial=lane.serial), time.monotonic())
-        if (assignment.cell, assignment.attempt) in self._stops:
+        cell, attempt = assignment.cell, assignment.attempt
+        if (cell, attempt) in self._stops:
             await self._stop(lane_id, lane, trial)
+        elif begun:
+            trial.lost = True
+            self._post(GroupLost(lane_id, cell, attempt, (), "Tune moved the trial to another lane"))
         await self._notify(lane)
 
     async def _stop(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:

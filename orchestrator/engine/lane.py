@@ -33,6 +33,7 @@ class Lane(tune.Trainable):
         self.lane = f"lane-{uuid.uuid4().hex[:8]}"
         self.broker, self.spec = broker, spec
         self.error: BaseException | None = None
+        self.trainer: Any = None
         taken = broker.take.remote(self.lane, spec.workers, config["ticket"])
         self.thread = threading.Thread(target=self._serve, name="orchestrator-lane", daemon=True)
         self.thread.start()
@@ -62,7 +63,8 @@ class Lane(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial."""
-        ray.get(self.broker.take.remote(self.lane, self.spec.workers, new_config["ticket"]))
+        ticket = new_config["ticket"]
+        ray.get(self.broker.take.remote(self.lane, self.spec.workers, ticket, takes_over=True))
         return self.thread.is_alive()
 
     def cleanup(self) -> None:

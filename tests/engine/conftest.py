@@ -14,10 +14,10 @@ from workbench import Bench
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None, str], Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
     """`bench("faulty", study_text)`."""
 
-    def make(entrypoint: str | None, text: str) -> Bench:
-        return Bench(tmp_path_factory.mktemp(entrypoint or "study"), entrypoint, text)
+    def make(entrypoint: str | None, text: str, prelude: str = "") -> Bench:
+        return Bench(tmp_path_factory.mktemp(entrypoint or "study"), entrypoint, text, prelude)
 
     return make

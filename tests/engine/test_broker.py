@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
+
+import pytest
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.broker import STALE, Broker
@@ -32,8 +34,8 @@ BROKEN = Outcome(TrialState.FAILED, Cause.USER, "gloo", "Connection closed by pe
 
 def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @wraps(test)
-    def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), 20))
+    def run(**given: Any) -> None:
+        asyncio.run(asyncio.wait_for(test(**given), 20))
 
     return run
 
@@ -176,6 +178,90 @@ async def test_a_stop_that_comes_before_the_workers_ends_the_trial_at_once() -> 
     await broker.stop_trial("d", 1, STOP)  # and before its assignment
     await scene.give(2, assignment("d"))
     assert (await scene.ended()).cell == "d"
+
+
+def moved(scene: Scene) -> asyncio.Future[None]:
+    """Tune gives ticket 1 to an idle lane, which has workers."""
+    return asyncio.ensure_future(scene.broker.take("idle", 1, 1, takes_over=True))
+
+
+async def idle_workers(scene: Scene) -> asyncio.Future[Assignment | None]:
+    await scene.broker.attach("idle", "warm", Attached(0, "node", 7, "warm-0"))
+    return asyncio.ensure_future(scene.broker.next_assignment("idle", "warm", 0))
+
+
+@pytest.mark.parametrize("first", ["new lane", "idle lane"])
+@in_a_loop
+async def test_an_idle_lane_has_the_trial_that_a_new_one_was_asked_for(first: str) -> None:
+    scene = Scene(Broker(), [], 1)
+    takes = {
+        "new lane": lambda: asyncio.ensure_future(scene.broker.take("lane", 1, 1)),
+        "idle lane": lambda: moved(scene),
+    }
+    early = takes.pop(first)()
+    await asyncio.sleep(0)
+    late = next(iter(takes.values()))()
+    await asyncio.sleep(0)
+    await scene.broker.offer(1, assignment())
+    await asyncio.gather(early, late)
+    taken = await (await idle_workers(scene))
+    assert taken is not None
+    assert taken.cell == "c"
+    await scene.group("cold")
+    waiting = asyncio.ensure_future(scene.next("cold", 0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await scene.broker.ended("idle", taken.serial, 0, DONE)
+    assert isinstance(await scene.broker.next_event("idle"), TrialEnded)
+    await scene.broker.take("lane", 1, 1)  # a new lane that comes up when all is over
+    await scene.broker.close_lane("lane")
+    assert await waiting is None
+
+
+@in_a_loop
+async def test_a_trial_that_waits_for_new_workers_moves_to_an_idle_lane() -> None:
+    scene = Scene(Broker(), [], 1)
+    await scene.give(1, assignment())
+    await moved(scene)
+    taken = await (await idle_workers(scene))
+    assert taken == replace(assignment(), serial=1)
+    await scene.group("cold")
+    waiting = asyncio.ensure_future(scene.next("cold", 0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    assert await scene.news(GroupLost) == []
+
+
+@in_a_loop
+async def test_a_moved_trial_that_workers_had_begun_goes_on_as_the_next_attempt() -> None:
+    scene = await Scene.up()
+    await moved(scene)
+    waiting = await idle_workers(scene)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert scene.killed == ["first-0"]
+    assert await scene.broker.reports("lane", 1, [progress(1)]) == STALE
+    (event,) = await scene.news(GroupLost)
+    assert (event.lane, event.cell, event.attempt, event.nodes) == ("idle", "c", 1, ())
+    await scene.broker.reassign("idle", assignment(attempt=2))
+    taken = await waiting
+    assert taken is not None
+    assert taken.attempt == 2
+
+
+@in_a_loop
+async def test_a_stop_finds_a_trial_that_is_being_moved() -> None:
+    scene = Scene(Broker(), [], 1)
+    new = asyncio.ensure_future(scene.broker.take("lane", 1, 1))
+    await scene.broker.stop_trial("c", 1, STOP)
+    idle = moved(scene)
+    await asyncio.sleep(0)
+    await scene.broker.offer(1, assignment())
+    await asyncio.gather(new, idle)
+    event = await scene.broker.next_event("idle")
+    assert isinstance(event, TrialEnded)
+    assert event.outcome.state is TrialState.CANCELLED
 
 
 @in_a_loop

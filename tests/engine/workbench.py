@@ -46,11 +46,11 @@ class Finished:
 class Running:
     """A run under way, in a process group of its own."""
 
-    def __init__(self, words: list[str], cwd: Path, logs: Path) -> None:
+    def __init__(self, command: str, words: list[str], cwd: Path, logs: Path) -> None:
         self._out, self._err = logs.with_suffix(".out"), logs.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND, *words],
+                [sys.executable, "-c", command, *words],
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -101,10 +101,12 @@ class Bench:
     """A code directory, a study file, and a storage of its own.
 
     `text` is the study file; `{dir}` in it stands for a directory where entrypoints and tests leave files for
-    each other. Without an `entrypoint` to copy, the code directory is empty.
+    each other. Without an `entrypoint` to copy, the code directory is empty. `prelude` is Python that every
+    driver runs first.
     """
 
-    def __init__(self, root: Path, entrypoint: str | None, text: str) -> None:
+    def __init__(self, root: Path, entrypoint: str | None, text: str, prelude: str = "") -> None:
+        self._command = prelude + _COMMAND
         self.code, self.storage_root, self.signs = root / "code", root / "storage", root / "signs"
         self._logs = root / "logs"
         for folder in (self.code, self.signs, self._logs):
@@ -128,7 +130,7 @@ class Bench:
     def command(self, *words: str) -> Running:
         """Any verb."""
         number = len(list(self._logs.iterdir()))
-        return Running(list(words), self.code, self._logs / f"{number:02}-{words[0]}")
+        return Running(self._command, list(words), self.code, self._logs / f"{number:02}-{words[0]}")
 
     def run(self, *words: str) -> Finished:
         """`ablate` to its end."""
