@@ -96,7 +96,9 @@ def confidence(report: StudyReport) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
+    """`45 s`, `12 min`, `3.4 h`; less than a tenth of a second is not worth its digits."""
+    if 0 < seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 120:
         return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -132,7 +132,8 @@ def test_reasons_cannot_steer_the_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (3.14159, "3.14 s"), (90, "90 s"), (600, "10 min"), (9000, "2.5 h")]
+    ("seconds", "text"),
+    [(0, "0 s"), (5.2e-05, "< 0.1 s"), (3.14159, "3.14 s"), (90, "90 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
