@@ -62,10 +62,13 @@ class Lane(tune.Trainable):
         return {"event": event, "done": isinstance(event, TrialEnded)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
+        """Take the next trial. A lane without workers takes it too: `step` fails then, and Tune hears of it.
+
+        (False would end the trial in Tune without a word to its scheduler.)
+        """
         ticket = new_config["ticket"]
         ray.get(self.broker.take.remote(self.lane, self.spec.workers, ticket, takes_over=True))
-        return self.thread.is_alive()
+        return True
 
     def cleanup(self) -> None:
         """Let the workers go, and make sure that their placement group is free."""
