@@ -46,6 +46,7 @@ def test_the_study_validates(
     assert "5 arms × 3 seeds = 15 trials of 10 epochs" in result.out
 
 
+@pytest.mark.slow
 def test_ten_samples_are_learnt_by_heart(own_study: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
