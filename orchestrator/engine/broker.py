@@ -15,11 +15,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.joint import joint_outcome
+from orchestrator.engine.lane_state import LaneState, LaneTrial, Ticket
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -50,46 +51,6 @@ CAUSE_SHOWS_S = 30.0
 STALE = Answer(stop=True, state=None, reason="this attempt is no longer current")
 
 
-@dataclass
-class _Trial:
-    """The assignment that a lane works on."""
-
-    assignment: Assignment
-    since: float
-    incarnation: str | None = None  # the worker group that took it
-    answers: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)  # by report
-    asked: dict[int, int] = field(default_factory=dict)  # by report: ranks that have asked
-    open: set[asyncio.Future[Answer]] = field(default_factory=set)  # asked by all, not yet settled
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    parts: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)
-    complete: dict[str, asyncio.Event] = field(default_factory=dict)
-    awaited: asyncio.Future[Answer] | None = None  # the rung decision that rank 0 waits for
-    stop: Answer | None = None  # asked for from outside; takes effect at rank 0's next report
-    lost: bool = False  # its worker group is gone; the driver says what comes next
-    ended: bool = False
-
-
-@dataclass
-class _Ticket:
-    """One attempt that Tune handed out, and the lane that Tune has put it on so far."""
-
-    assignment: asyncio.Future[Assignment]
-    lane: str | None = None
-
-
-@dataclass
-class _Lane:
-    world_size: int
-    incarnation: str = ""
-    ranks: dict[int, Attached] = field(default_factory=dict)
-    trial: _Trial | None = None
-    serial: int = 0
-    closed: bool = False
-    recycling: bool = False
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    events: asyncio.Queue[LaneEvent] = field(default_factory=asyncio.Queue)
-
-
 class Broker:
     """See the module's text. All methods run in one event loop: no locks are needed."""
 
@@ -102,12 +63,12 @@ class Broker:
         """`kill` ends a worker at once, by its handle; None: Ray does it."""
         self._kill = kill or _ray_kill
         self._peers_leave_s, self._cause_shows_s = peers_leave_s, cause_shows_s
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, LaneState] = {}
         self._outbox: deque[DriverEvent] = deque()
         self._posted = 0
         self._news = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
-        self._tickets: dict[int, _Ticket] = {}
+        self._tickets: dict[int, Ticket] = {}
         self._stops: dict[tuple[str, int], Answer] = {}
 
     async def describe(self) -> list[str]:
@@ -140,7 +101,7 @@ class Broker:
         """The driver's decision at a rung."""
         for lane in self._lanes.values():
             trial = lane.trial
-            if trial and trial.assignment.cell == cell and trial.assignment.attempt == attempt:
+            if trial and trial.assignment.key == (cell, attempt):
                 if trial.awaited and not trial.awaited.done():
                     trial.awaited.set_result(answer)
                 return
@@ -150,7 +111,7 @@ class Broker:
         self._stops[cell, attempt] = answer
         for lane_id, lane in self._lanes.items():
             trial = lane.trial
-            if trial and (trial.assignment.cell, trial.assignment.attempt) == (cell, attempt):
+            if trial and trial.assignment.key == (cell, attempt):
                 await self._stop(lane_id, lane, trial)
 
     async def reassign(
@@ -168,9 +129,9 @@ class Broker:
     async def recycle(self, lane_id: str, cell: str, attempt: int, reason: str) -> None:
         """Kill the worker group of an attempt; Ray Train starts a fresh one, which attaches again."""
         lane = self._lanes.get(lane_id)
-        if lane is None or lane.trial is None or not _to_do(lane.trial):
+        if lane is None or lane.trial is None or not lane.trial.to_do:
             return
-        if (lane.trial.assignment.cell, lane.trial.assignment.attempt) == (cell, attempt):
+        if lane.trial.assignment.key == (cell, attempt):
             self._post(self._lose(lane_id, lane, reason))
             self._kill_group(lane)
 
@@ -183,7 +144,7 @@ class Broker:
         two lanes then come with one ticket, in any order. The idle lane (`takes_over`) has it; the new one,
         which Tune ends, gets nothing.
         """
-        lane = self._lanes.setdefault(lane_id, _Lane(world_size))
+        lane = self._lanes.setdefault(lane_id, LaneState(world_size))
         held = self._ticket(ticket)
         if held.lane is not None and not takes_over:
             return
@@ -212,7 +173,7 @@ class Broker:
         lane = self._lanes[lane_id]
         if incarnation != lane.incarnation:
             trial = lane.trial
-            if trial and not trial.ended and not trial.lost and trial.incarnation is not None:
+            if trial and trial.to_do and trial.incarnation is not None:
                 self._post(self._lose(lane_id, lane, "a worker of the group died"))
             lane.incarnation, lane.ranks, lane.recycling = incarnation, {}, False
         lane.ranks[who.rank] = who
@@ -231,7 +192,7 @@ class Broker:
                 lambda: (
                     lane.closed
                     or lane.incarnation != incarnation
-                    or (lane.serial > after and not lane.recycling and _to_do(lane.trial))
+                    or (lane.serial > after and not lane.recycling and lane.trial and lane.trial.to_do)
                 )
             )
         if lane.closed or lane.incarnation != incarnation or lane.trial is None:
@@ -345,15 +306,15 @@ class Broker:
 
     # ---- inside -----------------------------------------------------------------------------------------
 
-    def _ticket(self, ticket: int) -> _Ticket:
+    def _ticket(self, ticket: int) -> Ticket:
         if ticket not in self._tickets:
-            self._tickets[ticket] = _Ticket(asyncio.get_running_loop().create_future())
+            self._tickets[ticket] = Ticket(asyncio.get_running_loop().create_future())
         return self._tickets[ticket]
 
-    def _withdraw(self, lane: _Lane, assignment: Assignment) -> bool:
+    def _withdraw(self, lane: LaneState, assignment: Assignment) -> bool:
         """Take a trial from a lane that Tune ends; returns whether its workers had begun with it."""
         trial = lane.trial
-        if trial is None or replace(trial.assignment, serial=assignment.serial) != assignment:
+        if trial is None or trial.assignment.key != assignment.key:
             return False
         trial.lost = True
         if trial.incarnation is None:
@@ -361,29 +322,28 @@ class Broker:
         self._kill_group(lane)
         return True
 
-    def _current(self, lane_id: str, serial: int) -> _Trial | None:
+    def _current(self, lane_id: str, serial: int) -> LaneTrial | None:
         lane = self._lanes.get(lane_id)
         trial = lane.trial if lane else None
-        if trial is None or trial.ended or trial.lost or trial.assignment.serial != serial:
+        if trial is None or not trial.to_do or trial.assignment.serial != serial:
             return None
         return trial
 
     async def _set_assignment(
-        self, lane_id: str, lane: _Lane, assignment: Assignment, begun: bool = False
+        self, lane_id: str, lane: LaneState, assignment: Assignment, begun: bool = False
     ) -> None:
         """`begun`: other workers began with this attempt, so the driver has to give the next one."""
         lane.serial += 1
-        lane.trial = trial = _Trial(replace(assignment, serial=lane.serial), time.monotonic())
-        cell, attempt = assignment.cell, assignment.attempt
-        if (cell, attempt) in self._stops:
+        lane.trial = trial = LaneTrial(replace(assignment, serial=lane.serial), time.monotonic())
+        if assignment.key in self._stops:
             await self._stop(lane_id, lane, trial)
         elif begun:
             trial.lost = True
-            self._post(GroupLost(lane_id, cell, attempt, (), "Tune moved the trial to another lane"))
+            self._post(GroupLost(lane_id, *assignment.key, (), "Tune moved the trial to another lane"))
         await self._notify(lane)
 
-    async def _stop(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
-        answer = self._stops[trial.assignment.cell, trial.assignment.attempt]
+    async def _stop(self, lane_id: str, lane: LaneState, trial: LaneTrial) -> None:
+        answer = self._stops[trial.assignment.key]
         trial.stop = answer
         if trial.awaited and not trial.awaited.done():
             trial.awaited.set_result(answer)
@@ -392,7 +352,7 @@ class Broker:
                 lane_id, lane, Outcome(answer.state or TrialState.CANCELLED, reason=answer.reason)
             )
 
-    async def _end_trial(self, lane_id: str, lane: _Lane, outcome: Outcome) -> None:
+    async def _end_trial(self, lane_id: str, lane: LaneState, outcome: Outcome) -> None:
         trial = lane.trial
         if trial is None or trial.ended:
             return
@@ -410,7 +370,7 @@ class Broker:
         wall_s = time.monotonic() - trial.since
         lane.events.put_nowait(TrialEnded(lane_id, a.cell, a.attempt, outcome, wall_s, self._posted))
 
-    async def _give_up_on_peers(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
+    async def _give_up_on_peers(self, lane_id: str, lane: LaneState, trial: LaneTrial) -> None:
         """The other ranks may sit in a collective that never ends: fresh workers for the next trial."""
         await asyncio.sleep(self._peers_leave_s)
         if lane.trial is trial and not trial.ended:
@@ -422,23 +382,23 @@ class Broker:
                 replace(outcome, recycle=(*outcome.recycle, f"ranks {missing} did not leave the trial")),
             )
 
-    async def _blame_the_group(self, lane_id: str, lane: _Lane, trial: _Trial) -> None:
+    async def _blame_the_group(self, lane_id: str, lane: LaneState, trial: LaneTrial) -> None:
         """Only broken collectives and no rank that explains them: an infrastructure failure."""
         await asyncio.sleep(self._cause_shows_s)
-        if lane.trial is trial and _to_do(trial) and all(o.secondary for o in trial.outcomes.values()):
+        if lane.trial is trial and trial.to_do and all(o.secondary for o in trial.outcomes.values()):
             error = next(iter(trial.outcomes.values())).error or ""
             self._post(self._lose(lane_id, lane, f"a collective broke: {error.strip().splitlines()[-1:]}"))
             self._kill_group(lane)
 
     @staticmethod
-    def _lose(lane_id: str, lane: _Lane, message: str) -> GroupLost:
+    def _lose(lane_id: str, lane: LaneState, message: str) -> GroupLost:
         trial = lane.trial
         assert trial is not None
         trial.lost = True
         nodes = tuple(sorted({who.node for who in lane.ranks.values()}))
         return GroupLost(lane_id, trial.assignment.cell, trial.assignment.attempt, nodes, message)
 
-    def _kill_group(self, lane: _Lane) -> None:
+    def _kill_group(self, lane: LaneState) -> None:
         lane.recycling = True
         for who in lane.ranks.values():
             self._kill(who.handle)
@@ -454,7 +414,7 @@ class Broker:
         task.add_done_callback(self._background.discard)
 
     @staticmethod
-    async def _notify(lane: _Lane) -> None:
+    async def _notify(lane: LaneState) -> None:
         async with lane.changed:
             lane.changed.notify_all()
 
@@ -463,7 +423,3 @@ def _ray_kill(handle: Any) -> None:
     import ray
 
     ray.kill(handle, no_restart=True)
-
-
-def _to_do(trial: _Trial | None) -> bool:
-    return trial is not None and not trial.ended and not trial.lost

@@ -56,6 +56,11 @@ class Assignment:
     decided: tuple[float, ...] = ()  # rungs with a recorded decision: not asked again after a restart
     serial: int = 0  # set by the message actor
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Cell and attempt."""
+        return self.cell, self.attempt
+
 
 @dataclass(frozen=True)
 class Progress:
