@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from workbench import Bench
+from workbench import STUBBORN, Bench
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-STUDY = """\
-name: moved
-entrypoint: stubborn:train
-metric: {name: loss, mode: min}
-baseline: {level: 1.0, broken: false, dir: '{dir}'}
-components:
-  level: {swap: {two: {level: 2.0}}}
-seeds: [0]
-deterministic: true
-stopping: {rule: none, max: 3, unit: epoch}
-resources: {max_parallel: 2}
-"""
+STUDY = STUBBORN + "name: moved\nseeds: [0]\ndeterministic: true\nresources: {max_parallel: 2}\n"
 
 # The second lane's actor comes up when the first one is used again: with its trial already, or without.
 SECOND_LANE_IS_LATE = """\

@@ -7,21 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from workbench import Bench, Finished
+from workbench import STUBBORN, Bench, Finished
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-STUDY = """\
-name: stubborn
-entrypoint: stubborn:train
-metric: {name: loss, mode: min}
-baseline: {level: 1.0, broken: false, dir: '{dir}'}
-components:
-  level: {swap: {two: {level: 2.0}}}
-seeds: 2
-stopping: {rule: none, max: 3, unit: epoch}
-"""
-MORE = STUDY.replace("seeds:", "  broken: {swap: {yes: {broken: true}}}\nseeds:")
+STUDY = STUBBORN + "name: stubborn\nseeds: 2\n"
+MORE = STUBBORN + "  broken: {swap: {yes: {broken: true}}}\nname: stubborn\nseeds: 2\n"
 KNOWN = "deterministic=true"
 
 

@@ -6,21 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workbench import Bench
+from workbench import STUBBORN, Bench
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-STUDY = """\
-name: stock
-entrypoint: stubborn:train
-metric: {name: loss, mode: min}
-baseline: {level: 1.0, broken: false, dir: '{dir}'}
-components:
-  level: {swap: {two: {level: 2.0}}}
-seeds: 2
-deterministic: true
-stopping: {rule: none, max: 3, unit: epoch}
-"""
+STUDY = STUBBORN + "name: stock\nseeds: 2\ndeterministic: true\n"
 
 # Python reads it at the start of every process, Ray's included.
 WITHOUT_THE_TRAINER = 'import sys\n\nsys.modules["orchestrator.engine.ray_private.trainer"] = None\n'

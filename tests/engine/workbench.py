@@ -33,6 +33,16 @@ CONDITION_LIMIT_S = 120.0
 _COMMAND = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
 NO_METRICS = ("time_s", "attempt")
 
+# A study of trials that take no time; append a name, seeds and what else is needed.
+STUBBORN = """\
+entrypoint: stubborn:train
+metric: {name: loss, mode: min}
+stopping: {rule: none, max: 3, unit: epoch}
+baseline: {level: 1.0, broken: false, dir: '{dir}'}
+components:
+  level: {swap: {two: {level: 2.0}}}
+"""
+
 
 @dataclass(frozen=True)
 class Finished:
