@@ -12,9 +12,12 @@ LOAD_BEFORE = os.getloadavg()[0]
 
 
 def describe() -> str:
-    """Cores, load, date and versions."""
+    """Cores, GPUs, load, date and versions."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "orchestrator"))
+    import torch  # late: what only asks for help does not wait for it
+
     cores = len(os.sched_getaffinity(0))
+    cards = [torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count())]
     when = time.strftime("%Y-%m-%d")
-    where = f"{cores} shared cores, no GPU, load {LOAD_BEFORE:.1f} before"
+    where = f"{cores} cores, {', '.join(cards) or 'no GPU'}, load {LOAD_BEFORE:.1f} before"
     return f"{where}, {when}, Python {platform.python_version()}, {packages}"

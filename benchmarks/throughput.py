@@ -15,13 +15,13 @@ import json
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import sessions
 import yaml
+from leavings import save, scratch_folder
 from machine import describe
 from spans import seconds
 
@@ -168,9 +168,8 @@ def _pair(figures: dict[str, Any], what: str) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     chosen = arguments(words)
-    scratch = Path(tempfile.mkdtemp(prefix="bench-"))
     lanes, seeds = chosen.lanes, chosen.seeds
-    try:
+    with scratch_folder(chosen.keep) as scratch:
         few = study_file("reports", chosen.reports, 20, 2, lanes, seeds, scratch)
         print(f"{2 * seeds} trials x {chosen.reports} reports ...", file=sys.stderr, flush=True)
         reports = report_rate(*run_study(few, scratch))
@@ -179,14 +178,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"{10 * seeds} trials x {chosen.decisions} rungs ...", file=sys.stderr, flush=True)
         decisions = decision_rate(*run_study(dense, scratch), lanes)
         print(show(reports, decisions))
-        if chosen.json:
-            figures = {"machine": describe(), "reports": reports, "decisions": decisions}
-            chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
-    finally:
-        if chosen.keep:
-            print(f"kept: {scratch}", file=sys.stderr)
-        else:
-            shutil.rmtree(scratch, ignore_errors=True)
+        save(chosen.json, reports=reports, decisions=decisions)
 
 
 if __name__ == "__main__":

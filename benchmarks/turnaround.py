@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import sessions
 import stamped
 import yaml
+from leavings import save, scratch_folder
 from machine import describe
 from record_times import lane_spans
 from spans import Run, Span, same_values, table
@@ -163,21 +162,13 @@ def show(runs: Sequence[Run]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     chosen = arguments(words)
-    scratch = Path(tempfile.mkdtemp(prefix="bench-"))
-    try:
+    with scratch_folder(chosen.keep) as scratch:
         bench, runs = Bench(chosen, scratch), list[Run]()
         for way in chosen.runs.split(","):
             print(f"{NAMES[way]}: {len(bench.plan.cells)} trials ...", file=sys.stderr, flush=True)
             runs += bench.run(way)
         print(show(runs))
-        if chosen.json:
-            figures = {"machine": describe(), "runs": [run.to_json() for run in runs]}
-            chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
-    finally:
-        if chosen.keep:
-            print(f"kept: {scratch}", file=sys.stderr)
-        else:
-            shutil.rmtree(scratch, ignore_errors=True)
+        save(chosen.json, runs=[run.to_json() for run in runs])
 
 
 if __name__ == "__main__":
