@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm, expand_arms
+from orchestrator.study.designs import Arm, apply, expand_arms
 from orchestrator.study.identity import canonical, frozen_view
 from orchestrator.study.spec import StudySpec
 
-__all__ = ["Arm", "Cell", "Plan", "make_plan", "trial_config"]
+__all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
+
+FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
+"""Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trial to run: an arm under a seed. `cell` is its identity, 12 hex digits."""
+    """One trial to run: an arm under a seed. `cell` is its identity, 12 hex digits.
+
+    `set` holds what the search has chosen for this cell: dotted keys that override those of the arm.
+    """
 
     cell: str
     arm: str
     seed: int
-    phase: str = "fixed"
+    phase: str = FIXED
     sample: int | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arms and cells that results have called for: journalled as a plan of its own before any of them runs."""
+
+    reason: str
+    arms: tuple[Arm, ...]
+    cells: tuple[Cell, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as in the journal's `plan` events."""
+        return {
+            "reason": self.reason,
+            "new_arms": [_arm_to_json(arm) for arm in self.arms],
+            "new_cells": [asdict(cell) for cell in self.cells],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Batch:
+        """Inverse of `to_json`; raises KeyError or TypeError when it is none."""
+        return cls(
+            str(data["reason"]),
+            tuple(_arm_from_json(arm) for arm in data["new_arms"]),
+            tuple(Cell(**cell) for cell in data["new_cells"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +85,12 @@ class Plan:
     def cell(self, cell_id: str) -> Cell:
         """The cell of that identity; KeyError when the plan has none."""
         return self._cells[cell_id]
+
+    def grown(self, batch: Batch) -> Plan:
+        """This plan with what the batch adds; what is there already is kept as it is."""
+        arms = tuple(arm for arm in batch.arms if arm.name not in self._arms)
+        cells = tuple(cell for cell in batch.cells if cell.cell not in self._cells)
+        return replace(self, arms=self.arms + arms, cells=self.cells + cells)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in `plan.json`."""
@@ -83,7 +121,7 @@ def _arm_to_json(arm: Arm) -> dict[str, Any]:
 
 def _arm_from_json(data: Mapping[str, Any]) -> Arm:
     fields = dict(data)
-    return Arm(name=fields.pop("arm"), **fields)
+    return Arm(name=fields.pop("arm"), **{**fields, "parts": tuple(fields.get("parts", ()))})
 
 
 def make_plan(spec: StudySpec) -> Plan:
@@ -110,7 +148,7 @@ def make_plan(spec: StudySpec) -> Plan:
 
 def trial_config(plan: Plan, cell: Cell, spec: StudySpec) -> dict[str, Any]:
     """What the entrypoint sees: the arm's config with `seed` and `max_length` (in the study's unit)."""
-    config = copy.deepcopy(dict(plan.arm(cell.arm).config))
+    config = apply(plan.arm(cell.arm).config, cell.set)
     return {**config, "seed": cell.seed, "max_length": spec.stopping.max}
 
 

@@ -22,8 +22,9 @@ _WORDS_FOR_BOOLEANS = {"on": True, "yes": True, "y": True, "off": False, "no": F
 class Arm:
     """One configuration to be compared: its difference from the baseline, and the config that results.
 
-    `kind` is reference, without, swap or only; `set` holds dotted keys; `config` is nested, with references
-    resolved, without `seed` and `max_length`.
+    `kind` is reference, without, swap, only, pair or combination; `set` holds dotted keys; `config` is nested,
+    with references resolved, without `seed` and `max_length`. `parts` names the components that the arm takes
+    away together (pair, combination), or is empty.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Arm:
     set: Mapping[str, Any]
     config: Mapping[str, Any]
     why: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:

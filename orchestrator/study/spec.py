@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from orchestrator.study.values import (
     AutoCount,
+    AutoLooks,
+    AutoNumber,
     AutoSeconds,
     AutoShare,
+    Groups,
+    Interactions,
     Name,
     PositiveNumber,
     Seconds,
@@ -57,8 +61,20 @@ class Component(_Section):
 class StoppingSpec(_Section):
     """How long a trial is, and when it may end before that."""
 
-    rule: Literal["none", "asha"] = "none"
-    """`none` runs every trial to `max`; `asha` stops the unpromising ones at rungs."""
+    rule: Literal["none", "asha", "resolve"] = "none"
+    """`none`: the whole grid; `resolve`: full-length seeds until each effect is resolved; `asha`: stops the
+    unpromising trials at rungs (exploration, no claim at full length)."""
+    goal: Literal["save", "reinvest"] = "save"
+    """What resolved arms leave over: saved, or given to the unresolved ones (resolve)."""
+    max_seeds: Annotated[int, Field(ge=2)] = 12
+    """Most seeds of an arm (resolve with goal: reinvest)."""
+    looks: AutoLooks = "auto"
+    """After how many seeds the effects are looked at; `auto`: those of 3, 4, 5, 6, 8, 10, 12 below the most
+    seeds, and the most seeds (resolve)."""
+    gamma: AutoNumber = "auto"
+    """Exponent of the spending function; `auto`: 2 for up to six seeds, else 1 (resolve)."""
+    futility: Annotated[float, Field(ge=0, lt=1)] = 0.10
+    """An arm gets no more seeds when the chance to resolve it falls below this; 0: never (resolve)."""
     max: PositiveNumber
     """Full length in `unit`; the entrypoint sees it as config["max_length"]."""
     unit: Literal["epoch", "step", "report", "seconds"] = "epoch"
@@ -67,6 +83,35 @@ class StoppingSpec(_Section):
     """First rung (asha): no trial is stopped before it."""
     reduction: Annotated[PositiveNumber, Field(gt=1)] = 3
     """Rungs at grace · reduction^i below max; at each, the best 1/reduction go on (asha)."""
+
+
+class TuneStopping(_Section):
+    """How samples of one arm compete."""
+
+    rule: Literal["none", "asha"] = "asha"
+    """`asha` stops a sample against the samples of the same arm; `none` runs all of them to `max`."""
+    grace: PositiveNumber = 1
+    """First rung, in the study's unit."""
+    reduction: Annotated[PositiveNumber, Field(gt=1)] = 3
+    """Rungs at grace · reduction^i below max; at each, the best 1/reduction go on."""
+
+
+class TuneSpec(_Section):
+    """The same search for every arm, the baseline included; the winners are compared on fresh seeds."""
+
+    samples: Annotated[int, Field(ge=1)] = 8
+    """Settings tried per arm (random, bayes); a grid has as many as its choices make."""
+    search: Literal["grid", "random", "bayes"] = "random"
+    """`grid` needs `choice` everywhere; `bayes` needs the extra [bayes]."""
+    space: dict[str, dict[str, Any]]
+    """Dotted baseline keys, each with one of choice, uniform, loguniform, randint."""
+    stopping: TuneStopping = TuneStopping()
+    """When a sample ends before `stopping.max`."""
+    compare: Literal["fixed", "retuned", "both"] = "retuned"
+    """Effects with each arm's own winner (retuned), with the settings of this file (fixed: nothing is tuned),
+    or both side by side."""
+    seed: Annotated[int, Field(ge=10_000)] = 10_000
+    """Seed of all samples; no evaluation may use it."""
 
 
 class ResourcesSpec(_Section):
@@ -120,6 +165,8 @@ class ReportSpec(_Section):
     """Family-wise error level."""
     margin: PositiveNumber | None = None
     """Differences below this are practically equal, in the metric's units."""
+    variance: Literal["moderated", "per_arm"] = "moderated"
+    """`moderated` borrows strength from all arms; `per_arm` is strict: plain paired t, union-bound levels."""
 
 
 class StudySpec(_Section):
@@ -134,11 +181,19 @@ class StudySpec(_Section):
     """Free-form settings, handed to the entrypoint with `seed` and `max_length` added."""
     components: dict[str, Component] = {}
     """What is taken away or exchanged, by name."""
-    design: Literal["leave-one-out", "add-one-in"] = "leave-one-out"
-    """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away."""
+    design: Literal["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"] = "leave-one-out"
+    """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away; `pairs` adds every
+    pair of components, `factorial` is all combinations, `fractional` a resolution-IV part of them."""
+    interactions: Interactions = "none"
+    """`none`, `auto` (pairs among the resolved effects), or pairs of components: [[a, b], ...]."""
+    exclude: Groups = ()
+    """Components that must not be taken away together: [[a, b], ...]."""
+    max_cells: Annotated[int, Field(ge=1)] = 2000
+    """A study with more cells than this is refused."""
     seeds: Seeds
     """A number n means 0..n-1; or a list."""
     stopping: StoppingSpec
+    tune: TuneSpec | None = None
     resources: ResourcesSpec = ResourcesSpec()
     budget: BudgetSpec = BudgetSpec()
     failures: FailuresSpec = FailuresSpec()
@@ -156,9 +211,5 @@ class StudySpec(_Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
-LATER_KEYS = frozenset({"tune", "interactions", "loggers", "monitor", "datasets", "max_seeds", "looks"})
+LATER_KEYS = frozenset({"loggers", "monitor", "datasets"})
 """Top-level keys that a later version brings."""
-LATER_VALUES = {"design": ("pairs", "factorial", "fractional"), "stopping.rule": ("resolve",)}
-"""Values that a later version brings."""
-LATER_NESTED = {"stopping": frozenset({"goal", "max_seeds", "futility", "gamma"})}
-"""Keys within a section that a later version brings."""

@@ -12,7 +12,7 @@ from orchestrator.study.designs import build_arms
 from orchestrator.study.faults import Problem, nearest, show
 from orchestrator.study.rules import rule_problems
 from orchestrator.study.schema import known_keys
-from orchestrator.study.spec import LATER_KEYS, LATER_NESTED, LATER_VALUES, StudySpec
+from orchestrator.study.spec import LATER_KEYS, StudySpec
 from orchestrator.study.yamlfile import Path, dotted
 
 _EXAMPLES = {
@@ -116,8 +116,7 @@ def _problem(error: ErrorDetails) -> Problem:
 
 def _unknown_key(path: Path) -> Problem:
     key, valid = str(path[-1]), known_keys(path[:-1])
-    later = LATER_KEYS if len(path) == 1 else LATER_NESTED.get(str(path[0]), frozenset())
-    if key in later:
+    if len(path) == 1 and key in LATER_KEYS:
         return Problem(path, f"{key!r} is not in this version", hint=f"remove it; valid: {', '.join(valid)}")
     return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid))
 
@@ -126,7 +125,5 @@ def _not_one_of(path: Path, error: ErrorDetails, value: str) -> Problem:
     expected = error.get("ctx", {}).get("expected", "")
     names = [name.strip(" '") for name in expected.replace(" or ", ",").split(",")]
     given = error["input"]
-    if isinstance(given, str) and given in LATER_VALUES.get(dotted(path), ()):
-        return Problem(path, f"{given!r} is not in this version", hint=f"valid: {', '.join(names)}")
     hint = nearest(given, names) if isinstance(given, str) else None
     return Problem(path, f"must be {' or '.join(names)}", value, hint if hint and "did" in hint else None)

@@ -105,6 +105,42 @@ def _check_seeds(value: Any) -> Any:
     return tuple(value)
 
 
+def _auto_or_number(value: Any) -> Any:
+    if value == "auto" or (is_number(value) and value > 0):
+        return value
+    raise ValueError("must be a positive number, or auto")
+
+
+def _auto_or_looks(value: Any) -> Any:
+    """Ascending numbers of seeds, each at least two."""
+    if value == "auto":
+        return value
+    counts = isinstance(value, (list, tuple)) and all(type(n) is int and n >= 2 for n in value)
+    if not counts or not value or list(value) != sorted(set(value)):
+        raise ValueError("must be auto, or ascending numbers of seeds from 2, such as [3, 4, 5]")
+    return tuple(value)
+
+
+def _groups(value: Any) -> Any:
+    """Lists of names, each of at least two different ones."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be a list of lists of component names, such as [[batchnorm, mixup]]")
+    for group in value:
+        names = isinstance(group, (list, tuple)) and all(isinstance(name, str) for name in group)
+        if not names or len(set(group)) < 2 or len(set(group)) < len(group):
+            raise ValueError(f"each entry names at least two different components, not {str(group)[:60]}")
+    return tuple(tuple(group) for group in value)
+
+
+def _interactions(value: Any) -> Any:
+    if value in ("none", "auto"):
+        return value
+    groups = _groups(value)
+    if any(len(pair) != 2 for pair in groups):
+        raise ValueError("each entry is a pair of components, such as [[batchnorm, mixup]]")
+    return groups
+
+
 _AUTO = {"const": "auto"}
 _SECONDS = [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9. dhmins]+$"}]
 
@@ -144,5 +180,30 @@ Seeds = Annotated[
                 },
             ]
         }
+    ),
+]
+AutoNumber = Annotated[
+    int | float | Literal["auto"],
+    BeforeValidator(_auto_or_number),
+    WithJsonSchema({"anyOf": [_AUTO, {"type": "number", "exclusiveMinimum": 0}]}),
+]
+AutoLooks = Annotated[
+    tuple[int, ...] | Literal["auto"],
+    BeforeValidator(_auto_or_looks),
+    WithJsonSchema(
+        {"anyOf": [_AUTO, {"type": "array", "items": {"type": "integer", "minimum": 2}, "minItems": 1}]}
+    ),
+]
+_GROUP = {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True}
+Groups = Annotated[
+    tuple[tuple[str, ...], ...],
+    BeforeValidator(_groups),
+    WithJsonSchema({"type": "array", "items": _GROUP}),
+]
+Interactions = Annotated[
+    tuple[tuple[str, ...], ...] | Literal["none", "auto"],
+    BeforeValidator(_interactions),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "items": {**_GROUP, "maxItems": 2}}]}
     ),
 ]
