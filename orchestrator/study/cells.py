@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm, apply, expand_arms
+from orchestrator.study.changes import apply
+from orchestrator.study.designs import Arm, expand_arms
 from orchestrator.study.identity import canonical, frozen_view
 from orchestrator.study.spec import StudySpec
 
