@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.decide.evaluation import Facts, evaluations, table
 from orchestrator.stats.effects import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
+from orchestrator.study.combining import possible_pairs
 from orchestrator.study.contrasts import contrasts
 from orchestrator.study.designs import pair_arms
 from orchestrator.study.spec import StudySpec
@@ -48,12 +48,8 @@ def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> B
     if not _is_open(spec, plan):
         return None
     found = set(resolved)
-    components = [arm.component for arm in plan.arms if arm.name in found and arm.component]
-    barred = [frozenset(group) for group in spec.exclude]
-    pairs = [
-        pair for pair in itertools.combinations(dict.fromkeys(components), 2) if frozenset(pair) not in barred
-    ]
-    arms = pair_arms(spec, pairs)
+    components = {arm.component for arm in plan.arms if arm.name in found and arm.component}
+    arms = pair_arms(spec, possible_pairs(spec, components))
     if not arms:
         return None
     names = ", ".join(arm.name for arm in arms)

@@ -15,6 +15,7 @@ from orchestrator.decide.evaluation import Facts, final_value, is_outcome
 from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, make_cells
 from orchestrator.study.search import Tried, seed_text
 from orchestrator.study.seeds import evaluation_seeds
+from orchestrator.study.size import searches
 from orchestrator.study.spec import StudySpec, TuneSpec
 
 ROUND = 2
@@ -31,14 +32,9 @@ class ArmTuning:
     winner: Cell | None
 
 
-def is_tuned(spec: StudySpec) -> bool:
-    """Whether the study searches at all."""
-    return spec.tune is not None and spec.tune.compare != "fixed"
-
-
 def tunings(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> tuple[ArmTuning, ...]:
     """Every arm's search as far as it got, the reference first; empty when nothing is tuned."""
-    if spec.tune is None or not is_tuned(spec):
+    if spec.tune is None or not searches(spec):
         return ()
     by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms}
     for cell in plan.cells:

@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm, apply, expand_arms, resolve_config
+from orchestrator.study.designs import Arm, expand_arms, searched_config
 from orchestrator.study.identity import canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.search import registered_draws
 from orchestrator.study.seeds import evaluation_seeds
+from orchestrator.study.size import searches
 from orchestrator.study.spec import StudySpec
 
 __all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
@@ -154,11 +155,10 @@ def make_plan(spec: StudySpec) -> Plan:
 
 
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
-    tuned = spec.tune is not None and spec.tune.compare != "fixed"
-    if spec.tune is not None and tuned:
+    if spec.tune is not None and searches(spec):
         for sample, chosen in enumerate(registered_draws(spec.tune, spec.name)):
             yield from make_cells(spec, arms, [spec.tune.seed], TUNE, sample, chosen)
-    if spec.tune is None or not tuned or spec.tune.compare == "both":
+    if spec.tune is None or spec.tune.compare != "retuned":
         yield from _evaluation(spec, arms)
 
 
@@ -193,7 +193,7 @@ def cell_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[st
     """The arm's config with the search's choice, `${...}` resolved after both."""
     if not chosen:
         return copy.deepcopy(dict(arm.config))
-    return resolve_config(spec, apply(apply(spec.baseline, arm.set), chosen))
+    return searched_config(spec, arm, chosen)
 
 
 def trial_config(plan: Plan, cell: Cell, spec: StudySpec) -> dict[str, Any]:
