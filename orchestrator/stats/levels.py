@@ -1,7 +1,8 @@
 """Nominal levels of the looks of a sequential test: how much of α each look may use.
 
-The spending function is α*(t) = α·t^γ with t = n / n_max (Kim & DeMets 1987). The levels follow from the recursion
-of Armitage, McPherson & Rowe (1969) on the normal score scale and are applied to the p-values of t-tests.
+The spending function is α*(t) = α·t^γ with t = n / n_max (Kim & DeMets 1987). The levels follow from the
+recursion of Armitage, McPherson & Rowe (1969) on the normal score scale and are applied to the p-values of
+t-tests.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,8 @@ def standard_gamma(most: int) -> float:
 def spending(alpha: float, looks: Sequence[int], gamma: float) -> tuple[float, ...]:
     """What each look adds to the error that is spent, Σ = alpha.
 
-    By the union bound these are also levels that hold whatever the joint distribution of the looks is: the strict
-    mode's.
+    By the union bound these are also levels that hold whatever the joint distribution of the looks is: the
+    strict mode's.
     """
     spent = [alpha * (look / looks[-1]) ** gamma for look in looks]
     return tuple(now - before for now, before in zip(spent, [0.0, *spent], strict=False))
@@ -39,22 +41,22 @@ def spending(alpha: float, looks: Sequence[int], gamma: float) -> tuple[float, .
 
 @lru_cache(maxsize=4096)
 def nominal_levels(alpha: float, looks: tuple[int, ...], gamma: float) -> tuple[float, ...]:
-    """Two-sided levels π of the looks: reject at look l when p <= π[l], and the whole error is `alpha` (0 to 1)."""
+    """Two-sided levels π: reject at look l when p <= π[l], and the whole error is `alpha` (0 to 1)."""
     return solve_levels(alpha, looks, gamma)
 
 
 def solve_levels(alpha: float, looks: tuple[int, ...], gamma: float) -> tuple[float, ...]:
     """`nominal_levels` without its memory, for those who try many values of alpha once.
 
-    The density of the score of what has not been rejected yet is carried from look to look on Gauss-Legendre nodes:
-    it is smooth between the bounds, so that some 50 to 100 nodes are exact to about 1e-12.
+    The density of the score of what has not been rejected yet is carried from look to look on Gauss-Legendre
+    nodes: it is smooth between the bounds, so that some 50 to 100 nodes are exact to about 1e-12.
     """
     increments = spending(alpha, looks, gamma)
     times = [look / looks[-1] for look in looks]
     levels = [increments[0]]
     if len(looks) == 1 or alpha <= 0:
         return increments
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     unit, weights = _nodes(min(512, max(48, math.ceil(24 / math.sqrt(min(gaps))))))
     bound = -float(ndtri(increments[0] / 2)) * math.sqrt(times[0])
     x = bound * unit
@@ -77,7 +79,7 @@ def _nodes(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _score(
     x: NDArray[np.float64], mass: NDArray[np.float64], time: float, gap: float, increment: float
 ) -> float:
-    """The bound z whose crossing at this look, and not before, has probability `increment`: Newton, bracketed."""
+    """The bound z whose crossing now, and not before, has probability `increment`: Newton, bracketed."""
     root, step = math.sqrt(time), math.sqrt(gap)
     low, high = 0.0, -float(ndtri(increment / 2))
     z = high

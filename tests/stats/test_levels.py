@@ -33,7 +33,7 @@ looks_of = st.lists(st.integers(2, 40), min_size=1, max_size=7, unique=True).map
     ],
 )
 def test_golden_levels(alpha: float, looks: tuple[int, ...], gamma: float, levels: tuple[float, ...]) -> None:
-    # the specification's last two digits of the longest row carry its own integration error (see the next test)
+    # the last two of the longest row carry the integration error of where they come from: see the next test
     assert nominal_levels(alpha, looks, gamma) == pytest.approx(levels, abs=1e-6)
 
 
