@@ -22,6 +22,7 @@ from orchestrator.decide.pairs import (
     interaction_cells,
     resolved_on_grid,
     undecided_arms,
+    wants_pairs,
 )
 from orchestrator.decide.resolve import ArmLook, Course, resolve
 from orchestrator.decide.tuning import proposals, tunings, winners
@@ -77,7 +78,7 @@ def agenda(
         else:
             made.wanted += _open(_cells(plan, evaluation), facts)
     made.wanted += _open(interaction_cells(spec, plan), facts)
-    if made.complete:
+    if made.complete and wants_pairs(spec, plan):
         resolved = _resolved(spec, plan, facts, made.judged)
         batch = interaction_batch(spec, plan, resolved)
         made.batches += [batch] if batch else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.decide.evaluation import Facts, evaluations, table
-from orchestrator.stats.effects import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
 from orchestrator.study.combining import possible_pairs
@@ -32,21 +31,19 @@ def interaction_cells(spec: StudySpec, plan: Plan) -> list[Cell]:
 
 def undecided_arms(spec: StudySpec, plan: Plan, finished: Sequence[bool]) -> frozenset[str]:
     """Arms whose seeds may still be asked for by `interactions: auto`: all, until the main effects are known."""
-    if not _is_open(spec, plan) or all(finished):
+    if not wants_pairs(spec, plan) or all(finished):
         return frozenset()
     return frozenset(arm.name for arm in plan.arms)
 
 
-def _is_open(spec: StudySpec, plan: Plan) -> bool:
+def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
     """Whether pairs are still to be chosen: a factorial design has all of them in its runs already."""
     chosen = any(arm.kind == "pair" for arm in plan.arms)
     return spec.interactions == "auto" and spec.design == "leave-one-out" and not chosen
 
 
 def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> Batch | None:
-    """The pairs of the components whose main effects are resolved; None when none are to be added."""
-    if not _is_open(spec, plan):
-        return None
+    """The pairs of the components whose main effects are resolved; None when there are none."""
     found = set(resolved)
     components = {arm.component for arm in plan.arms if arm.name in found and arm.component}
     arms = pair_arms(spec, possible_pairs(spec, components))
@@ -58,8 +55,10 @@ def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> B
 
 def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> frozenset[str]:
     """Arms of the first family that differ from the reference when the whole grid has run (rule `none`)."""
+    from orchestrator.stats.effects import fixed_effects
+
     first = evaluations(spec, plan, {})[0]
-    if not _is_open(spec, plan) or first.phase != FIXED:
+    if first.phase != FIXED:
         return frozenset()
     results = table(first, facts)
     values = {

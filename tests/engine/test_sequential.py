@@ -156,8 +156,8 @@ def test_samples_are_stopped_by_samples_of_their_own_arm_only(tmp_path: Path) ->
     stopping = {"rule": "asha", "grace": 1, "reduction": 3}
     spec = study(("a",), tune={**TUNE, "samples": 6, "stopping": stopping})
 
-    def result(cell: Cell) -> float | Cause:  # no-a is far worse: alone it would never survive
-        return (cell.sample or 0) * 0.1 - (100.0 if cell.arm == "no-a" else 0.0) + cell.seed * 1e-3
+    def result(cell: Cell) -> float | Cause:  # no-a is far worse: among all samples none of it would survive
+        return -(cell.sample or 0) * 0.1 - (100.0 if cell.arm == "no-a" else 0.0) + cell.seed * 1e-3
 
     history = Story(tmp_path, spec, result, random.Random(5), lanes=2).play()
     stopped = [record for record in history.cells.values() if record.state is TrialState.STOPPED]
