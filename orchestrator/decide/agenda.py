@@ -140,9 +140,14 @@ def _no_longer_needed(course: Course, row: int) -> str | None:
     """Why an arm gets no more seeds; None while it may."""
     last = course.final.get(row)
     if last is not None:
-        words = {"last look": "unresolved", "budget spent": "the budget of runs is spent"}
-        return f"{words.get(last.action, last.action)} after {last.number} seeds"
+        return f"{in_words(last)} after {last.number} seeds"
     return "no arm needs it" if course.finished else None
+
+
+def in_words(look: ArmLook) -> str:
+    """What a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
+    return words.get(look.action, look.action)
 
 
 def follow(

@@ -108,7 +108,7 @@ def _batch(history: History, event: Mapping[str, Any], number: int) -> None:
     """Results have called for more arms or cells."""
     try:
         history.plan = history.plan.grown(Batch.from_json(event))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         history.problems.append(f"event {number}: a batch that cannot be read: {error!r}")
     _add_cells(history)
 

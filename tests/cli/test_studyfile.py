@@ -23,7 +23,7 @@ BAD = {
     "grace": ("grace: 1", "grace: 10", "grace"),
     "reserved key": ("baseline:", "baseline:\n  seed: 1", "seed"),
     "duplicate key": ("seeds: 2", "seeds: 2\nseeds: 3", "seeds"),
-    "later": ("rule: asha", "rule: resolve", "none, asha"),
+    "later": ("seeds: 2", "seeds: 2\nmonitor: [gradients]", "not in this version"),
     "storage": ("seeds: 2", "seeds: 2\nstorage: trial.py/below", "storage"),
 }
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -81,7 +81,7 @@ def test_plan_for_programs(command, study: Path) -> None:
     assert set(plan) >= {"study", "hash", "arms", "cells", "lanes", "looks", "estimate"}
     assert [arm["arm"] for arm in plan["arms"]] == ["baseline", "no-batchnorm", "no-dropout"]
     assert plan["arms"][1]["set"] == {"model.batchnorm": False}
-    assert set(plan["cells"][0]) == {"cell", "arm", "seed", "phase", "sample"}
+    assert set(plan["cells"][0]) == {"cell", "arm", "seed", "phase", "sample", "set"}
     assert plan["looks"] == []
     assert plan["estimate"] == {"runs": 6, "wall_s": None, "gpu_h": None, "disk_bytes": None}
 
