@@ -45,6 +45,11 @@ def test_example_studies(path: Path) -> None:
         {"seds": 3},
         {"seeds": []},
         {"stopping": {"rule": "resolve"}},
+        {"stopping": {"max": 8, "looks": [1, 2]}},
+        {"metric": {"name": "x"}},
+        {"tune": {"samples": 3}},
+        {"interactions": [["a", "b", "c"]]},
+        {"exclude": [["a"]]},
         {"name": "a b"},
         {"components": {"x": {"y": 1}}},
     ],
@@ -58,7 +63,8 @@ def test_schema_refuses_what_the_loader_refuses(change: dict[str, object], study
 
 def test_known_keys() -> None:
     assert "seeds" in known_keys(())
-    assert known_keys(("stopping",)) == ["rule", "max", "unit", "grace", "reduction"]
+    assert {"rule", "max", "looks"} < set(known_keys(("stopping",)))
+    assert known_keys(("tune", "stopping")) == ["rule", "grace", "reduction"]
     assert known_keys(("budget",)) == ["gpu_hours", "wall"]
     assert known_keys(("components", "any")) == ["without", "swap", "why"]
     assert known_keys(("baseline",)) == known_keys(("components",)) == known_keys(("stopping", "max")) == []
