@@ -38,7 +38,9 @@ def stopping(spec: StudySpec) -> str:
         return f"asha: {_rungs(spec, rule.grace, rule.reduction)}, the reference always"
     given_up = f", given up below {rule.futility:.0%} chance of that" if rule.futility else ""
     left = "saved" if rule.goal == "save" else "given to the others"
-    return f"resolve: no more seeds for an arm whose effect is resolved{given_up}; what is left over is {left}"
+    return (
+        f"resolve: no more seeds for an arm whose effect is resolved{given_up}; what is left over is {left}"
+    )
 
 
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
@@ -46,7 +48,9 @@ def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     from orchestrator.study.size import samples_per_arm
 
     keys = ", ".join(tune.space)
-    how = f"{tune.search} search over {keys}, {samples_per_arm(spec)} samples for every arm (seed {tune.seed})"
+    how = (
+        f"{tune.search} search over {keys}, {samples_per_arm(spec)} samples for every arm (seed {tune.seed})"
+    )
     if tune.stopping.rule == "none":
         return f"{how}, all to their full length"
     return f"{how}; asha within each arm: {_rungs(spec, tune.stopping.grace, tune.stopping.reduction)}"

@@ -51,7 +51,9 @@ def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = 
 
 
 def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:
-    """The cells that may still run: first those that have to, in their order, then those that looks may ask for."""
+    """The cells that may still run: first those that have to, in their order, then those that looks may ask
+    for.
+    """
     from orchestrator.decide.agenda import agenda
     from orchestrator.decide.states import TrialState
 

@@ -27,6 +27,4 @@ def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: 
             }
         )
         return
-    console.data(
-        f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}"
-    )
+    console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")

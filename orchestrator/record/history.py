@@ -44,9 +44,9 @@ class History:
     """All cells of the plan, in its order, and what was decided.
 
     `plan`: with all that later batches have added; `rung_table`: rung -> {cell: oriented score}; `decided`:
-    (cell, rung) -> the decision event; `looks`: events of the sequential rule; `families`: arm -> number of the
-    start that brought it; `accepted_code`: hashes of changed code that the user accepted; `problems`: events that
-    make no sense.
+    (cell, rung) -> the decision event; `looks`: events of the sequential rule; `families`: arm -> number of
+    the start that brought it; `accepted_code`: hashes of changed code that the user accepted; `problems`:
+    events that make no sense.
     """
 
     plan: Plan

@@ -21,7 +21,13 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
-from orchestrator.study.identity import differences, extends_only, frozen_view
+from orchestrator.study.identity import (
+    differences,
+    extends_only,
+    extension_hint,
+    frozen_view,
+    seeds_are_registered,
+)
 from orchestrator.study.spec import StudySpec
 
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
@@ -163,15 +169,17 @@ def _same_study(storage: Storage, paths: StudyPaths, spec: StudySpec, extend: bo
     if only_more and extend:
         return "extend"
     if only_more:
-        hint = "use --extend to add these arms and seeds, or --fresh to start anew"
-    elif extend:
-        hint = "--extend accepts only more components, alternatives and seeds; " + hint
+        hint = "use --extend to add what is new, or --fresh to start anew"
+    elif extend or (seeds_are_registered(old) and old["seeds"] != new["seeds"]):
+        hint = f"{extension_hint(old, new)}; {hint}"
     faults = [Fault(f"changed since the study was started: {line}", file=where) for line in lines]
     raise ChangedStudy([*faults, Fault(f"{spec.name} is another study than the one on disk", hint=hint)])
 
 
 def _same_registration(storage: Storage, paths: StudyPaths, plan: Plan) -> None:
-    """The same settings must still mean the same looks, levels, cells: another version may work them out otherwise."""
+    """The same settings must still mean the same looks, levels, cells: another version may work them out
+    otherwise.
+    """
     where = f"{storage.uri}/{paths.plan_json}"
     hint = "use the version that started the study (env.json names it), or --fresh to start anew"
     try:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from orchestrator.decide.evaluation import final_value
 from orchestrator.decide.states import TrialState
 from orchestrator.record.history import CellRecord, History
 from orchestrator.record.layout import StudyPaths
-from orchestrator.decide.evaluation import final_value
 from orchestrator.record.storage import Storage
 from orchestrator.report.model import FAILS, FULL_LENGTH, RUNG_ONLY, ArmReport, Cost, Run, StudyReport
 from orchestrator.stats.effects import NO_DATA, Effect, paired_effects, summarise
@@ -78,7 +78,11 @@ def _families(history: History, arms: Mapping[str, object]) -> tuple[tuple[str, 
 def _values(plan: Plan, history: History, arm: str) -> dict[int, float]:
     """Seed -> value of the runs of `arm` that reached full length."""
     records = (history.cells[cell.cell] for cell in plan.cells if cell.arm == arm)
-    return {record.seed: record.value for record in records if (final_value(record) is not None) and record.value is not None}
+    return {
+        record.seed: record.value
+        for record in records
+        if (final_value(record) is not None) and record.value is not None
+    }
 
 
 def _deterministic(spec: StudySpec, values: Mapping[str, Mapping[int, float]]) -> str | None:

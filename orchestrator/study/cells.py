@@ -15,7 +15,6 @@ from orchestrator.study.identity import canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.search import registered_draws
 from orchestrator.study.seeds import evaluation_seeds, gamma, looks
-from orchestrator.study.size import searches
 from orchestrator.study.spec import StudySpec
 
 __all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
@@ -46,7 +45,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Batch:
-    """Arms and cells that results have called for: journalled as a plan of its own before any of them runs."""
+    """Arms and cells that results have called for: journalled as a plan of its own before any of them
+    runs.
+    """
 
     reason: str
     arms: tuple[Arm, ...]
@@ -74,8 +75,8 @@ class Batch:
 class Plan:
     """Everything that a study will run, in the order in which it is started.
 
-    `registered` is what decides about the effects, `hash` stands for it, the frozen settings and the cells: both
-    are on disk before the first run.
+    `registered` is what decides about the effects, `hash` stands for it, the frozen settings and the cells:
+    both are on disk before the first run.
     """
 
     study: str
@@ -144,10 +145,10 @@ def _arm_from_json(data: Mapping[str, Any]) -> Arm:
 def make_plan(spec: StudySpec) -> Plan:
     """Expand a study to its arms and the cells that are known before any result.
 
-    Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early; but
-    the first two cells are the reference's first two seeds: two equal curves reveal an entrypoint that ignores
-    its seed. Samples come before it, one of every arm after the other. Cells that depend on results (proposals
-    of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
+    Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early;
+    but the first two cells are the reference's first two seeds: two equal curves reveal an entrypoint that
+    ignores its seed. Samples come before it, one of every arm after the other. Cells that depend on results
+    (proposals of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
 
     Raises:
         StudyError: impossible arms, all of them (no-op or equal arms, keys that the baseline lacks).
@@ -191,8 +192,8 @@ def registration(spec: StudySpec) -> dict[str, Any]:
 
 
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
-    if spec.tune is not None and searches(spec):
-        for sample, chosen in enumerate(registered_draws(spec.tune, spec.name)):
+    if spec.tune is not None:
+        for sample, chosen in enumerate(registered_draws(spec)):
             yield from make_cells(spec, arms, [spec.tune.seed], TUNE, sample, chosen)
     if spec.tune is None or spec.tune.compare != "retuned":
         yield from _evaluation(spec, arms)

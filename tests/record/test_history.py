@@ -246,7 +246,9 @@ class Driver(RuleBasedStateMachine):
 
 def test_batches_grow_the_plan_and_a_broken_one_is_told() -> None:
     more = Batch(
-        "interactions: auto", (Arm("no-a+no-b", None, "pair", {}, {}, None, ("a", "b")),), (Cell("9" * 12, "no-a+no-b", 0, set={"a": 0}),)
+        "interactions: auto",
+        (Arm("no-a+no-b", None, "pair", {}, {}, None, ("a", "b")),),
+        (Cell("9" * 12, "no-a+no-b", 0, set={"a": 0}),),
     )
     broken = {"event": "batch", "reason": "?", "new_arms": [1], "new_cells": None}
     known = {"event": "batch", **more.to_json()}

@@ -243,7 +243,7 @@ def test_all_runs_stop_when_asked() -> None:
 
 def test_a_reference_follows_what_the_search_has_chosen(load: Load, study_text: str) -> None:
     text = study_text.replace("width: 32,", 'width: 32, hidden: "${.width}",')
-    spec = load(text + "tune: {space: {model.width: {choice: [8, 16]}}}\n").spec
+    spec = load(text + "tune: {space: {model.width: {choice: [8, 16]}}, search: grid}\n").spec
     arm = expand_arms(spec)[1]
     chosen = searched_config(spec, arm, {"model.width": 8})
     assert chosen["model"] == {"width": 8, "hidden": 8, "batchnorm": False, "dropout": 0.1}
