@@ -143,7 +143,8 @@ def test_numpy_scalars_are_numbers() -> None:
 EXAMPLES: list[dict[str, Any]] = [
     {"event": "plan", "plan_hash": "ab12", "cells": 40, "reason": "new"},
     {"event": "batch", "reason": "interactions: auto", "new_arms": [{"arm": "no-a+no-b"}],
-     "new_cells": [{"cell": "0" * 12, "arm": "no-a+no-b", "seed": 0, "phase": "fixed", "sample": None, "set": {}}]},
+     "new_cells": [{"cell": "0" * 12, "arm": "no-a+no-b", "seed": 0, "phase": "fixed", "sample": None,
+                    "set": {}}]},
     {"event": "assign", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 1, "lane": "3",
      "resume": None},
     {"event": "report", "cell": "0" * 12, "arm": "baseline", "attempt": 1, "rung": 2, "length": 2,
