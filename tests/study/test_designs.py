@@ -98,7 +98,7 @@ def test_auto_adds_its_arms_later() -> None:
     first = expand_arms(spec)
     assert [arm.name for arm in first] == ["baseline", "no-a", "no-b", "no-c"]
     assert possible_pairs(spec) == (("a", "b"), ("b", "c"))
-    assert possible_pairs(spec, {"c", "b"}) == (("b", "c"),)
+    assert possible_pairs(spec, {"no-c", "no-b", "b=x"}) == (("b", "c"),)
     later = pair_arms(spec, [("c", "b"), ("b", "c")])
     assert [arm.name for arm in later] == ["no-b+no-c"]
     assert later[0].config == {"a": True, "b": False, "c": False}
