@@ -48,8 +48,8 @@ def possible_pairs(spec: StudySpec, among: Collection[str] | None = None) -> tup
     """All pairs of components that may be taken away together, in file order.
 
     Args:
-        among: names of main effects, such as the resolved ones with `interactions: auto`; only components whose
-            removal is among them are paired (not those of which just a further alternative is).
+        among: names of main effects, such as the resolved ones with `interactions: auto`; only components
+            whose removal is among them are paired, not those of which just a further alternative is.
     """
     names = [name for name, label in away_labels(spec).items() if among is None or label in among]
     return tuple(pair for pair in combinations(names, 2) if not is_excluded(spec, pair))
