@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.decide.evaluation import Facts, evaluations, table
+from orchestrator.stats.effects import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
 from orchestrator.study.combining import possible_pairs
@@ -57,8 +58,6 @@ def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> B
 
 def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> frozenset[str]:
     """Arms of the first family that differ from the reference when the whole grid has run (rule `none`)."""
-    from orchestrator.stats.effects import fixed_effects
-
     first = evaluations(spec, plan, {})[0]
     if first.phase != FIXED:
         return frozenset()

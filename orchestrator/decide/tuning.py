@@ -38,7 +38,7 @@ def tunings(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> tuple[Ar
     """Every arm's search as far as it got, the reference first; empty when nothing is tuned."""
     if spec.tune is None or not searches(spec):
         return ()
-    by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms}
+    by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms if arm.kind != "pair"}
     for cell in plan.cells:
         if cell.phase == TUNE:
             by_arm[cell.arm].append(cell)

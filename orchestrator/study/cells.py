@@ -194,7 +194,8 @@ def registration(spec: StudySpec) -> dict[str, Any]:
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
     if spec.tune is not None:
         for sample, chosen in enumerate(registered_draws(spec)):
-            yield from make_cells(spec, arms, [spec.tune.seed], TUNE, sample, chosen)
+            alone = [arm for arm in arms if arm.kind != "pair"]  # pairs run with the settings of the file
+            yield from make_cells(spec, alone, [spec.tune.seed], TUNE, sample, chosen)
     if spec.tune is None or spec.tune.compare != "retuned":
         yield from _evaluation(spec, arms)
 

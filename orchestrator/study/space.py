@@ -64,6 +64,7 @@ class RandInt:
 
 Dimension = Choice | Uniform | LogUniform | RandInt
 Space = Mapping[str, Dimension]
+_FARTHEST = 2**53  # whole numbers up to here are exact as floats
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
 
@@ -156,6 +157,10 @@ def _bounds(kind: str, content: Any, at: Path) -> Iterator[Problem]:
     if kind == "loguniform" and low <= 0:
         yield Problem(
             path, "needs bounds above 0", show(content), hint="use uniform, or a small positive bound"
+        )
+    if max(abs(low), abs(high)) > _FARTHEST:
+        yield Problem(
+            path, f"has a bound beyond 2^53 = {_FARTHEST:,}", show(content), hint="use smaller bounds"
         )
     if low >= high:
         yield Problem(

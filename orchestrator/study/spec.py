@@ -185,7 +185,7 @@ class StudySpec(_Section):
     """What is taken away or exchanged, by name."""
     design: Literal["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"] = "leave-one-out"
     """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away; `pairs` adds every
-    pair of components, `factorial` is all combinations, `fractional` a resolution-IV part of them."""
+    pair of components with `without`, `factorial` is all combinations, `fractional` a resolution-IV part."""
     interactions: Interactions = "none"
     """`none`, `auto` (pairs among the resolved effects), or pairs of components: [[a, b], ...]."""
     exclude: Groups = ()

@@ -28,6 +28,10 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.design in CROSSED:
         message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
         yield Problem(("tune",), message, hint="use design: leave-one-out, or remove tune")
+    if tune.compare == "retuned" and (spec.design == "pairs" or spec.interactions != "none"):
+        message = "leaves no place for interactions: pairs are run with the settings of this file"
+        hint = "use compare: both or fixed, or take the pairs out of the study"
+        yield Problem(("tune", "compare"), message, "retuned", hint)
     if tune.seed in evaluation_seeds(spec):
         message = "is also a seed of the evaluation: the winners would be judged on what they were chosen by"
         added = "" if tune.seed in spec.seeds else ", and from those that goal: reinvest may add"

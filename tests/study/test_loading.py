@@ -52,6 +52,7 @@ CASES = [
     ("seeds: 3", "seds: 3", None, "seeds", "is required; for example seeds: 5"),
     ("mode: max", "mode: maxx", 3, "metric.mode", 'must be min or max (got "maxx"); did you mean max?'),
     ("max: 8", "max: eight", 12, "stopping.max", 'must be a number (got "eight")'),
+    ("max: 8", f"max: {10**400}", 12, "stopping.max", "must be a number"),
     ("max: 8", "max: true", 12, "stopping.max", "must be a number (got true)"),
     ("max: 8", "max: 0", 12, "stopping.max", "must be greater than 0 (got 0)"),
     ("max: 8", "max: 8, grace: 9", 12, "stopping.grace", "is longer than max"),
