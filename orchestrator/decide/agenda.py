@@ -78,7 +78,7 @@ def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Ma
     made.wanted += _open(interaction_cells(spec, plan), facts)
     if made.complete and wants_pairs(spec, plan):
         resolved = _resolved(spec, plan, facts, made.judged)
-        batch = interaction_batch(spec, plan, resolved)
+        batch = interaction_batch(spec, resolved)
         made.batches += [batch] if batch else []
     return _tidy(made)
 

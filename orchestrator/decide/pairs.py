@@ -45,11 +45,9 @@ def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
     return spec.interactions == "auto" and spec.design == "leave-one-out" and not chosen
 
 
-def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> Batch | None:
+def interaction_batch(spec: StudySpec, resolved: Iterable[str]) -> Batch | None:
     """The pairs of the components whose main effects are resolved; None when there are none."""
-    found = set(resolved)
-    components = {arm.component for arm in plan.arms if arm.name in found and arm.component}
-    arms = pair_arms(spec, possible_pairs(spec, components))
+    arms = pair_arms(spec, possible_pairs(spec, frozenset(resolved)))
     if not arms:
         return None
     names = ", ".join(arm.name for arm in arms)

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from orchestrator.decide.search import grid, random_draws
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.cells import Plan, make_plan
@@ -19,6 +18,7 @@ from orchestrator.study.combining import possible_pairs
 from orchestrator.study.contrasts import contrasts
 from orchestrator.study.designs import alias_table, pair_arms, searched_config
 from orchestrator.study.loading import LoadedStudy, load_study
+from orchestrator.study.search import grid, random_draws
 from orchestrator.study.seeds import evaluation_seeds, gamma, looks, most_seeds
 from orchestrator.study.size import searches
 from orchestrator.study.space import study_space
