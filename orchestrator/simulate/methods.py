@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +19,8 @@ from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
 from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Point, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
-from orchestrator.stats.effects import paired_t
 from orchestrator.stats.holm import holm
+from orchestrator.stats.moderated import Estimates, Variance, estimate
 
 Float = NDArray[np.float64]
 _LOOKS = (3, 4, 5, 6, 8, 10, 12)
@@ -69,15 +69,10 @@ class Method:
     judge: Judge
 
 
-def paired_grid(study: Study, design: Design) -> Judged:
-    """Every run to its end, a plain paired t per arm, Holm."""
-    final = study.curves[:, : design.seeds, -1]
-    return _paired([(row, final[0]) for row in final[1:]], design, cost=1.0, kept=True)
-
-
-def moderated_grid(study: Study, design: Design) -> Judged:
-    """Every run to its end, the moderated paired t, Holm."""
-    raise NotImplementedError
+def grid(study: Study, design: Design, *, variance: Variance) -> Judged:
+    """Every run to its end; the test that `variance` names, with Holm, for difference and equivalence."""
+    Y = study.curves[:, : design.seeds, -1]  # noqa: N806 - the notation of the field
+    return _fixed(estimate(Y, _differences(len(Y)), variance), design, cost=1.0, kept=True)
 
 
 def halving(study: Study, design: Design, *, protected: bool) -> Judged:
@@ -95,9 +90,9 @@ def halving(study: Study, design: Design, *, protected: bool) -> Judged:
     last = np.zeros((rows, seeds), dtype=np.intp)
     for cell, ending in zip(cells, endings, strict=True):
         last[cell] = len(RUNGS) - 1 if ending.state is TrialState.DONE else ending.reports - 1
-    pairs = [_matched(curves, last, row) for row in range(1, rows)]
+    tests = estimate(_matched(curves[:, :seeds], last), np.eye(rows - 1), "per_arm")
     cost = sum(ending.length for ending in endings) / len(cells)
-    return _paired(pairs, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
+    return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
 
 
 def sequential(study: Study, design: Design, rule: Callable[[Design], ResolveRule]) -> Judged:
@@ -126,29 +121,35 @@ def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
     return Curve(f"{row}-{seed}", str(row), points, RUNGS[-1], RUNGS[-1] * pace, protected)
 
 
-def _matched(curves: Float, last: NDArray[np.intp], row: int) -> tuple[Float, Float]:
-    """Values of an arm and of the reference at their matched rung; `last`: highest rung of each run."""
-    common = np.minimum(last[row], last[0])
-    rung = int(np.sort(common)[-_FEWEST_PAIRS:][0])
-    seeds = np.flatnonzero(common >= rung)
-    return curves[row, seeds, rung], curves[0, seeds, rung]
+def _matched(curves: Float, last: NDArray[np.intp]) -> Float:
+    """The differences D, (arms, seeds), each arm's at its matched rung, NaN elsewhere; `last`: rung of each run."""
+    common = np.minimum(last[1:], last[0])
+    rungs = np.sort(common, axis=1)[:, -_FEWEST_PAIRS]
+    seeds = np.arange(common.shape[1])
+    arms = np.arange(1, len(curves))[:, None]
+    D = curves[arms, seeds, rungs[:, None]] - curves[0, seeds, rungs[:, None]]  # noqa: N806 - as above
+    return np.where(common >= rungs[:, None], D, np.nan)
 
 
-def _paired(pairs: Sequence[tuple[Float, Float]], design: Design, *, cost: float, kept: bool) -> Judged:
-    tests = [paired_t(treated, control, design.alpha) for treated, control in pairs]
-    corrected = holm([test.p for test in tests])
-    signs = [
-        int(np.sign(test.mean)) if p is not None and p <= design.alpha else 0
-        for test, p in zip(tests, corrected, strict=True)
-    ]
-    return Judged(
-        np.array(signs, dtype=np.int8),
-        np.zeros(len(tests), dtype=np.bool_),
-        _numbers(test.lo for test in tests),
-        _numbers(test.hi for test in tests),
-        cost,
-        kept,
-    )
+@lru_cache(maxsize=64)
+def _differences(rows: int) -> Float:
+    """Weights of the contrasts arm − reference, (arms, 1 + arms)."""
+    return np.hstack([np.full((rows - 1, 1), -1.0), np.eye(rows - 1)])
+
+
+def _fixed(tests: Estimates, design: Design, *, cost: float, kept: bool) -> Judged:
+    different = _holm(tests.p, design.alpha)
+    equivalent = np.zeros_like(different)
+    if design.margin is not None:
+        equivalent = ~different & _holm(tests.p_equivalent(design.margin), design.alpha)
+    half = tests.half_width(design.alpha)
+    signs = np.where(different, np.sign(tests.mean), 0).astype(np.int8)
+    return Judged(signs, equivalent, tests.mean - half, tests.mean + half, cost, kept)
+
+
+def _holm(p: Float, alpha: float) -> NDArray[np.bool_]:
+    corrected = holm([None if np.isnan(one) else float(one) for one in p])
+    return np.array([one is not None and one <= alpha for one in corrected])
 
 
 def _sign(end: ArmLook) -> int:
@@ -164,7 +165,7 @@ def registered(
     *,
     goal: Literal["save", "reinvest"] = "save",
     futility: float = 0.10,
-    variance: Literal["moderated", "per_arm"] = "moderated",
+    variance: Variance = "moderated",
 ) -> ResolveRule:
     """The rule that a study file with this design and the default looks registers."""
     most = max(MOST_SEEDS, design.seeds) if goal == "reinvest" else design.seeds
@@ -187,8 +188,8 @@ def _resolve(name: str, title: str, **settings: Any) -> Method:
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("grid-paired", "none", "full grid, paired t", paired_grid),
-        Method("grid", "none", "full grid, moderated t", moderated_grid),
+        Method("grid-paired", "none", "full grid, paired t", partial(grid, variance="per_arm")),
+        Method("grid", "none", "full grid, moderated t", partial(grid, variance="moderated")),
         Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
         Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
         _resolve("save", "resolve, save"),
