@@ -64,11 +64,12 @@ class Effect:
 
     `lo` < `hi`: interval of this arm alone (sequential under `resolve`), `wide_lo` < `wide_hi`: simultaneous
     over the family. `p` belongs to the interval's test at the last look, `p_holm` is the smallest α at which
-    the whole procedure rejects. `method`: moderated paired t, paired t, mean difference or none; `plain` stands
-    beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD between seeds of the
-    reference; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was decided; `early`: before the last
-    look; `seeds_needed`: an estimate for unresolved effects. `flags`: what a reader must know besides, such as
-    "2 failed", "conditional", "noisy" (its variance stands alone), "moderated only", "zero variance".
+    the whole procedure rejects. `method`: moderated paired t, paired t, mean difference or none; `plain`
+    stands beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD between
+    seeds of the reference; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was decided;
+    `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what a reader
+    must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone), "moderated
+    only", "zero variance".
     """
 
     arm: str

@@ -17,6 +17,7 @@ MUTABLE = frozenset(
         "storage",
         "resources.max_parallel",
         "resources.reuse_workers",
+        "resources.run_ahead",
     }
 )
 """Dotted keys of the study file that may change between runs; so may each component's `why`.

@@ -127,6 +127,8 @@ class ResourcesSpec(_Section):
     """Most trials at the same time."""
     reuse_workers: bool = True
     """Keep the worker group between trials; false starts a fresh one for every trial."""
+    run_ahead: bool = True
+    """Let lanes that would be idle start seeds which a look may turn out not to need (resolve)."""
 
 
 class BudgetSpec(_Section):
