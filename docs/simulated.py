@@ -2,8 +2,8 @@
 
 python docs/simulated.py --studies 2000 --jobs 1
 
-The figures are kept beside the page, in simulated.json; a test compares the two. The page's blocks stand between
-`<!-- simulated: NAME -->` and `<!-- end -->`.
+The figures are kept beside the page, in simulated.json; a test compares the two. The page's blocks stand
+between `<!-- simulated: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from orchestrator.simulate.generator import Scenario, scenario
 from orchestrator.simulate.methods import METHODS, Design, pick
 from orchestrator.simulate.nulls import null_studies
 from orchestrator.simulate.series import Series, run
+from orchestrator.stats.levels import nominal_levels, standard_gamma, standard_looks
 
 PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "strict")
 MARGIN = 2.0
+ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=(0.0,) * 8)
 
 
 def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
@@ -39,11 +41,12 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
         "studies": studies,
         "S1": rates(scenario("S1")),
         "S2": rates(scenario("S2")),
-        "noisy": rates(scenario("S2", noisy=(2, 3.0)), NOISY),
+        "noisy": rates(scenario("S1", noisy=(3, 3.0)), NOISY),
         "margin": {
             str(seeds): rates(scenario("S1"), ["save"], Design(seeds=seeds, margin=MARGIN))
             for seeds in (5, 12)
         },
+        "pool": rates(ONE_EFFECT, ["none"], Design(seeds=3)),
         "null": asdict(null_studies(studies)),
     }
 
@@ -52,9 +55,13 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
     """The page's blocks by name, as Markdown."""
     return {
         "rates": _rates(found),
-        "noisy": _noisy(found),
-        "margin": _margin(found),
+        "pool": _pool(found["pool"]),
+        "levels": _levels(),
+        "margin": _margin(found["margin"]),
         "null": _null(found["null"]),
+        "beyond": f"That is so for {_share(found['S1']['save']['beyond'])} of all arms on S1 (`resolve`).",
+        "width": _width(found["S1"]),
+        "noisy": _noisy(found["noisy"]),
     }
 
 
@@ -64,7 +71,8 @@ def fill(page: str, texts: Mapping[str, str]) -> str:
 
 
 def _rates(found: Mapping[str, Any]) -> str:
-    head = "method | cost S1 | FWER S1 | FWER S2 | wrong sign S1 | power S1 | coverage S1 (worst arm) | width S1"
+    heads = [*("method", "cost S1", "FWER S1", "FWER S2", "wrong sign S1", "power S1")]
+    heads += [*("coverage S1 (worst arm)", "width S1")]
     rows = []
     for name, one in found["S1"].items():
         coverage = f"{_share(one['coverage'])} ({_share(one['worst_coverage'], error=False)})"
@@ -79,53 +87,84 @@ def _rates(found: Mapping[str, Any]) -> str:
             f"{one['width']['value']:.1f}",
         ]
         rows.append(cells)
-    return f"{found['studies']:,} studies per scenario, ± standard error.\n\n{_markdown(head, rows)}"
+    note = "± is the standard error of the simulation; where nothing was seen, the end of the 95 % interval."
+    return f"{found['studies']:,} studies per scenario; {note}\n\n{_markdown(heads, rows)}"
 
 
-def _noisy(found: Mapping[str, Any]) -> str:
-    rows = [
-        [METHODS[name].title, _share(one["fwer"]), _share(one["coverage"])]
-        for name, one in found["noisy"].items()
-    ]
-    return _markdown("method | FWER | coverage", rows)
+def _pool(found: Mapping[str, Any]) -> str:
+    plain, moderated = found["grid-paired"], found["grid"]
+    return (
+        "Eight arms, three seeds, one effect of four SDs between seeds: the paired t finds it in "
+        f"{_share(plain['power'])} of studies, the moderated one in {_share(moderated['power'])} "
+        f"(FWER {_share(plain['fwer'])} and {_share(moderated['fwer'])})."
+    )
+
+
+def _levels() -> str:
+    design = Design()
+    looks = standard_looks(design.seeds)
+    levels = nominal_levels(design.alpha, looks, standard_gamma(design.seeds))
+    return (
+        f"Looks after {', '.join(map(str, looks))} seeds at α = {design.alpha:g} have the levels "
+        f"{', '.join(f'{level:.4f}' for level in levels)}."
+    )
 
 
 def _margin(found: Mapping[str, Any]) -> str:
-    rows = [
-        [seeds, _share(one["save"]["cost"], 2), _share(one["save"]["equivalent"]), *_false(one["save"])]
-        for seeds, one in found["margin"].items()
-    ]
-    return _markdown("seeds | cost | equivalent arms called so | studies with a false one | power", rows)
-
-
-def _false(one: Mapping[str, Any]) -> list[str]:
-    return [_share(one["false_equivalent"]), _share(one["power"])]
+    heads = ["seeds", "cost", "truly equivalent arms called so", "studies with a false one", "power"]
+    rows = []
+    for seeds, methods in found.items():
+        one = methods["save"]
+        figures = (one["equivalent"], one["false_equivalent"], one["power"])
+        rows.append([seeds, _share(one["cost"], 2), *(_share(figure) for figure in figures)])
+    return _markdown(heads, rows)
 
 
 def _null(count: Mapping[str, Any]) -> str:
     claims = count["helps"] + count["hurts"]
     return (
         f"In {count['studies']:,} studies with one component that does nothing (and five that do something), "
-        f"*helps* was said of it {count['helps']} times and *hurts* {count['hurts']} times: "
-        f"{claims / count['studies']:.2%} of the studies (95 % interval {count['lo']:.2%} to {count['hi']:.2%})."
+        f"*helps* was said of it {count['helps']} times and *hurts* {count['hurts']} times: in "
+        f"{claims / count['studies']:.2%} of the studies (95 % interval {count['lo']:.2%} to "
+        f"{count['hi']:.2%}), where α allows {count['alpha']:.0%}."
     )
+
+
+def _width(found: Mapping[str, Any]) -> str:
+    grid, save = (found[name]["width"]["value"] for name in ("grid", "save"))
+    cost = _share(found["save"]["cost"], 2, error=False)
+    return (
+        f"On S1 the median interval of `resolve` is {save:.1f} SDs wide, that of the grid {grid:.1f}: "
+        f"{save / grid:.1f} times as wide for {cost} of the cost."
+    )
+
+
+def _noisy(found: Mapping[str, Any]) -> str:
+    rows = [
+        [METHODS[name].title, *(_share(one[key]) for key in ("fwer", "power", "coverage"))]
+        for name, one in found.items()
+    ]
+    return _markdown(["method", "FWER", "power", "coverage"], rows)
 
 
 def _share(figure: Mapping[str, Any] | None, digits: int = 3, *, error: bool = True) -> str:
     if figure is None:
         return "–"
     value = f"{figure['value']:.{digits}f}"
-    return f"{value} ± {figure['se']:.{digits}f}" if error and figure["se"] is not None else value
+    if not error or figure["se"] is None or figure["lo"] == figure["hi"]:
+        return value
+    if not figure["value"]:  # a standard error of 0 would claim too much
+        return f"{value} (< {figure['hi']:.{digits}f})"
+    return f"{value} ± {figure['se']:.{digits}f}"
 
 
-def _markdown(head: str, rows: Sequence[Sequence[str]]) -> str:
-    columns = head.split(" | ")
-    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
-    """Measure, keep, and write the page."""
+    """Measure, keep the figures, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=1)

@@ -62,9 +62,7 @@ class Agenda:
         return not self.wanted and not self.batches
 
 
-def agenda(
-    spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Mapping[str, int]
-) -> Agenda:
+def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Mapping[str, int]) -> Agenda:
     """What is left to do, given what is known of every cell of the plan (see the module's text)."""
     made = Agenda()
     found = tunings(spec, plan, facts)

@@ -91,11 +91,7 @@ def winners(spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...]) -> list[B
     for arm in found:
         if arm.winner is None or arm.arm in evaluated:
             continue
-        cells = make_cells(
-            spec, [plan.arm(arm.arm)], evaluation_seeds(spec), RETUNED, None, arm.winner.set
-        )
+        cells = make_cells(spec, [plan.arm(arm.arm)], evaluation_seeds(spec), RETUNED, None, arm.winner.set)
         reason = f"tune: the winner of {arm.arm} is sample {arm.winner.sample}"
         batches.append(Batch(reason, (), tuple(cells)))
     return batches
-
-

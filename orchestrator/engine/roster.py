@@ -48,12 +48,17 @@ class Roster:
     ) -> None:
         self.spec, self.plan = spec, history.plan
         self._families, self._journal, self._note = history.families, journal, note
-        self.cells = {cell: LiveCell.of(self.plan.cell(cell), record) for cell, record in history.cells.items()}
+        self.cells = {
+            cell: LiveCell.of(self.plan.cell(cell), record) for cell, record in history.cells.items()
+        }
         self._running: dict[str, LiveCell] = {}  # looked at in every step of Tune
         self._seen: dict[Look, str] = {_look_of(event): str(event.get("action")) for event in history.looks}
         self._again = set(history.remaining(retry_failed))
         self.agenda, self._asked = Agenda(), False
-        self._must, self._may = deque[str](), deque[str]()  # wait for a lane: wanted ones, and ahead of a look
+        self._must, self._may = (
+            deque[str](),
+            deque[str](),
+        )  # wait for a lane: wanted ones, and ahead of a look
         self._wanted: frozenset[str] = frozenset()
 
     def take_up(self) -> None:

@@ -66,7 +66,9 @@ class TrialRun:
         self.value: float | None = resume.value if resume else None
         self.answer = CONTINUE
         self.complete = False
-        self._asked = highest_rung(assignment.rungs, self.length) if resume else None  # rung of the last decision
+        self._asked = (
+            highest_rung(assignment.rungs, self.length) if resume else None
+        )  # rung of the last decision
         self._passed = self.length  # at the last report
         self._base_time = resume.time_s if resume else 0.0
         self._not_training = 0.0
@@ -217,7 +219,8 @@ class TrialRun:
         """Whether a report at this length ends the trial or passes a rung."""
         passed = highest_rung(self.assignment.rungs, self._passed)
         return (
-            length >= self.lane.max_length or highest_rung(self.assignment.rungs, length, above=passed) is not None
+            length >= self.lane.max_length
+            or highest_rung(self.assignment.rungs, length, above=passed) is not None
         )
 
     def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:

@@ -20,11 +20,10 @@ from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Point, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
+from orchestrator.stats.levels import standard_gamma, standard_looks
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 
 Float = NDArray[np.float64]
-_LOOKS = (3, 4, 5, 6, 8, 10, 12)
-_FEW = 6
 _FEWEST_PAIRS = 2
 
 
@@ -122,7 +121,7 @@ def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
 
 
 def _matched(curves: Float, last: NDArray[np.intp]) -> Float:
-    """The differences D, (arms, seeds), each arm's at its matched rung, NaN elsewhere; `last`: rung of each run."""
+    """D, (arms, seeds), each arm's at its matched rung, NaN without a pair; `last`: rung of each run."""
     common = np.minimum(last[1:], last[0])
     rungs = np.sort(common, axis=1)[:, -_FEWEST_PAIRS]
     seeds = np.arange(common.shape[1])
@@ -170,10 +169,10 @@ def registered(
     """The rule that a study file with this design and the default looks registers."""
     most = max(MOST_SEEDS, design.seeds) if goal == "reinvest" else design.seeds
     return ResolveRule(
-        looks=(*(look for look in _LOOKS if look < most), most),
+        looks=standard_looks(most),
         seeds=design.seeds,
         alpha=design.alpha,
-        gamma=2.0 if most <= _FEW else 1.0,
+        gamma=standard_gamma(most),
         futility=futility,
         margin=design.margin,
         goal=goal,

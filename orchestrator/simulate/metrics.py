@@ -37,8 +37,8 @@ class Summary:
     studies with a finding declared different in the wrong direction; `power`: findings declared different in
     the right one; `coverage`: intervals of single arms that hold the truth, `worst_coverage` those of the
     worst arm; `width`: median width of an interval; `equivalent`: arms truly within the margin that are
-    declared so, `false_equivalent`: studies with an arm beyond the margin declared so; `kept`: studies whose
-    reference is complete.
+    declared so, `false_equivalent`: studies with an arm beyond the margin declared so; `beyond`: arms whose
+    interval excludes 0 without a verdict; `kept`: studies whose reference is complete.
     """
 
     method: str
@@ -50,6 +50,7 @@ class Summary:
     coverage: Figure | None
     worst_coverage: Figure | None
     width: Figure | None
+    beyond: Figure | None
     equivalent: Figure | None
     false_equivalent: Figure | None
     kept: Figure
@@ -110,9 +111,14 @@ def summarise(
         coverage=mean(_row_means(covered)) if by_arm else None,
         worst_coverage=min(by_arm, key=lambda figure: figure.value, default=None),
         width=median((hi - lo).ravel()) if by_arm else None,
+        beyond=mean(_row_means(_beyond(signs, lo, hi))) if by_arm else None,
         **_equivalence(np.stack([one.equivalent for one in judged]), truth, margin),
         kept=share(np.array([one.kept for one in judged])),
     )
+
+
+def _beyond(signs: NDArray[np.int8], lo: NDArray[np.float64], hi: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(lo), (signs == 0) & ((lo > 0) | (hi < 0)), np.nan)
 
 
 def _equivalence(

@@ -13,12 +13,15 @@ FOUND = Scenario(
     delta=(0.0, 2.0, -1.0, -2.0, -4.0, -12.0),
     beta=(0.6, 1.0, 0.0, -1.0, 0.0, 0.5),
 )
-"""The findings of S1 and one arm without an effect: every level that a finding frees is at the null's disposal."""
+"""The findings of S1 and one null: every level that a finding frees is at the null's disposal."""
 
 
 @dataclass(frozen=True)
 class NullCount:
-    """What was said about the null in `studies` studies; `lo`, `hi`: 95 % interval of the share of false claims."""
+    """What was said about the null in `studies` studies.
+
+    `lo`, `hi`: exact 95 % interval of the share of studies that claim an effect; `alpha`: what is allowed.
+    """
 
     method: str
     studies: int
@@ -28,6 +31,7 @@ class NullCount:
     unresolved: int
     lo: float
     hi: float
+    alpha: float
 
     @property
     def claims(self) -> int:
@@ -40,14 +44,15 @@ def null_studies(
 ) -> NullCount:
     """Run `studies` studies with one null component among five that matter and count what is said about it.
 
-    Each goes through the registered rule as the engine does. Of all claims about nulls, α bounds the share of
-    studies that make one, so no more than α · `studies` are expected.
+    Each goes through the rule as in the engine. It bounds the share of studies that claim an effect of a null: no
+    more than α · `studies` are expected.
     """
     judge = METHODS[method].judge
     given = design or Design()
     found = [judge(study(FOUND, given.seeds, seed, index), given) for index in range(studies)]
     signs = [int(one.signs[0]) for one in found]
     helps, hurts = signs.count(1), signs.count(-1)
+    lo, hi = clopper_pearson(helps + hurts, studies)
     equivalent = sum(bool(one.equivalent[0]) for one in found)
     return NullCount(
         method=method,
@@ -56,5 +61,7 @@ def null_studies(
         hurts=hurts,
         equivalent=equivalent,
         unresolved=studies - helps - hurts - equivalent,
-        **dict(zip(("lo", "hi"), clopper_pearson(helps + hurts, studies), strict=True)),
+        lo=lo,
+        hi=hi,
+        alpha=given.alpha,
     )

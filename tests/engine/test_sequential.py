@@ -29,7 +29,9 @@ class World:
     def __init__(self, seed: int, failures: float) -> None:
         noise = np.random.default_rng(seed)
         self.values = {
-            (arm, s): effect + float(noise.normal()) for arm, effect in EFFECTS.items() for s in range(MOST_SEEDS)
+            (arm, s): effect + float(noise.normal())
+            for arm, effect in EFFECTS.items()
+            for s in range(MOST_SEEDS)
         }
         self.failed = {place for place in self.values if noise.random() < failures}
 
@@ -38,7 +40,10 @@ class World:
         return Cause.USER if place in self.failed else self.values[place]
 
     def table(self, seeds: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        rows = [[self.values[arm, s] if (arm, s) not in self.failed else np.nan for s in range(seeds)] for arm in EFFECTS]
+        rows = [
+            [self.values[arm, s] if (arm, s) not in self.failed else np.nan for s in range(seeds)]
+            for arm in EFFECTS
+        ]
         return np.array(rows)
 
 
@@ -56,7 +61,13 @@ def spec_of(goal: str) -> StudySpec:
     faults=st.sampled_from([0.0, 0.05, 0.2]),
 )
 def test_the_live_decision_is_the_simulated_one(
-    tmp_path_factory: pytest.TempPathFactory, goal: str, world: int, order: int, lanes: int, failures: float, faults: float
+    tmp_path_factory: pytest.TempPathFactory,
+    goal: str,
+    world: int,
+    order: int,
+    lanes: int,
+    failures: float,
+    faults: float,
 ) -> None:
     results, spec = World(world, failures), spec_of(goal)
     story = Story(tmp_path_factory.mktemp("story"), spec, results, random.Random(order), lanes, faults)
@@ -74,9 +85,13 @@ def test_the_live_decision_is_the_simulated_one(
     assert sorted(written) == sorted((found.arm(look), look.number, look.action) for look in simulated.looks)
     states = [record.state for record in history.cells.values()]
     assert all(state.answered or state is TrialState.FAILED for state in states)
-    runs = sum(record.attempts > 0 and record.state is not TrialState.SKIPPED for record in history.cells.values())
+    runs = sum(
+        record.attempts > 0 and record.state is not TrialState.SKIPPED for record in history.cells.values()
+    )
     assert len(simulated.needed) <= runs <= len(states)
-    assert used_values(spec, history).keys() <= {cell for cell, record in history.cells.items() if record.state is TrialState.DONE}
+    assert used_values(spec, history).keys() <= {
+        cell for cell, record in history.cells.items() if record.state is TrialState.DONE
+    }
 
 
 def test_one_lane_runs_what_the_looks_need_and_nothing_else(tmp_path: Path) -> None:
@@ -163,7 +178,9 @@ def test_samples_are_stopped_by_samples_of_their_own_arm_only(tmp_path: Path) ->
     stopped = [record for record in history.cells.values() if record.state is TrialState.STOPPED]
     assert {record.phase for record in stopped} == {"tune"}
     for arm in ("baseline", "no-a"):
-        done = [r for r in history.cells.values() if (r.arm, r.phase, r.state) == (arm, "tune", TrialState.DONE)]
+        done = [
+            r for r in history.cells.values() if (r.arm, r.phase, r.state) == (arm, "tune", TrialState.DONE)
+        ]
         assert done
         assert [cell for cell in history.plan.cells if (cell.arm, cell.phase) == (arm, "retuned")]
     assert all(decision["peers"] <= 6 for decision in history.decided.values())
