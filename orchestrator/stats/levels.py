@@ -98,3 +98,36 @@ def _score(
             return after
         z = after
     return z
+
+
+def alpha_of(p: float, index: int, looks: tuple[int, ...], gamma: float) -> float:
+    """The smallest α whose nominal level at look `index` reaches `p`, to 1e-9; infinite where none does.
+
+    The inverse of `nominal_levels` at one look. A level lies between the look's increment and α, which brackets
+    the root; its logarithm is almost linear in that of α, so that a few secants (Illinois) find it.
+    """
+    share = spending(1.0, looks, gamma)[index]
+    if (
+        index == 0 or p < 1e-12
+    ):  # so far out the looks are as good as disjoint: the union bound, never too small
+        return p / share if p <= share else math.inf
+
+    def excess(log_alpha: float) -> float:
+        return math.log(solve_levels(math.exp(log_alpha), looks, gamma)[index] / p)
+
+    low, high = math.log(p), min(0.0, math.log(p / share))
+    below, above = excess(low), excess(high)
+    if above < -1e-9:
+        return math.inf
+    if below >= 0:
+        return p
+    for _ in range(60):
+        middle = high - above * (high - low) / (above - below)
+        at_middle = excess(middle)
+        if abs(at_middle) < 1e-10:
+            return math.exp(middle)
+        if at_middle > 0:
+            high, above, below = middle, at_middle, below / 2
+        else:
+            low, below, above = middle, at_middle, above / 2
+    return math.exp(high)

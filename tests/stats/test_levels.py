@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.stats.levels import (
+    alpha_of,
     nominal_levels,
     solve_levels,
     spending,
@@ -52,6 +53,7 @@ def test_the_error_is_alpha_by_simulation() -> None:
     assert rejected == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 20_000))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1e-5, 1.0), looks_of, st.sampled_from([0.5, 1.0, 2.0, 3.0]))
 def test_levels_lie_between_the_union_bound_and_alpha(
     alpha: float, looks: tuple[int, ...], gamma: float
@@ -62,6 +64,7 @@ def test_levels_lie_between_the_union_bound_and_alpha(
         assert increment * (1 - 1e-9) <= level <= alpha + 1e-9
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1e-5, 0.99), st.floats(0.3, 0.999), looks_of, st.sampled_from([1.0, 2.0]))
 def test_less_alpha_means_lower_levels(
     alpha: float, share: float, looks: tuple[int, ...], gamma: float
@@ -82,3 +85,21 @@ def test_less_alpha_means_lower_levels(
 )
 def test_standard_looks(most: int, looks: tuple[int, ...], gamma: float) -> None:
     assert (standard_looks(most), standard_gamma(most)) == (looks, gamma)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(1e-9, 1.0), looks_of, st.sampled_from([1.0, 2.0]), st.data())
+def test_alpha_of_inverts_the_levels(
+    alpha: float, looks: tuple[int, ...], gamma: float, data: st.DataObject
+) -> None:
+    index = data.draw(st.integers(0, len(looks) - 1))
+    p = solve_levels(alpha, looks, gamma)[index]
+    assert alpha_of(p, index, looks, gamma) == pytest.approx(alpha, rel=1e-6)
+
+
+def test_no_alpha_reaches_a_p_above_the_highest_level() -> None:
+    highest = nominal_levels(1.0, (3, 4, 5), 2)
+    assert highest[-1] == pytest.approx(1)
+    for index in (0, 1):
+        assert alpha_of(1.001 * highest[index], index, (3, 4, 5), 2) == math.inf
+    assert alpha_of(0.0, 1, (3, 4, 5), 2) == 0
