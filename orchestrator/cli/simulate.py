@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import console, text
+from orchestrator.cli import console, replay, text
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.errors import Fault, InputError
 
@@ -73,7 +73,8 @@ def command(
     given = {name: value for name, value in settings.items() if value is not None}
     if recorded is not None:
         _refuse(given)
-        raise NotImplementedError
+        replay.show(recorded, storage, rule or (), as_json=as_json)
+        return
     _generated(given, rule or (), as_json=as_json)
 
 

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.decide.asha import RungReport, StoppingRule, decide
 from orchestrator.decide.states import TrialState
 
@@ -85,3 +88,24 @@ def replay(curves: Sequence[Curve], rule: StoppingRule, lanes: int) -> list[Endi
 
 def _time(curve: Curve, report: int) -> float:
     return curve.points[report].time if report < len(curve.points) else curve.time
+
+
+def matched(
+    scores: NDArray[np.float64], last: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Differences to the reference, each arm's at its matched rung: the highest with two pairs at least.
+
+    Args:
+        scores: (1 + arms, seeds >= 2, rungs), the end as the last rung; row 0 is the reference.
+        last: (1 + arms, seeds), index of the highest rung that each run has passed; −1 where it passed none.
+
+    Returns:
+        D (arms, seeds), NaN where the seed has no pair at the rung, and the rung's index per arm (−1 for
+        none).
+    """
+    common = np.minimum(last[1:], last[0])
+    rungs = np.sort(common, axis=1)[:, -2]
+    seeds, arms = np.arange(common.shape[1]), np.arange(1, len(scores))[:, None]
+    D = scores[arms, seeds, rungs[:, None]] - scores[0, seeds, rungs[:, None]]  # noqa: N806 - see above
+    there = (common >= rungs[:, None]) & (rungs[:, None] >= 0)
+    return np.where(there, D, np.nan), rungs

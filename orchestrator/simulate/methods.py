@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from orchestrator.decide.asha import StoppingRule
 from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
 from orchestrator.decide.states import TrialState
-from orchestrator.simulate.asha import Curve, Point, replay
+from orchestrator.simulate.asha import Curve, Point, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
 from orchestrator.stats.levels import standard_gamma, standard_looks
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 
 Float = NDArray[np.float64]
-_FEWEST_PAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ def halving(study: Study, design: Design, *, protected: bool) -> Judged:
     last = np.zeros((rows, seeds), dtype=np.intp)
     for cell, ending in zip(cells, endings, strict=True):
         last[cell] = len(RUNGS) - 1 if ending.state is TrialState.DONE else ending.reports - 1
-    tests = estimate(_matched(curves[:, :seeds], last), np.eye(rows - 1), "per_arm")
+    D, _ = matched(curves[:, :seeds], last)  # noqa: N806 - the notation of the field
+    tests = estimate(D, np.eye(rows - 1), "per_arm")
     cost = sum(ending.length for ending in endings) / len(cells)
     return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
 
@@ -120,16 +120,6 @@ def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
     return Curve(f"{row}-{seed}", str(row), points, RUNGS[-1], RUNGS[-1] * pace, protected)
 
 
-def _matched(curves: Float, last: NDArray[np.intp]) -> Float:
-    """D, (arms, seeds), each arm's at its matched rung, NaN without a pair; `last`: rung of each run."""
-    common = np.minimum(last[1:], last[0])
-    rungs = np.sort(common, axis=1)[:, -_FEWEST_PAIRS]
-    seeds = np.arange(common.shape[1])
-    arms = np.arange(1, len(curves))[:, None]
-    D = curves[arms, seeds, rungs[:, None]] - curves[0, seeds, rungs[:, None]]  # noqa: N806 - as above
-    return np.where(common >= rungs[:, None], D, np.nan)
-
-
 @lru_cache(maxsize=64)
 def _differences(rows: int) -> Float:
     """Weights of the contrasts arm − reference, (arms, 1 + arms)."""
@@ -137,13 +127,20 @@ def _differences(rows: int) -> Float:
 
 
 def _fixed(tests: Estimates, design: Design, *, cost: float, kept: bool) -> Judged:
-    different = _holm(tests.p, design.alpha)
-    equivalent = np.zeros_like(different)
-    if design.margin is not None:
-        equivalent = ~different & _holm(tests.p_equivalent(design.margin), design.alpha)
+    signs, equivalent = declared(tests, design.alpha, design.margin)
     half = tests.half_width(design.alpha)
-    signs = np.where(different, np.sign(tests.mean), 0).astype(np.int8)
     return Judged(signs, equivalent, tests.mean - half, tests.mean + half, cost, kept)
+
+
+def declared(
+    tests: Estimates, alpha: float, margin: float | None
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """What one look says, with Holm: +1 or −1 where an arm differs, else 0; and where it is equivalent."""
+    different = _holm(tests.p, alpha)
+    equivalent = np.zeros_like(different)
+    if margin is not None:
+        equivalent = ~different & _holm(tests.p_equivalent(margin), alpha)
+    return np.where(different, np.sign(tests.mean), 0).astype(np.int8), equivalent
 
 
 def _holm(p: Float, alpha: float) -> NDArray[np.bool_]:

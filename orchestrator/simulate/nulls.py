@@ -44,8 +44,8 @@ def null_studies(
 ) -> NullCount:
     """Run `studies` studies with one null component among five that matter and count what is said about it.
 
-    Each goes through the rule as in the engine. It bounds the share of studies that claim an effect of a null: no
-    more than α · `studies` are expected.
+    Each goes through the rule as in the engine. It bounds the share of studies that claim an effect of a
+    null: no more than α · `studies` are expected.
     """
     judge = METHODS[method].judge
     given = design or Design()
