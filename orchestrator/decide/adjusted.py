@@ -17,8 +17,8 @@ def p_holm(looks: Sequence[ArmLook], rule: ResolveRule, arms: int) -> dict[int, 
     """Holm's p of each arm (by row), from the looks that were taken; None for an arm that no look could test.
 
     The looks are replayed with another α: same arms, same p-values, other levels. The result is at most
-    `rule.alpha` exactly where the rule said "different", and 1 where no α would do: after its last look an arm
-    is not looked at again.
+    `rule.alpha` exactly where the rule said "different", and 1 where no α would do: after its last look an
+    arm is not looked at again.
     """
     rounds = _rounds(looks, rule)
     # the answer of the replay changes only where α / m passes one of the thresholds

@@ -63,11 +63,14 @@ class ResolveRule:
 
 def rule_of(spec: StudySpec) -> ResolveRule:
     """The rule that a study file registers (`stopping.rule: resolve`)."""
-    stopping = spec.stopping
-    most = stopping.max_seeds if stopping.goal == "reinvest" else len(spec.seeds)
+    stopping, seeds = spec.stopping, len(spec.seeds)
+    most = stopping.max_seeds if stopping.goal == "reinvest" else seeds
+    looks = standard_looks(most) if stopping.looks == "auto" else tuple(stopping.looks)
+    if stopping.looks == "auto" and looks[0] > seeds:
+        looks = (seeds, *looks)  # the budget pays for the first look at least
     return ResolveRule(
-        looks=standard_looks(most) if stopping.looks == "auto" else tuple(stopping.looks),
-        seeds=len(spec.seeds),
+        looks=looks,
+        seeds=seeds,
         alpha=spec.report.alpha,
         gamma=standard_gamma(most) if stopping.gamma == "auto" else stopping.gamma,
         futility=stopping.futility,

@@ -11,10 +11,11 @@ from orchestrator.record.history import CellRecord, History
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.results import is_used
 from orchestrator.record.storage import Storage
-from orchestrator.report.model import FAILS, FULL_LENGTH, RUNG_ONLY, ArmReport, Cost, Run, StudyReport
-from orchestrator.stats.effects import NO_DATA, Effect, paired_effects, summarise
+from orchestrator.report.model import FULL_LENGTH, RUNG_ONLY, ArmReport, Cost, Run, StudyReport
+from orchestrator.stats.effects import NO_DATA, Effect, fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.study.cells import Arm, Plan
+from orchestrator.study.contrasts import Contrast
 from orchestrator.study.spec import StudySpec
 
 _SAVING = (TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
@@ -31,13 +32,14 @@ def build_report(
     by_arm: dict[str, Effect] = {}
     families = _families(history, others)
     for family in families:  # arms that were added later are corrected among themselves
-        members = {name: others[name] for name in family}
-        found = paired_effects(
-            reference,
-            members,
+        found = fixed_effects(
+            values,
+            [_contrast(plan.arm(name), plan.reference) for name in family],
             spec.metric.mode,
-            spec.report.alpha,
-            reference_name=plan.reference,
+            alpha=spec.report.alpha,
+            margin=spec.report.margin,
+            variance=spec.report.variance,
+            failures={arm.name: _failures(plan, history, arm.name) for arm in plan.arms},
             no_claim=no_claim,
         )
         by_arm |= {effect.arm: effect for effect in found}
@@ -73,6 +75,17 @@ def _families(history: History, arms: Mapping[str, object]) -> tuple[tuple[str, 
     return tuple(
         tuple(name for name in arms if history.families.get(name, 0) == number) for number in numbers
     )
+
+
+def _contrast(arm: Arm, reference: str) -> Contrast:
+    components = (arm.component,) if arm.component else ()
+    return Contrast(arm.name, "main", components, {arm.name: 1, reference: -1}, reference)
+
+
+def _failures(plan: Plan, history: History, arm: str) -> tuple[int, int]:
+    """Runs of `arm` that failed or diverged, and all its runs."""
+    states = [history.cells[cell.cell].state for cell in plan.cells if cell.arm == arm]
+    return sum(state in (TrialState.FAILED, TrialState.DIVERGED) for state in states), len(states)
 
 
 def _values(plan: Plan, history: History, arm: str) -> dict[int, float]:
@@ -114,15 +127,12 @@ def _arm(
 
 def _described(effect: Effect, arm: ArmReport) -> Effect:
     """The effect with what only the records know: what happened to the runs that are not in it."""
-    flags = list(effect.flags)
+    flags = [flag for flag in effect.flags if flag != "conditional"]
     stopped = arm.count(TrialState.STOPPED)
-    flags += [f"{arm.failed} failed"] if arm.failed else []
     flags += [f"{stopped} stopped"] if stopped else []
     flags += ["conditional"] if effect.n and (arm.failed or stopped) else []
     verdict = effect.verdict
-    if verdict == NO_DATA and arm.failed and arm.failed == len(arm.runs):
-        verdict = FAILS
-    elif verdict == NO_DATA and stopped:
+    if verdict == NO_DATA and stopped:
         verdict = RUNG_ONLY
     return replace(effect, flags=tuple(flags), verdict=verdict)
 
@@ -184,8 +194,6 @@ def _notes(spec: StudySpec, reference: ArmReport, arms: tuple[ArmReport, ...]) -
         )
     if any(arm.effect and arm.effect.verdict == "deterministic" for arm in arms):
         notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
-    if spec.report.margin is not None:
-        notes.append("report.margin is recorded; this version does not test equivalence.")
     changed = sum(run.accepted_code_change for arm in arms for run in arm.runs)
     if changed:
         notes.append(f"{changed} runs used changed code that was accepted with --accept-code-change.")

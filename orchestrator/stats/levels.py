@@ -103,13 +103,11 @@ def _score(
 def alpha_of(p: float, index: int, looks: tuple[int, ...], gamma: float) -> float:
     """The smallest α whose nominal level at look `index` reaches `p`, to 1e-9; infinite where none does.
 
-    The inverse of `nominal_levels` at one look. A level lies between the look's increment and α, which brackets
-    the root; its logarithm is almost linear in that of α, so that a few secants (Illinois) find it.
+    The inverse of `nominal_levels` at one look. A level lies between the look's increment and α, which
+    brackets the root; its logarithm is almost linear in that of α: a few secants (Illinois) find it.
     """
     share = spending(1.0, looks, gamma)[index]
-    if (
-        index == 0 or p < 1e-12
-    ):  # so far out the looks are as good as disjoint: the union bound, never too small
+    if index == 0 or p < 1e-12:  # so far out the union bound is as good, and never too small
         return p / share if p <= share else math.inf
 
     def excess(log_alpha: float) -> float:

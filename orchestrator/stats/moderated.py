@@ -9,7 +9,7 @@ paired values.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -26,15 +26,17 @@ _ROUNDING = 8 * float(np.finfo(float).eps)
 
 @dataclass(frozen=True)
 class Estimates:
-    """What the pairs say about each contrast; all arrays have one element per contrast.
+    """What the pairs say about each contrast; arrays have one element per contrast.
 
-    `n` pairs with `mean` and sample variance `s2` (NaN below two pairs); `v` and `df`: the variance that the
-    test uses and its degrees of freedom; `flagged`: so noisy that its variance stands alone; `rounding`:
-    what a difference owes to floating point. `s2e`, `dfe`: residual variance of a single run and its degrees
-    of freedom (NaN, 0 where nothing is pooled).
+    `D`, `paired`: (contrasts, seeds), the paired values, NaN where not `paired`; `n` of them, with `mean` and
+    sample variance `s2` (NaN below two); `v`, `df`: the variance that the test uses (0 up to rounding) and
+    its degrees of freedom; `flagged`: so noisy that its variance stands alone; `rounding`: what a difference
+    owes to floating point. `s2e`, `dfe`: residual variance of a single run and its degrees of freedom (NaN, 0
+    where nothing is pooled).
     """
 
     D: Floats
+    paired: NDArray[np.bool_]
     n: NDArray[np.int64]
     mean: Floats
     s2: Floats
@@ -119,6 +121,7 @@ def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimate
         v = np.where(np.sqrt(s2) <= rounding, 0.0, s2)
     plain = Estimates(
         D=D,
+        paired=paired,
         n=n,
         mean=mean,
         s2=s2,
@@ -145,18 +148,7 @@ def _moderate(plain: Estimates, Y: Floats, W: Floats) -> Estimates:  # noqa: N80
         pooled = (nu * plain.s2 + nu0 * c * s2e) / (nu + nu0)
         v = np.where(nu0 > 0, np.maximum(plain.s2, pooled), plain.s2)
         v = np.where(np.sqrt(v) <= plain.rounding, 0.0, v)
-    return Estimates(
-        D=plain.D,
-        n=plain.n,
-        mean=plain.mean,
-        s2=plain.s2,
-        v=v,
-        df=nu + nu0,
-        flagged=flagged,
-        rounding=plain.rounding,
-        s2e=s2e,
-        dfe=dfe,
-    )
+    return replace(plain, v=v, df=nu + nu0, flagged=flagged, s2e=s2e, dfe=dfe)
 
 
 def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:

@@ -110,7 +110,7 @@ def test_nothing_has_run(study) -> None:
 
 def test_the_margin_is_not_silently_ignored(study) -> None:
     report = study({"baseline": BASE, "no-bn": BASE}, report={"margin": 0.01}).report
-    assert any("margin" in note for note in report.notes)
+    assert report.effects[0].verdict == "practically equivalent"
 
 
 def test_arms_that_were_added_later_are_a_family_of_their_own(study: Any) -> None:
@@ -123,5 +123,6 @@ def test_arms_that_were_added_later_are_a_family_of_their_own(study: Any) -> Non
     assert extended.families == (("no-a",), ("no-b",))
     first = {effect.arm: effect for effect in extended.effects}["no-a"]
     assert first.p_holm == first.p
-    assert {effect.arm: effect for effect in together.effects}["no-a"].p_holm == pytest.approx(2 * first.p)
+    both = {effect.arm: effect for effect in together.effects}["no-a"]
+    assert both.p_holm == pytest.approx(2 * both.p)
     assert "Holm p over 1 arm (and 1 arm added later)" in caption(extended)
