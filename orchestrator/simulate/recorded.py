@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from orchestrator.decide.asha import StoppingRule
 from orchestrator.decide.competition import stopping_rule
+from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, resolve_rule, table
-from orchestrator.decide.resolve import ResolveRule, resolve
+from orchestrator.decide.resolve import resolve
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.history import CellRecord, History
@@ -26,8 +27,9 @@ from orchestrator.simulate.asha import Curve, Ending, matched, replay
 from orchestrator.simulate.curves import curve
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
-from orchestrator.stats.results import EQUIVALENT, HELPS, HURTS, NO_DATA, SIZE_UNCLEAR, UNRESOLVED
+from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
 from orchestrator.study.combining import CROSSED
+from orchestrator.study.contrasts import Contrast
 from orchestrator.study.spec import StudySpec
 
 RULES = ("none", "resolve", "asha", "save", "reinvest", "strict")
@@ -157,34 +159,28 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: History, rule:
     ended = results.ended & ~_cut_short(evaluation, history)
     sign = 1.0 if spec.metric.mode == "max" else -1.0
     course = resolve(registered, sign * results.values, ended)
-    said = []
-    for row, arm in enumerate(evaluation.arms[1:], start=1):
-        look = course.final.get(row)
-        if look is None:
-            said.append(Said(arm, None, 0, None, None, None))
-            continue
-        verdict = _verdict(look.action, look.mean, registered) if look.n else NO_DATA
-        said.append(Said(arm, verdict, look.n, *_user(sign, look.mean, look.lo, look.hi)))
+    values = {
+        arm: dict(zip(evaluation.seeds, results.values[row].tolist(), strict=True))
+        for row, arm in enumerate(evaluation.arms)
+    }
+    effects = sequential_effects(
+        course, registered, _differences(evaluation), values, evaluation.seeds, spec.metric.mode
+    )
+    said = [
+        Said(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
+        if row in course.final
+        else Said(effect.arm, None, 0, None, None, None)
+        for row, effect in enumerate(effects, start=1)
+    ]
     spent = [place for place in sorted(course.needed) if ended[place]]
     lengths = [_record(evaluation, history, place).length or 0.0 for place in spent]
     missing = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in course.wanted)
     return _result(spec, evaluation, rule, tuple(said), lengths, missing)
 
 
-def _user(sign: float, *values: float | None) -> tuple[float | None, ...]:
-    """Mean, lower and upper end in the user's units: turning the sign swaps the ends."""
-    mean, lo, hi = (None if value is None else sign * value for value in values)
-    return (mean, lo, hi) if sign > 0 else (mean, hi, lo)
-
-
-def _verdict(action: str, mean: float | None, rule: ResolveRule) -> str:
-    if action == "equivalent":
-        return EQUIVALENT
-    if action != "different" or mean is None:
-        return UNRESOLVED
-    if rule.margin is not None and abs(mean) < rule.margin:
-        return SIZE_UNCLEAR
-    return HELPS if mean > 0 else HURTS
+def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
+    reference, *arms = evaluation.arms
+    return tuple(Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms)
 
 
 def _cut_short(evaluation: Evaluation, history: History) -> NDArray[np.bool_]:
