@@ -88,9 +88,10 @@ class PlainLines:
         for view in snapshot.cells:
             now = (view.state, view.attempt)
             before, self._seen[view.cell] = self._seen.get(view.cell), now
-            # what earlier runs of the command have answered is no news; what never ran is in the look's note
+            # what earlier runs of the command have answered is no news; what never ran is in a note of its
+            # own
             old = first and view.state is not TrialState.RUNNING
-            never_ran = view.state is TrialState.SKIPPED and not view.attempt
+            never_ran = view.state in (TrialState.SKIPPED, TrialState.PENDING) and not view.attempt
             if now != before and not old and not never_ran:
                 self._line(snapshot, f"{view.name}: {_words(snapshot, view)}")
         if first or snapshot.elapsed_s >= self._next_summary_s:

@@ -98,11 +98,10 @@ def _find_cell(plan: Plan, arm: str, seed: int, sample: int | None) -> Cell:
     if found:
         return found[-1]
     if sample is None:
-        field, value, valid = "SEED", seed, [cell.seed for cell in cells if cell.sample is None]
+        what, field, value = "seed", "SEED", seed
+        valid = [str(cell.seed) for cell in cells if cell.sample is None]
     else:
-        field, value, valid = "--sample", sample, [cell.sample for cell in cells if cell.seed == seed]
-    known_ones = ", ".join(str(one) for one in dict.fromkeys(valid) if one is not None) or "none"
-    what = "seed" if sample is None else "sample under this seed"
-    raise InputError(
-        Fault(f"the arm has no such {what}", field=field, value=str(value), hint=f"valid: {known_ones}")
-    )
+        what, field, value = "sample under this seed", "--sample", sample
+        valid = [str(cell.sample) for cell in cells if cell.seed == seed and cell.sample is not None]
+    hint = f"valid: {', '.join(dict.fromkeys(valid)) or 'none'}"
+    raise InputError(Fault(f"the arm has no such {what}", field=field, value=str(value), hint=hint))

@@ -56,9 +56,12 @@ def save(run: Run, built: StudyReport) -> None:
     """Write the report and the results into the study's directory, each file atomically."""
     from orchestrator.record.results import results_table, write_results
     from orchestrator.report.effects_json import write_report
+    from orchestrator.study.spec import StudySpec
 
     view = run.view()
-    write_results(run.storage, run.paths, results_table(view.plan, view.history, run.paths))
+    write_results(
+        run.storage, run.paths, results_table(StudySpec.model_validate(view.spec), view.history, run.paths)
+    )
     write_report(run.storage, run.paths, built)
 
 

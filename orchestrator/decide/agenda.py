@@ -1,7 +1,7 @@
 """What is left to do: which cells must run, which may, which never will, and which are to be added.
 
-A pure function of plan and results. The driver asks it whenever a cell has ended and when it starts; so a study
-that is interrupted anywhere goes on as it would have without the interruption.
+A pure function of plan and results. The driver asks it whenever a cell has ended and when it starts; so a
+study that is interrupted anywhere goes on as it would have without the interruption.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from orchestrator.decide.pairs import (
     interaction_cells,
     resolved_on_grid,
     undecided_arms,
+    wants_pairs,
 )
 from orchestrator.decide.resolve import ArmLook, Course, resolve
 from orchestrator.decide.tuning import proposals, tunings, winners
@@ -46,8 +47,8 @@ class Agenda:
     """Identities of cells.
 
     `wanted`: have not ended and have to, in the order in which they start; `ahead`: may run on lanes that
-    would be idle; `skip`: will not be needed, with the reason; `batches`: to be added to the plan, after which the
-    agenda is to be asked again; `judged`: what the sequential rule has found so far.
+    would be idle; `skip`: will not be needed, with the reason; `batches`: to be added to the plan, after
+    which the agenda is to be asked again; `judged`: what the sequential rule has found so far.
     """
 
     wanted: list[str] = field(default_factory=list)
@@ -75,9 +76,9 @@ def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Ma
         else:
             made.wanted += _open(_cells(plan, evaluation), facts)
     made.wanted += _open(interaction_cells(spec, plan), facts)
-    if made.complete:
+    if made.complete and wants_pairs(spec, plan):
         resolved = _resolved(spec, plan, facts, made.judged)
-        batch = interaction_batch(spec, plan, resolved)
+        batch = interaction_batch(spec, resolved)
         made.batches += [batch] if batch else []
     return _tidy(made)
 
@@ -110,8 +111,8 @@ def _sequential(
 ) -> None:
     """What the sequential rule wants of one evaluation. `lost`: arms whose search found no winner."""
     if evaluation.phase == RETUNED and plan.reference in lost:
-        reason = f"tune: no sample of {plan.reference} reached full length"
-        made.skip |= dict.fromkeys(_open(_cells(plan, evaluation), facts), reason)
+        why = f"tune: no sample of {plan.reference} reached full length"
+        made.skip.update(dict.fromkeys(_open(_cells(plan, evaluation), facts), why))
         return
     course = follow(spec, evaluation, facts, lost if evaluation.phase == RETUNED else set())
     made.judged.append(Judged(evaluation, course))
@@ -130,22 +131,29 @@ def _sequential(
         reason = _no_longer_needed(course, row)
         if reason is not None:
             places = [(row, i) for i in range(len(evaluation.seeds)) if (row, i) not in course.needed]
-            made.skip |= {cell: reason for cell in cells(places) if not is_outcome(facts[cell])}
+            made.skip.update((cell, reason) for cell in cells(places) if not is_outcome(facts[cell]))
 
 
 def _no_longer_needed(course: Course, row: int) -> str | None:
     """Why an arm gets no more seeds; None while it may."""
     last = course.final.get(row)
     if last is not None:
-        words = {"last look": "unresolved", "budget spent": "the budget of runs is spent"}
-        return f"{words.get(last.action, last.action)} after {last.number} seeds"
+        return f"{in_words(last)} after {last.number} seeds"
     return "no arm needs it" if course.finished else None
+
+
+def in_words(look: ArmLook) -> str:
+    """What a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
+    return words.get(look.action, look.action)
 
 
 def follow(
     spec: StudySpec, evaluation: Evaluation, facts: Mapping[str, Facts], lost: Iterable[str] = ()
 ) -> Course:
-    """The course of the sequential rule over an evaluation. Arms in `lost` count as failed under every seed."""
+    """The course of the sequential rule over an evaluation. Arms in `lost` count as failed under every
+    seed.
+    """
     results = table(evaluation, facts)
     values = results.values if spec.metric.mode == "max" else -results.values
     ended = results.ended.copy()

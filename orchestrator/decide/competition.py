@@ -14,7 +14,9 @@ _ALONE = StoppingRule("none")
 
 @dataclass(frozen=True)
 class Competition:
-    """The rule that a cell is under, the group whose scores it is compared with, and whether it may be stopped."""
+    """The rule that a cell is under, the group whose scores it is compared with, and whether it may be
+    stopped.
+    """
 
     rule: StoppingRule
     group: str = ""

@@ -1,4 +1,6 @@
-"""What a study evaluates, and its results as one table of arms × seeds: the same for decisions and reports."""
+"""What a study evaluates, and its results as one table of arms × seeds: the same for decisions and
+reports.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
 
 
 class Facts(Protocol):
-    """What is known of a cell: `CellRecord` of a journal, `LiveCell` of a running study. `value` in user's units."""
+    """What is known of a cell: `CellRecord` of a journal, `LiveCell` of a running study. `value` in user's
+    units.
+    """
 
     @property
     def state(self) -> TrialState: ...
@@ -49,7 +53,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Table:
-    """Results, arms × seeds. `values` in the user's units, NaN where there is none; `ended`: the run is over."""
+    """Results, arms × seeds. `values` in the user's units, NaN where there is none; `ended`: the run is
+    over.
+    """
 
     values: NDArray[np.float64]
     ended: NDArray[np.bool_]
@@ -66,7 +72,8 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
     """All evaluations of the study, in the order in which they are shown.
 
     Args:
-        families: arm -> number of the start that brought it (`History.families`); arms that `--extend` has added
+        families: arm -> number of the start that brought it (`History.families`); arms that `--extend` has
+            added
             are judged among themselves, against the same reference.
     """
     arms = [arm.name for arm in plan.arms if arm.kind not in ("reference", "pair")]
@@ -99,7 +106,9 @@ def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> Table:
 
 
 def is_outcome(fact: Facts) -> bool:
-    """Whether the cell has ended with an answer about its arm: a value, a divergence, a failure of its own."""
+    """Whether the cell has ended with an answer about its arm: a value, a divergence, a failure of its
+    own.
+    """
     if fact.state in (TrialState.DONE, TrialState.DIVERGED, TrialState.STOPPED):
         return True
     return fact.state is TrialState.FAILED and fact.cause in OUTCOMES

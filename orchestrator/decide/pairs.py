@@ -31,25 +31,23 @@ def interaction_cells(spec: StudySpec, plan: Plan) -> list[Cell]:
 
 
 def undecided_arms(spec: StudySpec, plan: Plan, finished: Sequence[bool]) -> frozenset[str]:
-    """Arms whose seeds may still be asked for by `interactions: auto`: all, until the main effects are known."""
-    if not _is_open(spec, plan) or all(finished):
+    """Arms whose seeds may still be asked for by `interactions: auto`: all, until the main effects are
+    known.
+    """
+    if not wants_pairs(spec, plan) or all(finished):
         return frozenset()
     return frozenset(arm.name for arm in plan.arms)
 
 
-def _is_open(spec: StudySpec, plan: Plan) -> bool:
+def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
     """Whether pairs are still to be chosen: a factorial design has all of them in its runs already."""
     chosen = any(arm.kind == "pair" for arm in plan.arms)
     return spec.interactions == "auto" and spec.design == "leave-one-out" and not chosen
 
 
-def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> Batch | None:
-    """The pairs of the components whose main effects are resolved; None when none are to be added."""
-    if not _is_open(spec, plan):
-        return None
-    found = set(resolved)
-    components = {arm.component for arm in plan.arms if arm.name in found and arm.component}
-    arms = pair_arms(spec, possible_pairs(spec, components))
+def interaction_batch(spec: StudySpec, resolved: Iterable[str]) -> Batch | None:
+    """The pairs of the components whose main effects are resolved; None when there are none."""
+    arms = pair_arms(spec, possible_pairs(spec, frozenset(resolved)))
     if not arms:
         return None
     names = ", ".join(arm.name for arm in arms)
@@ -59,7 +57,7 @@ def interaction_batch(spec: StudySpec, plan: Plan, resolved: Iterable[str]) -> B
 def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> frozenset[str]:
     """Arms of the first family that differ from the reference when the whole grid has run (rule `none`)."""
     first = evaluations(spec, plan, {})[0]
-    if not _is_open(spec, plan) or first.phase != FIXED:
+    if first.phase != FIXED:
         return frozenset()
     results = table(first, facts)
     values = {

@@ -1,7 +1,7 @@
 """Equal tuning: every arm gets the same search, and its winner is compared on fresh seeds.
 
-Melis et al. 2017 (arXiv 1707.05589): conclusions about parts of a recipe turn round when the arms are not tuned
-alike. Samples compete with samples of their own arm only.
+Melis et al. 2017 (arXiv 1707.05589): conclusions about parts of a recipe turn round when the arms are not
+tuned alike. Samples compete with samples of their own arm only.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.decide.bayes import suggest
 from orchestrator.decide.evaluation import Facts, final_value, is_outcome
 from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, make_cells
-from orchestrator.study.search import Tried, seed_text
+from orchestrator.study.search import Params, seed_text
 from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.size import searches
+from orchestrator.study.space import study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 
 ROUND = 2
@@ -24,7 +24,9 @@ ROUND = 2
 
 @dataclass(frozen=True)
 class ArmTuning:
-    """One arm's search. `complete`: all its samples have ended; `winner`: the best that reached full length."""
+    """One arm's search. `complete`: all its samples have ended; `winner`: the best that reached full
+    length.
+    """
 
     arm: str
     samples: tuple[Cell, ...]
@@ -36,7 +38,7 @@ def tunings(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> tuple[Ar
     """Every arm's search as far as it got, the reference first; empty when nothing is tuned."""
     if spec.tune is None or not searches(spec):
         return ()
-    by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms}
+    by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms if arm.kind != "pair"}
     for cell in plan.cells:
         if cell.phase == TUNE:
             by_arm[cell.arm].append(cell)
@@ -62,23 +64,35 @@ def _score(spec: StudySpec, fact: Facts) -> float | None:
     return fact.value if spec.metric.mode == "max" else -fact.value
 
 
+def _or_nan(score: float | None) -> float:
+    return math.nan if score is None else score
+
+
 def proposals(
     spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...], facts: Mapping[str, Facts]
 ) -> list[Batch]:
-    """The next samples of a Bayesian search, in rounds, so that they depend on results and not on who was faster."""
+    """The next samples of a Bayesian search, in rounds, so that they depend on results and not on who was
+    faster.
+    """
     tune = spec.tune
     if tune is None or tune.search != "bayes":
         return []
+    from orchestrator.decide.bayes import suggest  # needs the extra [bayes]
+
+    space = study_space(spec)
     batches = []
     for arm in found:
         made = len(arm.samples)
         if made >= tune.samples or not all(is_outcome(facts[cell.cell]) for cell in arm.samples):
             continue
-        tried = [Tried(cell.set, _score(spec, facts[cell.cell])) for cell in arm.samples]
+        # one that failed is as bad as the worst; only one that runs has no score yet
+        tried: list[tuple[Params, float | None]] = [
+            (dict(cell.set), _or_nan(_score(spec, facts[cell.cell]))) for cell in arm.samples
+        ]
         cells: list[Cell] = []
         for sample in range(made, min(made + ROUND, tune.samples)):
-            chosen = suggest(tune, tried, sample, seed_text(tune))
-            tried.append(Tried(chosen, None))
+            chosen = suggest(space, tried, sample, seed_text(tune))
+            tried.append((chosen, None))
             cells += make_cells(spec, [plan.arm(arm.arm)], [tune.seed], TUNE, sample, chosen)
         batches.append(Batch(f"tune: samples of {arm.arm} that its results suggest", (), tuple(cells)))
     return batches

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -116,7 +115,7 @@ class Conductor:
             if made.get("action") == "stop":
                 live.verdict = Answer(True, TrialState(made["state"]), made.get("reason"))
         for live in self.cells.values():
-            if live.verdict and live.state is TrialState.RUNNING:
+            if live.verdict and live.verdict.state and live.state is TrialState.RUNNING:
                 self._record_end(live, live.verdict.state, None, live.verdict.reason, None)
 
     # ---- what to run ------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Driver:
         source = locate(self.spec.entrypoint, self.study.source, Path.cwd())
         shipped = _code(source)
         paths = StudyPaths.of(self.spec.name)
-        new = self.options.fresh or self._reconcile(storage, paths, shipped) == "new"
+        new = self.options.fresh or self._reconcile(storage, paths, plan, shipped) == "new"
         if not new:
             history = fold(read_journal(storage, paths.journal).events, plan)
             if self._nothing_left(history):
@@ -63,13 +63,13 @@ class Driver:
         finally:
             probe.end()
 
-    def _reconcile(self, storage: Storage, paths: StudyPaths, shipped: _Code) -> str:
+    def _reconcile(self, storage: Storage, paths: StudyPaths, plan: Plan, shipped: _Code) -> str:
         """Refuse a changed study, changed code and a study that another driver holds."""
         options = self.options
         start = Start(
             shipped.hash, b"", {}, extend=options.extend, accept_code_change=options.accept_code_change
         )
-        how = reconcile(storage, paths, self.spec, start)
+        how = reconcile(storage, paths, self.spec, plan, start)
         holder = read_lease(storage, paths)
         if holder is not None and is_alive(holder, time.time()):
             raise StudyHeld(f"the study {self.spec.name!r} is being run by {describe(holder)}")

@@ -11,8 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results
-from orchestrator.decide.resolve import ArmLook
+from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
 from orchestrator.decide.states import TrialState, advance
 from orchestrator.engine import entries
 from orchestrator.engine.actions import Action, StopTrial
@@ -163,7 +162,7 @@ class Roster:
                 continue
             self._seen[key] = look.action
             self._journal("look", **entries.look(judged, look, self.spec.metric.mode))
-            news.setdefault(look.number, []).append(_words(judged, look))
+            news.setdefault(look.number, []).append(f"{judged.arm(look)} {in_words(look)}")
         for number, words in news.items():
             phase = "" if evaluation.phase == "fixed" else f" ({evaluation.phase})"
             self._note(f"look after {number} seeds{phase}: {', '.join(words)}")
@@ -179,10 +178,6 @@ class Roster:
             live.cause, live.reason, live.lane = None, reason, None
             self._journal("end", **entries.end(live, None, code_changed=False, gpus=0.0))
         return []
-
-
-def _words(judged: Judged, look: ArmLook) -> str:
-    return f"{judged.arm(look)} {'goes on' if look.action == 'continue' else look.action}"
 
 
 def _look_of(event: dict[str, Any]) -> Look:

@@ -44,9 +44,9 @@ class History:
     """All cells of the plan, in its order, and what was decided.
 
     `plan`: with all that later batches have added; `rung_table`: rung -> {cell: oriented score}; `decided`:
-    (cell, rung) -> the decision event; `looks`: events of the sequential rule; `families`: arm -> number of the
-    start that brought it; `accepted_code`: hashes of changed code that the user accepted; `problems`: events that
-    make no sense.
+    (cell, rung) -> the decision event; `looks`: events of the sequential rule; `families`: arm -> number of
+    the start that brought it; `accepted_code`: hashes of changed code that the user accepted; `problems`:
+    events that make no sense.
     """
 
     plan: Plan
@@ -108,7 +108,7 @@ def _batch(history: History, event: Mapping[str, Any], number: int) -> None:
     """Results have called for more arms or cells."""
     try:
         history.plan = history.plan.grown(Batch.from_json(event))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         history.problems.append(f"event {number}: a batch that cannot be read: {error!r}")
     _add_cells(history)
 

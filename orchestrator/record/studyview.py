@@ -16,7 +16,9 @@ from orchestrator.study.cells import Plan
 
 
 class StudyView(NamedTuple):
-    """What is on disk: the study file as plain data, the plan with all batches, the history, the last progress."""
+    """What is on disk: the study file as plain data, the plan with all batches, the history, the last
+    progress.
+    """
 
     spec: dict[str, Any]
     plan: Plan

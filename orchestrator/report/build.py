@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from orchestrator.decide.evaluation import final_value
 from orchestrator.decide.states import TrialState
 from orchestrator.record.history import CellRecord, History
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.results import is_used
 from orchestrator.record.storage import Storage
 from orchestrator.report.model import FULL_LENGTH, RUNG_ONLY, ArmReport, Cost, Run, StudyReport
 from orchestrator.stats.effects import NO_DATA, Effect, fixed_effects, summarise
@@ -91,7 +91,11 @@ def _failures(plan: Plan, history: History, arm: str) -> tuple[int, int]:
 def _values(plan: Plan, history: History, arm: str) -> dict[int, float]:
     """Seed -> value of the runs of `arm` that reached full length."""
     records = (history.cells[cell.cell] for cell in plan.cells if cell.arm == arm)
-    return {record.seed: record.value for record in records if is_used(record) and record.value is not None}
+    return {
+        record.seed: record.value
+        for record in records
+        if (final_value(record) is not None) and record.value is not None
+    }
 
 
 def _deterministic(spec: StudySpec, values: Mapping[str, Mapping[int, float]]) -> str | None:
@@ -147,7 +151,7 @@ def _run(record: CellRecord, paths: StudyPaths) -> Run:
         reason=record.reason,
         length=record.length,
         value=record.value,
-        used=is_used(record),
+        used=(final_value(record) is not None),
         attempts=record.attempts,
         trial_dir=folder.removeprefix(f"{paths.root}/"),
         accepted_code_change=record.accepted_code_change,

@@ -14,8 +14,7 @@ from orchestrator.study.designs import Arm, expand_arms, searched_config
 from orchestrator.study.identity import canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.search import registered_draws
-from orchestrator.study.seeds import evaluation_seeds
-from orchestrator.study.size import searches
+from orchestrator.study.seeds import evaluation_seeds, gamma, looks
 from orchestrator.study.spec import StudySpec
 
 __all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
@@ -46,7 +45,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Batch:
-    """Arms and cells that results have called for: journalled as a plan of its own before any of them runs."""
+    """Arms and cells that results have called for: journalled as a plan of its own before any of them
+    runs.
+    """
 
     reason: str
     arms: tuple[Arm, ...]
@@ -72,13 +73,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a study will run, in the order in which it is started."""
+    """Everything that a study will run, in the order in which it is started.
+
+    `registered` is what decides about the effects, `hash` stands for it, the frozen settings and the cells:
+    both are on disk before the first run.
+    """
 
     study: str
     hash: str
     reference: str
     arms: tuple[Arm, ...]
     cells: tuple[Cell, ...]
+    registered: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _arms(self) -> dict[str, Arm]:
@@ -108,6 +114,7 @@ class Plan:
             "study": self.study,
             "hash": self.hash,
             "reference": self.reference,
+            "registered": dict(self.registered),
             "arms": [_arm_to_json(arm) for arm in self.arms],
             "cells": [asdict(cell) for cell in self.cells],
         }
@@ -121,6 +128,7 @@ class Plan:
             reference=data["reference"],
             arms=tuple(_arm_from_json(arm) for arm in data["arms"]),
             cells=tuple(Cell(**cell) for cell in data["cells"]),
+            registered=data.get("registered", {}),
         )
 
 
@@ -137,10 +145,10 @@ def _arm_from_json(data: Mapping[str, Any]) -> Arm:
 def make_plan(spec: StudySpec) -> Plan:
     """Expand a study to its arms and the cells that are known before any result.
 
-    Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early; but
-    the first two cells are the reference's first two seeds: two equal curves reveal an entrypoint that ignores
-    its seed. Samples come before it, one of every arm after the other. Cells that depend on results (proposals
-    of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
+    Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early;
+    but the first two cells are the reference's first two seeds: two equal curves reveal an entrypoint that
+    ignores its seed. Samples come before it, one of every arm after the other. Cells that depend on results
+    (proposals of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
 
     Raises:
         StudyError: impossible arms, all of them (no-op or equal arms, keys that the baseline lacks).
@@ -149,15 +157,45 @@ def make_plan(spec: StudySpec) -> Plan:
     cells = tuple(_cells(spec, arms))
     if len({cell.cell for cell in cells}) < len(cells):
         raise InternalError("two cells have the same identity")
-    plan_text = canonical({"frozen": frozen_view(spec), "cells": [cell.cell for cell in cells]})
-    plan_hash = hashlib.sha256(plan_text.encode()).hexdigest()[:16]
-    return Plan(spec.name, plan_hash, arms[0].name, arms, cells)
+    registered = registration(spec)
+    whole = {
+        "frozen": frozen_view(spec),
+        "registered": registered,
+        "cells": [cell.cell for cell in cells],
+    }
+    plan_hash = hashlib.sha256(canonical(whole).encode()).hexdigest()[:16]
+    return Plan(spec.name, plan_hash, arms[0].name, arms, cells, registered)
+
+
+def registration(spec: StudySpec) -> dict[str, Any]:
+    """What is fixed before the first run so that the levels hold (statistics §5), every `auto` worked out."""
+    stopping, report = spec.stopping, spec.report
+    fixed = {
+        "metric": spec.metric.name,
+        "mode": spec.metric.mode,
+        "average_last": spec.metric.average_last,
+        "design": spec.design,
+        "rule": stopping.rule,
+        "seeds": list(evaluation_seeds(spec)),
+        "alpha": report.alpha,
+        "margin": report.margin,
+        "variance": report.variance,
+    }
+    if stopping.rule == "resolve":
+        fixed |= {
+            "goal": stopping.goal,
+            "looks": list(looks(spec)),
+            "gamma": gamma(spec),
+            "futility": stopping.futility,
+        }
+    return fixed
 
 
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
-    if spec.tune is not None and searches(spec):
-        for sample, chosen in enumerate(registered_draws(spec.tune, spec.name)):
-            yield from make_cells(spec, arms, [spec.tune.seed], TUNE, sample, chosen)
+    if spec.tune is not None:
+        for sample, chosen in enumerate(registered_draws(spec)):
+            alone = [arm for arm in arms if arm.kind != "pair"]  # pairs run with the settings of the file
+            yield from make_cells(spec, alone, [spec.tune.seed], TUNE, sample, chosen)
     if spec.tune is None or spec.tune.compare != "retuned":
         yield from _evaluation(spec, arms)
 

@@ -45,11 +45,13 @@ def in_file_order(spec: StudySpec, pair: Sequence[str]) -> Pair:
 
 
 def possible_pairs(spec: StudySpec, among: Collection[str] | None = None) -> tuple[Pair, ...]:
-    """All pairs that may be taken away together, of the components in `among` (default: all), in file order.
+    """All pairs of components that may be taken away together, in file order.
 
-    With `interactions: auto`, `among` are the components whose effects are resolved.
+    Args:
+        among: names of main effects, such as the resolved ones with `interactions: auto`; only components
+            whose removal is among them are paired, not those of which just a further alternative is.
     """
-    names = [name for name in away_labels(spec) if among is None or name in among]
+    names = [name for name, label in away_labels(spec).items() if among is None or label in among]
     return tuple(pair for pair in combinations(names, 2) if not is_excluded(spec, pair))
 
 
@@ -57,7 +59,9 @@ def planned_pairs(spec: StudySpec) -> tuple[Pair, ...]:
     """The pairs that get an arm from the start, in file order; those that are faulty are left out."""
     pairs: dict[Pair, None] = {}
     if spec.design == "pairs":
-        simple = [name for name, component in spec.components.items() if component.without is not None]
+        simple = [
+            f"no-{name}" for name, component in spec.components.items() if component.without is not None
+        ]
         pairs.update(dict.fromkeys(possible_pairs(spec, simple)))
     if spec.design in ("leave-one-out", "pairs"):
         pairs.update(dict.fromkeys(asked_pairs(spec)))

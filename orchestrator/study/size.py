@@ -49,7 +49,8 @@ def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
         exact = not spec.exclude
         count = 2 ** len(spec.components) if exact else arms
         at_least = "" if exact else "more than "
-    parts = [f"{len(spec.seeds)} seeds" + (", fixed and retuned" if _evaluates_twice(spec) else "")]
+    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
+    parts = [seeds + (", fixed and retuned" if _evaluates_twice(spec) else "")]
     if samples_per_arm(spec):
         parts.append(f"{samples_per_arm(spec):,} samples")
     pairs = f", of them {later:,} pairs that interactions: auto may add" if later else ""

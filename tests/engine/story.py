@@ -38,7 +38,9 @@ class _Lane:
 
 @dataclass
 class Story:
-    """One study. `faults`: chance that the next thing to happen is a lost group, a lost actor or a dead driver."""
+    """One study. `faults`: chance that the next thing to happen is a lost group, a lost actor or a dead
+    driver.
+    """
 
     root: Path
     spec: StudySpec

@@ -1,4 +1,6 @@
-"""Sequential studies decide the same whatever the order of ends, whoever fails and however often drivers die."""
+"""Sequential studies decide the same whatever the order of ends, whoever fails and however often drivers
+die.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def test_one_lane_runs_what_the_looks_need_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_a_lost_cell_holds_the_look_and_not_the_record(tmp_path: Path) -> None:
-    """Infrastructure that fails for good is no outcome: the look waits, and the next start runs the cell again."""
+    """Infrastructure that fails for good is no outcome: the look waits, and the next start runs the cell
+    again.
+    """
     results, spec = World(3, 0.0), spec_of("save")
 
     def broken(cell: Cell) -> float | Cause:
@@ -171,8 +175,8 @@ def test_samples_are_stopped_by_samples_of_their_own_arm_only(tmp_path: Path) ->
     stopping = {"rule": "asha", "grace": 1, "reduction": 3}
     spec = study(("a",), tune={**TUNE, "samples": 6, "stopping": stopping})
 
-    def result(cell: Cell) -> float | Cause:  # no-a is far worse: alone it would never survive
-        return (cell.sample or 0) * 0.1 - (100.0 if cell.arm == "no-a" else 0.0) + cell.seed * 1e-3
+    def result(cell: Cell) -> float | Cause:  # no-a is far worse: among all samples none of it would survive
+        return -(cell.sample or 0) * 0.1 - (100.0 if cell.arm == "no-a" else 0.0) + cell.seed * 1e-3
 
     history = Story(tmp_path, spec, result, random.Random(5), lanes=2).play()
     stopped = [record for record in history.cells.values() if record.state is TrialState.STOPPED]

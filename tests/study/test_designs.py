@@ -98,7 +98,7 @@ def test_auto_adds_its_arms_later() -> None:
     first = expand_arms(spec)
     assert [arm.name for arm in first] == ["baseline", "no-a", "no-b", "no-c"]
     assert possible_pairs(spec) == (("a", "b"), ("b", "c"))
-    assert possible_pairs(spec, {"c", "b"}) == (("b", "c"),)
+    assert possible_pairs(spec, {"no-c", "no-b", "b=x"}) == (("b", "c"),)
     later = pair_arms(spec, [("c", "b"), ("b", "c")])
     assert [arm.name for arm in later] == ["no-b+no-c"]
     assert later[0].config == {"a": True, "b": False, "c": False}
@@ -243,7 +243,7 @@ def test_all_runs_stop_when_asked() -> None:
 
 def test_a_reference_follows_what_the_search_has_chosen(load: Load, study_text: str) -> None:
     text = study_text.replace("width: 32,", 'width: 32, hidden: "${.width}",')
-    spec = load(text + "tune: {space: {model.width: {choice: [8, 16]}}}\n").spec
+    spec = load(text + "tune: {space: {model.width: {choice: [8, 16]}}, search: grid}\n").spec
     arm = expand_arms(spec)[1]
     chosen = searched_config(spec, arm, {"model.width": 8})
     assert chosen["model"] == {"width": 8, "hidden": 8, "batchnorm": False, "dropout": 0.1}
@@ -288,6 +288,27 @@ def test_combinations_that_make_no_sense(
     found = faults(overrides=overrides)
     assert found_in(found, field, words), "\n".join(map(str, found))
     assert len(found) == 1, "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("keys", "field", "words"),
+    [
+        ({"exclude": [["a", "b"]]}, "exclude", "each of its runs is needed"),
+        ({"interactions": [["a", "b"]]}, "interactions", "they are aliased with each other"),
+        ({"interactions": "auto"}, "interactions", "use design: factorial"),
+    ],
+)
+def test_what_a_fraction_cannot_do(keys: dict[str, object], field: str, words: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        expand_arms(study(4, design="fractional", **keys))
+    (fault,) = caught.value.faults
+    assert (fault.field, words in str(fault)) == (field, True)
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_fractions_there_are_none_of(count: int) -> None:
+    with pytest.raises(StudyError, match=f"takes 4 to 8 components, here are {count}"):
+        expand_arms(study(count, design="fractional"))
 
 
 @pytest.mark.parametrize(
@@ -355,6 +376,10 @@ def test_names_of_combinations_fit_a_directory() -> None:
         (
             {"tune": {"space": {"x": {"choice": [1]}}, "samples": 900, "compare": "both"}},
             "2,712 cells are needed (3 arms; 2 seeds, fixed and retuned and 900 samples each)",
+        ),
+        (
+            {"tune": {"space": {"x": {"choice": list(range(999))}}, "search": "grid"}},
+            "3,003 cells are needed (3 arms; 2 seeds and 999 samples each)",
         ),
         (
             {"seeds": 700, "stopping": {"rule": "resolve", "max": 1, "goal": "reinvest", "max_seeds": 900}},
