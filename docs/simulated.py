@@ -1,6 +1,6 @@
 """Simulate the figures of docs/statistics.md and write them into the page.
 
-python docs/simulated.py --studies 2000 --jobs 1
+python docs/simulated.py --studies 4000 --jobs 1
 
 The figures are kept beside the page, in simulated.json; a test compares the two. The page's blocks stand
 between `<!-- simulated: NAME -->` and `<!-- end -->`.
@@ -166,7 +166,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     """Measure, keep the figures, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--jobs", type=int, default=1)
     chosen = parser.parse_args()
     found = measure(chosen.studies, chosen.jobs)

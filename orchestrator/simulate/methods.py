@@ -70,7 +70,7 @@ class Method:
 def grid(study: Study, design: Design, *, variance: Variance) -> Judged:
     """Every run to its end; the test that `variance` names, with Holm, for difference and equivalence."""
     Y = study.curves[:, : design.seeds, -1]  # noqa: N806 - the notation of the field
-    return _fixed(estimate(Y, _differences(len(Y)), variance), design, cost=1.0, kept=True)
+    return _fixed(estimate(Y, differences(len(Y)), variance), design, cost=1.0, kept=True)
 
 
 def halving(study: Study, design: Design, *, protected: bool) -> Judged:
@@ -121,7 +121,7 @@ def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
 
 
 @lru_cache(maxsize=64)
-def _differences(rows: int) -> Float:
+def differences(rows: int) -> Float:
     """Weights of the contrasts arm − reference, (arms, 1 + arms)."""
     return np.hstack([np.full((rows - 1, 1), -1.0), np.eye(rows - 1)])
 

@@ -12,6 +12,7 @@ QUICK = pick(["grid-paired", "asha-kept"])
 SERIES = Series(scenario("S1", arms=3), Design(seeds=3), studies=250)
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing() -> None:
     assert run(SERIES, QUICK, jobs=2) == run(SERIES, QUICK)
 
