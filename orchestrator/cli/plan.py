@@ -38,10 +38,11 @@ def command(
     Arms with their differences, cells, lanes and, once trials have finished, the cost. With the noise between
     seeds (--sd, or --from an earlier study) also what the study can detect.
     """
-    noise = power.given_noise(sd, rho, earlier, storage)
-    found = forecast(prepare(config, overrides))
-    study = found.study
-    detects = None if noise is None else power.predict(study.loaded.spec, study.plan, noise)
+    study = prepare(config, overrides)
+    spec = study.loaded.spec
+    noise = power.given_noise(sd, rho, earlier, storage, spec.metric.name)
+    found = forecast(study)
+    detects = None if noise is None else power.predict(spec, study.plan, noise)
     show(found, as_json=as_json, detects=detects)
 
 

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from orchestrator.study.spec import StudySpec
 
 
-def given_noise(sd: float | None, rho: float | None, earlier: str | None, storage: str) -> Noise | None:
+def given_noise(
+    sd: float | None, rho: float | None, earlier: str | None, storage: str, metric: str
+) -> Noise | None:
     """The noise that the options name; None where they name none.
 
     Raises:
-        InputError: values that cannot be, options that exclude each other, a study that shows no noise.
+        InputError: values that cannot be, options that exclude each other, a study that shows no noise or another
+            metric.
     """
     faults = []
     if sd is not None and not 0 < sd < float("inf"):
@@ -34,7 +37,7 @@ def given_noise(sd: float | None, rho: float | None, earlier: str | None, storag
     if faults:
         raise InputError(faults)
     if earlier is not None:
-        return _recorded_noise(earlier, storage)
+        return _recorded_noise(earlier, storage, metric)
     if sd is None:
         return None
     from orchestrator.simulate.planning import Noise
@@ -42,7 +45,7 @@ def given_noise(sd: float | None, rho: float | None, earlier: str | None, storag
     return Noise(sd, rho or 0.0)
 
 
-def _recorded_noise(study: str, storage: str) -> Noise:
+def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
     """The noise between the seeds of an earlier study's arms."""
     from orchestrator.decide.evaluation import evaluations, table
     from orchestrator.simulate.planning import noise_of
@@ -51,6 +54,9 @@ def _recorded_noise(study: str, storage: str) -> Noise:
     run = find_run(study, storage)
     view = run.view()
     spec = StudySpec.model_validate(view.spec)
+    if spec.metric.name != metric:
+        message = f"this study measures {spec.metric.name}, the new one {metric}"
+        raise InputError(Fault(message, field="--from", value=study, hint="state --sd"))
     evaluation = evaluations(spec, view.plan, view.history.families)[0]
     results = table(evaluation, view.history.cells).values.tolist()
     values = {
@@ -61,7 +67,9 @@ def _recorded_noise(study: str, storage: str) -> Noise:
     noise = noise_of(reference, values)
     if noise is None:
         hint = "it takes two finished seeds of an arm whose values differ; or state --sd"
-        raise InputError(Fault("this study does not show how seeds differ", "--from", value=study, hint=hint))
+        raise InputError(
+            Fault("this study does not show how seeds differ", field="--from", value=study, hint=hint)
+        )
     return noise
 
 

@@ -205,6 +205,12 @@ def test_noise_that_cannot_be_is_bad_input(command, study: Path, words: list[str
     assert message in result.err
 
 
+def test_the_noise_of_another_metric_says_nothing(command, finished: Path) -> None:
+    result = command("plan", "-c", finished, "--from", "small", "metric.name=accuracy")
+    assert result.code == 2
+    assert "measures loss, the new one accuracy" in result.err
+
+
 def test_an_earlier_study_without_two_seeds_says_nothing(command, recorded: Path) -> None:
     result = command("plan", "-c", "study.yaml", "--from", "small")
     assert result.code == 2

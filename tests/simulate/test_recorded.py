@@ -126,6 +126,19 @@ def test_what_was_never_run_is_named_and_not_invented() -> None:
     assert agreement(resolved, grid).arms == 0
 
 
+def test_a_study_that_ran_under_the_rule_says_the_same_and_has_no_grid() -> None:
+    spec = study(stopping={"rule": "resolve"})
+    history = recorded(spec, GOLDEN)
+    for arm, needed in {"no-a": 3, "no-b": 3, "no-c": 4, "no-d": 4}.items():
+        for seed in range(needed, 5):
+            skipped = cell(history, arm, seed)
+            skipped.state, skipped.value, skipped.length = TrialState.SKIPPED, None, None
+    resolved, grid = replayed(spec, history, "resolve", "none")
+    assert (resolved.runs, resolved.finished) == (19, True)
+    assert verdicts(resolved) == ["unresolved", "hurts", "helps", "hurts"]
+    assert len(grid.missing) == 6
+
+
 def test_reinvest_asks_for_seeds_that_a_grid_does_not_have() -> None:
     spec = study()
     small = [base + d for base, d in zip(GOLDEN["baseline"], (0.2, 0.5, 0.1, 0.3, 0.2), strict=True)]
