@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.cli import console, describe, text
+import typer
+
+from orchestrator.cli import console, describe, power, text
 from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
 from orchestrator.cli.studyfile import PreparedStudy, prepare
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History
+    from orchestrator.simulate.planning import PowerForecast
     from orchestrator.study.spec import StudySpec
 
 
-def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
+def command(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    sd: Annotated[
+        float | None, typer.Option("--sd", help="SD of the metric between seeds: says what can be detected.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option("--rho", help="With --sd: correlation of arms over a seed; default 0.")
+    ] = None,
+    earlier: Annotated[
+        str | None, typer.Option("--from", metavar="STUDY", help="Take both from an earlier study.")
+    ] = None,
+    storage: StorageOption = "runs",
+    as_json: JsonOption = False,
+) -> None:
     """Print what `ablate` would run.
 
-    Arms with their differences, cells, lanes and, once trials have finished, the cost.
+    Arms with their differences, cells, lanes and, once trials have finished, the cost. With the noise between
+    seeds (--sd, or --from an earlier study) also what the study can detect.
     """
-    show(forecast(prepare(config, overrides)), as_json=as_json)
+    study = prepare(config, overrides)
+    spec = study.loaded.spec
+    noise = power.given_noise(sd, rho, earlier, storage, spec.metric.name)
+    found = forecast(study)
+    detects = None if noise is None else power.predict(spec, study.plan, noise)
+    show(found, as_json=as_json, detects=detects)
 
 
 @dataclass(frozen=True)
@@ -84,8 +107,8 @@ def _recorded(study: PreparedStudy) -> tuple[History | None, int | None]:
     return history, sum(storage.sizes(folder).values())
 
 
-def document(found: Forecast) -> dict[str, Any]:
-    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining` and `estimate`."""
+def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:
+    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining`, `estimate` and `power`."""
     plan = found.study.plan.to_json()
     return {
         **plan,
@@ -93,13 +116,14 @@ def document(found: Forecast) -> dict[str, Any]:
         "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
         "estimate": asdict(found.estimate),
+        "power": power.document(detects),
     }
 
 
-def show(found: Forecast, *, as_json: bool) -> None:
-    """Print a forecast on stdout."""
+def show(found: Forecast, *, as_json: bool, detects: PowerForecast | None = None) -> None:
+    """Print a forecast on stdout, with what the study can detect where that is known."""
     if as_json:
-        console.data_json(document(found))
+        console.data_json(document(found, detects))
         return
     _show_arms(found)
     spec, plan = found.study.loaded.spec, found.study.plan
@@ -116,6 +140,7 @@ def show(found: Forecast, *, as_json: bool) -> None:
         else "none fit on this machine",
         "estimate": _cost(found.estimate, at_most=spec.stopping.rule == "resolve"),
         "storage": f"{spec.storage}/{plan.study}",
+        **(power.lines(detects, found.estimate) if detects is not None else {}),
     }
     for name, line in lines.items():
         console.data(f"{name + ':':<10}{line}")
