@@ -10,11 +10,13 @@ import typer
 from orchestrator.cli import console, describe, power, text
 from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
+from orchestrator.cli.pilot import run_pilot
 from orchestrator.cli.studyfile import PreparedStudy, prepare
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History
     from orchestrator.simulate.planning import PowerForecast
+    from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
 
 
@@ -31,15 +33,25 @@ def command(
         str | None, typer.Option("--from", metavar="STUDY", help="Take both from an earlier study.")
     ] = None,
     storage: StorageOption = "runs",
+    pilot: Annotated[
+        int | None, typer.Option("--pilot", min=2, help="Run the baseline alone under this many seeds first.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="ADDRESS", help="With --pilot: a running Ray cluster.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what `ablate` would run.
 
     Arms with their differences, cells, lanes and, once trials have finished, the cost. With the noise between
-    seeds (--sd, or --from an earlier study) also what the study can detect.
+    seeds (--sd, --from an earlier study, or --pilot) also what the study can detect. Only --pilot starts
+    anything.
     """
     study = prepare(config, overrides)
     spec = study.loaded.spec
+    if pilot is not None:
+        power.refuse_pilot_beside(sd, earlier)
+        earlier = run_pilot(study, pilot, address)
     noise = power.given_noise(sd, rho, earlier, storage, spec.metric.name)
     found = forecast(study)
     detects = None if noise is None else power.predict(spec, study.plan, noise)
@@ -69,8 +81,21 @@ def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = 
     history, done_bytes = (None, None) if fresh else _recorded(study)
     remaining = _remaining(spec, history or fold([], plan), retry_failed)
     count = lanes(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
+    runs = _runs(spec, plan, remaining, history)
     answered = 0 if history is None else sum(record.state.answered for record in history.cells.values())
-    return Forecast(study, remaining, count, estimate(remaining, count, history, done_bytes), answered)
+    return Forecast(study, remaining, count, estimate(runs, count, history, done_bytes), answered)
+
+
+def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: History | None) -> int:
+    """How many runs are left, at most: results may call for cells that are not in the plan yet, or for
+    fewer.
+    """
+    from orchestrator.study.size import cells_per_arm
+
+    if not remaining or (spec.tune is None and spec.stopping.goal == "save"):
+        return len(remaining)
+    begun = 0 if history is None else sum(record.attempts > 0 for record in history.cells.values())
+    return max(1, len(plan.arms) * cells_per_arm(spec) - begun)
 
 
 def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:

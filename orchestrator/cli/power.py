@@ -22,7 +22,8 @@ def given_noise(
     """The noise that the options name; None where they name none.
 
     Raises:
-        InputError: values that cannot be, options that exclude each other, a study that shows no noise or another
+        InputError: values that cannot be, options that exclude each other, a study that shows no noise or
+            another
             metric.
     """
     faults = []
@@ -43,6 +44,13 @@ def given_noise(
     from orchestrator.simulate.planning import Noise
 
     return Noise(sd, rho or 0.0)
+
+
+def refuse_pilot_beside(sd: float | None, earlier: str | None) -> None:
+    """Raises `InputError` when the noise is known already."""
+    for value, field in ((sd, "--sd"), (earlier, "--from")):
+        if value is not None:
+            raise InputError(Fault("not together with --pilot", field=field, hint="give one of the two"))
 
 
 def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
@@ -120,7 +128,8 @@ def document(found: PowerForecast | None) -> dict[str, Any] | None:
 
 
 def _noise(noise: Noise) -> str:
-    source = f"from {noise.arms} arms, up to {noise.seeds} seeds each" if noise.arms else "as stated"
+    arms = f"{noise.arms} arm{'' if noise.arms == 1 else 's'}"
+    source = f"from {arms}, up to {noise.seeds} seeds each" if noise.arms else "as stated"
     shared = f"correlation of arms over a seed {text.number(noise.rho)}"
     return f"SD between seeds {text.number(noise.sd)}, {shared} ({source})"
 

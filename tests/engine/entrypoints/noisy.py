@@ -1,4 +1,6 @@
-"""Trials of known results: effect of the arm + noise of arm and seed. They take a while, so that drivers die in them."""
+"""Trials of known results: effect of the arm + noise of arm and seed. They take a while, so that drivers
+die in them.
+"""
 
 from __future__ import annotations
 
