@@ -39,7 +39,11 @@ def decided(study: Bench) -> dict[str, Any]:
             effect.pop(key)
     looks = [{key: look[key] for key in look if key not in ("t", "v")} for look in study.events("look")]
     used = {name: row["value"] for name, row in study.results().items() if row["used"]}
-    return {"effects": said, "looks": sorted(looks, key=lambda look: (look["number"], look["arm"])), "used": used}
+    return {
+        "effects": said,
+        "looks": sorted(looks, key=lambda look: (look["number"], look["arm"])),
+        "used": used,
+    }
 
 
 @pytest.mark.parametrize("goal", ["save", "reinvest"])
