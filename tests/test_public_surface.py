@@ -14,7 +14,18 @@ STUDY_ARGUMENTS = {"STUDY", "--storage"}
 VERBS = {
     "init": {"FOLDER"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
-    "plan": {"--config", "-c", "KEY=VALUE", "--sd", "--rho", "--from", "--storage", "--json"},
+    "plan": {
+        "--config",
+        "-c",
+        "KEY=VALUE",
+        "--sd",
+        "--rho",
+        "--from",
+        "--pilot",
+        "--address",
+        "--storage",
+        "--json",
+    },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
         *("--accept-code-change", "--retry-failed", "--dry-run"),

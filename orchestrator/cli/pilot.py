@@ -53,7 +53,13 @@ def _pilot_of(loaded: LoadedStudy, seeds: int) -> LoadedStudy:
 
         data["baseline"] = dict(expand_arms(loaded.spec)[0].config)
     stopping = {key: data["stopping"][key] for key in ("max", "unit")}
-    alone: dict[str, Any] = {"components": {}, "design": "leave-one-out", "interactions": "none", "exclude": [], "tune": None}
+    alone: dict[str, Any] = {
+        "components": {},
+        "design": "leave-one-out",
+        "interactions": "none",
+        "exclude": [],
+        "tune": None,
+    }
     data |= {
         **alone,
         "name": f"{loaded.spec.name[: _MOST_NAME - 6]}-pilot",

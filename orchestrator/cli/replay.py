@@ -49,11 +49,11 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
     count = max(1, lanes(spec.resources, Machine.here(), len(view.history.cells)))
     found = replays(spec, view.history, tuple(rules) or DEFAULT, rows, count)
     if as_json:
-        console.data_json(document(view.plan.study, found))
+        console.data_json(document(view.plan.study, found, count))
         return
-    console.data(
-        f"{view.plan.study}: {spec.metric.name} ({spec.metric.mode}), as recorded; nothing is resampled"
-    )
+    asha = f"; asha on {count} lanes" if any(one.rule == "asha" for one in found) else ""
+    metric = f"{spec.metric.name} ({spec.metric.mode})"
+    console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{asha}")
     for group in _groups(found):
         console.show(costs(spec, group), "")
         console.show(verdicts(group), "")
@@ -62,10 +62,11 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
                 console.data(_gaps(one))
 
 
-def document(study: str, found: Sequence[Replay]) -> dict[str, Any]:
+def document(study: str, found: Sequence[Replay], lanes: int) -> dict[str, Any]:
     """`simulate --from --json`: every rule on every phase and family, with what it lacks and says."""
     return {
         "study": study,
+        "lanes": lanes,
         "replays": [
             {**asdict(one), "finished": one.finished, "agreement": _agreement(one, found)} for one in found
         ],
