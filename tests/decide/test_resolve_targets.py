@@ -1,4 +1,4 @@
-"""The specification's figures for eight arms and five seeds, by simulation of its generator's final values."""
+"""The specification's figures (eight arms, five seeds), simulated with its generator's final values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REINVEST = ResolveRule((3, 4, 5, 6, 8, 10, 12), 5, gamma=1, goal="reinvest")
 
 @dataclass
 class Figures:
-    """Shares: runs of the grid; studies with a false claim, with a wrong sign; effects found; true intervals."""
+    """Shares: runs of the grid; studies with a false claim, a wrong sign; effects found; true intervals."""
 
     cost: float
     false: float
