@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -177,6 +178,14 @@ def _cells_of(pending: dict[int, int]) -> list[Cell]:
     return sorted(cells, key=lambda cell: (cell[0] > 0 or cell[1] > 1, cell[1], cell[0]))
 
 
+@lru_cache(maxsize=4096)
+def _question(rule: ResolveRule, family: int, equivalence_family: int, index: int | None) -> Question:
+    """What the look of that index asks of an arm that is open; None: a study that looks once."""
+    alphas = rule.alpha / family, 2 * rule.alpha / equivalence_family
+    difference, equivalence = (min(a, 1.0) if index is None else rule.levels(a)[index] for a in alphas)
+    return Question(difference, equivalence, rule.margin)
+
+
 class _Walk:
     """The state of the rule between two rounds."""
 
@@ -265,7 +274,7 @@ class _Walk:
         if self.rule.margin is not None:
             equivalent = dict(enumerate(pairs.p_equivalent(self.rule.margin).tolist(), start=1))
             self._accept(rows, equivalent, actions)
-        for look in self._drawn(rows, pairs, levels, equivalent):
+        for look in self._drawn(pairs, p, levels, equivalent):
             self._judge(look, actions.get(look.arm))
 
     def _level(self, row: int, alpha: float) -> float:
@@ -298,17 +307,17 @@ class _Walk:
             self._equivalent += len(hits)
 
     def _drawn(
-        self, rows: list[int], pairs: Estimates, levels: dict[int, float], equivalent: dict[int, float]
+        self, pairs: Estimates, p: dict[int, float], levels: dict[int, float], equivalent: dict[int, float]
     ) -> Iterator[ArmLook]:
         """The looks of this round, still without what they lead to."""
         alone = [self._level(row, self.rule.alpha) for row in range(1, self.arms + 1)]
         columns = (
-            pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.p, pairs.half_width(np.array(alone)),
+            pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.half_width(np.array(alone)),
             pairs.flagged, pairs.testable,
         )  # fmt: skip
         table = list(zip(*(column.tolist() for column in columns), strict=True))
-        for row in rows:
-            n, mean, v, df, se, p, half, flagged, testable = table[row - 1]
+        for row, level in levels.items():
+            n, mean, v, df, se, half, flagged, testable = table[row - 1]
             yield ArmLook(
                 arm=row,
                 round=self._rounds,
@@ -318,10 +327,10 @@ class _Walk:
                 v=v if testable else None,
                 df=df if testable else None,
                 se=se if testable else None,
-                p=p if testable else None,
+                p=p[row] if testable else None,
                 lo=mean - half if testable else None,
                 hi=mean + half if testable else None,
-                level=levels[row],
+                level=level,
                 p_equivalent=equivalent.get(row) if testable else None,
                 power=None,
                 seeds_needed=None,
@@ -367,15 +376,8 @@ class _Walk:
                 yield later, power
 
     def _question(self, index: int | None) -> Question:
-        """What the look of that index asks of an arm that is open; None: a study that looks once.
-
-        An arm that is open belongs to both families, so neither is empty.
-        """
-        rule = self.rule
-        alphas = rule.alpha / (self.arms - self._different), 2 * rule.alpha / (self.arms - self._equivalent)
-        once = index is None
-        difference, equivalence = (min(a, 1.0) if once else rule.levels(a)[index or 0] for a in alphas)
-        return Question(difference, equivalence, rule.margin)
+        # an arm that is open belongs to both families, so that neither is empty
+        return _question(self.rule, self.arms - self._different, self.arms - self._equivalent, index)
 
     def _seeds_needed(self, look: ArmLook) -> int | None:
         if look.mean is None or look.v is None or look.df is None:
