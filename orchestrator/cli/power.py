@@ -22,14 +22,8 @@ def given_noise(
     """The noise that the options name; None where they name none.
 
     Raises:
-<<<<<<< HEAD
-        InputError: values that cannot be, options that exclude each other, a study that shows no noise or
-            another
-            metric.
-=======
         InputError: values that cannot be, options that exclude each other, a study that shows no noise or has
             another metric.
->>>>>>> simulate
     """
     faults = []
     if sd is not None and not 0 < sd < float("inf"):
