@@ -19,10 +19,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.stats.levels import nominal_levels, spending, standard_gamma, standard_looks
+from orchestrator.stats.levels import nominal_levels, spending
 from orchestrator.stats.moderated import Estimates, estimate
 from orchestrator.stats.power import Question, predictive_power, seeds_needed
-from orchestrator.study.spec import StudySpec
 
 Action = Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
 Cell = tuple[int, int]
@@ -60,25 +59,6 @@ class ResolveRule:
     def next_look(self, number: int) -> int | None:
         """The look after `number` seeds; None after the last."""
         return next((look for look in self.looks if look > number), None)
-
-
-def rule_of(spec: StudySpec) -> ResolveRule:
-    """The rule that a study file registers (`stopping.rule: resolve`)."""
-    stopping, seeds = spec.stopping, len(spec.seeds)
-    most = stopping.max_seeds if stopping.goal == "reinvest" else seeds
-    looks = standard_looks(most) if stopping.looks == "auto" else tuple(stopping.looks)
-    if stopping.looks == "auto" and looks[0] > seeds:
-        looks = (seeds, *looks)  # the budget pays for the first look at least
-    return ResolveRule(
-        looks=looks,
-        seeds=seeds,
-        alpha=spec.report.alpha,
-        gamma=standard_gamma(most) if stopping.gamma == "auto" else stopping.gamma,
-        futility=stopping.futility,
-        margin=spec.report.margin,
-        goal=stopping.goal,
-        variance=spec.report.variance,
-    )
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Point, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
-from orchestrator.stats.levels import standard_gamma, standard_looks
 from orchestrator.stats.moderated import Estimates, Variance, estimate
+from orchestrator.study.seeds import standard_gamma, standard_looks
 
 Float = NDArray[np.float64]
 

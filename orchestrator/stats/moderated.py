@@ -56,7 +56,7 @@ class Estimates:
     @property
     def testable(self) -> NDArray[np.bool_]:
         """Two pairs at least, and numbers that did not overflow."""
-        return np.isfinite(self.v + self.mean)
+        return np.isfinite(self.v) & np.isfinite(self.mean)
 
     @property
     def exact(self) -> NDArray[np.bool_]:
