@@ -87,14 +87,15 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
     from orchestrator.study.combining import CROSSED
 
     applies = len(spec.seeds) > 1 and spec.design not in CROSSED
+    arms = sum(arm.kind not in ("reference", "pair") for arm in plan.arms)
     return power_forecast(
         noise,
-        sum(arm.kind not in ("reference", "pair") for arm in plan.arms),
+        arms,
         len(spec.seeds),
         alpha=spec.report.alpha,
         margin=None if spec.report.margin is None else float(spec.report.margin),
         variance=spec.report.variance,
-        rule=resolve_rule(spec) if applies else None,
+        rule=resolve_rule(spec, arms) if applies else None,
     )
 
 

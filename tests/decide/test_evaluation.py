@@ -6,7 +6,21 @@ import pytest
 
 from orchestrator.decide.evaluation import resolve_rule
 from orchestrator.decide.resolve import ResolveRule
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import ReportSpec, StudySpec
+
+
+def study(stopping: dict[str, object], seeds: int) -> StudySpec:
+    return StudySpec.model_validate(
+        {
+            "name": "x",
+            "entrypoint": "module:name",
+            "metric": {"name": "accuracy", "mode": "max"},
+            "baseline": {},
+            "seeds": seeds,
+            "stopping": {"rule": "resolve", "max": 3, **stopping},
+            "report": {"margin": 0.5},
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,15 +42,17 @@ from orchestrator.study.spec import StudySpec
     ],
 )
 def test_the_rule_of_a_study_file(stopping: dict[str, object], seeds: int, rule: ResolveRule) -> None:
-    spec = StudySpec.model_validate(
-        {
-            "name": "x",
-            "entrypoint": "module:name",
-            "metric": {"name": "accuracy", "mode": "max"},
-            "baseline": {},
-            "seeds": seeds,
-            "stopping": {"rule": "resolve", "max": 3, **stopping},
-            "report": {"margin": 0.5},
-        }
-    )
-    assert resolve_rule(spec) == rule
+    assert resolve_rule(study(stopping, seeds), 4) == rule
+
+
+@pytest.mark.parametrize(
+    ("arms", "variance", "union"), [(3, "moderated", True), (4, "moderated", False), (9, "per_arm", True)]
+)
+def test_few_arms_and_the_strict_mode_take_levels_that_always_hold(
+    arms: int, variance: str, union: bool
+) -> None:
+    spec = study({}, 5).model_copy(update={"report": ReportSpec(variance=variance)})
+    rule = resolve_rule(spec, arms)
+    assert rule.strict is union
+    spent = sum(rule.levels(0.05))
+    assert spent == pytest.approx(0.05) if union else spent > 0.05
