@@ -27,6 +27,7 @@ PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "strict")
+FEW = ("grid", "save", "reinvest")
 MARGIN = 2.0
 ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=(0.0,) * 8)
 
@@ -47,6 +48,7 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
             str(seeds): rates(scenario("S1"), ["save"], Design(seeds=seeds, margin=MARGIN))
             for seeds in (5, 12)
         },
+        "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
         "pool": rates(ONE_EFFECT, ["none"], Design(seeds=3)),
         "null": asdict(null_studies(studies)),
     }
@@ -63,6 +65,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "beyond": f"That is so for {_share(found['S1']['save']['beyond'])} of all arms on S1 (`resolve`).",
         "width": _width(found["S1"]),
         "noisy": _noisy(found["noisy"]),
+        "few": _few(found["few"]),
     }
 
 
@@ -146,6 +149,11 @@ def _noisy(found: Mapping[str, Any]) -> str:
         for name, one in found.items()
     ]
     return _markdown(["method", "FWER", "power", "coverage"], rows)
+
+
+def _few(found: Mapping[str, Any]) -> str:
+    rows = [[arms, *(_share(methods[name]["fwer"]) for name in FEW)] for arms, methods in found.items()]
+    return _markdown(["arms", *(f"FWER, {METHODS[name].title}" for name in FEW)], rows)
 
 
 def _share(figure: Mapping[str, Any] | None, digits: int = 3, *, error: bool = True) -> str:

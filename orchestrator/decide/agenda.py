@@ -48,7 +48,9 @@ class Agenda:
 
     `wanted`: have not ended and have to, in the order in which they start; `ahead`: may run on lanes that
     would be idle; `skip`: will not be needed, with the reason; `batches`: to be added to the plan, after
-    which the agenda is to be asked again; `judged`: what the sequential rule has found so far.
+    which the agenda is to be asked again; `judged`: what the sequential rule has found so far; `awaited`:
+    groups of cells: until the last one of some group has ended, the answer stays the same but for what has
+    ended.
     """
 
     wanted: list[str] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Agenda:
     skip: dict[str, str] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
+    awaited: list[list[str]] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -68,6 +71,7 @@ def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Ma
     made = Agenda()
     found = tunings(spec, plan, facts)
     made.wanted += _open((cell for cell in plan.cells if cell.phase == TUNE), facts)
+    made.awaited += [_open(arm.samples, facts) for arm in found]
     made.batches += [*proposals(spec, plan, found, facts), *winners(spec, plan, found)]
     lost = {arm.arm for arm in found if arm.complete and arm.winner is None}
     for evaluation in evaluations(spec, plan, families):
@@ -89,6 +93,7 @@ def _tidy(made: Agenda) -> Agenda:
     known = set(made.wanted)
     made.ahead = [cell for cell in dict.fromkeys(made.ahead) if cell not in known]
     made.skip = {cell: why for cell, why in made.skip.items() if cell not in known}
+    made.awaited = [group for group in (*made.awaited, made.wanted) if group]
     return made
 
 
@@ -122,6 +127,7 @@ def _sequential(
         return [evaluation.cells[name] for name in names if name in evaluation.cells]
 
     made.wanted += cells(course.wanted)
+    made.awaited.append(cells(course.wanted[: course.awaited]))
     made.ahead += cells(course.ahead)
     held = undecided_arms(spec, plan, [judged.course.finished for judged in made.judged])
     rows = range(len(evaluation.arms))

@@ -115,14 +115,16 @@ class Course:
 
     `looks`: all decisions in their order ("budget spent" repeats the arm's last look); `final`: the decision
     that ended each arm, by row; `wanted`: (row, seed index) that the next look needs, then those that the
-    reference gets anyway, without those that have ended, in the order in which they should start; `ahead`:
-    those that idle lanes may start meanwhile; `needed`: all that some look needs or has used, and the
-    reference's; `finished`: every arm has ended and nothing is wanted.
+    reference gets anyway, without those that have ended, in the order in which they should start; `awaited`:
+    how many of them the next look needs; `ahead`: those that idle lanes may start meanwhile; `needed`: all
+    that some look needs or has used, and the reference's; `finished`: every arm has ended and nothing is
+    wanted.
     """
 
     looks: tuple[ArmLook, ...]
     final: dict[int, ArmLook]
     wanted: tuple[Cell, ...]
+    awaited: int
     ahead: tuple[Cell, ...]
     needed: frozenset[Cell]
     finished: bool
@@ -154,12 +156,14 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
             break
         walk.take(pending)
         pending = {}
+    awaited = len(wanted)
     wanted += [(0, s) for s in range(max(pending.values(), default=0), rule.seeds) if not ended[0, s]]
     ahead = [cell for cell in walk.ahead(pending) if not ended[cell]] if pending else []
     return Course(
         looks=tuple(walk.looks),
         final=walk.final,
         wanted=tuple(wanted),
+        awaited=awaited,
         ahead=tuple(ahead),
         needed=frozenset(walk.needed(pending)),
         finished=not wanted,

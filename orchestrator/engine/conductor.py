@@ -364,7 +364,7 @@ class Conductor:
         self._record_end(live, state, cause, reason, lane)
         if self.stop is None:
             known = len(self.plan.cells)
-            self._due += self.roster.proceed()
+            self._due += self.roster.proceed(live)
             if len(self.plan.cells) > known:
                 self.seeds.grow(self.plan)
         self.record.journal.sync()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
+from orchestrator.decide.evaluation import is_outcome
 from orchestrator.decide.states import TrialState, advance
 from orchestrator.engine import entries
 from orchestrator.engine.actions import Action, StopTrial
@@ -53,7 +54,8 @@ class Roster:
         self._running: dict[str, LiveCell] = {}  # looked at in every step of Tune
         self._seen: dict[Look, str] = {_look_of(event): str(event.get("action")) for event in history.looks}
         self._again = set(history.remaining(retry_failed))
-        self.agenda, self._asked = Agenda(), False
+        self.agenda = Agenda()
+        self._awaited: list[set[str]] = []
         self._must, self._may = (
             deque[str](),
             deque[str](),
@@ -124,12 +126,16 @@ class Roster:
         must.sort(key=lambda cell: self.cells[cell].attempts == 0)
         may = [cell for cell in self.agenda.ahead if self.cells[cell].state is TrialState.PENDING]
         self._must, self._may, self._wanted = deque(must), deque(may), frozenset(self.agenda.wanted)
+        self._awaited = [set(group) for group in self.agenda.awaited]
 
-    def proceed(self) -> list[Action]:
-        """Ask what the results call for, and write it down. Returns what running trials have to be told."""
-        if self._asked and not depends_on_results(self.spec):
+    def proceed(self, ended: LiveCell | None = None) -> list[Action]:
+        """Ask what the results call for, and write it down. Returns what running trials have to be told.
+
+        Args:
+            ended: the cell that ended since the last call; nothing is asked while others are awaited with it.
+        """
+        if ended is not None and not self._calls_for_more(ended):
             return []
-        self._asked = True
         self.agenda = self._ask()
         while self.agenda.batches:
             for batch in self.agenda.batches:
@@ -140,9 +146,20 @@ class Roster:
         for cell in (*self.agenda.wanted, *self.agenda.ahead):
             if self.cells[cell].state is TrialState.SKIPPED:  # a run that looks had counted as failed is back
                 self.cells[cell].state = TrialState.PENDING
-        actions = [one for cell, why in self.agenda.skip.items() for one in self._skip(self.cells[cell], why)]
+        skip = self.agenda.skip.items()
+        actions = [action for cell, why in skip for action in self._skip(self.cells[cell], why)]
         self._line_up()
         return actions
+
+    def _calls_for_more(self, ended: LiveCell) -> bool:
+        if not depends_on_results(self.spec) or not is_outcome(ended):
+            return False
+        through = False
+        for group in self._awaited:
+            if ended.cell.cell in group:
+                group.remove(ended.cell.cell)
+                through = through or not group
+        return through
 
     def _ask(self) -> Agenda:
         return agenda(self.spec, self.plan, self.cells, self._families)
