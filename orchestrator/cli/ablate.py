@@ -87,7 +87,7 @@ def _report(study: PreparedStudy) -> StudyReport:
     from orchestrator.record.storage import Storage
 
     run = Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
-    built = build(run)
+    built = build(run, curves=True)
     save(run, built)
     return built
 

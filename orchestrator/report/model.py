@@ -1,7 +1,7 @@
 """The report as data. Every form draws the same `StudyReport`; none of them computes.
 
-Values and effects are in the metric's own units, lengths in the study's unit, times in seconds, paths relative
-to the study's directory. What could not be computed is None.
+Values and effects are in the metric's own units, lengths in the study's unit, times in seconds, paths
+relative to the study's directory. What could not be computed is None.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
-from orchestrator.stats.results import RUNG_ONLY, Effect, Mode, Sample
+from orchestrator.stats.results import RESOLVED, Effect, Mode, Sample
 
 Tier = Literal["full-length", "rung-only"]
 Phase = Literal["fixed", "retuned"]
-FULL_LENGTH: Literal["full-length"] = "full-length"
 
 __all__ = [
-    "FULL_LENGTH",
-    "RUNG_ONLY",
     "ArmReport",
+    "Comparison",
     "Crossing",
     "Curve",
     "DeltaCurve",
@@ -92,8 +91,8 @@ class ArmReport:
 class LookTaken:
     """What the sequential rule decided for one arm at one look.
 
-    `number`: the seeds of this look, `n` of them had a pair; `p` was compared with `level`; `power`: chance to
-    resolve the arm at a later look.
+    `number`: the seeds of this look, `n` of them had a pair; `p` was compared with `level`; `power`: chance
+    to resolve the arm at a later look.
     """
 
     arm: str
@@ -158,8 +157,8 @@ class Evaluation:
     `samples`: the finished runs of every arm that was evaluated, the reference's first. `effects` and
     `interactions`: in the plan's order. `families`: names of main effects that are corrected together, first
     those of the first plan, then one family for each later extension; the interactions are a family of their
-    own. `decisions`: looks in the order in which they were taken (rule resolve). `curves` and `deltas` are empty
-    until `curves.with_curves` has read the metric tables.
+    own. `decisions`: looks in the order in which they were taken (rule resolve). `curves` and `deltas` are
+    empty until `curves.with_curves` has read the metric tables.
     """
 
     phase: Phase
@@ -201,22 +200,30 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two Δ of the same arm differ: `delta` = second − first, with its interval at level 1 − α.
-
-    `method`: "paired" (the seeds of both are the same runs' partners), "Welch" or "none". `disagree`: what both
-    say cannot both be true, or the interval excludes zero.
-    """
+    """The same effect found twice; None where one side does not have it. `gap`: second − first."""
 
     arm: str
     first: Effect | None
     second: Effect | None
-    delta: float | None
-    lo: float | None
-    hi: float | None
-    df: float | None
-    n: tuple[int, int]
-    method: Literal["paired", "Welch", "none"]
-    disagree: bool
+    gap: Gap | None
+
+    @property
+    def verdicts_differ(self) -> bool:
+        """Both have the effect, and say different things about it."""
+        return (
+            self.first is not None and self.second is not None and self.first.verdict != self.second.verdict
+        )
+
+    @property
+    def disagree(self) -> bool:
+        """More than chance: two claims that contradict each other, or an interval that excludes zero."""
+        claims = {effect.verdict for effect in (self.first, self.second) if effect} & RESOLVED
+        return len(claims) > 1 or bool(
+            self.gap
+            and self.gap.lo is not None
+            and self.gap.hi is not None
+            and (self.gap.lo > 0 or self.gap.hi < 0)
+        )
 
 
 @dataclass(frozen=True)
@@ -272,10 +279,10 @@ class Provenance:
 class StudyReport:
     """Everything that a report says about a study.
 
-    `evaluations`: one or two, the one to be read first in front (retuned where there is one). `tuning_dependent`:
-    arms whose effect with fixed and with retuned settings disagree. `looks`: numbers of seeds (rule resolve).
-    `aliases`: groups of effects that a fractional design cannot tell apart. `location`: the study's directory,
-    for the reader.
+    `evaluations`: one or two, the one to be read first in front (retuned where there is one).
+    `tuning_dependent`: arms whose effect with fixed and with retuned settings disagree. `looks`: numbers of
+    seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
+    the study's directory, for the reader.
     """
 
     study: str
@@ -323,6 +330,16 @@ class StudyReport:
         return next((arm for arm in self.all_arms if arm.arm == name), None)
 
     @property
+    def averaged(self) -> bool:
+        """Effects are averages over all runs of a factorial design, not differences of two arms."""
+        return self.design in ("factorial", "fractional")
+
+    def behind(self, effect: Effect, phase: str) -> tuple[Run, ...]:
+        """The runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
+        arm = None if self.averaged else self.arm(effect.arm)
+        return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
+
+    @property
     def left_out(self) -> tuple[tuple[ArmReport, Run], ...]:
         """Evaluation runs that ended and yet enter no effect: shown with their reasons, never averaged.
 
@@ -337,3 +354,18 @@ class StudyReport:
             and not run.used
             and run.state is not TrialState.SKIPPED
         )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two studies side by side: an evaluation of each, and the differences of their effects.
+
+    `notes`: settings, commits, seeds in which the studies differ.
+    """
+
+    first: StudyReport
+    second: StudyReport
+    ours: Evaluation
+    theirs: Evaluation
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]

@@ -162,4 +162,7 @@ def test_report_in_all_forms(command, recorded: Path) -> None:
     assert not (recorded / "report.md").exists(), "reading writes nothing"
     command("report", "small", "--write")
     assert json.loads((recorded / "effects.json").read_text()) == effects
-    assert {path.name for path in recorded.glob("re*.*")} == {"results.parquet", "results.csv", "report.md"}
+    written = {"results.parquet", "results.csv", "report.md", "report.html"}
+    assert {path.name for path in recorded.glob("re*.*")} == written
+    assert (recorded / "table.tex").exists()
+    assert (recorded / "figures" / "forest.pdf").exists()

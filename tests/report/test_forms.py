@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.report.effects_json import to_json, write_report
+from orchestrator.report.effects_json import to_json
 from orchestrator.report.markdown import to_markdown
 from orchestrator.report.terminal import render
+from orchestrator.report.write import write_report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "effects.schema.json").read_text(encoding="utf-8"))
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}

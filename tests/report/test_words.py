@@ -4,14 +4,15 @@ import math
 
 import pytest
 
-from orchestrator.report import words
+from orchestrator.report import numbers, words
 
 BASE = {0: 0.934, 1: 0.931, 2: 0.937}
 WORSE = {0: 0.914, 1: 0.915, 2: 0.919}
 
 
 def said(report) -> str:
-    return words.sentence(report, report.arms[0], words.scale_of(report), lambda name: f"*{name}*")
+    style = words.Style(emphasise=lambda name: f"*{name}*")
+    return words.sentence(report, report.first, report.first.effects[0], numbers.scale_of(report), style)
 
 
 def test_the_sentence_of_a_claim(study) -> None:
@@ -38,7 +39,7 @@ def test_other_metrics_keep_their_units(study, metric: str) -> None:
 
 def test_mode_min_turns_the_verdict_only(study) -> None:
     report = study({"baseline": BASE, "no-bn": WORSE}, metric={"name": "loss", "mode": "min"}).report
-    assert report.effects[0].verdict == "helps"
+    assert report.first.effects[0].verdict == "helps"
     assert "lowers loss" in said(report)
 
 
@@ -54,7 +55,7 @@ def test_an_interval_beside_zero_is_explained(study) -> None:
     outcomes = {"baseline": BASE, "no-bn": {0: 0.92, 1: 0.922, 2: 0.925}}
     others = {f"no-c{i}": {} for i in range(9)}
     report = study(outcomes | others).report
-    assert report.effects[0].hi < 0
+    assert report.first.effects[0].hi < 0
     assert said(report).endswith("alone excludes 0; among 10 arms that is not enough.")
 
 
@@ -108,27 +109,27 @@ def test_sizes_far_from_one(study, values, written) -> None:
         seeds=2,
         metric={"name": "x", "mode": "max"},
     ).report
-    effect = report.effects[0]
-    assert written.rstrip("0") in words.scale_of(report).number(effect.delta)
+    effect = report.first.effects[0]
+    assert written.rstrip("0") in numbers.scale_of(report).number(effect.delta)
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(None, "–"), (0.0, "< .001"), (0.0021, ".002"), (0.05, ".050"), (0.9999, "1"), (1.0, "1")]
 )
 def test_p_values(p: float | None, text: str) -> None:
-    assert words.p_value(p) == text
+    assert numbers.p_value(p) == text
 
 
 def test_a_rounded_zero_has_no_sign() -> None:
-    scale = words.Scale(1.0, "", 1, scientific=False)
+    scale = numbers.Scale(1.0, "", 1, scientific=False)
     assert scale.number(-0.01, sign=True) == scale.number(0.0, sign=True) == "0.0"
     assert scale.number(math.inf) == "inf"
 
 
 def test_reasons_cannot_steer_the_terminal() -> None:
-    assert words.one_line("\n\x1b[31mred\x1b[0m \x07bell\nsecond") == "red bell"
-    assert words.one_line(None) == ""
-    assert len(words.one_line("x" * 1000)) == 300
+    assert numbers.one_line("\n\x1b[31mred\x1b[0m \x07bell\nsecond") == "red bell"
+    assert numbers.one_line(None) == ""
+    assert len(numbers.one_line("x" * 1000)) == 300
 
 
 @pytest.mark.parametrize(
@@ -136,4 +137,4 @@ def test_reasons_cannot_steer_the_terminal() -> None:
     [(0, "0 s"), (5.2e-05, "< 0.1 s"), (3.14159, "3.14 s"), (90, "90 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert numbers.duration(seconds) == text
