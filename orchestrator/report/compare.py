@@ -61,11 +61,6 @@ def by_seed(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict
     return {seed: after - before for seed, (before, after) in pairs(report, evaluation, effect).items()}
 
 
-def components_of(effect: Effect) -> tuple[str, ...]:
-    """The components that an effect is about; an interaction's, from its name where it does not say."""
-    return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
-
-
 def _notes(first: StudyReport, second: StudyReport) -> tuple[str, ...]:
     """What differs between the studies besides the results."""
     notes = []

@@ -62,10 +62,11 @@ def _table(report: StudyReport, evaluation: Evaluation) -> str:
     body = [*rows, *([r"\midrule", *inner] if inner else [])]
     lines = [
         r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-        r"\sisetup{mode = text, reset-text-series = false, text-series-to-math = true}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        r"\sisetup{mode = text, reset-text-series = false, text-series-to-math = true, retain-explicit-plus}",
         rf"\caption{{{_caption(report, evaluation, scale)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', f'{report.study}-{evaluation.phase}')}}}",
+        r"\par\vspace{4pt}",
         rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
@@ -143,7 +144,7 @@ def _name_column(effects: tuple[Effect, ...]) -> str:
 def _verdict_column(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
     said = [words.verdict(report, evaluation, effect, scale) for effect in evaluation.all_effects]
     long = max(map(len, said), default=0) > _LONG_NAME
-    return r">{\raggedright\arraybackslash}p{0.2\linewidth}" if long else "l"
+    return r">{\raggedright\arraybackslash}p{0.18\linewidth}" if long else "l"
 
 
 def _breakable(name: str) -> str:
@@ -160,7 +161,7 @@ def _format(effects: tuple[Effect, ...], scale: numbers.Scale) -> str:
     behind = max((len(text.partition("e")[0].partition(".")[2]) for text in texts), default=0)
     power = max((len(text.partition("e")[2].lstrip("-")) for text in texts), default=0)
     exponent = f"e{'-' if any('e-' in text for text in texts) else ''}{power}" if power else ""
-    return f"table-format = +{whole}.{behind}{exponent}, retain-explicit-plus"
+    return f"table-format = +{whole}.{behind}{exponent}"
 
 
 def _ascii(text: str) -> str:

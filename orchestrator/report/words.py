@@ -124,7 +124,9 @@ def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
 def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str], str] = str) -> str:
     """What was done to the recipe: `Removing *batchnorm*`."""
     if effect.kind == "interaction":
-        return f"{' and '.join(emphasise(name) for name in effect.components or (effect.arm,))} together"
+        names = " and ".join(emphasise(name) for name in components_of(effect))
+        removed = all(part.startswith("no-") for part in effect.arm.split("+"))
+        return f"{'Removing' if removed else 'Changing'} {names} together"
     arm = report.arm(effect.arm)
     name = (arm.component if arm else None) or next(iter(effect.components), None)
     if name is None:
@@ -135,6 +137,11 @@ def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str],
     if kind == "swap":
         return f"Exchanging {emphasise(name)} for {emphasise(effect.arm.removeprefix(f'{name}='))}"
     return f"Removing {emphasise(name)}" if kind == "without" else f"Arm {emphasise(effect.arm)}"
+
+
+def components_of(effect: Effect) -> tuple[str, ...]:
+    """The components that an effect is about; from its name where it does not say."""
+    return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
 def sentence(

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.record.history import fold
+from orchestrator.record.history import History, fold
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 from orchestrator.report.build import build_report
+from orchestrator.report.curves import with_curves
 from orchestrator.report.model import StudyReport
-from orchestrator.study.cells import make_plan
+from orchestrator.study.cells import Batch, Cell, Plan, make_plan
 from orchestrator.study.spec import StudySpec
 
 
@@ -34,6 +36,12 @@ class Studied:
     storage: Storage
     paths: StudyPaths
     report: StudyReport
+    history: History
+    plan: Plan
+
+    @property
+    def folder(self) -> Path:
+        return self.storage.local_path(self.paths.root)
 
 
 Outcomes = Mapping[str, Mapping[int, Ended | float | None]]
@@ -42,7 +50,11 @@ Build = Callable[..., Studied]
 
 @pytest.fixture
 def study(tmp_path: Path) -> Build:
-    """Build the report of a study from {arm: {seed: value or Ended}}; missing runs never started."""
+    """Build the report of a study from {arm: {seed: value or Ended}}; missing runs never started.
+
+    `curves`: {arm: {seed: values of the epochs}}, written as metric tables; `grown`: cells besides those of
+    the plan, each with how it ended.
+    """
 
     def build(
         outcomes: Outcomes,
@@ -50,6 +62,8 @@ def study(tmp_path: Path) -> Build:
         seeds: int = 3,
         components: Any = None,
         plans: list[list[str]] | None = None,
+        curves: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
+        grown: Sequence[tuple[Cell, Ended]] = (),
         **changes: Any,
     ) -> Studied:
         names = [arm.removeprefix("no-") for arm in outcomes if arm.startswith("no-")]
@@ -66,11 +80,12 @@ def study(tmp_path: Path) -> Build:
                 **changes,
             }
         )
-        plan = make_plan(spec)
+        plan = make_plan(spec).grown(Batch("more", (), tuple(cell for cell, _ in grown)))
         planned = plans or [[arm.name for arm in plan.arms]]
         events: list[dict[str, Any]] = [{"event": "plan", "arms": arms} for arms in planned]
+        more = {cell.cell: ended for cell, ended in grown}
         for cell in plan.cells:
-            ended = outcomes.get(cell.arm, {}).get(cell.seed)
+            ended = more[cell.cell] if cell.cell in more else outcomes.get(cell.arm, {}).get(cell.seed)
             if ended is None:
                 continue
             ended = ended if isinstance(ended, Ended) else Ended(ended)
@@ -82,9 +97,33 @@ def study(tmp_path: Path) -> Build:
         history = fold(events, plan)
         assert not history.problems
         storage, paths = Storage.open(tmp_path), StudyPaths.of(spec.name)
-        return Studied(storage, paths, build_report(storage, paths, spec, plan, history))
+        report = build_report(storage, paths, spec, plan, history)
+        if curves is not None:
+            _write_curves(storage, paths, spec.metric.name, curves)
+            report = with_curves(report, storage, paths, spec)
+        return Studied(storage, paths, report, history, plan)
 
     return build
+
+
+def _write_curves(
+    storage: Storage, paths: StudyPaths, metric: str, curves: Mapping[str, Mapping[int, Sequence[float]]]
+) -> None:
+    for arm, by_seed in curves.items():
+        for seed, values in by_seed.items():
+            rows = [
+                {
+                    "report": epoch,
+                    "step": 10 * epoch,
+                    "epoch": epoch,
+                    "time_s": 2.0 * epoch,
+                    "attempt": 1,
+                    metric: v,
+                }
+                for epoch, v in enumerate(values, 1)
+            ]
+            lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+            storage.write_atomic(paths.trial(arm, seed).metrics_jsonl, lines)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from orchestrator.report import write
 from orchestrator.report.effects_json import to_json
+from orchestrator.report.figures import FORMATS
 from orchestrator.report.markdown import to_markdown
 from orchestrator.report.terminal import render
 from orchestrator.report.write import write_report
@@ -123,11 +125,29 @@ def test_the_table_of_runs_shows_every_cell(study, ended) -> None:
     assert "[pending](trials/no-bn/seed-2/)" in row
 
 
-def test_both_files_are_written(study) -> None:
+@pytest.mark.slow
+def test_all_forms_are_written(study) -> None:
     made = study({"baseline": BASE, "no-bn": BASE})
-    write_report(made.storage, made.paths, made.report)
+    assert write_report(made.storage, made.paths, made.report) is None
+    figures = {path.name for path in (made.folder / "figures").iterdir()}
+    assert figures == {
+        f"{name}.{kind}" for name in ("forest", "seeds", "ledger", "variance") for kind in FORMATS
+    }
+    assert made.storage.read_text(made.paths.report_html).startswith("<!doctype html>")
+    assert made.storage.read_text(made.paths.table_tex).count("tabular") == 2
     jsonschema.validate(json.loads(made.storage.read_text(made.paths.effects_json)), SCHEMA)
     assert made.storage.read_text(made.paths.report_md).startswith("# digits\n")
+
+
+def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> None:
+    monkeypatch.setattr(write, "EXTRA", ("jinja2", "a_library_that_nobody_has"))
+    made = study({"baseline": BASE, "no-bn": BASE})
+    line = write_report(made.storage, made.paths, made.report)
+    assert line == (
+        "report.html and figures/ are not written: a_library_that_nobody_has not installed "
+        "(pip install 'orchestrator[report]')"
+    )
+    assert {path.name for path in made.folder.iterdir()} == {"effects.json", "report.md", "table.tex"}
 
 
 values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5, 1e-300, -0.0]))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.report import numbers, words
+from orchestrator.stats.results import EQUIVALENT, INTERACTS, SIZE_UNCLEAR, UNRESOLVED
 
 BASE = {0: 0.934, 1: 0.931, 2: 0.937}
 WORSE = {0: 0.914, 1: 0.915, 2: 0.919}
@@ -138,3 +140,65 @@ def test_reasons_cannot_steer_the_terminal() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert numbers.duration(seconds) == text
+
+
+def verdicts(report, **changes):
+    """What is said of the first effect with these changes; the rule is that of a sequential study."""
+    (first, *rest) = report.first.effects
+    changed = replace(first, **changes)
+    report = replace(
+        report,
+        rule="resolve",
+        margin=0.02,
+        evaluations=(replace(report.first, effects=(changed, *rest)),),
+    )
+    scale = numbers.scale_of(report)
+    return words.sentence(
+        report, report.first, changed, scale, words.Style(emphasise=lambda name: f"*{name}*")
+    )
+
+
+SEQUENTIAL = "(95 % sequential CI 1.30–2.30; n = 3 of 3 seeds; Holm p = .004)."
+CLAIM = f"lowers val/accuracy by 1.80 pp {SEQUENTIAL}"
+SAME = {"verdict": EQUIVALENT, "delta": -0.001, "lo": -0.006, "hi": 0.004, "p_equivalent": 0.003}
+TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "aug")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"early": True},
+            f"Removing *bn* {CLAIM} Stopped early because resolved; "
+            "early-stopped effects lean slightly large.",
+        ),
+        (
+            {"verdict": SIZE_UNCLEAR, "flags": ("moderated only",)},
+            f"Removing *bn* {CLAIM} Different, but whether by more than 2.00 pp is unclear. "
+            "Only the moderated test rejects, the plain paired t does not.",
+        ),
+        (
+            {**SAME, "early": True},
+            "Removing *bn*: practically equivalent (±2.00 pp); val/accuracy differs by −0.10 pp (95 % "
+            "sequential CI −0.60 to +0.40; n = 3 of 3 seeds; TOST p = .003). Stopped early because resolved.",
+        ),
+        (
+            {"verdict": UNRESOLVED, "p_holm": 0.2, "hi": 0.001, "early": True, "seeds_needed": 14},
+            "Removing *bn*: unresolved; val/accuracy differs by −1.8 pp (95 % sequential CI −2.3 to +0.1; "
+            "n = 3 of 3 seeds; Holm p = .200). Given up early: the seeds that were left would hardly have "
+            "resolved it. About 14 seeds would be needed.",
+        ),
+        (
+            {**TOGETHER, "arm": "no-bn+no-aug"},
+            "Removing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
+            f"{SEQUENTIAL}",
+        ),
+        (
+            {**TOGETHER, "arm": "bn=ln+no-aug"},
+            "Changing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
+            f"{SEQUENTIAL}",
+        ),
+    ],
+)
+def test_the_sentences_of_a_sequential_study(study, changes, said: str) -> None:
+    assert verdicts(study({"baseline": BASE, "no-bn": WORSE}).report, **changes) == said

@@ -34,6 +34,7 @@ _STYLE = {
     "savefig.dpi": 150,
     "svg.fonttype": "none",
     "svg.hashsalt": "orchestrator",
+    "text.parse_math": False,
     "xtick.color": "#4a505a",
     "xtick.labelsize": 8,
     "ytick.color": "#22262c",
@@ -56,6 +57,8 @@ def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dic
         mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
         for name, figure in _all(report):
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, the same in every format
             for kind in formats:
                 target = io.BytesIO()
                 figure.savefig(target, format=kind, metadata=_DATELESS[kind])

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from orchestrator.report import numbers, palette, words
-from orchestrator.report.compare import components_of, pairs
+from orchestrator.report.compare import pairs
 from orchestrator.report.model import Evaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
@@ -160,7 +160,7 @@ def _folded(name: str, width: int = 13) -> str:
 
 def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     """Δ beyond the sum of both, for every pair of components that was run."""
-    found = {components_of(effect): effect for effect in evaluation.interactions}
+    found = {words.components_of(effect): effect for effect in evaluation.interactions}
     cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
     if not cells:
         return None

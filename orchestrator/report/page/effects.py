@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.report import numbers, palette, words
-from orchestrator.report.compare import components_of, pairs
+from orchestrator.report.compare import pairs
 from orchestrator.report.markdown import folder_of
 from orchestrator.report.model import Evaluation, StudyReport
 from orchestrator.report.page.chart import Chart, axis, chart, folder, metric, number, plain
@@ -156,7 +156,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
 
 
 def interactions(report: StudyReport, evaluation: Evaluation) -> Chart | None:
-    found = {components_of(effect): effect for effect in evaluation.interactions}
+    found = {words.components_of(effect): effect for effect in evaluation.interactions}
     cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
     if not cells:
         return None
