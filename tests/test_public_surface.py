@@ -21,7 +21,7 @@ VERBS = {
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every"},
-    "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--follow", "-f", "--path"},
+    "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"},
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},

@@ -88,9 +88,12 @@ class PlainLines:
         for view in snapshot.cells:
             now = (view.state, view.attempt)
             before, self._seen[view.cell] = self._seen.get(view.cell), now
-            # what earlier runs of the command have answered is no news
-            if now != before and not (first and view.state is not TrialState.RUNNING):
-                self._line(snapshot, f"{view.arm} seed {view.seed}: {_words(snapshot, view)}")
+            # what earlier runs of the command have answered is no news; what never ran is in a note of its
+            # own
+            old = first and view.state is not TrialState.RUNNING
+            never_ran = view.state in (TrialState.SKIPPED, TrialState.PENDING) and not view.attempt
+            if now != before and not old and not never_ran:
+                self._line(snapshot, f"{view.name}: {_words(snapshot, view)}")
         if first or snapshot.elapsed_s >= self._next_summary_s:
             self._next_summary_s = snapshot.elapsed_s + SUMMARY_EVERY_S
             self._line(snapshot, summary(snapshot))
@@ -132,7 +135,8 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
     for view in snapshot.cells:
         by_arm.setdefault(view.arm, []).append(view)
     seeds = sorted({view.seed for view in snapshot.cells})
-    roomy = _ARM_WIDTH + _CELL_WIDTH * len(seeds) <= width
+    one_phase = len({view.phase for view in snapshot.cells}) == 1 and seeds
+    roomy = one_phase and _ARM_WIDTH + _CELL_WIDTH * len(seeds) <= width
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm", overflow="ellipsis", no_wrap=True, max_width=_ARM_WIDTH)
     if roomy:
@@ -143,7 +147,7 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
         table.add_column(snapshot.metric, justify="right", no_wrap=True)
     shown, hidden = _fitting(by_arm, max(1, height - _LINES_AROUND))
     for arm in shown:
-        views = sorted(by_arm[arm], key=lambda view: view.seed)
+        views = by_arm[arm]
         table.add_row(Text(arm), *(_wide(snapshot, views, seeds) if roomy else _narrow(views)))
     parts: list[RenderableType] = [
         Text(f"{snapshot.study}  {snapshot.metric} ({snapshot.mode})", style="bold"),
@@ -184,11 +188,15 @@ def _wide(snapshot: Snapshot, views: Sequence[CellView], seeds: Sequence[int]) -
 
 
 def _narrow(views: Sequence[CellView]) -> list[Text]:
-    """All seeds as glyphs, and the mean of the finished values."""
+    """All cells as glyphs, phase by phase, and the mean of the finished values of the last phase."""
     glyphs = Text()
-    for view in views:
-        glyphs.append(text.GLYPHS[view.state], style=_STYLES[view.state])
-    values = [view.value for view in views if view.state is TrialState.DONE and view.value is not None]
+    phases = list(dict.fromkeys(view.phase for view in views))
+    for phase in phases:
+        glyphs.append(f"{' ' if glyphs else ''}{phase} " if len(phases) > 1 else "", style="dim")
+        for view in (view for view in views if view.phase == phase):
+            glyphs.append(text.GLYPHS[view.state], style=_STYLES[view.state])
+    last = [view for view in views if view.phase == phases[-1] and view.sample is None]
+    values = [view.value for view in last if view.state is TrialState.DONE and view.value is not None]
     return [glyphs, Text(text.number(sum(values) / len(values)) if values else "")]
 
 

@@ -34,13 +34,16 @@ def command(
     seed: Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")],
     study: StudyOption = None,
     storage: StorageOption = "runs",
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=0, help="A sample of the search instead (the seed is its).")
+    ] = None,
     rank: Annotated[int, typer.Option("--rank", min=0, help="Which worker of the trial.")] = 0,
     follow: FollowOption = False,
     path_only: Annotated[bool, typer.Option("--path", help="Print where the log is instead.")] = False,
 ) -> None:
     """Print the log of one trial."""
     run = find_run(study, storage)
-    cell = _find_cell(run.view().plan, arm, seed)
+    cell = _find_cell(run.view().plan, arm, seed, sample)
     path = run.paths.trial(cell.arm, cell.seed, cell.sample, cell.phase).log(rank)
     if path_only:
         console.data(run.storage.path(path))
@@ -83,16 +86,22 @@ def _is_open(run: Run, cell: Cell) -> bool:
     return found.driver is not None and state in (TrialState.PENDING, TrialState.RUNNING)
 
 
-def _find_cell(plan: Plan, arm: str, seed: int) -> Cell:
+def _find_cell(plan: Plan, arm: str, seed: int, sample: int | None) -> Cell:
+    """The trial of that seed or sample; of two phases under one seed the later one."""
     from orchestrator.study.faults import nearest
 
     arms = [known.name for known in plan.arms]
     if arm not in arms:
         raise InputError(Fault("the study has no such arm", field="ARM", value=arm, hint=nearest(arm, arms)))
-    cells = {cell.seed: cell for cell in plan.cells if cell.arm == arm}
-    if seed not in cells:
-        seeds = ", ".join(map(str, cells))
-        raise InputError(
-            Fault("the study has no such seed", field="SEED", value=str(seed), hint=f"valid: {seeds}")
-        )
-    return cells[seed]
+    cells = [cell for cell in plan.cells if cell.arm == arm]
+    found = [cell for cell in cells if (cell.seed, cell.sample) == (seed, sample)]
+    if found:
+        return found[-1]
+    if sample is None:
+        what, field, value = "seed", "SEED", seed
+        valid = [str(cell.seed) for cell in cells if cell.sample is None]
+    else:
+        what, field, value = "sample under this seed", "--sample", sample
+        valid = [str(cell.sample) for cell in cells if cell.seed == seed and cell.sample is not None]
+    hint = f"valid: {', '.join(dict.fromkeys(valid)) or 'none'}"
+    raise InputError(Fault(f"the arm has no such {what}", field=field, value=str(value), hint=hint))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import console, text
+from orchestrator.cli import console, describe, text
 from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 from orchestrator.cli.studyfile import PreparedStudy, prepare
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History
+    from orchestrator.study.spec import StudySpec
 
 
 def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
@@ -24,24 +25,44 @@ def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A plan and what is known of its cost. `remaining`: the cells that the next `ablate` runs, in order."""
+    """A plan and what is known of its cost.
+
+    `remaining`: the cells that the next `ablate` runs, in order; under `resolve` the most it can run.
+    `answered`: cells that are answered already.
+    """
 
     study: PreparedStudy
     remaining: tuple[str, ...]
     lanes: int
     estimate: Estimate
+    answered: int = 0
 
 
 def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = False) -> Forecast:
     """Compare the plan with what is recorded; starts nothing, writes nothing."""
+    from orchestrator.record.history import fold
+
     spec, plan = study.loaded.spec, study.plan
     history, done_bytes = (None, None) if fresh else _recorded(study)
-    remaining = [cell.cell for cell in plan.cells]
-    if history is not None:
-        left = set(history.remaining(retry_failed))
-        remaining = [cell for cell in remaining if cell in left]
+    remaining = _remaining(spec, history or fold([], plan), retry_failed)
     count = lanes(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
-    return Forecast(study, tuple(remaining), count, estimate(remaining, count, history, done_bytes))
+    answered = 0 if history is None else sum(record.state.answered for record in history.cells.values())
+    return Forecast(study, remaining, count, estimate(remaining, count, history, done_bytes), answered)
+
+
+def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:
+    """The cells that may still run: first those that have to, in their order, then those that looks may ask
+    for.
+    """
+    from orchestrator.decide.agenda import agenda
+    from orchestrator.decide.states import TrialState
+
+    left = set(history.remaining(retry_failed))
+    for cell in left:
+        history.cells[cell].state = TrialState.PENDING
+    todo = agenda(spec, history.plan, history.cells, history.families)
+    cells = dict.fromkeys((*todo.wanted, *todo.ahead, *history.cells))
+    return tuple(cell for cell in cells if cell in left and cell not in todo.skip)
 
 
 def _recorded(study: PreparedStudy) -> tuple[History | None, int | None]:
@@ -69,7 +90,7 @@ def document(found: Forecast) -> dict[str, Any]:
     return {
         **plan,
         "lanes": found.lanes,
-        "looks": [],
+        "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
         "estimate": asdict(found.estimate),
     }
@@ -82,18 +103,18 @@ def show(found: Forecast, *, as_json: bool) -> None:
         return
     _show_arms(found)
     spec, plan = found.study.loaded.spec, found.study.plan
-    trials = f"{len(plan.cells)} trials of {text.length(spec.stopping.max, spec.stopping.unit)}"
-    answered = len(plan.cells) - len(found.remaining)
-    left = f"; {answered} answered already, {len(found.remaining)} to run" if answered else ""
+    total = len(found.remaining) + found.answered
+    left = f"; {found.answered} of {total} answered already" if found.answered else ""
     lines = {
         "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode})",
-        "cells": f"{len(plan.arms)} arms × {len(spec.seeds)} seeds = {trials}{left}",
-        "stopping": _stopping(found),
+        "cells": f"{describe.size(spec, plan)}{left}",
+        **({"tune": describe.tuning(spec, spec.tune)} if spec.tune is not None else {}),
+        "stopping": describe.stopping(spec),
+        "looks": describe.looks(spec),
         "lanes": f"{found.lanes} at the same time on this machine"
         if found.lanes
         else "none fit on this machine",
-        "looks": "none",
-        "estimate": _cost(found.estimate),
+        "estimate": _cost(found.estimate, at_most=spec.stopping.rule == "resolve"),
         "storage": f"{spec.storage}/{plan.study}",
     }
     for name, line in lines.items():
@@ -116,25 +137,13 @@ def _show_arms(found: Forecast) -> None:
     console.show(table, "")
 
 
-def _stopping(found: Forecast) -> str:
-    from orchestrator.decide.rungs import rungs
-
-    stopping = found.study.loaded.spec.stopping
-    if stopping.rule == "none":
-        return "none: every trial runs to its full length"
-    steps = ", ".join(text.number(rung) for rung in rungs(stopping.grace, stopping.reduction, stopping.max))
-    share = text.number(stopping.reduction)
-    return (
-        f"{stopping.rule}: rungs at {steps} {stopping.unit}s, the best 1/{share} go on, the reference always"
-    )
-
-
-def _cost(cost: Estimate) -> str:
+def _cost(cost: Estimate, *, at_most: bool) -> str:
     if cost.runs == 0:
         return "nothing is left to run"
+    most = "at most " if at_most else ""
     if cost.wall_s is None and cost.gpu_h is None:
-        return f"{cost.runs} runs; time and disk are unknown until a trial has finished"
-    parts = [f"{cost.runs} runs", text.duration(cost.wall_s)]
+        return f"{most}{cost.runs} runs; time and disk are unknown until a trial has finished"
+    parts = [f"{most}{cost.runs} runs", text.duration(cost.wall_s)]
     if cost.gpu_h:
         parts.append(f"{cost.gpu_h:.2f} GPU hours")
     if cost.disk_bytes is not None:

@@ -127,9 +127,11 @@ def save(run: Run, built: StudyReport) -> None:
     """Write every form of the report and the results into the study's directory, each file atomically."""
     from orchestrator.record.results import results_table, write_results
     from orchestrator.report.write import write_report
+    from orchestrator.study.spec import StudySpec
 
     view = run.view()
-    write_results(run.storage, run.paths, results_table(view.plan, view.history, run.paths))
+    table = results_table(StudySpec.model_validate(view.spec), view.history, run.paths)
+    write_results(run.storage, run.paths, table)
     missing = write_report(run.storage, run.paths, built)
     if missing is not None:
         console.progress(missing)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
+from orchestrator.study.naming import cell_name
 
 if TYPE_CHECKING:
     from orchestrator.cli.runs import Run
@@ -32,6 +33,8 @@ class CellStanding:
     cell: str
     arm: str
     seed: int
+    phase: str
+    sample: int | None
     state: TrialState
     cause: str | None
     reason: str | None
@@ -42,6 +45,11 @@ class CellStanding:
     gpu_s: float
     trial_dir: str
     stop: Stop | None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return cell_name(self.arm, self.seed, self.phase, self.sample)
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,8 @@ def _cell(
         cell=record.cell,
         arm=record.arm,
         seed=record.seed,
+        phase=record.phase,
+        sample=record.sample,
         state=record.state,
         cause=record.cause.value if record.cause else None,
         reason=record.reason,

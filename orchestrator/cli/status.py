@@ -75,7 +75,7 @@ def explanations(found: StudyStanding) -> list[str]:
 
 
 def _explain(found: StudyStanding, cell: CellStanding) -> str:
-    name = f"{text.GLYPHS[cell.state]} {cell.arm} seed {cell.seed}: {cell.state}"
+    name = f"{text.GLYPHS[cell.state]} {cell.name}: {cell.state}"
     at = "" if cell.length is None else f" at {text.length(cell.length, found.unit)}"
     value = "" if cell.value is None else f", {found.metric} {text.number(cell.value)}"
     attempt = f", attempt {cell.attempts}" if cell.attempts > 1 else ""

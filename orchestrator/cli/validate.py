@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli import console, text
+from orchestrator.cli import console, describe
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 from orchestrator.cli.studyfile import prepare
 
@@ -27,7 +27,4 @@ def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: 
             }
         )
         return
-    console.data(
-        f"{config}: valid; {len(plan.arms)} arms × {len(spec.seeds)} seeds = {len(plan.cells)} trials"
-        f" of {text.length(spec.stopping.max, spec.stopping.unit)} with {spec.entrypoint}"
-    )
+    console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")

@@ -3,25 +3,41 @@
 Looks are synchronous and see no seed beyond their own: a decision depends on results only, never on who was
 faster. So the whole course is a pure function of the results that are there; it is computed anew whenever a
 run ends, after a restart of the driver, in the simulator and for the report, always by the same code.
+
+`goal: save`: all arms that are still active go to their next look together. `goal: reinvest`: after the first
+look, rounds of the two arms that promise most for what they cost, while the budget lasts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.stats.levels import nominal_levels, spending, standard_gamma, standard_looks
+from orchestrator.stats.moderated import Estimates, estimate
+from orchestrator.stats.power import Question, predictive_power, seeds_needed
+from orchestrator.study.spec import StudySpec
+
 Action = Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
+Cell = tuple[int, int]
+"""Row and index of the seed."""
+
+ROUND = 2
+"""Arms of a round under `goal: reinvest`. With more, power falls; with fewer, lanes wait."""
 
 
 @dataclass(frozen=True)
 class ResolveRule:
     """What is registered before the first run.
 
-    `looks`: ascending numbers of seeds, the last is the most an arm may get; `seeds`: those that the reference
-    gets first, and with `goal: reinvest` the budget is seeds × (arms + 1) runs. `margin` in the metric's units.
+    `looks`: ascending numbers of seeds, the last is the most an arm may get; `seeds`: those that the
+    reference gets first, and with `goal: reinvest` the budget is seeds × (arms + 1) runs. `margin` in the
+    metric's units.
     """
 
     looks: tuple[int, ...]
@@ -33,18 +49,50 @@ class ResolveRule:
     goal: Literal["save", "reinvest"] = "save"
     variance: Literal["moderated", "per_arm"] = "moderated"
 
+    def levels(self, alpha: float) -> tuple[float, ...]:
+        """Two-sided nominal levels of the looks that spend `alpha`; by the union bound in the strict mode."""
+        alpha = min(alpha, 1.0)
+        if self.variance == "per_arm":
+            return spending(alpha, self.looks, self.gamma)
+        return nominal_levels(alpha, self.looks, self.gamma)
+
+    def next_look(self, number: int) -> int | None:
+        """The look after `number` seeds; None after the last."""
+        return next((look for look in self.looks if look > number), None)
+
+
+def rule_of(spec: StudySpec) -> ResolveRule:
+    """The rule that a study file registers (`stopping.rule: resolve`)."""
+    stopping, seeds = spec.stopping, len(spec.seeds)
+    most = stopping.max_seeds if stopping.goal == "reinvest" else seeds
+    looks = standard_looks(most) if stopping.looks == "auto" else tuple(stopping.looks)
+    if stopping.looks == "auto" and looks[0] > seeds:
+        looks = (seeds, *looks)  # the budget pays for the first look at least
+    return ResolveRule(
+        looks=looks,
+        seeds=seeds,
+        alpha=spec.report.alpha,
+        gamma=standard_gamma(most) if stopping.gamma == "auto" else stopping.gamma,
+        futility=stopping.futility,
+        margin=spec.report.margin,
+        goal=stopping.goal,
+        variance=spec.report.variance,
+    )
+
 
 @dataclass(frozen=True)
 class ArmLook:
     """One arm at one look; values oriented (higher is better).
 
-    `arm`: row of the values (0 is the reference); `number`: the seeds of this look; `n` of them have a pair.
-    `lo`, `hi`: sequential interval of this arm alone; `p`: two-sided at this look; `level`: the nominal level that
-    p was compared with in Holm's last step; `power`: predictive power at the best later look (None where nobody
-    asked); `seeds_needed`: an estimate, for arms that are given up.
+    `arm`: row of the values (0 is the reference); `round`: looks with the same number were taken together;
+    `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: sequential interval of this arm
+    alone; `p`: two-sided at this look; `level`: the nominal level that p was compared with in Holm's last
+    step; `power`: predictive power at the best later look (None where nobody asked); `seeds_needed`: an
+    estimate, for arms that are given up.
     """
 
     arm: int
+    round: int
     number: int
     n: int
     mean: float | None
@@ -66,17 +114,18 @@ class ArmLook:
 class Course:
     """How far the rule has come with the results that are there.
 
-    `looks`: all decisions in their order; `final`: the decision that ended each arm, by row; `wanted`: (row, seed
-    index) that the next look needs and that have not ended, in the order in which they should start; `ahead`:
-    those that idle lanes may start meanwhile; `needed`: all that some look needs or has used; `finished`: every
-    arm has ended.
+    `looks`: all decisions in their order ("budget spent" repeats the arm's last look); `final`: the decision
+    that ended each arm, by row; `wanted`: (row, seed index) that the next look needs, then those that the
+    reference gets anyway, without those that have ended, in the order in which they should start; `ahead`:
+    those that idle lanes may start meanwhile; `needed`: all that some look needs or has used, and the
+    reference's; `finished`: every arm has ended and nothing is wanted.
     """
 
     looks: tuple[ArmLook, ...]
     final: dict[int, ArmLook]
-    wanted: tuple[tuple[int, int], ...]
-    ahead: tuple[tuple[int, int], ...]
-    needed: frozenset[tuple[int, int]]
+    wanted: tuple[Cell, ...]
+    ahead: tuple[Cell, ...]
+    needed: frozenset[Cell]
     finished: bool
 
 
@@ -86,5 +135,249 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
     Args:
         values: (1 + arms, most seeds), oriented; row 0 is the reference; NaN where a run has no value.
         ended: same shape; a run that ended without a value is an outcome of its arm and takes its place.
+
+    Raises:
+        ValueError: the arrays do not hold the seeds of the last look.
     """
-    raise NotImplementedError
+    if values.shape != ended.shape or values.ndim != 2 or values.shape[1] < max(rule.looks[-1], rule.seeds):
+        shapes = f"values {values.shape} and ended {ended.shape}"
+        raise ValueError(f"{shapes} must both be (1 + arms, seeds of the last look)")
+    walk = _Walk(rule, values)
+    pending: dict[int, int] = {}
+    wanted: list[Cell] = []
+    while walk.active:
+        pending = walk.next_round()
+        if not pending:
+            walk.give_up()
+            break
+        wanted = [cell for cell in _cells_of(pending) if not ended[cell]]
+        if wanted:
+            break
+        walk.take(pending)
+        pending = {}
+    wanted += [(0, s) for s in range(max(pending.values(), default=0), rule.seeds) if not ended[0, s]]
+    ahead = [cell for cell in walk.ahead(pending) if not ended[cell]] if pending else []
+    return Course(
+        looks=tuple(walk.looks),
+        final=walk.final,
+        wanted=tuple(wanted),
+        ahead=tuple(ahead),
+        needed=frozenset(walk.needed(pending)),
+        finished=not wanted,
+    )
+
+
+def _cells_of(pending: dict[int, int]) -> list[Cell]:
+    """What a round needs, seed by seed with the reference first, so that pairs complete early.
+
+    The reference's first two seeds come before all others: they show whether the entrypoint uses its seed.
+    """
+    most = max(pending.values())
+    cells = [(row, s) for row, number in {0: most, **pending}.items() for s in range(number)]
+    return sorted(cells, key=lambda cell: (cell[0] > 0 or cell[1] > 1, cell[1], cell[0]))
+
+
+class _Walk:
+    """The state of the rule between two rounds."""
+
+    def __init__(self, rule: ResolveRule, values: NDArray[np.float64]) -> None:
+        self.rule = rule
+        self.values = values
+        self.arms = values.shape[0] - 1
+        self.number = [0] * (self.arms + 1)  # seeds that the looks so far have seen, by row
+        self.active = list(range(1, self.arms + 1))
+        self.looks: list[ArmLook] = []
+        self.final: dict[int, ArmLook] = {}
+        self._latest: dict[int, ArmLook] = {}
+        self._rounds = 0
+        self._different = self._equivalent = 0
+        self._weights = np.hstack([-np.ones((self.arms, 1)), np.eye(self.arms)])
+        self._index = {look: index for index, look in enumerate(rule.looks)}
+
+    def next_round(self) -> dict[int, int]:
+        """Rows of the next round and the seeds at which each is looked at; empty when the budget is spent."""
+        if self.rule.goal == "save" or not self._rounds:
+            return {row: self._next(row) for row in self.active}
+        return self._affordable({}, ROUND)
+
+    def ahead(self, pending: dict[int, int]) -> Iterator[Cell]:
+        """What may run before a look asks for it: the nearest look first.
+
+        With a budget only the next look of arms that wait for their round, as far as the budget pays for it:
+        what runs ahead in vain is not paid from it, and must not become more than that.
+        """
+        seen = [pending.get(row, number) for row, number in enumerate(self.number)]
+        reference = max(self.rule.seeds, self.number[0], *pending.values())
+        if self.rule.goal == "save":
+            rounds = [(row, look) for look in self.rule.looks for row in self.active]
+        else:
+            rounds = list(self._affordable(pending, self.arms).items()) if self._rounds else []
+        for row, look in rounds:
+            yield from ((0, seed) for seed in range(reference, look))
+            yield from ((row, seed) for seed in range(seen[row], look))
+            reference, seen[row] = max(reference, look), max(seen[row], look)
+
+    def needed(self, pending: dict[int, int]) -> Iterator[Cell]:
+        """What the looks so far and the pending one have used, and the reference's own seeds."""
+        numbers = [pending.get(row, number) for row, number in enumerate(self.number)]
+        numbers[0] = max(self.rule.seeds, *numbers)
+        for row, number in enumerate(numbers):
+            yield from ((row, seed) for seed in range(number))
+
+    def _next(self, row: int) -> int:
+        look = self.rule.next_look(self.number[row])
+        assert look is not None, "an arm ends at its last look"
+        return look
+
+    def _affordable(self, taken: dict[int, int], most: int) -> dict[int, int]:
+        """Up to `most` active arms beside `taken`, best first, whose next look the budget pays for."""
+        budget = self.rule.seeds * (self.arms + 1)
+        chosen: dict[int, int] = {}
+        for row in sorted(set(self.active) - set(taken), key=lambda row: (-self._promise(row), row)):
+            with_it = {**taken, **chosen, row: self._next(row)}
+            numbers = [with_it.get(other, number) for other, number in enumerate(self.number)][1:]
+            if sum(numbers) + max(self.rule.seeds, *numbers) <= budget:
+                chosen[row] = with_it[row]
+                if len(chosen) == most:
+                    break
+        return chosen
+
+    def _promise(self, row: int) -> float:
+        """Predictive power per run at the best later look; an arm of which nothing is known comes last."""
+        look = self._latest[row]
+        return max((power / (later - look.number) for later, power in self._powers(look)), default=0.0)
+
+    def take(self, pending: dict[int, int]) -> None:
+        """Look at these arms: all their runs have ended."""
+        for row, number in pending.items():
+            self.number[row] = number
+        self.number[0] = max(self.number)
+        self._rounds += 1
+        visible = self.values[:, : self.number[0]].copy()
+        for row, number in enumerate(self.number):
+            visible[row, number:] = np.nan
+        pairs = estimate(visible, self._weights, self.rule.variance)
+        rows = list(pending)
+        p = dict(enumerate(pairs.p.tolist(), start=1))
+        actions: dict[int, Action] = {}
+        levels = self._reject(rows, p, actions)
+        equivalent: dict[int, float] = {}
+        if self.rule.margin is not None:
+            equivalent = dict(enumerate(pairs.p_equivalent(self.rule.margin).tolist(), start=1))
+            self._accept(rows, equivalent, actions)
+        for look in self._drawn(rows, pairs, levels, equivalent):
+            self._judge(look, actions.get(look.arm))
+
+    def _level(self, row: int, alpha: float) -> float:
+        return self.rule.levels(alpha)[self._index[self.number[row]]]
+
+    def _reject(self, rows: list[int], p: dict[int, float], actions: dict[int, Action]) -> dict[int, float]:
+        """Holm among the arms without a difference so far: α of a rejected one is passed on.
+
+        Returns the level that each arm was compared with last.
+        """
+        levels: dict[int, float] = {}
+        while left := [row for row in rows if row not in actions]:
+            alpha = self.rule.alpha / (self.arms - self._different)
+            levels.update((row, self._level(row, alpha)) for row in left)
+            hits = [row for row in left if p[row] <= levels[row]]
+            if not hits:
+                break
+            actions.update(dict.fromkeys(hits, "different"))
+            self._different += len(hits)
+        return levels
+
+    def _accept(self, rows: list[int], p: dict[int, float], actions: dict[int, Action]) -> None:
+        """The same for equivalence, with an α of its own: two one-sided tests."""
+        while left := [row for row in rows if row not in actions]:
+            alpha = 2 * self.rule.alpha / (self.arms - self._equivalent)
+            hits = [row for row in left if p[row] <= self._level(row, alpha) / 2]
+            if not hits:
+                break
+            actions.update(dict.fromkeys(hits, "equivalent"))
+            self._equivalent += len(hits)
+
+    def _drawn(
+        self, rows: list[int], pairs: Estimates, levels: dict[int, float], equivalent: dict[int, float]
+    ) -> Iterator[ArmLook]:
+        """The looks of this round, still without what they lead to."""
+        alone = [self._level(row, self.rule.alpha) for row in range(1, self.arms + 1)]
+        columns = (
+            pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.p, pairs.half_width(np.array(alone)),
+            pairs.flagged, pairs.testable,
+        )  # fmt: skip
+        table = list(zip(*(column.tolist() for column in columns), strict=True))
+        for row in rows:
+            n, mean, v, df, se, p, half, flagged, testable = table[row - 1]
+            yield ArmLook(
+                arm=row,
+                round=self._rounds,
+                number=self.number[row],
+                n=n,
+                mean=mean if math.isfinite(mean) else None,
+                v=v if testable else None,
+                df=df if testable else None,
+                se=se if testable else None,
+                p=p if testable else None,
+                lo=mean - half if testable else None,
+                hi=mean + half if testable else None,
+                level=levels[row],
+                p_equivalent=equivalent.get(row) if testable else None,
+                power=None,
+                seeds_needed=None,
+                flagged=flagged,
+                action="continue",
+            )
+
+    def _judge(self, look: ArmLook, action: Action | None) -> None:
+        """End the arm or let it go on."""
+        if action is None:
+            power = max((power for _, power in self._powers(look)), default=None)
+            look = replace(look, power=power)
+            if look.number == self.rule.looks[-1]:
+                action = "last look"
+            elif power is not None and power < self.rule.futility:
+                action = "futile"
+        self._latest[look.arm] = look
+        if action is None:
+            self.looks.append(look)
+        else:
+            self._end(look, action)
+
+    def _end(self, look: ArmLook, action: Action) -> None:
+        given_up = action not in ("different", "equivalent")
+        last = replace(look, action=action, seeds_needed=self._seeds_needed(look) if given_up else None)
+        self.looks.append(last)
+        self.final[look.arm] = last
+        self.active.remove(look.arm)
+
+    def give_up(self) -> None:
+        """The budget is spent: what is still active stays unresolved."""
+        for row in tuple(self.active):
+            self._end(self._latest[row], "budget spent")
+
+    def _powers(self, look: ArmLook) -> Iterator[tuple[int, float]]:
+        """The later looks of an arm, each with the chance that it resolves the effect."""
+        if look.mean is None or look.v is None or look.df is None:
+            return
+        for index, later in enumerate(self.rule.looks):
+            if later > look.number:
+                n = look.n + later - look.number
+                power = predictive_power(self._question(index), look.mean, look.v, look.df, look.n, n)
+                yield later, power
+
+    def _question(self, index: int | None) -> Question:
+        """What the look of that index asks of an arm that is open; None: a study that looks once.
+
+        An arm that is open belongs to both families, so neither is empty.
+        """
+        rule = self.rule
+        alphas = rule.alpha / (self.arms - self._different), 2 * rule.alpha / (self.arms - self._equivalent)
+        once = index is None
+        difference, equivalence = (min(a, 1.0) if once else rule.levels(a)[index or 0] for a in alphas)
+        return Question(difference, equivalence, rule.margin)
+
+    def _seeds_needed(self, look: ArmLook) -> int | None:
+        if look.mean is None or look.v is None or look.df is None:
+            return None
+        return seeds_needed(self._question(None), look.mean, look.v, look.df - (look.n - 1))

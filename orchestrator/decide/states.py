@@ -60,7 +60,8 @@ TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
     TrialState.DONE: frozenset(),
     TrialState.STOPPED: frozenset(),
     TrialState.DIVERGED: frozenset(),
-    TrialState.SKIPPED: frozenset(),
+    # a failed run that is tried again on request may bring an arm back
+    TrialState.SKIPPED: frozenset({TrialState.PENDING, TrialState.RUNNING}),
 }
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from orchestrator.decide.asha import RungReport, StoppingRule, decide
+from orchestrator.decide.asha import RungReport
 from orchestrator.decide.budget import budget_left
 from orchestrator.decide.retry import retry
-from orchestrator.decide.states import Cause, TrialState, advance
+from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine import entries, view
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
 from orchestrator.engine.live import LiveCell
@@ -36,9 +35,13 @@ from orchestrator.engine.messages import (
     TrialStarted,
     WorkerFailed,
 )
+from orchestrator.engine.notes import Notes
+from orchestrator.engine.roster import Roster
+from orchestrator.engine.scores import Scores
 from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
+from orchestrator.engine.tickets import Tickets
 from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StudyError
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
@@ -65,45 +68,42 @@ class Conductor:
         self,
         record: StudyRecord,
         spec: StudySpec,
-        plan: Plan,
         *,
-        rule: StoppingRule,
         gpus_per_trial: float,
         retry_failed: bool = False,
         code_changed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.record, self.spec, self.plan, self.rule = record, spec, plan, rule
+        self.record, self.spec = record, spec
         self.gpus_per_trial, self.code_changed, self.clock = gpus_per_trial, code_changed, clock
         self.lock = threading.RLock()
         self.started_at = clock()
         self.wanted_lanes = 0
         self.stop: StopRequest | None = None
         self.silence = Silence(spec.failures.report_timeout)
-        self.notes: deque[str] = deque(maxlen=200)
-        self._unseen: list[str] = []
-        history = record.history
-        self.table: dict[float, dict[str, float]] = {
-            rung: dict(scores) for rung, scores in history.rung_table.items()
-        }
-        self.cells = {cell.cell: LiveCell.of(cell, history.cells[cell.cell]) for cell in plan.cells}
-        self._live_cells: dict[str, LiveCell] = {}  # those that run: looked at in every step of Tune
+        self.notes, self._tickets = Notes(), Tickets()
         self._given_up: set[tuple[str, int]] = set()
-        self._assignments: dict[int, tuple[str, int]] = {}  # by ticket
-        self._tickets: dict[str, int] = {}  # by cell: the ticket that counts
         self._taken = 0
         self._worker_failures = 0  # in a row
         self._caught_up = threading.Condition(self.lock)
-        self.seeds = SeedCheck(spec, plan)
+        self._due: list[Action] = []  # what ends have called for and nobody has carried out yet
+        self.roster = Roster(spec, record.history, self._journal, self.notes.add, retry_failed=retry_failed)
+        self.scores = Scores(spec, record.history)
         self._take_up_decisions()
-        remaining = [cell for cell in history.remaining(retry_failed) if not self.cells[cell].state.answered]
-        for cell_id in remaining:
-            live = self.cells[cell_id]
-            if live.state is TrialState.FAILED:
-                live.retries = 0
-            live.state = TrialState.PENDING
-        self.ready: deque[str] = deque(remaining)
-        self.done_before = len(plan.cells) - len(remaining)
+        self.roster.take_up()
+        self.seeds = SeedCheck(spec, self.plan)
+        record.journal.sync()
+        self.done_before = sum(live.state.terminal for live in self.roster.cells.values())
+
+    @property
+    def plan(self) -> Plan:
+        """The plan with all that results have added to it."""
+        return self.roster.plan
+
+    @property
+    def cells(self) -> dict[str, LiveCell]:
+        """Every cell of the plan."""
+        return self.roster.cells
 
     def _take_up_decisions(self) -> None:
         """Rungs are decided once, also when the trial did not live to hear of it."""
@@ -115,37 +115,33 @@ class Conductor:
             if made.get("action") == "stop":
                 live.verdict = Answer(True, TrialState(made["state"]), made.get("reason"))
         for live in self.cells.values():
-            if live.verdict and live.state is TrialState.RUNNING:
-                self._end_as_decided(live)
+            if live.verdict and live.verdict.state and live.state is TrialState.RUNNING:
+                self._record_end(live, live.verdict.state, None, live.verdict.reason, None)
 
     # ---- what to run ------------------------------------------------------------------------------------
 
     def finished(self) -> bool:
         """Whether nothing is left to hand out, now or later."""
         with self.lock:
-            return self.stop is not None or not (self.ready or self._running())
+            return self.stop is not None or not (self.roster.running() or self.roster.waiting())
 
     def waiting(self) -> int:
         """How many cells wait for a lane."""
         with self.lock:
-            return 0 if self.stop else len(self.ready)
+            return 0 if self.stop else self.roster.waiting()
 
     def next_assignment(self) -> tuple[int, Assignment] | None:
         """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
         with self.lock:
-            if self.stop or not self.ready or len(self._running()) >= self.wanted_lanes:
+            if self.stop or len(self.roster.running()) >= self.wanted_lanes:
                 return None
-            live = self.cells[self.ready.popleft()]
-            assignment = self._assign(live)
-            ticket = len(self._assignments) + 1
-            self._assignments[ticket] = (assignment.cell, assignment.attempt)
-            self._tickets[assignment.cell] = ticket
-            return ticket, assignment
+            live = self.roster.next()
+            return None if live is None else (self._tickets.issue(live.cell.cell), self._assign(live))
 
     def _assign(self, live: LiveCell) -> Assignment:
         cell = live.cell
         if live.state is not TrialState.RUNNING:
-            self._move(live, TrialState.RUNNING)
+            self.roster.move(live, TrialState.RUNNING)
         live.attempts += 1
         live.assigned_at, live.cause, live.reason = self.clock(), None, None
         self._journal("assign", **entries.assign(live))
@@ -156,34 +152,23 @@ class Conductor:
             seed=cell.seed,
             attempt=live.attempts,
             config=trial_config(self.plan, cell, self.spec),
-            changes=dict(self.plan.arm(cell.arm).set),
+            changes={**self.plan.arm(cell.arm).set, **cell.set},
             trial_dir=self.record.paths.trial_dir(cell.arm, cell.seed, cell.sample, cell.phase),
+            rungs=self.scores.competition(cell).rule.rungs,
             decided=tuple(sorted(live.recorded)),
         )
-
-    def _running(self) -> list[LiveCell]:
-        return list(self._live_cells.values())
-
-    def _move(self, live: LiveCell, state: TrialState) -> None:
-        """The only way in which a cell changes its state."""
-        live.state = advance(live.state, state)
-        if state is TrialState.RUNNING:
-            self._live_cells[live.cell.cell] = live
-        else:
-            self._live_cells.pop(live.cell.cell, None)
 
     # ---- Tune's side ------------------------------------------------------------------------------------
 
     def rung(self, event: RungReached) -> Answer:
         """Decide at a rung; the decision is on disk before the trial hears of it."""
         with self.lock:
-            live = self._live(event.cell, event.attempt)
+            live = self.roster.live(event.cell, event.attempt)
             if live is None:
                 return Answer(True, None, "this attempt is no longer current")
             cell = live.cell
             report = RungReport(cell.cell, cell.arm, event.rung, event.length, event.score)
-            decision = decide(self.rule, self.table, report, protected=cell.arm == self.plan.reference)
-            self.table.setdefault(event.rung, {})[cell.cell] = event.score
+            decision = self.scores.decide(cell, report)
             live.recorded.add(event.rung)
             live.length, live.value = event.length, event.value
             self._journal("report", **entries.report(live, event))
@@ -198,14 +183,14 @@ class Conductor:
         """A trial ended on all of its ranks. Waits until all that happened before it is taken in."""
         with self.lock:
             self._caught_up.wait_for(lambda: self._taken >= event.events_before, CATCH_UP_S)
-            live = self._live(event.cell, event.attempt)
+            live = self.roster.live(event.cell, event.attempt)
             if live is None:
                 return
             outcome = event.outcome
             if live.assigned_at is not None:
                 self._spend(live, event.wall_s)
             for what in outcome.recycle:
-                self._note(f"{live.name}: fresh workers on {event.lane}: {what}")
+                self.notes.add(f"{live.name}: fresh workers on {event.lane}: {what}")
             if live.verdict:
                 self._end_as_decided(live, event.lane)
                 return
@@ -213,29 +198,24 @@ class Conductor:
             if outcome.state is TrialState.FAILED and (event.cell, event.attempt) not in self._given_up:
                 cause = outcome.cause or Cause.INFRA
                 if self._failed(live, cause, outcome.reason or outcome.error or "unknown", None):
-                    self._put_back(live)
+                    self.roster.put_back(live)
                     return
             self._end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
 
     def actor_lost(self, ticket: int) -> None:
         """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
         with self.lock:
-            cell, attempt = self._assignments[ticket]
-            live = self._live(cell, attempt, any_attempt=True)
-            if live is None or self._tickets[cell] != ticket:
+            cell = self._tickets.holder(ticket)
+            live = None if cell is None else self.roster.live(cell)
+            if live is None:
                 return
             self._spend(live)
             if live.verdict:
                 self._end_as_decided(live)
             elif self._failed(live, Cause.INFRA, "the trial actor died", None):
-                self._put_back(live)
+                self.roster.put_back(live)
             else:
                 self._end(live, TrialState.FAILED, Cause.INFRA, "the trial actor died", live.lane)
-
-    def _put_back(self, live: LiveCell) -> None:
-        self._move(live, TrialState.PENDING)
-        live.lane = None
-        self.ready.appendleft(live.cell.cell)
 
     # ---- the message actor's side -----------------------------------------------------------------------
 
@@ -248,7 +228,11 @@ class Conductor:
                 self._taken += 1
             self.record.journal.sync()
             self._caught_up.notify_all()
-        return actions
+            return actions + self._take_due()
+
+    def _take_due(self) -> list[Action]:
+        due, self._due = self._due, []
+        return due
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
         if isinstance(event, LaneUp):
@@ -261,7 +245,7 @@ class Conductor:
             fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
             self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
             return []
-        live = self._live(event.cell, event.attempt)
+        live = self.roster.live(event.cell, event.attempt)
         if live is None:
             return []
         live.lane = event.lane
@@ -276,13 +260,13 @@ class Conductor:
             resumed = event.resumed_step is not None
             self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
             if resumed:
-                self._note(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
+                self.notes.add(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
 
     def _worker_failed(self, event: WorkerFailed) -> None:
         """Workers that never come up would be started again for ever."""
         self._worker_failures += 1
-        self._note(f"a worker of {event.lane} could not start: {_last_line(event.message)}")
+        self.notes.add(f"a worker of {event.lane} could not start: {_last_line(event.message)}")
         if self._worker_failures >= self.spec.resources.workers * WORKER_STARTS:
             reason = f"workers cannot start:\n{event.message}"
             self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
@@ -320,14 +304,14 @@ class Conductor:
     def tick(self) -> list[Action]:
         """Look at the clock: silent trials, spent budgets."""
         with self.lock:
-            now, actions, running = self.clock(), list[Action](), self._running()
+            now, actions, running = self.clock(), self._take_due(), self.roster.running()
             overdue = self.silence.overdue(((live.cell.cell, live.attempts) for live in running), now)
             for (cell, attempt), words in overdue.items():
                 lane = self.cells[cell].lane
                 if lane is not None:
                     actions.append(Recycle(lane, cell, attempt, words))
             verdict = budget_left(self.spec.budget, now - self.started_at, self._spent_gpu_s())
-            if verdict.exceeded and not self.stop and (self.ready or running):
+            if verdict.exceeded and not self.stop and (running or self.roster.waiting()):
                 self.request_stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
             return actions
 
@@ -336,7 +320,7 @@ class Conductor:
         with self.lock:
             if self.stop is None:
                 self.stop = request
-                self._note(request.reason)
+                self.notes.add(request.reason)
                 self._journal("note", text=request.reason)
                 self.record.journal.sync()
 
@@ -345,13 +329,13 @@ class Conductor:
         with self.lock:
             if self.stop is None:
                 return []
-            return [StopTrial(live.cell.cell, live.attempts, self._leave()) for live in self._running()]
+            return [StopTrial(live.cell.cell, live.attempts, self._leave()) for live in self.roster.running()]
 
     def give_up_waiting(self) -> None:
         """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
         with self.lock:
             reason = self.stop.reason if self.stop else "stopped"
-            for live in self._running():
+            for live in self.roster.running():
                 self._spend(live)
                 if live.verdict:
                     self._end_as_decided(live, live.lane)
@@ -369,7 +353,7 @@ class Conductor:
         entry = entries.failure(live, cause, message, again=again, node=node, gpus=self.gpus_per_trial)
         self._journal("failure", **entry)
         self.record.journal.sync()
-        self._note(
+        self.notes.add(
             f"{live.name}: {cause}: {_last_line(message)}; {'tried again' if again else verdict.reason}"
         )
         return again
@@ -377,12 +361,22 @@ class Conductor:
     def _end(
         self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
     ) -> None:
-        self._move(live, state)
+        self._record_end(live, state, cause, reason, lane)
+        if self.stop is None:
+            known = len(self.plan.cells)
+            self._due += self.roster.proceed()
+            if len(self.plan.cells) > known:
+                self.seeds.grow(self.plan)
+        self.record.journal.sync()
+        self._check_seed()
+
+    def _record_end(
+        self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
+    ) -> None:
+        self.roster.move(live, state)
         live.cause, live.reason, live.lane = cause, reason, None
         entry = entries.end(live, lane, code_changed=self.code_changed, gpus=self.gpus_per_trial)
         self._journal("end", **entry)
-        self.record.journal.sync()
-        self._check_seed()
 
     def _end_as_decided(self, live: LiveCell, lane: str | None = None) -> None:
         """A recorded stop is the cell's end, whatever became of the trial before it could leave."""
@@ -393,25 +387,10 @@ class Conductor:
     def _journal(self, event: str, **fields: Any) -> None:
         self.record.journal.append(event, **fields)
 
-    def _note(self, text: str) -> None:
-        self.notes.append(text)
-        self._unseen.append(text)
-
     def new_notes(self) -> list[str]:
         """What happened since the last call and is worth a line."""
         with self.lock:
-            unseen, self._unseen = self._unseen, []
-            return unseen
-
-    def _live(self, cell: str, attempt: int, any_attempt: bool = False) -> LiveCell | None:
-        live = self.cells.get(cell)
-        if (
-            live is None
-            or live.state is not TrialState.RUNNING
-            or (live.attempts != attempt and not any_attempt)
-        ):
-            return None
-        return live
+            return self.notes.unseen()
 
     def _leave(self) -> Answer:
         assert self.stop is not None
@@ -424,7 +403,7 @@ class Conductor:
     def _spent_gpu_s(self) -> float:
         ended = sum(live.gpu_s for live in self.cells.values())
         return ended + sum(
-            live.since_assigned(self.clock()) * self.gpus_per_trial for live in self._running()
+            live.since_assigned(self.clock()) * self.gpus_per_trial for live in self.roster.running()
         )
 
     # ---- what people see --------------------------------------------------------------------------------
@@ -448,13 +427,16 @@ class Conductor:
     def progress(self) -> dict[str, Any]:
         """What `status` of another process may see between two rungs."""
         with self.lock:
-            return view.progress(self._running())
+            return view.progress(self.roster.running())
 
     def snapshot(self) -> Snapshot:
         """The live table's data."""
         with self.lock:
             times = view.Times(
-                self.clock() - self.started_at, self._spent_gpu_s(), len(self.ready), self.done_before
+                self.clock() - self.started_at,
+                self._spent_gpu_s(),
+                self.roster.waiting(),
+                self.done_before,
             )
             return view.snapshot(
                 self.spec,
@@ -462,7 +444,7 @@ class Conductor:
                 list(self.cells.values()),
                 times,
                 self.wanted_lanes,
-                tuple(self.notes)[-5:],
+                self.notes.latest(5),
             )
 
 

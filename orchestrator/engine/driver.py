@@ -14,8 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orchestrator.decide.asha import StoppingRule
-from orchestrator.decide.rungs import rungs
+from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
 from orchestrator.engine.messages import LaneSpec
@@ -37,16 +36,6 @@ from orchestrator.study.loading import LoadedStudy
 log = logging.getLogger(__name__)
 
 
-def stopping_rule(study: LoadedStudy) -> StoppingRule:
-    """The study's rule with its rungs."""
-    stopping = study.spec.stopping
-    if stopping.rule == "none":
-        return StoppingRule("none")
-    return StoppingRule(
-        stopping.rule, rungs(stopping.grace, stopping.reduction, stopping.max), float(stopping.reduction)
-    )
-
-
 class Driver:
     """See the module's text. One object per run."""
 
@@ -63,34 +52,39 @@ class Driver:
         source = locate(self.spec.entrypoint, self.study.source, Path.cwd())
         shipped = _code(source)
         paths = StudyPaths.of(self.spec.name)
-        new = self.options.fresh or self._reconcile(storage, paths, shipped) == "new"
+        new = self.options.fresh or self._reconcile(storage, paths, plan, shipped) == "new"
         if not new:
             history = fold(read_journal(storage, paths.journal).events, plan)
-            if not history.remaining(self.options.retry_failed):
-                return self._answered_already(storage, paths, plan, history)
+            if self._nothing_left(history):
+                return self._answered_already(storage, paths, history)
         probe = EntrypointProbe(self.spec.entrypoint, source.root)
         try:
             return self._run(plan, storage, shipped, probe)
         finally:
             probe.end()
 
-    def _reconcile(self, storage: Storage, paths: StudyPaths, shipped: _Code) -> str:
+    def _reconcile(self, storage: Storage, paths: StudyPaths, plan: Plan, shipped: _Code) -> str:
         """Refuse a changed study, changed code and a study that another driver holds."""
         options = self.options
         start = Start(
             shipped.hash, b"", {}, extend=options.extend, accept_code_change=options.accept_code_change
         )
-        how = reconcile(storage, paths, self.spec, start)
+        how = reconcile(storage, paths, self.spec, plan, start)
         holder = read_lease(storage, paths)
         if holder is not None and is_alive(holder, time.time()):
             raise StudyHeld(f"the study {self.spec.name!r} is being run by {describe(holder)}")
         return how
 
-    def _answered_already(
-        self, storage: Storage, paths: StudyPaths, plan: Plan, history: History
-    ) -> StudyOutcome:
+    def _nothing_left(self, history: History) -> bool:
+        """Whether every cell is answered, or failed for its own reasons, and the results call for no more."""
+        if self.options.retry_failed and history.remaining(retry_failed=True):
+            return False
+        left = agenda(self.spec, history.plan, history.cells, history.families)
+        return left.complete and not any(cell in left.skip for cell in history.remaining())
+
+    def _answered_already(self, storage: Storage, paths: StudyPaths, history: History) -> StudyOutcome:
         """Nothing is left to run: only the tables are written, in case they are missing."""
-        write_results(storage, paths, results_table(plan, history, paths))
+        write_results(storage, paths, results_table(self.spec, history, paths))
         states = [record.state for record in history.cells.values()]
         failed = any(not state.answered for state in states)
         return StudyOutcome(
@@ -155,8 +149,6 @@ class Driver:
         conductor = Conductor(
             record,
             self.spec,
-            plan,
-            rule=stopping_rule(self.study),
             gpus_per_trial=gpus * self.spec.resources.workers,
             retry_failed=self.options.retry_failed,
             code_changed=record.code_changed,
@@ -170,7 +162,7 @@ class Driver:
         return self._close(plan, storage, record, conductor)
 
     def _lane_spec(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> LaneSpec:
-        spec, rule = self.spec, stopping_rule(self.study)
+        spec = self.spec
         return LaneSpec(
             study=spec.name,
             entrypoint=spec.entrypoint,
@@ -185,7 +177,6 @@ class Driver:
             also=tuple(spec.metric.also),
             unit=spec.stopping.unit,
             max_length=float(spec.stopping.max),
-            rungs=rule.rungs,
             checkpoint_every=spec.checkpoint.every,
             keep_best=spec.checkpoint.keep_best,
             keep_latest=spec.checkpoint.keep_latest,
@@ -200,7 +191,7 @@ class Driver:
         if conductor.stop is not None:
             conductor.give_up_waiting()
         history = fold(read_journal(storage, record.paths.journal).events, plan)
-        write_results(storage, record.paths, results_table(plan, history, record.paths))
+        write_results(storage, record.paths, results_table(self.spec, history, record.paths))
         if conductor.stop is not None and conductor.stop.error is not None:
             raise conductor.stop.error
         code = ExitCode(conductor.exit_code())

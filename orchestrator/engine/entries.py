@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from orchestrator.decide.agenda import Judged
 from orchestrator.decide.asha import Decision
+from orchestrator.decide.resolve import ArmLook
 from orchestrator.decide.states import Cause
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import CheckpointKept, RungReached
@@ -68,6 +70,28 @@ def failure(
         "again": again,
         "node": node,
         **live.cost(gpus),
+    }
+
+
+def look(judged: Judged, seen: ArmLook, mode: Literal["max", "min"]) -> dict[str, Any]:
+    """What the sequential rule found about one arm; values in the user's units."""
+    sign = 1.0 if mode == "max" else -1.0
+    ends = [None if end is None else sign * end for end in (seen.lo, seen.hi)]
+    lo, hi = ends if mode == "max" else reversed(ends)
+    return {
+        "phase": judged.evaluation.phase,
+        "family": judged.evaluation.family,
+        "arm": judged.arm(seen),
+        "number": seen.number,
+        "n": seen.n,
+        "action": seen.action,
+        "delta": None if seen.mean is None else sign * seen.mean,
+        "lo": lo,
+        "hi": hi,
+        "p": seen.p,
+        "level": seen.level,
+        "power": seen.power,
+        "seeds_needed": seen.seeds_needed,
     }
 
 

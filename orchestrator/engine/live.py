@@ -46,10 +46,15 @@ class LiveCell:
             record.reason,
         )
 
+    @classmethod
+    def new(cls, cell: Cell) -> LiveCell:
+        """A cell that was just added to the plan."""
+        return cls(cell, TrialState.PENDING, attempts=0, retries=0, wall_s=0.0, gpu_s=0.0)
+
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.cell.arm} seed {self.cell.seed}"
+        return self.cell.name
 
     def since_assigned(self, now: float) -> float:
         """Seconds of the attempt that is under way."""

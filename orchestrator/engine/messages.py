@@ -30,7 +30,6 @@ class LaneSpec:
     also: tuple[str, ...]
     unit: str
     max_length: float
-    rungs: tuple[float, ...]
     checkpoint_every: float  # in the study's unit; 0: only at rungs and at the end
     keep_best: int
     keep_latest: int
@@ -53,6 +52,7 @@ class Assignment:
     config: Mapping[str, Any]  # what the entrypoint sees, "seed" and "max_length" included
     changes: Mapping[str, Any]  # the arm's difference from the baseline, for TensorBoard's text
     trial_dir: str  # relative to the storage root
+    rungs: tuple[float, ...] = ()  # where this trial waits for a decision, in the study's unit
     decided: tuple[float, ...] = ()  # rungs with a recorded decision: not asked again after a restart
     serial: int = 0  # set by the message actor
 

@@ -17,11 +17,19 @@ class SeedCheck:
     """Compares the curves of the first two seeds of the reference arm."""
 
     def __init__(self, spec: StudySpec, plan: Plan) -> None:
-        self._spec, self._plan = spec, plan
-        watched = [cell for cell in plan.cells if cell.arm == plan.reference][:2]
-        self._seeds = {cell.cell: cell.seed for cell in watched}
+        self._spec = spec
+        self._done = spec.deterministic
+        self._seeds: dict[str, int] = {}
+        self.grow(plan)
+
+    def grow(self, plan: Plan) -> None:
+        """Begin once the plan has two seeds of the reference under the same settings (samples are none)."""
+        self._plan = plan
+        if self._seeds:
+            return
+        watched = [cell for cell in plan.cells if cell.arm == plan.reference and cell.sample is None][:2]
+        self._seeds = {cell.cell: cell.seed for cell in watched} if len(watched) == 2 else {}
         self._curves: dict[str, list[dict[str, Any]]] = {cell: [] for cell in self._seeds}
-        self._done = spec.deterministic or len(watched) < 2
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
@@ -37,7 +45,7 @@ class SeedCheck:
 
     def fault(self, states: Mapping[str, TrialState]) -> Fault | None:
         """What is wrong with the entrypoint, once it is known."""
-        if self._done:
+        if self._done or not self._seeds:
             return None
         a, b = self._curves
         ended = states[a] is TrialState.DONE and states[b] is TrialState.DONE

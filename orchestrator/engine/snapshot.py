@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.decide.states import TrialState
+from orchestrator.study.naming import cell_name
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,13 @@ class CellView:
     attempt: int = 0
     lane: str | None = None
     reason: str | None = None
+    phase: str = "fixed"
+    sample: int | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return cell_name(self.arm, self.seed, self.phase, self.sample)
 
 
 @dataclass(frozen=True)

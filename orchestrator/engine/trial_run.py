@@ -66,7 +66,9 @@ class TrialRun:
         self.value: float | None = resume.value if resume else None
         self.answer = CONTINUE
         self.complete = False
-        self._asked = highest_rung(lane.rungs, self.length) if resume else None  # rung of the last decision
+        self._asked = (
+            highest_rung(assignment.rungs, self.length) if resume else None
+        )  # rung of the last decision
         self._passed = self.length  # at the last report
         self._base_time = resume.time_s if resume else 0.0
         self._not_training = 0.0
@@ -215,9 +217,10 @@ class TrialRun:
 
     def _milestone(self, length: float) -> bool:
         """Whether a report at this length ends the trial or passes a rung."""
-        passed = highest_rung(self.lane.rungs, self._passed)
+        passed = highest_rung(self.assignment.rungs, self._passed)
         return (
-            length >= self.lane.max_length or highest_rung(self.lane.rungs, length, above=passed) is not None
+            length >= self.lane.max_length
+            or highest_rung(self.assignment.rungs, length, above=passed) is not None
         )
 
     def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
@@ -248,7 +251,7 @@ class TrialRun:
         return answer
 
     def _rung_reached(self, row: Mapping[str, Any]) -> RungReached | None:
-        rung = highest_rung(self.lane.rungs, self.length, above=self._asked)
+        rung = highest_rung(self.assignment.rungs, self.length, above=self._asked)
         if rung is None or self._value_of(row) is None or self.value is None:
             return None
         self._asked = rung

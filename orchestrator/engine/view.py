@@ -67,6 +67,8 @@ def _cell(live: LiveCell) -> CellView:
         attempt=live.attempts,
         lane=live.lane,
         reason=live.reason,
+        phase=live.cell.phase,
+        sample=live.cell.sample,
     )
 
 

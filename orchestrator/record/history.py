@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.decide.states import Cause, IllegalTransition, TrialState, advance
-from orchestrator.study.cells import Plan
+from orchestrator.study.cells import Batch, Plan
 
 _AGAIN = (Cause.HANG, Cause.INFRA)
 
@@ -41,15 +41,19 @@ class CellRecord:
 
 @dataclass
 class History:
-    """All cells of the plan, in its order, and what was decided at the rungs.
+    """All cells of the plan, in its order, and what was decided.
 
-    `rung_table`: rung -> {cell: oriented score}; `decided`: (cell, rung) -> the decision event;
-    `accepted_code`: hashes of changed code that the user accepted; `problems`: events that make no sense.
+    `plan`: with all that later batches have added; `rung_table`: rung -> {cell: oriented score}; `decided`:
+    (cell, rung) -> the decision event; `looks`: events of the sequential rule; `families`: arm -> number of
+    the start that brought it; `accepted_code`: hashes of changed code that the user accepted; `problems`:
+    events that make no sense.
     """
 
-    cells: dict[str, CellRecord]
+    plan: Plan
+    cells: dict[str, CellRecord] = field(default_factory=dict)
     rung_table: dict[float, dict[str, float]] = field(default_factory=dict)
     decided: dict[tuple[str, float], dict[str, Any]] = field(default_factory=dict)
+    looks: list[dict[str, Any]] = field(default_factory=list)
     families: dict[str, int] = field(default_factory=dict)
     accepted_code: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -69,13 +73,18 @@ def fold(events: Iterable[Mapping[str, Any]], plan: Plan) -> History:
     Events that cannot be (a second end, an unknown cell) change nothing and are listed in `problems`: the
     first answer of a cell stands, and a study is never lost to one bad line.
     """
-    history = History({c.cell: CellRecord(c.cell, c.arm, c.seed, c.phase, c.sample) for c in plan.cells})
+    history = History(plan)
+    _add_cells(history)
     for number, event in enumerate(events, start=1):
         kind = event.get("event")
         if kind == "note" and event.get("code_hash"):
             history.accepted_code.append(str(event["code_hash"]))
         if kind == "plan":
             _plan(history, event)
+        if kind == "look":
+            history.looks.append(dict(event))
+        if kind == "batch":
+            _batch(history, event, number)
         handler = _HANDLERS.get(str(kind))
         if handler is None:
             continue
@@ -88,6 +97,20 @@ def fold(events: Iterable[Mapping[str, Any]], plan: Plan) -> History:
         except (IllegalTransition, KeyError, TypeError, ValueError) as error:
             history.problems.append(f"event {number}: {kind} of {record.cell}: {error}")
     return history
+
+
+def _add_cells(history: History) -> None:
+    for c in history.plan.cells:
+        history.cells.setdefault(c.cell, CellRecord(c.cell, c.arm, c.seed, c.phase, c.sample))
+
+
+def _batch(history: History, event: Mapping[str, Any], number: int) -> None:
+    """Results have called for more arms or cells."""
+    try:
+        history.plan = history.plan.grown(Batch.from_json(event))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        history.problems.append(f"event {number}: a batch that cannot be read: {error!r}")
+    _add_cells(history)
 
 
 def _plan(history: History, event: Mapping[str, Any]) -> None:

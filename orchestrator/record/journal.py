@@ -19,7 +19,7 @@ from orchestrator.record.appender import Appender
 from orchestrator.record.storage import Storage
 
 VERSION = 1
-EVENTS = ("plan", "assign", "report", "decision", "checkpoint", "failure", "end", "note")
+EVENTS = ("plan", "batch", "assign", "report", "decision", "look", "checkpoint", "failure", "end", "note")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -6,11 +6,11 @@ import io
 import math
 from typing import Any
 
-from orchestrator.decide.states import TrialState
+from orchestrator.decide.used import used_cells
 from orchestrator.record.history import CellRecord, History
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
-from orchestrator.study.cells import Plan
+from orchestrator.study.spec import StudySpec
 
 COLUMNS = (
     "cell",
@@ -33,15 +33,16 @@ _TEXT = ("cell", "arm", "phase", "state", "cause", "reason", "trial_dir")
 _INTEGER = ("seed", "sample", "attempts")
 
 
-def results_table(plan: Plan, history: History, paths: StudyPaths) -> Any:
-    """A `pyarrow.Table` with `COLUMNS`, rows in the plan's order.
+def results_table(spec: StudySpec, history: History, paths: StudyPaths) -> Any:
+    """A `pyarrow.Table` with `COLUMNS`, rows in the plan's order, what later batches added at the end.
 
     `length` in the study's unit, `value` in the user's units (null where there is none), `used`: enters the
     effects, `wall_s` and `gpu_s` in seconds, `trial_dir` relative to the study's directory.
     """
     import pyarrow as pa
 
-    rows = [_row(history.cells[cell.cell], paths) for cell in plan.cells]
+    used = used_cells(spec, history.plan, history.cells, history.families)
+    rows = [_row(record, paths, record.cell in used) for record in history.cells.values()]
     kinds = {**dict.fromkeys(_TEXT, pa.string()), **dict.fromkeys(_INTEGER, pa.int64()), "used": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in COLUMNS])
     return pa.Table.from_pylist(rows, schema=schema)
@@ -59,12 +60,7 @@ def write_results(storage: Storage, paths: StudyPaths, table: Any) -> None:
     storage.write_atomic(paths.results_csv, text.getvalue())
 
 
-def is_used(record: CellRecord) -> bool:
-    """Whether a cell enters the effects: it ran to its full length and has a value."""
-    return record.state is TrialState.DONE and record.value is not None and math.isfinite(record.value)
-
-
-def _row(record: CellRecord, paths: StudyPaths) -> dict[str, Any]:
+def _row(record: CellRecord, paths: StudyPaths, used: bool) -> dict[str, Any]:
     folder = paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
     finite = record.value is not None and math.isfinite(record.value)
     return {
@@ -78,7 +74,7 @@ def _row(record: CellRecord, paths: StudyPaths) -> dict[str, Any]:
         "reason": record.reason,
         "length": record.length,
         "value": record.value if finite else None,
-        "used": is_used(record),
+        "used": used,
         "wall_s": record.wall_s,
         "gpu_s": record.gpu_s,
         "attempts": record.attempts,

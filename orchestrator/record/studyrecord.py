@@ -21,7 +21,13 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
-from orchestrator.study.identity import differences, extends_only, frozen_view
+from orchestrator.study.identity import (
+    differences,
+    extends_only,
+    extension_hint,
+    frozen_view,
+    seeds_are_registered,
+)
 from orchestrator.study.spec import StudySpec
 
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
@@ -87,12 +93,12 @@ class StudyRecord:
         paths = StudyPaths.of(spec.name)
         storage.check_writable()
         if not fresh:
-            reconcile(storage, paths, spec, start)
+            reconcile(storage, paths, spec, plan, start)
         moved = _move_away(storage, paths, start, clock) if fresh else None
         lease = Lease.acquire(storage, paths, start.owner, clock=clock)
         try:
             # again, now that nobody else can change it
-            how = reconcile(storage, paths, spec, start)
+            how = reconcile(storage, paths, spec, plan, start)
             return cls._take_up(storage, paths, spec, plan, start, lease, how, moved, clock)
         except BaseException:
             lease.release()
@@ -136,11 +142,13 @@ class StudyRecord:
         self.lease.release()
 
 
-def reconcile(storage: Storage, paths: StudyPaths, spec: StudySpec, start: Start) -> str:
+def reconcile(storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, start: Start) -> str:
     """`new`, `resume` or `extend`; raises `ChangedStudy` or `ChangedCode`. Writes nothing."""
     if not storage.exists(paths.plan_json):
         return "new"
     how = _same_study(storage, paths, spec, start.extend)
+    if how == "resume":
+        _same_registration(storage, paths, plan)
     _same_code(storage, paths, start)
     return how
 
@@ -161,11 +169,30 @@ def _same_study(storage: Storage, paths: StudyPaths, spec: StudySpec, extend: bo
     if only_more and extend:
         return "extend"
     if only_more:
-        hint = "use --extend to add these arms and seeds, or --fresh to start anew"
-    elif extend:
-        hint = "--extend accepts only more components, alternatives and seeds; " + hint
+        hint = "use --extend to add what is new, or --fresh to start anew"
+    elif extend or (seeds_are_registered(old) and old["seeds"] != new["seeds"]):
+        hint = f"{extension_hint(old, new)}; {hint}"
     faults = [Fault(f"changed since the study was started: {line}", file=where) for line in lines]
     raise ChangedStudy([*faults, Fault(f"{spec.name} is another study than the one on disk", hint=hint)])
+
+
+def _same_registration(storage: Storage, paths: StudyPaths, plan: Plan) -> None:
+    """The same settings must still mean the same looks, levels, cells: another version may work them out
+    otherwise.
+    """
+    where = f"{storage.uri}/{paths.plan_json}"
+    hint = "use the version that started the study (env.json names it), or --fresh to start anew"
+    try:
+        old = from_json(storage.read_bytes(paths.plan_json))
+        registered, old_hash = dict(old.get("registered", {})), old["hash"]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        fault = Fault(f"the plan on disk cannot be read: {error!r}", file=where, hint=hint)
+        raise ChangedStudy(fault) from error
+    if old_hash == plan.hash:
+        return
+    lines = differences(registered, plan.registered) or ["the cells have other identities"]
+    faults = [Fault(f"registered before the first run, and different now: {line}", where) for line in lines]
+    raise ChangedStudy([*faults, Fault("this version would not run the plan that was registered", hint=hint)])
 
 
 def _same_code(storage: Storage, paths: StudyPaths, start: Start) -> None:

@@ -16,7 +16,9 @@ from orchestrator.study.cells import Plan
 
 
 class StudyView(NamedTuple):
-    """What is on disk: the study file as plain data, the plan, the history, the driver's last progress."""
+    """What is on disk: the study file as plain data, the plan with all batches, the history, the last
+    progress.
+    """
 
     spec: dict[str, Any]
     plan: Plan
@@ -57,4 +59,4 @@ def read_study(storage: Storage, name_or_path: str) -> StudyView:
         progress = from_json(storage.read_bytes(paths.progress))
     except (FileNotFoundError, ValueError):
         progress = None
-    return StudyView(spec, plan, history, progress if isinstance(progress, dict) else None)
+    return StudyView(spec, history.plan, history, progress if isinstance(progress, dict) else None)

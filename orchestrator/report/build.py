@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.tuning import ArmTuning, tunings
+from orchestrator.decide.used import used_cells
 from orchestrator.record.history import CellRecord, History
 from orchestrator.record.journal import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.results import is_used
 from orchestrator.record.storage import Storage
 from orchestrator.report.compare import differences
 from orchestrator.report.evaluate import evaluate, phases
@@ -26,7 +28,9 @@ from orchestrator.report.model import (
     Tuned,
 )
 from orchestrator.stats.results import DETERMINISTIC
-from orchestrator.study.cells import RETUNED, TUNE, Arm, Cell, Plan
+from orchestrator.study.cells import TUNE, Arm, Cell, Plan
+from orchestrator.study.designs import alias_table
+from orchestrator.study.seeds import looks
 from orchestrator.study.spec import StudySpec
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
@@ -46,9 +50,11 @@ def build_report(
 
     Of the study's files it reads env.json only; `curves.with_curves` reads those of the trials.
     """
-    arms = {arm.name: _arm(arm, plan, history, paths) for arm in plan.arms}
-    evaluations = tuple(evaluate(phase, spec, plan, history) for phase in phases(spec))
-    tuned = tuple(_tuned(arm, spec) for arm in arms.values()) if _is_tuned(plan) else ()
+    todo = agenda(spec, plan, history.cells, history.families)
+    used = used_cells(spec, plan, history.cells, history.families)
+    arms = {arm.name: _arm(arm, plan, history, paths, used) for arm in plan.arms}
+    evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
+    searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
     tier: Tier = "rung-only" if spec.stopping.rule == "asha" else "full-length"
     report = StudyReport(
@@ -65,19 +71,19 @@ def build_report(
         margin=spec.report.margin,
         variance=spec.report.variance,
         seeds=tuple(spec.seeds),
-        looks=(),
+        looks=looks(spec) if spec.stopping.rule == "resolve" else (),
         plan_hash=plan.hash,
         provenance=_provenance(storage, paths, history),
         reference=arms[plan.reference],
         arms=tuple(arm for name, arm in arms.items() if name != plan.reference),
         evaluations=evaluations,
         tuning_dependent=(),
-        tuned=tuned,
-        aliases=(),
+        tuned=tuple(_tuned(search, arms[search.arm]) for search in searches),
+        aliases=_aliases(spec),
         ledger=ledger(spec, plan, history),
         ended=len(plan.cells) - len(left),
         total=len(plan.cells),
-        complete=not left and _all_called_for(spec, plan),
+        complete=todo.complete,
         notes=_notes(spec, plan, arms, evaluations),
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
@@ -89,16 +95,13 @@ def build_report(
     return replace(report, tuning_dependent=tuple(difference for difference in found if difference.disagree))
 
 
-def _is_tuned(plan: Plan) -> bool:
-    return any(cell.phase == TUNE for cell in plan.cells)
+def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
+    """`("a", "b × c × d")`: groups of two effects or more."""
+    groups = (tuple(" × ".join(effect) for effect in one.effects) for one in alias_table(spec))
+    return tuple(group for group in groups if len(group) > 1)
 
 
-def _all_called_for(spec: StudySpec, plan: Plan) -> bool:
-    """Whether the plan has grown the winners' evaluation, which follows from the search."""
-    return RETUNED not in phases(spec) or any(cell.phase == RETUNED for cell in plan.cells)
-
-
-def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths) -> ArmReport:
+def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths, used: frozenset[str]) -> ArmReport:
     cells = [cell for cell in plan.cells if cell.arm == arm.name]
     cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
     records = [history.cells[cell.cell] for cell in cells]
@@ -108,14 +111,14 @@ def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths) -> ArmReport
         component=arm.component,
         why=arm.why,
         change=dict(arm.set),
-        runs=tuple(_run(cell, history.cells[cell.cell], paths) for cell in cells),
+        runs=tuple(_run(cell, history.cells[cell.cell], paths, used) for cell in cells),
         wall_s=sum(record.wall_s for record in records),
         gpu_s=sum(record.gpu_s for record in records),
         parts=arm.parts,
     )
 
 
-def _run(cell: Cell, record: CellRecord, paths: StudyPaths) -> Run:
+def _run(cell: Cell, record: CellRecord, paths: StudyPaths, used: frozenset[str]) -> Run:
     folder = paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
     return Run(
         cell=record.cell,
@@ -125,7 +128,7 @@ def _run(cell: Cell, record: CellRecord, paths: StudyPaths) -> Run:
         reason=record.reason,
         length=record.length,
         value=record.value,
-        used=is_used(record),
+        used=record.cell in used,
         attempts=record.attempts,
         trial_dir=folder.removeprefix(f"{paths.root}/"),
         accepted_code_change=record.accepted_code_change,
@@ -137,18 +140,17 @@ def _run(cell: Cell, record: CellRecord, paths: StudyPaths) -> Run:
     )
 
 
-def _tuned(arm: ArmReport, spec: StudySpec) -> Tuned:
-    """The search of one arm; the winner is the best sample that reached full length, of equals the first."""
+def _tuned(search: ArmTuning, arm: ArmReport) -> Tuned:
+    """The search of one arm, as far as it got."""
     samples = arm.of(TUNE)
-    finished = [(run.value, run) for run in samples if run.used and run.value is not None]
-    sign = 1 if spec.metric.mode == "max" else -1
-    value, winner = max(finished, key=lambda pair: sign * pair[0], default=(None, None))
+    won = search.winner.cell if search.winner else None
+    winner = next((run for run in samples if run.cell == won), None)
     return Tuned(
         arm=arm.arm,
         samples=len(samples),
         states=dict(Counter(run.state for run in samples)),
         winner=winner,
-        value=value,
+        value=winner.value if winner else None,
         wall_s=sum(run.wall_s for run in samples),
         spent=sum(run.length or 0.0 for run in samples),
     )

@@ -60,7 +60,7 @@ def _effects(
 ) -> str:
     unit = f" ({scale.unit})" if scale.unit else ""
     tested = any(effect.p is not None for effect in effects)
-    interval = [words.interval_name(report)] if tested else []
+    interval = [words.interval_name(report, effects[0].kind)] if tested else []
     tests = ["p", "Holm p"] if tested else []
     head = ["arm", f"Δ{unit}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
     return table(head, [_effect(report, evaluation, effect, scale, tested) for effect in effects])

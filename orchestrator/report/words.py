@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -45,7 +46,10 @@ PLAIN = Style()
 def outcome(run: Run) -> str:
     """What became of a run: `failed (oom)`, `stopped`, `done, no value`."""
     if run.state is TrialState.DONE and not run.used:
-        return "done, no finite value"
+        valued = run.value is not None and math.isfinite(run.value)
+        if not valued:
+            return "done, no finite value"
+        return "done" if run.phase == "tune" else "done, beyond its last look"
     return f"{run.state} ({run.cause})" if run.cause else str(run.state)
 
 
@@ -184,7 +188,7 @@ def _support(report: StudyReport, effect: Effect, scale: Scale, seeds: str, *, d
     interval = f"{ends[0]} to {ends[1]}" if signed or scale.scientific else f"{ends[0]}–{ends[1]}"
     equivalent = effect.verdict == EQUIVALENT and effect.p_equivalent is not None
     tests = f"TOST p {equals(effect.p_equivalent)}" if equivalent else f"Holm p {equals(effect.p_holm)}"
-    return f"{interval_name(report)} {interval}; {seeds}; {tests}"
+    return f"{interval_name(report, effect.kind)} {interval}; {seeds}; {tests}"
 
 
 def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale) -> list[str]:
@@ -225,9 +229,10 @@ def failed(runs: Iterable[Run]) -> int:
     return sum(run.state in _FAILED for run in runs)
 
 
-def interval_name(report: StudyReport) -> str:
-    """`95 % CI`, under the sequential rule `95 % sequential CI`."""
-    return f"{confidence(report)} {'sequential ' if report.rule == 'resolve' else ''}CI"
+def interval_name(report: StudyReport, kind: str = "main") -> str:
+    """`95 % CI`; of main effects under the sequential rule `95 % sequential CI`."""
+    sequential = report.rule == "resolve" and kind == "main"
+    return f"{confidence(report)} {'sequential ' if sequential else ''}CI"
 
 
 def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
@@ -242,7 +247,7 @@ def verdict(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: 
     runs = report.behind(effect, evaluation.phase)
     if effect.verdict == FAILS:
         return f"fails ({failed(runs)} of {len(runs)})"
-    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped"))]
+    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished"))]
     if effect.verdict == UNRESOLVED and effect.seeds_needed is not None:
         lost.append(f"needs ≈ {count(effect.seeds_needed, 'seed')}")
     said = verdict_words(report, effect, scale)

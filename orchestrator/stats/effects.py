@@ -1,80 +1,57 @@
-"""The effect of every arm against the reference, from pairs that share a seed.
+"""The effects of a study that looks once, at the planned number of seeds.
 
-Legend: Y is a metric value in the user's units, D = Y(arm) − Y(reference) for one seed, Δ the mean of the D.
+Legend: Y is a metric value in the user's units, D the paired values of a contrast, Δ their mean.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
+from orchestrator.stats.claims import Material, Tally, Tested, draw_effects, finite, gather
 from orchestrator.stats.holm import holm
+from orchestrator.stats.moderated import Estimates, Variance, estimate
+from orchestrator.stats.power import Question, seeds_needed
+from orchestrator.stats.results import (
+    DETERMINISTIC,
+    EQUIVALENT,
+    FAILS,
+    HELPS,
+    HURTS,
+    INTERACTS,
+    NO_DATA,
+    RESOLVED,
+    RUNG_ONLY,
+    SIZE_UNCLEAR,
+    UNRESOLVED,
+    Effect,
+    Mode,
+    PairedT,
+    Sample,
+)
+from orchestrator.study.contrasts import Contrast
 
-Mode = Literal["max", "min"]
-NO_DATA = "no data"
-UNRESOLVED = "unresolved"
-HURTS = "hurts"
-HELPS = "helps"
-
-# differences of numbers that agree to this many units in the last place are rounding, not variance
-_ROUNDING = 8 * float(np.finfo(float).eps)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Δ of one arm with what may be said about it; everything in the metric's own units.
-
-    `lo` < `hi` is the two-sided interval of this arm alone at level 1 − α (None where there is none); `p`
-    belongs to it, `p_holm` holds over all arms of the study. `seeds` are the pairs that entered, `n` of them;
-    `sd` is the standard deviation of the D. `flags` name what a reader must know besides.
-    """
-
-    arm: str
-    kind: str
-    reference: str
-    n: int
-    delta: float | None
-    lo: float | None
-    hi: float | None
-    p: float | None
-    p_holm: float | None
-    method: str
-    verdict: str
-    seeds: tuple[int, ...]
-    sd: float | None = None
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The finished runs of one arm: how many, their mean and standard deviation (None below two)."""
-
-    arm: str
-    n: int
-    mean: float | None
-    sd: float | None
-
-
-@dataclass(frozen=True)
-class PairedT:
-    """A plain paired t-test: mean and standard deviation of the differences, interval and two-sided p."""
-
-    mean: float
-    sd: float | None
-    lo: float | None
-    hi: float | None
-    p: float | None
-
-
-def finite(values: Mapping[int, float]) -> dict[int, float]:
-    """The seeds whose value is a finite number, in seed order."""
-    return {seed: float(values[seed]) for seed in sorted(values) if math.isfinite(values[seed])}
+__all__ = [
+    "DETERMINISTIC",
+    "EQUIVALENT",
+    "FAILS",
+    "HELPS",
+    "HURTS",
+    "INTERACTS",
+    "NO_DATA",
+    "RESOLVED",
+    "RUNG_ONLY",
+    "SIZE_UNCLEAR",
+    "UNRESOLVED",
+    "Effect",
+    "Mode",
+    "PairedT",
+    "Sample",
+    "finite",
+    "fixed_effects",
+    "summarise",
+]
 
 
 def summarise(arm: str, values: Mapping[int, float]) -> Sample:
@@ -87,90 +64,85 @@ def summarise(arm: str, values: Mapping[int, float]) -> Sample:
         return Sample(arm, int(Y.size), float(Y.mean()), sd)
 
 
-def paired_t(treated: NDArray[np.float64], control: NDArray[np.float64], alpha: float) -> PairedT:
-    """Test whether the mean of `treated − control` is zero; both of shape (n,), n >= 1, paired by position.
-
-    One pair has no interval. Equal differences have an interval of width zero, and p is 0, or 1 where the
-    difference is zero.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        D = treated - control  # noqa: N806 - the notation of the field
-        n, mean = D.size, float(D.mean())
-        sd = float(D.std(ddof=1)) if n > 1 else None
-    if sd is None or not math.isfinite(sd):
-        return PairedT(mean, None, None, None, None)
-    rounding = _ROUNDING * float(max(np.abs(treated).max(), np.abs(control).max()))
-    if sd <= rounding:
-        return PairedT(mean, sd, mean, mean, 1.0 if abs(mean) <= rounding else 0.0)
-    se = sd / math.sqrt(n)
-    half = float(stdtrit(n - 1, 1 - alpha / 2)) * se
-    return PairedT(mean, sd, mean - half, mean + half, float(2 * stdtr(n - 1, -abs(mean / se))))
-
-
-def paired_effects(
-    reference: Mapping[int, float],
-    arms: Mapping[str, Mapping[int, float]],
+def fixed_effects(
+    values: Mapping[str, Mapping[int, float]],
+    contrasts: Sequence[Contrast],
     mode: Mode,
-    alpha: float,
     *,
-    reference_name: str = "baseline",
+    alpha: float,
+    margin: float | None = None,
+    variance: Variance = "moderated",
+    failures: Mapping[str, Tally] | None = None,
     no_claim: str | None = None,
 ) -> tuple[Effect, ...]:
-    """Δ = arm − reference over their common seeds, for every arm, in the order given.
+    """Every contrast from the seeds for which all of its arms have a finite value, in the order given.
 
-    `reference` and each arm map seed -> value of a run that reached full length; values that are not finite
-    and seeds without a partner are left out. The verdict is `hurts` or `helps` (by `mode`) where Holm's p
-    over all arms is at most `alpha`, `unresolved` otherwise, `no data` without a pair. With `no_claim` (a
-    word such as "rung-only") the arms get Δ and n, that word as their verdict, and neither interval nor p.
+    The contrasts are one family of main effects and one of interactions: Holm corrects within each, for
+    differences and, given a `margin`, for equivalence (two one-sided tests). Variance is pooled over both.
+
+    Args:
+        values: arm -> {seed: value of a run that reached full length}; a missing arm has none.
+        contrasts: what is estimated; an arm that is added later belongs to a call of its own.
+        margin: differences below it are practically equal, in the metric's units.
+        failures: arm -> (runs that failed or diverged, runs).
+        no_claim: a word such as "rung-only": the effects get Δ and n, that word as their verdict, and neither
+            interval nor p.
     """
-    control = finite(reference)
-    effects = []
-    for arm, values in arms.items():
-        treated = finite(values)
-        seeds = tuple(seed for seed in treated if seed in control)
-        effects.append(_effect(arm, reference_name, seeds, treated, control, alpha, no_claim))
-    corrected = holm([effect.p for effect in effects])
-    return tuple(
-        replace(effect, p_holm=p_holm, verdict=_verdict(effect, p_holm, mode, alpha))
-        for effect, p_holm in zip(effects, corrected, strict=True)
-    )
+    material = gather(values, contrasts, mode)
+    tested = [Tested(alpha)] * len(contrasts)
+    if no_claim is None:
+        found = estimate(material.Y, material.W, variance)
+        for kind in ("main", "interaction"):
+            family = [index for index, contrast in enumerate(contrasts) if contrast.kind == kind]
+            for index, test in zip(family, _family(material, found, family, alpha, margin), strict=True):
+                tested[index] = test
+    return draw_effects(material, tested, margin=margin, failures=failures or {}, no_claim=no_claim)
 
 
-def _effect(
-    arm: str,
-    reference: str,
-    seeds: tuple[int, ...],
-    treated: Mapping[int, float],
-    control: Mapping[int, float],
-    alpha: float,
-    no_claim: str | None,
-) -> Effect:
-    empty = Effect(arm, "main", reference, len(seeds), None, None, None, None, None, "none", NO_DATA, seeds)
-    if not seeds:
-        return empty
-    test = paired_t(np.array([treated[s] for s in seeds]), np.array([control[s] for s in seeds]), alpha)
-    if no_claim is not None:
-        return replace(empty, delta=test.mean, sd=test.sd, method="mean difference", verdict=no_claim)
-    flags = []
-    if test.p is None:
-        flags.append("no interval")
-    elif test.lo == test.hi:
-        flags.append("zero variance")
-    return replace(
-        empty,
-        delta=test.mean,
-        lo=test.lo,
-        hi=test.hi,
-        p=test.p,
-        method="mean difference" if test.p is None else "paired t",
-        verdict=UNRESOLVED,
-        sd=test.sd,
-        flags=tuple(flags),
-    )
+def _family(
+    material: Material, found: Estimates, family: Sequence[int], alpha: float, margin: float | None
+) -> Iterator[Tested]:
+    """Test the contrasts at these positions as one family."""
+    size = len(family)
+    p, p_plain = _listed(found, found.p), _listed(material.plain, material.plain.p)
+    p_equivalent = [None] * len(p) if margin is None else _listed(found, found.p_equivalent(margin))
+    adjusted, plain = holm([p[i] for i in family]), holm([p_plain[i] for i in family])
+    adjusted_equivalent = holm([p_equivalent[i] for i in family])
+    different = sum(_at_most(a, alpha) for a in adjusted)
+    equivalent = sum(_at_most(a, alpha) for a in adjusted_equivalent)
+    half, wide = found.half_width(alpha), found.half_width(alpha / max(1, size))
+    for i, a, a_plain, a_equivalent in zip(family, adjusted, plain, adjusted_equivalent, strict=True):
+        if a is None:
+            yield Tested(alpha)
+            continue
+        mean, df, n = float(found.mean[i]), float(found.df[i]), int(found.n[i])
+        open_ = a > alpha and not _at_most(a_equivalent, alpha)
+        question = Question(
+            alpha / max(1, size - different), min(1.0, 2 * alpha / max(1, size - equivalent)), margin
+        )
+        yield Tested(
+            level=alpha,
+            se=float(found.se[i]),
+            df=df,
+            p=p[i],
+            lo=mean - float(half[i]),
+            hi=mean + float(half[i]),
+            wide_lo=mean - float(wide[i]),
+            wide_hi=mean + float(wide[i]),
+            p_equivalent=p_equivalent[i],
+            p_holm=a,
+            claim="different" if a <= alpha else None if open_ else "equivalent",
+            plain_claims=_at_most(a_plain, alpha),
+            noisy=bool(found.flagged[i]),
+            seeds_needed=seeds_needed(question, mean, float(found.v[i]), df - (n - 1)) if open_ else None,
+        )
 
 
-def _verdict(effect: Effect, p_holm: float | None, mode: Mode, alpha: float) -> str:
-    if p_holm is None or effect.delta is None or p_holm > alpha:
-        return effect.verdict
-    better = effect.delta > 0 if mode == "max" else effect.delta < 0
-    return HELPS if better else HURTS
+def _listed(found: Estimates, numbers: np.ndarray) -> list[float | None]:
+    return [
+        p if testable else None for p, testable in zip(numbers.tolist(), found.testable.tolist(), strict=True)
+    ]
+
+
+def _at_most(p: float | None, alpha: float) -> bool:
+    return p is not None and p <= alpha

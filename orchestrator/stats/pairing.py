@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.stats.effects import finite
+from orchestrator.stats.claims import finite
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ class PairedT:
 
 @dataclass(frozen=True)
 class Share:
-    """P(A > B): share of D > 0 among those that are not zero, with its Clopper-Pearson interval."""
+    """P(A > B): among the D that are not zero, the share in which the arm is better than the reference.
+
+    `lo` < `hi`: Clopper-Pearson interval; `n`: the D that are not zero.
+    """
 
     share: float
     lo: float
@@ -63,12 +66,14 @@ class Effect:
     """Everything that is said about one effect; what could not be computed is None.
 
     `lo` < `hi`: interval of this arm alone (sequential under `resolve`), `wide_lo` < `wide_hi`: simultaneous
-    over the family. `p` belongs to the interval's test at the last look, `p_holm` is the smallest α at which
-    the whole procedure rejects. `method`: moderated paired t, paired t, mean difference or none; `plain` stands
-    beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD between seeds of the
-    reference; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was decided; `early`: before the last
-    look; `seeds_needed`: an estimate for unresolved effects. `flags`: what a reader must know besides, such as
-    "2 failed", "conditional", "noisy" (its variance stands alone), "moderated only", "zero variance".
+    over the family. `p` belongs to the interval's test at the last look, `p_equivalent` to the two one-sided
+    tests against the margin (neither is corrected), `p_holm` is the smallest α at which the whole procedure
+    rejects. `method`: moderated paired t, paired t, mean difference or none; `plain`
+    stands beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD between
+    seeds of the reference; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was decided;
+    `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what a reader
+    must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone), "moderated
+    only", "zero variance".
     """
 
     arm: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,8 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm, apply, expand_arms
+from orchestrator.study.designs import Arm, expand_arms, searched_config
 from orchestrator.study.identity import canonical, frozen_view
+from orchestrator.study.naming import cell_name
+from orchestrator.study.search import registered_draws
+from orchestrator.study.seeds import evaluation_seeds, gamma, looks
 from orchestrator.study.spec import StudySpec
 
 __all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
@@ -33,10 +37,17 @@ class Cell:
     sample: int | None = None
     set: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """For people."""
+        return cell_name(self.arm, self.seed, self.phase, self.sample)
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Arms and cells that results have called for: journalled as a plan of its own before any of them runs."""
+    """Arms and cells that results have called for: journalled as a plan of its own before any of them
+    runs.
+    """
 
     reason: str
     arms: tuple[Arm, ...]
@@ -62,13 +73,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a study will run, in the order in which it is started."""
+    """Everything that a study will run, in the order in which it is started.
+
+    `registered` is what decides about the effects, `hash` stands for it, the frozen settings and the cells:
+    both are on disk before the first run.
+    """
 
     study: str
     hash: str
     reference: str
     arms: tuple[Arm, ...]
     cells: tuple[Cell, ...]
+    registered: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _arms(self) -> dict[str, Arm]:
@@ -98,6 +114,7 @@ class Plan:
             "study": self.study,
             "hash": self.hash,
             "reference": self.reference,
+            "registered": dict(self.registered),
             "arms": [_arm_to_json(arm) for arm in self.arms],
             "cells": [asdict(cell) for cell in self.cells],
         }
@@ -111,6 +128,7 @@ class Plan:
             reference=data["reference"],
             arms=tuple(_arm_from_json(arm) for arm in data["arms"]),
             cells=tuple(Cell(**cell) for cell in data["cells"]),
+            registered=data.get("registered", {}),
         )
 
 
@@ -125,49 +143,108 @@ def _arm_from_json(data: Mapping[str, Any]) -> Arm:
 
 
 def make_plan(spec: StudySpec) -> Plan:
-    """Expand a study to its arms and cells.
+    """Expand a study to its arms and the cells that are known before any result.
 
-    The order is seed by seed with the reference arm first, so that pairs complete early; but the first two
-    cells are the reference's first two seeds: two equal curves reveal an entrypoint that ignores its seed.
+    Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early;
+    but the first two cells are the reference's first two seeds: two equal curves reveal an entrypoint that
+    ignores its seed. Samples come before it, one of every arm after the other. Cells that depend on results
+    (proposals of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
 
     Raises:
         StudyError: impossible arms, all of them (no-op or equal arms, keys that the baseline lacks).
     """
     arms = expand_arms(spec)
-    digests = {arm.name: _digest(arm, spec) for arm in arms}
-    cells = tuple(
-        Cell(_cell_id(digests[arm.name], seed, "fixed", None), arm.name, seed)
-        for arm, seed in _order(arms, spec.seeds)
-    )
+    cells = tuple(_cells(spec, arms))
     if len({cell.cell for cell in cells}) < len(cells):
         raise InternalError("two cells have the same identity")
-    plan_text = canonical({"frozen": frozen_view(spec), "cells": [cell.cell for cell in cells]})
-    plan_hash = hashlib.sha256(plan_text.encode()).hexdigest()[:16]
-    return Plan(spec.name, plan_hash, arms[0].name, arms, cells)
+    registered = registration(spec)
+    whole = {
+        "frozen": frozen_view(spec),
+        "registered": registered,
+        "cells": [cell.cell for cell in cells],
+    }
+    plan_hash = hashlib.sha256(canonical(whole).encode()).hexdigest()[:16]
+    return Plan(spec.name, plan_hash, arms[0].name, arms, cells, registered)
+
+
+def registration(spec: StudySpec) -> dict[str, Any]:
+    """What is fixed before the first run so that the levels hold (statistics §5), every `auto` worked out."""
+    stopping, report = spec.stopping, spec.report
+    fixed = {
+        "metric": spec.metric.name,
+        "mode": spec.metric.mode,
+        "average_last": spec.metric.average_last,
+        "design": spec.design,
+        "rule": stopping.rule,
+        "seeds": list(evaluation_seeds(spec)),
+        "alpha": report.alpha,
+        "margin": report.margin,
+        "variance": report.variance,
+    }
+    if stopping.rule == "resolve":
+        fixed |= {
+            "goal": stopping.goal,
+            "looks": list(looks(spec)),
+            "gamma": gamma(spec),
+            "futility": stopping.futility,
+        }
+    return fixed
+
+
+def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
+    if spec.tune is not None:
+        for sample, chosen in enumerate(registered_draws(spec)):
+            alone = [arm for arm in arms if arm.kind != "pair"]  # pairs run with the settings of the file
+            yield from make_cells(spec, alone, [spec.tune.seed], TUNE, sample, chosen)
+    if spec.tune is None or spec.tune.compare != "retuned":
+        yield from _evaluation(spec, arms)
+
+
+def _evaluation(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
+    reference, others = arms[:1], arms[1:]
+    singles = [arm for arm in others if arm.kind != "pair"]
+    seeds = evaluation_seeds(spec)
+    yield from make_cells(spec, reference, seeds[:2])
+    for index, seed in enumerate(seeds):
+        # a pair is worth its registered seeds: its interaction is not judged seed by seed
+        row = others if seed in spec.seeds else singles
+        yield from make_cells(spec, [*reference, *row] if index >= 2 else row, [seed])
+
+
+def make_cells(
+    spec: StudySpec,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    phase: str = FIXED,
+    sample: int | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Iterator[Cell]:
+    """The cells of these arms under these seeds, seed by seed; `chosen`: what the search has set."""
+    setting = dict(chosen or {})
+    digests = [(arm, _digest(cell_config(spec, arm, setting), spec)) for arm in arms]
+    for seed in seeds:
+        for arm, digest in digests:
+            yield Cell(_cell_id(digest, seed, phase, sample), arm.name, seed, phase, sample, setting)
+
+
+def cell_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The arm's config with the search's choice, `${...}` resolved after both."""
+    if not chosen:
+        return copy.deepcopy(dict(arm.config))
+    return searched_config(spec, arm, chosen)
 
 
 def trial_config(plan: Plan, cell: Cell, spec: StudySpec) -> dict[str, Any]:
-    """What the entrypoint sees: the arm's config with `seed` and `max_length` (in the study's unit)."""
-    config = apply(plan.arm(cell.arm).config, cell.set)
+    """What the entrypoint sees: the cell's config with `seed` and `max_length` (in the study's unit)."""
+    config = cell_config(spec, plan.arm(cell.arm), cell.set)
     return {**config, "seed": cell.seed, "max_length": spec.stopping.max}
 
 
-def _order(arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[tuple[Arm, int]]:
-    reference, others = arms[0], arms[1:]
-    for seed in seeds[:2]:
-        yield reference, seed
-    for index, seed in enumerate(seeds):
-        if index >= 2:
-            yield reference, seed
-        for arm in others:
-            yield arm, seed
-
-
-def _digest(arm: Arm, spec: StudySpec) -> hashlib._Hash:
+def _digest(config: Mapping[str, Any], spec: StudySpec) -> hashlib._Hash:
     """Hash of what determines a result, but for the seed. Lanes, paths and logging are no part of it."""
-    train = arm.config.get("train")
+    train = config.get("train")
     common = {
-        "config": arm.config,
+        "config": config,
         "entrypoint": spec.entrypoint,
         "max": spec.stopping.max,
         "unit": spec.stopping.unit,

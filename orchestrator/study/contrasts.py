@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.study.combining import CROSSED, Pair, asked_pairs, away_labels
+from orchestrator.study.designs import Arm
+from orchestrator.study.spec import StudySpec
+
+_ZERO = 1e-12
 
 
 @dataclass(frozen=True)
@@ -13,7 +22,7 @@ class Contrast:
 
     Leave-one-out: +1 for the arm, −1 for the reference. An interaction: +1, −1, −1, +1. A main effect of a
     factorial design: the row of the least-squares solution, over all arms. `name` is unique; `components` are
-    those whose effect (main) or joint effect (interaction) it is; `reference` says what is compared with.
+    those whose effect (main) or joint effect (interaction) it is; `reference` is the study's reference arm.
     """
 
     name: str
@@ -24,5 +33,68 @@ class Contrast:
 
     @property
     def scale(self) -> float:
-        """Variance of D in units of the residual variance of a single run: Σ weights² (2 for a difference)."""
+        """Variance of D in units of a single run's residual variance: Σ weights² (2 for a difference)."""
         return sum(weight * weight for weight in self.weights.values())
+
+
+def contrasts(spec: StudySpec, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
+    """All effects that `arms` give, main effects first, then interactions; each in the order of the arms.
+
+    Args:
+        arms: the arms of the study, the reference first; later pair arms (`interactions: auto`) behind them.
+    """
+    if spec.design in CROSSED:
+        return tuple(_crossed(spec, arms))
+    reference, *others = arms
+    mains = [
+        Contrast(arm.name, "main", (arm.component,), {arm.name: 1.0, reference.name: -1.0}, reference.name)
+        for arm in others
+        if arm.component is not None
+    ]
+    labels = away_labels(spec)
+    pairs = [
+        Contrast(
+            arm.name, "interaction", arm.parts, _double_difference(arm, labels, reference), reference.name
+        )
+        for arm in others
+        if arm.kind == "pair"
+    ]
+    return (*mains, *pairs)
+
+
+def _double_difference(pair: Arm, labels: Mapping[str, str], reference: Arm) -> dict[str, float]:
+    """(Y_−A−B − Y_−B) − (Y_−A − Y_0)."""
+    one, other = pair.parts
+    return {pair.name: 1.0, labels[one]: -1.0, labels[other]: -1.0, reference.name: 1.0}
+
+
+def _crossed(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
+    """Main effects and the asked interactions from all runs, by least squares.
+
+    Model: Y = mean + Σ effect_i z_i + Σ interaction_ij z_i z_j with z = +½ where a component is taken away,
+    −½ where it is present, so that effect_i has the sign of taking i away and is its average over the others,
+    and interaction_ij is the difference between the effects of i without and with j. Full and fractional
+    designs are orthogonal. With `exclude` the solution is still unique: the reference, every single arm and
+    every pair that is not excluded are among the runs, and these alone determine all coefficients.
+    """
+    labels = away_labels(spec)
+    names = tuple(labels)
+    pairs = asked_pairs(spec) if spec.design == "factorial" else ()
+    solution = _least_squares(names, pairs, arms)
+    effects: list[tuple[str, ...]] = [(name,) for name in names]
+    effects += pairs
+    for effect, row in zip(effects, solution[1:], strict=True):
+        weights = {
+            arm.name: float(weight) for arm, weight in zip(arms, row, strict=True) if abs(weight) > _ZERO
+        }
+        name = "+".join(labels[part] for part in effect)
+        yield Contrast(name, "main" if len(effect) == 1 else "interaction", effect, weights, arms[0].name)
+
+
+def _least_squares(names: Sequence[str], pairs: Sequence[Pair], arms: Sequence[Arm]) -> NDArray[np.float64]:
+    """The matrix, (1 + names + pairs, arms), that takes the arms' values to the model's coefficients."""
+    away = [arm.parts or ((arm.component,) if arm.component else ()) for arm in arms]
+    z = {name: np.array([0.5 if name in parts else -0.5 for parts in away]) for name in names}
+    columns = [np.ones(len(arms)), *z.values(), *(z[one] * z[other] for one, other in pairs)]
+    X = np.stack(columns, axis=1)  # noqa: N806 - the notation of the field
+    return np.asarray(np.linalg.solve(X.T @ X, X.T))

@@ -1,30 +1,31 @@
-"""From a baseline and its components to arms: leave-one-out and add-one-in."""
+"""From a baseline and its components to arms with their configs."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.study import references
-from orchestrator.study.faults import Problem, nearest, raise_problems, show
+from orchestrator.study.changes import MISSING, apply, lookup, overlap
+from orchestrator.study.combining import Pair, combining_problems, in_file_order
+from orchestrator.study.drafts import BASELINE, Draft, Singles, design_drafts, pair_drafts
+from orchestrator.study.faults import Problem, raise_problems, show
+from orchestrator.study.fractions import GENERATORS, AliasSet, aliases
 from orchestrator.study.identity import canonical
+from orchestrator.study.size import cells_per_arm, searches, size_problem
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
-BASELINE = "baseline"
-STRIPPED = "stripped"
-_WORDS_FOR_BOOLEANS = {"on": True, "yes": True, "y": True, "off": False, "no": False, "n": False}
+_MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes
 
 
 @dataclass(frozen=True)
 class Arm:
     """One configuration to be compared: its difference from the baseline, and the config that results.
 
-    `kind` is reference, without, swap, only, pair or combination; `set` holds dotted keys; `config` is nested,
-    with references resolved, without `seed` and `max_length`. `parts` names the components that the arm takes
-    away together (pair, combination), or is empty.
+    `kind` is reference, without, swap, only, pair or combination; `set` holds dotted keys; `config` is
+    nested, with references resolved, without `seed` and `max_length`. `parts` names the components that the
+    arm takes away together (pair, combination), or is empty.
     """
 
     name: str
@@ -37,10 +38,11 @@ class Arm:
 
 
 def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
-    """All arms of the study, the reference arm first.
+    """All arms that the study has from the start, the reference arm first.
 
     Raises:
-        StudyError: every arm that cannot be built, changes nothing, or equals another.
+        StudyError: every arm that cannot be built, changes nothing, or equals another; pairs and combinations
+            that make no sense; more cells than `max_cells`.
     """
     arms, problems = build_arms(spec)
     raise_problems(problems)
@@ -49,186 +51,145 @@ def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
 
 def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     """The arms that can be built, and every problem with their addresses in the study file."""
-    drafts, problems = _drafts(spec)
-    context = {key: value for key, value in spec.to_dict().items() if key in references.SECTIONS}
-    _, broken = references.resolve({**context, "baseline": spec.baseline}, ["baseline"])
-    problems = broken + problems
-    if broken:  # each arm would repeat what is wrong with the baseline
+    drafts, problems = design_drafts(spec, spec.max_cells // cells_per_arm(spec))
+    problems = combining_problems(spec) + problems
+    planned = sum(draft.planned for draft in drafts)
+    # what a fractional design checks besides is never run; what `interactions: auto` checks may be
+    later = len(drafts) - planned if spec.interactions == "auto" else 0
+    too_many = size_problem(spec, planned, later)
+    if too_many is not None:
+        problems.append(too_many)
+        drafts = [draft for draft in drafts if not draft.parts]
+    builder = _Builder(spec)
+    problems = builder.problems + problems
+    if builder.problems:  # each arm would repeat what is wrong with the baseline
         return (), problems
-    arms: list[Arm] = []
-    seen: dict[str, str] = {}
-    for draft in drafts:
-        config = apply(spec.baseline, draft.changes)
-        resolved, faults = references.resolve({**context, "baseline": config}, ["baseline"])
-        problems += [Problem(draft.path, fault.message, fault.value, fault.hint) for fault in faults]
-        if faults:
-            continue
-        arm_config = resolved["baseline"]
-        changes = {key: lookup(arm_config, key) for key in draft.changes}
-        arms.append(Arm(draft.name, draft.component, draft.kind, changes, arm_config, draft.why))
-        same = canonical(_normal(arm_config))
-        if same not in seen:
-            seen[same] = draft.name
-        elif draft.kind != "reference":
-            problems.append(_same_problem(draft, seen[same], arms[0].name))
-    return tuple(arms), problems
+    arms = [(draft, builder.build(draft)) for draft in drafts]
+    return tuple(arm for draft, arm in arms if arm is not None and draft.planned), problems + builder.problems
 
 
-@dataclass(frozen=True)
-class _Draft:
-    name: str
-    component: str | None
-    kind: str
-    changes: dict[str, Any]
-    path: Path
-    why: str | None = None
+def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...]:
+    """The arms that take two components away together, one per pair of component names, in file order.
 
+    For pairs that results have called for (`interactions: auto`, `combining.possible_pairs`).
 
-def _same_problem(draft: _Draft, other: str, reference: str) -> Problem:
-    values = ", ".join(f"{key} = {show(value)}" for key, value in list(draft.changes.items())[:5])
-    if other == reference:
-        message = f"the arm {draft.name} changes nothing: it equals {reference}"
-        return Problem(
-            draft.path, message, value=values or None, hint="give a value that differs from the baseline's"
-        )
-    return Problem(
-        draft.path, f"the arm {draft.name} equals the arm {other}", value=values, hint="remove one of them"
-    )
-
-
-def _drafts(spec: StudySpec) -> tuple[list[_Draft], list[Problem]]:
-    """What each arm changes. Arms whose changes are faulty are left out."""
-    problems: list[Problem] = []
-    without: dict[str, dict[str, Any]] = {}
-    swaps: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, component in spec.components.items():
-        path: Path = ("components", name)
-        if component.without is not None:
-            changes, faults = flat_changes(spec.baseline, component.without, (*path, "without"))
-            problems += faults
-            if not faults:
-                without[name] = changes
-        for alternative, given in (component.swap or {}).items():
-            changes, faults = flat_changes(spec.baseline, given, (*path, "swap", alternative))
-            problems += faults
-            if not faults:
-                swaps.setdefault(name, {})[alternative] = changes
-    if spec.design == "add-one-in":
-        return list(_add_one_in(spec, without, problems)), problems
-    drafts = [_Draft(BASELINE, None, "reference", {}, ("baseline",))]
-    for name, component in spec.components.items():
-        if name in without:
-            path = ("components", name, "without")
-            drafts.append(_Draft(f"no-{name}", name, "without", without[name], path, component.why))
-        for alternative, changes in swaps.get(name, {}).items():
-            path = ("components", name, "swap", alternative)
-            drafts.append(_Draft(f"{name}={alternative}", name, "swap", changes, path, component.why))
-    return drafts, problems
-
-
-def _add_one_in(
-    spec: StudySpec, without: Mapping[str, dict[str, Any]], problems: list[Problem]
-) -> Iterator[_Draft]:
-    """`stripped` (every `without` applied), then one arm per component that has its own one back."""
-    if not any(component.without is not None for component in spec.components.values()):
-        message = "add-one-in needs at least one component with 'without': only those can be added"
-        problems.append(Problem(("design",), message, hint="use design: leave-one-out for swaps"))
-    owners: dict[str, str] = {}
-    stripped: dict[str, Any] = {}
-    for name, changes in without.items():
-        for key, value in changes.items():
-            other = next((taken for taken in owners if _overlap(taken, key)), None)
-            if other is None:
-                owners[key] = name
-                stripped[key] = value
-                continue
-            message = f"{name} and {owners[other]} both change {key}, so that they cannot be added one by one"
-            path: Path = ("components", name, "without", key)
-            problems.append(Problem(path, message, hint="join the two components, or use leave-one-out"))
-    yield _Draft(STRIPPED, None, "reference", stripped, ("design",))
-    for name in without:
-        changes = {key: value for key, value in stripped.items() if owners[key] != name}
-        path = ("components", name, "without")
-        yield _Draft(f"only-{name}", name, "only", changes, path, spec.components[name].why)
-
-
-def flat_changes(
-    config: Mapping[str, Any], given: Mapping[str, Any], path: Path
-) -> tuple[dict[str, Any], list[Problem]]:
-    """The changes of one arm as dotted keys of existing settings.
-
-    A mapping given for a setting that is a mapping changes inside it, it does not replace it.
+    Raises:
+        StudyError: a pair whose arm cannot be built or equals another arm of the study.
     """
-    changes: dict[str, Any] = {}
-    problems: list[Problem] = []
-
-    def add(key: str, value: Any, at: Path) -> None:
-        current = lookup(config, key)
-        if current is MISSING:
-            problems.append(_missing_problem(config, key, at))
-        elif isinstance(current, Mapping) and isinstance(value, Mapping) and value:
-            for name, item in value.items():
-                add(f"{key}.{name}", item, (*at, name))
-        elif isinstance(current, bool) and isinstance(value, str) and value.lower() in _WORDS_FOR_BOOLEANS:
-            meant = "true" if _WORDS_FOR_BOOLEANS[value.lower()] else "false"
-            message = f"{key} is a boolean in the baseline, but the word {value!r} is none"
-            problems.append(Problem(at, message, value=show(value), hint=f"write {meant}"))
-        elif any(_overlap(taken, key) for taken in changes):
-            problems.append(Problem(at, f"{key} is changed twice", hint="keep one of the two"))
-        else:
-            changes[key] = value
-
-    if not given:
-        problems.append(Problem(path, "changes nothing", hint="name a key of the baseline and its new value"))
-    for key, value in given.items():
-        add(key, value, (*path, key))
-    return changes, problems
+    singles = Singles.of(spec)
+    problems = list(singles.problems)
+    wanted: list[Pair] = list(dict.fromkeys(in_file_order(spec, pair) for pair in pairs))
+    drafts = list(pair_drafts(spec, wanted, singles, problems))
+    builder = _Builder(spec)
+    for single in (Draft(BASELINE, None, "reference", {}, ("baseline",)), *singles.drafts):
+        builder.build(single)
+    arms = [arm for arm in map(builder.build, drafts) if arm is not None]
+    raise_problems(problems + builder.problems)
+    return tuple(arms)
 
 
-def _missing_problem(config: Mapping[str, Any], key: str, at: Path) -> Problem:
-    if key.startswith("baseline.") and lookup(config, key.removeprefix("baseline.")) is not MISSING:
-        hint = f"write {key.removeprefix('baseline.')}: the path begins inside the baseline"
-    else:
-        hint = nearest(key, dotted_keys(config))
-    return Problem(at, f"the baseline has no key {key!r}", hint=hint)
+def alias_table(spec: StudySpec) -> tuple[AliasSet, ...]:
+    """Which effects of a fractional design cannot be told apart, by component; empty for other designs."""
+    names = tuple(spec.components)
+    return aliases(names) if spec.design == "fractional" and len(names) in GENERATORS else ()
 
 
-MISSING = object()
-"""What `lookup` returns for a key that is not there."""
+def searched_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The arm's config with what a search has chosen, {dotted key: value}.
+
+    References follow the choice: with `hidden: ${baseline.model.width}`, a width that is searched sets both.
+    """
+    config = apply(apply(spec.baseline, arm.set), chosen)
+    return dict(_resolved(config, _context(spec))[0])
 
 
-def lookup(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, or MISSING."""
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return MISSING
-        value = value[part]
-    return value
+def _context(spec: StudySpec) -> dict[str, Any]:
+    return {key: value for key, value in spec.to_dict().items() if key in references.SECTIONS}
 
 
-def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `config` with the values at the dotted keys exchanged; every key must exist."""
-    result = copy.deepcopy(dict(config))
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        target = result
-        for part in parents:
-            target = target[part]
-        target[last] = copy.deepcopy(value)
-    return result
+def _resolved(
+    config: Mapping[str, Any], context: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], list[Problem]]:
+    resolved, faults = references.resolve({**context, "baseline": config}, ["baseline"])
+    return resolved["baseline"], faults
 
 
-def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a nested config, mappings and leaves."""
-    for key, value in config.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from dotted_keys(value, f"{prefix}{key}.")
+class _Builder:
+    """Makes arms of drafts and finds those that are no arms: `problems` grows with every draft."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.context = _context(spec)
+        self.problems: list[Problem] = []
+        self._searched = _searched_keys(spec)
+        self._reference: str | None = None
+        self._seen: dict[str, str] = {}
+        self._seen_searched: dict[str, str] = {}
+        self._faulty: set[str] = set()
+        _, broken = _resolved(spec.baseline, self.context)
+        self.problems += broken
+
+    def build(self, draft: Draft) -> Arm | None:
+        """The arm; None when its references cannot be resolved."""
+        self._reference = self._reference or draft.name
+        config = apply(self.spec.baseline, draft.changes)
+        resolved, faults = _resolved(config, self.context)
+        problems = [Problem(draft.path, fault.message, fault.value, fault.hint) for fault in faults]
+        if not faults:
+            problems += self._name_problems(draft) + self._same_problems(draft, resolved)
+        if problems and draft.component is not None:
+            self._faulty.add(draft.component)
+        if not self._faulty & set(draft.parts):  # else it was said of the component alone
+            self.problems += problems
+        if faults:
+            return None
+        changes = {key: lookup(resolved, key) for key in draft.changes}
+        return Arm(draft.name, draft.component, draft.kind, changes, resolved, draft.why, draft.parts)
+
+    def _name_problems(self, draft: Draft) -> list[Problem]:
+        if len(draft.name) <= _MAX_ARM_NAME:
+            return []
+        message = f"the name of the arm {draft.name[:40]}... has {len(draft.name)} characters, too many"
+        return [Problem(draft.path, message, hint=f"use shorter names: {_MAX_ARM_NAME} characters in all")]
+
+    def _same_problems(self, draft: Draft, config: Mapping[str, Any]) -> list[Problem]:
+        other = self._seen.setdefault(canonical(_normal(config)), draft.name)
+        if other != draft.name:
+            return [self._same_problem(draft, other)] if draft.kind != "reference" else []
+        if not self._searched:
+            return []
+        hidden = [
+            key for key in draft.changes if any(key != own and overlap(key, own) for own in self._searched)
+        ]
+        if hidden:
+            message = f"the arm {draft.name} replaces {hidden[0]}, inside which the search sets a key"
+            return [Problem(draft.path, message, hint="take that key out of tune.space")]
+        searched = apply(config, dict.fromkeys(self._searched))
+        other = self._seen_searched.setdefault(canonical(_normal(searched)), draft.name)
+        if other == draft.name or draft.kind == "reference":
+            return []
+        keys = ", ".join(key for key in draft.changes if key in self._searched)
+        message = f"the search overrides {keys}, so that the arm {draft.name} equals {other}"
+        return [Problem(draft.path, message, hint="take that key out of tune.space, or remove the component")]
+
+    def _same_problem(self, draft: Draft, other: str) -> Problem:
+        values = ", ".join(f"{key} = {show(value)}" for key, value in list(draft.changes.items())[:5])
+        if other == self._reference:
+            message = f"the arm {draft.name} changes nothing: it equals {other}"
+            hint = "give a value that differs from the baseline's"
+            return Problem(draft.path, message, value=values or None, hint=hint)
+        message = f"the arm {draft.name} equals the arm {other}"
+        return Problem(draft.path, message, value=values, hint="remove one of them")
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(other + ".") or other.startswith(one + ".")
+def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
+    """The keys that a search sets, of those that the baseline has."""
+    if spec.tune is None or not searches(spec):
+        return ()
+    found = {key: lookup(spec.baseline, key) for key in spec.tune.space}
+    return tuple(
+        key for key, value in found.items() if value is not MISSING and not isinstance(value, Mapping)
+    )
 
 
 def _normal(value: Any) -> Any:

@@ -14,15 +14,21 @@ MUTABLE = frozenset(
         "budget",
         "failures",
         "checkpoint",
+        "max_cells",
         "storage",
         "resources.max_parallel",
         "resources.reuse_workers",
+        "resources.run_ahead",
     }
 )
 """Dotted keys of the study file that may change between runs; so may each component's `why`.
 
 All else is frozen, `report` too: alpha and margin are registered before the first run.
 """
+
+
+_GROWING = ("leave-one-out", "pairs")
+"""Designs whose effects do not change when others come."""
 
 
 def canonical(value: Any) -> str:
@@ -52,24 +58,83 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def extends_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether `new` only adds arms or seeds to `old`, so that every cell of `old` is kept.
+    """Whether `new` only adds arms or seeds to `old`, so that every cell and every effect of `old` is kept.
 
-    In add-one-in every component is part of the reference, so that there only seeds can be added.
+    Seeds: not with `resolve`, whose error levels hold for the seeds that were registered before the first
+    run. Arms: in leave-one-out and pairs, components, alternatives, listed interactions, and exclusions that
+    concern new components. In the other designs every component is part of every effect: none can be added.
     """
-    if not set(old["seeds"]) <= set(new["seeds"]):
+    more_seeds = set(old["seeds"]) <= set(new["seeds"])
+    if not more_seeds or (seeds_are_registered(old) and old["seeds"] != new["seeds"]):
         return False
-    kept = dict(new["components"])
-    if new["design"] == "leave-one-out":
-        kept = {}
-        for name, component in old["components"].items():
-            now = new["components"].get(name)
-            if now is None or (component["without"] is not None and component["without"] != now["without"]):
-                return False
-            swap = component["swap"] or {}
-            if any((now["swap"] or {}).get(alternative) != change for alternative, change in swap.items()):
-                return False
-            kept[name] = component
-    return canonical({**new, "components": kept, "seeds": old["seeds"]}) == canonical(old)
+    kept = {**new, "seeds": old["seeds"]}
+    if old["design"] in _GROWING and new["design"] == old["design"]:
+        grown = {key: _kept(key, old, new) for key in ("components", "interactions", "exclude")}
+        if any(part is None for part in grown.values()):
+            return False
+        kept |= grown
+    return canonical(kept) == canonical(old)
+
+
+def seeds_are_registered(view: Mapping[str, Any]) -> bool:
+    """Whether the seeds of a study (its frozen view) are fixed once it has begun, as with `resolve`."""
+    return bool(view["stopping"]["rule"] == "resolve")
+
+
+def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What `--extend` would accept for this study, as a sentence; `old` and `new` are frozen views."""
+    growing = old["design"] in _GROWING
+    accepted = ["components", "alternatives", "listed interactions"] if growing else []
+    if seeds_are_registered(old):
+        only = (
+            f"--extend accepts only more {_listed(accepted)} here"
+            if accepted
+            else "nothing can be added here"
+        )
+        if set(old["seeds"]) == set(new["seeds"]):
+            return only
+        return (
+            "seeds cannot be added to a study with rule: resolve: adding them after seeing results voids its "
+            f"error levels (goal: reinvest registers more from the start); {only}"
+        )
+    return f"--extend accepts only more {_listed([*accepted, 'seeds'])} here"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _kept(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
+    """The old part where the new one only adds to it, else None."""
+    if key == "components":
+        return old[key] if _more_components(old, new) else None
+    if key == "exclude":
+        known = set(old["components"])
+        added = [group for group in new[key] if group not in old[key]]
+        all_there = all(group in new[key] for group in old[key])
+        return old[key] if all_there and not any(set(group) <= known for group in added) else None
+    pairs = [[] if view[key] == "none" else view[key] for view in (old, new)]
+    if "auto" in pairs:
+        return old[key] if pairs[0] == pairs[1] else None
+    before, after = ([set(pair) for pair in view] for view in pairs)
+    return old[key] if all(pair in after for pair in before) else None
+
+
+def _more_components(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    paired = (
+        set() if isinstance(old["interactions"], str) else {name for p in old["interactions"] for name in p}
+    )
+    for name, component in old["components"].items():
+        now = new["components"].get(name)
+        if now is None or (component["without"] is not None and component["without"] != now["without"]):
+            return False
+        swap = component["swap"] or {}
+        if any((now["swap"] or {}).get(alternative) != change for alternative, change in swap.items()):
+            return False
+        # the pair of a component that has one alternative only means that one
+        if name in paired and component["without"] is None and now != component:
+            return False
+    return True
 
 
 def _compare(old: Any, new: Any, path: str, lines: list[str]) -> None:

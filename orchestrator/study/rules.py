@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.study.faults import Problem, show
-from orchestrator.study.spec import Component, StudySpec
+from orchestrator.study.spec import RESERVED, Component, StudySpec
+from orchestrator.study.stoppingrules import stopping_problems
+from orchestrator.study.tuningrules import tuning_problems
 from orchestrator.study.values import name_fault
 from orchestrator.study.yamlfile import Path
-
-RESERVED = {"seed": "seeds", "max_length": "stopping.max"}
-"""Keys that the orchestrator adds to the config, and the setting that fills each."""
 
 
 def rule_problems(spec: StudySpec) -> list[Problem]:
@@ -20,7 +19,8 @@ def rule_problems(spec: StudySpec) -> list[Problem]:
     return [
         *_baseline_problems(spec),
         *_component_problems(spec),
-        *_stopping_problems(spec),
+        *stopping_problems(spec),
+        *tuning_problems(spec),
         *_resource_problems(spec),
     ]
 
@@ -31,6 +31,8 @@ def _baseline_problems(spec: StudySpec) -> Iterator[Problem]:
             message = f"{key!r} is reserved: the orchestrator fills it in for every trial"
             yield Problem(("baseline", key), message, hint=f"remove it here and set {setting}")
     yield from _value_problems(spec.baseline, ("baseline",), keys=True)
+    if spec.tune is not None:
+        yield from _value_problems(spec.tune.space, ("tune", "space"), keys=False)
 
 
 def _value_problems(value: Any, path: Path, *, keys: bool) -> Iterator[Problem]:
@@ -87,31 +89,6 @@ def _change_problems(component: Component, path: Path) -> Iterator[Problem]:
         if first != alternative:
             yield _case_problem(at, alternative, first)
         yield from _value_problems(changes, at, keys=False)
-
-
-def _stopping_problems(spec: StudySpec) -> Iterator[Problem]:
-    stopping = spec.stopping
-    asha = stopping.rule == "asha"
-    if stopping.unit == "seconds":
-        if not asha:
-            message = "is only possible with rule: asha: the same seconds are not the same training"
-            yield Problem(("stopping", "unit"), message, "seconds", hint="valid: epoch, step, report")
-    else:
-        for key in ("max", "grace"):
-            value = getattr(stopping, key)
-            if not isinstance(value, int) and (asha or key in stopping.model_fields_set):
-                message = f"must be a whole number of {stopping.unit}s"
-                yield Problem(("stopping", key), message, value=show(value))
-    given = "grace" in stopping.model_fields_set
-    if stopping.grace > stopping.max and (asha or given):
-        message = "is longer than max: no trial would reach the first rung"
-        value = f"grace {stopping.grace}, max {stopping.max}"
-        yield Problem(("stopping", "grace"), message, value, hint=f"use a grace below {stopping.max}")
-    elif asha and stopping.grace == stopping.max:
-        message = "equals max: asha needs at least one rung before the end"
-        yield Problem(
-            ("stopping", "grace"), message, show(stopping.grace), hint=f"use a grace below {stopping.max}"
-        )
 
 
 def _resource_problems(spec: StudySpec) -> Iterator[Problem]:

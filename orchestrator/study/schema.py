@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -16,16 +17,21 @@ def json_schema() -> dict[str, Any]:
     A file that extends another may leave anything out: what must be there is known after merging only.
     """
     schema = StudySpec.model_json_schema(by_alias=True, mode="validation")
-    for part in schema["$defs"].values():
-        part.pop("required", None)
+    inside = {name: part.pop("required", []) for name, part in schema["$defs"].items()}
     required = schema.pop("required")
+    sections = {
+        key: {"required": needed}
+        for key, given in schema["properties"].items()
+        for name, needed in inside.items()
+        if needed and f'"#/$defs/{name}"' in json.dumps(given)
+    }
     schema["properties"]["extends"] = {
         "description": "Study file to start from, relative to this one; null removes a component.",
         "type": "string",
     }
     components = schema["properties"]["components"]
     components["additionalProperties"] = {"anyOf": [components["additionalProperties"], {"type": "null"}]}
-    schema["anyOf"] = [{"required": ["extends"]}, {"required": required}]
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": required, "properties": sections}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Ablation study"}
 
 

@@ -80,9 +80,9 @@ class StoppingSpec(_Section):
     unit: Literal["epoch", "step", "report", "seconds"] = "epoch"
     """`epoch`, `step`: keys that the trial reports; `report`: number of reports; `seconds`: asha only."""
     grace: PositiveNumber = 1
-    """First rung (asha): no trial is stopped before it."""
+    """First rung. With asha no trial is stopped before it; under every rule the report compares at rungs."""
     reduction: Annotated[PositiveNumber, Field(gt=1)] = 3
-    """Rungs at grace · reduction^i below max; at each, the best 1/reduction go on (asha)."""
+    """Rungs at grace · reduction^i below max; with asha, the best 1/reduction go on at each."""
 
 
 class TuneStopping(_Section):
@@ -127,6 +127,8 @@ class ResourcesSpec(_Section):
     """Most trials at the same time."""
     reuse_workers: bool = True
     """Keep the worker group between trials; false starts a fresh one for every trial."""
+    run_ahead: bool = True
+    """Let lanes that would be idle start seeds which a look may turn out not to need (resolve)."""
 
 
 class BudgetSpec(_Section):
@@ -183,7 +185,7 @@ class StudySpec(_Section):
     """What is taken away or exchanged, by name."""
     design: Literal["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"] = "leave-one-out"
     """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away; `pairs` adds every
-    pair of components, `factorial` is all combinations, `fractional` a resolution-IV part of them."""
+    pair of components with `without`, `factorial` is all combinations, `fractional` a resolution-IV part."""
     interactions: Interactions = "none"
     """`none`, `auto` (pairs among the resolved effects), or pairs of components: [[a, b], ...]."""
     exclude: Groups = ()
@@ -211,5 +213,7 @@ class StudySpec(_Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
+RESERVED = {"seed": "seeds", "max_length": "stopping.max"}
+"""Keys that the orchestrator adds to the config, and the setting that fills each."""
 LATER_KEYS = frozenset({"loggers", "monitor", "datasets"})
 """Top-level keys that a later version brings."""

@@ -26,6 +26,12 @@ _EXAMPLES = {
     "stopping": "stopping: {max: 20, unit: epoch}",
     "stopping.max": "max: 20",
 }
+_HINTS = {
+    "report.alpha": "for example alpha: 0.05",
+    "report.margin": "for example margin: 0.5, in the metric's units; null tests no equivalence",
+    "tune.seed": "the seeds from 10,000 up are kept free for searches",
+    "stopping.futility": "for example futility: 0.1; 0 never gives an arm up",
+}
 _PLAIN: dict[str, Any] = {
     "name": "study",
     "entrypoint": "module:name",
@@ -35,8 +41,23 @@ _PLAIN: dict[str, Any] = {
     "seeds": 1,
     "stopping": {"max": 1},
 }
-_DEPENDENTS: dict[tuple[str | int, ...], tuple[str, ...]] = {("stopping", "rule"): ("unit",)}
-"""What cannot be judged when a value is faulty."""
+_DEPENDENTS: dict[tuple[str | int, ...], tuple[str, ...]] = {
+    ("stopping", "rule"): ("unit", "goal", "max_seeds", "looks", "gamma", "futility"),
+    ("stopping", "goal"): ("max_seeds", "looks"),
+    ("stopping", "max_seeds"): ("looks",),
+    ("tune", "search"): ("samples",),
+}
+"""What cannot be judged when a value of the same section is faulty."""
+_CLOUDED: dict[str, tuple[Path, ...]] = {
+    "baseline": (("tune", "space"),),
+    "components": (("interactions",), ("exclude",), ("design",), ("max_cells",)),
+    "design": (("interactions",), ("exclude",), ("tune",)),
+    "interactions": (("exclude",), ("max_cells",)),
+    "exclude": (("interactions",), ("design",), ("max_cells",)),
+    "seeds": (("stopping", "looks"), ("stopping", "max_seeds"), ("tune", "seed"), ("max_cells",)),
+    "stopping": (("interactions",), ("tune",)),
+}
+"""What cannot be judged when anything in a section is faulty."""
 _KINDS = {
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -58,7 +79,12 @@ def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[Problem]]:
     checks = rule_problems(sound) if sound is not None else []
     if sound is not None and "baseline" not in unsound:
         checks += build_arms(sound)[1]
-    problems += [check for check in checks if not check.path or check.path[0] not in unsound]
+    sections = {str(error["loc"][0]) for error in errors}
+    clouded = [
+        *((section,) for section in unsound),
+        *(path for name in sections for path in _CLOUDED.get(name, ())),
+    ]
+    problems += [check for check in checks if not any(check.path[: len(path)] == path for path in clouded)]
     return (None if problems else spec), problems
 
 
@@ -106,7 +132,7 @@ def _problem(error: ErrorDetails) -> Problem:
         message = "must be module:name of a class or function"
         return Problem(path, message, value, f"for example {_EXAMPLES['entrypoint']}")
     message = _KINDS.get(kind) or error["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    hint = None
+    hint = _HINTS.get(where)
     if kind == "bool_type" and isinstance(error["input"], str):
         hint = "only true and false are booleans; on, off, yes and no are words"
     elif kind in ("dict_type", "model_type") and where in _EXAMPLES:

@@ -23,7 +23,22 @@ BAD = {
     "grace": ("grace: 1", "grace: 10", "grace"),
     "reserved key": ("baseline:", "baseline:\n  seed: 1", "seed"),
     "duplicate key": ("seeds: 2", "seeds: 2\nseeds: 3", "seeds"),
-    "later": ("rule: asha", "rule: resolve", "none, asha"),
+    "later": ("seeds: 2", "seeds: 2\nloggers: [x]", "not in this version"),
+    "margin": ("seeds: 2", "seeds: 2\nreport: {margin: 0}", "report.margin"),
+    "alpha": ("seeds: 2", "seeds: 2\nreport: {alpha: 1.5}", "report.alpha"),
+    "one seed": ("seeds: 2\nstopping: {rule: asha", "seeds: 1\nstopping: {rule: resolve", "one seed"),
+    "crossed": (
+        "seeds: 2\nstopping: {rule: asha",
+        "seeds: 2\ndesign: factorial\nstopping: {rule: resolve",
+        None,
+    ),
+    "exclude": ("seeds: 2", "seeds: 2\nexclude: [[batchnorm, dropot]]", "did you mean dropout?"),
+    "alternatives": ("seeds: 2", "seeds: 2\ninteractions: [[dropout=a, dropout=b]]", "two alternatives"),
+    "tuning seed": (
+        "seeds: 2\nstopping: {rule: asha",
+        "seeds: [1, 10000]\ntune: {space: {model.width: {randint: [8, 32]}}}\nstopping: {rule: none",
+        "also a seed of the evaluation",
+    ),
     "storage": ("seeds: 2", "seeds: 2\nstorage: trial.py/below", "storage"),
 }
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -81,7 +96,7 @@ def test_plan_for_programs(command, study: Path) -> None:
     assert set(plan) >= {"study", "hash", "arms", "cells", "lanes", "looks", "estimate"}
     assert [arm["arm"] for arm in plan["arms"]] == ["baseline", "no-batchnorm", "no-dropout"]
     assert plan["arms"][1]["set"] == {"model.batchnorm": False}
-    assert set(plan["cells"][0]) == {"cell", "arm", "seed", "phase", "sample"}
+    assert set(plan["cells"][0]) == {"cell", "arm", "seed", "phase", "sample", "set"}
     assert plan["looks"] == []
     assert plan["estimate"] == {"runs": 6, "wall_s": None, "gpu_h": None, "disk_bytes": None}
 

@@ -15,7 +15,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.decide.asha import StoppingRule
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
 from orchestrator.engine.conductor import Conductor
@@ -85,8 +84,6 @@ class Drive:
         self.conductor = Conductor(
             self.record,
             self.spec,
-            self.plan,
-            rule=StoppingRule("asha", RUNGS, 3.0),
             gpus_per_trial=GPUS,
             clock=self.clock,
             **options,
@@ -209,7 +206,7 @@ def test_a_recorded_stop_holds_although_the_trial_did_not_hear_of_it(
     assert cell.reason == d.events("decision")[-1]["reason"]
     assert d.history().problems == []
     d.restart()
-    assert worse.cell not in d.conductor.ready
+    assert worse.cell not in d.conductor.roster.queue()
 
 
 def test_what_happened_before_an_end_is_taken_in_first(drive: Callable[..., Drive]) -> None:
@@ -262,7 +259,7 @@ def test_a_budget_that_runs_out_lets_running_trials_leave(drive: Callable[..., D
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BUDGET
     d.restart()
-    assert len(d.conductor.ready) == len(d.plan.cells)
+    assert len(d.conductor.roster.queue()) == len(d.plan.cells)
 
 
 def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..., Drive]) -> None:
@@ -272,7 +269,7 @@ def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BAD_INPUT
     d.restart()
-    assert a.cell in d.conductor.ready
+    assert a.cell in d.conductor.roster.queue()
 
 
 def test_the_same_reports_give_curves_that_show_a_seed_that_is_ignored(drive: Callable[..., Drive]) -> None:
@@ -325,7 +322,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what lanes do --
 
-    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.ready)
+    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.roster.queue())
     @rule()
     def assign(self) -> None:
         while len(self.lanes) < LANES and (offer := self.drive.conductor.next_assignment()):
@@ -476,7 +473,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert live.attempts >= self.most_attempts[cell]
             self.most_attempts[cell] = live.attempts
             assert record.wall_s <= self.drive.clock.now - 1000.0 + 1e-6
-        assert len(conductor._running()) <= LANES
+        assert len(conductor.roster.running()) <= LANES
 
     def say_everything_again(self) -> None:
         """Ends and losses of attempts that are over must not touch those under way."""
@@ -485,7 +482,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.drive.conductor.actor_lost(ticket)
         for event in [event for event in self.old if isinstance(event, TrialEnded)]:
             self.drive.conductor.ended(event)
-        assert len(self.drive.conductor._running()) == len(self.lanes)
+        assert len(self.drive.conductor.roster.running()) == len(self.lanes)
 
     def finish(self) -> None:
         """Whatever has happened: a last run answers what is left, and then all is told once."""

@@ -16,7 +16,8 @@ from orchestrator.record.history import fold
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.results import COLUMNS, results_table, write_results
 from orchestrator.record.storage import Storage
-from orchestrator.study.cells import Arm, Cell, Plan
+from orchestrator.study.cells import Arm, Batch, Cell, Plan
+from orchestrator.study.spec import StudySpec
 
 ARMS = ("baseline", "no-a", "no-b")
 CELLS = tuple(Cell(f"{seed}{index}" * 6, arm, seed) for seed in range(2) for index, arm in enumerate(ARMS))
@@ -26,6 +27,17 @@ PLAN = Plan(
     reference="baseline",
     arms=tuple(Arm(name, None, "reference" if name == "baseline" else "without", {}, {}) for name in ARMS),
     cells=CELLS,
+)
+SPEC = StudySpec.model_validate(
+    {
+        "name": "s",
+        "entrypoint": "trial:train",
+        "metric": {"name": "loss", "mode": "min"},
+        "baseline": {"a": 1, "b": 1},
+        "components": {name: {"without": {name: 0}} for name in ("a", "b")},
+        "seeds": 2,
+        "stopping": {"max": 8},
+    }
 )
 IDS = [cell.cell for cell in CELLS]
 ONE = IDS[0]
@@ -164,7 +176,7 @@ def test_fold_survives_any_journal(events: list[dict[str, Any]]) -> None:
     more = fold([*events, *events], PLAN)
     assert answered <= {cell for cell, record in more.cells.items() if record.state.answered}
     paths = StudyPaths.of("s")
-    assert results_table(PLAN, history, paths).num_rows == len(IDS)
+    assert results_table(SPEC, history, paths).num_rows == len(IDS)
 
 
 class Driver(RuleBasedStateMachine):
@@ -232,6 +244,28 @@ class Driver(RuleBasedStateMachine):
         assert history.remaining() == self.left()
 
 
+def test_batches_grow_the_plan_and_a_broken_one_is_told() -> None:
+    more = Batch(
+        "interactions: auto",
+        (Arm("no-a+no-b", None, "pair", {}, {}, None, ("a", "b")),),
+        (Cell("9" * 12, "no-a+no-b", 0, set={"a": 0}),),
+    )
+    broken = {"event": "batch", "reason": "?", "new_arms": [1], "new_cells": None}
+    known = {"event": "batch", **more.to_json()}
+    history = fold([known, broken, assign("9" * 12), end("9" * 12), known], PLAN)
+    assert history.plan.arm("no-a+no-b") == more.arms[0]
+    assert history.plan.cells == (*CELLS, *more.cells)
+    assert list(history.cells) == [*IDS, "9" * 12]
+    assert history.cells["9" * 12].state is TrialState.DONE
+    (problem,) = history.problems
+    assert problem.startswith("event 2: a batch that cannot be read")
+
+
+def test_looks_are_kept_in_their_order() -> None:
+    looks = [{"event": "look", "arm": "no-a", "number": number} for number in (3, 4)]
+    assert fold(looks, PLAN).looks == looks
+
+
 TestDriver = Driver.TestCase
 TestDriver.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
@@ -244,7 +278,7 @@ def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:
         assign(IDS[3]), end(IDS[3], "stopped", length=2, value=0.25),
     ]  # fmt: skip
     paths = StudyPaths.of("s")
-    write_results(storage, paths, results_table(PLAN, fold(events, PLAN), paths))
+    write_results(storage, paths, results_table(SPEC, fold(events, PLAN), paths))
     table = pq.read_table(io.BytesIO(storage.read_bytes(paths.results_parquet)))
     assert tuple(table.column_names) == COLUMNS
     assert table["cell"].to_pylist() == IDS

@@ -122,7 +122,7 @@ def test_damaged_lines_are_named_and_passed_over(local: Storage) -> None:
 
 def test_unknown_events_are_a_bug(local: Storage) -> None:
     journal = Journal.open(local, PATH)
-    with pytest.raises(InternalError, match="valid: plan, assign"):
+    with pytest.raises(InternalError, match="valid: plan, batch, assign"):
         journal.append("party", fun=True)
     journal.close()
 
@@ -142,12 +142,17 @@ def test_numpy_scalars_are_numbers() -> None:
 
 EXAMPLES: list[dict[str, Any]] = [
     {"event": "plan", "plan_hash": "ab12", "cells": 40, "reason": "new"},
+    {"event": "batch", "reason": "interactions: auto", "new_arms": [{"arm": "no-a+no-b"}],
+     "new_cells": [{"cell": "0" * 12, "arm": "no-a+no-b", "seed": 0, "phase": "fixed", "sample": None,
+                    "set": {}}]},
     {"event": "assign", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 1, "lane": "3",
      "resume": None},
     {"event": "report", "cell": "0" * 12, "arm": "baseline", "attempt": 1, "rung": 2, "length": 2,
      "score": 0.5, "value": math.nan, "metrics": {"val/accuracy": math.inf, "epoch": 2}},
     {"event": "decision", "cell": "0" * 12, "action": "stop", "state": "stopped", "rule": "asha", "rung": 2,
      "cutoff": 0.75, "rank": 3, "peers": 4, "reason": "rank 3 of 4"},
+    {"event": "look", "phase": "fixed", "family": 0, "arm": "no-a", "number": 3, "n": 3, "action": "futile",
+     "delta": -0.1, "lo": -0.5, "hi": 0.3, "p": 0.4, "level": 0.002, "power": 0.01, "seeds_needed": 40},
     {"event": "checkpoint", "cell": "0" * 12, "attempt": 1, "name": "step-00000120", "step": 120, "length": 2,
      "value": 0.5},
     {"event": "failure", "cell": "0" * 12, "attempt": 1, "cause": "infra", "message": "a worker died",

@@ -127,6 +127,17 @@ def test_more_arms_and_seeds_need_extend(storage: Storage, start: Opener) -> Non
     assert start(study(components=MORE, seeds=3)).how == "resume"
 
 
+def test_a_sequential_study_takes_arms_but_no_seeds(storage: Storage, start: Opener) -> None:
+    stopping = {"max": 8, "rule": "resolve"}
+    start(study(stopping=stopping)).close()
+    for extend in (False, True):
+        with pytest.raises(ChangedStudy, match="adding them after seeing results voids its error levels"):
+            start(study(stopping=stopping, seeds=9), extend=extend)
+    record = start(study(stopping=stopping, components=MORE), extend=True)
+    assert record.how == "extend"
+    record.close()
+
+
 def test_changed_code_is_refused_until_it_is_accepted(storage: Storage, start: Opener) -> None:
     start(code="c0").close()
     before = everything(storage)

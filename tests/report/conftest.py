@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decide.agenda import agenda
 from orchestrator.record.history import History, fold
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 from orchestrator.report.build import build_report
 from orchestrator.report.curves import with_curves
 from orchestrator.report.model import StudyReport
-from orchestrator.study.cells import Batch, Cell, Plan, make_plan
+from orchestrator.study.cells import FIXED, Cell, make_plan
 from orchestrator.study.spec import StudySpec
 
 
@@ -37,7 +38,7 @@ class Studied:
     paths: StudyPaths
     report: StudyReport
     history: History
-    plan: Plan
+    spec: StudySpec
 
     @property
     def folder(self) -> Path:
@@ -52,8 +53,8 @@ Build = Callable[..., Studied]
 def study(tmp_path: Path) -> Build:
     """Build the report of a study from {arm: {seed: value or Ended}}; missing runs never started.
 
-    `curves`: {arm: {seed: values of the epochs}}, written as metric tables; `grown`: cells besides those of
-    the plan, each with how it ended.
+    `curves`: {arm: {seed: values of the epochs}}, written as metric tables; `later`: how samples, winners and
+    pairs ended, which the study calls for as it goes on.
     """
 
     def build(
@@ -63,7 +64,7 @@ def study(tmp_path: Path) -> Build:
         components: Any = None,
         plans: list[list[str]] | None = None,
         curves: Mapping[str, Mapping[int, Sequence[float]]] | None = None,
-        grown: Sequence[tuple[Cell, Ended]] = (),
+        later: Callable[[Cell], Ended | float | None] = lambda cell: None,
         **changes: Any,
     ) -> Studied:
         names = [arm.removeprefix("no-") for arm in outcomes if arm.startswith("no-")]
@@ -80,30 +81,38 @@ def study(tmp_path: Path) -> Build:
                 **changes,
             }
         )
-        plan = make_plan(spec).grown(Batch("more", (), tuple(cell for cell, _ in grown)))
+        plan = make_plan(spec)
         planned = plans or [[arm.name for arm in plan.arms]]
         events: list[dict[str, Any]] = [{"event": "plan", "arms": arms} for arms in planned]
-        more = {cell.cell: ended for cell, ended in grown}
-        for cell in plan.cells:
-            ended = more[cell.cell] if cell.cell in more else outcomes.get(cell.arm, {}).get(cell.seed)
-            if ended is None:
-                continue
-            ended = ended if isinstance(ended, Ended) else Ended(ended)
-            common = {"cell": cell.cell, "arm": cell.arm, "seed": cell.seed, "attempt": 1}
-            events.append({"event": "assign", "lane": 0, "resume": None, **common})
-            if ended.state == "running":
-                continue
-            events.append({"event": "end", **common, **vars(ended)})
-        history = fold(events, plan)
+        new: Sequence[Cell] = plan.cells
+        while new:
+            for cell in new:
+                known = cell.phase == FIXED and cell.arm in outcomes
+                events += _events(cell, outcomes[cell.arm].get(cell.seed) if known else later(cell))
+            history = fold(events, plan)
+            batches = agenda(spec, history.plan, history.cells, history.families).batches
+            events += [{"event": "batch", **batch.to_json()} for batch in batches]
+            new = [cell for batch in batches for cell in batch.cells]
         assert not history.problems
         storage, paths = Storage.open(tmp_path), StudyPaths.of(spec.name)
-        report = build_report(storage, paths, spec, plan, history)
+        report = build_report(storage, paths, spec, history.plan, history)
         if curves is not None:
             _write_curves(storage, paths, spec.metric.name, curves)
             report = with_curves(report, storage, paths, spec)
-        return Studied(storage, paths, report, history, plan)
+        return Studied(storage, paths, report, history, spec)
 
     return build
+
+
+def _events(cell: Cell, ended: Ended | float | None) -> list[dict[str, Any]]:
+    if ended is None:
+        return []
+    ended = ended if isinstance(ended, Ended) else Ended(ended)
+    common = {"cell": cell.cell, "arm": cell.arm, "seed": cell.seed, "attempt": 1}
+    assigned = {"event": "assign", "lane": 0, "resume": None, **common}
+    if ended.state == "running":
+        return [assigned]
+    return [assigned, {"event": "end", **common, **vars(ended)}]
 
 
 def _write_curves(

@@ -191,12 +191,12 @@ TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "a
         (
             {**TOGETHER, "arm": "no-bn+no-aug"},
             "Removing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
-            f"{SEQUENTIAL}",
+            f"{SEQUENTIAL.replace('sequential ', '')}",
         ),
         (
             {**TOGETHER, "arm": "bn=ln+no-aug"},
             "Changing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
-            f"{SEQUENTIAL}",
+            f"{SEQUENTIAL.replace('sequential ', '')}",
         ),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.stats.effects import paired_effects, paired_t, summarise
+from orchestrator.stats.effects import Effect, fixed_effects, summarise
+from orchestrator.study.contrasts import Contrast
 
 # statistics of the project, golden data: baseline and four arms over five seeds
 BASELINE = [93.9, 94.1, 94.0, 94.2, 93.8]
@@ -24,19 +26,41 @@ def by_seed(values: list[float]) -> dict[int, float]:
     return dict(enumerate(values))
 
 
-def golden(mode: str = "max", **options: str):  # type: ignore[no-untyped-def]
-    arms = {arm: by_seed(values) for arm, values in ARMS.items()}
-    return paired_effects(by_seed(BASELINE), arms, mode, 0.05, **options)  # type: ignore[arg-type]
+def difference(arm: str) -> Contrast:
+    return Contrast(arm, "main", (arm,), {arm: 1, "baseline": -1}, "baseline")
 
 
-def test_against_scipy() -> None:
-    for effect in golden():
+def compared(reference, arms, mode: str = "max", **options) -> tuple[Effect, ...]:  # type: ignore[no-untyped-def]
+    values = {"baseline": reference, **arms}
+    contrasts = [difference(arm) for arm in arms]
+    return fixed_effects(values, contrasts, mode, **{"alpha": 0.05, **options})  # type: ignore[arg-type]
+
+
+def golden(mode: str = "max", **options) -> tuple[Effect, ...]:  # type: ignore[no-untyped-def]
+    return compared(
+        by_seed(BASELINE), {arm: by_seed(values) for arm, values in ARMS.items()}, mode, **options
+    )
+
+
+def test_the_strict_mode_against_scipy() -> None:
+    for effect in golden(variance="per_arm"):
         test = stats.ttest_rel(ARMS[effect.arm], BASELINE)
         interval = test.confidence_interval(0.95)
         assert effect.delta == pytest.approx(np.mean(ARMS[effect.arm]) - np.mean(BASELINE))
         assert (effect.lo, effect.hi) == pytest.approx((interval.low, interval.high))
         assert effect.p == pytest.approx(test.pvalue)
         assert (effect.n, effect.seeds, effect.method) == (5, (0, 1, 2, 3, 4), "paired t")
+        wide = test.confidence_interval(1 - 0.05 / 4)
+        assert (effect.wide_lo, effect.wide_hi) == pytest.approx((wide.low, wide.high))
+
+
+def test_the_plain_paired_t_stands_beside_the_moderated_one() -> None:
+    moderated, strict = golden(), golden(variance="per_arm")
+    for effect, plain in zip(moderated, strict, strict=True):
+        assert effect.plain is not None
+        assert (effect.plain.p, effect.plain.lo, effect.plain.hi) == (plain.p, plain.lo, plain.hi)
+    assert [effect.method for effect in moderated] == ["moderated paired t"] * 3 + ["paired t"]
+    assert moderated[3].flags == ("noisy",)
 
 
 def test_verdicts_name_the_direction_of_the_intervention() -> None:
@@ -44,60 +68,135 @@ def test_verdicts_name_the_direction_of_the_intervention() -> None:
     assert [effect.verdict for effect in golden("min")] == ["unresolved", "helps", "hurts", "helps"]
 
 
-@given(
-    st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=12),
-    st.sampled_from([0.01, 0.05, 0.2]),
-)
-def test_paired_t_is_scipys(pairs: list[tuple[float, float]], alpha: float) -> None:
-    treated, control = (np.array(column) for column in zip(*pairs, strict=True))
-    assume(np.std(treated - control) > 1e-6 * max(1.0, np.abs(pairs).max()))
-    ours, test = paired_t(treated, control, alpha), stats.ttest_rel(treated, control)
-    interval = test.confidence_interval(1 - alpha)
-    assert ours.p == pytest.approx(test.pvalue, rel=1e-6)
-    assert (ours.lo, ours.hi) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+def test_a_margin_decides_what_a_difference_is_worth() -> None:
+    verdicts = [effect.verdict for effect in golden(margin=0.3)]
+    assert verdicts == ["practically equivalent", "hurts", "different, size unclear", "hurts"]
+    assert all(effect.p_equivalent is not None for effect in golden(margin=0.3))
+    assert all(effect.p_equivalent is None for effect in golden())
+
+
+def test_mode_min_is_a_mirror() -> None:
+    negated = {arm: by_seed([-y for y in values]) for arm, values in ARMS.items()}
+    mirrored = compared(by_seed([-y for y in BASELINE]), negated, "min", margin=0.3)
+    for one, other in zip(golden(margin=0.3), mirrored, strict=True):
+        assert (one.verdict, one.p, one.p_equivalent, one.wins) == (
+            other.verdict, other.p, other.p_equivalent, other.wins,
+        )  # fmt: skip
+        assert (one.delta, one.lo, one.wide_lo) == (-other.delta, -other.hi, -other.wide_hi)
+        assert (one.percent, one.d_sd, one.g_z) == (-other.percent, -other.d_sd, -other.g_z)
+        assert (one.plain.mean, one.plain.lo) == (-other.plain.mean, -other.plain.hi)
+
+
+def test_equivalence_against_statsmodels() -> None:
+    from statsmodels.stats.weightstats import ttost_paired
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        p, _, _ = ttost_paired(np.array(ARMS["a1"]), np.array(BASELINE), -0.3, 0.3)
+    (effect,) = compared(by_seed(BASELINE), {"a1": by_seed(ARMS["a1"])}, margin=0.3)
+    assert effect.p_equivalent == pytest.approx(p)
+
+
+def test_only_the_moderated_test_rejects() -> None:
+    random = np.random.default_rng(1)
+    base = random.normal(size=3)
+    arms = {f"x{i}": by_seed(list(base + 0.1 * random.normal(size=3))) for i in range(6)}
+    arms["y"] = by_seed(list(base + np.array([0.25, 0.3, 0.37])))
+    effect = compared(by_seed(list(base)), arms)[-1]
+    assert effect.verdict == "helps"
+    assert effect.plain.p > 0.05 / 7  # type: ignore[union-attr]
+    assert effect.flags == ("moderated only",)
+
+
+def test_interactions_are_a_family_of_their_own() -> None:
+    random = np.random.default_rng(0)
+    values = {arm: by_seed(list(random.normal(size=5))) for arm in ("baseline", "a", "b", "ab")}
+    values["ab"] = {seed: value + 20 for seed, value in values["ab"].items()}
+    joint = Contrast("ab", "interaction", ("a", "b"), {"ab": 1, "a": -1, "b": -1, "baseline": 1}, "baseline")
+    *mains, interaction = fixed_effects(values, [difference("a"), difference("b"), joint], "max", alpha=0.05)
+    D = [values["ab"][s] - values["a"][s] - values["b"][s] + values["baseline"][s] for s in range(5)]
+    assert interaction.delta == pytest.approx(np.mean(D))
+    assert (interaction.p_holm, interaction.verdict) == (interaction.p, "interacts")
+    assert interaction.wins is None
+    assert min(effect.p_holm for effect in mains) == pytest.approx(2 * min(effect.p for effect in mains))
+
+
+def test_a_main_effect_of_a_factorial_design_is_compared_with_its_low_level() -> None:
+    values = {
+        "00": by_seed([1.0, 2, 3]),
+        "10": by_seed([2.0, 3, 5]),
+        "01": by_seed([1.0, 2, 2]),
+        "11": by_seed([3.0, 4, 4]),
+    }
+    weights = {"00": -0.5, "10": 0.5, "01": -0.5, "11": 0.5}
+    (effect,) = fixed_effects(
+        values, [Contrast("a", "main", ("a",), weights, "without a")], "max", alpha=0.05
+    )
+    low = np.mean([[1, 2, 3], [1, 2, 2]])
+    assert effect.percent == pytest.approx(100 * effect.delta / low)  # type: ignore[operator]
+    assert (effect.d_sd, effect.failures) == (None, None)
 
 
 def test_only_common_seeds_with_finite_values_are_paired() -> None:
     reference = {0: 1.0, 1: 2.0, 2: math.nan, 3: 4.0}
-    (effect,) = paired_effects(reference, {"x": {3: 4.5, 2: 1.0, 1: math.inf, 0: 1.25, 9: 7.0}}, "max", 0.05)
+    (effect,) = compared(reference, {"x": {3: 4.5, 2: 1.0, 1: math.inf, 0: 1.25, 9: 7.0}})
     assert (effect.seeds, effect.n) == ((0, 3), 2)
     assert effect.delta == pytest.approx(0.375)
 
 
 def test_one_pair_has_no_interval() -> None:
-    (effect,) = paired_effects({7: 1.0}, {"x": {7: 0.5}}, "max", 0.05)
+    (effect,) = compared({7: 1.0}, {"x": {7: 0.5}})
     assert (effect.n, effect.delta, effect.lo, effect.hi, effect.p) == (1, -0.5, None, None, None)
     assert (effect.verdict, effect.flags) == ("unresolved", ("no interval",))
 
 
 def test_no_pair_is_no_data() -> None:
-    first, second = paired_effects({0: 1.0, 1: 2.0}, {"x": {}, "y": {5: 1.0}}, "min", 0.05)
+    first, second = compared({0: 1.0, 1: 2.0}, {"x": {}, "y": {5: 1.0}}, "min")
     assert {first.verdict, second.verdict} == {"no data"}
     assert (first.n, first.delta, first.p_holm) == (0, None, None)
-    assert paired_effects({}, {}, "max", 0.05) == ()
+    assert compared({}, {}) == ()
+
+
+def test_failures_are_outcomes() -> None:
+    failures = {"baseline": (0, 5), "x": (5, 5), "y": (2, 5)}
+    base = by_seed(BASELINE)
+    lost, partly = compared(base, {"x": {}, "y": {0: 90.0, 2: 91.0, 4: 90.5}}, failures=failures)
+    assert (lost.verdict, lost.flags) == ("fails", ("5 failed",))
+    assert partly.flags[-2:] == ("2 failed", "conditional")
+    for effect, failed in ((lost, 5), (partly, 2)):
+        found = effect.failures
+        assert found is not None
+        assert (found.failed, found.runs, found.reference_failed, found.reference_runs) == (failed, 5, 0, 5)
+        assert found.p == pytest.approx(stats.fisher_exact([[failed, 5 - failed], [0, 5]]).pvalue)
 
 
 def test_zero_variance_is_certain_and_flagged() -> None:
     reference = {0: 0.3, 1: 0.4, 2: 0.5}
-    same, shifted = paired_effects(
-        reference, {"same": reference, "shifted": {0: 0.2, 1: 0.3, 2: 0.4}}, "max", 0.05
-    )
+    same, shifted = compared(reference, {"same": reference, "shifted": {0: 0.2, 1: 0.3, 2: 0.4}})
     assert (same.delta, same.lo, same.hi, same.p, same.verdict) == (0, 0, 0, 1, "unresolved")
     assert (shifted.p, shifted.verdict, shifted.lo) == (0, "hurts", shifted.hi)
-    assert same.flags == shifted.flags == ("zero variance",)
+    assert same.flags == ("zero variance",)
+    assert shifted.flags == ("zero variance",)
 
 
 def test_missing_arms_stay_in_the_family() -> None:
     two = {"x": by_seed(ARMS["a2"]), "y": by_seed(ARMS["a3"])}
-    alone = paired_effects(by_seed(BASELINE), two, "max", 0.05)[0]
-    crowd = paired_effects(by_seed(BASELINE), {**two, "z": {}}, "max", 0.05)[0]
+    alone = compared(by_seed(BASELINE), two)[0]
+    crowd = compared(by_seed(BASELINE), {**two, "z": {}})[0]
     assert alone.p_holm == pytest.approx(2 * alone.p)
     assert crowd.p_holm == pytest.approx(3 * alone.p)
+    assert crowd.q == pytest.approx(3 * alone.p)
+
+
+def test_what_is_unresolved_says_how_many_seeds_it_takes() -> None:
+    unresolved, different, *_ = golden()
+    assert different.seeds_needed is None
+    assert unresolved.seeds_needed > 5  # type: ignore[operator]
 
 
 def test_without_a_claim_there_is_neither_interval_nor_p() -> None:
     for effect in golden(no_claim="rung-only"):
-        assert effect.verdict == "rung-only"
+        assert (effect.verdict, effect.method) == ("rung-only", "mean difference")
         assert effect.delta is not None
         assert (effect.lo, effect.hi, effect.p, effect.p_holm) == (None,) * 4
 
@@ -106,21 +205,23 @@ def test_without_a_claim_there_is_neither_interval_nor_p() -> None:
     st.dictionaries(st.integers(0, 5), st.floats(), max_size=6),
     st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 5), st.floats(), max_size=6)),
     st.sampled_from(["max", "min"]),
+    st.sampled_from([None, 1.0]),
 )
-def test_whatever_comes_in_there_is_one_effect_per_arm(reference, arms, mode) -> None:  # type: ignore[no-untyped-def]
-    effects = paired_effects(reference, arms, mode, 0.05)
+def test_whatever_comes_in_there_is_one_effect_per_arm(reference, arms, mode, margin) -> None:  # type: ignore[no-untyped-def]
+    effects = compared(reference, arms, mode, margin=margin)
     assert [effect.arm for effect in effects] == list(arms)
     for effect in effects:
         assert (effect.lo is None) == (effect.hi is None) == (effect.p is None)
         assert effect.p is None or 0 <= effect.p <= effect.p_holm <= 1  # type: ignore[operator]
         assert effect.lo is None or effect.lo <= effect.delta <= effect.hi  # type: ignore[operator]
+        assert effect.lo is None or effect.wide_lo <= effect.lo <= effect.hi <= effect.wide_hi  # type: ignore[operator]
 
 
 @given(st.floats(1e-12, 1e12), st.floats(-1e6, 1e6))
 def test_p_does_not_depend_on_the_unit(scale: float, shift: float) -> None:
     assume(abs(shift) < 1e6 * scale)
     moved = {arm: by_seed([scale * y + shift for y in values]) for arm, values in ARMS.items()}
-    effects = paired_effects(by_seed([scale * y + shift for y in BASELINE]), moved, "max", 0.05)
+    effects = compared(by_seed([scale * y + shift for y in BASELINE]), moved)
     for effect, plain in zip(effects, golden(), strict=True):
         assert effect.p == pytest.approx(plain.p, rel=1e-3)
         assert effect.delta == pytest.approx(scale * plain.delta, rel=1e-3)

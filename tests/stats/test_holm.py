@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
-from orchestrator.stats.holm import holm
+from orchestrator.stats.holm import benjamini_hochberg, holm
 
 probabilities = st.lists(st.floats(0, 1), max_size=20)
 
@@ -46,3 +47,15 @@ def test_the_order_of_the_arms_does_not_matter(p_values, random) -> None:  # typ
     random.shuffle(order)
     shuffled = holm([p_values[i] for i in order])
     assert [holm(p_values)[i] for i in order] == list(shuffled)
+
+
+@settings(max_examples=15, deadline=None)
+@given(probabilities.filter(bool))
+def test_against_statsmodels(p_values: list[float]) -> None:
+    for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
+        theirs = multipletests(p_values, method=method)[1]
+        assert ours(p_values) == pytest.approx(theirs.tolist(), rel=1e-9, abs=1e-12)
+
+
+def test_q_counts_what_could_not_be_tested() -> None:
+    assert benjamini_hochberg([0.01, None, 0.02]) == (pytest.approx(0.03), None, pytest.approx(0.03))

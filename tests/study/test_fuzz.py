@@ -7,13 +7,22 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.cells import Plan, make_plan
+from orchestrator.study.combining import possible_pairs
+from orchestrator.study.contrasts import contrasts
+from orchestrator.study.designs import alias_table, pair_arms, searched_config
 from orchestrator.study.loading import LoadedStudy, load_study
+from orchestrator.study.search import grid, random_draws
+from orchestrator.study.seeds import evaluation_seeds, gamma, looks, most_seeds
+from orchestrator.study.size import searches
+from orchestrator.study.space import study_space
+from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
 
 FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
@@ -30,8 +39,50 @@ components:
 seeds: 3
 stopping: {rule: asha, max: 8, unit: epoch, grace: 1}
 """
-TREE = parse_yaml(VALID, "valid").data
-WORDS = sorted({word for word in VALID.replace(":", " ").replace("{", " ").split() if word.isidentifier()})
+SEQUENTIAL = """\
+name: small
+entrypoint: code.trial:Trial
+metric: {name: val/accuracy, mode: max}
+baseline:
+  model: {width: 32, batchnorm: true, dropout: 0.1, depth: 2}
+  optim: {name: adamw, lr: 1e-3}
+components:
+  batchnorm: {without: {model.batchnorm: false}}
+  dropout: {without: {model.dropout: 0.0}}
+  depth: {without: {model.depth: 1}}
+  optimizer: {swap: {sgd: {optim.name: sgd, optim.lr: 0.1}}}
+design: leave-one-out
+interactions: [[batchnorm, dropout], [depth, optimizer]]
+exclude: [[batchnorm, depth]]
+max_cells: 500
+seeds: 4
+stopping: {rule: resolve, goal: reinvest, max_seeds: 8, looks: [3, 8], gamma: 2, futility: 0.1, max: 8}
+tune:
+  samples: 4
+  search: random
+  space: {optim.lr: {loguniform: [1e-4, 1e-1]}, model.width: {choice: [16, 32]}}
+  stopping: {rule: asha, grace: 2}
+  compare: both
+  seed: 10000
+report: {alpha: 0.05, margin: 0.5}
+"""
+CROSSED = """\
+name: small
+entrypoint: code.trial:Trial
+metric: {name: val/accuracy, mode: max}
+baseline: {a: 1, b: 1, c: 1, d: {e: 1}}
+components: {a: {without: {a: 0}}, b: {without: {b: 0}}, c: {without: {c: 0}}, d: {swap: {x: {d.e: 0}}}}
+design: factorial
+interactions: auto
+exclude: [[a, b], [a, c, d]]
+max_cells: 90
+seeds: 2
+stopping: {max: 8}
+"""
+TEXTS = st.sampled_from([VALID, SEQUENTIAL, CROSSED])
+TREES = TEXTS.map(lambda text: parse_yaml(text, "valid").data)
+ALL = VALID + SEQUENTIAL + CROSSED
+WORDS = sorted({word for word in ALL.replace(":", " ").replace("{", " ").split() if word.isidentifier()})
 SNIPPETS = st.sampled_from(
     [
         "&a ",
@@ -74,6 +125,39 @@ def outcome(content: bytes, overrides: Sequence[str] = ()) -> None:
     else:
         plan = make_plan(loaded.spec)
         assert Plan.from_json(plan.to_json()) == plan
+        follow(loaded.spec, plan)
+
+
+def follow(spec: StudySpec, plan: Plan) -> None:
+    """What is derived from a sound study is never refused later."""
+    assert len(plan.cells) <= spec.max_cells
+    later = (
+        pair_arms(spec, possible_pairs(spec)) if spec.interactions == "auto" and len(plan.arms) < 9 else ()
+    )
+    names = {arm.name for arm in (*plan.arms, *later)}
+    for effect in contrasts(spec, (*plan.arms, *later)) if len(plan.arms) < 200 else ():
+        assert set(effect.weights) <= names
+        assert abs(sum(effect.weights.values())) < 1e-9
+    alias_table(spec)
+    most = most_seeds(spec)
+    assert len(set(evaluation_seeds(spec))) == most
+    if spec.stopping.rule == "resolve":
+        assert looks(spec)[-1] == most
+        assert gamma(spec) > 0
+    if searches(spec):
+        assert spec.tune is not None
+        space = study_space(spec)
+        draws = grid(space) if spec.tune.search == "grid" else random_draws(space, 2, "seed")
+        for arm in plan.arms[:3]:
+            searched_config(spec, arm, draws[0])
+
+
+@pytest.mark.parametrize("text", [VALID, SEQUENTIAL, CROSSED])
+def test_what_is_changed_is_sound_before(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    spec = load_study(file).spec
+    follow(spec, make_plan(spec))
 
 
 @FUZZ
@@ -93,18 +177,18 @@ def test_text(content: str) -> None:
 
 @FUZZ
 @given(
+    TEXTS,
     st.lists(
         st.tuples(
-            st.integers(0, len(VALID)),
+            st.integers(0, len(SEQUENTIAL)),
             st.integers(0, 12),
             st.one_of(SNIPPETS, st.text(max_size=6), st.sampled_from(WORDS)),
         ),
         min_size=1,
         max_size=4,
-    )
+    ),
 )
-def test_mutations_of_the_text(edits: list[tuple[int, int, str]]) -> None:
-    text = VALID
+def test_mutations_of_the_text(text: str, edits: list[tuple[int, int, str]]) -> None:
     for start, length, inserted in edits:
         text = text[:start] + inserted + text[start + length :]
     outcome(text.encode("utf-8", "surrogatepass"))
@@ -140,10 +224,10 @@ def replaced(node: object, steps: list[int], value: object) -> object:
 
 @FUZZ
 @given(
-    st.lists(st.tuples(st.lists(st.integers(0, 20), min_size=1, max_size=5), VALUES), min_size=1, max_size=3)
+    TREES,
+    st.lists(st.tuples(st.lists(st.integers(0, 20), min_size=1, max_size=5), VALUES), min_size=1, max_size=3),
 )
-def test_mutations_of_the_tree(changes: list[tuple[list[int], object]]) -> None:
-    tree: object = TREE
+def test_mutations_of_the_tree(tree: object, changes: list[tuple[list[int], object]]) -> None:
     for steps, value in changes:
         tree = replaced(tree, steps, value)
     outcome(yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
@@ -159,6 +243,19 @@ KEYS = st.one_of(
             "baseline",
             "components",
             "name",
+            "design",
+            "interactions",
+            "exclude",
+            "max_cells",
+            "stopping.rule",
+            "stopping.goal",
+            "stopping.looks",
+            "stopping.unit",
+            "tune.search",
+            "tune.samples",
+            "tune.space",
+            "tune.space.optim.lr.loguniform",
+            "tune.compare",
         ]
     ),
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(".".join),
@@ -166,7 +263,22 @@ KEYS = st.one_of(
 )
 
 
+CHOICES = st.sampled_from(
+    [
+        *("none", "asha", "resolve", "save", "reinvest", "grid", "random", "bayes", "fixed", "retuned"),
+        *("leave-one-out", "add-one-in", "pairs", "factorial", "fractional", "auto", "null", "1", "8", "1.5"),
+        *("[]", "[3]", "[2, 4]", "[[a, b]]", "[[batchnorm, dropout]]", "[[optimizer, depth]]"),
+        *("{a: {choice: [1, 2]}}", "{model: {uniform: [0, 1]}}", "{optim.lr: {randint: [1, 3]}}"),
+    ]
+)
+
+
 @FUZZ
-@given(st.lists(st.tuples(KEYS, st.one_of(st.text(max_size=12), VALUES.map(str), SNIPPETS)), max_size=3))
-def test_overrides(overrides: list[tuple[str, str]]) -> None:
-    outcome(VALID.encode(), [f"{key}={value}" for key, value in overrides])
+@given(
+    TEXTS,
+    st.lists(
+        st.tuples(KEYS, st.one_of(st.text(max_size=12), VALUES.map(str), SNIPPETS, CHOICES)), max_size=3
+    ),
+)
+def test_overrides(text: str, overrides: list[tuple[str, str]]) -> None:
+    outcome(text.encode(), [f"{key}={value}" for key, value in overrides])

@@ -11,7 +11,13 @@ import pytest
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.cells import Plan, make_plan, trial_config
 from orchestrator.study.designs import expand_arms
-from orchestrator.study.identity import differences, extends_only, frozen_view
+from orchestrator.study.identity import (
+    differences,
+    extends_only,
+    extension_hint,
+    frozen_view,
+    seeds_are_registered,
+)
 from orchestrator.study.loading import LoadedStudy
 from orchestrator.study.spec import StudySpec
 
@@ -216,6 +222,63 @@ def test_extensions_only_add(load: Load, study_text: str) -> None:
     stripped = view(load, "components.dropout=null", "design=add-one-in")
     assert not extends_only(stripped, view(load, "design=add-one-in"))
     assert extends_only(view(load, "design=add-one-in"), view(load, "design=add-one-in", "seeds=5"))
+
+
+SWAP = "components.optimizer.swap.adam=null"
+PAIR = "interactions=[[batchnorm, dropout]]"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "accepted"),
+    [
+        ((), (PAIR,), True),
+        ((PAIR,), (PAIR, "seeds=5"), True),
+        ((PAIR,), (), False),
+        ((PAIR, SWAP), ("interactions=[[dropout, batchnorm], [optimizer, dropout]]", SWAP), True),
+        (
+            ("interactions=[[optimizer, dropout]]", SWAP),
+            ("interactions=[[optimizer, dropout]]", SWAP, "components.optimizer.without={optim.lr: 0.5}"),
+            False,
+        ),
+        ((), ("interactions=auto",), False),
+        (("interactions=auto", "components.dropout=null"), ("interactions=auto",), True),
+        (("design=pairs", "components.dropout=null"), ("design=pairs",), True),
+        (
+            ("design=pairs", "components.dropout=null"),
+            ("design=pairs", "exclude=[[batchnorm, dropout]]"),
+            True,
+        ),
+        (("design=pairs",), ("design=pairs", "exclude=[[batchnorm, dropout]]"), False),
+        (("design=pairs", "exclude=[[batchnorm, dropout]]"), ("design=pairs",), False),
+        (("stopping.rule=resolve", "components.dropout=null"), ("stopping.rule=resolve",), True),
+        (("stopping.rule=resolve",), ("stopping.rule=resolve", "seeds=5"), False),
+        ((), ("max_cells=3000",), True),
+    ],
+)
+def test_what_extends_a_study(
+    load: Load, before: tuple[str, ...], after: tuple[str, ...], accepted: bool
+) -> None:
+    assert extends_only(view(load, *before), view(load, *after)) is accepted
+    if accepted:
+        assert set(identities(load, *before)) <= set(identities(load, *after))
+
+
+def test_a_factorial_study_takes_more_seeds_only(load: Load) -> None:
+    factorial = ("design=factorial", "components.optimizer=null")
+    assert extends_only(view(load, *factorial), view(load, *factorial, "seeds=4"))
+    fewer = view(load, *factorial, "components.dropout=null")
+    assert not extends_only(fewer, view(load, *factorial))
+    assert extension_hint(fewer, view(load, *factorial)) == "--extend accepts only more seeds here"
+
+
+def test_seeds_of_a_sequential_study_are_registered(load: Load) -> None:
+    before, more = view(load, "stopping.rule=resolve"), view(load, "stopping.rule=resolve", "seeds=5")
+    assert seeds_are_registered(before)
+    assert "voids its error levels" in extension_hint(before, more)
+    other = view(load, "stopping.rule=resolve", "stopping.max=9")
+    assert extension_hint(before, other).startswith("--extend accepts only more components, alternatives and")
+    add_one = [view(load, "stopping.rule=resolve", "design=add-one-in", f"seeds={n}") for n in (3, 4)]
+    assert extension_hint(*add_one).endswith("nothing can be added here")
 
 
 def test_a_plan_of_a_spec_made_by_hand_refuses_what_the_loader_would(load: Load) -> None:

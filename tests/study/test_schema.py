@@ -11,6 +11,7 @@ import pytest
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 from orchestrator.study.schema import json_schema, known_keys
+from orchestrator.study.size import samples_per_arm
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
 
@@ -36,7 +37,7 @@ def test_example_studies(path: Path) -> None:
     jsonschema.validate(document.data, json_schema())
     loaded = load_study(path)
     plan = make_plan(loaded.spec)
-    assert len(plan.cells) == len(plan.arms) * len(loaded.spec.seeds)
+    assert len(plan.cells) == len(plan.arms) * (samples_per_arm(loaded.spec) or len(loaded.spec.seeds))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,11 @@ def test_example_studies(path: Path) -> None:
         {"seds": 3},
         {"seeds": []},
         {"stopping": {"rule": "resolve"}},
+        {"stopping": {"max": 8, "looks": [1, 2]}},
+        {"metric": {"name": "x"}},
+        {"tune": {"samples": 3}},
+        {"interactions": [["a", "b", "c"]]},
+        {"exclude": [["a"]]},
         {"name": "a b"},
         {"components": {"x": {"y": 1}}},
     ],
@@ -58,7 +64,8 @@ def test_schema_refuses_what_the_loader_refuses(change: dict[str, object], study
 
 def test_known_keys() -> None:
     assert "seeds" in known_keys(())
-    assert known_keys(("stopping",)) == ["rule", "max", "unit", "grace", "reduction"]
+    assert {"rule", "max", "looks"} < set(known_keys(("stopping",)))
+    assert known_keys(("tune", "stopping")) == ["rule", "grace", "reduction"]
     assert known_keys(("budget",)) == ["gpu_hours", "wall"]
     assert known_keys(("components", "any")) == ["without", "swap", "why"]
     assert known_keys(("baseline",)) == known_keys(("components",)) == known_keys(("stopping", "max")) == []

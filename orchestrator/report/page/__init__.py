@@ -70,6 +70,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
         "reference": words.reference_line(report, evaluation, scale).split(": ", 1)[1],
         "unit": scale.unit,
         "interval": words.interval_name(report),
+        "joint_interval": words.interval_name(report, "interaction"),
         "main": [_row(report, evaluation, effect, scale) for effect in evaluation.effects],
         "interactions": [_row(report, evaluation, effect, scale) for effect in evaluation.interactions],
         "findings": [_finding(report, evaluation, effect, scale) for effect in evaluation.all_effects],

@@ -1,0 +1,177 @@
+"""What is left to do: which cells must run, which may, which never will, and which are to be added.
+
+A pure function of plan and results. The driver asks it whenever a cell has ended and when it starts; so a
+study that is interrupted anywhere goes on as it would have without the interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.decide.evaluation import (
+    Evaluation,
+    Facts,
+    evaluations,
+    is_outcome,
+    resolve_rule,
+    table,
+)
+from orchestrator.decide.pairs import (
+    interaction_batch,
+    interaction_cells,
+    resolved_on_grid,
+    undecided_arms,
+    wants_pairs,
+)
+from orchestrator.decide.resolve import ArmLook, Course, resolve
+from orchestrator.decide.tuning import proposals, tunings, winners
+from orchestrator.study.cells import FIXED, RETUNED, TUNE, Batch, Cell, Plan
+from orchestrator.study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation with the course of its sequential rule so far; values in the course are oriented."""
+
+    evaluation: Evaluation
+    course: Course
+
+    def arm(self, look: ArmLook) -> str:
+        """The arm that a look is about."""
+        return self.evaluation.arms[look.arm]
+
+
+@dataclass
+class Agenda:
+    """Identities of cells.
+
+    `wanted`: have not ended and have to, in the order in which they start; `ahead`: may run on lanes that
+    would be idle; `skip`: will not be needed, with the reason; `batches`: to be added to the plan, after
+    which the agenda is to be asked again; `judged`: what the sequential rule has found so far.
+    """
+
+    wanted: list[str] = field(default_factory=list)
+    ahead: list[str] = field(default_factory=list)
+    skip: dict[str, str] = field(default_factory=dict)
+    batches: list[Batch] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Nothing has to be run or added any more."""
+        return not self.wanted and not self.batches
+
+
+def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Mapping[str, int]) -> Agenda:
+    """What is left to do, given what is known of every cell of the plan (see the module's text)."""
+    made = Agenda()
+    found = tunings(spec, plan, facts)
+    made.wanted += _open((cell for cell in plan.cells if cell.phase == TUNE), facts)
+    made.batches += [*proposals(spec, plan, found, facts), *winners(spec, plan, found)]
+    lost = {arm.arm for arm in found if arm.complete and arm.winner is None}
+    for evaluation in evaluations(spec, plan, families):
+        if spec.stopping.rule == "resolve":
+            _sequential(made, spec, plan, evaluation, facts, lost)
+        else:
+            made.wanted += _open(_cells(plan, evaluation), facts)
+    made.wanted += _open(interaction_cells(spec, plan), facts)
+    if made.complete and wants_pairs(spec, plan):
+        resolved = _resolved(spec, plan, facts, made.judged)
+        batch = interaction_batch(spec, resolved)
+        made.batches += [batch] if batch else []
+    return _tidy(made)
+
+
+def _tidy(made: Agenda) -> Agenda:
+    """Every cell once, in the strongest of its roles."""
+    made.wanted = list(dict.fromkeys(made.wanted))
+    known = set(made.wanted)
+    made.ahead = [cell for cell in dict.fromkeys(made.ahead) if cell not in known]
+    made.skip = {cell: why for cell, why in made.skip.items() if cell not in known}
+    return made
+
+
+def depends_on_results(spec: StudySpec) -> bool:
+    """Whether the agenda changes while the study runs, but for what has ended."""
+    return spec.stopping.rule == "resolve" or spec.tune is not None or spec.interactions == "auto"
+
+
+def _open(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> list[str]:
+    return [cell.cell for cell in cells if not is_outcome(facts[cell.cell])]
+
+
+def _sequential(
+    made: Agenda,
+    spec: StudySpec,
+    plan: Plan,
+    evaluation: Evaluation,
+    facts: Mapping[str, Facts],
+    lost: set[str],
+) -> None:
+    """What the sequential rule wants of one evaluation. `lost`: arms whose search found no winner."""
+    if evaluation.phase == RETUNED and plan.reference in lost:
+        why = f"tune: no sample of {plan.reference} reached full length"
+        made.skip.update(dict.fromkeys(_open(_cells(plan, evaluation), facts), why))
+        return
+    course = follow(spec, evaluation, facts, lost if evaluation.phase == RETUNED else set())
+    made.judged.append(Judged(evaluation, course))
+
+    def cells(places: Iterable[tuple[int, int]]) -> list[str]:
+        names = ((evaluation.arms[row], evaluation.seeds[column]) for row, column in places)
+        return [evaluation.cells[name] for name in names if name in evaluation.cells]
+
+    made.wanted += cells(course.wanted)
+    made.ahead += cells(course.ahead)
+    held = undecided_arms(spec, plan, [judged.course.finished for judged in made.judged])
+    rows = range(len(evaluation.arms))
+    for row in rows:
+        if evaluation.arms[row] in held:
+            continue
+        reason = _no_longer_needed(course, row)
+        if reason is not None:
+            places = [(row, i) for i in range(len(evaluation.seeds)) if (row, i) not in course.needed]
+            made.skip.update((cell, reason) for cell in cells(places) if not is_outcome(facts[cell]))
+
+
+def _no_longer_needed(course: Course, row: int) -> str | None:
+    """Why an arm gets no more seeds; None while it may."""
+    last = course.final.get(row)
+    if last is not None:
+        return f"{in_words(last)} after {last.number} seeds"
+    return "no arm needs it" if course.finished else None
+
+
+def in_words(look: ArmLook) -> str:
+    """What a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
+    return words.get(look.action, look.action)
+
+
+def follow(
+    spec: StudySpec, evaluation: Evaluation, facts: Mapping[str, Facts], lost: Iterable[str] = ()
+) -> Course:
+    """The course of the sequential rule over an evaluation. Arms in `lost` count as failed under every
+    seed.
+    """
+    results = table(evaluation, facts)
+    values = results.values if spec.metric.mode == "max" else -results.values
+    ended = results.ended.copy()
+    for arm in lost:
+        ended[evaluation.arms.index(arm)] = True
+    return resolve(resolve_rule(spec), values, ended)
+
+
+def _resolved(
+    spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], judged: Iterable[Judged]
+) -> frozenset[str]:
+    """Arms of the first family whose effect is different from zero."""
+    for one in judged:
+        if (one.evaluation.phase, one.evaluation.family) == (FIXED, 0):
+            different = (look for look in one.course.final.values() if look.action == "different")
+            return frozenset(one.arm(look) for look in different)
+    return resolved_on_grid(spec, plan, facts)
+
+
+def _cells(plan: Plan, evaluation: Evaluation) -> Iterable[Cell]:
+    return (plan.cell(cell) for (arm, _), cell in evaluation.cells.items() if arm in evaluation.arms)

@@ -1,0 +1,106 @@
+"""Bayesian search: Optuna's tree-structured Parzen estimator as a pure function of what was tried.
+
+This module needs the extra [bayes]: import it where a study asks for it.
+Source of the method: Bergstra et al. 2011, Algorithms for hyper-parameter optimization.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from orchestrator.study.identity import canonical
+from orchestrator.study.search import Params, first_random, random_draws, share
+from orchestrator.study.space import Choice, Dimension, RandInt, Space, Uniform
+
+_TRIES = 20
+
+
+def suggest(
+    space: Space, history: Sequence[tuple[Params, float | None]], sample: int, seed_text: str
+) -> Params:
+    """The settings of the sample with this index (from 0), given all earlier ones.
+
+    The first samples are those of `random_draws`, so that every arm begins alike. Nothing is proposed twice
+    as long as the space has something else. The same arguments give the same answer.
+
+    Args:
+        history: settings and oriented scores (higher is better) in the order of the samples; None: still
+            running, which keeps others away from it; not finite (diverged, failed): as bad as the worst.
+    """
+    scores = [score for _, score in history if score is not None and math.isfinite(score)]
+    tried = {canonical(params) for params, _ in history}
+    if sample < first_random(space) or not scores:
+        return random_draws(space, sample + 1, seed_text)[sample]
+    for attempt in range(_TRIES):
+        with _quiet():
+            params = _ask(space, history, min(scores), _seed(seed_text, sample, attempt))
+        if canonical(params) not in tried:
+            return params
+    fresh = (draw for draw in random_draws(space, sample + len(tried) + 1, seed_text))
+    return next((draw for draw in fresh if canonical(draw) not in tried), params)
+
+
+def _ask(space: Space, history: Sequence[tuple[Params, float | None]], worst: float, seed: int) -> Params:
+    sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = {key: _distribution(dimension) for key, dimension in space.items()}
+    for params, score in history:
+        if score is not None and not math.isfinite(score):
+            score = worst
+        study.add_trial(_trial(space, distributions, params, score))
+    trial = study.ask(distributions)
+    return {key: _value(dimension, trial.params[key]) for key, dimension in space.items()}
+
+
+def _trial(
+    space: Space, distributions: dict[str, BaseDistribution], params: Params, score: float | None
+) -> FrozenTrial:
+    state = TrialState.RUNNING if score is None else TrialState.COMPLETE
+    coded = {key: _coded(dimension, params[key]) for key, dimension in space.items()}
+    return create_trial(state=state, value=score, params=coded, distributions=distributions)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(range(len(dimension.values)))
+    if isinstance(dimension, RandInt):
+        return IntDistribution(dimension.low, dimension.high)
+    return FloatDistribution(dimension.low, dimension.high, log=not isinstance(dimension, Uniform))
+
+
+def _coded(dimension: Dimension, value: Any) -> Any:
+    """Choices as their index: a list or a mapping is no category for Optuna."""
+    if not isinstance(dimension, Choice):
+        return value
+    return [canonical(item) for item in dimension.values].index(canonical(value))
+
+
+def _value(dimension: Dimension, coded: Any) -> Any:
+    return dimension.values[coded] if isinstance(dimension, Choice) else coded
+
+
+def _seed(seed_text: str, sample: int, attempt: int) -> int:
+    return int(share(seed_text, "bayes", sample, attempt) * 2**32)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's notes on every trial out of the log; the level is put back."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,135 @@
+"""What a study evaluates, and its results as one table of arms × seeds: the same for decisions and
+reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.decide.resolve import ResolveRule
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.study.cells import FIXED, RETUNED, Plan
+from orchestrator.study.seeds import evaluation_seeds, gamma, looks
+from orchestrator.study.spec import StudySpec
+
+OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
+"""Failures that are findings of the arm; after the others the same seed runs again."""
+
+
+class Facts(Protocol):
+    """What is known of a cell: `CellRecord` of a journal, `LiveCell` of a running study. `value` in user's
+    units.
+    """
+
+    @property
+    def state(self) -> TrialState: ...
+
+    @property
+    def cause(self) -> Cause | None: ...
+
+    @property
+    def value(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Arms that are judged together: one phase, one Holm family. The reference is the first of `arms`.
+
+    `cells` maps (arm, seed) to the identity of the cell; one that is not there yet has no cell.
+    """
+
+    phase: str
+    family: int
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: Mapping[tuple[str, int], str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results, arms × seeds. `values` in the user's units, NaN where there is none; `ended`: the run is
+    over.
+    """
+
+    values: NDArray[np.float64]
+    ended: NDArray[np.bool_]
+
+
+def phases(spec: StudySpec) -> tuple[str, ...]:
+    """The phases in which the arms are compared."""
+    if spec.tune is None or spec.tune.compare == "fixed":
+        return (FIXED,)
+    return (FIXED, RETUNED) if spec.tune.compare == "both" else (RETUNED,)
+
+
+def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tuple[Evaluation, ...]:
+    """All evaluations of the study, in the order in which they are shown.
+
+    Args:
+        families: arm -> number of the start that brought it (`History.families`); arms that `--extend` has
+            added
+            are judged among themselves, against the same reference.
+    """
+    arms = [arm.name for arm in plan.arms if arm.kind not in ("reference", "pair")]
+    numbers = sorted({families.get(name, 0) for name in arms}) or [0]
+    found = []
+    for phase in phases(spec):
+        cells = {(cell.arm, cell.seed): cell.cell for cell in plan.cells if cell.phase == phase}
+        for number in numbers:
+            members = tuple(name for name in arms if families.get(name, 0) == number)
+            rows = (plan.reference, *members)
+            found.append(Evaluation(phase, number, rows, evaluation_seeds(spec), cells))
+    return tuple(found)
+
+
+def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> Table:
+    """The results that are there. A run that failed by its own fault has ended without a value."""
+    shape = len(evaluation.arms), len(evaluation.seeds)
+    values, ended = np.full(shape, math.nan), np.zeros(shape, dtype=bool)
+    for row, arm in enumerate(evaluation.arms):
+        for column, seed in enumerate(evaluation.seeds):
+            cell = evaluation.cells.get((arm, seed))
+            if cell is None:
+                continue
+            fact = facts[cell]
+            ended[row, column] = is_outcome(fact)
+            value = final_value(fact)
+            if value is not None:
+                values[row, column] = value
+    return Table(values, ended)
+
+
+def is_outcome(fact: Facts) -> bool:
+    """Whether the cell has ended with an answer about its arm: a value, a divergence, a failure of its
+    own.
+    """
+    if fact.state in (TrialState.DONE, TrialState.DIVERGED, TrialState.STOPPED):
+        return True
+    return fact.state is TrialState.FAILED and fact.cause in OUTCOMES
+
+
+def final_value(fact: Facts) -> float | None:
+    """The metric of a run that reached its full length; None where there is none that is finite."""
+    if fact.state is not TrialState.DONE or fact.value is None or not math.isfinite(fact.value):
+        return None
+    return fact.value
+
+
+def resolve_rule(spec: StudySpec) -> ResolveRule:
+    """The registered rule. The margin is in the metric's units, which orienting does not change."""
+    return ResolveRule(
+        looks=looks(spec),
+        seeds=len(spec.seeds),
+        alpha=spec.report.alpha,
+        gamma=gamma(spec),
+        futility=spec.stopping.futility,
+        margin=None if spec.report.margin is None else float(spec.report.margin),
+        goal=spec.stopping.goal,
+        variance=spec.report.variance,
+    )

@@ -1,0 +1,76 @@
+"""Interactions: which runs they need, and which pairs `interactions: auto` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.decide.evaluation import Facts, evaluations, table
+from orchestrator.stats.effects import fixed_effects
+from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
+from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
+from orchestrator.study.combining import possible_pairs
+from orchestrator.study.contrasts import contrasts
+from orchestrator.study.designs import pair_arms
+from orchestrator.study.spec import StudySpec
+
+_DIFFERENT = (HELPS, HURTS, SIZE_UNCLEAR)
+
+
+def interaction_cells(spec: StudySpec, plan: Plan) -> list[Cell]:
+    """Every run that the interactions in the plan are computed from: their arms under all registered seeds.
+
+    An interaction is judged once, from all of its seeds; so the arms it is made of run them all, whatever the
+    sequential rule has already decided about their main effects.
+    """
+    if not any(arm.kind == "pair" for arm in plan.arms):
+        return []
+    joint = (contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "interaction")
+    arms = {arm for contrast in joint for arm in contrast.weights}
+    seeds = set(spec.seeds)
+    return [cell for cell in plan.cells if cell.phase == FIXED and cell.arm in arms and cell.seed in seeds]
+
+
+def undecided_arms(spec: StudySpec, plan: Plan, finished: Sequence[bool]) -> frozenset[str]:
+    """Arms whose seeds may still be asked for by `interactions: auto`: all, until the main effects are
+    known.
+    """
+    if not wants_pairs(spec, plan) or all(finished):
+        return frozenset()
+    return frozenset(arm.name for arm in plan.arms)
+
+
+def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
+    """Whether pairs are still to be chosen: a factorial design has all of them in its runs already."""
+    chosen = any(arm.kind == "pair" for arm in plan.arms)
+    return spec.interactions == "auto" and spec.design == "leave-one-out" and not chosen
+
+
+def interaction_batch(spec: StudySpec, resolved: Iterable[str]) -> Batch | None:
+    """The pairs of the components whose main effects are resolved; None when there are none."""
+    arms = pair_arms(spec, possible_pairs(spec, frozenset(resolved)))
+    if not arms:
+        return None
+    names = ", ".join(arm.name for arm in arms)
+    return Batch(f"interactions: auto: {names}", arms, tuple(make_cells(spec, arms, spec.seeds)))
+
+
+def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> frozenset[str]:
+    """Arms of the first family that differ from the reference when the whole grid has run (rule `none`)."""
+    first = evaluations(spec, plan, {})[0]
+    if first.phase != FIXED:
+        return frozenset()
+    results = table(first, facts)
+    values = {
+        arm: dict(zip(first.seeds, results.values[row], strict=True)) for row, arm in enumerate(first.arms)
+    }
+    main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
+    effects = fixed_effects(
+        values,
+        main,
+        spec.metric.mode,
+        alpha=spec.report.alpha,
+        margin=spec.report.margin,
+        variance=spec.report.variance,
+        failures={},
+    )
+    return frozenset(effect.arm for effect in effects if effect.verdict in _DIFFERENT)

@@ -1,0 +1,73 @@
+"""What stands beside a test: how often, how large, by chance, and what failed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, gammaln
+
+from orchestrator.stats.results import Failures, Share
+
+_FEWEST_FLIPPED = 6
+_MOST_FLIPPED = 16
+_DRAWS = 1 << 16
+
+
+def wins(D: NDArray[np.float64], alpha: float) -> Share | None:  # noqa: N803 - the notation of the field
+    """P(A > B) from the D that are not zero, with the Clopper-Pearson interval at 1 − α; None without any."""
+    better, worse = int((D > 0).sum()), int((D < 0).sum())
+    n = better + worse
+    if not n:
+        return None
+    lo = float(betaincinv(better, worse + 1, alpha / 2)) if better else 0.0
+    hi = float(betaincinv(better + 1, worse, 1 - alpha / 2)) if worse else 1.0
+    return Share(better / n, lo, hi, n)
+
+
+def sign_flip_p(D: NDArray[np.float64]) -> float | None:  # noqa: N803
+    """Two-sided p of the sign-flip permutation test of the mean; None below six pairs: it could not be small.
+
+    All 2ⁿ flips up to n = 16; beyond, 65,536 random ones from a fixed seed, with the observed one among them.
+    """
+    n = D.size
+    if n < _FEWEST_FLIPPED or not np.isfinite(D).all():
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        observed = abs(float(D.sum())) - 1e-12 * float(np.abs(D).sum())
+        if n > _MOST_FLIPPED:
+            flips = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n)) * 2 - 1
+            return (1 + int((np.abs(flips @ D) >= observed).sum())) / (1 + _DRAWS)
+        sums = D[:1]  # the first sign stays: the mirror image of every flip is as extreme
+        for d in D[1:]:
+            sums = np.concatenate([sums + d, sums - d])
+        return float((np.abs(sums) >= observed).mean())
+
+
+def hedges_g(mean: float, sd: float, n: int) -> float | None:
+    """Mean over SD of the D, corrected for small n (Hedges 1981); None below three pairs and for equal D."""
+    df = n - 1
+    if df < 2 or not 0 < sd < math.inf:
+        return None
+    correction = math.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / math.sqrt(df / 2)
+    return mean / sd * correction
+
+
+def compare_failures(arm: tuple[int, int] | None, reference: tuple[int, int] | None) -> Failures | None:
+    """Failed runs of an arm beside the reference's, each (failed, runs), with Fisher's exact test, two-sided.
+
+    None where the runs of either are not known; without runs there is no p.
+    """
+    if arm is None or reference is None:
+        return None
+    (failed, runs), (other, other_runs) = arm, reference
+    total, together = runs + other_runs, failed + other
+    p = None
+    if runs and other_runs:
+        ways = {
+            x: math.comb(runs, x) * math.comb(other_runs, together - x)
+            for x in range(max(0, together - other_runs), min(runs, together) + 1)
+        }
+        p = sum(count for count in ways.values() if count <= ways[failed]) / math.comb(total, together)
+    return Failures(failed, runs, other, other_runs, p)

@@ -1,0 +1,195 @@
+"""The moderated paired t-test: at few seeds an arm's variance borrows strength from the other arms.
+
+After Smyth 2004 (moderated t), with two changes for a handful of unequal arms: what is borrowed is the
+residual variance of the additive fit over all runs, and an unusually noisy arm is kept out of the pool and
+stands alone. Legend: Y (arms × seeds) values, W (contrasts × arms) weights, D = W·Y (contrasts × seeds)
+paired values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri, stdtr, stdtrit
+
+Floats = NDArray[np.float64]
+Variance = Literal["moderated", "per_arm"]
+
+# differences of numbers that agree to this many units in the last place are rounding, not variance
+_ROUNDING = 8 * float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the pairs say about each contrast; arrays have one element per contrast.
+
+    `D`, `paired`: (contrasts, seeds), the paired values, NaN where not `paired`; `n` of them, with `mean` and
+    sample variance `s2` (NaN below two); `v`, `df`: the variance that the test uses (0 up to rounding) and
+    its degrees of freedom; `flagged`: so noisy that its variance stands alone; `rounding`: what a difference
+    owes to floating point. `s2e`, `dfe`: residual variance of a single run and its degrees of freedom (NaN, 0
+    where nothing is pooled).
+    """
+
+    D: Floats
+    paired: NDArray[np.bool_]
+    n: NDArray[np.int64]
+    mean: Floats
+    s2: Floats
+    v: Floats
+    df: Floats
+    flagged: NDArray[np.bool_]
+    rounding: Floats
+    s2e: float
+    dfe: int
+
+    @property
+    def se(self) -> Floats:
+        """Standard errors of the means."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.sqrt(self.v / self.n)
+
+    @property
+    def testable(self) -> NDArray[np.bool_]:
+        """Two pairs at least, and numbers that did not overflow."""
+        return np.isfinite(self.v + self.mean)
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """All pairs differ by the same amount, up to rounding: no variance to test against."""
+        return np.equal(self.v, 0)
+
+    @property
+    def p(self) -> Floats:
+        """Two-sided p-values of a mean of zero; NaN where not testable; exact ones are 0, or 1 at zero."""
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            p = 2 * stdtr(self.df, -np.abs(self.mean) / self.se)
+        p = np.where(self.exact, np.where(np.abs(self.mean) <= self.rounding, 1.0, 0.0), p)
+        return np.where(self.testable, p, np.nan)
+
+    def p_equivalent(self, margin: float) -> Floats:
+        """The larger of the two one-sided p-values of |Δ| >= margin (TOST); NaN where not testable."""
+        room = margin - np.abs(self.mean)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            p = stdtr(self.df, -room / self.se)
+        p = np.where(self.exact, np.where(room > 0, 0.0, 1.0), p)
+        return np.where(self.testable, p, np.nan)
+
+    def half_width(self, levels: float | Floats) -> Floats:
+        """Half the two-sided interval at each level; 0 for exact ones, NaN where not testable."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            half = -stdtrit(self.df, np.asarray(levels) / 2) * self.se
+        return np.where(self.testable, np.where(self.exact, 0.0, half), np.nan)
+
+
+@lru_cache(maxsize=65536)
+def critical_t(level: float, df: float) -> float:
+    """The |t| that a two-sided test at `level` asks for."""
+    return -float(stdtrit(df, level / 2))
+
+
+@lru_cache(maxsize=1024)
+def _chi2(df: int) -> tuple[float, float]:
+    """Median and 99th percentile of χ²."""
+    return float(chdtri(df, 0.5)), float(chdtri(df, 0.01))
+
+
+def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimates:  # noqa: N803
+    """Estimate every contrast from the seeds for which all of its arms have a finite value.
+
+    Args:
+        Y: (arms, seeds), NaN where there is no value.
+        W: (contrasts, arms); the weights of a contrast, as in `study.contrasts`.
+        variance: `per_arm` pools nothing: plain paired t-tests.
+    """
+    present = np.isfinite(Y)
+    values = np.where(present, Y, 0.0)
+    used = W != 0
+    paired = (used.astype(float) @ ~present) == 0
+    n = paired.sum(axis=1)
+    largest = np.where(used, np.abs(values).max(axis=1, initial=0.0), 0.0).max(axis=1, initial=0.0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        D = np.where(paired, W @ values, np.nan)  # noqa: N806 - the notation of the field
+        mean = np.where(paired, D, 0.0).sum(axis=1) / n
+        deviations = np.where(paired, D - mean[:, None], 0.0)
+        s2 = np.where(n > 1, np.square(deviations).sum(axis=1) / (n - 1), np.nan)
+        rounding = _ROUNDING * largest * np.abs(W).sum(axis=1) / 2
+        v = np.where(np.sqrt(s2) <= rounding, 0.0, s2)
+    plain = Estimates(
+        D=D,
+        paired=paired,
+        n=n,
+        mean=mean,
+        s2=s2,
+        v=v,
+        df=np.maximum(n - 1, 0).astype(float),
+        flagged=np.zeros(n.shape, dtype=bool),
+        rounding=rounding,
+        s2e=math.nan,
+        dfe=0,
+    )
+    return plain if variance == "per_arm" else _moderate(plain, np.where(present, Y, np.nan), W)
+
+
+def _moderate(plain: Estimates, Y: Floats, W: Floats) -> Estimates:  # noqa: N803
+    """Pool: the formulas for a contrast with Σ weights² = c; for a plain difference c = 2."""
+    c = np.square(W).sum(axis=1)
+    nu = plain.df
+    with np.errstate(over="ignore", invalid="ignore"):
+        flagged = _noisy(plain, c)
+        keep = (W[~flagged] != 0).any(axis=0)
+        s2e, dfe = additive_fit(Y[keep])
+        borrowed = np.where(plain.n == 2, 3.0, 4.0)
+        nu0 = np.where(flagged | (plain.n < 2), 0.0, np.minimum(borrowed, np.maximum(0.0, dfe - nu)))
+        pooled = (nu * plain.s2 + nu0 * c * s2e) / (nu + nu0)
+        v = np.where(nu0 > 0, np.maximum(plain.s2, pooled), plain.s2)
+        v = np.where(np.sqrt(v) <= plain.rounding, 0.0, v)
+    return replace(plain, v=v, df=nu + nu0, flagged=flagged, s2e=s2e, dfe=dfe)
+
+
+def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
+    """Contrasts whose variance is beyond the 99th percentile of what the typical variance makes plausible.
+
+    Typical is the median; exactly equal pairs (coarse metrics) do not enter it, or every other contrast would
+    stand out.
+    """
+    quantiles = np.array([_chi2(int(df)) if df else (np.nan, np.nan) for df in plain.df.tolist()]).reshape(
+        -1, 2
+    )
+    sums = plain.df * plain.s2 / c
+    varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
+    typical = float(np.median(sums[varied] / quantiles[varied, 0])) if varied.any() else math.inf
+    flagged: NDArray[np.bool_] = (sums > quantiles[:, 1] * typical) | (~np.isfinite(sums) & (plain.n > 1))
+    return flagged
+
+
+def additive_fit(Y: Floats) -> tuple[float, int]:  # noqa: N803
+    """Residual variance and degrees of freedom of Y = μ(arm) + b(seed) + e by least squares.
+
+    Y: (arms, seeds), NaN where there is no value; ragged is fine. NaN and 0 without degrees of freedom.
+    """
+    present = np.isfinite(Y)
+    arms = present.any(axis=1)
+    Y, present = Y[arms], present[arms]  # noqa: N806
+    if not Y.size:
+        return math.nan, 0
+    counts = present.sum(axis=1, keepdims=True)
+    means = np.where(present, Y, 0.0).sum(axis=1, keepdims=True) / counts
+    centred = np.where(present, Y - means, 0.0)
+    if present.all():
+        residual = centred - centred.mean(axis=0)
+        df = (Y.shape[0] - 1) * (Y.shape[1] - 1)
+    else:  # the arms' means are eliminated; what is left is a small system for the seeds
+        weights = present.astype(float)
+        system = np.diag(weights.sum(axis=0)) - weights.T @ (weights / counts)
+        if not np.isfinite(centred).all():
+            return math.nan, 0
+        seeds, _, rank, _ = np.linalg.lstsq(system, centred.sum(axis=0), rcond=1e-9)
+        residual = np.where(present, centred - seeds + (weights @ seeds)[:, None] / counts, 0.0)
+        df = int(present.sum()) - Y.shape[0] - int(rank)
+    s2e = float(np.square(residual).sum()) / df if df > 0 else math.nan
+    return (s2e, df) if math.isfinite(s2e) else (math.nan, 0)

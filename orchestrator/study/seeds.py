@@ -1,0 +1,41 @@
+"""The seeds that the effects come from, and when they are looked at."""
+
+from __future__ import annotations
+
+from orchestrator.study.spec import StudySpec
+
+_LOOKS = (3, 4, 5, 6, 8, 10, 12)
+_FEW_SEEDS = 6
+
+
+def most_seeds(spec: StudySpec) -> int:
+    """The most seeds that an arm may get: `max_seeds` with `goal: reinvest`, else those of the file."""
+    stopping = spec.stopping
+    reinvests = stopping.rule == "resolve" and stopping.goal == "reinvest"
+    return max(stopping.max_seeds, len(spec.seeds)) if reinvests else len(spec.seeds)
+
+
+def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
+    """The seeds of the study in their order, those that `goal: reinvest` may add included.
+
+    What is added are the next whole numbers above the largest seed of the file: fixed before the first run.
+    """
+    first = max(spec.seeds) + 1
+    return spec.seeds + tuple(range(first, first + most_seeds(spec) - len(spec.seeds)))
+
+
+def looks(spec: StudySpec) -> tuple[int, ...]:
+    """After how many seeds `resolve` looks at the effects, ascending; the last is the most an arm may get."""
+    given = spec.stopping.looks
+    if given != "auto":
+        return given
+    most = most_seeds(spec)
+    return (*(look for look in _LOOKS if look < most), most)
+
+
+def gamma(spec: StudySpec) -> float:
+    """Exponent of the spending function α·t^γ: by default late spending for few seeds, even for many."""
+    given = spec.stopping.gamma
+    if given != "auto":
+        return float(given)
+    return 2.0 if most_seeds(spec) <= _FEW_SEEDS else 1.0

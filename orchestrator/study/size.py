@@ -1,0 +1,91 @@
+"""How many cells a study needs, and the refusal of one that needs too many."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.study.faults import Problem
+from orchestrator.study.fractions import GENERATORS, fraction
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.yamlfile import Path
+
+
+def searches(spec: StudySpec) -> bool:
+    """Whether the study searches for settings per arm; `compare: fixed` says that nothing is tuned."""
+    return spec.tune is not None and spec.tune.compare != "fixed"
+
+
+def samples_per_arm(spec: StudySpec) -> int:
+    """Settings that the search tries in every arm; 0 where nothing is tuned. A faulty grid counts as one."""
+    if spec.tune is None or not searches(spec):
+        return 0
+    if spec.tune.search != "grid":
+        return spec.tune.samples
+    choices = [given.get("choice") for given in spec.tune.space.values()]
+    return math.prod(len(values) if isinstance(values, (list, tuple)) else 1 for values in choices)
+
+
+def cells_per_arm(spec: StudySpec) -> int:
+    """Runs of one arm: its seeds, once per phase that evaluates it, and the samples of its search.
+
+    `goal: reinvest` moves seeds between arms, its budget is the seeds of the file in every arm.
+    """
+    evaluations = 2 if spec.tune is not None and spec.tune.compare == "both" else 1
+    return evaluations * len(spec.seeds) + samples_per_arm(spec)
+
+
+def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
+    """The refusal of a study with more cells than `max_cells`, or None.
+
+    Args:
+        arms: arms that are planned from the start; a count above what fits may itself have been cut off.
+        later: arms that results may call for (`interactions: auto`).
+    """
+    total = (arms + later) * cells_per_arm(spec)
+    if total <= spec.max_cells:
+        return None
+    count, at_least = arms, ""
+    if spec.design == "factorial":
+        exact = not spec.exclude
+        count = 2 ** len(spec.components) if exact else arms
+        at_least = "" if exact else "more than "
+    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
+    parts = [seeds + (", fixed and retuned" if _evaluates_twice(spec) else "")]
+    if samples_per_arm(spec):
+        parts.append(f"{samples_per_arm(spec):,} samples")
+    pairs = f", of them {later:,} pairs that interactions: auto may add" if later else ""
+    total = (count + later) * cells_per_arm(spec)
+    message = (
+        f"{at_least}{total:,} cells are needed ({at_least}{count + later:,} arms{pairs}; "
+        f"{' and '.join(parts)} each), but max_cells allows {spec.max_cells:,}"
+    )
+    return Problem(_place(spec), message, hint=_ways_out(spec, total, exact=not at_least))
+
+
+def _evaluates_twice(spec: StudySpec) -> bool:
+    return spec.tune is not None and spec.tune.compare == "both"
+
+
+def _place(spec: StudySpec) -> Path:
+    if "max_cells" in spec.model_fields_set:
+        return ("max_cells",)
+    if spec.design in ("factorial", "pairs"):
+        return ("design",)
+    return ("tune",) if samples_per_arm(spec) > len(spec.seeds) else ("seeds",)
+
+
+def _ways_out(spec: StudySpec, total: int, *, exact: bool) -> str:
+    ways = []
+    names = list(spec.components)
+    if spec.design == "factorial" and len(names) in GENERATORS and not spec.exclude:
+        runs = len(fraction(names))
+        ways.append(f"design: fractional ({runs} arms, {runs * cells_per_arm(spec):,} cells)")
+    elif spec.design in ("factorial", "fractional", "pairs"):
+        ways.append("design: leave-one-out")
+    elif spec.interactions == "auto":
+        ways.append("list the pairs in interactions")
+    if samples_per_arm(spec):
+        ways.append("fewer samples")
+    ways.append("fewer seeds")
+    ways.append(f"max_cells: {total}" if exact else "a larger max_cells")
+    return "use " + ", ".join(ways[:-1]) + f", or {ways[-1]}"

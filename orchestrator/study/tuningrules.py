@@ -1,0 +1,96 @@
+"""What is wrong with `tune`, alone and together with the rest of the study."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+
+from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
+from orchestrator.study.combining import CROSSED
+from orchestrator.study.faults import Problem, show
+from orchestrator.study.seeds import evaluation_seeds
+from orchestrator.study.size import samples_per_arm
+from orchestrator.study.space import Choice, Space, parse_space, settings_in
+from orchestrator.study.spec import RESERVED, StudySpec, TuneSpec
+from orchestrator.study.stoppingrules import rung_problems, unused_problems
+
+
+def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Every fault of `tune`."""
+    tune = spec.tune
+    if tune is None:
+        return
+    if spec.stopping.rule == "asha":
+        message = "is only possible with rule: resolve or none: the winners are compared at full length"
+        yield Problem(
+            ("tune",), message, hint="use stopping.rule: resolve; asha stops samples in tune.stopping"
+        )
+    if spec.design in CROSSED:
+        message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
+        yield Problem(("tune",), message, hint="use design: leave-one-out, or remove tune")
+    if tune.compare == "retuned" and (spec.design == "pairs" or spec.interactions != "none"):
+        message = "leaves no place for interactions: pairs are run with the settings of this file"
+        hint = "use compare: both or fixed, or take the pairs out of the study"
+        yield Problem(("tune", "compare"), message, "retuned", hint)
+    if tune.seed in evaluation_seeds(spec):
+        message = "is also a seed of the evaluation: the winners would be judged on what they were chosen by"
+        added = "" if tune.seed in spec.seeds else ", and from those that goal: reinvest may add"
+        yield Problem(("tune", "seed"), message, show(tune.seed), hint=f"keep it apart from seeds{added}")
+    space, faults = parse_space(tune.space)
+    yield from faults
+    yield from _key_problems(spec, tune, space)
+    if space and not faults:
+        yield from _search_problems(spec, tune, space)
+    yield from _stopping_problems(spec, tune)
+
+
+def _key_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[Problem]:
+    if not tune.space:
+        hint = "for example space: {optim.lr: {loguniform: [1e-4, 1e-1]}}"
+        yield Problem(("tune", "space"), "names no key: there is nothing to search", hint=hint)
+    for key in tune.space:
+        at = ("tune", "space", key)
+        current = lookup(spec.baseline, key)
+        dimension = space.get(key)
+        if key in RESERVED:
+            message = f"{key!r} is reserved: the orchestrator fills it in for every trial"
+            yield Problem(at, message, hint=f"remove it here; {RESERVED[key]} sets it")
+        elif current is MISSING:
+            yield missing_problem(spec.baseline, key, at)
+        elif isinstance(current, Mapping):
+            inside = ", ".join(f"{key}.{name}" for name in list(current)[:5])
+            hint = f"name a key inside it: {inside}" if inside else "name a key that holds a value"
+            yield Problem(at, f"{key} is a mapping in the baseline, a search sets single values", hint=hint)
+        elif isinstance(dimension, Choice):
+            for index, value in enumerate(dimension.values):
+                problem = word_problem(key, current, value, (*at, "choice", index))
+                if problem is not None:
+                    yield problem
+
+
+def _search_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[Problem]:
+    if tune.search == "bayes" and importlib.util.find_spec("optuna") is None:
+        hint = "pip install 'orchestrator[bayes]', or use search: random"
+        yield Problem(("tune", "search"), "bayes needs Optuna, which is not installed", "bayes", hint)
+    if tune.search == "grid":
+        ranges = [key for key, dimension in space.items() if not isinstance(dimension, Choice)]
+        for key in ranges:
+            hint = "list the values: {choice: [...]}, or use search: random"
+            yield Problem(("tune", "space", key), "a grid takes choice only", hint=hint)
+        count, default = samples_per_arm(spec), TuneSpec.model_fields["samples"].default
+        if not ranges and tune.samples not in (default, count) and tune.compare != "fixed":
+            message = f"is only used by random and bayes: this grid has {count:,} settings"
+            yield Problem(("tune", "samples"), message, show(tune.samples), hint="remove it")
+    elif settings_in(space) < tune.samples:
+        message = f"are more than the different settings of the space, {settings_in(space):.0f}"
+        yield Problem(
+            ("tune", "samples"), message, show(tune.samples), hint="use search: grid, or fewer samples"
+        )
+
+
+def _stopping_problems(spec: StudySpec, tune: TuneSpec) -> Iterator[Problem]:
+    path = ("tune", "stopping")
+    if tune.stopping.rule == "none":
+        yield from unused_problems(tune.stopping, path, ("grace", "reduction"), "with rule: asha")
+    else:
+        yield from rung_problems(spec.stopping, tune.stopping.grace, path)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.decide.resolve import Course, ResolveRule, resolve, rule_of
+from orchestrator.study.spec import StudySpec
+
+GOLDEN = np.array(
+    [
+        [93.9, 94.1, 94.0, 94.2, 93.8],
+        [93.8, 94.1, 93.9, 94.1, 93.9],
+        [92.9, 93.2, 93.1, 93.3, 92.7],
+        [94.2, 94.2, 94.3, 94.5, 93.9],
+        [90.1, 89.0, 90.9, 89.5, 90.2],
+    ]
+)
+SAVE = ResolveRule((3, 4, 5), 5)
+REINVEST = ResolveRule((3, 4, 5, 6, 8, 10, 12), 5, gamma=1, goal="reinvest")
+
+
+def follow(rule: ResolveRule, values: np.ndarray) -> Course:
+    return resolve(rule, values, np.ones(values.shape, dtype=bool))
+
+
+def test_golden_course() -> None:
+    course = follow(SAVE, GOLDEN)
+    assert course.finished
+    assert (course.wanted, course.ahead) == ((), ())
+    assert len(course.needed) == 19
+    arms = [course.final[row] for row in range(1, 5)]
+    assert [look.action for look in arms] == ["futile", "different", "different", "different"]
+    assert [look.number for look in arms] == [3, 3, 4, 4]
+    intervals = [(-0.24944, 0.116107), (-1.116107, -0.75056), (0.10052, 0.39948), (-6.087577, -2.262423)]
+    for look, interval in zip(arms, intervals, strict=True):
+        assert (look.lo, look.hi) == pytest.approx(interval, abs=2e-6)
+    assert [look.flagged for look in arms] == [False, False, False, True]
+
+
+def test_a_verdict_passes_its_alpha_on() -> None:
+    """At the first look arm 2 is compared with π(α/4), then the others with π(α/3)."""
+    looks = {(look.arm, look.number): look for look in follow(SAVE, GOLDEN).looks}
+    share = (3 / 5) ** 2
+    assert looks[2, 3].level == pytest.approx(share * 0.05 / 4)
+    assert looks[1, 3].level == looks[3, 3].level == pytest.approx(share * 0.05 / 3)
+
+
+def test_equivalence_within_the_margin_ends_an_arm() -> None:
+    course = follow(ResolveRule((3, 4, 5), 5, margin=0.5), GOLDEN)
+    assert course.final[1].action == "equivalent"
+    assert course.final[1].p_equivalent < 0.01  # type: ignore[operator]
+
+
+def test_futility_can_be_switched_off() -> None:
+    course = follow(ResolveRule((3, 4, 5), 5, futility=0), GOLDEN)
+    assert (course.final[1].action, course.final[1].number) == ("last look", 5)
+    assert course.final[1].seeds_needed is not None
+
+
+def test_two_seeds_have_one_look() -> None:
+    course = follow(ResolveRule((2,), 2), GOLDEN[:, :2])
+    assert {look.number for look in course.looks} == {2}
+    assert course.finished
+
+
+def test_a_study_without_arms_runs_its_reference() -> None:
+    ended = np.zeros((1, 5), dtype=bool)
+    course = resolve(SAVE, GOLDEN[:1], ended)
+    assert course.wanted == tuple((0, seed) for seed in range(5))
+    assert follow(SAVE, GOLDEN[:1]).finished
+
+
+def test_the_reference_starts_then_pairs_complete_seed_by_seed() -> None:
+    course = resolve(SAVE, np.full((3, 5), np.nan), np.zeros((3, 5), dtype=bool))
+    first = [(0, 0), (0, 1), (1, 0), (2, 0), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+    assert list(course.wanted) == [*first, (0, 3), (0, 4)]
+    assert list(course.ahead) == [(1, 3), (2, 3), (1, 4), (2, 4)]
+
+
+def test_failed_seeds_take_their_place() -> None:
+    values = GOLDEN.copy()
+    values[2, 1:3] = np.nan  # one pair at the first look: no test; two at the second
+    values[3] = np.nan
+    course = follow(SAVE, values)
+    looks = {(look.arm, look.number): look for look in course.looks}
+    assert (looks[2, 3].n, looks[2, 3].p, looks[2, 3].action) == (1, None, "continue")
+    assert (looks[2, 4].n, looks[2, 4].mean) == (2, pytest.approx(-0.95))
+    assert [looks[3, n].action for n in (3, 4, 5)] == ["continue", "continue", "last look"]
+    assert (course.final[3].n, course.final[3].mean, course.final[3].seeds_needed) == (0, None, None)
+
+
+def test_a_failed_reference_seed_takes_every_pair() -> None:
+    values = GOLDEN.copy()
+    values[0, 0] = np.nan
+    assert {look.n for look in follow(SAVE, values).looks if look.number == 3} == {2}
+
+
+def test_a_look_ignores_seeds_beyond_it() -> None:
+    changed = GOLDEN.copy()
+    changed[:, 4] = -1e6
+    changed[1:3, 3] = 1e6
+    assert follow(SAVE, changed).looks == follow(SAVE, GOLDEN).looks
+
+
+def test_a_look_waits_for_the_reference() -> None:
+    ended = np.ones(GOLDEN.shape, dtype=bool)
+    ended[0, 2] = False
+    course = resolve(SAVE, GOLDEN, ended)
+    assert (course.looks, course.wanted, course.final) == ((), ((0, 2),), {})
+
+
+def test_equal_results_are_no_reason_to_go_on() -> None:
+    course = follow(SAVE, np.array([GOLDEN[0], GOLDEN[0], GOLDEN[0] - 0.1]))
+    assert [course.final[row].action for row in (1, 2)] == ["futile", "different"]
+
+
+def test_the_strict_mode_uses_the_union_bound() -> None:
+    rule = ResolveRule((3, 4, 5), 5, variance="per_arm")
+    assert sum(rule.levels(0.05)) == pytest.approx(0.05)
+    assert all(look.df == look.n - 1 for look in follow(rule, GOLDEN).looks)
+
+
+def test_reinvesting_moves_seeds_to_the_open_arms() -> None:
+    random = np.random.default_rng(5)
+    effects = np.array([0.0, 8, 8, 8, 8, 8, 8, 1.2, 1.2])
+    course = follow(REINVEST, random.normal(size=(9, 12)) + effects[:, None])
+    runs = [sum(row == arm for row, _ in course.needed) for arm in range(9)]
+    assert sum(runs) <= 45
+    assert runs[1:7] == [3] * 6
+    assert max(runs[7:]) > 5
+    assert runs[0] == max(5, *runs[1:])
+    rounds = [look.round for look in course.looks if look.action != "budget spent"]
+    assert max(rounds.count(number) for number in set(rounds) - {1}) == 2
+
+
+def test_the_budget_ends_a_study() -> None:
+    random = np.random.default_rng(5)
+    rule = ResolveRule(REINVEST.looks, 5, gamma=1, goal="reinvest", futility=0)
+    course = follow(rule, random.normal(size=(9, 12)))
+    assert {look.action for look in course.final.values()} >= {"budget spent"}
+    assert 43 <= len(course.needed) <= 45
+
+
+@pytest.mark.parametrize(
+    ("stopping", "seeds", "rule"),
+    [
+        ({}, 5, ResolveRule((3, 4, 5), 5, margin=0.5)),
+        ({}, 8, ResolveRule((3, 4, 5, 6, 8), 8, gamma=1, margin=0.5)),
+        ({"looks": [2, 5], "gamma": 3.0, "futility": 0.0}, 5, ResolveRule((2, 5), 5, 0.05, 3, 0, 0.5)),
+        ({"goal": "reinvest"}, 5, ResolveRule(REINVEST.looks, 5, gamma=1, margin=0.5, goal="reinvest")),
+        (
+            {"goal": "reinvest", "max_seeds": 4},
+            2,
+            ResolveRule((2, 3, 4), 2, gamma=2, margin=0.5, goal="reinvest"),
+        ),
+    ],
+)
+def test_the_rule_of_a_study_file(stopping: dict[str, object], seeds: int, rule: ResolveRule) -> None:
+    spec = StudySpec.model_validate(
+        {
+            "name": "x",
+            "entrypoint": "module:name",
+            "metric": {"name": "accuracy", "mode": "max"},
+            "baseline": {},
+            "seeds": seeds,
+            "stopping": {"rule": "resolve", "max": 3, **stopping},
+            "report": {"margin": 0.5},
+        }
+    )
+    assert rule_of(spec) == rule
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="seeds of the last look"):
+        resolve(SAVE, GOLDEN[:, :4], np.ones((5, 4), dtype=bool))
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> tuple[ResolveRule, np.ndarray]:
+    arms = draw(st.integers(1, 5))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    margin = draw(st.sampled_from([None, 1.5]))
+    futility = draw(st.sampled_from([0.1, 0.0]))
+    if draw(st.booleans()):
+        rule = ResolveRule((2, 3, 5), 5, margin=margin, futility=futility)
+    else:
+        looks = (2, 3, 5, 7)
+        rule = ResolveRule(looks, 4, gamma=1, margin=margin, futility=futility, goal="reinvest")
+    values = random.normal(size=(arms + 1, rule.looks[-1]))
+    values += draw(st.sampled_from([0, 1, 4])) * random.normal(size=(arms + 1, 1))
+    values[random.random(values.shape) < draw(st.sampled_from([0, 0.15, 0.6]))] = np.nan
+    return rule, values
+
+
+@settings(deadline=None)
+@given(studies(), st.randoms(use_true_random=False))
+def test_the_course_does_not_depend_on_who_is_faster(study, random) -> None:  # type: ignore[no-untyped-def]
+    rule, values = study
+    whole = follow(rule, values)
+    ended = np.zeros(values.shape, dtype=bool)
+    course = resolve(rule, np.where(ended, values, np.nan), ended)
+    while not course.finished:
+        assert course.wanted
+        for cell in (*course.wanted, *course.ahead):
+            assert not ended[cell]
+            assert cell[0] not in course.final
+        assert len(set(course.wanted) | set(course.ahead)) == len(course.wanted) + len(course.ahead)
+        assert set(course.wanted) <= course.needed
+        startable = [*course.wanted, *course.ahead]
+        for cell in random.sample(startable, random.randint(1, min(4, len(startable)))):
+            ended[cell] = True
+        after = resolve(rule, np.where(ended, values, np.nan), ended)
+        assert after.looks[: len(course.looks)] == course.looks
+        assert course.final.items() <= after.final.items()
+        assert course.needed <= after.needed
+        course = after
+    assert (course.looks, course.final, course.needed) == (whole.looks, whole.final, whole.needed)
+    assert (course.wanted, course.ahead) == ((), ())
+    assert set(course.final) == set(range(1, len(values)))
+    assert all((0, seed) in course.needed for seed in range(rule.seeds))
+    if rule.goal == "reinvest":
+        assert len(course.needed) <= rule.seeds * len(values)

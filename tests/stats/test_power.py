@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from orchestrator.stats.moderated import estimate
+from orchestrator.stats.power import OneLook, Question, predictive_power, seeds_for_margin, seeds_needed
+
+
+def by_the_specification(d, v, df, n, later, level, level_equivalent, margin):  # type: ignore[no-untyped-def]
+    sd = math.sqrt(v * (1 / n - 1 / later))
+    c = stats.t.ppf(1 - level / 2, df + later - n) * math.sqrt(v / later)
+    power = stats.norm.cdf((d - c) / sd) + stats.norm.cdf((-c - d) / sd)
+    b = margin - stats.t.ppf(1 - level_equivalent / 2, df + later - n) * math.sqrt(v / later)
+    if b > 0:
+        power += stats.norm.cdf((b - d) / sd) - stats.norm.cdf((-b - d) / sd)
+    return power
+
+
+@given(st.floats(-3, 3), st.floats(0.01, 10), st.integers(2, 9), st.integers(1, 5), st.floats(0.1, 5))
+def test_predictive_power_is_the_specifications(d: float, v: float, n: int, more: int, margin: float) -> None:
+    ours = predictive_power(Question(0.01, 0.03, margin), d, v, n + 3, n, n + more)
+    assert ours == pytest.approx(
+        by_the_specification(d, v, n + 3, n, n + more, 0.01, 0.03, margin), abs=1e-12
+    )
+    alone = predictive_power(Question(0.01), d, v, n + 3, n, n + more)
+    assert 0 <= alone <= ours + 1e-12
+
+
+def test_without_variance_nothing_changes_any_more() -> None:
+    assert predictive_power(Question(0.05), 0.0, 0.0, 4, 3, 5) == 0
+    assert seeds_needed(Question(0.05), 0.0, 0.0, 4) is None
+
+
+@given(st.floats(0.05, 5), st.floats(0, 4))
+def test_the_seeds_needed_are_the_fewest(d: float, borrowed: float) -> None:
+    question = Question(0.00625)
+    n = seeds_needed(question, d, 1.0, borrowed)
+    assert n is None or n >= 2
+
+    def chance(n: int) -> float:
+        return question.answered(d, math.sqrt(1 / n), math.sqrt(1 / n), n - 1 + borrowed)
+
+    if n is None:
+        assert chance(1000) < 0.8
+    else:
+        assert chance(n) >= 0.8
+        assert n == 2 or chance(n - 1) < 0.8
+
+
+def test_no_number_of_seeds_finds_nothing_without_a_margin() -> None:
+    assert seeds_needed(Question(0.05), 0.0, 1.0, 4) is None
+    assert seeds_needed(Question(0.05, 0.1, 1.0), 0.0, 1.0, 4) is not None
+
+
+def test_one_arm_against_statsmodels() -> None:
+    from statsmodels.stats.power import TTestPower
+
+    theirs = TTestPower().power(0.8 / math.sqrt(2), 10, 0.05)
+    assert OneLook(10, 1).power(0.8, 1.0) == pytest.approx(theirs)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 40), st.integers(1, 30), st.floats(1e-6, 1e6), st.floats(-0.5, 0.99))
+def test_the_smallest_effect_has_that_power(seeds: int, arms: int, sd: float, rho: float) -> None:
+    for variance in ("moderated", "per_arm"):
+        study = OneLook(seeds, arms, variance=variance)  # type: ignore[arg-type]
+        effect = study.smallest_effect(sd, rho)
+        assert effect is not None
+        assert study.power(effect, sd, rho) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_one_seed_finds_nothing() -> None:
+    assert OneLook(1, 4).smallest_effect(1.0) is None
+    assert OneLook(1, 4).power(9.0, 1.0) == 0
+
+
+def test_the_power_of_a_grid_by_simulation() -> None:
+    random = np.random.default_rng(0)
+    arms, seeds, effect = 4, 4, 3.0
+    W = np.hstack([-np.ones((arms, 1)), np.eye(arms)])
+    found = 0
+    for _ in range(1500):
+        Y = random.normal(size=(arms + 1, seeds))
+        Y[1] += effect
+        found += estimate(Y, W).p[0] <= 0.05 / arms
+    # v is the larger of own and pooled variance, which costs some of what the degrees of freedom promise
+    assert (
+        0.85 * OneLook(seeds, arms).power(effect, 1.0)
+        < found / 1500
+        < OneLook(seeds, arms).power(effect, 1.0)
+    )
+
+
+def test_a_margin_of_one_sd_needs_about_thirty_seeds() -> None:
+    assert 25 <= seeds_for_margin(1.0, 1.0, arms=8) <= 35  # type: ignore[operator]
+    assert seeds_for_margin(1.0, 1.0, 0.5, arms=8) < seeds_for_margin(1.0, 1.0, arms=8)  # type: ignore[operator]
+    assert seeds_for_margin(1e-3, 1.0) is None
