@@ -14,7 +14,18 @@ STUDY_ARGUMENTS = {"STUDY", "--storage"}
 VERBS = {
     "init": {"FOLDER"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
-    "plan": {"--config", "-c", "KEY=VALUE", "--json"},
+    "plan": {
+        "--config",
+        "-c",
+        "KEY=VALUE",
+        "--sd",
+        "--rho",
+        "--from",
+        "--pilot",
+        "--address",
+        "--storage",
+        "--json",
+    },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
         *("--accept-code-change", "--retry-failed", "--dry-run"),
@@ -25,6 +36,10 @@ VERBS = {
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
+    "simulate": {
+        *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
+        *("--alpha", "--seed", "--jobs", "--storage", "--json"),
+    },
     "schema": set(),
     "doctor": {"--storage", "--json"},
 }

@@ -22,6 +22,7 @@ from orchestrator.cli import (
     plan,
     report,
     schema,
+    simulate,
     status,
     stop,
     tensorboard,
@@ -47,7 +48,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-for verb in (init, validate, plan, ablate, status, watch, logs, stop, report, tensorboard, schema, doctor):
+VERBS = (
+    *(init, validate, plan, ablate, status, watch, logs, stop, report, tensorboard),
+    *(simulate, schema, doctor),
+)
+for verb in VERBS:
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 
 

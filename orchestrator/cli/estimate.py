@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +53,10 @@ def lanes(resources: ResourcesSpec, machine: Machine, cells: int) -> int:
     return min(most, cells)
 
 
-def estimate(
-    remaining: Collection[str], lane_count: int, history: History | None, done_bytes: int | None
-) -> Estimate:
-    """Extrapolate from finished trials of the same study; `done_bytes` is the disk that one of them takes."""
-    runs = len(remaining)
+def estimate(runs: int, lane_count: int, history: History | None, done_bytes: int | None) -> Estimate:
+    """Extrapolate `runs` from finished trials of the same study; `done_bytes` is the disk that one of them
+    takes.
+    """
     finished = [] if history is None else [c for c in history.cells.values() if c.state is TrialState.DONE]
     if not finished:
         return Estimate(runs, None, None, None)

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.cli import console, describe, text
+import typer
+
+from orchestrator.cli import console, describe, power, text
 from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
+from orchestrator.cli.pilot import run_pilot
 from orchestrator.cli.studyfile import PreparedStudy, prepare
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History
+    from orchestrator.simulate.planning import PowerForecast
+    from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
 
 
-def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
+def command(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    sd: Annotated[
+        float | None, typer.Option("--sd", help="SD of the metric between seeds: says what can be detected.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option("--rho", help="With --sd: correlation of arms over a seed; default 0.")
+    ] = None,
+    earlier: Annotated[
+        str | None, typer.Option("--from", metavar="STUDY", help="Take both from an earlier study.")
+    ] = None,
+    storage: StorageOption = "runs",
+    pilot: Annotated[
+        int | None, typer.Option("--pilot", min=2, help="Run the baseline alone under this many seeds first.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="ADDRESS", help="With --pilot: a running Ray cluster.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print what `ablate` would run.
 
-    Arms with their differences, cells, lanes and, once trials have finished, the cost.
+    Arms with their differences, cells, lanes and, once trials have finished, the cost. With the noise between
+    seeds (--sd, --from an earlier study, or --pilot) also what the study can detect. Only --pilot starts
+    anything.
     """
-    show(forecast(prepare(config, overrides)), as_json=as_json)
+    study = prepare(config, overrides)
+    spec = study.loaded.spec
+    if pilot is not None:
+        power.refuse_pilot_beside(sd, earlier)
+        earlier = run_pilot(study, pilot, address)
+    noise = power.given_noise(sd, rho, earlier, storage, spec.metric.name)
+    found = forecast(study)
+    detects = None if noise is None else power.predict(spec, study.plan, noise)
+    show(found, as_json=as_json, detects=detects)
 
 
 @dataclass(frozen=True)
@@ -46,8 +81,21 @@ def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = 
     history, done_bytes = (None, None) if fresh else _recorded(study)
     remaining = _remaining(spec, history or fold([], plan), retry_failed)
     count = lanes(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
+    runs = _runs(spec, plan, remaining, history)
     answered = 0 if history is None else sum(record.state.answered for record in history.cells.values())
-    return Forecast(study, remaining, count, estimate(remaining, count, history, done_bytes), answered)
+    return Forecast(study, remaining, count, estimate(runs, count, history, done_bytes), answered)
+
+
+def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: History | None) -> int:
+    """How many runs are left, at most: results may call for cells that are not in the plan yet, or for
+    fewer.
+    """
+    from orchestrator.study.size import cells_per_arm
+
+    if not remaining or (spec.tune is None and spec.stopping.goal == "save"):
+        return len(remaining)
+    begun = 0 if history is None else sum(record.attempts > 0 for record in history.cells.values())
+    return max(1, len(plan.arms) * cells_per_arm(spec) - begun)
 
 
 def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:
@@ -84,8 +132,8 @@ def _recorded(study: PreparedStudy) -> tuple[History | None, int | None]:
     return history, sum(storage.sizes(folder).values())
 
 
-def document(found: Forecast) -> dict[str, Any]:
-    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining` and `estimate`."""
+def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:
+    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining`, `estimate` and `power`."""
     plan = found.study.plan.to_json()
     return {
         **plan,
@@ -93,13 +141,14 @@ def document(found: Forecast) -> dict[str, Any]:
         "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
         "estimate": asdict(found.estimate),
+        "power": power.document(detects),
     }
 
 
-def show(found: Forecast, *, as_json: bool) -> None:
-    """Print a forecast on stdout."""
+def show(found: Forecast, *, as_json: bool, detects: PowerForecast | None = None) -> None:
+    """Print a forecast on stdout, with what the study can detect where that is known."""
     if as_json:
-        console.data_json(document(found))
+        console.data_json(document(found, detects))
         return
     _show_arms(found)
     spec, plan = found.study.loaded.spec, found.study.plan
@@ -116,6 +165,7 @@ def show(found: Forecast, *, as_json: bool) -> None:
         else "none fit on this machine",
         "estimate": _cost(found.estimate, at_most=spec.stopping.rule == "resolve"),
         "storage": f"{spec.storage}/{plan.study}",
+        **(power.lines(detects, found.estimate) if detects is not None else {}),
     }
     for name, line in lines.items():
         console.data(f"{name + ':':<10}{line}")

@@ -1,0 +1,178 @@
+"""Simulate the figures of docs/statistics.md and write them into the page.
+
+python docs/simulated.py --studies 4000 --jobs 1
+
+The figures are kept beside the page, in simulated.json; a test compares the two. The page's blocks stand
+between `<!-- simulated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.simulate.generator import Scenario, scenario
+from orchestrator.simulate.methods import METHODS, Design, pick
+from orchestrator.simulate.nulls import null_studies
+from orchestrator.simulate.series import Series, run
+from orchestrator.stats.levels import nominal_levels, standard_gamma, standard_looks
+
+PAGE = Path(__file__).with_name("statistics.md")
+RECORD = Path(__file__).with_name("simulated.json")
+BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NOISY = ("grid", "save", "strict")
+MARGIN = 2.0
+ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=(0.0,) * 8)
+
+
+def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
+    """Every figure of the page, as plain data."""
+
+    def rates(truth: Scenario, methods: Sequence[str] = (), design: Design | None = None) -> dict[str, Any]:
+        series = Series(truth, design or Design(), studies)
+        return {one.method: asdict(one) for one in run(series, pick(methods), jobs=jobs)}
+
+    return {
+        "studies": studies,
+        "S1": rates(scenario("S1")),
+        "S2": rates(scenario("S2")),
+        "noisy": rates(scenario("S1", noisy=(3, 3.0)), NOISY),
+        "margin": {
+            str(seeds): rates(scenario("S1"), ["save"], Design(seeds=seeds, margin=MARGIN))
+            for seeds in (5, 12)
+        },
+        "pool": rates(ONE_EFFECT, ["none"], Design(seeds=3)),
+        "null": asdict(null_studies(studies)),
+    }
+
+
+def blocks(found: Mapping[str, Any]) -> dict[str, str]:
+    """The page's blocks by name, as Markdown."""
+    return {
+        "rates": _rates(found),
+        "pool": _pool(found["pool"]),
+        "levels": _levels(),
+        "margin": _margin(found["margin"]),
+        "null": _null(found["null"]),
+        "beyond": f"That is so for {_share(found['S1']['save']['beyond'])} of all arms on S1 (`resolve`).",
+        "width": _width(found["S1"]),
+        "noisy": _noisy(found["noisy"]),
+    }
+
+
+def fill(page: str, texts: Mapping[str, str]) -> str:
+    """The page with its blocks replaced; KeyError for a block that nobody writes."""
+    return BLOCK.sub(lambda match: f"{match[1]}{texts[match[2]]}\n{match[3]}", page)
+
+
+def _rates(found: Mapping[str, Any]) -> str:
+    heads = [*("method", "cost S1", "FWER S1", "FWER S2", "wrong sign S1", "power S1")]
+    heads += [*("coverage S1 (worst arm)", "width S1")]
+    rows = []
+    for name, one in found["S1"].items():
+        coverage = f"{_share(one['coverage'])} ({_share(one['worst_coverage'], error=False)})"
+        cells = [
+            METHODS[name].title,
+            _share(one["cost"], 2),
+            _share(one["fwer"]),
+            _share(found["S2"][name]["fwer"]),
+            _share(one["wrong_sign"]),
+            _share(one["power"]),
+            coverage,
+            f"{one['width']['value']:.1f}",
+        ]
+        rows.append(cells)
+    note = "± is the standard error of the simulation; where nothing was seen, the end of the 95 % interval."
+    return f"{found['studies']:,} studies per scenario; {note}\n\n{_markdown(heads, rows)}"
+
+
+def _pool(found: Mapping[str, Any]) -> str:
+    plain, moderated = found["grid-paired"], found["grid"]
+    return (
+        "Eight arms, three seeds, one effect of four SDs between seeds: the paired t finds it in "
+        f"{_share(plain['power'])} of studies, the moderated one in {_share(moderated['power'])} "
+        f"(FWER {_share(plain['fwer'])} and {_share(moderated['fwer'])})."
+    )
+
+
+def _levels() -> str:
+    design = Design()
+    looks = standard_looks(design.seeds)
+    levels = nominal_levels(design.alpha, looks, standard_gamma(design.seeds))
+    return (
+        f"Looks after {', '.join(map(str, looks))} seeds at α = {design.alpha:g} have the levels "
+        f"{', '.join(f'{level:.4f}' for level in levels)}."
+    )
+
+
+def _margin(found: Mapping[str, Any]) -> str:
+    heads = ["seeds", "cost", "truly equivalent arms called so", "studies with a false one", "power"]
+    rows = []
+    for seeds, methods in found.items():
+        one = methods["save"]
+        figures = (one["equivalent"], one["false_equivalent"], one["power"])
+        rows.append([seeds, _share(one["cost"], 2), *(_share(figure) for figure in figures)])
+    return _markdown(heads, rows)
+
+
+def _null(count: Mapping[str, Any]) -> str:
+    claims = count["helps"] + count["hurts"]
+    return (
+        f"In {count['studies']:,} studies with one component that does nothing (and five that do something), "
+        f"*helps* was said of it {count['helps']} times and *hurts* {count['hurts']} times: in "
+        f"{claims / count['studies']:.2%} of the studies (95 % interval {count['lo']:.2%} to "
+        f"{count['hi']:.2%}), where α allows {count['alpha']:.0%}."
+    )
+
+
+def _width(found: Mapping[str, Any]) -> str:
+    grid, save = (found[name]["width"]["value"] for name in ("grid", "save"))
+    cost = _share(found["save"]["cost"], 2, error=False)
+    return (
+        f"On S1 the median interval of `resolve` is {save:.1f} SDs wide, that of the grid {grid:.1f}: "
+        f"{save / grid:.1f} times as wide for {cost} of the cost."
+    )
+
+
+def _noisy(found: Mapping[str, Any]) -> str:
+    rows = [
+        [METHODS[name].title, *(_share(one[key]) for key in ("fwer", "power", "coverage"))]
+        for name, one in found.items()
+    ]
+    return _markdown(["method", "FWER", "power", "coverage"], rows)
+
+
+def _share(figure: Mapping[str, Any] | None, digits: int = 3, *, error: bool = True) -> str:
+    if figure is None:
+        return "–"
+    value = f"{figure['value']:.{digits}f}"
+    if not error or figure["se"] is None or figure["lo"] == figure["hi"]:
+        return value
+    if not figure["value"]:  # a standard error of 0 would claim too much
+        return f"{value} (< {figure['hi']:.{digits}f})"
+    return f"{value} ± {figure['se']:.{digits}f}"
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Measure, keep the figures, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=4000)
+    parser.add_argument("--jobs", type=int, default=1)
+    chosen = parser.parse_args()
+    found = measure(chosen.studies, chosen.jobs)
+    RECORD.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), blocks(found)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

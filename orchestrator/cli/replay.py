@@ -1,0 +1,151 @@
+"""`orchestrate simulate --from`: a recorded study under other rules, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import console, text
+from orchestrator.cli.runs import find_run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.simulate.recorded import Replay, Said
+    from orchestrator.study.spec import StudySpec
+
+TITLES = {
+    "none": "none (the grid)",
+    "asha": "asha (rung-only)",
+    "save": "resolve, save",
+    "reinvest": "resolve, reinvest",
+    "strict": "resolve, variance: per_arm",
+}
+_SHOWN = 6
+"""Missing runs that are named one by one."""
+
+
+def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> None:
+    """Replay a study and print what each rule would have cost and said.
+
+    Raises:
+        InputError: no such study, an unknown rule, or a design that cannot be replayed.
+    """
+    from orchestrator.cli.estimate import Machine, lanes
+    from orchestrator.record.history import CellRecord
+    from orchestrator.record.metrictable import read_metrics
+    from orchestrator.simulate.recorded import DEFAULT, replays
+    from orchestrator.study.spec import StudySpec
+
+    run = find_run(study, storage)
+    view = run.view()
+    spec = StudySpec.model_validate(view.spec)
+
+    def rows(record: CellRecord) -> list[dict[str, Any]]:
+        trial = run.paths.trial(record.arm, record.seed, record.sample, record.phase)
+        return read_metrics(run.storage, trial)
+
+    count = max(1, lanes(spec.resources, Machine.here(), len(view.history.cells)))
+    found = replays(spec, view.history, tuple(rules) or DEFAULT, rows, count)
+    if as_json:
+        console.data_json(document(view.plan.study, found, count))
+        return
+    asha = f"; asha on {count} lanes" if any(one.rule == "asha" for one in found) else ""
+    metric = f"{spec.metric.name} ({spec.metric.mode})"
+    console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{asha}")
+    for group in _groups(found):
+        console.show(costs(spec, group), "")
+        console.show(verdicts(group), "")
+        for one in group:
+            if one.missing:
+                console.data(_gaps(one))
+
+
+def document(study: str, found: Sequence[Replay], lanes: int) -> dict[str, Any]:
+    """`simulate --from --json`: every rule on every phase and family, with what it lacks and says."""
+    return {
+        "study": study,
+        "lanes": lanes,
+        "replays": [
+            {**asdict(one), "finished": one.finished, "agreement": _agreement(one, found)} for one in found
+        ],
+    }
+
+
+def _agreement(one: Replay, found: Sequence[Replay]) -> dict[str, int] | None:
+    from orchestrator.simulate.recorded import agreement
+
+    grid = _grid(one, found)
+    return None if grid is None or grid is one else asdict(agreement(one, grid))
+
+
+def _grid(one: Replay, found: Sequence[Replay]) -> Replay | None:
+    where = (one.phase, one.family)
+    return next((g for g in found if g.rule == "none" and (g.phase, g.family) == where), None)
+
+
+def _groups(found: Sequence[Replay]) -> list[list[Replay]]:
+    """The replays by phase and family, each with all of its rules."""
+    places = dict.fromkeys((one.phase, one.family) for one in found)
+    return [[one for one in found if (one.phase, one.family) == place] for place in places]
+
+
+def costs(spec: StudySpec, group: Sequence[Replay]) -> Table:
+    """One row per rule: runs, trained length, and how far it says what the grid says."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("rule", "runs", "trained", "of the grid", "says what the grid says"):
+        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
+    for one in group:
+        share = f"{one.length / one.grid_length:.2f}" if one.grid_length else text.number(None)
+        table.add_row(
+            TITLES.get(one.rule, one.rule),
+            f"{one.runs} of {one.grid_runs}",
+            text.length(one.length, spec.stopping.unit),
+            share if one.finished else f"{share} so far",
+            _agrees(one, group),
+        )
+    return table
+
+
+def _agrees(one: Replay, group: Sequence[Replay]) -> str:
+    found = _agreement(one, group)
+    if found is None or not found["arms"]:
+        return text.number(None)
+    opposite = f", {found['opposite']} opposite" if found["opposite"] else ""
+    return f"{found['same']} of {found['arms']} arms{opposite}"
+
+
+def verdicts(group: Sequence[Replay]) -> Table:
+    """One row per arm, one column per rule."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("arm", overflow="fold")
+    for one in group:
+        table.add_column(TITLES.get(one.rule, one.rule), overflow="fold")
+    for number, said in enumerate(group[0].said):
+        table.add_row(said.arm, *(_said(one.said[number]) for one in group))
+    return table
+
+
+def _said(said: Said) -> str:
+    if said.verdict is None:
+        return "(cannot be replayed)"
+    if said.delta is None:
+        return said.verdict
+    interval = "" if said.lo is None else f" [{text.number(said.lo)}, {text.number(said.hi)}]"
+    where = "" if said.rung is None else f" at {text.number(said.rung)}"
+    return f"{said.verdict}{where}: {said.delta:+.5g}{interval}, n = {said.n}"
+
+
+def _gaps(one: Replay) -> str:
+    names = [f"{arm} seed {seed}" for arm, seed in one.missing[:_SHOWN]]
+    more = len(one.missing) - len(names)
+    rest = f" and {more} more" if more > 0 else ""
+    return (
+        f"{TITLES.get(one.rule, one.rule)}: stops there; it asks for runs that were never made in full: "
+        f"{', '.join(names)}{rest}"
+    )

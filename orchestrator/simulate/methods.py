@@ -1,0 +1,209 @@
+"""The methods that are compared: each takes a simulated study and says what it found and what it spent.
+
+No method decides anything itself: early stopping is `decide.asha`, the sequential rule `decide.resolve`,
+tests and corrections are `stats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.decide.asha import StoppingRule
+from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
+from orchestrator.decide.states import TrialState
+from orchestrator.simulate.asha import Curve, Point, matched, replay
+from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
+from orchestrator.stats.holm import holm
+from orchestrator.stats.levels import standard_gamma, standard_looks
+from orchestrator.stats.moderated import Estimates, Variance, estimate
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What was registered: seeds per arm, level, margin in the values' unit; lanes and reduction of ASHA."""
+
+    seeds: int = 5
+    alpha: float = 0.05
+    margin: float | None = None
+    lanes: int = 8
+    reduction: float = 3
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a method said about one study; arrays have one entry per arm.
+
+    `signs`: +1 or −1 where the arm is declared different, else 0; `equivalent`: declared so; `lo`, `hi`: the
+    interval of each arm alone (NaN where there is none); `cost`: trained length over that of the whole grid;
+    `kept`: the reference got all its seeds, at full length.
+    """
+
+    signs: NDArray[np.int8]
+    equivalent: NDArray[np.bool_]
+    lo: Float
+    hi: Float
+    cost: float
+    kept: bool
+
+
+Judge = Callable[[Study, Design], Judged]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by its name on the command line, the rule of the study file it stands for, and its title."""
+
+    name: str
+    rule: str
+    title: str
+    judge: Judge
+
+
+def grid(study: Study, design: Design, *, variance: Variance) -> Judged:
+    """Every run to its end; the test that `variance` names, with Holm, for difference and equivalence."""
+    Y = study.curves[:, : design.seeds, -1]  # noqa: N806 - the notation of the field
+    return _fixed(estimate(Y, differences(len(Y)), variance), design, cost=1.0, kept=True)
+
+
+def halving(study: Study, design: Design, *, protected: bool) -> Judged:
+    """ASHA over all runs, seed by seed on lanes, then a plain paired t per arm at its matched rung, Holm.
+
+    The matched rung is the highest one at which two seeds at least have a pair: their difference estimates
+    the effect at that rung, which need not be the effect at full length.
+    """
+    curves, seeds = study.curves, design.seeds
+    rows = curves.shape[0]
+    rule = StoppingRule("asha", RUNGS[:-1], design.reduction)
+    cells = [(row, seed) for seed in range(seeds) for row in range(rows)]
+    runs = [_curve(study, row, seed, protected and row == 0) for row, seed in cells]
+    endings = replay(runs, rule, design.lanes)
+    last = np.zeros((rows, seeds), dtype=np.intp)
+    for cell, ending in zip(cells, endings, strict=True):
+        last[cell] = len(RUNGS) - 1 if ending.state is TrialState.DONE else ending.reports - 1
+    D, _ = matched(curves[:, :seeds], last)  # noqa: N806 - the notation of the field
+    tests = estimate(D, np.eye(rows - 1), "per_arm")
+    cost = sum(ending.length for ending in endings) / len(cells)
+    return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
+
+
+def sequential(study: Study, design: Design, rule: Callable[[Design], ResolveRule]) -> Judged:
+    """The rule `resolve` on the final values; every run that a look has used is trained to its end."""
+    registered = rule(design)
+    values = study.curves[:, : registered.looks[-1], -1]
+    course = resolve(registered, values, np.ones(values.shape, dtype=np.bool_))
+    ends = [course.final[row] for row in range(1, values.shape[0])]
+    cost = len(course.needed) / (values.shape[0] * design.seeds)
+    kept = all((0, seed) in course.needed for seed in range(design.seeds))
+    return Judged(
+        np.array([_sign(end) for end in ends], dtype=np.int8),
+        np.array([end.action == "equivalent" for end in ends]),
+        _numbers(end.lo for end in ends),
+        _numbers(end.hi for end in ends),
+        cost,
+        kept,
+    )
+
+
+def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
+    pace, scores = float(study.pace[row, seed]), study.curves[row, seed].tolist()
+    points = [
+        Point(rung, rung, rung * pace, score) for rung, score in zip(RUNGS[:-1], scores[:-1], strict=True)
+    ]
+    return Curve(f"{row}-{seed}", str(row), points, RUNGS[-1], RUNGS[-1] * pace, protected)
+
+
+@lru_cache(maxsize=64)
+def differences(rows: int) -> Float:
+    """Weights of the contrasts arm − reference, (arms, 1 + arms)."""
+    return np.hstack([np.full((rows - 1, 1), -1.0), np.eye(rows - 1)])
+
+
+def _fixed(tests: Estimates, design: Design, *, cost: float, kept: bool) -> Judged:
+    signs, equivalent = declared(tests, design.alpha, design.margin)
+    half = tests.half_width(design.alpha)
+    return Judged(signs, equivalent, tests.mean - half, tests.mean + half, cost, kept)
+
+
+def declared(
+    tests: Estimates, alpha: float, margin: float | None
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """What one look says, with Holm: +1 or −1 where an arm differs, else 0; and where it is equivalent."""
+    different = _holm(tests.p, alpha)
+    equivalent = np.zeros_like(different)
+    if margin is not None:
+        equivalent = ~different & _holm(tests.p_equivalent(margin), alpha)
+    return np.where(different, np.sign(tests.mean), 0).astype(np.int8), equivalent
+
+
+def _holm(p: Float, alpha: float) -> NDArray[np.bool_]:
+    corrected = holm([None if np.isnan(one) else float(one) for one in p])
+    return np.array([one is not None and one <= alpha for one in corrected])
+
+
+def _sign(end: ArmLook) -> int:
+    return int(np.sign(end.mean)) if end.action == "different" and end.mean is not None else 0
+
+
+def _numbers(values: Iterable[float | None]) -> Float:
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def registered(
+    design: Design,
+    *,
+    goal: Literal["save", "reinvest"] = "save",
+    futility: float = 0.10,
+    variance: Variance = "moderated",
+) -> ResolveRule:
+    """The rule that a study file with this design and the default looks registers."""
+    most = max(MOST_SEEDS, design.seeds) if goal == "reinvest" else design.seeds
+    return ResolveRule(
+        looks=standard_looks(most),
+        seeds=design.seeds,
+        alpha=design.alpha,
+        gamma=standard_gamma(most),
+        futility=futility,
+        margin=design.margin,
+        goal=goal,
+        variance=variance,
+    )
+
+
+def _resolve(name: str, title: str, **settings: Any) -> Method:
+    return Method(name, "resolve", title, partial(sequential, rule=partial(registered, **settings)))
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("grid-paired", "none", "full grid, paired t", partial(grid, variance="per_arm")),
+        Method("grid", "none", "full grid, moderated t", partial(grid, variance="moderated")),
+        Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
+        Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
+        _resolve("save", "resolve, save"),
+        _resolve("save-no-futility", "resolve, save, no futility", futility=0.0),
+        _resolve("reinvest", "resolve, reinvest", goal="reinvest"),
+        _resolve("strict", "resolve, save, strict variance", variance="per_arm"),
+    )
+}
+"""All methods by name, in the order of the table in docs/statistics.md."""
+
+
+def pick(words: Sequence[str]) -> tuple[Method, ...]:
+    """The methods that these words name: methods, or rules for all of their methods; none means all.
+
+    Raises `ValueError` for another word.
+    """
+    rules = {method.rule for method in METHODS.values()}
+    for word in words:
+        if word not in METHODS and word not in rules:
+            raise ValueError(f"there is no rule {word!r}; valid: {', '.join([*sorted(rules), *METHODS])}")
+    return tuple(m for m in METHODS.values() if not words or m.name in words or m.rule in words)

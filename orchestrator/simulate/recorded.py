@@ -1,0 +1,290 @@
+"""A finished study under other rules: what each would have run, what it would have cost, what it would have
+said.
+
+Nothing is resampled or filled in: a rule that asks for a run that nobody has made is followed until there,
+and the runs it lacks are listed. Main effects only; an interaction is judged from all runs under every rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.decide.asha import StoppingRule
+from orchestrator.decide.competition import stopping_rule
+from orchestrator.decide.effects import sequential_effects
+from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, resolve_rule, table
+from orchestrator.decide.resolve import resolve
+from orchestrator.decide.states import TrialState
+from orchestrator.errors import Fault, StudyError
+from orchestrator.record.history import CellRecord, History
+from orchestrator.simulate.asha import Curve, Ending, matched, replay
+from orchestrator.simulate.curves import curve
+from orchestrator.simulate.methods import declared
+from orchestrator.stats.moderated import estimate
+from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
+from orchestrator.study.combining import CROSSED
+from orchestrator.study.contrasts import Contrast
+from orchestrator.study.spec import StudySpec
+
+RULES = ("none", "resolve", "asha", "save", "reinvest", "strict")
+"""`resolve` as registered; `save`, `reinvest`, `strict`: it with that goal, or variance: per_arm."""
+DEFAULT = ("none", "resolve", "asha")
+
+Rows = Callable[[CellRecord], list[dict[str, Any]]]
+Run = tuple[str, int]
+"""Arm and seed."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a rule says about an arm, from `n` pairs; Δ and its interval in the user's units.
+
+    `rung`: where the arms were compared (None: at full length; the verdict claims nothing below it).
+    `verdict` is None where the record does not suffice.
+    """
+
+    arm: str
+    verdict: str | None
+    n: int
+    delta: float | None
+    lo: float | None
+    hi: float | None
+    rung: float | None = None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One rule on one evaluation of the study. `length` is trained length in the study's unit.
+
+    `missing`: runs that the rule asks for and that were never made, in its order; with any of them the rule
+    could not be followed to its end, and `runs` and `length` are what it had spent until there.
+    """
+
+    rule: str
+    phase: str
+    family: int
+    said: tuple[Said, ...]
+    runs: int
+    length: float
+    grid_runs: int
+    grid_length: float
+    missing: tuple[Run, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Every run that the rule asks for is on record."""
+        return not self.missing
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Arms on which a replay and the grid both have a verdict: with the same one, and with opposite ones."""
+
+    arms: int
+    same: int
+    opposite: int
+
+
+def agreement(one: Replay, grid: Replay) -> Agreement:
+    """How far a rule says what the whole grid says."""
+    pairs = [
+        (mine.verdict, theirs.verdict)
+        for mine, theirs in zip(one.said, grid.said, strict=True)
+        if mine.verdict is not None and theirs.verdict is not None
+    ]
+    return Agreement(
+        arms=len(pairs),
+        same=sum(mine == theirs for mine, theirs in pairs),
+        opposite=sum({mine, theirs} == {HURTS, HELPS} for mine, theirs in pairs),
+    )
+
+
+def replays(
+    spec: StudySpec, history: History, rules: Iterable[str], rows: Rows, lanes: int = 1
+) -> tuple[Replay, ...]:
+    """Every rule on every evaluation (phase and Holm family) of the study.
+
+    Args:
+        rows: the reports of a run, as in its `metrics.parquet`; only asked by `asha`.
+        lanes: trials at the same time, which decides who competes with whom under `asha`.
+
+    Raises:
+        StudyError: an unknown rule, or a study whose effects are no comparisons with one reference.
+    """
+    rules = tuple(rules)
+    faults = [
+        Fault("no rule has this name", field="--rule", value=rule, hint=f"valid: {', '.join(RULES)}")
+        for rule in rules
+        if rule not in RULES
+    ]
+    if spec.design in CROSSED:
+        hint = "its effects come from all of its runs: no rule but none applies"
+        faults.append(Fault(f"a {spec.design} design cannot be replayed", hint=hint))
+    if len(spec.seeds) < 2:
+        faults.append(Fault("a study with one seed has no tests to replay", field="seeds"))
+    if faults:
+        raise StudyError(faults)
+    found = []
+    for rule in rules:
+        under = _under(spec, rule)
+        for evaluation in evaluations(under, history.plan, history.families):
+            if rule == "asha":
+                found.append(_halving(under, evaluation, history, rows, lanes))
+            else:
+                found.append(_sequential(under, evaluation, history, rule))
+    return tuple(found)
+
+
+def _under(spec: StudySpec, rule: str) -> StudySpec:
+    """The study file with another rule in it."""
+    changes: dict[str, Any] = {"rule": rule if rule in ("none", "asha") else "resolve"}
+    if rule in ("save", "reinvest"):
+        changes |= {"goal": rule, "looks": "auto", "gamma": "auto"}
+    report = spec.report.model_copy(update={"variance": "per_arm"}) if rule == "strict" else spec.report
+    return spec.model_copy(update={"stopping": spec.stopping.model_copy(update=changes), "report": report})
+
+
+def _sequential(spec: StudySpec, evaluation: Evaluation, history: History, rule: str) -> Replay:
+    registered = resolve_rule(spec)
+    if rule == "none":  # the grid is a rule with one look, after all seeds
+        seeds = len(spec.seeds)
+        registered = replace(registered, looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
+    results = table(evaluation, history.cells)
+    ended = results.ended & ~_cut_short(evaluation, history)
+    sign = 1.0 if spec.metric.mode == "max" else -1.0
+    course = resolve(registered, sign * results.values, ended)
+    values = {
+        arm: dict(zip(evaluation.seeds, results.values[row].tolist(), strict=True))
+        for row, arm in enumerate(evaluation.arms)
+    }
+    effects = sequential_effects(
+        course, registered, _differences(evaluation), values, evaluation.seeds, spec.metric.mode
+    )
+    said = [
+        Said(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
+        if row in course.final
+        else Said(effect.arm, None, 0, None, None, None)
+        for row, effect in enumerate(effects, start=1)
+    ]
+    spent = [place for place in sorted(course.needed) if ended[place]]
+    lengths = [_record(evaluation, history, place).length or 0.0 for place in spent]
+    missing = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in course.wanted)
+    return _result(spec, evaluation, rule, tuple(said), lengths, missing)
+
+
+def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
+    reference, *arms = evaluation.arms
+    return tuple(Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms)
+
+
+def _cut_short(evaluation: Evaluation, history: History) -> NDArray[np.bool_]:
+    """Runs that a rule has stopped: at full length they were never made."""
+    cut = np.zeros((len(evaluation.arms), len(evaluation.seeds)), dtype=np.bool_)
+    for row, arm in enumerate(evaluation.arms):
+        for column, seed in enumerate(evaluation.seeds):
+            cell = evaluation.cells.get((arm, seed))
+            cut[row, column] = cell is not None and history.cells[cell].state is TrialState.STOPPED
+    return cut
+
+
+def _record(evaluation: Evaluation, history: History, cell: tuple[int, int]) -> CellRecord:
+    return history.cells[evaluation.cells[evaluation.arms[cell[0]], evaluation.seeds[cell[1]]]]
+
+
+def _halving(spec: StudySpec, evaluation: Evaluation, history: History, rows: Rows, lanes: int) -> Replay:
+    """ASHA as it would have gone, and a plain paired t at each arm's matched rung with Holm."""
+    rule = stopping_rule(spec)
+    results = table(evaluation, history.cells)
+    places = [(row, column) for column in range(len(spec.seeds)) for row in range(len(evaluation.arms))]
+    made = [place for place in places if results.ended[place]]
+    records = [_record(evaluation, history, place) for place in made]
+    curves = [
+        curve(spec, record, rows(record), rule.rungs, protected=record.arm == evaluation.arms[0])
+        for record in records
+    ]
+    endings = replay(curves, rule, lanes)
+    scores, last = _seen(spec, evaluation, rule, list(zip(made, records, curves, endings, strict=True)))
+    D, rungs = matched(scores, last)  # noqa: N806 - the notation of the field
+    sign = 1.0 if spec.metric.mode == "max" else -1.0
+    said = _compared(D, rungs, evaluation, spec, rule, sign)
+    missing = [place for place in places if not results.ended[place]]
+    missing += [
+        place
+        for place, record, ending in zip(made, records, endings, strict=True)
+        if ending.state is TrialState.DONE and record.state is TrialState.STOPPED
+    ]
+    runs = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in missing)
+    return _result(spec, evaluation, "asha", said, [ending.length for ending in endings], runs)
+
+
+def _seen(
+    spec: StudySpec,
+    evaluation: Evaluation,
+    rule: StoppingRule,
+    runs: Iterable[tuple[tuple[int, int], CellRecord, Curve, Ending]],
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """What the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's last."""
+    shape = len(evaluation.arms), len(spec.seeds)
+    scores = np.full((*shape, len(rule.rungs) + 1), np.nan)
+    last = np.full(shape, -1, dtype=np.intp)
+    index = {rung: number for number, rung in enumerate(rule.rungs)}
+    for place, record, seen, ending in runs:
+        for point in seen.points[: ending.reports]:
+            last[place] = index[point.rung]
+            scores[(*place, last[place])] = point.score
+        value = final_value(record)
+        if ending.state is TrialState.DONE and value is not None:
+            last[place] = len(rule.rungs)
+            scores[(*place, last[place])] = value if spec.metric.mode == "max" else -value
+    return scores, last
+
+
+def _compared(
+    D: NDArray[np.float64],  # noqa: N803 - the notation of the field
+    rungs: NDArray[np.intp],
+    evaluation: Evaluation,
+    spec: StudySpec,
+    rule: StoppingRule,
+    sign: float,
+) -> tuple[Said, ...]:
+    tests = estimate(D, np.eye(len(D)), "per_arm")
+    signs, _ = declared(tests, spec.report.alpha, None)
+    half = tests.half_width(spec.report.alpha)
+    said = []
+    for number, arm in enumerate(evaluation.arms[1:]):
+        if not tests.testable[number]:
+            said.append(Said(arm, NO_DATA, int(tests.n[number]), None, None, None))
+            continue
+        mean, width = sign * float(tests.mean[number]), float(half[number])
+        verdict = {0: UNRESOLVED, 1: HELPS, -1: HURTS}[int(signs[number])]
+        rung = rule.rungs[rungs[number]] if rungs[number] < len(rule.rungs) else None
+        said.append(Said(arm, verdict, int(tests.n[number]), mean, mean - width, mean + width, rung))
+    return tuple(said)
+
+
+def _result(
+    spec: StudySpec,
+    evaluation: Evaluation,
+    rule: str,
+    said: tuple[Said, ...],
+    lengths: Sequence[float],
+    missing: tuple[Run, ...],
+) -> Replay:
+    grid = len(evaluation.arms) * len(spec.seeds)
+    return Replay(
+        rule=rule,
+        phase=evaluation.phase,
+        family=evaluation.family,
+        said=said,
+        runs=len(lengths),
+        length=math.fsum(lengths),
+        grid_runs=grid,
+        grid_length=grid * float(spec.stopping.max),
+        missing=missing,
+    )

@@ -1,0 +1,25 @@
+"""Trials of known results: effect of the arm + noise of arm and seed. They take a while, so that drivers
+die in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import threading
+from typing import Any
+
+import ray.train
+
+EFFECTS = {"a": -0.3, "b": 8.0, "c": 1.2, "d": -4.0, "e": 0.0}
+
+
+def train(config: dict[str, Any]) -> None:
+    parts = config["parts"]
+    effect = sum(size for part, size in EFFECTS.items() if not parts[part])
+    key = f"{sorted(parts.items())} {config['seed']}".encode()
+    share = (int.from_bytes(hashlib.sha256(key).digest()[:6]) + 1) / (2**48 + 2)
+    final = 10 + effect + statistics.NormalDist().inv_cdf(share)
+    for epoch in range(1, int(config["max_length"]) + 1):
+        threading.Event().wait(0.03)
+        ray.train.report({"epoch": epoch, "loss": final + 1 / epoch - 1 / config["max_length"]})

@@ -1,0 +1,68 @@
+"""A sequential study whose driver is killed again and again decides as the undisturbed one does."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workbench import Bench
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+KILLS = 10
+STUDY = """\
+name: killed
+entrypoint: noisy:train
+metric: {{name: loss, mode: min}}
+baseline:
+  parts: {{a: true, b: true, c: true, d: true, e: true}}
+components:
+  a: {{without: {{parts.a: false}}}}
+  b: {{without: {{parts.b: false}}}}
+  c: {{without: {{parts.c: false}}}}
+  d: {{without: {{parts.d: false}}}}
+  e: {{without: {{parts.e: false}}}}
+seeds: 5
+stopping: {{rule: resolve, goal: {goal}, max: 8, unit: epoch}}
+"""
+
+
+def decided(study: Bench) -> dict[str, Any]:
+    """All that the study says, without what it took."""
+    said = json.loads(Path(study.storage.local_path(study.paths.effects_json)).read_text())
+    said.pop("cost")
+    for effect in said["effects"]:
+        for key in ("wall_s", "gpu_s"):
+            effect.pop(key)
+    looks = [{key: look[key] for key in look if key not in ("t", "v")} for look in study.events("look")]
+    used = {name: row["value"] for name, row in study.results().items() if row["used"]}
+    return {
+        "effects": said,
+        "looks": sorted(looks, key=lambda look: (look["number"], look["arm"])),
+        "used": used,
+    }
+
+
+@pytest.mark.parametrize("goal", ["save", "reinvest"])
+def test_killed_drivers_change_no_decision(tmp_path: Path, goal: str) -> None:
+    undisturbed = Bench(tmp_path / "undisturbed", "noisy", STUDY.format(goal=goal))
+    assert undisturbed.run().code == 0
+    study = Bench(tmp_path / "killed", "noisy", STUDY.format(goal=goal))
+    dice = random.Random(goal)
+    killed = 0
+    while killed < KILLS:
+        seen = len(study.events())
+        # from the start of the driver to the middle of a look
+        wanted = seen + dice.choice([1, 2, 3, 5, 8])
+        with study.running() as run:
+            run.until(lambda wanted=wanted: len(study.events()) >= wanted, "the driver goes on")
+            run.kill()
+        killed += 1
+    assert study.run().code == 0
+    assert decided(study) == decided(undisturbed)
+    assert len(study.events("plan")) >= KILLS
+    assert any(row["attempts"] > 1 for row in study.results().values())
+    assert {row["state"] for row in study.results().values()} <= {"done", "skipped"}

@@ -1,0 +1,147 @@
+"""What each method says about a study, and what must hold over many of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from orchestrator.decide.resolve import resolve
+from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study, scenario, study
+from orchestrator.simulate.methods import METHODS, Design, registered
+from orchestrator.simulate.nulls import FOUND, null_studies
+from orchestrator.simulate.series import Series, run
+
+GOLDEN = [
+    [93.9, 94.1, 94.0, 94.2, 93.8],
+    [93.8, 94.1, 93.9, 94.1, 93.9],
+    [92.9, 93.2, 93.1, 93.3, 92.7],
+    [94.2, 94.2, 94.3, 94.5, 93.9],
+    [90.1, 89.0, 90.9, 89.5, 90.2],
+]
+
+
+def test_the_golden_study_costs_nineteen_runs() -> None:
+    final = np.pad(np.array(GOLDEN), ((0, 0), (0, MOST_SEEDS - 5)), mode="edge")
+    golden = Study(np.repeat(final[..., None], len(RUNGS), axis=2), np.ones(final.shape))
+    found = METHODS["save"].judge(golden, Design())
+    assert found.cost == 19 / 25
+    assert found.signs.tolist() == [0, -1, 1, -1]
+    assert found.lo.tolist() == pytest.approx([-0.24944, -1.116107, 0.10052, -6.087577], abs=1e-5)
+
+
+def test_the_default_rule_is_that_of_a_study_file() -> None:
+    rule = registered(Design())
+    assert (rule.looks, rule.gamma, rule.futility) == ((3, 4, 5), 2.0, 0.10)
+    rule = registered(Design(), goal="reinvest")
+    assert (rule.looks, rule.gamma, rule.seeds) == ((3, 4, 5, 6, 8, 10, 12), 1.0, 5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("seeds", [2, 3, 15])
+def test_every_method_judges_every_arm(name: str, seeds: int) -> None:
+    design = Design(seeds=seeds, margin=3.0)
+    found = METHODS[name].judge(study(scenario("S1", arms=4), seeds, 0, 0), design)
+    assert found.signs.shape == found.equivalent.shape == found.lo.shape == found.hi.shape == (4,)
+    assert not (found.equivalent & (found.signs != 0)).any()
+    assert 0 < found.cost <= max(1, 3 / seeds) + 1e-9  # the first look takes three seeds in any case
+    assert found.kept or name == "asha"
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["save", "reinvest", "strict"]))
+def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) -> None:
+    made = study(scenario("S1"), 5, 9, index)
+    goal = "reinvest" if name == "reinvest" else "save"
+    rule = registered(Design(), goal=goal, variance="per_arm" if name == "strict" else "moderated")
+    values = made.curves[:, : rule.looks[-1], -1]
+    course = resolve(rule, values, np.ones(values.shape, dtype=bool))
+    found = METHODS[name].judge(made, Design())
+    assert course.finished
+    assert found.cost == len(course.needed) / 45
+    assert (found.signs != 0).tolist() == [
+        course.final[row].action == "different" for row in sorted(course.final)
+    ]
+
+
+def test_a_null_is_claimed_no_more_often_than_alpha_allows() -> None:
+    count = null_studies(300)
+    assert FOUND.delta[0] == 0
+    assert count.helps + count.hurts + count.equivalent + count.unresolved == 300
+    assert count.claims <= binom.isf(1e-3, 300, count.alpha)
+    assert count.lo <= count.claims / 300 <= count.hi
+
+
+def test_with_a_margin_a_null_may_be_called_equivalent_and_is_not_claimed_more_often() -> None:
+    count = null_studies(100, design=Design(seeds=8, margin=3.0), seed=5)
+    assert count.equivalent > 50
+    assert count.claims <= binom.isf(1e-3, 100, count.alpha)
+
+
+RECORD = json.loads((Path(__file__).parents[2] / "docs" / "simulated.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("scenario_name", "method", "figure", "target", "tolerance"),
+    [
+        ("S2", "save", "fwer", 0.018, 0.012),
+        ("S1", "save", "cost", 0.71, 0.02),
+        ("S1", "save", "power", 0.62, 0.04),
+        ("S1", "reinvest", "power", 0.74, 0.05),
+        ("S1", "save", "width", 4.0, 0.2),
+        ("S1", "grid", "width", 2.4, 0.2),
+        ("S1", "grid", "power", 0.66, 0.03),
+        ("S1", "grid-paired", "power", 0.56, 0.03),
+        ("S1", "save-no-futility", "cost", 0.90, 0.02),
+        ("S1", "asha-kept", "cost", 0.27, 0.03),
+        ("S1", "asha", "cost", 0.18, 0.03),
+    ],
+)
+def test_the_recorded_figures_meet_the_targets(
+    scenario_name: str, method: str, figure: str, target: float, tolerance: float
+) -> None:
+    assert RECORD[scenario_name][method][figure]["value"] == pytest.approx(target, abs=tolerance)
+
+
+def test_the_recorded_figures_keep_what_is_promised() -> None:
+    def value(where: str, method: str, figure: str) -> Any:
+        return RECORD[where][method][figure]["value"]
+
+    assert RECORD["studies"] >= 2000
+    for method in ("save", "save-no-futility", "reinvest", "strict"):
+        assert value("S1", method, "wrong_sign") <= 0.005
+        assert value("S2", method, "fwer") <= 0.05
+        for where in ("S1", "S2"):
+            assert value(where, method, "coverage") >= 0.95
+            assert value(where, method, "worst_coverage") >= 0.95
+            assert value(where, method, "kept") == 1
+    for method in ("asha", "asha-kept"):  # the negative control
+        assert value("S2", method, "fwer") > 0.2
+    assert 0.05 < value("noisy", "save", "fwer") < 0.1
+    assert value("noisy", "strict", "fwer") < 0.03
+
+
+@pytest.mark.slow
+def test_the_targets_hold_on_another_series() -> None:
+    names = ("grid", "asha", "save", "reinvest")
+    methods = [METHODS[name] for name in names]
+    nulls = dict(zip(names, run(Series(scenario("S2"), Design(), 1000, seed=77), methods), strict=True))
+    found = dict(zip(names, run(Series(scenario("S1"), Design(), 1000, seed=78), methods), strict=True))
+    fwer, control = nulls["save"].fwer, nulls["asha"].fwer
+    coverage, power, more = nulls["save"].coverage, found["save"].power, found["reinvest"].power
+    assert fwer
+    assert fwer.value == pytest.approx(0.018, abs=0.012)
+    assert control
+    assert control.value > 0.2
+    assert coverage
+    assert coverage.value >= 0.95
+    assert found["save"].cost.value == pytest.approx(0.71, abs=0.02)
+    assert power
+    assert power.value == pytest.approx(0.62, abs=0.04)
+    assert more
+    assert more.value == pytest.approx(0.74, abs=0.05)

@@ -1,0 +1,73 @@
+"""docs/statistics.md shows what the simulator says, and nothing by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def simulated() -> ModuleType:
+    """The command `python docs/simulated.py`, as a module."""
+    spec = importlib.util.spec_from_file_location("simulated", DOCS / "simulated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def shape(value: object) -> object:
+    """The keys of nested data, without its numbers."""
+    return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else None
+
+
+def test_the_page_shows_the_recorded_figures(simulated: ModuleType) -> None:
+    record = json.loads((DOCS / "simulated.json").read_text())
+    page = (DOCS / "statistics.md").read_text()
+    assert simulated.fill(page, simulated.blocks(record)) == page
+    assert set(re.findall(r"<!-- simulated: (\w+) -->", page)) == set(simulated.blocks(record))
+
+
+def test_the_command_measures_what_is_recorded(simulated: ModuleType) -> None:
+    record = json.loads((DOCS / "simulated.json").read_text())
+    found = json.loads(json.dumps(simulated.measure(3)))
+    assert found["studies"] == 3
+    assert shape(strip(found)) == shape(strip(record))
+    assert "| resolve, reinvest |" in simulated.blocks(found)["rates"]
+
+
+def strip(found: dict[str, object]) -> dict[str, object]:
+    """Without the figures themselves: few studies may have none of some."""
+
+    def plain(value: object) -> object:
+        if not isinstance(value, dict):
+            return None
+        return None if "value" in value else {key: plain(item) for key, item in value.items()}
+
+    return {key: plain(value) for key, value in found.items()}
+
+
+def test_the_documented_command_writes_both_files(
+    simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, record = tmp_path / "statistics.md", tmp_path / "simulated.json"
+    page.write_text("before\n<!-- simulated: null -->\nold\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(simulated, "PAGE", page)
+    monkeypatch.setattr(simulated, "RECORD", record)
+    assert "python docs/simulated.py --studies 4000" in (DOCS / "statistics.md").read_text()
+    monkeypatch.setattr("sys.argv", ["docs/simulated.py", "--studies", "2"])
+    simulated.main()
+    assert json.loads(record.read_text())["studies"] == 2
+    text = page.read_text()
+    assert text.startswith(
+        "before\n<!-- simulated: null -->\nIn 2 studies with one component that does nothing"
+    )
+    assert text.endswith("\n<!-- end -->\nafter\n")

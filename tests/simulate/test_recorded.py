@@ -1,0 +1,207 @@
+"""A recorded study under other rules, on the specification's golden numbers and on gaps in the record."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.errors import StudyError
+from orchestrator.record.history import CellRecord, History
+from orchestrator.simulate.recorded import Agreement, Replay, agreement, replays
+from orchestrator.study.cells import make_plan
+from orchestrator.study.spec import StudySpec
+
+GOLDEN = {
+    "baseline": [93.9, 94.1, 94.0, 94.2, 93.8],
+    "no-a": [93.8, 94.1, 93.9, 94.1, 93.9],
+    "no-b": [92.9, 93.2, 93.1, 93.3, 92.7],
+    "no-c": [94.2, 94.2, 94.3, 94.5, 93.9],
+    "no-d": [90.1, 89.0, 90.9, 89.5, 90.2],
+}
+Values = dict[str, list[float]]
+
+
+def study(**changes: Any) -> StudySpec:
+    stopping = {"rule": "none", "max": 9, "grace": 1, "reduction": 3, **changes.pop("stopping", {})}
+    data = {
+        "name": "golden",
+        "entrypoint": "trial:train",
+        "metric": {"name": "accuracy", "mode": "max"},
+        "baseline": dict.fromkeys("abcd", True),
+        "components": {name: {"without": {name: False}} for name in "abcd"},
+        "seeds": [0, 1, 2, 3, 4],
+        "stopping": stopping,
+        **changes,
+    }
+    return StudySpec.model_validate(data)
+
+
+def recorded(spec: StudySpec, values: Values, sign: float = 1.0) -> History:
+    plan = make_plan(spec)
+    history = History(plan)
+    for cell in plan.cells:
+        value = sign * values[cell.arm][cell.seed]
+        history.cells[cell.cell] = CellRecord(
+            cell.cell, cell.arm, cell.seed, state=TrialState.DONE, length=9.0, value=value
+        )
+    return history
+
+
+def cell(history: History, arm: str, seed: int) -> CellRecord:
+    return next(one for one in history.cells.values() if (one.arm, one.seed) == (arm, seed))
+
+
+def flat(record: CellRecord) -> list[dict[str, Any]]:
+    """A curve on which every report says the final value."""
+    return [{"epoch": e, "accuracy": record.value, "time_s": float(e)} for e in range(1, 10)]
+
+
+def no_curves(record: CellRecord) -> list[dict[str, Any]]:
+    raise AssertionError("only asha looks at curves")
+
+
+def replayed(spec: StudySpec, history: History, *rules: str, rows=no_curves) -> list[Replay]:
+    return list(replays(spec, history, rules, rows))
+
+
+def verdicts(one: Replay) -> list[str | None]:
+    return [said.verdict for said in one.said]
+
+
+def test_the_golden_study() -> None:
+    spec = study()
+    grid, resolved = replayed(spec, recorded(spec, GOLDEN), "none", "resolve")
+    assert (grid.runs, grid.length, grid.grid_length) == (25, 225, 225)
+    assert (resolved.runs, resolved.length, resolved.finished) == (19, 171, True)
+    assert verdicts(resolved) == ["unresolved", "hurts", "helps", "hurts"]
+    assert [said.n for said in resolved.said] == [3, 3, 4, 4]
+    intervals = [(said.lo, said.hi) for said in resolved.said]
+    assert intervals == pytest.approx(
+        [
+            pytest.approx((-0.24944, 0.116107), abs=1e-5),
+            pytest.approx((-1.116107, -0.75056), abs=1e-5),
+            pytest.approx((0.10052, 0.39948), abs=1e-5),
+            pytest.approx((-6.087577, -2.262423), abs=1e-5),
+        ]
+    )
+    assert agreement(resolved, grid) == Agreement(arms=4, same=4, opposite=0)
+
+
+def test_a_metric_to_minimise_says_the_same_in_its_own_units() -> None:
+    spec = study()
+    up = replayed(spec, recorded(spec, GOLDEN), "resolve")[0]
+    least = study(metric={"name": "loss", "mode": "min"})
+    down = replayed(least, recorded(least, GOLDEN, sign=-1), "resolve")[0]
+    assert verdicts(down) == verdicts(up)
+    assert down.runs == up.runs
+    for mine, other in zip(down.said, up.said, strict=True):
+        assert (mine.delta, mine.lo, mine.hi) == pytest.approx((-other.delta, -other.hi, -other.lo))
+
+
+def test_margins_enter_the_verdicts() -> None:
+    spec = study(report={"margin": 1.5})
+    said = replayed(spec, recorded(spec, GOLDEN), "none")[0]
+    assert verdicts(said) == [
+        "practically equivalent",
+        "different, size unclear",
+        "different, size unclear",
+        "hurts",
+    ]
+
+
+def test_what_was_never_run_is_named_and_not_invented() -> None:
+    spec = study()
+    history = recorded(spec, GOLDEN)
+    skipped = cell(history, "no-c", 3)
+    skipped.state, skipped.value, skipped.length = TrialState.SKIPPED, None, None
+    grid, resolved, strict = replayed(spec, history, "none", "resolve", "strict")
+    assert grid.missing == (("no-c", 3),)
+    assert verdicts(grid) == [None] * 4
+    assert resolved.missing == (("no-c", 3),)
+    assert verdicts(resolved) == ["unresolved", "hurts", None, None]
+    assert not strict.finished
+    assert agreement(resolved, grid).arms == 0
+
+
+def test_a_study_that_ran_under_the_rule_says_the_same_and_has_no_grid() -> None:
+    spec = study(stopping={"rule": "resolve"})
+    history = recorded(spec, GOLDEN)
+    for arm, needed in {"no-a": 3, "no-b": 3, "no-c": 4, "no-d": 4}.items():
+        for seed in range(needed, 5):
+            skipped = cell(history, arm, seed)
+            skipped.state, skipped.value, skipped.length = TrialState.SKIPPED, None, None
+    resolved, grid = replayed(spec, history, "resolve", "none")
+    assert (resolved.runs, resolved.finished) == (19, True)
+    assert verdicts(resolved) == ["unresolved", "hurts", "helps", "hurts"]
+    assert len(grid.missing) == 6
+
+
+def test_reinvest_asks_for_seeds_that_a_grid_does_not_have() -> None:
+    spec = study()
+    small = [base + d for base, d in zip(GOLDEN["baseline"], (0.2, 0.5, 0.1, 0.3, 0.2), strict=True)]
+    [found] = replayed(spec, recorded(spec, {**GOLDEN, "no-a": small}), "reinvest")
+    assert not found.finished
+    assert {seed for _, seed in found.missing} == {5}
+    assert verdicts(found) == [None, "hurts", None, "hurts"]  # two were resolved before the record ended
+
+
+def test_a_failed_run_takes_its_place() -> None:
+    spec = study()
+    history = recorded(spec, GOLDEN)
+    failed = cell(history, "no-b", 1)
+    failed.state, failed.cause, failed.value, failed.length = TrialState.FAILED, Cause.USER, None, 2.0
+    [grid] = replayed(spec, history, "none")
+    assert grid.finished
+    assert grid.said[1].n == 4
+    assert grid.length == 24 * 9 + 2
+
+
+def test_a_lost_machine_is_no_outcome() -> None:
+    spec = study()
+    history = recorded(spec, GOLDEN)
+    lost = cell(history, "no-b", 1)
+    lost.state, lost.cause, lost.value = TrialState.FAILED, Cause.INFRA, None
+    assert replayed(spec, history, "none")[0].missing == (("no-b", 1),)
+
+
+def test_asha_compares_at_matched_rungs() -> None:
+    spec = study()
+    [found] = replayed(spec, recorded(spec, GOLDEN), "asha", rows=flat)
+    by_arm = {said.arm: said for said in found.said}
+    assert found.runs == 25
+    assert found.length < 25 * 9
+    assert by_arm["no-d"].rung == 1  # never among the best third, so it never gets beyond the first rung
+    assert by_arm["no-d"].delta == pytest.approx(
+        math.fsum(a - b for a, b in zip(GOLDEN["no-d"], GOLDEN["baseline"], strict=True)) / 5
+    )
+    assert by_arm["no-c"].rung is None  # the best arm reaches the end
+    assert found.finished
+
+
+def test_a_run_that_asha_has_stopped_lacks_its_end() -> None:
+    spec = study(stopping={"rule": "asha"})
+    history = recorded(spec, GOLDEN)
+    stopped = cell(history, "no-c", 4)
+    stopped.state, stopped.length = TrialState.STOPPED, 3.0
+    grid, halved = replayed(
+        spec, history, "none", "asha", rows=lambda record: flat(record)[: int(record.length or 0)]
+    )
+    assert grid.missing == (("no-c", 4),)
+    assert set(halved.missing) <= {("no-c", 4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "message"),
+    [
+        ({}, "halving", "valid: none, resolve, asha"),
+        ({"seeds": [3]}, "none", "one seed"),
+        ({"design": "factorial"}, "none", "cannot be replayed"),
+    ],
+)
+def test_what_cannot_be_replayed_says_so(changes: dict[str, Any], rule: str, message: str) -> None:
+    spec = study(**changes)
+    with pytest.raises(StudyError, match=message):
+        replays(spec, History(make_plan(spec)), [rule], no_curves)
