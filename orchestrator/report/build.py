@@ -84,7 +84,7 @@ def build_report(
         ended=len(plan.cells) - len(left),
         total=len(plan.cells),
         complete=todo.complete,
-        notes=_notes(spec, plan, arms, evaluations),
+        notes=_notes(spec, arms[plan.reference], tuple(arms.values()), evaluations, searches),
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
     )
@@ -172,21 +172,27 @@ def _provenance(storage: Storage, paths: StudyPaths, history: History) -> Proven
 
 
 def _notes(
-    spec: StudySpec, plan: Plan, arms: Mapping[str, ArmReport], evaluations: tuple[Evaluation, ...]
+    spec: StudySpec,
+    reference: ArmReport,
+    arms: tuple[ArmReport, ...],
+    evaluations: tuple[Evaluation, ...],
+    searches: tuple[ArmTuning, ...],
 ) -> tuple[str, ...]:
     """What a reader of the table must know, in full sentences."""
     notes = []
     if len(spec.seeds) == 1:
         notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
-    reference = arms[plan.reference]
     for evaluation in evaluations:
         notes += _lost(reference, evaluation)
     effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
     flags = {flag for effect in effects for flag in effect.flags}
     notes += [text for flag, text in _EXPLAINED.items() if flag in flags]
+    barren = [search.arm for search in searches if search.complete and search.winner is None]
+    if barren:
+        notes.append(f"No sample of {', '.join(barren)} reached full length: nothing to compare there.")
     if any(effect.verdict == DETERMINISTIC for effect in effects):
         notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
-    changed = sum(run.accepted_code_change for arm in arms.values() for run in arm.runs)
+    changed = sum(run.accepted_code_change for arm in arms for run in arm.runs)
     if changed:
         notes.append(f"{changed} runs used changed code that was accepted with --accept-code-change.")
     return tuple(notes)

@@ -52,7 +52,7 @@ def _table(report: StudyReport, evaluation: Evaluation) -> str:
     unit = rf" (\si{{{'pp' if scale.unit == 'pp' else scale.unit}}})" if scale.unit else ""
     unit = unit.replace(r"\si{pp}", "pp")
     head = ["arm", rf"{{$\Delta${unit}}}"]
-    head += [f"{tex(words.interval_name(report))}"] if tested else []
+    head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
     head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", "time"]
     columns = [_name_column(effects), f"S[{_format(effects, scale)}]"]
     columns += ["c"] if tested else []
@@ -84,8 +84,7 @@ def _row(
 ) -> str:
     bold = r"\bfseries " if effect.verdict in RESOLVED else ""
     runs = report.behind(effect, evaluation.phase)
-    marks = words.marks(effect)
-    said = words.verdict(report, evaluation, effect, scale)
+    said = words.verdict(report, evaluation, effect, scale, brief=True)
     cells = [
         _breakable(effect.arm),
         r"{--}" if effect.delta is None else f"{bold}{_ascii(numbers.delta(effect, scale))}",
@@ -93,14 +92,16 @@ def _row(
     cells += [_interval(effect, scale)] if tested else []
     cells.append(rf"{effect.n}/{len({run.seed for run in runs})}")
     cells += [_p(effect.p_holm)] if tested else []
-    cells.append(f"{bold}{tex(said)}{f'$^{{{_marks(marks)}}}$' if marks else ''}")
+    cells.append(f"{bold}{_raised(tex(said))}")
     cells.append(tex(numbers.duration(sum(run.wall_s for run in runs))).replace(" ", "~"))
     return " & ".join(cells) + r" \\"
 
 
-def _marks(marks: str) -> str:
-    names = {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S"}
-    return "".join(names[mark] for mark in marks)
+def _raised(text: str) -> str:
+    """Footnote marks as superscripts."""
+    for mark, name in {"†": r"\dagger", "‡": r"\ddagger", "§": r"\S"}.items():
+        text = text.replace(_SPECIAL[mark], f"$^{{{name}}}$")
+    return text
 
 
 def _interval(effect: Effect, scale: numbers.Scale) -> str:
@@ -131,8 +132,6 @@ def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) 
         words.settings_line(report).capitalize(),
         "Bold: resolved",
     ]
-    used = {mark for effect in evaluation.all_effects for mark in words.marks(effect)}
-    parts += [f"{mark} {meaning}" for mark, meaning in words.MARKS.items() if mark in used]
     return ". ".join(tex(part.removesuffix(".")) for part in parts) + "."
 
 
@@ -142,7 +141,7 @@ def _name_column(effects: tuple[Effect, ...]) -> str:
 
 
 def _verdict_column(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
-    said = [words.verdict(report, evaluation, effect, scale) for effect in evaluation.all_effects]
+    said = [words.verdict(report, evaluation, effect, scale, brief=True) for effect in evaluation.all_effects]
     long = max(map(len, said), default=0) > _LONG_NAME
     return r">{\raggedright\arraybackslash}p{0.18\linewidth}" if long else "l"
 

@@ -79,7 +79,7 @@ def _effect(
         *interval,
         f"{effect.n} of {len({run.seed for run in runs})}",
         *tests,
-        f"{mark}{plain(words.verdict(report, evaluation, effect, scale))}{mark}{words.marks(effect)}",
+        f"{mark}{plain(words.verdict(report, evaluation, effect, scale))}{mark}",
         numbers.duration(sum(run.wall_s for run in runs)),
         f"{sum(run.gpu_s for run in runs) / 3600:.3g}",
     ]
@@ -133,7 +133,7 @@ def _tuning(report: StudyReport, scale: numbers.Scale) -> list[str]:
         return []
     rows = []
     for tuned in report.tuned:
-        states = ", ".join(f"{number} {state}" for state, number in tuned.states.items())
+        states = words.counts(tuned.states)
         winner = (
             link(_code(settings(tuned.settings)), tuned.winner.trial_dir, raw=True) if tuned.winner else "–"
         )

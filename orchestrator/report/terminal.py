@@ -91,7 +91,7 @@ def _row(
     cells.append(Text(f"{effect.n}/{len(seeds)}"))
     if shown[1]:
         cells.append(Text(numbers.p_value(effect.p_holm)))
-    return [*cells, Text(words.verdict(report, evaluation, effect, scale) + words.marks(effect), style=style)]
+    return [*cells, Text(words.verdict(report, evaluation, effect, scale), style=style)]
 
 
 def _linked(report: StudyReport, effect: Effect) -> Text:
@@ -121,7 +121,7 @@ def _tuning(report: StudyReport, scale: numbers.Scale) -> list[RenderableType]:
     table.add_column("winner", overflow="fold")
     table.add_column("its value", justify="right", no_wrap=True)
     for tuned in report.tuned[:_MOST_ROWS]:
-        states = ", ".join(f"{number} {state}" for state, number in tuned.states.items())
+        states = words.counts(tuned.states)
         chosen = ", ".join(f"{key}={_short(value)}" for key, value in tuned.settings.items())
         value = numbers.DASH if tuned.value is None else scale.value(tuned.value)
         table.add_row(*map(Text, (numbers.one_line(tuned.arm), states, chosen or numbers.DASH, value)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.states import TrialState
@@ -55,9 +56,12 @@ def outcome(run: Run) -> str:
 
 def tally(runs: Iterable[Run]) -> str:
     """`3 done, 2 failed`: runs by state."""
-    states = [run.state for run in runs]
-    counts = [(states.count(state), state) for state in TrialState]
-    return ", ".join(f"{count} {state}" for count, state in counts if count)
+    return counts(Counter(run.state for run in runs))
+
+
+def counts(states: Mapping[TrialState, int]) -> str:
+    """`3 done, 2 failed`."""
+    return ", ".join(f"{states[state]} {state}" for state in TrialState if states.get(state))
 
 
 def headline(report: StudyReport) -> list[str]:
@@ -115,7 +119,8 @@ def pairing_line(report: StudyReport, evaluation: Evaluation | None = None) -> s
     if found.rho is None or found.variance_saved is None or report.tier == RUNG_ONLY:
         return None
     saved = f"saved {share(found.variance_saved)}" if found.variance_saved >= 0 else "saved none"
-    return f"pairing by seed {saved} of a difference's variance (ρ̂ = {found.rho:.2f}, {found.seeds} seeds)"
+    rho = f"{found.rho:.2f}".replace("-", "−")
+    return f"pairing by seed {saved} of a difference's variance (ρ̂ = {rho}, {found.seeds} seeds)"
 
 
 def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
@@ -202,13 +207,18 @@ def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale:
     if effect.verdict == UNRESOLVED and effect.early:
         remarks.append("Given up early: the seeds that were left would hardly have resolved it.")
     if effect.verdict == UNRESOLVED and effect.seeds_needed is not None:
-        remarks.append(f"About {count(effect.seeds_needed, 'seed')} would be needed.")
+        remarks.append(f"About {count(_about(effect.seeds_needed), 'seed')} would be needed.")
     if effect.verdict not in RESOLVED and excludes_zero(effect):
         family = family_size(evaluation, effect)
         remarks.append(f"The interval of this arm alone excludes 0; among {family} that is not enough.")
     if "moderated only" in effect.flags:
         remarks.append("Only the moderated test rejects, the plain paired t does not.")
     return remarks
+
+
+def _about(seeds: int) -> int:
+    """An estimate without the digits that it does not have: two are enough."""
+    return seeds if seeds < 100 else int(float(f"{seeds:.2g}"))
 
 
 def excludes_zero(effect: Effect) -> bool:
@@ -242,15 +252,20 @@ def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
     return effect.verdict
 
 
-def verdict(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale) -> str:
-    """The verdict with what happened to the runs behind it: `hurts (1 failed)`, `fails (5 of 5)`."""
+def verdict(
+    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, *, brief: bool = False
+) -> str:
+    """The verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`.
+
+    `brief`: without the seeds that would be needed.
+    """
     runs = report.behind(effect, evaluation.phase)
     if effect.verdict == FAILS:
         return f"fails ({failed(runs)} of {len(runs)})"
     lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished"))]
-    if effect.verdict == UNRESOLVED and effect.seeds_needed is not None:
-        lost.append(f"needs ≈ {count(effect.seeds_needed, 'seed')}")
-    said = verdict_words(report, effect, scale)
+    if effect.verdict == UNRESOLVED and effect.seeds_needed is not None and not brief:
+        lost.append(f"needs ≈ {count(_about(effect.seeds_needed), 'seed')}")
+    said = f"{verdict_words(report, effect, scale)}{marks(effect)}"
     return f"{said} ({', '.join(lost)})" if lost else said
 
 
@@ -271,7 +286,8 @@ def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) ->
     """The reference arm: mean, standard deviation over seeds, n."""
     sample = evaluation.samples[report.reference.arm]
     if sample.mean is None:
-        return f"{sample.arm}: no finished run yet ({tally(report.reference.of(evaluation.phase))})"
+        runs = tally(report.reference.of(evaluation.phase))
+        return f"{sample.arm}: no finished run yet{f' ({runs})' if runs else ''}"
     spread = "" if sample.sd is None else f", SD {scale.value(sample.sd)}"
     return f"{sample.arm}: mean {scale.value(sample.mean)}{spread}, n = {sample.n}"
 
@@ -287,13 +303,15 @@ def caption(report: StudyReport, evaluation: Evaluation) -> str:
         first, *later = [count(len(family), "arm") for family in evaluation.families] or ["no arm"]
         family = f"{first} (and {', '.join(later)} added later)" if later else first
         method = max((effect.method for effect in tested), key=len)
-        text += f"; {method}, interval per arm; verdict: Holm p over {family} at most {report.alpha:g}"
+        kind = "sequential interval" if report.rule == "resolve" else "interval"
+        text += f"; {method}, {kind} per arm; verdict: Holm p over {family} at most {report.alpha:g}"
         text += f". {SPENDING.removesuffix('.')}" if report.margin is not None else ""
     elif report.tier == RUNG_ONLY:
         text += "; no interval, because which seeds came this far depends on their results"
     elif any(effect.verdict == DETERMINISTIC for effect in evaluation.effects):
         text += "; no interval, because seeds change nothing"
-    return text
+    used = {mark for effect in evaluation.all_effects for mark in marks(effect)}
+    return ". ".join([text, *(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used)])
 
 
 def tuning_lines(report: StudyReport, scale: Scale) -> list[str]:

@@ -19,7 +19,7 @@ _FEWEST_PAIRS = 3  # below, pairing costs more degrees of freedom than it can gi
 class Gap:
     """`delta` = second − first, with its two-sided interval at level 1 − α, not corrected for many.
 
-    `method`: "paired" over the `n` seeds that both have, "Welch" (no use is made of shared seeds; conservative
+    `method`: "paired" over the `n` seeds that both have, "Welch" (shared seeds are not used; conservative
     where they are positively correlated), or "none" where there is no interval.
     """
 

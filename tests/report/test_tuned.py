@@ -62,7 +62,7 @@ def test_the_search_is_told(tuned) -> None:
     assert baseline.winner is not None
     assert (arm.samples, arm.settings, arm.value) == (2, {"opt": "sgd"}, 0.85)
     assert (
-        '| no-bn | 1 stopped, 1 done | [`opt = "sgd"`](trials/no-bn/seed-10000/sample-1/) |'
+        '| no-bn | 1 done, 1 stopped | [`opt = "sgd"`](trials/no-bn/seed-10000/sample-1/) |'
         in to_markdown(report)
     )
     assert "opt=sgd" in text(render(report))

@@ -24,6 +24,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
+    "figure.constrained_layout.w_pad": 0.14,
     "figure.dpi": 100,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -57,7 +58,8 @@ def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dic
         mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
         for name, figure in _all(report):
-            figure.draw_without_rendering()
+            for _ in range(2):  # sizes and places depend on each other
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, the same in every format
             for kind in formats:
                 target = io.BytesIO()

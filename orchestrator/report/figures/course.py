@@ -165,7 +165,7 @@ def _cost(report: StudyReport, arm: str) -> str:
     entries = report.ledger.of_arm(arm)
     skipped = sum(entry.runs for entry in entries if entry.state is TrialState.SKIPPED)
     text = numbers.duration(math.fsum(entry.wall_s for entry in entries))
-    return f"{text}, {words.count(skipped, 'run')} not needed" if skipped else text
+    return f"{text}, {skipped} skipped" if skipped else text
 
 
 def _patch(colour: str, label: str) -> Any:

@@ -78,7 +78,7 @@ def _columns(
     text.axis("off")
     text.set_xlim(0, 1)
     head = len(places) + 0.85
-    columns = (0.0, 0.36, 0.49, 0.62, 0.73)
+    columns = (0.0, 0.35, 0.455, 0.56, 0.66)
     names = (f"Δ [{words.interval_name(report)}]", "n", "width", "cost", "verdict")
     for x, name in zip(columns, names, strict=True):
         text.text(x, head, name, fontsize=7.5, color="#4a505a", va="center")

@@ -76,11 +76,6 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
         "findings": [_finding(report, evaluation, effect, scale) for effect in evaluation.all_effects],
         "more": [_more(effect, scale) for effect in evaluation.all_effects],
         "caption": words.caption(report, evaluation),
-        "marks": {
-            mark: meaning
-            for mark, meaning in words.MARKS.items()
-            if any(mark in words.marks(effect) for effect in evaluation.all_effects)
-        },
         "charts": _charts(report, evaluation),
         "looks": [_look(look, scale) for look in evaluation.decisions],
         "seeds": sorted({run.seed for arm in report.all_arms for run in arm.of(evaluation.phase)}),
@@ -119,7 +114,6 @@ def _row(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: num
         "p": numbers.p_value(effect.p),
         "p_holm": numbers.p_value(effect.p_holm),
         "verdict": words.verdict(report, evaluation, effect, scale),
-        "marks": words.marks(effect),
         "colour": palette.colour(effect),
         "resolved": effect.verdict in RESOLVED,
         "time": numbers.duration(math.fsum(run.wall_s for run in runs)),
@@ -215,7 +209,7 @@ def _tuned(report: StudyReport, scale: numbers.Scale, index: int) -> dict[str, A
     tuned = report.tuned[index]
     return {
         "arm": tuned.arm,
-        "states": ", ".join(f"{number} {state}" for state, number in tuned.states.items()),
+        "states": words.counts(tuned.states),
         "settings": settings(tuned.settings) or numbers.DASH,
         "href": folder(tuned.winner.trial_dir) if tuned.winner else None,
         "value": numbers.DASH if tuned.value is None else scale.value(tuned.value),
