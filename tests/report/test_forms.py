@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote
@@ -169,3 +171,13 @@ def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
     jsonschema.validate(json.loads(json.dumps(to_json(report), allow_nan=False)), SCHEMA)
     assert drawn(report)
     assert to_markdown(report).count("val_acc|x") == 0
+
+
+def test_the_libraries_of_the_extra_are_imported_when_they_are_needed() -> None:
+    modules = ("orchestrator.report.page", "orchestrator.report.write", "orchestrator.report.terminal")
+    code = (
+        f"import sys, {', '.join(modules)}\n"
+        "assert not {'matplotlib', 'plotly', 'jinja2'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
