@@ -22,14 +22,8 @@ def given_noise(
     """The noise that the options name; None where they name none.
 
     Raises:
-<<<<<<< HEAD
-        InputError: values that cannot be, options that exclude each other, a study that shows no noise or
-            another
-            metric.
-=======
         InputError: values that cannot be, options that exclude each other, a study that shows no noise or has
             another metric.
->>>>>>> simulate
     """
     faults = []
     if sd is not None and not 0 < sd < float("inf"):
@@ -93,14 +87,15 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
     from orchestrator.study.combining import CROSSED
 
     applies = len(spec.seeds) > 1 and spec.design not in CROSSED
+    arms = sum(arm.kind not in ("reference", "pair") for arm in plan.arms)
     return power_forecast(
         noise,
-        sum(arm.kind not in ("reference", "pair") for arm in plan.arms),
+        arms,
         len(spec.seeds),
         alpha=spec.report.alpha,
         margin=None if spec.report.margin is None else float(spec.report.margin),
         variance=spec.report.variance,
-        rule=resolve_rule(spec) if applies else None,
+        rule=resolve_rule(spec, arms) if applies else None,
     )
 
 

@@ -56,7 +56,7 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
     console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{asha}")
     for group in _groups(found):
         console.show(costs(spec, group), "")
-        console.show(verdicts(group), "")
+        console.show(verdicts(spec, group), "")
         for one in group:
             if one.missing:
                 console.data(_gaps(one))
@@ -118,7 +118,7 @@ def _agrees(one: Replay, group: Sequence[Replay]) -> str:
     return f"{found['same']} of {found['arms']} arms{opposite}"
 
 
-def verdicts(group: Sequence[Replay]) -> Table:
+def verdicts(spec: StudySpec, group: Sequence[Replay]) -> Table:
     """One row per arm, one column per rule."""
     from rich.table import Table
 
@@ -127,17 +127,17 @@ def verdicts(group: Sequence[Replay]) -> Table:
     for one in group:
         table.add_column(TITLES.get(one.rule, one.rule), overflow="fold")
     for number, said in enumerate(group[0].said):
-        table.add_row(said.arm, *(_said(one.said[number]) for one in group))
+        table.add_row(said.arm, *(_said(one.said[number], spec.stopping.unit) for one in group))
     return table
 
 
-def _said(said: Said) -> str:
+def _said(said: Said, unit: str) -> str:
     if said.verdict is None:
         return "(cannot be replayed)"
     if said.delta is None:
         return said.verdict
     interval = "" if said.lo is None else f" [{text.number(said.lo)}, {text.number(said.hi)}]"
-    where = "" if said.rung is None else f" at {text.number(said.rung)}"
+    where = "" if said.rung is None else f" at {unit} {text.number(said.rung)}"
     return f"{said.verdict}{where}: {said.delta:+.5g}{interval}, n = {said.n}"
 
 

@@ -31,7 +31,9 @@ def command(
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            "--rule", metavar="RULE", help="none, asha, resolve or a single method; again for more."
+            "--rule",
+            metavar="RULE",
+            help="none, asha, resolve, or one method: grid, save, reinvest, strict, ...",
         ),
     ] = None,
     scenario: Annotated[

@@ -46,7 +46,7 @@ def _rounds(looks: Sequence[ArmLook], rule: ResolveRule) -> Rounds:
 
 
 def _least_alpha(p: float, index: int, rule: ResolveRule) -> float:
-    if rule.variance == "per_arm":
+    if rule.strict:
         share = spending(1.0, rule.looks, rule.gamma)[index]
         return p / share if p <= share else math.inf
     return alpha_of(p, index, rule.looks, rule.gamma)

@@ -159,7 +159,7 @@ def follow(
     ended = results.ended.copy()
     for arm in lost:
         ended[evaluation.arms.index(arm)] = True
-    return resolve(resolve_rule(spec), values, ended)
+    return resolve(resolve_rule(spec, len(evaluation.arms) - 1), values, ended)
 
 
 def _resolved(

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.resolve import ResolveRule
+from orchestrator.decide.resolve import ResolveRule, few_arms
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.study.cells import FIXED, RETUNED, Plan
 from orchestrator.study.seeds import evaluation_seeds, gamma, looks
@@ -121,8 +121,10 @@ def final_value(fact: Facts) -> float | None:
     return fact.value
 
 
-def resolve_rule(spec: StudySpec) -> ResolveRule:
-    """The registered rule. The margin is in the metric's units, which orienting does not change."""
+def resolve_rule(spec: StudySpec, arms: int) -> ResolveRule:
+    """The registered rule for a family of `arms` (without the reference). The margin is in the metric's
+    units, which orienting does not change.
+    """
     return ResolveRule(
         looks=looks(spec),
         seeds=len(spec.seeds),
@@ -132,4 +134,5 @@ def resolve_rule(spec: StudySpec) -> ResolveRule:
         margin=None if spec.report.margin is None else float(spec.report.margin),
         goal=spec.stopping.goal,
         variance=spec.report.variance,
+        few_arms=few_arms(arms),
     )

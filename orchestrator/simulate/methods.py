@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.decide.asha import StoppingRule
-from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
+from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
 from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Point, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
-from orchestrator.stats.levels import standard_gamma, standard_looks
 from orchestrator.stats.moderated import Estimates, Variance, estimate
+from orchestrator.study.seeds import standard_gamma, standard_looks
 
 Float = NDArray[np.float64]
 
@@ -94,9 +94,9 @@ def halving(study: Study, design: Design, *, protected: bool) -> Judged:
     return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
 
 
-def sequential(study: Study, design: Design, rule: Callable[[Design], ResolveRule]) -> Judged:
+def sequential(study: Study, design: Design, rule: Callable[[Design, int], ResolveRule]) -> Judged:
     """The rule `resolve` on the final values; every run that a look has used is trained to its end."""
-    registered = rule(design)
+    registered = rule(design, study.curves.shape[0] - 1)
     values = study.curves[:, : registered.looks[-1], -1]
     course = resolve(registered, values, np.ones(values.shape, dtype=np.bool_))
     ends = [course.final[row] for row in range(1, values.shape[0])]
@@ -158,6 +158,7 @@ def _numbers(values: Iterable[float | None]) -> Float:
 
 def registered(
     design: Design,
+    arms: int,
     *,
     goal: Literal["save", "reinvest"] = "save",
     futility: float = 0.10,
@@ -174,6 +175,7 @@ def registered(
         margin=design.margin,
         goal=goal,
         variance=variance,
+        few_arms=few_arms(arms),
     )
 
 

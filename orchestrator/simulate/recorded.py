@@ -151,7 +151,7 @@ def _under(spec: StudySpec, rule: str) -> StudySpec:
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: History, rule: str) -> Replay:
-    registered = resolve_rule(spec)
+    registered = resolve_rule(spec, len(evaluation.arms) - 1)
     if rule == "none":  # the grid is a rule with one look, after all seeds
         seeds = len(spec.seeds)
         registered = replace(registered, looks=(seeds,), seeds=seeds, futility=0.0, goal="save")

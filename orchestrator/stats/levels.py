@@ -16,18 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-_STANDARD_LOOKS = (3, 4, 5, 6, 8, 10, 12)
-
-
-def standard_looks(most: int) -> tuple[int, ...]:
-    """The numbers of seeds after which one looks when an arm gets at most that many: `looks: auto`."""
-    return (*(look for look in _STANDARD_LOOKS if look < most), most)
-
-
-def standard_gamma(most: int) -> float:
-    """The exponent of the spending function: `gamma: auto`."""
-    return 2.0 if most <= 6 else 1.0
-
 
 def spending(alpha: float, looks: Sequence[int], gamma: float) -> tuple[float, ...]:
     """What each look adds to the error that is spent, Σ = alpha.

@@ -8,6 +8,16 @@ _LOOKS = (3, 4, 5, 6, 8, 10, 12)
 _FEW_SEEDS = 6
 
 
+def standard_looks(most: int) -> tuple[int, ...]:
+    """The numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
+    return (*(look for look in _LOOKS if look < most), most)
+
+
+def standard_gamma(most: int) -> float:
+    """The exponent of the spending function (`gamma: auto`): late spending for few seeds, even for many."""
+    return 2.0 if most <= _FEW_SEEDS else 1.0
+
+
 def most_seeds(spec: StudySpec) -> int:
     """The most seeds that an arm may get: `max_seeds` with `goal: reinvest`, else those of the file."""
     stopping = spec.stopping
@@ -29,13 +39,12 @@ def looks(spec: StudySpec) -> tuple[int, ...]:
     given = spec.stopping.looks
     if given != "auto":
         return given
-    most = most_seeds(spec)
-    return (*(look for look in _LOOKS if look < most), most)
+    found, seeds = standard_looks(most_seeds(spec)), len(spec.seeds)
+    # with goal: reinvest the budget is the seeds of the file: it has to pay for the first look at least
+    return found if found[0] <= seeds else (seeds, *found)
 
 
 def gamma(spec: StudySpec) -> float:
-    """Exponent of the spending function α·t^γ: by default late spending for few seeds, even for many."""
+    """Exponent of the spending function α·t^γ."""
     given = spec.stopping.gamma
-    if given != "auto":
-        return float(given)
-    return 2.0 if most_seeds(spec) <= _FEW_SEEDS else 1.0
+    return standard_gamma(most_seeds(spec)) if given == "auto" else float(given)

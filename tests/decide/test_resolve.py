@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.decide.resolve import Course, ResolveRule, resolve, rule_of
-from orchestrator.study.spec import StudySpec
+from orchestrator.decide.resolve import Course, ResolveRule, resolve
 
 GOLDEN = np.array(
     [
@@ -141,35 +140,6 @@ def test_the_budget_ends_a_study() -> None:
     course = follow(rule, random.normal(size=(9, 12)))
     assert {look.action for look in course.final.values()} >= {"budget spent"}
     assert 43 <= len(course.needed) <= 45
-
-
-@pytest.mark.parametrize(
-    ("stopping", "seeds", "rule"),
-    [
-        ({}, 5, ResolveRule((3, 4, 5), 5, margin=0.5)),
-        ({}, 8, ResolveRule((3, 4, 5, 6, 8), 8, gamma=1, margin=0.5)),
-        ({"looks": [2, 5], "gamma": 3.0, "futility": 0.0}, 5, ResolveRule((2, 5), 5, 0.05, 3, 0, 0.5)),
-        ({"goal": "reinvest"}, 5, ResolveRule(REINVEST.looks, 5, gamma=1, margin=0.5, goal="reinvest")),
-        (
-            {"goal": "reinvest", "max_seeds": 4},
-            2,
-            ResolveRule((2, 3, 4), 2, gamma=2, margin=0.5, goal="reinvest"),
-        ),
-    ],
-)
-def test_the_rule_of_a_study_file(stopping: dict[str, object], seeds: int, rule: ResolveRule) -> None:
-    spec = StudySpec.model_validate(
-        {
-            "name": "x",
-            "entrypoint": "module:name",
-            "metric": {"name": "accuracy", "mode": "max"},
-            "baseline": {},
-            "seeds": seeds,
-            "stopping": {"rule": "resolve", "max": 3, **stopping},
-            "report": {"margin": 0.5},
-        }
-    )
-    assert rule_of(spec) == rule
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

@@ -76,7 +76,7 @@ def test_the_live_decision_is_the_simulated_one(
     history = story.play()
     seeds = 5 if goal == "save" else MOST_SEEDS
     values = results.table(seeds)
-    simulated = resolve(resolve_rule(spec), values, np.ones_like(values, dtype=bool))
+    simulated = resolve(resolve_rule(spec, len(COMPONENTS)), values, np.ones_like(values, dtype=bool))
     (found,) = judged(spec, history)
     assert found.course.looks == simulated.looks
     assert found.course.final == simulated.final

@@ -37,9 +37,9 @@ def test_the_golden_study_costs_nineteen_runs() -> None:
 
 
 def test_the_default_rule_is_that_of_a_study_file() -> None:
-    rule = registered(Design())
+    rule = registered(Design(), 8)
     assert (rule.looks, rule.gamma, rule.futility) == ((3, 4, 5), 2.0, 0.10)
-    rule = registered(Design(), goal="reinvest")
+    rule = registered(Design(), 8, goal="reinvest")
     assert (rule.looks, rule.gamma, rule.seeds) == ((3, 4, 5, 6, 8, 10, 12), 1.0, 5)
 
 
@@ -58,7 +58,7 @@ def test_every_method_judges_every_arm(name: str, seeds: int) -> None:
 def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) -> None:
     made = study(scenario("S1"), 5, 9, index)
     goal = "reinvest" if name == "reinvest" else "save"
-    rule = registered(Design(), goal=goal, variance="per_arm" if name == "strict" else "moderated")
+    rule = registered(Design(), 8, goal=goal, variance="per_arm" if name == "strict" else "moderated")
     values = made.curves[:, : rule.looks[-1], -1]
     course = resolve(rule, values, np.ones(values.shape, dtype=bool))
     found = METHODS[name].judge(made, Design())

@@ -17,7 +17,7 @@ from orchestrator.simulate.planning import (
 from orchestrator.simulate.series import Series, run
 from orchestrator.stats.power import OneLook
 
-RULE = registered(Design())
+RULE = registered(Design(), 8)
 
 
 def by_seed(values: list[float]) -> dict[int, float]:

@@ -12,8 +12,6 @@ from orchestrator.stats.levels import (
     nominal_levels,
     solve_levels,
     spending,
-    standard_gamma,
-    standard_looks,
 )
 
 looks_of = st.lists(st.integers(2, 40), min_size=1, max_size=7, unique=True).map(lambda ls: tuple(sorted(ls)))
@@ -71,20 +69,6 @@ def test_less_alpha_means_lower_levels(
 ) -> None:
     less, more = solve_levels(share * alpha, looks, gamma), solve_levels(alpha, looks, gamma)
     assert all(a < b for a, b in zip(less, more, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("most", "looks", "gamma"),
-    [
-        (2, (2,), 2),
-        (3, (3,), 2),
-        (5, (3, 4, 5), 2),
-        (7, (3, 4, 5, 6, 7), 1),
-        (12, (3, 4, 5, 6, 8, 10, 12), 1),
-    ],
-)
-def test_standard_looks(most: int, looks: tuple[int, ...], gamma: float) -> None:
-    assert (standard_looks(most), standard_gamma(most)) == (looks, gamma)
 
 
 @settings(max_examples=40, deadline=None)

@@ -108,6 +108,25 @@ def test_an_interaction_is_moderated_in_its_own_scale() -> None:
     assert (found.df[3], df) == (7, 9)
 
 
+def test_a_pool_that_has_lost_an_arm_needs_three_others() -> None:
+    """Golden data without its first arm: the noisy one still stands alone, and two are too few to lend."""
+    assert compare(GOLDEN[:, :3]).df.tolist() == [6, 6, 6, 2]
+    fewer = compare(GOLDEN[[0, 2, 3, 4], :3])
+    assert fewer.flagged.tolist() == [False, False, True]
+    assert fewer.df.tolist() == [2, 2, 2]
+    assert compare(GOLDEN[:4, :3]).df.tolist() == [6, 6, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("arms", [1, 2, 3, 4, 8])
+def test_the_family_wise_error_without_effects(arms: int, seeds: int) -> None:
+    random = np.random.default_rng(0)
+    studies = 4000
+    wrong = sum(compare(random.normal(size=(arms + 1, seeds))).p.min() <= 0.05 / arms for _ in range(studies))
+    assert wrong / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
+
+
 def test_equal_differences_have_no_variance() -> None:
     base = np.array([0.3, 0.4, 0.5])
     found = compare(np.array([base, base, base - 0.1]))
