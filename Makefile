@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
-EXTRAS ?= dev,examples
+EXTRAS ?= dev,examples,report
 PYTEST_ARGS ?=
 
 .PHONY: help install check format test test-fast demo bench clean

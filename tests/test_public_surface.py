@@ -34,7 +34,7 @@ VERBS = {
     "watch": {*STUDY_ARGUMENTS, "--every"},
     "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"},
     "stop": STUDY_ARGUMENTS,
-    "report": {*STUDY_ARGUMENTS, "--json", "--markdown", "--write"},
+    "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),

@@ -87,7 +87,7 @@ def _report(study: PreparedStudy) -> StudyReport:
     from orchestrator.record.storage import Storage
 
     run = Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
-    built = build(run)
+    built = build(run, curves=True)
     save(run, built)
     return built
 
@@ -110,9 +110,12 @@ def next_steps(
     study: PreparedStudy, outcome: StudyOutcome, config: Path, overrides: list[str] | None
 ) -> list[str]:
     """What one would want to do now, as commands."""
+    from orchestrator.report.write import missing_extra
+
     where = f"{study.loaded.spec.storage.rstrip('/')}/{study.plan.study}"
     again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
-    lines = [f"report:  {where}/report.md", f"curves:  orchestrate tensorboard {where}"]
+    page = "report.html" if missing_extra() is None else "report.md"
+    lines = [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
     if outcome.exit_code is ExitCode.BUDGET:
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
     elif outcome.interrupted:

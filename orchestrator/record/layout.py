@@ -4,7 +4,7 @@
   study.yaml  plan.json  env.json  code.tar.gz  journal.jsonl
   control/            lease.json, progress.json and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
-  results.parquet  results.csv  effects.json  report.md
+  results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
 """
 
 from __future__ import annotations
@@ -130,6 +130,18 @@ class StudyPaths:
     @property
     def report_md(self) -> str:
         return f"{self.root}/report.md"
+
+    @property
+    def report_html(self) -> str:
+        return f"{self.root}/report.html"
+
+    @property
+    def table_tex(self) -> str:
+        return f"{self.root}/table.tex"
+
+    def figure(self, name: str) -> str:
+        """A figure of the report by its file name."""
+        return f"{self.root}/figures/{name}"
 
     def trial_dir(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> str:
         """`trials/<arm>/seed-<n>[/sample-<m>]`; phases other than fixed and tune are named in the path."""

@@ -1,106 +1,178 @@
-"""`report.md`: the report as Markdown, with a link from every arm to its trials."""
+"""`report.md`: the report as Markdown, with a link from every arm and every run to its trials."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import quote
 
-from orchestrator.report import words
-from orchestrator.report.model import ArmReport, Run, StudyReport
-from orchestrator.stats.effects import HELPS, HURTS
+from orchestrator.report import numbers, words
+from orchestrator.report.model import Comparison, Evaluation, Run, StudyReport
+from orchestrator.stats.results import RESOLVED, Effect
 
 
 def to_markdown(report: StudyReport) -> str:
     """The whole report; links are relative to the study's directory, where `report.md` lies."""
-    scale = words.scale_of(report)
+    scale = numbers.scale_of(report)
     better = "higher" if report.mode == "max" else "lower"
+    reference = words.reference_line(report, report.first, scale).split(": ", 1)[1]
+    lines = (words.cost_line(report), words.pairing_line(report))
     blocks = [
-        f"# {_plain(report.study)}",
+        f"# {plain(report.study)}",
         *(f"> **{line}**" for line in words.headline(report)),
-        f"Metric: {_plain(report.metric)} ({better} is better). "
-        f"Reference {_link(report.reference.arm, report.reference.trial_dir)}: "
-        f"{_plain(words.reference_line(report, scale).split(': ', 1)[1])}. "
-        f"Full length: {words.quantity(report.max_length, report.unit)}.",
-        "## Effects",
-        _effects(report, scale),
-        f"_{_plain(words.caption(report))}._",
-        "\n".join(f"- {_finding(report, arm, scale)}" for arm in report.arms),
+        f"Metric: {plain(report.metric)} ({better} is better). "
+        f"Reference {link(report.reference.arm, report.reference.trial_dir)}: {plain(reference)}. "
+        f"Full length: {numbers.quantity(report.max_length, report.unit)}.",
+        f"{plain(words.settings_line(report))}; {plain(words.provenance_line(report))}.",
+        *(block for evaluation in report.evaluations for block in _evaluation(report, evaluation, scale)),
+        *_tuning(report, scale),
         "## Runs",
-        _runs(report, scale),
+        *(_runs(report, evaluation, scale) for evaluation in report.evaluations),
         *_left_out(report),
         "## Cost",
-        "\n".join(
-            f"- {_plain(line)}" for line in (words.cost_line(report), words.pairing_line(report)) if line
-        ),
-        *(["## Notes", "\n".join(f"- {_plain(note)}" for note in report.notes)] if report.notes else []),
+        "\n".join(f"- {plain(line)}" for line in lines if line),
+        _ledger(report),
+        *_aliases(report),
+        *(["## Notes", "\n".join(f"- {plain(note)}" for note in report.notes)] if report.notes else []),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _effects(report: StudyReport, scale: words.Scale) -> str:
+def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> list[str]:
+    title = words.phase_title(report, evaluation)
+    found = [
+        f"## Effects{f': {title}' if title else ''}",
+        _effects(report, evaluation, evaluation.effects, scale),
+        f"_{plain(words.caption(report, evaluation))}._",
+    ]
+    if evaluation.interactions:
+        found += ["### Interactions", _effects(report, evaluation, evaluation.interactions, scale)]
+    found.append("\n".join(f"- {_finding(report, evaluation, e, scale)}" for e in evaluation.all_effects))
+    if evaluation.decisions:
+        found += ["### Looks", _looks(evaluation, scale)]
+    return found
+
+
+def _effects(
+    report: StudyReport, evaluation: Evaluation, effects: tuple[Effect, ...], scale: numbers.Scale
+) -> str:
     unit = f" ({scale.unit})" if scale.unit else ""
-    tested = any(effect.p is not None for effect in report.effects)
-    interval = [f"{words.confidence(report)} CI"] if tested else []
+    tested = any(effect.p is not None for effect in effects)
+    interval = [words.interval_name(report, effects[0].kind)] if tested else []
     tests = ["p", "Holm p"] if tested else []
     head = ["arm", f"Δ{unit}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
-    return _table(head, [_effect(arm, scale, tested) for arm in report.arms])
+    return table(head, [_effect(report, evaluation, effect, scale, tested) for effect in effects])
 
 
-def _effect(arm: ArmReport, scale: words.Scale, tested: bool) -> list[str]:
-    effect = arm.effect
-    if effect is None:
-        return [_link(arm.arm, arm.trial_dir)]
-    mark = "**" if effect.verdict in (HURTS, HELPS) else ""
-    delta = "–" if effect.delta is None else scale.number(effect.delta, sign=True)
-    interval = [_plain(words.interval(effect, scale))] if tested else []
-    tests = [_plain(words.p_value(effect.p)), _plain(words.p_value(effect.p_holm))] if tested else []
+def _effect(
+    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale, tested: bool
+) -> list[str]:
+    mark = "**" if effect.verdict in RESOLVED else ""
+    interval = [plain(numbers.interval(effect, scale))] if tested else []
+    tests = [plain(numbers.p_value(p)) for p in (effect.p, effect.p_holm)] if tested else []
+    runs = report.behind(effect, evaluation.phase)
     return [
-        _link(arm.arm, arm.trial_dir),
-        f"{mark}{delta}{mark}",
+        link(effect.arm, folder_of(report, effect)),
+        f"{mark}{numbers.delta(effect, scale)}{mark}",
         *interval,
-        f"{effect.n} of {len(arm.runs)}",
+        f"{effect.n} of {len({run.seed for run in runs})}",
         *tests,
-        f"{mark}{_plain(words.verdict(arm))}{mark}",
-        words.duration(arm.wall_s),
-        f"{arm.gpu_s / 3600:.3g}",
+        f"{mark}{plain(words.verdict(report, evaluation, effect, scale))}{mark}",
+        numbers.duration(sum(run.wall_s for run in runs)),
+        f"{sum(run.gpu_s for run in runs) / 3600:.3g}",
     ]
 
 
-def _finding(report: StudyReport, arm: ArmReport, scale: words.Scale) -> str:
-    """The arm's sentence, what it changed and which question it was to answer."""
-    text = words.sentence(report, arm, scale, emphasise=lambda name: f"*{_plain(name)}*", escape=_plain)
-    changes = ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in arm.change.items())
-    text += f" Changed: {_code(changes)}." if changes else ""
-    return text + (f" Question: {_plain(arm.why)}" if arm.why else "")
+def folder_of(report: StudyReport, effect: Effect) -> str:
+    """The directory of an effect's trials, relative to the study's."""
+    arm = None if report.averaged else report.arm(effect.arm)
+    return arm.trial_dir if arm else "trials"
 
 
-def _runs(report: StudyReport, scale: words.Scale) -> str:
-    arms = (report.reference, *report.arms)
-    seeds = sorted({run.seed for arm in arms for run in arm.runs})
+def _finding(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> str:
+    """The effect's sentence, what the arm changed and which question it was to answer."""
+    style = words.Style(emphasise=lambda name: f"*{plain(name)}*", escape=plain)
+    text = words.sentence(report, evaluation, effect, scale, style)
+    arm = report.arm(effect.arm)
+    if arm is None:
+        return text
+    text += f" Changed: {_code(settings(arm.change))}." if arm.change else ""
+    return text + (f" Question: {plain(arm.why)}" if arm.why else "")
+
+
+def settings(change: Mapping[str, Any]) -> str:
+    """`optim.lr = 0.1, model.width = 64`."""
+    return ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in change.items())
+
+
+def _looks(evaluation: Evaluation, scale: numbers.Scale) -> str:
+    head = ["seeds", "arm", "n", "Δ", "interval", "p", "level", "chance to resolve", "decision"]
+    return table(
+        head,
+        [
+            [
+                str(look.number),
+                plain(look.arm),
+                str(look.n),
+                numbers.DASH if look.delta is None else scale.number(look.delta, sign=True),
+                plain(numbers.ends(look.lo, look.hi, scale)),
+                plain(numbers.p_value(look.p)),
+                numbers.DASH if look.level is None else f"{look.level:.2g}",
+                numbers.share(look.power),
+                look.action,
+            ]
+            for look in evaluation.decisions
+        ],
+    )
+
+
+def _tuning(report: StudyReport, scale: numbers.Scale) -> list[str]:
+    if not report.tuned:
+        return []
     rows = []
-    for arm in arms:
-        by_seed = {run.seed: run for run in arm.runs}
-        cells = [_run(by_seed[seed], scale) if seed in by_seed else "" for seed in seeds]
-        rows.append([_link(arm.arm, arm.trial_dir), *cells])
-    return _table(["arm", *(f"seed {seed}" for seed in seeds)], rows)
+    for tuned in report.tuned:
+        states = words.counts(tuned.states)
+        winner = (
+            link(_code(settings(tuned.settings)), tuned.winner.trial_dir, raw=True) if tuned.winner else "–"
+        )
+        value = "–" if tuned.value is None else scale.value(tuned.value)
+        rows.append([plain(tuned.arm), states, winner, value, numbers.duration(tuned.wall_s)])
+    found = ["## Search", table(["arm", "samples", "winner", "its value", "time"], rows)]
+    if report.tuning_dependent:
+        found.append("\n".join(f"- {plain(text)}" for text in words.tuning_lines(report, scale)))
+    return found
 
 
-def _run(run: Run, scale: words.Scale) -> str:
+def _runs(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+    by_arm = [(arm, {run.seed: run for run in arm.of(evaluation.phase)}) for arm in report.all_arms]
+    seeds = sorted({seed for _, runs in by_arm for seed in runs})
+    rows = [
+        [
+            link(arm.arm, arm.trial_dir),
+            *(_run(runs[seed], scale) if seed in runs else "" for seed in seeds),
+        ]
+        for arm, runs in by_arm
+        if runs
+    ]
+    return table(["arm", *(f"seed {seed}" for seed in seeds)], rows) if rows else ""
+
+
+def _run(run: Run, scale: numbers.Scale) -> str:
     text = scale.value(run.value) if run.used and run.value is not None else words.outcome(run)
-    return _link(text, run.trial_dir)
+    return link(text, run.trial_dir)
 
 
 def _left_out(report: StudyReport) -> list[str]:
     rows = [
         [
-            _link(arm.arm, run.trial_dir),
+            link(arm.arm, run.trial_dir),
             str(run.seed),
-            _plain(words.outcome(run)),
+            plain(words.outcome(run)),
             "–" if run.length is None else f"{run.length:g}",
             str(run.attempts),
-            _plain(words.one_line(run.reason)),
+            plain(numbers.one_line(run.reason)),
         ]
         for arm, run in report.left_out
     ]
@@ -110,25 +182,67 @@ def _left_out(report: StudyReport) -> list[str]:
     return [
         "## In no effect",
         "These runs ended and are never averaged with finished ones.",
-        _table(head, rows),
+        table(head, rows),
     ]
 
 
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+def _ledger(report: StudyReport) -> str:
+    rows = [
+        [
+            plain(entry.arm),
+            entry.phase,
+            str(entry.state),
+            str(entry.runs),
+            f"{entry.spent:g}",
+            numbers.duration(entry.wall_s),
+            f"{entry.gpu_s / 3600:.3g}",
+        ]
+        for entry in report.ledger.entries
+    ]
+    head = ["arm", "phase", "state", "runs", f"trained ({report.unit})", "time", "GPU-hours"]
+    return table(head, rows)
+
+
+def _aliases(report: StudyReport) -> list[str]:
+    if not report.aliases:
+        return []
+    lines = [f"- {' = '.join(plain(name) for name in group)}" for group in report.aliases]
+    return ["## Aliases", "Effects that this design cannot tell apart:", "\n".join(lines)]
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """Two studies side by side."""
+    scale = numbers.scale_of(found.first)
+    head = ["arm", found.first.study, found.second.study, "difference", "method", "verdicts"]
+    lines = words.comparison_lines(found)
+    blocks = [
+        f"# {plain(found.first.study)} and {plain(found.second.study)}",
+        table(
+            [plain(name) for name in head],
+            [[plain(cell) for cell in row] for row in words.comparison_rows(found, scale)],
+        ),
+        "\n".join(f"- {plain(line)}" for line in lines),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table; the cells are Markdown already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _link(text: str, folder: str) -> str:
-    return f"[{_plain(text)}]({quote(folder)}/)"
+def link(text: str, folder: str, *, raw: bool = False) -> str:
+    """A link to a directory; `raw`: the text is Markdown already."""
+    return f"[{text if raw else plain(text)}]({quote(folder)}/)"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown and HTML leave alone."""
-    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", words.one_line(text, 1000))
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", numbers.one_line(text, 1000))
 
 
 def _code(text: str) -> str:
-    clean = words.one_line(text, 1000).replace("|", "\\|")
+    clean = numbers.one_line(text, 1000).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", clean)), default=0))
     return f"{fence} {clean} {fence}" if "`" in clean else f"{fence}{clean}{fence}"

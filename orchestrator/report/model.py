@@ -1,23 +1,46 @@
-"""The report as data. Every form draws the same `StudyReport`; none of them computes."""
+"""The report as data. Every form draws the same `StudyReport`; none of them computes.
+
+Values and effects are in the metric's own units, lengths in the study's unit, times in seconds, paths
+relative to the study's directory. What could not be computed is None.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.stats.effects import Effect, Mode, Sample
+from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
+from orchestrator.stats.results import RESOLVED, Effect, Mode, Sample
 
-FULL_LENGTH: Literal["full-length"] = "full-length"
-RUNG_ONLY: Literal["rung-only"] = "rung-only"
-FAILS = "fails"
+Tier = Literal["full-length", "rung-only"]
+Phase = Literal["fixed", "retuned"]
+
+__all__ = [
+    "ArmReport",
+    "Comparison",
+    "Crossing",
+    "Curve",
+    "DeltaCurve",
+    "Difference",
+    "Evaluation",
+    "Ledger",
+    "LedgerEntry",
+    "LookTaken",
+    "Phase",
+    "Provenance",
+    "Run",
+    "StudyReport",
+    "Tier",
+    "Tuned",
+]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One cell: `length` in the study's unit, `value` in the metric's, `trial_dir` below the study's."""
+    """One cell. `phase`: fixed, tune or retuned; `set`: what the search chose for it, by dotted key."""
 
     cell: str
     seed: int
@@ -30,11 +53,19 @@ class Run:
     attempts: int
     trial_dir: str
     accepted_code_change: bool = False
+    phase: str = "fixed"
+    sample: int | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+    wall_s: float = 0.0
+    gpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class ArmReport:
-    """One arm with all its runs; `effect` is None for the reference. Seconds are summed over all attempts."""
+    """One arm with all its runs, those of the search included. Seconds are summed over all attempts.
+
+    `kind`, `component`, `parts`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes.
+    """
 
     arm: str
     kind: str
@@ -42,46 +73,216 @@ class ArmReport:
     why: str | None
     change: Mapping[str, Any]
     runs: tuple[Run, ...]
-    summary: Sample
     wall_s: float
     gpu_s: float
-    effect: Effect | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def trial_dir(self) -> str:
-        """The directory of the arm's trials, below the study's."""
-        return self.runs[0].trial_dir.rsplit("/", 1)[0]
+        """The directory of the arm's trials."""
+        return "/".join(self.runs[0].trial_dir.split("/")[:2])
 
-    def count(self, *states: TrialState) -> int:
-        """How many of the runs are in one of these states."""
-        return sum(run.state in states for run in self.runs)
-
-    @property
-    def failed(self) -> int:
-        """Runs that ended without an answer in value: failed or diverged."""
-        return self.count(TrialState.FAILED, TrialState.DIVERGED)
+    def of(self, phase: str) -> tuple[Run, ...]:
+        """The runs of one phase, by seed."""
+        return tuple(run for run in self.runs if run.phase == phase)
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What was spent. `spent` and `grid`: trained length in the study's unit, so far and of the whole grid.
+class LookTaken:
+    """What the sequential rule decided for one arm at one look.
 
-    `saved` is the share of the grid that stopped, diverged and skipped cells did not train (0 to 1).
+    `number`: the seeds of this look, `n` of them had a pair; `p` was compared with `level`; `power`: chance
+    to resolve the arm at a later look.
     """
 
+    arm: str
+    number: int
+    n: int
+    delta: float | None
+    lo: float | None
+    hi: float | None
+    p: float | None
+    level: float | None
+    power: float | None
+    seeds_needed: int | None
+    action: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning curve of one arm: mean over the seeds that came to each length, lo..hi is ±1 SD over them.
+
+    All of the same length; `lo` and `hi` are None where fewer than two seeds are left.
+    """
+
+    arm: str
+    lengths: tuple[float, ...]
+    mean: tuple[float, ...]
+    lo: tuple[float | None, ...]
+    hi: tuple[float | None, ...]
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The mean Δ changes its sign between two rungs, over the `n` seeds that came to both."""
+
+    before: float
+    after: float
+    delta_before: float
+    delta_after: float
+    n: int
+
+
+@dataclass(frozen=True)
+class DeltaCurve:
+    """Δ of one arm at the rungs and at full length: what a comparison would have said there.
+
+    `lo`, `hi`: mean ± 1 standard error (None below two pairs); `n`: pairs at each rung.
+    """
+
+    arm: str
+    lengths: tuple[float, ...]
+    delta: tuple[float, ...]
+    lo: tuple[float | None, ...]
+    hi: tuple[float | None, ...]
+    n: tuple[int, ...]
+    crossings: tuple[Crossing, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One comparison of the arms: with the study file's settings (fixed) or each arm's own winner (retuned).
+
+    `samples`: the finished runs of every arm that was evaluated, the reference's first. `effects` and
+    `interactions`: in the plan's order. `families`: names of main effects that are corrected together, first
+    those of the first plan, then one family for each later extension; the interactions are a family of their
+    own. `decisions`: looks in the order in which they were taken (rule resolve). `curves` and `deltas` are
+    empty until `curves.with_curves` has read the metric tables.
+    """
+
+    phase: Phase
+    samples: Mapping[str, Sample]
+    effects: tuple[Effect, ...]
+    interactions: tuple[Effect, ...]
+    families: tuple[tuple[str, ...], ...]
+    pairing: Pairing
+    decisions: tuple[LookTaken, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    deltas: tuple[DeltaCurve, ...] = ()
+
+    @property
+    def all_effects(self) -> tuple[Effect, ...]:
+        """Main effects, then interactions."""
+        return self.effects + self.interactions
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The search in one arm. `winner`: the best sample that reached full length; `value`: its score there.
+
+    `samples` were planned; `states`: how many of them are in each state.
+    """
+
+    arm: str
+    samples: int
+    states: Mapping[TrialState, int]
+    winner: Run | None
+    value: float | None
+    wall_s: float
+    spent: float
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the winner chose, by dotted key; empty while there is none."""
+        return self.winner.set if self.winner else {}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The same effect found twice; None where one side does not have it. `gap`: second − first."""
+
+    arm: str
+    first: Effect | None
+    second: Effect | None
+    gap: Gap | None
+
+    @property
+    def verdicts_differ(self) -> bool:
+        """Both have the effect, and say different things about it."""
+        return (
+            self.first is not None and self.second is not None and self.first.verdict != self.second.verdict
+        )
+
+    @property
+    def disagree(self) -> bool:
+        """More than chance: two claims that contradict each other, or an interval that excludes zero."""
+        claims = {effect.verdict for effect in (self.first, self.second) if effect} & RESOLVED
+        return len(claims) > 1 or bool(
+            self.gap
+            and self.gap.lo is not None
+            and self.gap.hi is not None
+            and (self.gap.lo > 0 or self.gap.hi < 0)
+        )
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What the runs of one arm, phase and state cost: `spent` is trained length."""
+
+    arm: str
+    phase: str
+    state: TrialState
+    runs: int
+    spent: float
+    wall_s: float
+    gpu_s: float
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was spent, and on what. `spent` and `grid`: trained length so far, and of the whole grid.
+
+    The grid is every planned run at full length; under resolve, every arm with the study's `seeds`. `saved`
+    is the share of it (0 to 1) that stopped, diverged and skipped runs did not train, less what was trained
+    beyond it. `wall_s` and `gpu_s` are the sums of those columns in results.parquet.
+    """
+
+    entries: tuple[LedgerEntry, ...]
     wall_s: float
     gpu_s: float
     spent: float
     grid: float
     saved: float
 
+    def of_arm(self, arm: str) -> tuple[LedgerEntry, ...]:
+        """The entries of one arm."""
+        return tuple(entry for entry in self.entries if entry.arm == arm)
+
+    def runs(self, *states: TrialState) -> int:
+        """How many runs are in one of these states."""
+        return sum(entry.runs for entry in self.entries if entry.state in states)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the results come from: commit, whether the code differed from it, hashes of accepted changes."""
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool = False
+    python: str | None = None
+    accepted_code: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class StudyReport:
     """Everything that a report says about a study.
 
-    `families`: names of the arms that are corrected together, first those of the first plan, then one family
-    for each later extension; `location`: the study's directory, for the reader.
+    `evaluations`: one or two, the one to be read first in front (retuned where there is one).
+    `tuning_dependent`: arms whose effect with fixed and with retuned settings disagree. `looks`: numbers of
+    seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
+    the study's directory, for the reader.
     """
 
     study: str
@@ -89,15 +290,24 @@ class StudyReport:
     mode: Mode
     unit: str
     max_length: float
+    design: str
     rule: str
-    tier: Literal["full-length", "rung-only"]
+    goal: str | None
+    tier: Tier
     alpha: float
     margin: float | None
+    variance: str
+    seeds: tuple[int, ...]
+    looks: tuple[int, ...]
+    plan_hash: str
+    provenance: Provenance
     reference: ArmReport
     arms: tuple[ArmReport, ...]
-    families: tuple[tuple[str, ...], ...]
-    pairing: Pairing
-    cost: Cost
+    evaluations: tuple[Evaluation, ...]
+    tuning_dependent: tuple[Difference, ...]
+    tuned: tuple[Tuned, ...]
+    aliases: tuple[tuple[str, ...], ...]
+    ledger: Ledger
     ended: int
     total: int
     complete: bool
@@ -106,16 +316,56 @@ class StudyReport:
     is_local: bool
 
     @property
-    def effects(self) -> tuple[Effect, ...]:
-        """The effects of all arms but the reference, in the plan's order."""
-        return tuple(arm.effect for arm in self.arms if arm.effect is not None)
+    def first(self) -> Evaluation:
+        """The evaluation to be read first."""
+        return self.evaluations[0]
+
+    @property
+    def all_arms(self) -> tuple[ArmReport, ...]:
+        """The reference, then the others in the plan's order."""
+        return (self.reference, *self.arms)
+
+    def arm(self, name: str) -> ArmReport | None:
+        """The arm of that name; None for effects that no single arm stands for (factorial designs)."""
+        return next((arm for arm in self.all_arms if arm.arm == name), None)
+
+    @property
+    def averaged(self) -> bool:
+        """Effects are averages over all runs of a factorial design, not differences of two arms."""
+        return self.design in ("factorial", "fractional")
+
+    def behind(self, effect: Effect, phase: str) -> tuple[Run, ...]:
+        """The runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
+        arm = None if self.averaged else self.arm(effect.arm)
+        return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
 
     @property
     def left_out(self) -> tuple[tuple[ArmReport, Run], ...]:
-        """Runs that ended and yet enter no effect: shown with their reasons, never averaged."""
+        """Evaluation runs that ended and yet enter no effect: shown with their reasons, never averaged.
+
+        Skipped runs are not among them: their arm was resolved without them.
+        """
         return tuple(
             (arm, run)
-            for arm in (self.reference, *self.arms)
+            for arm in self.all_arms
             for run in arm.runs
-            if run.state.terminal and not run.used
+            if run.phase != "tune"
+            and run.state.terminal
+            and not run.used
+            and run.state is not TrialState.SKIPPED
         )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two studies side by side: an evaluation of each, and the differences of their effects.
+
+    `notes`: settings, commits, seeds in which the studies differ.
+    """
+
+    first: StudyReport
+    second: StudyReport
+    ours: Evaluation
+    theirs: Evaluation
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]

@@ -1,135 +1,67 @@
-"""Numbers and sentences: how a report speaks, the same in every form."""
+"""Sentences: how a report speaks, the same in every form."""
 
 from __future__ import annotations
 
 import math
-import re
-import statistics
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.states import TrialState
-from orchestrator.report.model import FAILS, RUNG_ONLY, ArmReport, Run, StudyReport
-from orchestrator.stats.effects import HELPS, HURTS, NO_DATA, Effect
+from orchestrator.report.model import Comparison, Difference, Evaluation, Run, StudyReport
+from orchestrator.report.numbers import DASH, Scale, confidence, duration, ends, equals, quantity, share
+from orchestrator.stats.results import (
+    DETERMINISTIC,
+    EQUIVALENT,
+    FAILS,
+    HELPS,
+    HURTS,
+    INTERACTS,
+    NO_DATA,
+    RESOLVED,
+    RUNG_ONLY,
+    SIZE_UNCLEAR,
+    UNRESOLVED,
+    Effect,
+)
 
-_SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
-_DASH = "–"
 RUNG_ONLY_LABEL = "rung-only, no claim at full length"
+SPENDING = "Difference and equivalence each spend their own α."
+_DIRECTED = (HURTS, HELPS, SIZE_UNCLEAR)
+_FAILED = (TrialState.FAILED, TrialState.DIVERGED)
+MARKS = {"†": "stopped early, because resolved or hopeless", "‡": "moderated test only", "§": RUNG_ONLY}
+"""Footnotes of tables."""
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How differences of the study's metric are written: times `factor`, with `unit` behind them."""
+class Style:
+    """How a form marks names of components, and makes other text safe."""
 
-    factor: float
-    unit: str
-    decimals: int
-    scientific: bool
-
-    def number(self, value: float, *, sign: bool = False) -> str:
-        """A difference without its unit; `sign` writes + and −."""
-        return _written(value * self.factor, self.decimals, self.scientific, sign)
-
-    def amount(self, value: float, *, sign: bool = False) -> str:
-        """A difference with its unit."""
-        return f"{self.number(value, sign=sign)} {self.unit}".rstrip()
-
-    def value(self, value: float) -> str:
-        """A value of the metric itself, in its own units."""
-        return _written(value, self.decimals + (2 if self.factor == 100 else 0), self.scientific, False)
+    emphasise: Callable[[str], str] = str
+    escape: Callable[[str], str] = str
 
 
-def _written(value: float, decimals: int, scientific: bool, sign: bool) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    form = f".{1 if scientific else decimals}e" if scientific or abs(value) >= 1e7 else f".{decimals}f"
-    text = f"{value:{'+' if sign else ''}{form}}"
-    if not text.strip("+-0."):  # a rounded zero has no direction
-        text = text.replace("-", "").replace("+", "")
-    return re.sub(r"e([+-])0*(?=\d)", r"e\1", text).replace("-", "−").replace("e+", "e")
-
-
-def scale_of(report: StudyReport) -> Scale:
-    """Percentage points where the metric is a share such as an accuracy, plain units otherwise."""
-    values = [run.value for arm in (report.reference, *report.arms) for run in arm.runs if run.used]
-    finite = [value for value in values if value is not None]
-    factor, unit = 1.0, ""
-    if _SHARES & set(re.split(r"[^a-z0-9]+", report.metric.lower())) and finite and min(finite) >= 0:
-        if max(finite) <= 1:
-            factor, unit = 100.0, "pp"
-        elif max(finite) <= 100:
-            unit = "pp"
-    widths = [
-        (effect.hi - effect.lo) / 2
-        for effect in report.effects
-        if effect.hi is not None and effect.lo is not None
-    ]
-    sizes = [size for size in widths if size > 0] or [
-        abs(effect.delta) for effect in report.effects if effect.delta
-    ]
-    sizes = sizes or (
-        [abs(statistics.median(finite)) / 100] if finite and statistics.median(finite) else [1.0]
-    )
-    typical = _magnitude(statistics.median(sizes) * factor)
-    finest = _magnitude(min(sizes) * factor)  # a very precise arm must not read as 0.0 [0.0, 0.0]
-    decimals = min(6, max(0, 1 - max(finest, typical - 2)))
-    return Scale(factor, unit, decimals, not -5 < typical < 6)
-
-
-def _magnitude(size: float) -> int:
-    return math.floor(math.log10(size) + 1e-9) if 0 < size < math.inf else 0
-
-
-def p_value(p: float | None) -> str:
-    """`.002`, `< .001`, `1`; a dash where there is none."""
-    if p is None:
-        return _DASH
-    if p < 0.001:
-        return "< .001"
-    text = f"{p:.3f}"
-    return text.removeprefix("0") if text < "1" else "1"
-
-
-def confidence(report: StudyReport) -> str:
-    """`95 %`."""
-    return f"{100 * (1 - report.alpha):.4g} %"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`; less than a tenth of a second is not worth its digits."""
-    if 0 < seconds < 0.1:
-        return "< 0.1 s"
-    if seconds < 120:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def quantity(value: float, unit: str) -> str:
-    """A length with its unit: `1 epoch`, `1.5 epochs`."""
-    plural = "" if value == 1 or unit == "seconds" else "s"
-    return f"{value:g} {unit}{plural}"
-
-
-def one_line(text: str | None, limit: int = 300) -> str:
-    """The first line with content, free of control characters (reasons quote other people's errors)."""
-    for line in (text or "").splitlines():
-        clean = "".join(c for c in re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", line) if c.isprintable()).strip()
-        if clean:
-            return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-    return ""
+PLAIN = Style()
 
 
 def outcome(run: Run) -> str:
     """What became of a run: `failed (oom)`, `stopped`, `done, no value`."""
     if run.state is TrialState.DONE and not run.used:
-        return "done, no finite value"
+        valued = run.value is not None and math.isfinite(run.value)
+        if not valued:
+            return "done, no finite value"
+        return "done" if run.phase == "tune" else "done, beyond its last look"
     return f"{run.state} ({run.cause})" if run.cause else str(run.state)
 
 
-def tally(arm: ArmReport) -> str:
-    """`3 done, 2 failed`: the arm's runs by state."""
-    counts = [(arm.count(state), state) for state in TrialState]
-    return ", ".join(f"{count} {state}" for count, state in counts if count)
+def tally(runs: Iterable[Run]) -> str:
+    """`3 done, 2 failed`: runs by state."""
+    return counts(Counter(run.state for run in runs))
+
+
+def counts(states: Mapping[TrialState, int]) -> str:
+    """`3 done, 2 failed`."""
+    return ", ".join(f"{states[state]} {state}" for state in TrialState if states.get(state))
 
 
 def headline(report: StudyReport) -> list[str]:
@@ -137,126 +69,322 @@ def headline(report: StudyReport) -> list[str]:
     lines = []
     if not report.complete:
         left = report.total - report.ended
-        lines.append(f"incomplete: {report.ended} of {report.total} cells have ended, {left} are left")
+        more = f", {left} are left" if left else "; the winners of the search are not evaluated yet"
+        lines.append(f"incomplete: {report.ended} of {report.total} cells have ended{more}")
     if report.tier == RUNG_ONLY:
         lines.append(f"{RUNG_ONLY_LABEL}: unpromising runs were stopped by rule {report.rule}")
     return lines
 
 
+def settings_line(report: StudyReport) -> str:
+    """What was registered before the first run."""
+    rule = f"rule {report.rule}" + (f" (goal: {report.goal})" if report.goal else "")
+    parts = [f"design {report.design}", rule, f"{count(len(report.seeds), 'seed')}", f"α = {report.alpha:g}"]
+    parts += [f"margin ±{report.margin:g}"] if report.margin is not None else []
+    parts += [f"looks at {', '.join(map(str, report.looks))} seeds"] if report.looks else []
+    return ", ".join(parts)
+
+
+def provenance_line(report: StudyReport) -> str:
+    """Plan, commit and the state of the code."""
+    where = report.provenance
+    parts = [f"plan {report.plan_hash}"]
+    if where.commit:
+        changed = " with uncommitted changes" if where.dirty else ""
+        parts.append(f"commit {where.commit[:12]}{changed}")
+    parts += [f"{count(len(where.accepted_code), 'accepted code change')}"] if where.accepted_code else []
+    parts += [f"Python {where.python}"] if where.python else []
+    return ", ".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def cost_line(report: StudyReport) -> str:
     """What was spent, and what of the grid was saved."""
-    cost = report.cost
+    cost = report.ledger
     gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
-    saved = f"; {100 * cost.saved:.0f} % saved by early stops" if cost.saved else ""
+    saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
+    skipped = cost.runs(TrialState.SKIPPED)
+    saved += f" ({count(skipped, 'run')} not needed)" if skipped else ""
     trained = f"trained {cost.spent:g} of the grid's {quantity(cost.grid, report.unit)}"
     return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"
 
 
-def pairing_line(report: StudyReport) -> str | None:
+def pairing_line(report: StudyReport, evaluation: Evaluation | None = None) -> str | None:
     """What pairing by seed was worth; None where it cannot be measured."""
-    found = report.pairing
+    found = (evaluation or report.first).pairing
     if found.rho is None or found.variance_saved is None or report.tier == RUNG_ONLY:
         return None
-    saved = f"saved {100 * found.variance_saved:.0f} %" if found.variance_saved >= 0 else "saved none"
-    return f"pairing by seed {saved} of a difference's variance (ρ̂ = {found.rho:.2f}, {found.seeds} seeds)"
+    saved = f"saved {share(found.variance_saved)}" if found.variance_saved >= 0 else "saved none"
+    rho = f"{found.rho:.2f}".replace("-", "−")
+    return f"pairing by seed {saved} of a difference's variance (ρ̂ = {rho}, {found.seeds} seeds)"
 
 
-def intervention(arm: ArmReport, emphasise: Callable[[str], str] = str) -> str:
+def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
+    """Which settings an evaluation compares; empty where there is only the study file's."""
+    if evaluation.phase == "retuned":
+        return "each arm with the winner of its own search"
+    return "the settings of the study file" if len(report.evaluations) > 1 else ""
+
+
+def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str], str] = str) -> str:
     """What was done to the recipe: `Removing *batchnorm*`."""
-    component = emphasise(arm.component or arm.arm)
-    if arm.kind == "without":
-        return f"Removing {component}"
-    if arm.kind == "only":
-        return f"Adding {component}"
-    if arm.kind == "swap" and arm.component:
-        return f"Exchanging {component} for {emphasise(arm.arm.removeprefix(f'{arm.component}='))}"
-    return f"Arm {emphasise(arm.arm)}"
+    if effect.kind == "interaction":
+        names = " and ".join(emphasise(name) for name in components_of(effect))
+        removed = all(part.startswith("no-") for part in effect.arm.split("+"))
+        return f"{'Removing' if removed else 'Changing'} {names} together"
+    arm = report.arm(effect.arm)
+    name = (arm.component if arm else None) or next(iter(effect.components), None)
+    if name is None:
+        return f"Arm {emphasise(effect.arm)}"
+    kind = arm.kind if arm else "without" if effect.arm == f"no-{name}" else "swap"
+    if kind == "only":
+        return f"Adding {emphasise(name)}"
+    if kind == "swap":
+        return f"Exchanging {emphasise(name)} for {emphasise(effect.arm.removeprefix(f'{name}='))}"
+    return f"Removing {emphasise(name)}" if kind == "without" else f"Arm {emphasise(effect.arm)}"
+
+
+def components_of(effect: Effect) -> tuple[str, ...]:
+    """The components that an effect is about; from its name where it does not say."""
+    return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
 def sentence(
-    report: StudyReport,
-    arm: ArmReport,
-    scale: Scale,
-    emphasise: Callable[[str], str] = str,
-    escape: Callable[[str], str] = str,
+    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, style: Style = PLAIN
 ) -> str:
-    """What the study says about one arm, as a sentence that can be quoted.
-
-    `emphasise` marks the names of components, `escape` makes the metric's name safe for the form.
-    """
-    effect = arm.effect
-    if effect is None:
-        raise ValueError(f"{arm.arm} is the reference: it has no effect")
-    subject, total = intervention(arm, emphasise), len(arm.runs)
-    seeds = f"n = {effect.n} of {total} seed{'' if total == 1 else 's'}"
+    """What the study says about one effect, as a sentence that can be quoted."""
+    subject = intervention(report, effect, style.emphasise)
+    runs = report.behind(effect, evaluation.phase)
+    total = len({run.seed for run in runs})
+    seeds = f"n = {effect.n} of {count(total, 'seed')}"
     if effect.delta is None:
         if effect.verdict == FAILS:
-            return f"{subject} fails ({arm.failed} of {total} seeds: {tally(arm)})."
+            return f"{subject} fails ({failed(runs)} of {count(len(runs), 'seed')}: {tally(runs)})."
         label = RUNG_ONLY_LABEL if effect.verdict == RUNG_ONLY else NO_DATA
-        return f"{subject}: {label}; no pair of runs reached full length ({tally(arm)})."
-    metric = escape(report.metric)
-    change = f"{metric} differs by {scale.amount(effect.delta, sign=True)}"
+        return f"{subject}: {label}; no pair of runs reached full length ({tally(runs)})."
+    metric = style.escape(report.metric)
+    beyond = " beyond the sum of both" if effect.kind == "interaction" else ""
+    change = f"{metric} differs by {scale.amount(effect.delta, sign=True)}{beyond}"
     if effect.verdict == RUNG_ONLY:
         return f"{subject}: {RUNG_ONLY_LABEL}; among the seeds that reached it {change} ({seeds})."
     if effect.p is None:
         return f"{subject}: {effect.verdict}; {change}, without an interval ({seeds})."
-    if effect.verdict in (HURTS, HELPS):
+    if effect.verdict in _DIRECTED or effect.verdict == INTERACTS:
         verb = "raises" if effect.delta > 0 else "lowers"
-        change = f"{verb} {metric} by {scale.amount(abs(effect.delta))}"
-        return f"{subject} {change} ({_support(report, effect, scale, seeds, flip=effect.delta < 0)})."
-    text = f"{subject}: {effect.verdict}; {change} ({_support(report, effect, scale, seeds)})."
-    if effect.lo is not None and effect.hi is not None and (effect.lo > 0 or effect.hi < 0):
-        text += (
-            f" The interval of this arm alone excludes 0; among {len(report.arms)} arms that is not enough."
-        )
-    return text
+        said = f"{subject} {verb} {metric} by {scale.amount(abs(effect.delta))}{beyond}"
+        text = f"{said} ({_support(report, effect, scale, seeds, directed=True)})."
+    else:
+        said = verdict_words(report, effect, scale)
+        text = f"{subject}: {said}; {change} ({_support(report, effect, scale, seeds)})."
+    return " ".join([text, *_remarks(report, evaluation, effect, scale)])
 
 
-def _support(report: StudyReport, effect: Effect, scale: Scale, seeds: str, flip: bool = False) -> str:
-    """Interval, n and p. `flip`: the sentence has named the direction, so the interval is of the size."""
+def _support(report: StudyReport, effect: Effect, scale: Scale, seeds: str, *, directed: bool = False) -> str:
+    """Interval, n and p. `directed`: the sentence has named the direction, so the interval is of the size."""
     lo, hi = effect.lo or 0.0, effect.hi or 0.0
-    if flip:
+    if directed and (effect.delta or 0.0) < 0:
         lo, hi = -hi, -lo
-    signed = lo < 0 or effect.verdict not in (HURTS, HELPS)
+    signed = lo < 0 or not directed
     ends = (scale.number(lo, sign=signed), scale.number(hi, sign=signed))
     interval = f"{ends[0]} to {ends[1]}" if signed or scale.scientific else f"{ends[0]}–{ends[1]}"
-    p = p_value(effect.p_holm)
-    return f"{confidence(report)} CI {interval}; {seeds}; Holm p {p if p.startswith('<') else f'= {p}'}"
+    equivalent = effect.verdict == EQUIVALENT and effect.p_equivalent is not None
+    tests = f"TOST p {equals(effect.p_equivalent)}" if equivalent else f"Holm p {equals(effect.p_holm)}"
+    return f"{interval_name(report, effect.kind)} {interval}; {seeds}; {tests}"
 
 
-def interval(effect: Effect, scale: Scale) -> str:
-    """`[−2.4, −1.2]`; a dash where there is none."""
-    if effect.lo is None or effect.hi is None:
-        return _DASH
-    return f"[{scale.number(effect.lo, sign=True)}, {scale.number(effect.hi, sign=True)}]"
+def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale) -> list[str]:
+    """What must be said behind the numbers so that they are read rightly."""
+    remarks = []
+    if effect.verdict == SIZE_UNCLEAR and report.margin is not None:
+        remarks.append(f"Different, but whether by more than {scale.amount(report.margin)} is unclear.")
+    if effect.early and effect.verdict in RESOLVED:
+        lean = "" if effect.verdict == EQUIVALENT else "; early-stopped effects lean slightly large"
+        remarks.append(f"Stopped early because resolved{lean}.")
+    if effect.verdict == UNRESOLVED and effect.early:
+        remarks.append("Given up early: the seeds that were left would hardly have resolved it.")
+    if effect.verdict == UNRESOLVED and effect.seeds_needed is not None:
+        remarks.append(f"About {count(_about(effect.seeds_needed), 'seed')} would be needed.")
+    if effect.verdict not in RESOLVED and excludes_zero(effect):
+        family = family_size(evaluation, effect)
+        remarks.append(f"The interval of this arm alone excludes 0; among {family} that is not enough.")
+    if "moderated only" in effect.flags:
+        remarks.append("Only the moderated test rejects, the plain paired t does not.")
+    return remarks
 
 
-def verdict(arm: ArmReport) -> str:
-    """The verdict with what happened to the runs behind it: `hurts (1 failed)`, `fails (5 of 5)`."""
-    if arm.effect is None:
-        return "reference"
-    if arm.effect.verdict == FAILS:
-        return f"fails ({arm.failed} of {len(arm.runs)})"
-    lost = [flag for flag in arm.effect.flags if flag.endswith((" failed", " stopped"))]
-    return f"{arm.effect.verdict} ({', '.join(lost)})" if lost else arm.effect.verdict
+def _about(seeds: int) -> int:
+    """An estimate without the digits that it does not have: two are enough."""
+    return seeds if seeds < 100 else int(float(f"{seeds:.2g}"))
 
 
-def reference_line(report: StudyReport, scale: Scale) -> str:
+def excludes_zero(effect: Effect) -> bool:
+    """Whether the interval of this arm alone leaves zero out."""
+    return effect.lo is not None and effect.hi is not None and (effect.lo > 0 or effect.hi < 0)
+
+
+def family_size(evaluation: Evaluation, effect: Effect) -> str:
+    """`10 arms`: how many effects are corrected together with this one."""
+    if effect.kind == "interaction":
+        return count(len(evaluation.interactions), "interaction")
+    mine = next((family for family in evaluation.families if effect.arm in family), None)
+    return count(len(mine) if mine else len(evaluation.effects), "arm")
+
+
+def failed(runs: Iterable[Run]) -> int:
+    """Runs that ended without an answer in value: failed or diverged."""
+    return sum(run.state in _FAILED for run in runs)
+
+
+def interval_name(report: StudyReport, kind: str = "main") -> str:
+    """`95 % CI`; of main effects under the sequential rule `95 % sequential CI`."""
+    sequential = report.rule == "resolve" and kind == "main"
+    return f"{confidence(report)} {'sequential ' if sequential else ''}CI"
+
+
+def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
+    """The verdict, with the margin where it speaks of one."""
+    if effect.verdict == EQUIVALENT and report.margin is not None:
+        return f"{EQUIVALENT} (±{scale.amount(report.margin)})"
+    return effect.verdict
+
+
+def verdict(
+    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, *, brief: bool = False
+) -> str:
+    """The verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`.
+
+    `brief`: without the seeds that would be needed.
+    """
+    runs = report.behind(effect, evaluation.phase)
+    if effect.verdict == FAILS:
+        return f"fails ({failed(runs)} of {len(runs)})"
+    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished"))]
+    if effect.verdict == UNRESOLVED and effect.seeds_needed is not None and not brief:
+        lost.append(f"needs ≈ {count(_about(effect.seeds_needed), 'seed')}")
+    said = f"{verdict_words(report, effect, scale)}{marks(effect)}"
+    return f"{said} ({', '.join(lost)})" if lost else said
+
+
+def marks(effect: Effect) -> str:
+    """Footnote marks of an effect, as `MARKS` explains them."""
+    return "".join(
+        mark
+        for mark, holds in (
+            ("†", effect.early),
+            ("‡", "moderated only" in effect.flags),
+            ("§", effect.verdict == RUNG_ONLY),
+        )
+        if holds
+    )
+
+
+def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) -> str:
     """The reference arm: mean, standard deviation over seeds, n."""
-    sample = report.reference.summary
+    sample = evaluation.samples[report.reference.arm]
     if sample.mean is None:
-        return f"{sample.arm}: no finished run yet ({tally(report.reference)})"
+        runs = tally(report.reference.of(evaluation.phase))
+        return f"{sample.arm}: no finished run yet{f' ({runs})' if runs else ''}"
     spread = "" if sample.sd is None else f", SD {scale.value(sample.sd)}"
     return f"{sample.arm}: mean {scale.value(sample.mean)}{spread}, n = {sample.n}"
 
 
-def caption(report: StudyReport) -> str:
+def caption(report: StudyReport, evaluation: Evaluation) -> str:
     """What the columns of the effect table mean."""
-    text = f"Δ = arm − {report.reference.arm}, mean over the seeds that both finished"
-    if any(effect.p is not None for effect in report.effects):
-        first, *later = [f"{len(family)} arm{'' if len(family) == 1 else 's'}" for family in report.families]
+    name = report.reference.arm
+    text = f"Δ = arm − {name}, mean over the seeds that both finished"
+    if report.averaged:
+        text = "Δ = main effect of taking the component away, averaged over the others"
+    tested = [effect for effect in evaluation.effects if effect.p is not None]
+    if tested:
+        first, *later = [count(len(family), "arm") for family in evaluation.families] or ["no arm"]
         family = f"{first} (and {', '.join(later)} added later)" if later else first
-        text += f"; paired t, interval per arm; verdict: Holm p over {family} at most {report.alpha:g}"
+        method = max((effect.method for effect in tested), key=len)
+        kind = "sequential interval" if report.rule == "resolve" else "interval"
+        text += f"; {method}, {kind} per arm; verdict: Holm p over {family} at most {report.alpha:g}"
+        text += f". {SPENDING.removesuffix('.')}" if report.margin is not None else ""
     elif report.tier == RUNG_ONLY:
         text += "; no interval, because which seeds came this far depends on their results"
-    return text
+    elif any(effect.verdict == DETERMINISTIC for effect in evaluation.effects):
+        text += "; no interval, because seeds change nothing"
+    used = {mark for effect in evaluation.all_effects for mark in marks(effect)}
+    return ". ".join([text, *(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used)])
+
+
+def tuning_lines(report: StudyReport, scale: Scale) -> list[str]:
+    """The arms whose effect depends on the tuning, one sentence each."""
+    return [
+        f"{found.arm} is tuning-dependent: Δ = {side(report, found.first, scale)} with the study file's "
+        f"settings, {side(report, found.second, scale)} with each arm's own winner"
+        f"{_gap_words(report, found, scale)}."
+        for found in report.tuning_dependent
+    ]
+
+
+def side(report: StudyReport, effect: Effect | None, scale: Scale) -> str:
+    """One of two effects: `−1.8 pp [−2.4, −1.2] (hurts)`."""
+    if effect is None:
+        return "not there"
+    if effect.delta is None:
+        return effect.verdict
+    between = "" if effect.lo is None else f" {ends(effect.lo, effect.hi, scale)}"
+    return f"{scale.amount(effect.delta, sign=True)}{between} ({verdict_words(report, effect, scale)})"
+
+
+def _gap_words(report: StudyReport, found: Difference, scale: Scale) -> str:
+    gap = found.gap
+    if gap is None or gap.lo is None:
+        return ""
+    return (
+        f"; they differ by {scale.amount(gap.delta, sign=True)} "
+        f"({confidence(report)} CI {ends(gap.lo, gap.hi, scale)}, {gap_method(found)})"
+    )
+
+
+def gap_method(found: Difference) -> str:
+    """`paired, 5 seeds`, `Welch`."""
+    if found.gap is None or found.gap.method == "none":
+        return DASH
+    return f"paired, {count(found.gap.n, 'seed')}" if found.gap.method == "paired" else "Welch"
+
+
+def comparison_rows(found: Comparison, scale: Scale) -> list[list[str]]:
+    """Arm, both effects, their difference with interval, how it was computed, whether verdicts differ."""
+    rows = []
+    for row in found.differences:
+        gap = row.gap
+        amount = DASH if gap is None else scale.amount(gap.delta, sign=True)
+        amount += "" if gap is None or gap.lo is None else f" {ends(gap.lo, gap.hi, scale)}"
+        flag = "only in one" if row.first is None or row.second is None else ""
+        flag = flag or ("DISAGREE" if row.disagree else "differ" if row.verdicts_differ else "same")
+        rows.append(
+            [
+                row.arm,
+                side(found.first, row.first, scale),
+                side(found.second, row.second, scale),
+                amount,
+                gap_method(row),
+                flag,
+            ]
+        )
+    return rows
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """What else must be known when two studies are compared."""
+    lines = [
+        f"{name}: {line}"
+        for name, report in (("first", found.first), ("second", found.second))
+        for line in headline(report)
+    ]
+    phases = {found.ours.phase, found.theirs.phase}
+    lines += [f"settings: {found.ours.phase} against {found.theirs.phase}"] if len(phases) > 1 else []
+    lines += found.notes
+    lines.append(
+        f"difference = second − first, {confidence(found.first)} interval per arm, not corrected for the "
+        "number of arms; DISAGREE: it excludes 0, or the two claims contradict each other"
+    )
+    return lines

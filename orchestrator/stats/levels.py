@@ -105,7 +105,7 @@ def alpha_of(p: float, index: int, looks: tuple[int, ...], gamma: float) -> floa
     below, above = excess(low), excess(high)
     if above < -1e-9:
         return math.inf
-    if below >= 0:
+    if below >= min(0.0, above):  # p = 1 leaves no bracket
         return p
     for _ in range(60):
         middle = high - above * (high - low) / (above - below)

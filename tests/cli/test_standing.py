@@ -160,6 +160,41 @@ def test_report_in_all_forms(command, recorded: Path) -> None:
     effects = command("report", "small", "--json").document
     assert {effect["arm"] for effect in effects["effects"]} == {"no-batchnorm", "no-dropout"}
     assert not (recorded / "report.md").exists(), "reading writes nothing"
+    assert command("report", "small", "--latex").out.count(r"\begin{table}") == 1
+    page = command("report", "small", "--html").out
+    assert page.startswith("<!doctype html>")
+
+
+def test_an_unfinished_study_is_shown_and_its_code_is_1(command, recorded: Path) -> None:
+    result = command("report", "small")
+    assert result.code == 1
+    assert result.out.startswith("incomplete: 3 of 6 cells have ended")
+    assert command("report", "small", "--json").document["complete"] is False
+
+
+def test_two_studies_side_by_side(command, recorded: Path) -> None:
+    result = command("report", "small", "small")
+    assert result.code == 1
+    assert "no-dropout" in result.out
+    assert command("report", "small", "small", "--json").document["effects"][0]["arm"] == "no-batchnorm"
+    assert command("report", "small", "small", "--markdown").out.startswith("# small and small\n")
+
+
+@pytest.mark.parametrize(
+    "words", [("small", "--json", "--markdown"), ("small", "small", "--html"), ("small", "small", "--write")]
+)
+def test_forms_that_do_not_go_together(command, recorded: Path, words: tuple[str, ...]) -> None:
+    result = command("report", *words)
+    assert result.code == 2
+    assert len(result.faults) == 1
+
+
+@pytest.mark.slow
+def test_every_form_is_written_into_the_study(command, recorded: Path) -> None:
+    effects = command("report", "small", "--json").document
     command("report", "small", "--write")
     assert json.loads((recorded / "effects.json").read_text()) == effects
-    assert {path.name for path in recorded.glob("re*.*")} == {"results.parquet", "results.csv", "report.md"}
+    written = {"results.parquet", "results.csv", "report.md", "report.html"}
+    assert {path.name for path in recorded.glob("re*.*")} == written
+    assert (recorded / "table.tex").exists()
+    assert (recorded / "figures" / "forest.pdf").exists()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,9 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.report.effects_json import to_json, write_report
+from orchestrator.report import write
+from orchestrator.report.effects_json import to_json
+from orchestrator.report.figures import FORMATS
 from orchestrator.report.markdown import to_markdown
 from orchestrator.report.terminal import render
+from orchestrator.report.write import write_report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "effects.schema.json").read_text(encoding="utf-8"))
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
@@ -122,11 +127,29 @@ def test_the_table_of_runs_shows_every_cell(study, ended) -> None:
     assert "[pending](trials/no-bn/seed-2/)" in row
 
 
-def test_both_files_are_written(study) -> None:
+@pytest.mark.slow
+def test_all_forms_are_written(study) -> None:
     made = study({"baseline": BASE, "no-bn": BASE})
-    write_report(made.storage, made.paths, made.report)
+    assert write_report(made.storage, made.paths, made.report) is None
+    figures = {path.name for path in (made.folder / "figures").iterdir()}
+    assert figures == {
+        f"{name}.{kind}" for name in ("forest", "seeds", "ledger", "variance") for kind in FORMATS
+    }
+    assert made.storage.read_text(made.paths.report_html).startswith("<!doctype html>")
+    assert made.storage.read_text(made.paths.table_tex).count("tabular") == 2
     jsonschema.validate(json.loads(made.storage.read_text(made.paths.effects_json)), SCHEMA)
     assert made.storage.read_text(made.paths.report_md).startswith("# digits\n")
+
+
+def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> None:
+    monkeypatch.setattr(write, "EXTRA", ("jinja2", "a_library_that_nobody_has"))
+    made = study({"baseline": BASE, "no-bn": BASE})
+    line = write_report(made.storage, made.paths, made.report)
+    assert line == (
+        "report.html and figures/ are not written: a_library_that_nobody_has not installed "
+        "(pip install 'orchestrator[report]')"
+    )
+    assert {path.name for path in made.folder.iterdir()} == {"effects.json", "report.md", "table.tex"}
 
 
 values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5, 1e-300, -0.0]))
@@ -148,3 +171,13 @@ def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
     jsonschema.validate(json.loads(json.dumps(to_json(report), allow_nan=False)), SCHEMA)
     assert drawn(report)
     assert to_markdown(report).count("val_acc|x") == 0
+
+
+def test_the_libraries_of_the_extra_are_imported_when_they_are_needed() -> None:
+    modules = ("orchestrator.report.page", "orchestrator.report.write", "orchestrator.report.terminal")
+    code = (
+        f"import sys, {', '.join(modules)}\n"
+        "assert not {'matplotlib', 'plotly', 'jinja2'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

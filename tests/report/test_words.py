@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.report import words
+from orchestrator.report import numbers, words
+from orchestrator.stats.results import EQUIVALENT, INTERACTS, SIZE_UNCLEAR, UNRESOLVED
 
 BASE = {0: 0.934, 1: 0.931, 2: 0.937}
 WORSE = {0: 0.914, 1: 0.915, 2: 0.919}
 
 
 def said(report) -> str:
-    return words.sentence(report, report.arms[0], words.scale_of(report), lambda name: f"*{name}*")
+    style = words.Style(emphasise=lambda name: f"*{name}*")
+    return words.sentence(report, report.first, report.first.effects[0], numbers.scale_of(report), style)
 
 
 def test_the_sentence_of_a_claim(study) -> None:
@@ -38,7 +41,7 @@ def test_other_metrics_keep_their_units(study, metric: str) -> None:
 
 def test_mode_min_turns_the_verdict_only(study) -> None:
     report = study({"baseline": BASE, "no-bn": WORSE}, metric={"name": "loss", "mode": "min"}).report
-    assert report.effects[0].verdict == "helps"
+    assert report.first.effects[0].verdict == "helps"
     assert "lowers loss" in said(report)
 
 
@@ -54,7 +57,7 @@ def test_an_interval_beside_zero_is_explained(study) -> None:
     outcomes = {"baseline": BASE, "no-bn": {0: 0.92, 1: 0.922, 2: 0.925}}
     others = {f"no-c{i}": {} for i in range(9)}
     report = study(outcomes | others).report
-    assert report.effects[0].hi < 0
+    assert report.first.effects[0].hi < 0
     assert said(report).endswith("alone excludes 0; among 10 arms that is not enough.")
 
 
@@ -108,27 +111,27 @@ def test_sizes_far_from_one(study, values, written) -> None:
         seeds=2,
         metric={"name": "x", "mode": "max"},
     ).report
-    effect = report.effects[0]
-    assert written.rstrip("0") in words.scale_of(report).number(effect.delta)
+    effect = report.first.effects[0]
+    assert written.rstrip("0") in numbers.scale_of(report).number(effect.delta)
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(None, "–"), (0.0, "< .001"), (0.0021, ".002"), (0.05, ".050"), (0.9999, "1"), (1.0, "1")]
 )
 def test_p_values(p: float | None, text: str) -> None:
-    assert words.p_value(p) == text
+    assert numbers.p_value(p) == text
 
 
 def test_a_rounded_zero_has_no_sign() -> None:
-    scale = words.Scale(1.0, "", 1, scientific=False)
+    scale = numbers.Scale(1.0, "", 1, scientific=False)
     assert scale.number(-0.01, sign=True) == scale.number(0.0, sign=True) == "0.0"
     assert scale.number(math.inf) == "inf"
 
 
 def test_reasons_cannot_steer_the_terminal() -> None:
-    assert words.one_line("\n\x1b[31mred\x1b[0m \x07bell\nsecond") == "red bell"
-    assert words.one_line(None) == ""
-    assert len(words.one_line("x" * 1000)) == 300
+    assert numbers.one_line("\n\x1b[31mred\x1b[0m \x07bell\nsecond") == "red bell"
+    assert numbers.one_line(None) == ""
+    assert len(numbers.one_line("x" * 1000)) == 300
 
 
 @pytest.mark.parametrize(
@@ -136,4 +139,66 @@ def test_reasons_cannot_steer_the_terminal() -> None:
     [(0, "0 s"), (5.2e-05, "< 0.1 s"), (3.14159, "3.14 s"), (90, "90 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert numbers.duration(seconds) == text
+
+
+def verdicts(report, **changes):
+    """What is said of the first effect with these changes; the rule is that of a sequential study."""
+    (first, *rest) = report.first.effects
+    changed = replace(first, **changes)
+    report = replace(
+        report,
+        rule="resolve",
+        margin=0.02,
+        evaluations=(replace(report.first, effects=(changed, *rest)),),
+    )
+    scale = numbers.scale_of(report)
+    return words.sentence(
+        report, report.first, changed, scale, words.Style(emphasise=lambda name: f"*{name}*")
+    )
+
+
+SEQUENTIAL = "(95 % sequential CI 1.30–2.30; n = 3 of 3 seeds; Holm p = .004)."
+CLAIM = f"lowers val/accuracy by 1.80 pp {SEQUENTIAL}"
+SAME = {"verdict": EQUIVALENT, "delta": -0.001, "lo": -0.006, "hi": 0.004, "p_equivalent": 0.003}
+TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "aug")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"early": True},
+            f"Removing *bn* {CLAIM} Stopped early because resolved; "
+            "early-stopped effects lean slightly large.",
+        ),
+        (
+            {"verdict": SIZE_UNCLEAR, "flags": ("moderated only",)},
+            f"Removing *bn* {CLAIM} Different, but whether by more than 2.00 pp is unclear. "
+            "Only the moderated test rejects, the plain paired t does not.",
+        ),
+        (
+            {**SAME, "early": True},
+            "Removing *bn*: practically equivalent (±2.00 pp); val/accuracy differs by −0.10 pp (95 % "
+            "sequential CI −0.60 to +0.40; n = 3 of 3 seeds; TOST p = .003). Stopped early because resolved.",
+        ),
+        (
+            {"verdict": UNRESOLVED, "p_holm": 0.2, "hi": 0.001, "early": True, "seeds_needed": 14},
+            "Removing *bn*: unresolved; val/accuracy differs by −1.8 pp (95 % sequential CI −2.3 to +0.1; "
+            "n = 3 of 3 seeds; Holm p = .200). Given up early: the seeds that were left would hardly have "
+            "resolved it. About 14 seeds would be needed.",
+        ),
+        (
+            {**TOGETHER, "arm": "no-bn+no-aug"},
+            "Removing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
+            f"{SEQUENTIAL.replace('sequential ', '')}",
+        ),
+        (
+            {**TOGETHER, "arm": "bn=ln+no-aug"},
+            "Changing *bn* and *aug* together lowers val/accuracy by 1.80 pp beyond the sum of both "
+            f"{SEQUENTIAL.replace('sequential ', '')}",
+        ),
+    ],
+)
+def test_the_sentences_of_a_sequential_study(study, changes, said: str) -> None:
+    assert verdicts(study({"baseline": BASE, "no-bn": WORSE}).report, **changes) == said

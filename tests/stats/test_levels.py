@@ -87,3 +87,4 @@ def test_no_alpha_reaches_a_p_above_the_highest_level() -> None:
     for index in (0, 1):
         assert alpha_of(1.001 * highest[index], index, (3, 4, 5), 2) == math.inf
     assert alpha_of(0.0, 1, (3, 4, 5), 2) == 0
+    assert alpha_of(1.0, 2, (3, 4, 5), 2) == 1

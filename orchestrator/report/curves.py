@@ -1,0 +1,135 @@
+"""Learning curves of the arms, and how their Δ grew: from the metric tables of the trials."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from orchestrator.decide.rungs import highest_rung, rungs
+from orchestrator.record.layout import StudyPaths, TrialPaths
+from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.storage import Storage
+from orchestrator.report.model import ArmReport, Crossing, Curve, DeltaCurve, Evaluation, StudyReport
+from orchestrator.study.spec import StudySpec
+
+_LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds": "time_s"}
+
+Points = Mapping[float, float]
+"""Length -> value of one run, ascending."""
+
+
+def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
+    """The report with the curves of every evaluation; reads one metric table per run that has started.
+
+    The score at a rung is the mean of the last `average_last` reports, as in decisions.
+    """
+    marks = (*rungs(spec.stopping.grace, spec.stopping.reduction, spec.stopping.max), spec.stopping.max)
+    evaluations = []
+    for evaluation in report.evaluations:
+        points = {arm.arm: _runs(arm, evaluation, report, storage, paths) for arm in report.all_arms}
+        scores = {
+            arm: {seed: at_rungs(run, marks, spec.metric.average_last) for seed, run in runs.items()}
+            for arm, runs in points.items()
+        }
+        reference = scores[report.reference.arm]
+        deltas = [delta_curve(arm.arm, scores[arm.arm], reference) for arm in report.arms]
+        evaluations.append(
+            replace(
+                evaluation,
+                curves=tuple(curve(arm, list(runs.values())) for arm, runs in points.items() if runs),
+                deltas=tuple(delta for delta in deltas if delta.lengths),
+            )
+        )
+    return replace(report, evaluations=tuple(evaluations))
+
+
+def _runs(
+    arm: ArmReport, evaluation: Evaluation, report: StudyReport, storage: Storage, paths: StudyPaths
+) -> dict[int, Points]:
+    """Seed -> curve of the runs that have reported anything."""
+    found = {}
+    for run in arm.of(evaluation.phase):
+        if run.attempts:
+            rows = read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))
+            points = _points(rows, report.metric, _LENGTH_KEYS[report.unit])
+            if points:
+                found[run.seed] = points
+    return found
+
+
+def _points(rows: Sequence[Mapping[str, object]], metric: str, key: str) -> Points:
+    found = {}
+    for row in rows:
+        length, value = row.get(key), row.get(metric)
+        if isinstance(length, int | float) and isinstance(value, int | float) and math.isfinite(value):
+            found[float(length)] = float(value)
+    return dict(sorted(found.items()))
+
+
+def curve(arm: str, runs: Sequence[Points]) -> Curve:
+    """Mean and standard deviation over the runs that reported at each length."""
+    lengths = sorted({length for run in runs for length in run})
+    columns = [[run[length] for run in runs if length in run] for length in lengths]
+    means = [statistics.fmean(column) for column in columns]
+    sds = [statistics.stdev(column) if len(column) > 1 else None for column in columns]
+    return Curve(
+        arm=arm,
+        lengths=tuple(lengths),
+        mean=tuple(means),
+        lo=tuple(None if sd is None else mean - sd for mean, sd in zip(means, sds, strict=True)),
+        hi=tuple(None if sd is None else mean + sd for mean, sd in zip(means, sds, strict=True)),
+        n=tuple(len(column) for column in columns),
+    )
+
+
+def at_rungs(run: Points, marks: Sequence[float], average_last: int) -> dict[float, float]:
+    """Rung -> score of one run; a run that reports rarely counts at the highest rung it has passed."""
+    scores: dict[float, float] = {}
+    recent: list[float] = []
+    above: float | None = None
+    for length, value in run.items():
+        recent = [*recent, value][-average_last:]
+        rung = highest_rung(marks, length, above)
+        if rung is not None:
+            scores[rung] = statistics.fmean(recent)
+            above = rung
+    return scores
+
+
+def delta_curve(
+    arm: str, scores: Mapping[int, Mapping[float, float]], reference: Mapping[int, Mapping[float, float]]
+) -> DeltaCurve:
+    """Δ at each rung over the seeds of which both runs came there, and where its sign changes."""
+    by_rung: dict[float, dict[int, float]] = {}
+    for seed in scores.keys() & reference.keys():
+        for rung in scores[seed].keys() & reference[seed].keys():
+            by_rung.setdefault(rung, {})[seed] = scores[seed][rung] - reference[seed][rung]
+    lengths = sorted(by_rung)
+    columns = [list(by_rung[length].values()) for length in lengths]
+    means = [statistics.fmean(column) for column in columns]
+    errors = [statistics.stdev(c) / math.sqrt(len(c)) if len(c) > 1 else None for c in columns]
+    found = [_crossing(a, b, by_rung[a], by_rung[b]) for a, b in pairwise(lengths)]
+    return DeltaCurve(
+        arm=arm,
+        lengths=tuple(lengths),
+        delta=tuple(means),
+        lo=tuple(None if e is None else mean - e for mean, e in zip(means, errors, strict=True)),
+        hi=tuple(None if e is None else mean + e for mean, e in zip(means, errors, strict=True)),
+        n=tuple(len(column) for column in columns),
+        crossings=tuple(crossing for crossing in found if crossing is not None),
+    )
+
+
+def _crossing(
+    before: float, after: float, first: Mapping[int, float], second: Mapping[int, float]
+) -> Crossing | None:
+    """A change of sign, over the same seeds: otherwise it could be a change of who is left."""
+    seeds = first.keys() & second.keys()
+    if not seeds:
+        return None
+    a = statistics.fmean(first[seed] for seed in seeds)
+    b = statistics.fmean(second[seed] for seed in seeds)
+    return Crossing(before, after, a, b, len(seeds)) if a * b < 0 else None

@@ -1,0 +1,198 @@
+"""One comparison of the arms: the runs of one phase, and what the statistics say about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.decide.agenda import Judged, in_words
+from orchestrator.decide.effects import sequential_effects
+from orchestrator.decide.evaluation import final_value, resolve_rule
+from orchestrator.decide.states import TrialState
+from orchestrator.record.history import CellRecord, History
+from orchestrator.report.model import Evaluation, LookTaken, Phase
+from orchestrator.stats.effects import fixed_effects, summarise
+from orchestrator.stats.pairing import pairing
+from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect
+from orchestrator.study.cells import Plan
+from orchestrator.study.combining import CROSSED
+from orchestrator.study.contrasts import Contrast, contrasts
+from orchestrator.study.spec import StudySpec
+
+Values = Mapping[str, Mapping[int, float]]
+"""Arm -> seed -> value of a run that reached full length."""
+Records = Mapping[str, Sequence[CellRecord]]
+Families = tuple[tuple[str, ...], ...]
+
+
+def phases(spec: StudySpec) -> tuple[Phase, ...]:
+    """The phases in which arms are compared, the one to be read first in front."""
+    if spec.tune is None or spec.tune.compare == "fixed":
+        return ("fixed",)
+    return ("retuned", "fixed") if spec.tune.compare == "both" else ("retuned",)
+
+
+def evaluate(
+    phase: Phase,
+    spec: StudySpec,
+    plan: Plan,
+    history: History,
+    judged: Sequence[Judged],
+    used: frozenset[str],
+) -> Evaluation:
+    """What the runs of `phase` say, as far as they got.
+
+    Args:
+        judged: the courses of the sequential rule, of all phases; empty under the other rules.
+        used: the cells whose value is in an effect.
+    """
+    records = {
+        arm.name: [
+            history.cells[cell.cell] for cell in plan.cells if cell.arm == arm.name and cell.phase == phase
+        ]
+        for arm in plan.arms
+    }
+    mine = [one for one in judged if one.evaluation.phase == phase]
+    found = contrasts(spec, plan.arms)
+    main = [contrast for contrast in found if contrast.kind == "main"]
+    joint = [contrast for contrast in found if contrast.kind == "interaction" and phase == "fixed"]
+    families = _families(spec, main, history)
+    effects = [
+        _described(effect, records.get(effect.arm, []))
+        for effect in _judge(spec, plan, records, families, (main, joint), mine)
+    ]
+    seen = {arm: _values(record for record in rows if record.cell in used) for arm, rows in records.items()}
+    others = {arm: by_seed for arm, by_seed in seen.items() if arm != plan.reference}
+    return Evaluation(
+        phase=phase,
+        samples={arm: summarise(arm, seen[arm]) for arm in (plan.reference, *others)},
+        effects=tuple(effect for effect in effects if effect.kind == "main"),
+        interactions=tuple(effect for effect in effects if effect.kind == "interaction"),
+        families=families,
+        pairing=pairing(seen[plan.reference], others),
+        decisions=tuple(_looks(spec, mine)),
+    )
+
+
+def _values(records: Iterator[CellRecord]) -> dict[int, float]:
+    valued = ((record.seed, final_value(record)) for record in records)
+    return {seed: value for seed, value in valued if value is not None}
+
+
+def _families(spec: StudySpec, main: Sequence[Contrast], history: History) -> Families:
+    """The main effects by Holm family: those of the first plan, then each `--extend`."""
+    names = [contrast.name for contrast in main]
+    if spec.design in CROSSED:
+        return (tuple(names),)
+    numbers = sorted({history.families.get(name, 0) for name in names})
+    return tuple(
+        tuple(name for name in names if history.families.get(name, 0) == number) for number in numbers
+    )
+
+
+def _judge(
+    spec: StudySpec,
+    plan: Plan,
+    records: Records,
+    families: Families,
+    found: tuple[list[Contrast], list[Contrast]],
+    judged: Sequence[Judged],
+) -> list[Effect]:
+    """Effects in the plan's order, main ones first: the one place that calls the statistics.
+
+    Arms that were added later are corrected among themselves. Interactions are judged once, from all seeds.
+    """
+    main, joint = found
+    values = {arm: _values(iter(rows)) for arm, rows in records.items()}
+    failures = {arm: _tally(rows) for arm, rows in records.items()}
+    courses = {one.evaluation.arms: one for one in judged}
+    effects: dict[str, Effect] = {}
+    for family in families:
+        members = [contrast for contrast in main if contrast.name in family]
+        course = courses.get((plan.reference, *family))
+        if course is None:
+            effects |= _fixed(spec, values, members, failures)
+            continue
+        for effect in sequential_effects(
+            course.course,
+            resolve_rule(spec),
+            members,
+            values,
+            course.evaluation.seeds,
+            spec.metric.mode,
+            failures=failures,
+        ):
+            effects[effect.arm] = effect
+    if joint:
+        effects |= _fixed(spec, values, joint, failures)
+    return [effects[contrast.name] for contrast in (*main, *joint)]
+
+
+def _fixed(
+    spec: StudySpec,
+    values: Values,
+    members: Sequence[Contrast],
+    failures: Mapping[str, tuple[int, int]],
+) -> dict[str, Effect]:
+    no_claim = RUNG_ONLY if spec.stopping.rule == "asha" else _deterministic(spec, values)
+    found = fixed_effects(
+        values,
+        members,
+        spec.metric.mode,
+        alpha=spec.report.alpha,
+        margin=spec.report.margin,
+        variance=spec.report.variance,
+        failures=failures,
+        no_claim=no_claim,
+    )
+    return {effect.arm: effect for effect in found}
+
+
+def _tally(records: Sequence[CellRecord]) -> tuple[int, int]:
+    """Runs that failed or diverged, and all that were needed."""
+    failed = sum(record.state in (TrialState.FAILED, TrialState.DIVERGED) for record in records)
+    return failed, sum(record.state is not TrialState.SKIPPED for record in records)
+
+
+def _deterministic(spec: StudySpec, values: Values) -> str | None:
+    """Seeds that change nothing are no sample: then there is nothing to build an interval from."""
+    same = all(len(set(by_seed.values())) <= 1 for by_seed in values.values())
+    repeated = any(len(by_seed) > 1 for by_seed in values.values())
+    return DETERMINISTIC if spec.deterministic and same and repeated else None
+
+
+def _described(effect: Effect, records: Sequence[CellRecord]) -> Effect:
+    """The effect with what only the records know: runs of its arm that a rule has stopped."""
+    stopped = sum(record.state is TrialState.STOPPED for record in records)
+    if not stopped:
+        return effect
+    flags = [flag for flag in effect.flags if flag != "conditional"] + [f"{stopped} stopped"]
+    flags += ["conditional"] if effect.n else []
+    verdict = RUNG_ONLY if effect.verdict == NO_DATA else effect.verdict
+    return replace(effect, flags=tuple(flags), verdict=verdict)
+
+
+def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[LookTaken]:
+    """The looks in the order in which they were taken, in the user's units."""
+    sign = 1 if spec.metric.mode == "max" else -1
+    for one in judged:
+        for look in one.course.looks:
+            lo, hi = (look.lo, look.hi) if sign > 0 else (look.hi, look.lo)
+            yield LookTaken(
+                arm=one.arm(look),
+                number=look.number,
+                n=look.n,
+                delta=_turned(look.mean, sign),
+                lo=_turned(lo, sign),
+                hi=_turned(hi, sign),
+                p=look.p,
+                level=look.level,
+                power=look.power,
+                seeds_needed=look.seeds_needed,
+                action=in_words(look),
+            )
+
+
+def _turned(value: float | None, sign: int) -> float | None:
+    return None if value is None or not math.isfinite(value) else sign * value + 0.0

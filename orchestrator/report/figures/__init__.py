@@ -1,0 +1,89 @@
+"""Figures for papers and slides, drawn with matplotlib: the same report gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.report.model import Evaluation, StudyReport
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("pdf", "svg", "png")
+Draw = Callable[[StudyReport, Evaluation], "Figure | None"]
+
+_STYLE = {
+    "axes.edgecolor": "#9aa0a8",
+    "axes.labelcolor": "#22262c",
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.constrained_layout.w_pad": 0.14,
+    "figure.dpi": 100,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "orchestrator",
+    "text.parse_math": False,
+    "xtick.color": "#4a505a",
+    "xtick.labelsize": 8,
+    "ytick.color": "#22262c",
+    "ytick.labelsize": 8,
+}
+_DATELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dict[str, bytes]:
+    """File name -> content of every figure that the report has data for.
+
+    Those of a second evaluation carry its phase in their names. Needs the extra [report].
+    """
+    import matplotlib as mpl
+
+    files: dict[str, bytes] = {}
+    # "default" first: what a user has set in matplotlibrc must not change the figures
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
+        for name, figure in _all(report):
+            for _ in range(2):  # sizes and places depend on each other
+                figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, the same in every format
+            for kind in formats:
+                target = io.BytesIO()
+                figure.savefig(target, format=kind, metadata=_DATELESS[kind])
+                files[f"{name}.{kind}"] = target.getvalue()
+    return files
+
+
+def _all(report: StudyReport) -> Iterator[tuple[str, Figure]]:
+    from orchestrator.report.figures import course, effects
+
+    drawn: dict[str, Draw] = {
+        "forest": effects.forest,
+        "seeds": effects.seeds,
+        "interactions": effects.interactions,
+        "deltas": course.deltas,
+        "curves": course.curves,
+        "variance": course.variance,
+    }
+    for index, evaluation in enumerate(report.evaluations):
+        for name, draw in drawn.items():
+            figure = draw(report, evaluation)
+            if figure is not None:
+                yield f"{name}-{evaluation.phase}" if index else name, figure
+    figure = course.ledger(report)
+    if figure is not None:
+        yield "ledger", figure

@@ -1,0 +1,198 @@
+"""Figures of effects: forest plot, seed by seed, interactions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from orchestrator.report import numbers, palette, words
+from orchestrator.report.compare import pairs
+from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.stats.results import RESOLVED, Effect
+
+_ROW_IN = 0.32
+_PER_ROW = 8  # arms side by side in the figure of seeds
+
+
+def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+    """Every Δ with its interval; beside it n, the interval's width and what it cost."""
+    effects = evaluation.all_effects
+    if not effects:
+        return None
+    scale = numbers.scale_of(report)
+    labels = [palette.short(effect.arm) for effect in effects]
+    figure = Figure(figsize=(10.5, 1.5 + _ROW_IN * len(effects)), layout="constrained")
+    axes, text = figure.subplots(1, 2, width_ratios=(1, 1.12))
+    places = range(len(effects), 0, -1)
+    for axis in (axes, text):
+        axis.set_ylim(0.3, len(effects) + 1.1)
+    if report.margin is not None:
+        band = report.margin * scale.factor
+        axes.axvspan(-band, band, color="#0a8f6c", alpha=0.12, linewidth=0)
+    axes.axvline(0, color="#22262c", linewidth=0.9)
+    for place, effect in zip(places, effects, strict=True):
+        _interval(axes, place, effect, scale)
+    axes.set_yticks(list(places), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.06)
+    shaded = "" if report.margin is None else f"; shaded: ±{scale.amount(report.margin)}"
+    axes.set_xlabel(f"Δ {palette.short(report.metric)}{_unit(scale)}, arm − reference{shaded}")
+    _columns(text, report, evaluation, scale, places)
+    title = words.phase_title(report, evaluation)
+    figure.suptitle(
+        f"{palette.short(report.study)}: effects{f' ({title})' if title else ''}",
+        x=0.01,
+        ha="left",
+        fontsize=10.5,
+    )
+    return figure
+
+
+def _unit(scale: numbers.Scale) -> str:
+    return f" ({scale.unit})" if scale.unit else ""
+
+
+def _interval(axes: Any, place: float, effect: Effect, scale: numbers.Scale) -> None:
+    if effect.delta is None or not math.isfinite(effect.delta):
+        return
+    colour = palette.colour(effect)
+    if effect.lo is not None and effect.hi is not None:
+        ends = [effect.lo * scale.factor, effect.hi * scale.factor]
+        axes.plot(ends, [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+    face = "white" if palette.hollow(effect) else colour
+    marker = "D" if effect.kind == "interaction" else "o"
+    axes.plot(
+        [effect.delta * scale.factor], [place], marker, color=colour, markerfacecolor=face, markersize=5.5
+    )
+
+
+def _columns(
+    text: Any, report: StudyReport, evaluation: Evaluation, scale: numbers.Scale, places: range
+) -> None:
+    """The numbers beside the intervals, in columns."""
+    text.axis("off")
+    text.set_xlim(0, 1)
+    head = len(places) + 0.85
+    columns = (0.0, 0.35, 0.455, 0.56, 0.66)
+    names = (f"Δ [{words.interval_name(report)}]", "n", "width", "cost", "verdict")
+    for x, name in zip(columns, names, strict=True):
+        text.text(x, head, name, fontsize=7.5, color="#4a505a", va="center")
+    for place, effect in zip(places, evaluation.all_effects, strict=True):
+        runs = report.behind(effect, evaluation.phase)
+        width = numbers.DASH
+        if effect.lo is not None and effect.hi is not None:
+            width = scale.number(effect.hi - effect.lo)
+        between = "" if effect.lo is None else f" {numbers.interval(effect, scale)}"
+        cells = (
+            f"{numbers.delta(effect, scale)}{between}",
+            f"{effect.n}/{len({run.seed for run in runs})}",
+            width,
+            numbers.duration(sum(run.wall_s for run in runs)),
+            effect.verdict + words.marks(effect),
+        )
+        weight = "bold" if effect.verdict in RESOLVED else "normal"
+        for x, cell in zip(columns, cells, strict=True):
+            last = x == columns[-1]
+            text.text(
+                x,
+                place,
+                cell,
+                fontsize=7.5,
+                va="center",
+                weight=weight if last else "normal",
+                color=palette.colour(effect) if last and effect.verdict in RESOLVED else "#22262c",
+            )
+
+
+def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+    """Seed by seed: from the reference's value to the arm's, one line per seed."""
+    found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
+    found = [(effect, values) for effect, values in found if values]
+    if not found:
+        return None
+    rows = [found[start : start + _PER_ROW] for start in range(0, len(found), _PER_ROW)]
+    figure = Figure(
+        figsize=(max(4.5, 1.1 * min(len(found), _PER_ROW) + 1.6), 0.5 + 2.6 * len(rows)), layout="constrained"
+    )
+    order = sorted({seed for _, values in found for seed in values})
+    for axes, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        for place, (_, values) in enumerate(row):
+            for seed, (before, after) in values.items():
+                axes.plot(
+                    [place - 0.22, place + 0.22],
+                    [before, after],
+                    marker="o",
+                    markersize=3.5,
+                    linewidth=1.1,
+                    color=palette.series(order.index(seed)),
+                )
+        names = [_folded(palette.short(effect.arm, 30)) for effect, _ in row]
+        axes.set_xticks(range(len(row)), names, fontsize=7.5)
+        axes.set_xlim(-0.6, min(len(found), _PER_ROW) - 0.4)
+        axes.set_ylabel(palette.short(report.metric))
+        axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.ticklabel_format(axis="y", useOffset=False)
+    handles = [_line(color=palette.series(index), marker="o", markersize=3.5) for index in range(len(order))]
+    names = [f"seed {seed}" for seed in order]
+    figure.legend(handles[:12], names[:12], loc="outside right center")
+    figure.suptitle(
+        f"seed by seed: {report.reference.arm} (left) and arm (right)", x=0.01, ha="left", fontsize=10
+    )
+    return figure
+
+
+def _line(**look: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linewidth=1.1, **look)
+
+
+def _folded(name: str, width: int = 13) -> str:
+    """A name in lines of at most `width` characters."""
+    return "\n".join(name[start : start + width] for start in range(0, len(name), width))
+
+
+def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+    """Δ beyond the sum of both, for every pair of components that was run."""
+    found = {words.components_of(effect): effect for effect in evaluation.interactions}
+    cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+    if not cells:
+        return None
+    scale = numbers.scale_of(report)
+    names = list(dict.fromkeys(name for pair in cells for name in pair))
+    size = 1.6 + 0.8 * len(names)
+    figure = Figure(figsize=(size + 1.2, size), layout="constrained")
+    axes = figure.subplots()
+    grid = [[math.nan] * len(names) for _ in names]
+    for (a, b), effect in cells.items():
+        for row, column in ((a, b), (b, a)):
+            grid[names.index(row)][names.index(column)] = (effect.delta or 0.0) * scale.factor
+    most = max(abs(value) for row in grid for value in row if not math.isnan(value)) or 1.0
+    image = axes.imshow(grid, cmap="RdBu", vmin=-most, vmax=most)
+    for (a, b), effect in cells.items():
+        strong = effect.verdict in RESOLVED
+        for row, column in ((a, b), (b, a)):
+            deep = abs(effect.delta or 0.0) * scale.factor > 0.6 * most
+            axes.text(
+                names.index(column),
+                names.index(row),
+                numbers.delta(effect, scale),
+                ha="center",
+                va="center",
+                fontsize=8,
+                weight="bold" if strong else "normal",
+                color="white" if deep else "#22262c",
+            )
+    axes.set_xticks(range(len(names)), [palette.short(name, 20) for name in names], rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), [palette.short(name, 20) for name in names])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{_unit(scale)}")
+    axes.set_title("interactions (bold: resolved)")
+    return figure

@@ -1,0 +1,144 @@
+"""Numbers as text: how a report writes values, differences, p, times and lengths, the same in every form."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from dataclasses import dataclass
+
+from orchestrator.report.model import StudyReport
+from orchestrator.stats.results import Effect
+
+_SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How differences of the study's metric are written: times `factor`, with `unit` behind them."""
+
+    factor: float
+    unit: str
+    decimals: int
+    scientific: bool
+
+    def number(self, value: float, *, sign: bool = False) -> str:
+        """A difference without its unit; `sign` writes + and −."""
+        return _written(value * self.factor, self.decimals, self.scientific, sign)
+
+    def amount(self, value: float, *, sign: bool = False) -> str:
+        """A difference with its unit."""
+        return f"{self.number(value, sign=sign)} {self.unit}".rstrip()
+
+    def value(self, value: float) -> str:
+        """A value of the metric itself, in its own units."""
+        return _written(value, self.decimals + (2 if self.factor == 100 else 0), self.scientific, False)
+
+
+def _written(value: float, decimals: int, scientific: bool, sign: bool) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    form = f".{1 if scientific else decimals}e" if scientific or abs(value) >= 1e7 else f".{decimals}f"
+    text = f"{value:{'+' if sign else ''}{form}}"
+    if not text.strip("+-0."):  # a rounded zero has no direction
+        text = text.replace("-", "").replace("+", "")
+    return re.sub(r"e([+-])0*(?=\d)", r"e\1", text).replace("-", "−").replace("e+", "e")
+
+
+def scale_of(report: StudyReport) -> Scale:
+    """Percentage points where the metric is a share such as an accuracy, plain units otherwise."""
+    values = [run.value for arm in report.all_arms for run in arm.runs if run.used and run.phase != "tune"]
+    finite = [value for value in values if value is not None]
+    factor, unit = 1.0, ""
+    if _SHARES & set(re.split(r"[^a-z0-9]+", report.metric.lower())) and finite and min(finite) >= 0:
+        if max(finite) <= 1:
+            factor, unit = 100.0, "pp"
+        elif max(finite) <= 100:
+            unit = "pp"
+    effects = [effect for evaluation in report.evaluations for effect in evaluation.all_effects]
+    widths = [
+        (effect.hi - effect.lo) / 2 for effect in effects if effect.hi is not None and effect.lo is not None
+    ]
+    sizes = [size for size in widths if size > 0] or [abs(effect.delta) for effect in effects if effect.delta]
+    sizes = sizes or (
+        [abs(statistics.median(finite)) / 100] if finite and statistics.median(finite) else [1.0]
+    )
+    typical = _magnitude(statistics.median(sizes) * factor)
+    finest = _magnitude(min(sizes) * factor)  # a very precise arm must not read as 0.0 [0.0, 0.0]
+    decimals = min(6, max(0, 1 - max(finest, typical - 2)))
+    return Scale(factor, unit, decimals, not -5 < typical < 6)
+
+
+def _magnitude(size: float) -> int:
+    return math.floor(math.log10(size) + 1e-9) if 0 < size < math.inf else 0
+
+
+def interval(effect: Effect, scale: Scale) -> str:
+    """`[−2.4, −1.2]`; a dash where there is none."""
+    return ends(effect.lo, effect.hi, scale)
+
+
+def ends(lo: float | None, hi: float | None, scale: Scale) -> str:
+    """`[−2.4, −1.2]`; a dash where one is missing."""
+    if lo is None or hi is None:
+        return DASH
+    return f"[{scale.number(lo, sign=True)}, {scale.number(hi, sign=True)}]"
+
+
+def delta(effect: Effect, scale: Scale) -> str:
+    """`−1.8`, a dash where there is none."""
+    return DASH if effect.delta is None else scale.number(effect.delta, sign=True)
+
+
+def p_value(p: float | None) -> str:
+    """`.002`, `< .001`, `1`; a dash where there is none."""
+    if p is None:
+        return DASH
+    if p < 0.001:
+        return "< .001"
+    text = f"{p:.3f}"
+    return text.removeprefix("0") if text < "1" else "1"
+
+
+def equals(p: float | None) -> str:
+    """`= .002`, `< .001`: a p behind its name."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def share(value: float | None, *, sign: bool = False) -> str:
+    """`12 %` of a share between −1 and 1; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{100 * value:{'+' if sign else ''}.0f}".replace("-", "−")
+    return f"{text} %"
+
+
+def confidence(report: StudyReport) -> str:
+    """`95 %`."""
+    return f"{100 * (1 - report.alpha):.4g} %"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`; less than a tenth of a second is not worth its digits."""
+    if 0 < seconds < 0.1:
+        return "< 0.1 s"
+    if seconds < 120:
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A length with its unit: `1 epoch`, `1.5 epochs`."""
+    plural = "" if value == 1 or unit == "seconds" else "s"
+    return f"{value:g} {unit}{plural}"
+
+
+def one_line(text: str | None, limit: int = 300) -> str:
+    """The first line with content, free of control characters (reasons quote other people's errors)."""
+    for line in (text or "").splitlines():
+        clean = "".join(c for c in re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", line) if c.isprintable()).strip()
+        if clean:
+            return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+    return ""

@@ -1,0 +1,53 @@
+"""The figures of the page as Plotly documents: plain data, the page brings the colours of text and grid.
+
+A chart is `{"data": traces, "layout": ..., "height": px, "width": least px, "title": ..., "note": ...}`. The
+`customdata` of a point is the directory that a click on it opens, relative to the page.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from urllib.parse import quote
+
+from orchestrator.report import numbers, palette
+from orchestrator.report.model import StudyReport
+
+Chart = dict[str, Any]
+
+
+def chart(
+    data: list[dict[str, Any]],
+    layout: dict[str, Any],
+    *,
+    title: str,
+    note: str,
+    height: float,
+    width: float = 0,
+) -> Chart:
+    base = {"margin": {"l": 10, "r": 14, "t": 14, "b": 52}, "hovermode": "closest", "showlegend": False}
+    chart = {"data": data, "layout": base | layout, "title": title, "note": note}
+    return {**chart, "height": round(height), "width": round(width)}
+
+
+def axis(title: str = "", **settings: Any) -> dict[str, Any]:
+    return {"title": {"text": title}, "automargin": True, "zeroline": False, **settings}
+
+
+def metric(report: StudyReport, scale: numbers.Scale) -> str:
+    return f"{plain(palette.short(report.metric))}{f' ({scale.unit})' if scale.unit else ''}"
+
+
+def plain(text: str) -> str:
+    """Text that Plotly, which knows some HTML, shows as it is."""
+    clean = numbers.one_line(text, 400)
+    return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def folder(path: str) -> str:
+    """A directory below the study's as a relative link."""
+    return f"{quote(path)}/"
+
+
+def number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

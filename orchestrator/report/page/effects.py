@@ -1,0 +1,203 @@
+"""Charts of effects: forest plot, seed by seed, interactions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.report import numbers, palette, words
+from orchestrator.report.compare import pairs
+from orchestrator.report.markdown import folder_of
+from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.page.chart import Chart, axis, chart, folder, metric, number, plain
+from orchestrator.stats.results import RESOLVED, Effect
+
+
+def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+    effects = evaluation.all_effects
+    if not effects:
+        return None
+    scale = numbers.scale_of(report)
+    traces = [
+        _interval(report, evaluation, effect, len(effects) - index, scale)
+        for index, effect in enumerate(effects)
+    ]
+    labels = [
+        {
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": len(effects) - index,
+            "yshift": 13,
+            "text": plain(palette.short(effect.arm, 44)),
+            "showarrow": False,
+            "font": {"size": 12},
+        }
+        for index, effect in enumerate(effects)
+    ]
+    shapes: list[dict[str, Any]] = [
+        {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "name": "zero"}
+    ]
+    if report.margin is not None:
+        band = report.margin * scale.factor
+        shapes.append(
+            {
+                "type": "rect",
+                "x0": -band,
+                "x1": band,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "layer": "below",
+                "fillcolor": "rgba(10,143,108,0.14)",
+                "line": {"width": 0},
+                "name": "margin",
+            }
+        )
+    layout = {
+        "xaxis": axis(f"Δ {metric(report, scale)}"),
+        "yaxis": axis(visible=False, range=[0.4, len(effects) + 0.95], fixedrange=True),
+        "annotations": labels,
+        "shapes": shapes,
+    }
+    shaded = "" if report.margin is None else f" Shaded: ±{scale.amount(report.margin)}."
+    rung = " Hollow: rung-only." if any(palette.hollow(effect) for effect in effects) else ""
+    note = f"Δ with its {words.interval_name(report)}; the table above has width and cost.{shaded}{rung}"
+    return chart(traces, layout, title="Forest plot", note=note, height=70 + 44 * len(effects))
+
+
+def _interval(
+    report: StudyReport, evaluation: Evaluation, effect: Effect, place: int, scale: numbers.Scale
+) -> dict[str, Any]:
+    delta = None if effect.delta is None else effect.delta * scale.factor
+    colour = palette.colour(effect)
+    shape = "diamond" if effect.kind == "interaction" else "circle"
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "name": plain(effect.arm),
+        "x": [number(delta)],
+        "y": [place],
+        "mode": "markers",
+        "marker": {
+            "color": colour,
+            "size": 9,
+            "symbol": f"{shape}-open" if palette.hollow(effect) else shape,
+        },
+        "customdata": [folder(folder_of(report, effect))],
+        "hovertemplate": f"{_hover(report, evaluation, effect, scale)}<extra></extra>",
+    }
+    if delta is not None and effect.lo is not None and effect.hi is not None:
+        trace["error_x"] = {
+            "type": "data",
+            "symmetric": False,
+            "thickness": 2.5,
+            "width": 0,
+            "color": colour,
+            "array": [number(effect.hi * scale.factor - delta)],
+            "arrayminus": [number(delta - effect.lo * scale.factor)],
+        }
+    return trace
+
+
+def _hover(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> str:
+    lines = [
+        f"<b>{plain(effect.arm)}</b>",
+        f"Δ {numbers.delta(effect, scale)} {numbers.interval(effect, scale)}",
+        f"n = {effect.n}, Holm p {plain(numbers.equals(effect.p_holm))}",
+        plain(words.verdict(report, evaluation, effect, scale)),
+    ]
+    return "<br>".join(lines)
+
+
+def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+    found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
+    found = [(effect, values) for effect, values in found if values]
+    if not found:
+        return None
+    folders = {
+        (arm.arm, run.seed): folder(run.trial_dir)
+        for arm in report.all_arms
+        for run in arm.of(evaluation.phase)
+    }
+    traces = []
+    for index, seed in enumerate(sorted({seed for _, values in found for seed in values})):
+        xs: list[float | None] = []
+        ys: list[float | None] = []
+        links: list[str | None] = []
+        for place, (effect, values) in enumerate(found):
+            if seed in values:
+                xs += [place - 0.2, place + 0.2, None]
+                ys += [*values[seed], None]
+                links += [folders[effect.reference, seed], folders[effect.arm, seed], None]
+        colour = palette.series(index)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"seed {seed}",
+                "x": xs,
+                "y": ys,
+                "customdata": links,
+                "line": {"color": colour, "width": 1.6},
+                "marker": {"size": 6},
+                "hovertemplate": f"seed {seed}: %{{y}}<extra></extra>",
+            }
+        )
+    names = [plain(palette.short(effect.arm, 22)) for effect, _ in found]
+    layout = {
+        "xaxis": axis(
+            tickvals=list(range(len(found))), ticktext=names, range=[-0.6, len(found) - 0.4], showgrid=False
+        ),
+        "yaxis": axis(plain(palette.short(report.metric))),
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    }
+    note = f"From {plain(report.reference.arm)} (left) to the arm (right), one line per seed."
+    return chart(traces, layout, title="Seed by seed", note=note, height=430, width=90 + 58 * len(found))
+
+
+def interactions(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+    found = {words.components_of(effect): effect for effect in evaluation.interactions}
+    cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+    if not cells:
+        return None
+    scale = numbers.scale_of(report)
+    names = list(dict.fromkeys(name for pair in cells for name in pair))
+    z: list[list[float | None]] = [[None] * len(names) for _ in names]
+    text = [[""] * len(names) for _ in names]
+    links: list[list[str | None]] = [[None] * len(names) for _ in names]
+    for (a, b), effect in cells.items():
+        said = numbers.delta(effect, scale)
+        said = f"<b>{said}</b>" if effect.verdict in RESOLVED else said
+        for row, column in ((names.index(a), names.index(b)), (names.index(b), names.index(a))):
+            z[row][column] = number((effect.delta or 0.0) * scale.factor)
+            text[row][column] = said
+            links[row][column] = folder(folder_of(report, effect))
+    most = max((abs(value) for line in z for value in line if value is not None), default=0.0) or 1.0
+    labels = [plain(palette.short(name, 16)) for name in names]
+    trace = {
+        "type": "heatmap",
+        "z": z,
+        "x": labels,
+        "y": labels,
+        "text": text,
+        "texttemplate": "%{text}",
+        "customdata": links,
+        "colorscale": [[0, "#c8501e"], [0.5, "#f4f4f4"], [1, "#0f74b3"]],
+        "zmin": -most,
+        "zmax": most,
+        "xgap": 2,
+        "ygap": 2,
+        "hovertemplate": "%{y} and %{x}: %{text}<extra></extra>",
+        "hoverongaps": False,
+        "colorbar": {"thickness": 10, "outlinewidth": 0},
+    }
+    layout = {"xaxis": axis(showgrid=False), "yaxis": axis(autorange="reversed", showgrid=False)}
+    note = "What taking both away does beyond the sum of both. Bold: resolved."
+    return chart(
+        [trace],
+        layout,
+        title="Interactions",
+        note=note,
+        height=150 + 54 * len(names),
+        width=170 + 64 * len(names),
+    )
