@@ -116,7 +116,7 @@ def _judge(
             continue
         for effect in sequential_effects(
             course.course,
-            resolve_rule(spec, len(members)),
+            resolve_rule(spec, len(family)),
             members,
             values,
             course.evaluation.seeds,
