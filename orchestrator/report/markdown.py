@@ -161,13 +161,13 @@ def _runs(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> 
 
 def _run(run: Run, scale: numbers.Scale) -> str:
     text = scale.value(run.value) if run.used and run.value is not None else words.outcome(run)
-    return link(text, run.trial_dir)
+    return link(text, run.trial_dir) if run.begun else plain(text)
 
 
 def _left_out(report: StudyReport) -> list[str]:
     rows = [
         [
-            link(arm.arm, run.trial_dir),
+            link(arm.arm, run.trial_dir) if run.begun else plain(arm.arm),
             str(run.seed),
             plain(words.outcome(run)),
             "–" if run.length is None else f"{run.length:g}",

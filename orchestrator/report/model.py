@@ -59,6 +59,11 @@ class Run:
     wall_s: float = 0.0
     gpu_s: float = 0.0
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a trial directory to link to."""
+        return self.attempts > 0
+
 
 @dataclass(frozen=True)
 class ArmReport:

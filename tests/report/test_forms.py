@@ -120,11 +120,11 @@ def test_names_and_reasons_are_not_markup(study, ended) -> None:
 def test_the_table_of_runs_shows_every_cell(study, ended) -> None:
     report = study({"baseline": BASE, "no-bn": {0: 0.8, 1: ended(state="failed", cause="hang")}}).report
     row = next(
-        line for line in to_markdown(report).splitlines() if line.count("seed-") == 3 and "no-bn" in line
+        line for line in to_markdown(report).splitlines() if line.count("seed-") == 2 and "no-bn" in line
     )
     assert "[0.80](trials/no-bn/seed-0/)" in row
     assert "[failed (hang)](trials/no-bn/seed-1/)" in row
-    assert "[pending](trials/no-bn/seed-2/)" in row
+    assert "| pending |" in row  # there is no directory yet
 
 
 @pytest.mark.slow

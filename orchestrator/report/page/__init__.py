@@ -185,7 +185,7 @@ def _run(report: StudyReport, run: Run, scale: numbers.Scale) -> tuple[int, Cell
     used = run.used and run.value is not None
     return run.seed, {
         "text": scale.value(run.value) if used and run.value is not None else words.outcome(run),
-        "href": folder(run.trial_dir),
+        "href": folder(run.trial_dir) if run.begun else None,
         "title": f"{title}{commit}{changed}",
         "used": used,
     }
@@ -221,7 +221,7 @@ def _left_out(arm: ArmReport, run: Run) -> dict[str, Any]:
     return {
         "arm": arm.arm,
         "seed": run.seed,
-        "href": folder(run.trial_dir),
+        "href": folder(run.trial_dir) if run.begun else None,
         "outcome": words.outcome(run),
         "length": numbers.DASH if run.length is None else f"{run.length:g}",
         "attempts": run.attempts,
