@@ -35,7 +35,7 @@ from orchestrator.engine.messages import (
     TrialStarted,
     WorkerFailed,
 )
-from orchestrator.engine.notes import Notes
+from orchestrator.engine.notes import Notes, last_line
 from orchestrator.engine.roster import Roster
 from orchestrator.engine.scores import Scores
 from orchestrator.engine.seedcheck import SeedCheck
@@ -266,7 +266,7 @@ class Conductor:
     def _worker_failed(self, event: WorkerFailed) -> None:
         """Workers that never come up would be started again for ever."""
         self._worker_failures += 1
-        self.notes.add(f"a worker of {event.lane} could not start: {_last_line(event.message)}")
+        self.notes.add(f"a worker of {event.lane} could not start: {last_line(event.message)}")
         if self._worker_failures >= self.spec.resources.workers * WORKER_STARTS:
             reason = f"workers cannot start:\n{event.message}"
             self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
@@ -354,7 +354,7 @@ class Conductor:
         self._journal("failure", **entry)
         self.record.journal.sync()
         self.notes.add(
-            f"{live.name}: {cause}: {_last_line(message)}; {'tried again' if again else verdict.reason}"
+            f"{live.name}: {cause}: {last_line(message)}; {'tried again' if again else verdict.reason}"
         )
         return again
 
@@ -411,10 +411,7 @@ class Conductor:
     def counts(self) -> dict[str, int]:
         """Cells per state."""
         with self.lock:
-            found = dict.fromkeys((str(state) for state in TrialState), 0)
-            for live in self.cells.values():
-                found[str(live.state)] += 1
-            return found
+            return view.counts(self.cells.values())
 
     def exit_code(self) -> ExitCode:
         """In the order of design §7: interrupted, unavailable, budget, failed, done."""
@@ -446,7 +443,3 @@ class Conductor:
                 self.wanted_lanes,
                 self.notes.latest(5),
             )
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else text

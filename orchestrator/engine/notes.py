@@ -27,3 +27,8 @@ class Notes:
         """The lines since the last call."""
         unseen, self._unseen = self._unseen, []
         return unseen
+
+
+def last_line(text: str) -> str:
+    """What an error says in the end."""
+    return text.strip().splitlines()[-1] if text.strip() else text

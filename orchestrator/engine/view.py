@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,12 @@ class Times:
     gpu_s: float
     waiting: int
     done_before: int
+
+
+def counts(cells: Iterable[LiveCell]) -> dict[str, int]:
+    """Cells per state, states without cells included."""
+    tally = Counter(str(live.state) for live in cells)
+    return {str(state): tally[str(state)] for state in TrialState}
 
 
 def progress(running: Sequence[LiveCell]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ die in them.
 from __future__ import annotations
 
 import hashlib
+import math
 import statistics
 import threading
 from typing import Any
@@ -17,6 +18,7 @@ EFFECTS = {"a": -0.3, "b": 8.0, "c": 1.2, "d": -4.0, "e": 0.0}
 def train(config: dict[str, Any]) -> None:
     parts = config["parts"]
     effect = sum(size for part, size in EFFECTS.items() if not parts[part])
+    effect += abs(math.log10(config.get("lr", 0.1)) + 1)  # the best learning rate is 0.1
     key = f"{sorted(parts.items())} {config['seed']}".encode()
     share = (int.from_bytes(hashlib.sha256(key).digest()[:6]) + 1) / (2**48 + 2)
     final = 10 + effect + statistics.NormalDist().inv_cdf(share)
