@@ -1,4 +1,4 @@
-"""What a study would take: lanes on this machine; time and disk from the trials that have finished."""
+"""What a study would take: lanes on this machine; time and disk from runs that have finished."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from orchestrator.decide.states import TrialState
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History
+    from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.storage import Storage
     from orchestrator.study.spec import ResourcesSpec
 
 _GPU_DEVICES = "nvidia[0-9]*"
@@ -53,18 +55,40 @@ def lanes(resources: ResourcesSpec, machine: Machine, cells: int) -> int:
     return min(most, cells)
 
 
-def estimate(runs: int, lane_count: int, history: History | None, done_bytes: int | None) -> Estimate:
-    """Extrapolate `runs` from finished trials of the same study; `done_bytes` is the disk that one of them
-    takes.
+@dataclass(frozen=True)
+class RunCost:
+    """What one run to full length takes, on average."""
+
+    wall_s: float
+    gpu_s: float
+    disk_bytes: int
+
+
+def cost_of(storage: Storage, paths: StudyPaths, history: History, scale: float = 1.0) -> RunCost | None:
+    """Averaged over the finished runs of a study; None when it has none.
+
+    Args:
+        scale: full length of the runs that are asked about, over that of the study's.
     """
-    finished = [] if history is None else [c for c in history.cells.values() if c.state is TrialState.DONE]
+    finished = [record for record in history.cells.values() if record.state is TrialState.DONE]
     if not finished:
+        return None
+    one = finished[0]
+    folder = paths.trial_dir(one.arm, one.seed, one.sample, one.phase)
+    return RunCost(
+        wall_s=scale * sum(record.wall_s for record in finished) / len(finished),
+        gpu_s=scale * sum(record.gpu_s for record in finished) / len(finished),
+        disk_bytes=sum(storage.sizes(folder).values()),
+    )
+
+
+def estimate(runs: int, lane_count: int, cost: RunCost | None) -> Estimate:
+    """What `runs` take on so many lanes, when it is known what one takes."""
+    if cost is None:
         return Estimate(runs, None, None, None)
-    wall_s = sum(record.wall_s for record in finished) / len(finished)
-    gpu_s = sum(record.gpu_s for record in finished) / len(finished)
     return Estimate(
         runs=runs,
-        wall_s=math.ceil(runs / lane_count) * wall_s if lane_count else None,
-        gpu_h=runs * gpu_s / 3600,
-        disk_bytes=None if done_bytes is None else runs * done_bytes,
+        wall_s=math.ceil(runs / lane_count) * cost.wall_s if lane_count else None,
+        gpu_h=runs * cost.gpu_s / 3600,
+        disk_bytes=runs * cost.disk_bytes,
     )

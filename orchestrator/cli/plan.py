@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli import console, describe, power, text
-from orchestrator.cli.estimate import Estimate, Machine, estimate, lanes
+from orchestrator.cli.estimate import Estimate, Machine, RunCost, cost_of, estimate, lanes
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
 from orchestrator.cli.pilot import run_pilot
+from orchestrator.cli.runs import Run, find_run
 from orchestrator.cli.studyfile import PreparedStudy, prepare
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(
         power.refuse_pilot_beside(sd, earlier)
         earlier = run_pilot(study, pilot, address)
     noise = power.given_noise(sd, rho, earlier, storage, spec.metric.name)
-    found = forecast(study)
+    found = forecast(study, earlier=None if earlier is None else find_run(earlier, storage))
     detects = None if noise is None else power.predict(spec, study.plan, noise)
     show(found, as_json=as_json, detects=detects)
 
@@ -73,17 +74,27 @@ class Forecast:
     answered: int = 0
 
 
-def forecast(study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = False) -> Forecast:
-    """Compare the plan with what is recorded; starts nothing, writes nothing."""
+def forecast(
+    study: PreparedStudy, *, retry_failed: bool = False, fresh: bool = False, earlier: Run | None = None
+) -> Forecast:
+    """Compare the plan with what is recorded; starts nothing, writes nothing.
+
+    Args:
+        earlier: a study to tell what a run takes, while this one has finished none.
+    """
     from orchestrator.record.history import fold
 
     spec, plan = study.loaded.spec, study.plan
-    history, done_bytes = (None, None) if fresh else _recorded(study)
+    own = _run_of(study)
+    history = None if fresh or not own.storage.exists(own.paths.plan_json) else _recorded(own, plan)
+    cost = None if history is None else cost_of(own.storage, own.paths, history)
+    if cost is None and earlier is not None:
+        cost = _cost_elsewhere(earlier, spec)
     remaining = _remaining(spec, history or fold([], plan), retry_failed)
     count = lanes(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
     runs = _runs(spec, plan, remaining, history)
     answered = 0 if history is None else sum(record.state.answered for record in history.cells.values())
-    return Forecast(study, remaining, count, estimate(runs, count, history, done_bytes), answered)
+    return Forecast(study, remaining, count, estimate(runs, count, cost), answered)
 
 
 def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: History | None) -> int:
@@ -113,23 +124,28 @@ def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[s
     return tuple(cell for cell in cells if cell in left and cell not in todo.skip)
 
 
-def _recorded(study: PreparedStudy) -> tuple[History | None, int | None]:
-    """The journal of this study folded over the new plan, and the bytes of one finished trial's directory."""
-    from orchestrator.decide.states import TrialState
-    from orchestrator.record.history import fold
-    from orchestrator.record.journal import read_journal
+def _run_of(study: PreparedStudy) -> Run:
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
 
-    storage, paths = Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study)
-    if not storage.exists(paths.plan_json):
-        return None, None
-    history = fold(read_journal(storage, paths.journal).events, study.plan)
-    done = next((cell for cell in history.cells.values() if cell.state is TrialState.DONE), None)
-    if done is None:
-        return history, None
-    folder = paths.trial_dir(done.arm, done.seed, done.sample, done.phase)
-    return history, sum(storage.sizes(folder).values())
+    return Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
+
+
+def _recorded(run: Run, plan: Plan) -> History:
+    """The journal of this study folded over the new plan."""
+    from orchestrator.record.history import fold
+    from orchestrator.record.journal import read_journal
+
+    return fold(read_journal(run.storage, run.paths.journal).events, plan)
+
+
+def _cost_elsewhere(run: Run, spec: StudySpec) -> RunCost | None:
+    """What a run takes as another study tells it; None when it measures length in another unit."""
+    view = run.view()
+    stopping = view.spec["stopping"]
+    if stopping["unit"] != spec.stopping.unit:
+        return None
+    return cost_of(run.storage, run.paths, view.history, float(spec.stopping.max) / float(stopping["max"]))
 
 
 def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:
