@@ -24,8 +24,8 @@ from orchestrator.study.spec import StudySpec
 
 Journal = Callable[..., None]
 """Appends an event with its fields."""
-Look = tuple[str, int, str, int]
-"""Phase, family, arm and number of seeds."""
+Look = tuple[str, int, str, int, str]
+"""Phase, family, arm, number of seeds and what it has led to."""
 
 
 class Roster:
@@ -52,14 +52,12 @@ class Roster:
             cell: LiveCell.of(self.plan.cell(cell), record) for cell, record in history.cells.items()
         }
         self._running: dict[str, LiveCell] = {}  # looked at in every step of Tune
-        self._seen: dict[Look, str] = {_look_of(event): str(event.get("action")) for event in history.looks}
+        self._seen = {_look_of(event) for event in history.looks}
         self._again = set(history.remaining(retry_failed))
         self.agenda = Agenda()
         self._awaited: list[set[str]] = []
-        self._must, self._may = (
-            deque[str](),
-            deque[str](),
-        )  # wait for a lane: wanted ones, and ahead of a look
+        self._must = deque[str]()  # wanted, and wait for a lane
+        self._may = deque[str]()  # ahead of a look
         self._wanted: frozenset[str] = frozenset()
 
     def take_up(self) -> None:
@@ -174,10 +172,10 @@ class Roster:
     def _write_looks(self, judged: Judged) -> None:
         evaluation, news = judged.evaluation, dict[int, list[str]]()
         for look in judged.course.looks:
-            key = (evaluation.phase, evaluation.family, judged.arm(look), look.number)
-            if self._seen.get(key) == look.action:
+            key = (evaluation.phase, evaluation.family, judged.arm(look), look.number, look.action)
+            if key in self._seen:
                 continue
-            self._seen[key] = look.action
+            self._seen.add(key)
             self._journal("look", **entries.look(judged, look, self.spec.metric.mode))
             news.setdefault(look.number, []).append(f"{judged.arm(look)} {in_words(look)}")
         for number, words in news.items():
@@ -198,4 +196,5 @@ class Roster:
 
 
 def _look_of(event: dict[str, Any]) -> Look:
-    return str(event.get("phase")), int(event.get("family", 0)), str(event.get("arm")), int(event["number"])
+    arm, action = str(event.get("arm")), str(event.get("action"))
+    return str(event.get("phase")), int(event.get("family", 0)), arm, int(event["number"]), action
