@@ -119,7 +119,7 @@ def summary(snapshot: Snapshot) -> str:
     answered = sum(view.state.answered for view in snapshot.cells)
     parts = [
         f"{answered}/{len(snapshot.cells)} cells answered",
-        f"{snapshot.lanes} lanes",
+        "1 lane" if snapshot.lanes == 1 else f"{snapshot.lanes} lanes",
         f"{text.duration(snapshot.elapsed_s)} gone",
     ]
     if snapshot.eta_s is not None:

@@ -199,8 +199,11 @@ def _notes(
 
 
 def _lost(reference: ArmReport, evaluation: Evaluation) -> list[str]:
-    """The reference's seeds without a value: they cost every arm a pair."""
-    lost = [run.seed for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    """The reference's seeds that ended without a value: they cost every arm a pair. One beyond its last look
+    has a value; no arm misses it.
+    """
+    ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
     if not lost:
         return []
     seeds = ", ".join(map(str, lost))
