@@ -129,6 +129,11 @@ def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
     return "the settings of the study file" if len(report.evaluations) > 1 else ""
 
 
+def phase_tag(report: StudyReport, evaluation: Evaluation) -> str:
+    """Behind a figure's title, so that two of them are not mistaken for each other."""
+    return f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
+
+
 def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str], str] = str) -> str:
     """What was done to the recipe: `Removing *batchnorm*`."""
     if effect.kind == "interaction":

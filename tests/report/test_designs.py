@@ -111,6 +111,7 @@ def test_pairs_are_interactions(study) -> None:
     assert [effect["kind"] for effect in to_json(report)["effects"]] == ["main", "main", "interaction"]
     assert "Removing *a* and *b* together raises" in to_markdown(report)
     assert "interactions-fixed" in to_html(report)
+    assert "Below the line: interactions" in to_latex(report)
 
 
 def test_a_fractional_design_prints_its_aliases(study) -> None:
@@ -130,6 +131,7 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
     assert ("a", "b × c × d") in report.aliases
     for form in (drawn(report), to_markdown(report), to_html(report)):
         assert "a × b = c × d" in form
+    assert r"a = b \ensuremath{\times} c" in to_latex(report)
     (effect, *_) = to_json(report)["effects"]
     assert (effect["runs"], effect["trial_dir"]) == (24, "trials")
     assert "Removing *a* lowers" in to_markdown(report)

@@ -13,6 +13,7 @@ from orchestrator.report.model import Evaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 _ROW_IN = 0.32
+_LETTER_IN = 0.085
 _PER_ROW = 8  # arms side by side in the figure of seeds
 
 
@@ -23,7 +24,8 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
         return None
     scale = numbers.scale_of(report)
     labels = [palette.label(effect) for effect in effects]
-    figure = Figure(figsize=(10.5, 1.5 + _ROW_IN * len(effects)), layout="constrained")
+    names_in = _LETTER_IN * max(map(len, labels))  # what long names take must not come out of the columns
+    figure = Figure(figsize=(9.6 + names_in, 1.5 + _ROW_IN * len(effects)), layout="constrained")
     axes, text = figure.subplots(1, 2, width_ratios=(1, 1.12))
     places = range(len(effects), 0, -1)
     for axis in (axes, text):
@@ -153,7 +155,10 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     names = [f"seed {seed}" for seed in order]
     figure.legend(handles[:12], names[:12], loc="outside right center")
     figure.suptitle(
-        f"seed by seed: {report.reference.arm} (left) and arm (right)", x=0.01, ha="left", fontsize=10
+        f"seed by seed{words.phase_tag(report, evaluation)}: {report.reference.arm} (left) and arm (right)",
+        x=0.01,
+        ha="left",
+        fontsize=10,
     )
     return figure
 
@@ -205,5 +210,5 @@ def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{_unit(scale)}")
-    axes.set_title("interactions (bold: resolved)")
+    axes.set_title(f"interactions{words.phase_tag(report, evaluation)} (bold: resolved)")
     return figure
