@@ -52,7 +52,8 @@ def build_report(
     """
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
-    arms = {arm.name: _arm(arm, plan, history, paths, used) for arm in plan.arms}
+    unseen = "decided without it" if todo.complete else "its look has not been taken yet"
+    arms = {arm.name: _unseen(_arm(arm, plan, history, paths, used), unseen) for arm in plan.arms}
     evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
     searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
@@ -115,6 +116,19 @@ def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths, used: frozen
         wall_s=sum(record.wall_s for record in records),
         gpu_s=sum(record.gpu_s for record in records),
         parts=arm.parts,
+    )
+
+
+def _unseen(arm: ArmReport, why: str) -> ArmReport:
+    """The arm, with the reason why finished runs are in no effect: only looks leave such runs out."""
+    return replace(
+        arm,
+        runs=tuple(
+            replace(run, reason=why)
+            if run.state is TrialState.DONE and run.has_value and not run.used and run.phase != TUNE
+            else run
+            for run in arm.runs
+        ),
     )
 
 

@@ -48,7 +48,7 @@ def outcome(run: Run) -> str:
     if run.state is TrialState.DONE and not run.used:
         if not run.has_value:
             return "done, no finite value"
-        return "done" if run.phase == "tune" else "done, beyond its last look"
+        return "done" if run.phase == "tune" else "done, in no look"
     return f"{run.state} ({run.cause})" if run.cause else str(run.state)
 
 

@@ -83,7 +83,17 @@ def test_the_used_runs_are_those_of_results(golden) -> None:
 def test_seeds_that_ran_ahead_are_in_no_effect(study, ended) -> None:
     report = study(by_seed(GOLDEN), seeds=5, stopping=RESOLVE).report
     assert {arm.arm: sum(run.used for run in arm.runs) for arm in report.all_arms}["no-b"] == 3
-    assert "done, beyond its last look" in to_markdown(report)
+    assert "done, in no look" in to_markdown(report)
+    assert {run.reason for _, run in report.left_out} == {"decided without it"}
+
+
+def test_before_the_first_look_finished_runs_are_in_the_effect_that_is_shown(study, ended) -> None:
+    begun = {"baseline": {0: 0.9, 1: 0.91, 4: 0.92}, "no-b": {0: 0.8}, "no-c": {0: 0.85, 3: 0.86}}
+    report = study(begun, seeds=5, stopping=RESOLVE).report
+    assert [effect.n for effect in report.first.effects] == [1, 1]
+    assert report.first.samples["baseline"].n == 2
+    assert [(arm.arm, run.seed) for arm, run in report.left_out] == [("baseline", 4), ("no-c", 3)]
+    assert {run.reason for _, run in report.left_out} == {"its look has not been taken yet"}
 
 
 @pytest.mark.parametrize("form", [drawn, to_markdown, to_latex, to_html])
