@@ -12,7 +12,30 @@ if TYPE_CHECKING:
 
 
 def size(spec: StudySpec, plan: Plan) -> str:
-    """`8 arms × 5 seeds = 40 trials of 8 epochs`; under `resolve` that is the most there can be."""
+    """`8 arms × 5 seeds = 40 trials of 8 epochs`; under `resolve` that is the most there can be, but for the
+    pairs that `interactions: auto` may add.
+    """
+    return f"{_planned(spec, plan)}{_later(spec, plan)}"
+
+
+def _later(spec: StudySpec, plan: Plan) -> str:
+    pairs = later_pairs(spec, plan)
+    if not pairs:
+        return ""
+    seeds = len(spec.seeds)
+    which = f"at most {pairs} pair{'' if pairs == 1 else 's'} of arms that differ"
+    return f", then {which} × {seeds} seeds = {pairs * seeds} trials"
+
+
+def later_pairs(spec: StudySpec, plan: Plan) -> int:
+    """The most pairs that results may still call for (`interactions: auto`)."""
+    from orchestrator.decide.pairs import wants_pairs
+    from orchestrator.study.combining import possible_pairs
+
+    return len(possible_pairs(spec)) if wants_pairs(spec, plan) else 0
+
+
+def _planned(spec: StudySpec, plan: Plan) -> str:
     from orchestrator.study.seeds import most_seeds
     from orchestrator.study.size import samples_per_arm
 
@@ -41,6 +64,19 @@ def stopping(spec: StudySpec) -> str:
     return (
         f"resolve: no more seeds for an arm whose effect is resolved{given_up}; what is left over is {left}"
     )
+
+
+def interactions(spec: StudySpec, plan: Plan) -> str | None:
+    """Which interactions are asked for, and what that costs; None where there are none."""
+    pairs = sum(arm.kind == "pair" for arm in plan.arms)
+    all_seeds = "; the arms they are made of get all their seeds" if spec.stopping.rule == "resolve" else ""
+    if pairs:
+        return f"{pairs} pair{'' if pairs == 1 else 's'}{all_seeds}"
+    if later_pairs(spec, plan):
+        return f"auto: all pairs among the arms that turn out to differ{all_seeds}"
+    if spec.interactions != "none":
+        return "interactions from the runs of the design"
+    return None
 
 
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:

@@ -119,7 +119,7 @@ def summary(snapshot: Snapshot) -> str:
     answered = sum(view.state.answered for view in snapshot.cells)
     parts = [
         f"{answered}/{len(snapshot.cells)} cells answered",
-        f"{snapshot.lanes} lanes",
+        "1 lane" if snapshot.lanes == 1 else f"{snapshot.lanes} lanes",
         f"{text.duration(snapshot.elapsed_s)} gone",
     ]
     if snapshot.eta_s is not None:
@@ -144,7 +144,7 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
             table.add_column(f"seed {seed}", no_wrap=True, min_width=_CELL_WIDTH - 1)
     else:
         table.add_column("seeds", overflow="fold")
-        table.add_column(snapshot.metric, justify="right", no_wrap=True)
+        table.add_column(_mean_of(snapshot), justify="right", no_wrap=True)
     shown, hidden = _fitting(by_arm, max(1, height - _LINES_AROUND))
     for arm in shown:
         views = by_arm[arm]
@@ -198,6 +198,12 @@ def _narrow(views: Sequence[CellView]) -> list[Text]:
     last = [view for view in views if view.phase == phases[-1] and view.sample is None]
     values = [view.value for view in last if view.state is TrialState.DONE and view.value is not None]
     return [glyphs, Text(text.number(sum(values) / len(values)) if values else "")]
+
+
+def _mean_of(snapshot: Snapshot) -> str:
+    """What the numbers of the narrow table are: `mean loss (retuned)`."""
+    phases = list(dict.fromkeys(view.phase for view in snapshot.cells))
+    return f"mean {snapshot.metric}" + (f" ({phases[-1]})" if len(phases) > 1 else "")
 
 
 def _words(snapshot: Snapshot, view: CellView) -> str:

@@ -50,6 +50,8 @@ def command(
         return
     if not run.storage.grown(path) and not follow:
         raise InputError(Fault("this trial has no log yet", value=run.storage.path(path)))
+    if not follow and not _content(run, path):
+        console.progress("the log is empty: the trial has printed nothing")
     # looked up before the read: what a trial writes last is then still printed
     tail(lambda: _content(run, path), lambda: follow and _is_open(run, cell), lambda: time.sleep(0.5))
 

@@ -103,10 +103,13 @@ def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: Hist
     """
     from orchestrator.study.size import cells_per_arm
 
-    if not remaining or (spec.tune is None and spec.stopping.goal == "save"):
-        return len(remaining)
+    if not remaining:
+        return 0
+    later = describe.later_pairs(spec, plan) * len(spec.seeds)
+    if spec.tune is None and spec.stopping.goal == "save":
+        return len(remaining) + later
     begun = 0 if history is None else sum(record.attempts > 0 for record in history.cells.values())
-    return max(1, len(plan.arms) * cells_per_arm(spec) - begun)
+    return max(1, len(plan.arms) * cells_per_arm(spec) - begun) + later
 
 
 def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:
@@ -170,16 +173,18 @@ def show(found: Forecast, *, as_json: bool, detects: PowerForecast | None = None
     spec, plan = found.study.loaded.spec, found.study.plan
     total = len(found.remaining) + found.answered
     left = f"; {found.answered} of {total} answered already" if found.answered else ""
+    pairs = describe.interactions(spec, plan)
     lines = {
         "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode})",
         "cells": f"{describe.size(spec, plan)}{left}",
         **({"tune": describe.tuning(spec, spec.tune)} if spec.tune is not None else {}),
         "stopping": describe.stopping(spec),
         "looks": describe.looks(spec),
+        **({"pairs": pairs} if pairs is not None else {}),
         "lanes": f"{found.lanes} at the same time on this machine"
         if found.lanes
         else "none fit on this machine",
-        "estimate": _cost(found.estimate, at_most=spec.stopping.rule == "resolve"),
+        "estimate": _cost(found.estimate, at_most=_at_most(spec, plan)),
         "storage": f"{spec.storage}/{plan.study}",
         **(power.lines(detects, found.estimate) if detects is not None else {}),
     }
@@ -201,6 +206,11 @@ def _show_arms(found: Forecast) -> None:
         else:
             table.add_row(arm.name, text.difference(arm.set, reference.config), arm.why or "")
     console.show(table, "")
+
+
+def _at_most(spec: StudySpec, plan: Plan) -> bool:
+    """Whether results may call for less than the estimate."""
+    return spec.stopping.rule == "resolve" or bool(describe.later_pairs(spec, plan))
 
 
 def _cost(cost: Estimate, *, at_most: bool) -> str:

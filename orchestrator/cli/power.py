@@ -10,8 +10,11 @@ from orchestrator.cli.runs import find_run
 from orchestrator.errors import Fault, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from orchestrator.cli.estimate import Estimate
-    from orchestrator.simulate.planning import Noise, PowerForecast
+    from orchestrator.simulate.planning import ExpectedCost, Noise, PowerForecast
     from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
 
@@ -82,21 +85,58 @@ def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
 
 def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
     """What this study can detect with that noise. Takes about a second: it simulates."""
+    from dataclasses import replace
+
     from orchestrator.decide.evaluation import resolve_rule
     from orchestrator.simulate.planning import power_forecast
     from orchestrator.study.combining import CROSSED
+    from orchestrator.study.size import cells_per_arm
 
-    applies = len(spec.seeds) > 1 and spec.design not in CROSSED
-    arms = sum(arm.kind not in ("reference", "pair") for arm in plan.arms)
-    return power_forecast(
+    crossed = spec.design in CROSSED
+    pairs = any(arm.kind == "pair" for arm in plan.arms) and not crossed
+    arms = len(plan.arms) - 1 if crossed else sum(arm.kind not in ("reference", "pair") for arm in plan.arms)
+    found = power_forecast(
         noise,
         arms,
         len(spec.seeds),
         alpha=spec.report.alpha,
         margin=None if spec.report.margin is None else float(spec.report.margin),
         variance=spec.report.variance,
-        rule=resolve_rule(spec, arms) if applies else None,
+        # the arms that pairs are made of get all their seeds, whatever the rule says
+        rule=None if crossed or pairs or len(spec.seeds) < 2 else resolve_rule(spec, arms),
+        weights=_main_effects(spec, plan) if crossed else None,
+        grid_runs=len(plan.arms) * cells_per_arm(spec),
     )
+    return replace(found, expected=tuple(_whole(spec, plan, one, found.grid_runs) for one in found.expected))
+
+
+def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
+    """The weights of the main effects of a factorial design, (effects, arms)."""
+    import numpy as np
+
+    from orchestrator.study.contrasts import contrasts
+
+    main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
+    return np.array([[one.weights.get(arm.name, 0.0) for arm in plan.arms] for one in main])
+
+
+def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> ExpectedCost:
+    """The cost of the study from that of one evaluation: with its search, and twice where it has two."""
+    from dataclasses import replace
+
+    from orchestrator.simulate.metrics import Figure
+    from orchestrator.study.size import cells_per_arm, samples_per_arm
+
+    fixed = len(plan.arms) * samples_per_arm(spec)
+    times = (cells_per_arm(spec) - samples_per_arm(spec)) // len(spec.seeds)
+    grid, share = len(plan.arms) * len(spec.seeds), cost.share
+
+    def of_all(part: float) -> float:
+        return (fixed + times * part * grid) / grid_runs
+
+    se = None if share.se is None else share.se * times * grid / grid_runs
+    whole = Figure(of_all(share.value), se, of_all(share.lo), of_all(share.hi))
+    return replace(cost, runs=fixed + times * cost.runs, share=whole)
 
 
 def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
@@ -104,8 +144,9 @@ def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
     said = {"noise": _noise(found.noise)}
     if found.smallest_effect is not None:
         said["detects"] = (
-            f"effects from {text.number(found.smallest_effect)}, with a chance of {found.power:g} "
-            f"(all {found.seeds} seeds, {found.arms} arms, level {found.alpha:g})"
+            f"{'effects' if found.effects == found.arms else 'main effects'} from "
+            f"{found.smallest_effect:.3g}, with a chance of {found.power:g} "
+            f"(all {found.seeds} seeds, {_family(found)}, level {found.alpha:g})"
         )
     said["grid"] = f"{found.grid_runs} runs{_hours(found.grid_runs, cost)}"
     expected = [
@@ -127,11 +168,16 @@ def document(found: PowerForecast | None) -> dict[str, Any] | None:
     return None if found is None else asdict(found)
 
 
+def _family(found: PowerForecast) -> str:
+    noun = "arm" if found.effects == found.arms else "component"
+    return f"{found.effects} {noun}{'' if found.effects == 1 else 's'}"
+
+
 def _noise(noise: Noise) -> str:
     arms = f"{noise.arms} arm{'' if noise.arms == 1 else 's'}"
     source = f"from {arms}, up to {noise.seeds} seeds each" if noise.arms else "as stated"
-    shared = f"correlation of arms over a seed {text.number(noise.rho)}"
-    return f"SD between seeds {text.number(noise.sd)}, {shared} ({source})"
+    shared = f"correlation of arms over a seed {noise.rho:.2g}"
+    return f"SD between seeds {noise.sd:.3g}, {shared} ({source})"
 
 
 def _hours(runs: float, cost: Estimate | None) -> str:

@@ -9,6 +9,7 @@ from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
 from orchestrator.cli.standing import CellStanding, StudyStanding, standing
 from orchestrator.decide.states import TrialState
+from orchestrator.study.naming import seeds_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,21 +37,25 @@ def headline(found: StudyStanding) -> str:
 
 
 def arms_table(found: StudyStanding) -> Table:
-    """Arms × seeds as glyphs, with the mean of the finished values."""
+    """Arms × seeds as glyphs, phase by phase, with the mean of the finished values of the last one."""
     from rich.table import Table
 
+    phases = list(dict.fromkeys(cell.phase for cell in found.cells))
+    several = len(phases) > 1
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold")
-    table.add_column("seeds", overflow="fold")
-    table.add_column("finished", justify="right")
-    table.add_column(f"mean {found.metric}", justify="right")
+    for phase in phases:
+        table.add_column(phase if several else "seeds", overflow="fold")
+    table.add_column("answered", justify="right")
+    table.add_column(f"mean {found.metric}{f' ({phases[-1]})' if several else ''}", justify="right")
     table.add_column("wall", justify="right")
     for arm in found.arms:
         cells = [cell for cell in found.cells if cell.arm == arm]
-        values = [cell.value for cell in cells if cell.state is TrialState.DONE and cell.value is not None]
+        last = [cell for cell in cells if cell.phase == phases[-1]]
+        values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
         table.add_row(
             arm,
-            "".join(text.GLYPHS[cell.state] for cell in cells),
+            *("".join(text.GLYPHS[cell.state] for cell in cells if cell.phase == phase) for phase in phases),
             f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
             text.number(sum(values) / len(values) if values else None),
             text.duration(sum(cell.wall_s for cell in cells)),
@@ -61,12 +66,12 @@ def arms_table(found: StudyStanding) -> Table:
 
 
 def explanations(found: StudyStanding) -> list[str]:
-    """One line for every cell that runs, was stopped, or failed; then what was saved and what is odd."""
-    lines = [
-        _explain(found, cell)
-        for cell in found.cells
-        if cell.state not in (TrialState.DONE, TrialState.PENDING)
-    ]
+    """One line for every cell that runs, was stopped, or failed, and for the seeds of an arm that were
+    skipped alike; then what was saved and what is odd.
+    """
+    quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED)
+    lines = [_explain(found, cell) for cell in found.cells if cell.state not in quiet]
+    lines += _skipped(found)
     if found.saved:
         whole = found.max_length * len(found.cells)
         saved = text.length(found.saved, found.unit)
@@ -74,8 +79,19 @@ def explanations(found: StudyStanding) -> list[str]:
     return lines + [f"journal: {problem}" for problem in found.problems]
 
 
-def _explain(found: StudyStanding, cell: CellStanding) -> str:
-    name = f"{text.GLYPHS[cell.state]} {cell.name}: {cell.state}"
+def _skipped(found: StudyStanding) -> list[str]:
+    alike: dict[tuple[str, str, str], list[CellStanding]] = {}
+    for cell in found.cells:
+        if cell.state is TrialState.SKIPPED:
+            alike.setdefault((cell.arm, cell.phase, cell.reason or ""), []).append(cell)
+    return [
+        _explain(found, cells[0], seeds_name(arm, [cell.seed for cell in cells], phase))
+        for (arm, phase, _), cells in alike.items()
+    ]
+
+
+def _explain(found: StudyStanding, cell: CellStanding, name: str | None = None) -> str:
+    name = f"{text.GLYPHS[cell.state]} {name or cell.name}: {cell.state}"
     at = "" if cell.length is None else f" at {text.length(cell.length, found.unit)}"
     value = "" if cell.value is None else f", {found.metric} {text.number(cell.value)}"
     attempt = f", attempt {cell.attempts}" if cell.attempts > 1 else ""

@@ -25,12 +25,10 @@ def retry(
     ever. What the user's code does (`user`, `oom`, `short`) would happen again and is a finding of the arm.
     """
     if cause not in (Cause.HANG, Cause.INFRA):
-        return RetryDecision(False, f"cause {cause}: an outcome of the arm, not tried again by itself")
+        return RetryDecision(False, "an outcome of the arm, not tried again by itself")
     if preempted:
         return RetryDecision(True, "preempted: does not count as a retry")
     used = f"{infra_attempts_since_progress} of {max_retries} retries since the last checkpoint"
     if infra_attempts_since_progress <= max_retries:
-        return RetryDecision(True, f"cause {cause}: {used}")
-    return RetryDecision(
-        False, f"cause {cause}: all {max_retries} retries since the last checkpoint are used"
-    )
+        return RetryDecision(True, used)
+    return RetryDecision(False, f"all {max_retries} retries since the last checkpoint are used")

@@ -52,7 +52,8 @@ def build_report(
     """
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
-    arms = {arm.name: _arm(arm, plan, history, paths, used) for arm in plan.arms}
+    unseen = "decided without it" if todo.complete else "its look has not been taken yet"
+    arms = {arm.name: _unseen(_arm(arm, plan, history, paths, used), unseen) for arm in plan.arms}
     evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
     searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
@@ -115,6 +116,19 @@ def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths, used: frozen
         wall_s=sum(record.wall_s for record in records),
         gpu_s=sum(record.gpu_s for record in records),
         parts=arm.parts,
+    )
+
+
+def _unseen(arm: ArmReport, why: str) -> ArmReport:
+    """The arm, with the reason why finished runs are in no effect: only looks leave such runs out."""
+    return replace(
+        arm,
+        runs=tuple(
+            replace(run, reason=why)
+            if run.state is TrialState.DONE and run.has_value and not run.used and run.phase != TUNE
+            else run
+            for run in arm.runs
+        ),
     )
 
 
@@ -199,8 +213,11 @@ def _notes(
 
 
 def _lost(reference: ArmReport, evaluation: Evaluation) -> list[str]:
-    """The reference's seeds without a value: they cost every arm a pair."""
-    lost = [run.seed for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    """The reference's seeds that ended without a value: they cost every arm a pair. One beyond its last look
+    has a value; no arm misses it.
+    """
+    ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
     if not lost:
         return []
     seeds = ", ".join(map(str, lost))

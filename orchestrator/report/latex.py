@@ -129,10 +129,23 @@ def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) 
         f"Effects on {report.metric} ({better} is better){f', {title}' if title else ''}; "
         f"{sample.arm}: {mean}, n = {sample.n}",
         words.caption(report, evaluation),
+        *_below(report, evaluation),
         words.settings_line(report).capitalize(),
         "Bold: resolved",
     ]
     return ". ".join(tex(part.removesuffix(".")) for part in parts) + "."
+
+
+def _below(report: StudyReport, evaluation: Evaluation) -> list[str]:
+    """What the design adds to the meaning of the rows."""
+    said = []
+    if evaluation.interactions:
+        interval = words.interval_name(report, "interaction")
+        said.append(f"Below the line: interactions, Δ beyond the sum of both, {interval} from all seeds")
+    aliases = [group for group in report.aliases if " × " not in group[0]]
+    if aliases:
+        said.append(f"Not told apart by the design: {'; '.join(' = '.join(group) for group in aliases)}")
+    return said
 
 
 def _name_column(effects: tuple[Effect, ...]) -> str:

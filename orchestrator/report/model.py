@@ -6,6 +6,7 @@ relative to the study's directory. What could not be computed is None.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,6 +64,11 @@ class Run:
     def begun(self) -> bool:
         """Whether there is a trial directory to link to."""
         return self.attempts > 0
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a finite value was reported."""
+        return self.value is not None and math.isfinite(self.value)
 
 
 @dataclass(frozen=True)

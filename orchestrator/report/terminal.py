@@ -36,13 +36,15 @@ def render(report: StudyReport) -> Group:
     parts += [Text(), *_left_out(report)] if report.left_out else []
     closing = [words.cost_line(report), words.pairing_line(report), *_aliases(report), *report.notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
-    parts += [Text(f"{report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
+    parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
     return Group(*parts)
 
 
 def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> list[RenderableType]:
     title = words.phase_title(report, evaluation)
     parts: list[RenderableType] = [Text(f"Effects: {title}", style="bold")] if title else []
+    if len(report.evaluations) > 1:
+        parts.append(Text(words.reference_line(report, evaluation, scale)))
     parts.append(effects_table(report, evaluation, evaluation.effects, scale))
     parts.append(Text(words.caption(report, evaluation), style="dim italic"))
     if evaluation.interactions:
@@ -109,8 +111,10 @@ def _table() -> Table:
 def _title(report: StudyReport, scale: numbers.Scale) -> Text:
     better = "higher" if report.mode == "max" else "lower"
     text = Text(numbers.one_line(report.study), style="bold")
-    text.append(f"  {numbers.one_line(report.metric)}, {better} is better\n", style="not bold")
-    return text.append(words.reference_line(report, report.first, scale), style="not bold")
+    text.append(f"  {numbers.one_line(report.metric)}, {better} is better", style="not bold")
+    if len(report.evaluations) > 1:
+        return text  # every evaluation has a reference of its own
+    return text.append(f"\n{words.reference_line(report, report.first, scale)}", style="not bold")
 
 
 def _tuning(report: StudyReport, scale: numbers.Scale) -> list[RenderableType]:

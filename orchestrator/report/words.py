@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -47,10 +46,9 @@ PLAIN = Style()
 def outcome(run: Run) -> str:
     """What became of a run: `failed (oom)`, `stopped`, `done, no value`."""
     if run.state is TrialState.DONE and not run.used:
-        valued = run.value is not None and math.isfinite(run.value)
-        if not valued:
+        if not run.has_value:
             return "done, no finite value"
-        return "done" if run.phase == "tune" else "done, beyond its last look"
+        return "done" if run.phase == "tune" else "done, in no look"
     return f"{run.state} ({run.cause})" if run.cause else str(run.state)
 
 
@@ -107,7 +105,8 @@ def cost_line(report: StudyReport) -> str:
     cost = report.ledger
     gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
     saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
-    skipped = cost.runs(TrialState.SKIPPED)
+    # with goal: reinvest the plan has more seeds than its budget pays for: that they never ran saves nothing
+    skipped = 0 if report.goal == "reinvest" else cost.runs(TrialState.SKIPPED)
     saved += f" ({count(skipped, 'run')} not needed)" if skipped else ""
     trained = f"trained {cost.spent:g} of the grid's {quantity(cost.grid, report.unit)}"
     return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"
@@ -128,6 +127,11 @@ def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
     if evaluation.phase == "retuned":
         return "each arm with the winner of its own search"
     return "the settings of the study file" if len(report.evaluations) > 1 else ""
+
+
+def phase_tag(report: StudyReport, evaluation: Evaluation) -> str:
+    """Behind a figure's title, so that two of them are not mistaken for each other."""
+    return f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
 
 
 def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str], str] = str) -> str:

@@ -63,10 +63,12 @@ class PowerForecast:
     `smallest_effect`: what the whole grid finds with a chance of `power` where the other arms do nothing;
     `seeds_for_margin`: seeds after which an arm without effect is called equivalent within ±`margin` with
     that chance (None: more than can be counted); `expected`: runs under `resolve`, for each assumption.
+    `effects`: how many are corrected together, one per arm beside the reference but for factorial designs.
     """
 
     noise: Noise
     arms: int
+    effects: int
     seeds: int
     alpha: float
     power: float
@@ -104,27 +106,38 @@ def power_forecast(
     margin: float | None = None,
     variance: Variance = "moderated",
     rule: ResolveRule | None = None,
+    weights: NDArray[np.float64] | None = None,
+    grid_runs: int | None = None,
     studies: int | None = None,
 ) -> PowerForecast:
     """What `arms` arms beside the reference under `seeds` seeds can find, and what that would cost.
 
     Args:
         rule: the sequential rule, as registered; None where none applies (one seed, a factorial design).
+        weights: of the effects, (effects, 1 + arms); by default every arm's difference from the reference.
+        grid_runs: of the whole study; by default every arm under every seed.
         studies: how many are simulated; by default as many as about a second allows.
     """
+    weights = differences(arms + 1) if weights is None else weights
+    count = len(weights)
+    # a contrast of many runs is as precise as a difference of two whose noise is this much smaller
+    finer = math.sqrt(float(np.square(weights).sum(axis=1).max()) / 2)
     wanted: tuple[Literal["none", "mixed"], ...] = () if rule is None else ("mixed", "none")
     return PowerForecast(
         noise=noise,
         arms=arms,
+        effects=count,
         seeds=seeds,
         alpha=alpha,
         power=POWER,
-        smallest_effect=smallest_effect(noise, arms, seeds, alpha=alpha, variance=variance, studies=studies),
+        smallest_effect=smallest_effect(
+            noise, arms, seeds, alpha=alpha, variance=variance, weights=weights, studies=studies
+        ),
         margin=margin,
         seeds_for_margin=None
         if margin is None
-        else seeds_for_margin(margin, noise.sd, noise.rho, arms=arms, alpha=alpha, power=POWER),
-        grid_runs=(arms + 1) * seeds,
+        else seeds_for_margin(margin, finer * noise.sd, noise.rho, arms=count, alpha=alpha, power=POWER),
+        grid_runs=(arms + 1) * seeds if grid_runs is None else grid_runs,
         expected=tuple(
             expected_cost(rule, arms, noise, effects, studies=studies)
             for effects in wanted
@@ -141,22 +154,23 @@ def smallest_effect(
     alpha: float = 0.05,
     variance: Variance = "moderated",
     power: float = POWER,
+    weights: NDArray[np.float64] | None = None,
     studies: int | None = None,
 ) -> float | None:
     """The effect, in the metric's units, that a grid finds with a chance of `power`; None below two seeds.
 
-    Holm's first step decides: p <= alpha / arms. The test's variance does not depend on the effect, so one
+    Holm's first step decides: p <= alpha / effects. The test's variance does not depend on the effect, so one
     simulation of studies without any tells the power for all sizes. (The noncentral t overstates it, by about
     .05 at five seeds: the moderated test never takes a variance that is smaller than the arm's own.)
     """
     if seeds < 2:
         return None
     truth = Scenario("none", (0.0,) * arms, (0.0,) * arms, noise.rho)
-    weights = differences(arms + 1)
+    weights = differences(arms + 1) if weights is None else weights
     needed: list[NDArray[np.float64]] = []
     for index in range(studies or _studies(arms)):
         found = estimate(study(truth, seeds, _SERIES, index).curves[:, :seeds, -1], weights, variance)
-        bounds = np.array([critical_t(alpha / arms, df) for df in found.df.tolist()]) * found.se
+        bounds = np.array([critical_t(alpha / len(weights), df) for df in found.df.tolist()]) * found.se
         needed.append(bounds - found.mean)  # the size from which this arm would have been found
     return noise.sd * float(np.quantile(np.concatenate(needed), power))
 

@@ -33,9 +33,14 @@ def away_labels(spec: StudySpec) -> dict[str, str]:
     return {name: label for name, label in labels.items() if label is not None}
 
 
+def _distinct(names: Sequence[str]) -> bool:
+    """Two different names or more; other entries are refused by `combining_problems`."""
+    return len(names) > 1 and len(set(names)) == len(names)
+
+
 def is_excluded(spec: StudySpec, parts: Collection[str]) -> bool:
     """Whether `exclude` forbids taking these components away together."""
-    return any(set(group) <= set(parts) for group in spec.exclude)
+    return any(set(group) <= set(parts) for group in spec.exclude if _distinct(group))
 
 
 def in_file_order(spec: StudySpec, pair: Sequence[str]) -> Pair:
@@ -75,7 +80,8 @@ def asked_pairs(spec: StudySpec) -> tuple[Pair, ...]:
     if isinstance(spec.interactions, str):
         return ()
     possible = set(possible_pairs(spec))
-    known = [pair for pair in spec.interactions if all(name in spec.components for name in pair)]
+    pairs = (given for given in spec.interactions if _distinct(given) and len(given) == 2)
+    known = [pair for pair in pairs if all(name in spec.components for name in pair)]
     return tuple(
         dict.fromkeys(pair for pair in (in_file_order(spec, given) for given in known) if pair in possible)
     )
@@ -90,6 +96,9 @@ def _exclude_problems(spec: StudySpec) -> Iterator[Problem]:
     removable = {name for name, component in spec.components.items() if component.without is not None}
     for index, group in enumerate(spec.exclude):
         path: Path = ("exclude", index)
+        if not _distinct(group):
+            yield Problem(path, "must name at least two different components", show(list(group)))
+            continue
         unknown = [name for name in group if name not in spec.components]
         for name in unknown:
             yield _unknown_problem(spec, name, path)
@@ -125,6 +134,9 @@ def _listed_problems(spec: StudySpec) -> Iterator[Problem]:
     seen: dict[frozenset[str], int] = {}
     for index, given in enumerate(spec.interactions):
         path: Path = ("interactions", index)
+        if not _distinct(given) or len(given) != 2:
+            yield Problem(path, "must be a pair of two different components", show(list(given)))
+            continue
         owners = [name.partition("=")[0] for name in given]
         if any("=" in name for name in given) and len(set(owners)) == 1:
             message = f"names two alternatives of {owners[0]}, which no run can have together"

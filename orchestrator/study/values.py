@@ -126,23 +126,21 @@ def _auto_or_looks(value: Any) -> Any:
 
 
 def _groups(value: Any) -> Any:
-    """Lists of names, each of at least two different ones."""
+    """Lists of names; which names make sense is for `combining_problems` to say, entry by entry."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of lists of component names, such as [[batchnorm, mixup]]")
     for group in value:
-        names = isinstance(group, (list, tuple)) and all(isinstance(name, str) for name in group)
-        if not names or len(set(group)) < 2 or len(set(group)) < len(group):
-            raise ValueError(f"each entry names at least two different components, not {str(group)[:60]}")
+        if not isinstance(group, (list, tuple)) or not all(isinstance(name, str) for name in group):
+            raise ValueError("each entry is a list of component names, such as [batchnorm, mixup]")
     return tuple(tuple(group) for group in value)
 
 
 def _interactions(value: Any) -> Any:
-    if value in ("none", "auto"):
-        return value
-    groups = _groups(value)
-    if any(len(pair) != 2 for pair in groups):
-        raise ValueError("each entry is a pair of components, such as [[batchnorm, mixup]]")
-    return groups
+    if isinstance(value, (list, tuple)):
+        return _groups(value)
+    if value not in ("none", "auto"):
+        raise ValueError("must be none, auto, or a list of pairs, such as [[batchnorm, mixup]]")
+    return value
 
 
 _AUTO = {"const": "auto"}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.cli import logs, watch
+from orchestrator.cli import console, logs, status, watch
 from orchestrator.cli.runs import find_run
-from orchestrator.cli.standing import StudyStanding, standing
+from orchestrator.cli.standing import CellStanding, StudyStanding, standing
+from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
@@ -75,6 +77,39 @@ def test_status_for_people(command, recorded: Path) -> None:
     assert "saved by stopping early: 6 epochs of 54 (11%)" in out
 
 
+def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def cell(seed: int, phase: str, state: TrialState, value: float | None = None, **more: object) -> Any:
+        known = {
+            "cause": None,
+            "reason": None,
+            "length": None,
+            "attempts": 1,
+            "wall_s": 1.0,
+            "gpu_s": 0.0,
+            "trial_dir": "",
+            "stop": None,
+            "sample": None,
+        }
+        name = f"{phase}-{seed}"
+        return CellStanding(
+            cell=name, arm="no-a", seed=seed, phase=phase, state=state, value=value, **{**known, **more}
+        )
+
+    why = {"reason": "futile after 3 seeds"}
+    cells = (
+        cell(10_000, "tune", TrialState.DONE, 100.0, sample=0),
+        cell(0, "retuned", TrialState.DONE, 2.0),
+        cell(3, "retuned", TrialState.SKIPPED, **why),
+        cell(4, "retuned", TrialState.SKIPPED, **why),
+    )
+    found = StudyStanding("s", "runs/s", "loss", "min", "epoch", 4.0, None, ("no-a",), cells, 0.0, ())
+    assert status.explanations(found) == ["– no-a seeds 3, 4 (retuned): skipped: futile after 3 seeds"]
+    console.show(status.arms_table(found))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["arm", "tune", "retuned", "answered", "mean", "loss", "(retuned)", "wall"]
+    assert lines[1] == ["no-a", "✓", "✓––", "4/4", "2", "4s"]
+
+
 def test_status_shows_what_the_driver_says_of_running_trials(command, driven) -> None:
     cell = next(c for c in command("status", "--json").document["cells"] if c["state"] == "running")
     assert cell["length"] is None
@@ -112,6 +147,10 @@ def test_logs(command, recorded: Path) -> None:
     assert command("logs", "no-dropout", 0, "-f").out == "loading\nValueError: no such width\n"
     path = command("logs", "no-dropout", 0, "--study", "runs/small", "--path").out.strip()
     assert Path(path).read_text().startswith("loading")
+    Path(path).write_text("")
+    silent = command("logs", "no-dropout", 0)
+    assert (silent.code, silent.out) == (0, "")
+    assert "printed nothing" in silent.err
 
 
 @pytest.mark.parametrize(

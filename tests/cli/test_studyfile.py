@@ -108,6 +108,31 @@ def test_plan_for_people(command, study: Path) -> None:
     assert "3 arms × 2 seeds = 6 trials of 9 epochs" in out
 
 
+def test_plan_counts_what_results_may_call_for(command, study: Path) -> None:
+    words = ["--config", study, "stopping={rule: resolve, max: 9, unit: epoch}", "interactions=auto"]
+    out = command("plan", *words).out
+    assert "then at most 1 pair of arms that differ × 2 seeds = 2 trials" in out
+    assert "at most 8 runs" in out
+
+
+@pytest.mark.parametrize(
+    ("more", "grid"),
+    [
+        (["design=factorial", "stopping.rule=none"], "grid:     8 runs"),
+        (["design=pairs", "stopping.rule=resolve"], "grid:     8 runs"),
+        (
+            ["stopping.rule=resolve", "tune={samples: 3, space: {model.width: {choice: [1, 2, 3]}}}"],
+            "grid:     15 runs",
+        ),
+    ],
+)
+def test_the_power_of_a_plan_counts_all_of_its_runs(command, study: Path, more: list[str], grid: str) -> None:
+    result = command("plan", "--config", study, "--sd", 0.1, "seeds=2", *more)
+    assert result.code == 0, result.err
+    assert grid in result.out
+    assert ("main effects from" in result.out) == ("design=factorial" in more)
+
+
 def test_dry_run_is_the_plan(command, study: Path) -> None:
     assert command("ablate", "-c", study, "--dry-run").out == command("plan", "-c", study).out
     assert not Path("runs").exists()

@@ -63,6 +63,17 @@ def test_a_lost_reference_run_takes_its_pair_from_every_arm(study, ended) -> Non
     assert any("no value for seed 1" in note for note in report.notes)
 
 
+def test_a_reference_run_beyond_its_last_look_is_not_lost(study, ended) -> None:
+    """The reference gets all its seeds, an arm may need fewer: that takes no pair from anybody."""
+    arms = {"no-bn": {0: 0.50, 1: 0.52, 2: 0.51}, "no-aug": {0: 0.60, 1: 0.62, 2: 0.61}}
+    skipped = {seed: ended(state="skipped") for seed in (3, 4)}
+    values = {"baseline": {**BASE, 3: 0.9, 4: 0.91}, **{arm: row | skipped for arm, row in arms.items()}}
+    report = study(values, seeds=5, stopping={"rule": "resolve", "max": 9, "unit": "epoch"}).report
+    assert [effect.verdict for effect in report.first.effects] == ["hurts", "hurts"]
+    assert [run.seed for _, run in report.left_out] == [3, 4]
+    assert not any("no value" in note for note in report.notes)
+
+
 def test_an_arm_that_always_fails_says_so(study, ended) -> None:
     broken = dict.fromkeys(range(3), ended(state="failed", cause="user", reason="boom"))
     report = study({"baseline": BASE, "no-bn": broken, "no-aug": {}}).report

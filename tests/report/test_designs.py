@@ -83,7 +83,17 @@ def test_the_used_runs_are_those_of_results(golden) -> None:
 def test_seeds_that_ran_ahead_are_in_no_effect(study, ended) -> None:
     report = study(by_seed(GOLDEN), seeds=5, stopping=RESOLVE).report
     assert {arm.arm: sum(run.used for run in arm.runs) for arm in report.all_arms}["no-b"] == 3
-    assert "done, beyond its last look" in to_markdown(report)
+    assert "done, in no look" in to_markdown(report)
+    assert {run.reason for _, run in report.left_out} == {"decided without it"}
+
+
+def test_before_the_first_look_finished_runs_are_in_the_effect_that_is_shown(study, ended) -> None:
+    begun = {"baseline": {0: 0.9, 1: 0.91, 4: 0.92}, "no-b": {0: 0.8}, "no-c": {0: 0.85, 3: 0.86}}
+    report = study(begun, seeds=5, stopping=RESOLVE).report
+    assert [effect.n for effect in report.first.effects] == [1, 1]
+    assert report.first.samples["baseline"].n == 2
+    assert [(arm.arm, run.seed) for arm, run in report.left_out] == [("baseline", 4), ("no-c", 3)]
+    assert {run.reason for _, run in report.left_out} == {"its look has not been taken yet"}
 
 
 @pytest.mark.parametrize("form", [drawn, to_markdown, to_latex, to_html])
@@ -111,6 +121,7 @@ def test_pairs_are_interactions(study) -> None:
     assert [effect["kind"] for effect in to_json(report)["effects"]] == ["main", "main", "interaction"]
     assert "Removing *a* and *b* together raises" in to_markdown(report)
     assert "interactions-fixed" in to_html(report)
+    assert "Below the line: interactions" in to_latex(report)
 
 
 def test_a_fractional_design_prints_its_aliases(study) -> None:
@@ -130,6 +141,7 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
     assert ("a", "b × c × d") in report.aliases
     for form in (drawn(report), to_markdown(report), to_html(report)):
         assert "a × b = c × d" in form
+    assert r"a = b \ensuremath{\times} c" in to_latex(report)
     (effect, *_) = to_json(report)["effects"]
     assert (effect["runs"], effect["trial_dir"]) == (24, "trials")
     assert "Removing *a* lowers" in to_markdown(report)

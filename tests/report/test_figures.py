@@ -52,7 +52,7 @@ def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     scale = numbers.scale_of(report)
     forest = texts(files["forest.svg"])
     for effect in report.first.all_effects:
-        assert effect.arm in forest
+        assert effect.arm.replace("+", " × ") in forest
         assert f"{numbers.delta(effect, scale)} {numbers.interval(effect, scale)}" in forest
         assert scale.number(effect.hi - effect.lo) in forest
     assert any("shaded: ±2" in text for text in forest)

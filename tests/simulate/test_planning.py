@@ -81,6 +81,16 @@ def test_a_forecast_holds_everything() -> None:
     assert power_forecast(Noise(0.5), 8, 5, studies=2).expected == ()
 
 
+def test_effects_of_many_runs_are_found_when_smaller() -> None:
+    """Main effects of a 2^3 design: 8 runs a seed make half the variance that 4 would."""
+    signs = np.array([[(1 if run >> bit & 1 else -1) / 4 for run in range(8)] for bit in range(3)])
+    crossed = power_forecast(Noise(1.0), 7, 4, margin=1.0, weights=signs, grid_runs=32, studies=200)
+    simple = power_forecast(Noise(1.0), 3, 4, margin=1.0, studies=200)
+    assert (crossed.effects, crossed.grid_runs) == (3, 32)
+    assert crossed.smallest_effect < 0.55 * simple.smallest_effect  # sd / √(8/4) over sd · √2, and more df
+    assert crossed.seeds_for_margin < simple.seeds_for_margin
+
+
 def test_noise_is_what_the_arms_show() -> None:
     random = np.random.default_rng(3)
     shared = random.standard_normal(200)

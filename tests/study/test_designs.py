@@ -256,7 +256,14 @@ def found_in(found: Sequence[Fault], field: str, words: str) -> bool:
 
 CROSSED_FAULTS = [
     (["interactions=[[batchnorm, dropot]]"], "interactions.0", "'dropot'; did you mean dropout?"),
-    (["interactions=[[batchnorm, batchnorm]]"], "interactions", "at least two different components"),
+    (["interactions=[[batchnorm, batchnorm]]"], "interactions.0", "pair of two different components"),
+    (
+        ["interactions=[[batchnorm, dropout], [dropout]]"],
+        "interactions.1",
+        "pair of two different components",
+    ),
+    (["exclude=[[batchnorm, dropout], [dropout]]"], "exclude.1", "at least two different components"),
+    (["interactions=sometimes"], "interactions", "must be none, auto, or a list of pairs"),
     (["interactions=[[optimizer=sgd, optimizer=adam]]"], "interactions.0", "two alternatives of optimizer"),
     (["interactions=[[optimizer=sgd, dropout]]"], "interactions.0", "write optimizer"),
     (["interactions=[[optimizer, dropout]]"], "interactions.0", "has 2 alternatives and no 'without'"),
@@ -265,7 +272,7 @@ CROSSED_FAULTS = [
         "interactions.1",
         "names a pair twice",
     ),
-    (["interactions=[[a, b, c]]"], "interactions", "each entry is a pair"),
+    (["interactions=[[a, b, c]]"], "interactions.0", "a pair of two different components"),
     (
         ["interactions=[[dropout, batchnorm]]", "exclude=[[batchnorm, dropout]]"],
         "interactions.0",

@@ -41,7 +41,8 @@ def curves(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     figure.supxlabel(report.unit, fontsize=9)
     figure.supylabel(palette.short(report.metric), fontsize=9)
     figure.suptitle(
-        f"learning curves: arm (colour) and {report.reference.arm} (grey), mean ± 1 SD over seeds",
+        f"learning curves{words.phase_tag(report, evaluation)}: arm (colour) and {report.reference.arm} "
+        "(grey), mean ± 1 SD over seeds",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -103,7 +104,8 @@ def deltas(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     if handles:
         figure.legend(handles=handles[:24], loc="outside right center")
     figure.suptitle(
-        "Δ over rungs: what a comparison would have said there (ring: sign changed, same seeds)",
+        f"Δ over rungs{words.phase_tag(report, evaluation)}: what a comparison would have said there "
+        "(ring: sign changed, same seeds)",
         x=0.01,
         ha="left",
         fontsize=10,
@@ -211,5 +213,5 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
     line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
-    figure.suptitle(f"variance: {line}", x=0.01, ha="left", fontsize=9.5)
+    figure.suptitle(f"variance{words.phase_tag(report, evaluation)}: {line}", x=0.01, ha="left", fontsize=9.5)
     return figure

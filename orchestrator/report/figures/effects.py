@@ -13,6 +13,7 @@ from orchestrator.report.model import Evaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 _ROW_IN = 0.32
+_LETTER_IN = 0.085
 _PER_ROW = 8  # arms side by side in the figure of seeds
 
 
@@ -22,8 +23,9 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     if not effects:
         return None
     scale = numbers.scale_of(report)
-    labels = [palette.short(effect.arm) for effect in effects]
-    figure = Figure(figsize=(10.5, 1.5 + _ROW_IN * len(effects)), layout="constrained")
+    labels = [palette.label(effect) for effect in effects]
+    names_in = _LETTER_IN * max(map(len, labels))  # what long names take must not come out of the columns
+    figure = Figure(figsize=(9.6 + names_in, 1.5 + _ROW_IN * len(effects)), layout="constrained")
     axes, text = figure.subplots(1, 2, width_ratios=(1, 1.12))
     places = range(len(effects), 0, -1)
     for axis in (axes, text):
@@ -40,8 +42,7 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.06)
-    shaded = "" if report.margin is None else f"; shaded: ±{scale.amount(report.margin)}"
-    axes.set_xlabel(f"Δ {palette.short(report.metric)}{_unit(scale)}, arm − reference{shaded}")
+    axes.set_xlabel(_meaning(report, evaluation, scale))
     _columns(text, report, evaluation, scale, places)
     title = words.phase_title(report, evaluation)
     figure.suptitle(
@@ -51,6 +52,17 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
         fontsize=10.5,
     )
     return figure
+
+
+def _meaning(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+    """What the axis of the forest plot shows, in as many lines as there are things to say."""
+    what = "averaged over the other components" if report.averaged else f"arm − {report.reference.arm}"
+    lines = [f"Δ {palette.short(report.metric)}{_unit(scale)}, {what}"]
+    if evaluation.interactions:
+        lines.append("diamond: interaction, beyond the sum of both")
+    if report.margin is not None:
+        lines.append(f"shaded: ±{scale.amount(report.margin)}")
+    return "\n".join(lines)
 
 
 def _unit(scale: numbers.Scale) -> str:
@@ -79,7 +91,8 @@ def _columns(
     text.set_xlim(0, 1)
     head = len(places) + 0.85
     columns = (0.0, 0.35, 0.455, 0.56, 0.66)
-    names = (f"Δ [{words.interval_name(report)}]", "n", "width", "cost", "verdict")
+    kind = "interaction" if evaluation.interactions else "main"  # whose intervals are never sequential
+    names = (f"Δ [{words.interval_name(report, kind)}]", "n", "width", "cost", "verdict")
     for x, name in zip(columns, names, strict=True):
         text.text(x, head, name, fontsize=7.5, color="#4a505a", va="center")
     for place, effect in zip(places, evaluation.all_effects, strict=True):
@@ -142,7 +155,10 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     names = [f"seed {seed}" for seed in order]
     figure.legend(handles[:12], names[:12], loc="outside right center")
     figure.suptitle(
-        f"seed by seed: {report.reference.arm} (left) and arm (right)", x=0.01, ha="left", fontsize=10
+        f"seed by seed{words.phase_tag(report, evaluation)}: {report.reference.arm} (left) and arm (right)",
+        x=0.01,
+        ha="left",
+        fontsize=10,
     )
     return figure
 
@@ -194,5 +210,5 @@ def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{_unit(scale)}")
-    axes.set_title("interactions (bold: resolved)")
+    axes.set_title(f"interactions{words.phase_tag(report, evaluation)} (bold: resolved)")
     return figure

@@ -25,7 +25,7 @@ def chart(
     height: float,
     width: float = 0,
 ) -> Chart:
-    base = {"margin": {"l": 10, "r": 14, "t": 14, "b": 52}, "hovermode": "closest", "showlegend": False}
+    base = {"margin": {"l": 10, "r": 14, "t": 14, "b": 60}, "hovermode": "closest", "showlegend": False}
     chart = {"data": data, "layout": base | layout, "title": title, "note": note}
     return {**chart, "height": round(height), "width": round(width)}
 

@@ -173,7 +173,8 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
         "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
     }
     line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
-    note = f"{line[0].upper()}{line[1:]}. Where the diamond is left of the dot, pairing helps."
+    helps = "" if report.averaged else " Where the diamond is left of the dot, pairing helps."
+    note = f"{line[0].upper()}{line[1:]}.{helps}"
     return chart(traces, layout, title="Variance", note=note, height=120 + 26 * len(samples))
 
 

@@ -27,8 +27,8 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
             "xref": "paper",
             "xanchor": "left",
             "y": len(effects) - index,
-            "yshift": 13,
-            "text": plain(palette.short(effect.arm, 44)),
+            "yshift": 15,
+            "text": _label(report, evaluation, effect),
             "showarrow": False,
             "font": {"size": 12},
         }
@@ -61,8 +61,20 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     }
     shaded = "" if report.margin is None else f" Shaded: ±{scale.amount(report.margin)}."
     rung = " Hollow: rung-only." if any(palette.hollow(effect) for effect in effects) else ""
-    note = f"Δ with its {words.interval_name(report)}; the table above has width and cost.{shaded}{rung}"
-    return chart(traces, layout, title="Forest plot", note=note, height=70 + 44 * len(effects))
+    joint = ""
+    if evaluation.interactions:
+        joint = (
+            f" Diamond: interaction, beyond the sum of both, {words.interval_name(report, 'interaction')}."
+        )
+    what = f"Δ with its {words.interval_name(report)}; n: seeds in it, of those planned"
+    note = f"{what}. The table above has width and cost.{joint}{shaded}{rung}"
+    return chart(traces, layout, title="Forest plot", note=note, height=96 + 46 * len(effects))
+
+
+def _label(report: StudyReport, evaluation: Evaluation, effect: Effect) -> str:
+    """Name and n, as they stand above the interval."""
+    planned = len({run.seed for run in report.behind(effect, evaluation.phase)})
+    return f"{plain(palette.label(effect, 38))}, n = {effect.n}/{planned}"
 
 
 def _interval(

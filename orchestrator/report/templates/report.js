@@ -6,11 +6,12 @@
 
   function colours() {
     const style = getComputedStyle(document.documentElement);
-    return { ink: style.getPropertyValue("--ink").trim(), grid: style.getPropertyValue("--grid").trim() };
+    const [ink, grid, card] = ["--ink", "--grid", "--card"].map((name) => style.getPropertyValue(name).trim());
+    return { ink, grid, card };
   }
 
   function themed(layout) {
-    const { ink, grid } = colours();
+    const { ink, grid, card } = colours();
     const result = structuredClone(layout);
     Object.assign(result, { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)" });
     result.font = { color: ink, size: 12, family: getComputedStyle(document.body).fontFamily };
@@ -20,6 +21,7 @@
     for (const shape of result.shapes || []) {
       if (shape.type === "line") shape.line = { color: ink, width: 1 };
     }
+    for (const label of result.annotations || []) label.bgcolor = card; // readable across the zero line
     if (touch) result.dragmode = false;
     return result;
   }
