@@ -80,13 +80,13 @@ def explanations(found: StudyStanding) -> list[str]:
 
 
 def _skipped(found: StudyStanding) -> list[str]:
-    alike: dict[tuple[str, str, str], list[CellStanding]] = {}
+    alike: dict[tuple[str, str, str | None, float | None], list[CellStanding]] = {}
     for cell in found.cells:
         if cell.state is TrialState.SKIPPED:
-            alike.setdefault((cell.arm, cell.phase, cell.reason or ""), []).append(cell)
+            alike.setdefault((cell.arm, cell.phase, cell.reason, cell.length), []).append(cell)
     return [
         _explain(found, cells[0], seeds_name(arm, [cell.seed for cell in cells], phase))
-        for (arm, phase, _), cells in alike.items()
+        for (arm, phase, *_), cells in alike.items()
     ]
 
 

@@ -60,8 +60,9 @@ TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
     TrialState.DONE: frozenset(),
     TrialState.STOPPED: frozenset(),
     TrialState.DIVERGED: frozenset(),
-    # a failed run that is tried again on request may bring an arm back
-    TrialState.SKIPPED: frozenset({TrialState.PENDING, TrialState.RUNNING}),
+    # a failed run that is tried again on request may bring an arm back, whose later seeds are then decided
+    # about anew
+    TrialState.SKIPPED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
 }
 
 

@@ -14,6 +14,7 @@ def joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
     severity = [
         TrialState.DONE,
         TrialState.STOPPED,
+        TrialState.SKIPPED,
         TrialState.CANCELLED,
         TrialState.DIVERGED,
         TrialState.FAILED,

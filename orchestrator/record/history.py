@@ -96,6 +96,8 @@ def fold(events: Iterable[Mapping[str, Any]], plan: Plan) -> History:
             handler(history, record, event)
         except (IllegalTransition, KeyError, TypeError, ValueError) as error:
             history.problems.append(f"event {number}: {kind} of {record.cell}: {error}")
+    # arms that no start has brought yet come with the next one: they must not be judged with the others
+    _plan(history, {"arms": [arm.name for arm in plan.arms]})
     return history
 
 

@@ -39,7 +39,7 @@ class _Lane:
 @dataclass
 class Story:
     """One study. `faults`: chance that the next thing to happen is a lost group, a lost actor or a dead
-    driver.
+    driver. `extend`, `retry_failed`: options of the command.
     """
 
     root: Path
@@ -48,6 +48,8 @@ class Story:
     dice: random.Random
     lanes: int = 3
     faults: float = 0.0
+    extend: bool = False
+    retry_failed: bool = False
     drivers: int = 0
     _busy: list[_Lane] = field(default_factory=list)
 
@@ -73,8 +75,10 @@ class Story:
         self.drivers += 1
         self._busy.clear()
         storage = Storage.open(self.root)
-        self.record = StudyRecord.open(storage, self.spec, self.plan, "code")
-        self.conductor = Conductor(self.record, self.spec, gpus_per_trial=0.0, clock=lambda: 0.0)
+        self.record = StudyRecord.open(storage, self.spec, self.plan, "code", extend=self.extend)
+        self.conductor = Conductor(
+            self.record, self.spec, gpus_per_trial=0.0, clock=lambda: 0.0, retry_failed=self.retry_failed
+        )
         self.conductor.wanted_lanes = self.lanes
 
     def _fill(self) -> None:

@@ -129,6 +129,43 @@ def test_a_lost_cell_holds_the_look_and_not_the_record(tmp_path: Path) -> None:
     assert found.course.finished
 
 
+@pytest.mark.parametrize("lanes", [1, 6])
+def test_arms_that_are_added_later_change_nothing_for_the_others(tmp_path: Path, lanes: int) -> None:
+    results = World(3, 0.0)
+    spec = study(COMPONENTS)
+    first_three = {name: component for name, component in spec.components.items() if name != "d"}
+    begun = spec.model_copy(update={"components": first_three})
+    before = Story(tmp_path, begun, results, random.Random(0), lanes).play()
+    after = Story(tmp_path, spec, results, random.Random(1), lanes, extend=True).play()
+    assert after.problems == []
+    assert {event["arm"]: event["family"] for event in after.looks} == {
+        "no-a": 0, "no-b": 0, "no-c": 0, "no-d": 1,
+    }  # fmt: skip
+    assert after.looks[: len(before.looks)] == before.looks
+    assert {event["arm"] for event in after.looks[len(before.looks) :]} == {"no-d"}
+    for cell, record in before.cells.items():
+        assert after.cells[cell].attempts == record.attempts
+    _, second = judged(spec, after)
+    alone = results.table(5)[[0, 4]]
+    assert second.course.looks == resolve(resolve_rule(spec, 1), alone, np.ones_like(alone, bool)).looks
+
+
+@pytest.mark.parametrize("lanes", [1, 6])
+def test_a_failure_that_is_tried_again_is_as_if_it_had_not_been(tmp_path: Path, lanes: int) -> None:
+    """Looks had counted it; arms that were resolved by them come back, and may go again."""
+    results, spec = World(3, 0.0), spec_of("save")
+
+    def broken(cell: Cell) -> float | Cause:
+        return Cause.USER if (cell.arm, cell.seed) == ("no-d", 1) else results(cell)
+
+    Story(tmp_path, spec, broken, random.Random(0), lanes).play()
+    history = Story(tmp_path, spec, results, random.Random(1), lanes, retry_failed=True).play()
+    values = results.table(5)
+    assert history.problems == []
+    (found,) = judged(spec, history)
+    assert found.course == resolve(resolve_rule(spec, 4), values, np.ones_like(values, bool))
+
+
 TUNE: dict[str, Any] = {
     "samples": 4,
     "space": {"lr": {"loguniform": [1e-3, 1.0]}},
