@@ -79,6 +79,7 @@ def _tested(
         claim=look.action if look.action in ("different", "equivalent") else None,
         plain_claims=look.level is not None and plain_p <= look.level,
         noisy=look.flagged,
+        exact=look.p is None and bool(material.plain.exact[look.arm - 1]),
         look=look.number,
         early=look.action in _EARLY and look.number < rule.looks[-1],
         seeds_needed=look.seeds_needed,

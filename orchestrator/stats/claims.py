@@ -41,7 +41,8 @@ class Tested:
     """What the procedure says about one contrast, oriented; the defaults say that there was no test.
 
     `level`: that of `lo` and `hi`; `claim`: what the procedure rejects; `plain_claims`: the plain paired t
-    would have claimed a difference as well; the other names as in `results.Effect`.
+    would have claimed a difference as well; `exact`: all differences are equal, so that nothing could be
+    tested; the other names as in `results.Effect`.
     """
 
     level: float
@@ -57,6 +58,7 @@ class Tested:
     claim: Literal["different", "equivalent"] | None = None
     plain_claims: bool = False
     noisy: bool = False
+    exact: bool = False
     look: int | None = None
     early: bool = False
     seeds_needed: int | None = None
@@ -179,7 +181,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
 def _flags(test: Tested) -> tuple[str, ...]:
     said = {
         "no interval": test.p is None,
-        "zero variance": test.p is not None and test.lo == test.hi,
+        "zero variance": test.exact,
         "noisy": test.noisy,
         "moderated only": test.claim == "different" and not test.plain_claims,
     }

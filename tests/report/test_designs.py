@@ -119,7 +119,11 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
 
     def value(cell):
         away = cell.arm.split("+") if cell.arm != "baseline" else []
-        return 0.9 + sum(shift[part.removeprefix("no-")] for part in away) + (cell.seed * 7 % 3) / 1000
+        return (
+            0.9
+            + sum(shift[part.removeprefix("no-")] for part in away)
+            + (cell.seed * len(cell.arm) % 3) / 1000
+        )
 
     report = study(
         {}, later=value, design="fractional", baseline=dict.fromkeys(names, True),
