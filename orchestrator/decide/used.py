@@ -14,7 +14,11 @@ from orchestrator.study.spec import StudySpec
 def used_cells(
     spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Mapping[str, int]
 ) -> frozenset[str]:
-    """Cells whose value is in an effect: full length, not a sample, and not beyond the arm's last look."""
+    """Cells whose value is in an effect: full length, not a sample, and not beyond the arm's last look.
+
+    Where the value that it is paired with is missing, a cell is in no Δ, but in its arm's mean and in the
+    pooled variance.
+    """
     valued = {cell.cell for cell in plan.cells if final_value(facts[cell.cell]) is not None}
     if spec.stopping.rule != "resolve":
         return frozenset(cell.cell for cell in plan.cells if cell.cell in valued and cell.phase != TUNE)
