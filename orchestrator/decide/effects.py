@@ -38,10 +38,8 @@ def sequential_effects(
     """
     latest = {look.arm: look for look in course.looks}
     seen = dict(values)
-    for row, contrast in enumerate(contrasts, start=1):
-        number = latest[row].number if row in latest else rule.looks[0]
+    for arm, number in seeds_seen(course, rule, contrasts).items():
         inside = set(seeds[:number])
-        (arm,) = (arm for arm in contrast.weights if arm != contrast.reference)
         seen[arm] = {seed: value for seed, value in values.get(arm, {}).items() if seed in inside}
     material = gather(seen, contrasts, mode)
     adjusted = p_holm(course.looks, rule, len(contrasts))
@@ -53,6 +51,21 @@ def sequential_effects(
         else:
             tested.append(Tested(rule.alpha, flags=flags))
     return draw_effects(material, tested, margin=rule.margin, failures=failures or {})
+
+
+def seeds_seen(course: Course, rule: ResolveRule, contrasts: Sequence[Contrast]) -> dict[str, int]:
+    """How many seeds of each arm its latest look has seen, and of the reference the largest of them.
+
+    What ran ahead in vain, beyond them, is in no effect: whether it ran depends on how many lanes there are.
+    """
+    latest = {look.arm: look.number for look in course.looks}
+    numbers: dict[str, int] = {}
+    for row, contrast in enumerate(contrasts, start=1):
+        number = latest.get(row, rule.looks[0])
+        (arm,) = (arm for arm in contrast.weights if arm != contrast.reference)
+        numbers[arm] = number
+        numbers[contrast.reference] = max(number, numbers.get(contrast.reference, 0))
+    return numbers
 
 
 def _tested(
@@ -79,6 +92,7 @@ def _tested(
         claim=look.action if look.action in ("different", "equivalent") else None,
         plain_claims=look.level is not None and plain_p <= look.level,
         noisy=look.flagged,
+        exact=look.p is None and bool(material.plain.exact[look.arm - 1]),
         look=look.number,
         early=look.action in _EARLY and look.number < rule.looks[-1],
         seeds_needed=look.seeds_needed,

@@ -85,9 +85,9 @@ class ArmLook:
 
     `arm`: row of the values (0 is the reference); `round`: looks with the same number were taken together;
     `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: sequential interval of this arm
-    alone; `p`: two-sided at this look; `level`: the nominal level that p was compared with in Holm's last
-    step; `power`: predictive power at the best later look (None where nobody asked); `seeds_needed`: an
-    estimate, for arms that are given up.
+    alone; `v`: 0 where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`:
+    the nominal level that p was compared with in Holm's last step; `power`: predictive power at the best
+    later look (None where nobody asked); `seeds_needed`: an estimate, for arms that are given up.
     """
 
     arm: int
@@ -315,19 +315,19 @@ class _Walk:
         alone = [self._level(row, self.rule.alpha) for row in range(1, self.arms + 1)]
         columns = (
             pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.half_width(np.array(alone)),
-            pairs.flagged, pairs.testable,
+            pairs.flagged, pairs.testable, pairs.unchanged,
         )  # fmt: skip
         table = list(zip(*(column.tolist() for column in columns), strict=True))
         for row, level in levels.items():
-            n, mean, v, df, se, half, flagged, testable = table[row - 1]
+            n, mean, v, df, se, half, flagged, testable, unchanged = table[row - 1]
             yield ArmLook(
                 arm=row,
                 round=self._rounds,
                 number=self.number[row],
                 n=n,
                 mean=mean if math.isfinite(mean) else None,
-                v=v if testable else None,
-                df=df if testable else None,
+                v=v if testable or unchanged else None,
+                df=df if testable or unchanged else None,
                 se=se if testable else None,
                 p=p[row] if testable else None,
                 lo=mean - half if testable else None,

@@ -17,6 +17,9 @@ def used_cells(
 ) -> frozenset[str]:
     """Cells whose value is in an effect: full length, not a sample, and not beyond the arm's latest look, or
     its first one while that has not been taken.
+
+    Where the value that it is paired with is missing, a cell is in no Δ, but in its arm's mean and in the
+    pooled variance.
     """
     valued = {cell.cell for cell in plan.cells if final_value(facts[cell.cell]) is not None}
     if spec.stopping.rule != "resolve":

@@ -35,8 +35,8 @@ from orchestrator.study.spec import StudySpec
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
 _EXPLAINED = {
-    "zero variance": "Where all differences are equal the interval has no width; with few seeds and a coarse "
-    "metric that is no proof of precision.",
+    "zero variance": "Where all differences are equal there is no spread to judge them by: no interval and "
+    "no claim. With few seeds and a coarse metric equal differences come about by chance.",
     "conditional": "Where runs failed or were stopped, Δ holds for the seeds that reached full length only.",
     "noisy": "Arms marked noisy vary more over seeds than the others: their variance stands alone.",
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.decide.agenda import Judged, in_words
-from orchestrator.decide.effects import sequential_effects
+from orchestrator.decide.effects import seeds_seen, sequential_effects
 from orchestrator.decide.evaluation import final_value, resolve_rule
 from orchestrator.decide.states import TrialState
 from orchestrator.record.history import CellRecord, History
@@ -101,7 +101,8 @@ def _judge(
 ) -> list[Effect]:
     """Effects in the plan's order, main ones first: the one place that calls the statistics.
 
-    Arms that were added later are corrected among themselves. Interactions are judged once, from all seeds.
+    Arms that were added later are corrected among themselves. Interactions are judged once, from all
+    registered seeds, and from no other.
     """
     main, joint = found
     values = {arm: _values(iter(rows)) for arm, rows in records.items()}
@@ -114,19 +115,29 @@ def _judge(
         if course is None:
             effects |= _fixed(spec, values, members, failures)
             continue
-        for effect in sequential_effects(
-            course.course,
-            resolve_rule(spec, len(family)),
-            members,
-            values,
-            course.evaluation.seeds,
-            spec.metric.mode,
-            failures=failures,
-        ):
+        for effect in _sequential(spec, course, members, values, records):
             effects[effect.arm] = effect
     if joint:
+        registered = {arm: _within(rows, spec.seeds) for arm, rows in records.items()}
+        values = {arm: _values(iter(rows)) for arm, rows in registered.items()}
+        failures = {arm: _tally(rows) for arm, rows in registered.items()}
         effects |= _fixed(spec, values, joint, failures)
     return [effects[contrast.name] for contrast in (*main, *joint)]
+
+
+def _sequential(
+    spec: StudySpec, judged: Judged, members: Sequence[Contrast], values: Values, records: Records
+) -> tuple[Effect, ...]:
+    rule, seeds = resolve_rule(spec, len(members)), judged.evaluation.seeds
+    numbers = seeds_seen(judged.course, rule, members)
+    failures = {arm: _tally(_within(records[arm], seeds[:number])) for arm, number in numbers.items()}
+    return sequential_effects(
+        judged.course, rule, members, values, seeds, spec.metric.mode, failures=failures
+    )
+
+
+def _within(records: Sequence[CellRecord], seeds: Sequence[int]) -> list[CellRecord]:
+    return [record for record in records if record.seed in set(seeds)]
 
 
 def _fixed(

@@ -41,7 +41,8 @@ class Tested:
     """What the procedure says about one contrast, oriented; the defaults say that there was no test.
 
     `level`: that of `lo` and `hi`; `claim`: what the procedure rejects; `plain_claims`: the plain paired t
-    would have claimed a difference as well; the other names as in `results.Effect`.
+    would have claimed a difference as well; `exact`: all differences are equal, so that nothing could be
+    tested; the other names as in `results.Effect`.
     """
 
     level: float
@@ -57,6 +58,7 @@ class Tested:
     claim: Literal["different", "equivalent"] | None = None
     plain_claims: bool = False
     noisy: bool = False
+    exact: bool = False
     look: int | None = None
     early: bool = False
     seeds_needed: int | None = None
@@ -168,7 +170,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
         plain=_plain(plain, index, test.level) if test.p is not None else None,
         wins=descriptions.wins(D, test.level) if contrast.kind == "main" else None,
         percent=_percent(material, index, delta),
-        d_sd=_in_seed_sds(material, contrast, delta),
+        d_sd=_in_seed_sds(material, index, delta),
         g_z=descriptions.hedges_g(delta, sd, n) if sd is not None else None,
         p_permutation=descriptions.sign_flip_p(D),
         early=test.early,
@@ -179,7 +181,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
 def _flags(test: Tested) -> tuple[str, ...]:
     said = {
         "no interval": test.p is None,
-        "zero variance": test.p is not None and test.lo == test.hi,
+        "zero variance": test.exact,
         "noisy": test.noisy,
         "moderated only": test.claim == "different" and not test.plain_claims,
     }
@@ -231,9 +233,10 @@ def _percent(material: Material, index: int, delta: float) -> float | None:
     return 100 * delta / abs(mean) if mean and math.isfinite(mean) else None
 
 
-def _in_seed_sds(material: Material, contrast: Contrast, delta: float) -> float | None:
-    row = material.row(contrast.reference)
-    Y = row[np.isfinite(row)] if row is not None else np.empty(0)  # noqa: N806 - the notation of the field
+def _in_seed_sds(material: Material, index: int, delta: float) -> float | None:
+    """Δ over the SD of the reference between the same seeds."""
+    row = material.row(material.contrasts[index].reference)
+    Y = row[material.plain.paired[index]] if row is not None else np.empty(0)  # noqa: N806 - as in the field
     sd = float(Y.std(ddof=1)) if Y.size > 1 else 0.0
     return delta / sd if 0 < sd < math.inf else None
 

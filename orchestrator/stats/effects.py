@@ -113,7 +113,7 @@ def _family(
     half, wide = found.half_width(alpha), found.half_width(alpha / max(1, size))
     for i, a, a_plain, a_equivalent in zip(family, adjusted, plain, adjusted_equivalent, strict=True):
         if a is None:
-            yield Tested(alpha)
+            yield Tested(alpha, exact=bool(found.exact[i]))
             continue
         mean, df, n = float(found.mean[i]), float(found.df[i]), int(found.n[i])
         open_ = a > alpha and not _at_most(a_equivalent, alpha)

@@ -55,8 +55,12 @@ class Estimates:
 
     @property
     def testable(self) -> NDArray[np.bool_]:
-        """Two pairs at least, and numbers that did not overflow."""
-        return np.isfinite(self.v) & np.isfinite(self.mean)
+        """Two pairs at least, with some variance, and numbers that did not overflow.
+
+        Equal differences are what a coarse metric gives by chance: two of eight arms' pairs at random are
+        equal in a quarter of studies when the metric's steps are a quarter of the SD. They prove nothing.
+        """
+        return np.isfinite(self.v) & np.isfinite(self.mean) & ~self.exact
 
     @property
     def exact(self) -> NDArray[np.bool_]:
@@ -64,11 +68,15 @@ class Estimates:
         return np.equal(self.v, 0)
 
     @property
+    def unchanged(self) -> NDArray[np.bool_]:
+        """Every pair is equal, up to rounding: the change changed nothing that can be seen."""
+        return self.exact & (np.abs(self.mean) <= self.rounding)
+
+    @property
     def p(self) -> Floats:
-        """Two-sided p-values of a mean of zero; NaN where not testable; exact ones are 0, or 1 at zero."""
+        """Two-sided p-values of a mean of zero; NaN where not testable."""
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             p = 2 * stdtr(self.df, -np.abs(self.mean) / self.se)
-        p = np.where(self.exact, np.where(np.abs(self.mean) <= self.rounding, 1.0, 0.0), p)
         return np.where(self.testable, p, np.nan)
 
     def p_equivalent(self, margin: float) -> Floats:
@@ -76,14 +84,13 @@ class Estimates:
         room = margin - np.abs(self.mean)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             p = stdtr(self.df, -room / self.se)
-        p = np.where(self.exact, np.where(room > 0, 0.0, 1.0), p)
         return np.where(self.testable, p, np.nan)
 
     def half_width(self, levels: float | Floats) -> Floats:
-        """Half the two-sided interval at each level; 0 for exact ones, NaN where not testable."""
+        """Half the two-sided interval at each level; NaN where not testable."""
         with np.errstate(invalid="ignore", over="ignore"):
             half = -stdtrit(self.df, np.asarray(levels) / 2) * self.se
-        return np.where(self.testable, np.where(self.exact, 0.0, half), np.nan)
+        return np.where(self.testable, half, np.nan)
 
 
 @lru_cache(maxsize=65536)

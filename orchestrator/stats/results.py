@@ -69,11 +69,11 @@ class Effect:
     over the family. `p` belongs to the interval's test at the last look, `p_equivalent` to the two one-sided
     tests against the margin (neither is corrected), `p_holm` is the smallest α at which the whole procedure
     rejects. `method`: moderated paired t, paired t, mean difference or none; `plain`
-    stands beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD between
-    seeds of the reference; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was decided;
-    `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what a reader
-    must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone), "moderated
-    only", "zero variance".
+    stands beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD of the
+    reference, both over the effect's seeds; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was
+    decided; `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what
+    a reader must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone),
+    "moderated only", "zero variance".
     """
 
     arm: str

@@ -60,7 +60,7 @@ def test_what_describes_an_effect_comes_from_its_look() -> None:
     assert effect.delta == pytest.approx(D.mean())
     assert effect.sd == pytest.approx(D.std(ddof=1))
     assert effect.percent == pytest.approx(100 * D.mean() / Y[0, :3].mean())
-    assert effect.d_sd == pytest.approx(D.mean() / Y[0].std(ddof=1))
+    assert effect.d_sd == pytest.approx(D.mean() / Y[0, :3].std(ddof=1))
 
 
 def test_mode_min_is_a_mirror() -> None:

@@ -110,9 +110,11 @@ def test_a_look_waits_for_the_reference() -> None:
     assert (course.looks, course.wanted, course.final) == ((), ((0, 2),), {})
 
 
-def test_equal_results_are_no_reason_to_go_on() -> None:
+def test_equal_results_are_no_reason_to_go_on_and_equal_differences_no_proof() -> None:
     course = follow(SAVE, np.array([GOLDEN[0], GOLDEN[0], GOLDEN[0] - 0.1]))
-    assert [course.final[row].action for row in (1, 2)] == ["futile", "different"]
+    assert [course.final[row].action for row in (1, 2)] == ["futile", "last look"]
+    assert [course.final[row].number for row in (1, 2)] == [3, 5]
+    assert all(look.p is None for look in course.looks)
 
 
 def test_the_strict_mode_uses_the_union_bound() -> None:

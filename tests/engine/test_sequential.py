@@ -235,7 +235,7 @@ def test_pairs_are_added_for_what_is_resolved(tmp_path: Path) -> None:
     def result(cell: Cell) -> float | Cause:
         parts = cell.arm.split("+")
         joint = sum(EFFECTS[part] for part in parts) + (4.0 if len(parts) == 2 else 0.0)
-        return joint + results.values["baseline", cell.seed] * 0.1
+        return joint + results.values["baseline", cell.seed] * 0.1 + int(cell.cell, 16) % 7 / 50
 
     spec = study(COMPONENTS, interactions="auto")
     for order, lanes in ((0, 1), (7, 6)):

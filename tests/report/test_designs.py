@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -130,7 +131,11 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
 
     def value(cell):
         away = cell.arm.split("+") if cell.arm != "baseline" else []
-        return 0.9 + sum(shift[part.removeprefix("no-")] for part in away) + (cell.seed * 7 % 3) / 1000
+        return (
+            0.9
+            + sum(shift[part.removeprefix("no-")] for part in away)
+            + (cell.seed * len(cell.arm) % 3) / 1000
+        )
 
     report = study(
         {}, later=value, design="fractional", baseline=dict.fromkeys(names, True),
@@ -145,3 +150,34 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
     (effect, *_) = to_json(report)["effects"]
     assert (effect["runs"], effect["trial_dir"]) == (24, "trials")
     assert "Removing *a* lowers" in to_markdown(report)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "design"),
+    [
+        (RESOLVE, "leave-one-out"),
+        (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "leave-one-out"),
+        (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "pairs"),
+    ],
+)
+def test_runs_beyond_the_last_look_change_no_effect(study, ended, stopping, design: str) -> None:
+    """Whether they ran depends on how many lanes there were."""
+
+    def effects(beyond):
+        def value(cell):
+            random = np.random.default_rng([int(cell.cell, 16)])
+            shift = sum({"no-a": -3, "no-b": -2, "no-c": 0}.get(part, 0) for part in cell.arm.split("+"))
+            found = 50 + shift + random.normal() / 2
+            return found if beyond is None or cell.cell in beyond else ended(None, "failed", cause="user")
+
+        made = study(
+            {}, later=value, seeds=4, design=design, stopping=stopping,
+            baseline=dict.fromkeys("abc", True), components={n: {"without": {n: False}} for n in "abc"},
+        )  # fmt: skip
+        return made.report, made.report.first.all_effects
+
+    whole, found = effects(None)
+    used = {run.cell for arm in whole.all_arms for run in arm.runs if run.used}
+    assert len(used) < whole.total
+    _, without = effects(used)
+    assert without == found

@@ -170,13 +170,28 @@ def test_failures_are_outcomes() -> None:
         assert found.p == pytest.approx(stats.fisher_exact([[failed, 5 - failed], [0, 5]]).pvalue)
 
 
-def test_zero_variance_is_certain_and_flagged() -> None:
+def test_equal_differences_claim_nothing_and_are_flagged() -> None:
     reference = {0: 0.3, 1: 0.4, 2: 0.5}
-    same, shifted = compared(reference, {"same": reference, "shifted": {0: 0.2, 1: 0.3, 2: 0.4}})
-    assert (same.delta, same.lo, same.hi, same.p, same.verdict) == (0, 0, 0, 1, "unresolved")
-    assert (shifted.p, shifted.verdict, shifted.lo) == (0, "hurts", shifted.hi)
-    assert same.flags == ("zero variance",)
-    assert shifted.flags == ("zero variance",)
+    found = compared(reference, {"same": reference, "shifted": {0: 0.2, 1: 0.3, 2: 0.4}}, margin=0.05)
+    for effect in found:
+        assert (effect.p, effect.lo, effect.p_equivalent) == (None, None, None)
+        assert effect.verdict == "unresolved"
+        assert effect.flags == ("no interval", "zero variance")
+
+
+@pytest.mark.parametrize("margin", [None, 1.0])
+def test_a_coarse_metric_makes_no_false_claims(margin: float | None) -> None:
+    """Steps of half an SD, two seeds, each arm alone: equal differences come about by chance."""
+    random = np.random.default_rng(0)
+    studies, truth = 500, 1.0 if margin else 0.0
+    wrong = 0
+    for _ in range(studies):
+        Y = np.round(2 * (random.normal(size=(5, 2)) + truth * np.array([[0], [1], [1], [1], [1]]))) / 2
+        rows = {f"arm {i}": by_seed(row) for i, row in enumerate(Y[1:])}
+        found = compared(by_seed(Y[0]), rows, variance="per_arm", margin=margin)
+        claims = {effect.verdict for effect in found}
+        wrong += bool(claims & ({"practically equivalent"} if margin else {"hurts", "helps"}))
+    assert wrong / studies <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
 
 
 def test_missing_arms_stay_in_the_family() -> None:
