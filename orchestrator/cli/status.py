@@ -97,7 +97,8 @@ def _explain(found: StudyStanding, cell: CellStanding, name: str | None = None) 
     attempt = f", attempt {cell.attempts}" if cell.attempts > 1 else ""
     if cell.state is TrialState.RUNNING:
         gone = "" if found.driver else ", its driver is gone: run `orchestrate ablate` again"
-        return f"{name}{at} of {text.number(found.max_length)}{value}{attempt}{gone}"
+        far = f"{at} of {text.number(found.max_length)}" if at else ", nothing reported yet"
+        return f"{name}{far}{value}{attempt}{gone}"
     if cell.state is TrialState.STOPPED and cell.stop is not None:
         stop = cell.stop
         return (

@@ -170,17 +170,19 @@ class Roster:
             self.cells.setdefault(cell.cell, LiveCell.new(cell))
 
     def _write_looks(self, judged: Judged) -> None:
-        evaluation, news = judged.evaluation, dict[int, list[str]]()
+        evaluation, news = judged.evaluation, dict[int, dict[str, str]]()
         for look in judged.course.looks:
             key = (evaluation.phase, evaluation.family, judged.arm(look), look.number, look.action)
             if key in self._seen:
                 continue
             self._seen.add(key)
             self._journal("look", **entries.look(judged, look, self.spec.metric.mode))
-            news.setdefault(look.number, []).append(f"{judged.arm(look)} {in_words(look)}")
+            # one that goes on and finds the budget spent is told once, with what came of it
+            news.setdefault(look.number, {})[judged.arm(look)] = in_words(look)
         for number, words in news.items():
             phase = "" if evaluation.phase == "fixed" else f" ({evaluation.phase})"
-            self._note(f"look after {number} seeds{phase}: {', '.join(words)}")
+            told = ", ".join(f"{arm} {word}" for arm, word in words.items())
+            self._note(f"look after {number} seeds{phase}: {told}")
 
     def _skip(self, live: LiveCell, reason: str) -> list[Action]:
         if live.state is TrialState.RUNNING:

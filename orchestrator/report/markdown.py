@@ -213,10 +213,11 @@ def _aliases(report: StudyReport) -> list[str]:
 def comparison_markdown(found: Comparison) -> str:
     """Two studies side by side."""
     scale = numbers.scale_of(found.first)
-    head = ["arm", found.first.study, found.second.study, "difference", "method", "verdicts"]
+    first, second = words.compared_names(found)
+    head = ["arm", first, second, "difference", "method", "verdicts"]
     lines = words.comparison_lines(found)
     blocks = [
-        f"# {plain(found.first.study)} and {plain(found.second.study)}",
+        f"# {plain(first)} and {plain(second)}",
         table(
             [plain(name) for name in head],
             [[plain(cell) for cell in row] for row in words.comparison_rows(found, scale)],

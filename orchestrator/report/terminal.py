@@ -148,7 +148,7 @@ def render_comparison(found: Comparison) -> Group:
     """Two studies side by side, one row per arm."""
     scale = numbers.scale_of(found.first)
     table = _table()
-    for name in ("arm", found.first.study, found.second.study, "difference", "method", "verdicts"):
+    for name in ("arm", *words.compared_names(found), "difference", "method", "verdicts"):
         table.add_column(Text(numbers.one_line(name)), overflow="fold")
     for row in words.comparison_rows(found, scale):
         style = {"DISAGREE": "bold red", "differ": "yellow"}.get(row[-1], "")

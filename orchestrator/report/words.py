@@ -377,6 +377,14 @@ def comparison_rows(found: Comparison, scale: Scale) -> list[list[str]]:
     return rows
 
 
+def compared_names(found: Comparison) -> tuple[str, str]:
+    """What the two columns are called: the studies, with the phase where that tells them apart."""
+    first, second = found.first.study, found.second.study
+    if found.ours.phase == found.theirs.phase:
+        return first, second
+    return f"{first} ({found.ours.phase})", f"{second} ({found.theirs.phase})"
+
+
 def comparison_lines(found: Comparison) -> list[str]:
     """What else must be known when two studies are compared."""
     lines = [
