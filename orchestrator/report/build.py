@@ -220,6 +220,8 @@ def _lost(reference: ArmReport, evaluation: Evaluation) -> list[str]:
     lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
     if not lost:
         return []
+    if len(lost) == len(reference.of(evaluation.phase)):
+        return [f"{reference.arm} has no value under any seed: there is nothing to compare with."]
     seeds = ", ".join(map(str, lost))
     if len(lost) == 1:
         return [f"{reference.arm} has no value for seed {seeds}: every arm loses its pair there."]

@@ -168,6 +168,8 @@ def sentence(
     if effect.delta is None:
         if effect.verdict == FAILS:
             return f"{subject} fails ({failed(runs)} of {count(len(runs), 'seed')}: {tally(runs)})."
+        if not runs:
+            return f"{subject}: {NO_DATA}; there is nothing to run."
         label = RUNG_ONLY_LABEL if effect.verdict == RUNG_ONLY else NO_DATA
         return f"{subject}: {label}; no pair of runs reached full length ({tally(runs)})."
     metric = style.escape(report.metric)
@@ -291,7 +293,8 @@ def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) ->
     sample = evaluation.samples[report.reference.arm]
     if sample.mean is None:
         runs = tally(report.reference.of(evaluation.phase))
-        return f"{sample.arm}: no finished run yet{f' ({runs})' if runs else ''}"
+        yet = "" if report.complete else " yet"
+        return f"{sample.arm}: no finished run{yet}{f' ({runs})' if runs else ''}"
     spread = "" if sample.sd is None else f", SD {scale.value(sample.sd)}"
     return f"{sample.arm}: mean {scale.value(sample.mean)}{spread}, n = {sample.n}"
 

@@ -118,6 +118,21 @@ def test_the_charts_hold_the_effects(study) -> None:
     assert sum(sum(bar["x"]) for bar in bars) == report.ledger.spent
 
 
+def test_without_any_effect_there_is_no_empty_forest(study, ended) -> None:
+    broken = dict.fromkeys(range(3), ended(state="failed", cause="user", reason="boom"))
+    page = to_html(study({"baseline": broken, "no-bn": broken}).report)
+    assert set(json.loads(Page(page).scripts["charts"])) == {"ledger"}
+    assert "no finished run (3 failed)" in page
+    assert "baseline has no value under any seed" in page
+
+
+def test_the_forest_tells_n(study) -> None:
+    report = interaction(study(ARMS).report)
+    labels = json.loads(Page(to_html(report)).scripts["charts"])["forest-fixed"]["layout"]["annotations"]
+    assert labels[0]["text"] == "no-bn, n = 3/3"
+    assert any(" × " in label["text"] for label in labels)
+
+
 def test_what_stands_behind_an_effect_is_there(study) -> None:
     report = study(ARMS).report
     rich = replace(

@@ -14,7 +14,7 @@ from orchestrator.stats.results import RESOLVED, Effect
 
 def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     effects = evaluation.all_effects
-    if not effects:
+    if all(effect.delta is None for effect in effects):
         return None
     scale = numbers.scale_of(report)
     traces = [
