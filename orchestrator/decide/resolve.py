@@ -347,13 +347,20 @@ class _Walk:
             look = replace(look, power=power)
             if look.number == self.rule.looks[-1]:
                 action = "last look"
-            elif power is not None and power < self.rule.futility:
+            elif self.rule.futility and (
+                self._silent(look) or (power is not None and power < self.rule.futility)
+            ):
                 action = "futile"
         self._latest[look.arm] = look
         if action is None:
             self.looks.append(look)
         else:
             self._end(look, action)
+
+    def _silent(self, look: ArmLook) -> bool:
+        """Whether every run so far of the arm, or of the reference, has failed: more would fail, too."""
+        seen = self.values[[0, look.arm], : look.number]
+        return bool(np.isnan(seen).all(axis=1).any())
 
     def _end(self, look: ArmLook, action: Action) -> None:
         given_up = action not in ("different", "equivalent")

@@ -24,8 +24,10 @@ from orchestrator.study.spec import StudySpec
 
 Journal = Callable[..., None]
 """Appends an event with its fields."""
-Look = tuple[str, int, str, int, str]
-"""Phase, family, arm, number of seeds and what it has led to."""
+Look = tuple[str, int, str, int, str, int, float | None]
+"""Phase, family, arm, number of seeds, what it has led to, pairs and p: a run that is tried again changes
+those.
+"""
 
 
 class Roster:
@@ -172,11 +174,11 @@ class Roster:
     def _write_looks(self, judged: Judged) -> None:
         evaluation, news = judged.evaluation, dict[int, dict[str, str]]()
         for look in judged.course.looks:
-            key = (evaluation.phase, evaluation.family, judged.arm(look), look.number, look.action)
-            if key in self._seen:
+            entry = entries.look(judged, look, self.spec.metric.mode)
+            if _look_of(entry) in self._seen:
                 continue
-            self._seen.add(key)
-            self._journal("look", **entries.look(judged, look, self.spec.metric.mode))
+            self._seen.add(_look_of(entry))
+            self._journal("look", **entry)
             # one that goes on and finds the budget spent is told once, with what came of it
             news.setdefault(look.number, {})[judged.arm(look)] = in_words(look)
         for number, words in news.items():
@@ -199,4 +201,5 @@ class Roster:
 
 def _look_of(event: dict[str, Any]) -> Look:
     arm, action = str(event.get("arm")), str(event.get("action"))
-    return str(event.get("phase")), int(event.get("family", 0)), arm, int(event["number"]), action
+    where = str(event.get("phase")), int(event.get("family", 0)), arm, int(event["number"])
+    return *where, action, int(event.get("n", 0)), event.get("p")

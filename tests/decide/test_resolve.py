@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,7 +88,7 @@ def test_failed_seeds_take_their_place() -> None:
     looks = {(look.arm, look.number): look for look in course.looks}
     assert (looks[2, 3].n, looks[2, 3].p, looks[2, 3].action) == (1, None, "continue")
     assert (looks[2, 4].n, looks[2, 4].mean) == (2, pytest.approx(-0.95))
-    assert [looks[3, n].action for n in (3, 4, 5)] == ["continue", "continue", "last look"]
+    assert (looks[3, 3].action, course.final[3].number) == ("futile", 3)
     assert (course.final[3].n, course.final[3].mean, course.final[3].seeds_needed) == (0, None, None)
 
 
@@ -142,6 +144,18 @@ def test_the_budget_ends_a_study() -> None:
     course = follow(rule, random.normal(size=(9, 12)))
     assert {look.action for look in course.final.values()} >= {"budget spent"}
     assert 43 <= len(course.needed) <= 45
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_what_always_fails_gets_no_more_seeds(row: int) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 5))
+    values[row] = np.nan
+    rule = ResolveRule((3, 4, 5), 5)
+    course = follow(rule, values)
+    silent = [2] if row else [1, 2, 3, 4]
+    assert all((course.final[arm].action, course.final[arm].number) == ("futile", 3) for arm in silent)
+    patient = follow(replace(rule, futility=0.0), values)
+    assert all((patient.final[arm].action, patient.final[arm].number) == ("last look", 5) for arm in silent)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
