@@ -43,7 +43,7 @@ def read_cifar(path: str) -> dict[str, Table]:
         raise FileNotFoundError(
             f"data.path: nothing lies at {place} (seen from {Path.cwd()}); give an absolute path to "
             "cifar-10-python.tar.gz or cifar-100-python.tar.gz (from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html), to a directory of parquet files, or to one of images"
+            "https://www.cs.toronto.edu/~kriz/cifar.html), to parquet files, or to a directory of images"
         )
     if place.is_file():
         return _tables(place, _archived(place))

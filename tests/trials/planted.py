@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from orchestrator.stats.results import EQUIVALENT, UNRESOLVED
+
 ROOT = Path(__file__).parents[2]
-NOT_RESOLVED = {"unresolved", "equivalent"}
+NOT_DIFFERENT = (EQUIVALENT, UNRESOLVED)
 
 
 def verdicts(study: str, storage: Path) -> dict[str, str]:
