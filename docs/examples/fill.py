@@ -2,8 +2,8 @@
 
 python docs/examples/fill.py runs/tabular runs/charlm
 
-The text goes between `<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the picture
-to docs/images/NAME.svg.
+The text goes between `<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the
+picture to docs/images/NAME.svg.
 """
 
 from __future__ import annotations
