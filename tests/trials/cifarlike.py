@@ -12,7 +12,7 @@ import numpy as np
 CLASSES = 10
 
 
-def stripes(count: int, seed: int) -> tuple[np.ndarray, list[int]]:
+def stripes(count: int, seed: int, noise_sd: float = 50.0) -> tuple[np.ndarray, list[int]]:
     """Pixels [N, 3, 32, 32] uint8 whose colour and direction tell the class, with noise; labels."""
     draws = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
@@ -21,17 +21,17 @@ def stripes(count: int, seed: int) -> tuple[np.ndarray, list[int]]:
     along = x * np.cos(angle)[:, None, None] + y * np.sin(angle)[:, None, None]
     wave = 60 * np.sin(0.8 * along + 6.28 * draws.random((count, 1, 1)))
     colour = (
-        np.where(labels < 5, 1.0, -1.0)[:, None, None, None] * np.array([20.0, 0.0, -20.0])[:, None, None]
+        np.where(labels < 5, 1.0, -1.0)[:, None, None, None] * np.array([10.0, 0.0, -10.0])[:, None, None]
     )
-    noise = draws.normal(0, 50, (count, 3, 32, 32))
+    noise = draws.normal(0, noise_sd, (count, 3, 32, 32))
     return np.clip(128 + wave[:, None] + colour + noise, 0, 255).astype(np.uint8), labels.tolist()
 
 
-def cifar10_archive(file: Path, per_batch: int = 40) -> Path:
+def cifar10_archive(file: Path, per_batch: int = 40, noise_sd: float = 50.0) -> Path:
     """`cifar-10-python.tar.gz`: two training batches and a test batch."""
     with tarfile.open(file, "w:gz") as archive:
         for number, name in enumerate(("data_batch_1", "data_batch_2", "test_batch")):
-            pixels, labels = stripes(per_batch, number)
+            pixels, labels = stripes(per_batch, number, noise_sd)
             add(archive, f"cifar-10-batches-py/{name}", {b"data": flat(pixels), b"labels": labels})
         add(archive, "cifar-10-batches-py/batches.meta", {b"label_names": [b"a"]})
     return file
