@@ -1,9 +1,13 @@
-"""Tiny data sets in the forms that CIFAR is kept in: ten classes of coloured stripes."""
+"""Tiny data sets in the forms that CIFAR is kept in: ten classes of coloured stripes.
+
+python tests/trials/cifarlike.py stand-in.tar.gz    the stand-in of docs/examples/cifar.md
+"""
 
 from __future__ import annotations
 
 import io
 import pickle
+import sys
 import tarfile
 from pathlib import Path
 
@@ -67,3 +71,7 @@ def png(pixels: np.ndarray) -> bytes:
     packed = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(packed, format="png")
     return packed.getvalue()
+
+
+if __name__ == "__main__":
+    cifar10_archive(Path(sys.argv[1]), per_batch=1000, noise_sd=100.0)
