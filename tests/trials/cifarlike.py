@@ -1,4 +1,4 @@
-"""Tiny data sets in the forms that CIFAR is kept in: ten classes of coloured stripes.
+"""Tiny data sets in the forms that CIFAR is kept in: ten classes of coloured waves.
 
 python tests/trials/cifarlike.py stand-in.tar.gz    the stand-in of docs/examples/cifar.md
 """
@@ -16,14 +16,17 @@ import numpy as np
 CLASSES = 10
 
 
-def stripes(count: int, seed: int, noise_sd: float = 50.0) -> tuple[np.ndarray, list[int]]:
-    """Pixels [N, 3, 32, 32] uint8 whose colour and direction tell the class, with noise; labels."""
+def pictures(count: int, seed: int, noise_sd: float = 50.0) -> tuple[np.ndarray, list[int]]:
+    """Pixels [N, 3, 32, 32] uint8 whose colour and wave length tell the class, with noise; labels.
+
+    A picture in a mirror, or moved, still shows its class.
+    """
     draws = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     y, x = np.mgrid[0:32, 0:32]
-    angle = np.pi * (labels % 5) / 5
-    along = x * np.cos(angle)[:, None, None] + y * np.sin(angle)[:, None, None]
-    wave = 60 * np.sin(0.8 * along + 6.28 * draws.random((count, 1, 1)))
+    waves = 0.25 * (1 + labels % 5)[:, None, None]  # radians per pixel
+    phase = 6.28 * draws.random((2, count, 1, 1))
+    wave = 40 * (np.sin(waves * x + phase[0]) + np.sin(waves * y + phase[1]))
     colour = (
         np.where(labels < 5, 1.0, -1.0)[:, None, None, None] * np.array([10.0, 0.0, -10.0])[:, None, None]
     )
@@ -35,7 +38,7 @@ def cifar10_archive(file: Path, per_batch: int = 40, noise_sd: float = 50.0) -> 
     """`cifar-10-python.tar.gz`: two training batches and a test batch."""
     with tarfile.open(file, "w:gz") as archive:
         for number, name in enumerate(("data_batch_1", "data_batch_2", "test_batch")):
-            pixels, labels = stripes(per_batch, number, noise_sd)
+            pixels, labels = pictures(per_batch, number, noise_sd)
             add(archive, f"cifar-10-batches-py/{name}", {b"data": flat(pixels), b"labels": labels})
         add(archive, "cifar-10-batches-py/batches.meta", {b"label_names": [b"a"]})
     return file
@@ -45,7 +48,7 @@ def cifar100_archive(file: Path) -> Path:
     """`cifar-100-python.tar.gz`: the fine labels count."""
     with tarfile.open(file, "w:gz") as archive:
         for number, name in enumerate(("train", "test")):
-            pixels, labels = stripes(20, number)
+            pixels, labels = pictures(20, number)
             content = {b"data": flat(pixels), b"fine_labels": labels, b"coarse_labels": [0] * len(labels)}
             add(archive, f"cifar-100-python/{name}", content)
     return file

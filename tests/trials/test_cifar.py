@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from cifarlike import add, cifar10_archive, cifar100_archive, png, stripes
+from cifarlike import add, cifar10_archive, cifar100_archive, pictures, png
 
 from orchestrator import SampleDraws, Streams
 from orchestrator.training.local import run_local
@@ -50,7 +50,7 @@ def config(archive: Path, **changes: Any) -> dict[str, Any]:
 
 def test_the_official_archive_packed_and_unpacked(archive: Path, tmp_path: Path) -> None:
     tables = read_cifar(str(archive))
-    pixels, labels = zip(*(stripes(40, number) for number in (0, 1)), strict=True)
+    pixels, labels = zip(*(pictures(40, number) for number in (0, 1)), strict=True)
     assert torch.equal(tables["train"][IMAGE], torch.cat([torch.from_numpy(part) for part in pixels]))
     assert tables["train"][LABEL].tolist() == [*labels[0], *labels[1]]
     assert tables["test"][IMAGE].shape == (40, 3, 32, 32)
@@ -62,30 +62,30 @@ def test_the_official_archive_packed_and_unpacked(archive: Path, tmp_path: Path)
 
 def test_the_fine_labels_of_cifar_100(tmp_path: Path) -> None:
     tables = read_cifar(str(cifar100_archive(tmp_path / "cifar-100-python.tar.gz")))
-    assert tables["train"][LABEL].tolist() == stripes(20, 0)[1]
+    assert tables["train"][LABEL].tolist() == pictures(20, 0)[1]
 
 
 @pytest.mark.parametrize(("image", "label"), [("img", "label"), ("image", "fine_label")])
 def test_parquet_files(image: str, label: str, tmp_path: Path) -> None:
     for number, part in enumerate(("train", "test")):
-        pixels, labels = stripes(10, number)
+        pixels, labels = pictures(10, number)
         cells = [{"bytes": png(one), "path": None} for one in pixels]
         pq.write_table(pa.table({image: cells, label: labels}), tmp_path / f"{part}-00000-of-00001.parquet")
     tables = read_cifar(str(tmp_path))
-    pixels, labels = stripes(10, 0)
+    pixels, labels = pictures(10, 0)
     assert torch.equal(tables["train"][IMAGE], torch.from_numpy(pixels))
     assert tables["train"][LABEL].tolist() == labels
 
 
 def test_directories_of_images(tmp_path: Path) -> None:
     for number, part in enumerate(("train", "test")):
-        for index, (pixels, label) in enumerate(zip(*stripes(20, number), strict=True)):
+        for index, (pixels, label) in enumerate(zip(*pictures(20, number), strict=True)):
             folder = tmp_path / part / f"class-{label}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{index}.png").write_bytes(png(pixels))
     tables = read_cifar(str(tmp_path))
-    assert tables["train"][LABEL].tolist() == sorted(stripes(20, 0)[1])
-    assert torch.equal(tables["test"][IMAGE][0], torch.from_numpy(stripes(20, 1)[0][0]))
+    assert tables["train"][LABEL].tolist() == sorted(pictures(20, 0)[1])
+    assert torch.equal(tables["test"][IMAGE][0], torch.from_numpy(pictures(20, 1)[0][0]))
 
 
 def test_a_batch_that_wants_more_than_arrays_is_refused(tmp_path: Path) -> None:
