@@ -15,7 +15,7 @@ from orchestrator.study.loading import load_study
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted((ROOT / "configs").glob("**/*.md")),
 ]
 SCAFFOLD = ROOT / "orchestrator" / "cli" / "scaffold" / "README.md"

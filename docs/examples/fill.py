@@ -1,0 +1,56 @@
+"""Put the report of a finished example study into its page: the text of the terminal, and the forest plot.
+
+python docs/examples/fill.py runs/tabular runs/charlm
+
+The text goes between `<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the
+picture to docs/images/NAME.svg.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.cli.report import build
+from orchestrator.cli.runs import find_run
+from orchestrator.report.terminal import render
+
+PAGES = Path(__file__).parent
+IMAGES = PAGES.parent / "images"
+COLUMNS = 100
+
+
+def report_of(study: str) -> str:
+    """What `orchestrate report` prints for the run directory `study`, as plain text."""
+    console = Console(file=io.StringIO(), width=COLUMNS, color_system=None)
+    built = replace(build(find_run(study, "runs")), location=f"runs/{Path(study).name}", is_local=False)
+    console.print(render(built))
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines())
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """The page with its block `name` replaced."""
+    block = re.compile(rf"(<!-- report: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return block.sub(lambda match: f"{match[1]}```text\n{text}\n```\n{match[2]}", page)
+
+
+def main(studies: list[str]) -> None:
+    """Fill the pages of all of them."""
+    for study in studies:
+        name = Path(study).name
+        text = report_of(study)
+        for page in PAGES.glob("*.md"):
+            page.write_text(fill(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+        picture = (Path(study) / "figures" / "forest.svg").read_text(encoding="utf-8")
+        lines = (line.rstrip() for line in picture.splitlines())
+        (IMAGES / f"{name}.svg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,31 @@
+"""The pages in docs/examples show reports of the studies as they are in configs/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.study.cells import make_plan
+from orchestrator.study.loading import load_study
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "examples").glob("*.md"))
+BLOCK = re.compile(r"<!-- report: ([\w-]+) -->\n```text\n(.*?)\n```\n<!-- end -->", re.DOTALL)
+REPORTS = {name: text for page in PAGES for name, text in BLOCK.findall(page.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("study", sorted(REPORTS))
+def test_a_page_shows_every_arm_of_its_study(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    spec = load_study(ROOT / "configs" / f"{study}.yaml", cwd=ROOT).spec
+    shown = {line.split()[0] for line in REPORTS[study].splitlines() if line.strip()}
+    arms = {arm.name for arm in make_plan(spec).arms}
+    assert arms - {"baseline"} <= shown
+    assert (ROOT / "docs" / "images" / f"{study}.svg").exists()
+
+
+def test_every_example_has_a_page_with_a_report() -> None:
+    assert REPORTS.keys() == {"tabular", "charlm", "segment", "generator", "cifar-small"}
+    assert {page.stem for page in PAGES} == {"README", "tabular", "charlm", "segment", "generator", "cifar"}
