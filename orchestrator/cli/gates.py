@@ -1,0 +1,139 @@
+"""What `check` and `lr-find` have in common: the request, the lines as gates answer, and the files."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orchestrator.cli import console
+from orchestrator.errors import ExitCode, Fault, InputError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.studyfile import PreparedStudy
+    from orchestrator.study.designs import Arm
+    from orchestrator.study.spec import StudySpec
+    from orchestrator.training.gates.results import ArmToCheck, CheckReport, CheckRequest, GateResult
+
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", metavar="FOLDER", help="Where the page goes, in a folder of the study's name."),
+]
+DEFAULT_OUT = Path("checks")
+
+
+def ask(study: PreparedStudy, job: Literal["check", "lr-find"], out: Path, *, as_json: bool) -> CheckReport:
+    """Run the gates of a job, show each as it answers, write page and data.
+
+    Raises:
+        StudyError: the entrypoint does not import.
+        typer.Exit: a gate failed (1); everything has been shown and written.
+    """
+    from orchestrator.engine.checkprocess import run_gates
+    from orchestrator.training.gates.results import CheckReport
+
+    spec = study.loaded.spec
+    folder = out / spec.name
+    _make(folder)
+    start = time.perf_counter()
+    gates = []
+    for gate in run_gates(request_of(study), job, threads=max(1, int(spec.resources.cpus_per_worker))):
+        gates.append(gate)
+        if not as_json:
+            show(gate)
+    report = CheckReport(spec.name, spec.entrypoint, tuple(gates), time.perf_counter() - start)
+    place = write(report, folder, job)
+    if as_json:
+        console.data_json({"page": place, **report.to_json()})
+    else:
+        _close(report, place)
+    if not report.passed:
+        raise typer.Exit(int(ExitCode.FAILED))
+    return report
+
+
+def request_of(study: PreparedStudy) -> CheckRequest:
+    """The study's arms under its first seed."""
+    from orchestrator.training.gates.results import CheckRequest
+
+    spec = study.loaded.spec
+    return CheckRequest(
+        entrypoint=spec.entrypoint,
+        root=str(study.entrypoint.root),
+        seed=spec.seeds[0],
+        metrics=(spec.metric.name, *spec.metric.also),
+        arms=tuple(_arm(spec, arm) for arm in study.plan.arms),
+    )
+
+
+def _arm(spec: StudySpec, arm: Arm) -> ArmToCheck:
+    from orchestrator.training.gates.results import ArmToCheck
+
+    names = arm.parts or ((arm.component,) if arm.component else ())
+    after = [spec.components[name].acts_after for name in names]
+    earliest = min((steps for steps in after if steps is not None), default=None)
+    return ArmToCheck(arm.name, arm.config, arm.set, None if None in after else earliest)
+
+
+def show(gate: GateResult) -> None:
+    """A line on stdout, and indented what goes with it."""
+    verdict = gate.verdict
+    console.data(f"{gate.state:<8} {gate.gate:<4} {gate.title:<23} {verdict.evidence}  [{gate.wall_s:.1f} s]")
+    for warning in verdict.warnings:
+        console.data(f"{'':14}warning: {warning}")
+    for cause in verdict.causes:
+        console.data(f"{'':14}look at: {cause}")
+
+
+def write(report: CheckReport, folder: Path, job: str) -> str | None:
+    """JSON, TensorBoard and the page; returns the page's path, None where its extra is missing."""
+    from orchestrator.record.events import EventFile
+    from orchestrator.record.storage import Storage
+
+    (folder / f"{job}.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
+    storage, now = Storage.open(str(folder)), time.time()
+    events = EventFile(storage, "tensorboard", 0)
+    for gate in report.gates:
+        events.text(f"check/{gate.gate}", f"**{gate.state}**: {gate.verdict.evidence}", 0, now)
+        for picture in gate.verdict.pictures:
+            events.png(f"check/{gate.gate}", base64.b64decode(picture.png), 0, now)
+    events.close()
+    if importlib.util.find_spec("jinja2") is None:
+        return None
+    from orchestrator.report.checkpage import to_html
+
+    page = folder / f"{job}.html"
+    page.write_text(to_html(report), encoding="utf-8")
+    return str(page)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            Fault(f"cannot be written: {error.strerror}", field="--out", value=str(folder))
+        ) from None
+
+
+def _close(report: CheckReport, place: str | None) -> None:
+    failed = [gate.gate for gate in report.gates if gate.state == "fail"]
+    skipped = [gate.gate for gate in report.gates if gate.state == "skipped"]
+    passed = len(report.gates) - len(failed) - len(skipped)
+    said = [
+        f"{passed} passed",
+        f"{len(failed)} failed{_named(failed)}",
+        f"{len(skipped)} skipped{_named(skipped)}",
+    ]
+    console.data(f"\n{', '.join(said)}; {report.wall_s:.0f} s")
+    missing = "the page is not written: jinja2 not installed (pip install 'orchestrator[report]')"
+    console.progress(place or missing)
+
+
+def _named(gates: list[str]) -> str:
+    return f" ({', '.join(gates)})" if gates else ""
