@@ -26,11 +26,11 @@ def look(bench: Bench) -> Verdict:
     """Fails where a hook gives what the loop cannot use, or the data cannot be what was meant."""
     raw = bench.take(TRAIN, bench.order()[: bench.batch_size])
     batch = bench.augmented(raw)
-    model = bench.model()
-    loss = bench.loss(model, batch)
-    problems = list(_constants(raw)) + list(_not_finite(batch, loss))
-    problems += _labels_out_of_range(bench)
-    problems += _missing_metrics(bench)
+    problems = list(_constants(raw)) or list(_labels_out_of_range(bench))
+    if not problems:
+        problems = list(_not_finite(batch, bench.loss(bench.model(), batch)))
+        _try_labels(bench)
+        problems += _missing_metrics(bench)
     counts, seen = _sweep(bench)
     train, val = (bench.sets[name].count for name in (TRAIN, VAL))
     tables = (_columns(batch), *(_histogram(name, found) for name, found in counts.items()))
@@ -79,23 +79,28 @@ def _sweep(bench: Bench) -> tuple[dict[str, dict[str, Counter[int]]], int]:
     return few, seen
 
 
-def _labels_out_of_range(bench: Bench) -> list[tuple[str, str]]:
-    """Declared classes: every label that was reached; else what the loss itself says to some batches."""
+def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
+    """Labels that the declared classes do not have."""
     classes = bench.task.classes
-    deadline = time.monotonic() + SWEEP_S
+    if classes is None:
+        return
+    for name in (TRAIN, VAL):
+        for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+            for column in label_columns(batch):
+                low, high = int(batch[column].min()), int(batch[column].max())
+                if low < 0 or high >= classes:
+                    said = f"labels {low} to {high} in {name}[{column!r}], with {classes} classes declared"
+                    yield said, f"build_data: let labels run from 0 to {classes - 1}"
+                    return
+
+
+def _try_labels(bench: Bench) -> None:
+    """The loss of every batch, for what it raises."""
     model = bench.model()
     with evaluating(model):
         for name in (TRAIN, VAL):
-            for batch in chunks(bench, name, deadline):
-                for column in label_columns(batch) if classes is not None else ():
-                    low, high = int(batch[column].min()), int(batch[column].max())
-                    if low < 0 or high >= int(classes or 0):
-                        said = (
-                            f"labels {low} to {high} in {name}[{column!r}], with {classes} classes declared"
-                        )
-                        return [(said, f"build_data: let labels run from 0 to {int(classes or 0) - 1}")]
+            for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
                 bench.loss(model, batch)
-    return []
 
 
 def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.data import label_columns
 from orchestrator.training.gates.results import Verdict, failed, passed
-from orchestrator.training.streams import preserved_random_state
+from orchestrator.training.streams import Streams
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
 from orchestrator.training.validation import evaluating
 
@@ -27,45 +28,51 @@ def separate(bench: Bench, seconds: float = HASHING_S) -> Verdict:
     changed = _changes(bench)
     if changed is not None:
         return changed
-    hashes = {name: _hashes(bench, name, seconds / 2) for name in (VAL, TRAIN)}
-    train, val = hashes[TRAIN], hashes[VAL]
-    shared = [sample for digest, sample in val.items() if digest in train]
+    hashed = {name: _hashes(bench, name, seconds / 2) for name in (TRAIN, VAL)}
+    train, val = hashed[TRAIN].samples, hashed[VAL].samples
+    shared = sorted((sample, train[digest]) for digest, sample in val.items() if digest in train)
     scope = "; ".join(
-        f"{len_} of {bench.sets[name].count} {name} samples hashed ({seconds / 2:.0f} s)"
-        for name, len_ in ((TRAIN, _seen(train)), (VAL, _seen(val)))
-        if len_ < bench.sets[name].count
+        f"{found.seen} of {bench.sets[name].count} {name} samples were looked at ({seconds / 2:.0f} s)"
+        for name, found in hashed.items()
+        if found.seen < bench.sets[name].count
     )
     if shared:
-        pairs = ", ".join(f"val {sample} = train {train[d]}" for d, sample in list(val.items()) if d in train)
+        pairs = ", ".join(f"val {one} = train {other}" for one, other in shared[:3])
         return failed(
             f"{len(shared)} of {len(val)} validation samples are in the training set too "
-            f"({pairs[:120]}{'…' if len(pairs) > 120 else ''})",
+            f"({pairs}{', …' if len(shared) > 3 else ''})",
             "the split is drawn with overlap, or after samples were repeated (oversampling): split first",
             "duplicates in the source: drop them before the split",
             "one file or folder is read for both sets",
         )
-    twice = bench.sets[TRAIN].count - len(train) if not scope else 0
+    twice = hashed[TRAIN].seen - len(train)
     text = "no sample is in both sets; two passes over the validation set are identical"
     warnings = [f"{twice} training samples occur more than once"] if twice else []
     warnings += _imbalance(bench)
     return passed(f"{text}; {scope}" if scope else text, warnings=tuple(warnings))
 
 
-def _seen(hashes: dict[bytes, int]) -> int:
-    return len(hashes)
+@dataclass(frozen=True)
+class Hashed:
+    """Digest of each sample's inputs -> the first index with it, from so many samples."""
+
+    samples: dict[bytes, int]
+    seen: int
 
 
-def _hashes(bench: Bench, name: str, seconds: float) -> dict[bytes, int]:
-    """Digest of each sample's inputs -> its index; in random order where time does not suffice for all."""
+def _hashes(bench: Bench, name: str, seconds: float) -> Hashed:
+    """Of the whole set, or of a random sample as large as the time allows."""
     deadline = time.monotonic() + seconds
     found: dict[bytes, int] = {}
+    seen = 0
     order = torch.randperm(bench.sets[name].count, generator=torch.Generator().manual_seed(0))
     for rows in torch.split(order, 256):
         if time.monotonic() > deadline:
             break
+        seen += len(rows)
         for index, digest in zip(rows.tolist(), digests(bench.take(name, rows)), strict=True):
-            found.setdefault(digest, index)
-    return found
+            found[digest] = min(index, found.get(digest, index))
+    return Hashed(found, seen)
 
 
 def digests(batch: Batch) -> list[bytes]:
@@ -83,14 +90,7 @@ def digests(batch: Batch) -> list[bytes]:
 def _changes(bench: Bench) -> Verdict | None:
     """The same validation batches twice, the global random states elsewhere the second time."""
     model = bench.model()
-    first: list[tuple[list[bytes], float]] = []
-    second: list[tuple[list[bytes], float]] = []
-    for passes in (first, second):
-        with preserved_random_state(), evaluating(model):
-            for seed, batch in enumerate(bench.val_batches()):
-                passes.append((digests(batch), float(bench.loss(model, batch))))
-                random.seed(seed + len(second))
-                torch.manual_seed(seed + 1000 * len(second))
+    first, second = (_pass(bench, model, seed) for seed in (1, 2))
     for number, (before, after) in enumerate(zip(first, second, strict=True)):
         if before[0] != after[0]:
             return failed(
@@ -106,6 +106,13 @@ def _changes(bench: Bench) -> Verdict | None:
                 "augmentation inside the model's forward",
             )
     return None
+
+
+def _pass(bench: Bench, model: nn.Module, seed: int) -> list[tuple[list[bytes], float]]:
+    """Digests and loss of each validation batch."""
+    with evaluating(model):  # which puts the random states back
+        Streams(seed).seed_globals("check")
+        return [(digests(batch), float(bench.loss(model, batch))) for batch in bench.val_batches()]
 
 
 def _imbalance(bench: Bench) -> list[str]:
