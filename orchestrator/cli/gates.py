@@ -108,7 +108,7 @@ def write(report: CheckReport, folder: Path, job: str) -> str | None:
     from orchestrator.report.checkpage import to_html
 
     page = folder / f"{job}.html"
-    page.write_text(to_html(report), encoding="utf-8")
+    page.write_text(to_html(report, job), encoding="utf-8")
     return str(page)
 
 
@@ -130,7 +130,8 @@ def _close(report: CheckReport, place: str | None) -> None:
         f"{len(failed)} failed{_named(failed)}",
         f"{len(skipped)} skipped{_named(skipped)}",
     ]
-    console.data(f"\n{', '.join(said)}; {report.wall_s:.0f} s")
+    if len(report.gates) > 1:
+        console.data(f"\n{', '.join(said)}; {report.wall_s:.0f} s")
     missing = "the page is not written: jinja2 not installed (pip install 'orchestrator[report]')"
     console.progress(place or missing)
 

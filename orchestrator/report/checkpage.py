@@ -12,8 +12,8 @@ from orchestrator.training.gates.results import CheckReport, Curve
 WIDTH, HEIGHT, MARGIN = 560, 200, 46
 
 
-def to_html(report: CheckReport) -> str:
-    """The page. Needs jinja2, of the extra [report]."""
+def to_html(report: CheckReport, title: str = "check") -> str:
+    """The page; `title` is what was asked. Needs jinja2, of the extra [report]."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -28,6 +28,7 @@ def to_html(report: CheckReport) -> str:
     }
     return environment.get_template("check.html.j2").render(
         report=report,
+        title=title,
         counts=counts,
         colours=COLOURS,
         time=quantity(round(report.wall_s), "seconds"),

@@ -29,7 +29,7 @@ Gate = Callable[[Bench], Verdict]
 
 def _warm_equals_cold(bench: Bench) -> Verdict:
     del bench
-    return skipped("needs a worker that has run other trials: not part of this command yet")
+    return skipped("needs a process of its own, which the command starts")
 
 
 GATES: tuple[tuple[str, str, Gate], ...] = (

@@ -5,8 +5,6 @@ The suggestion is the rate at which the smoothed loss falls most steeply per fac
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from orchestrator.training.gates.bench import Bench
@@ -17,8 +15,8 @@ LOW, HIGH = 1e-6, 10.0
 STEPS = 120
 SMOOTHING = 0.9
 """Weight of the past in the moving average, with Adam's correction for its start."""
-BLOWN_UP = 4.0
-"""Times the lowest loss at which the test ends."""
+BLOWN_UP = 1.5
+"""Times the first loss at which the test ends."""
 
 
 def find_rate(bench: Bench, steps: int = STEPS) -> Verdict:
@@ -45,7 +43,7 @@ def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
     """(rate, smoothed loss) per step, up to where the loss has blown up."""
     model = bench.model()
     optimiser = bench.optimiser(model)
-    average, lowest = 0.0, math.inf
+    average = 0.0
     points: list[tuple[float, float]] = []
     order, epoch, start = bench.order(), 0, 0
     for step in range(steps):
@@ -62,8 +60,7 @@ def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
         average = SMOOTHING * average + (1 - SMOOTHING) * float(loss.detach())
         smoothed = average / (1 - SMOOTHING ** (step + 1))
         points.append((rate, smoothed))
-        lowest = min(lowest, smoothed)
-        if smoothed > BLOWN_UP * lowest and step > steps // 10:
+        if smoothed > BLOWN_UP * points[0][1] and step > steps // 10:
             break
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

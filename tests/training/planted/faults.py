@@ -141,6 +141,15 @@ class LostOnResume(Healthy):
         return {**batch, "x": batch["x"] * (1 + 0.01 * min(self.calls, 8))}
 
 
+class ChangedInPlace(Healthy):
+    """An arm changes the data that the others get too."""
+
+    def split_data(self, data: Any, generator: Any) -> Any:
+        if self.config["model"]["width"] == 8:
+            data["train"]["x"] *= 0.5
+        return data
+
+
 # --- A14: learning -------------------------------------------------------------------------------------
 class ShiftedLabels(Healthy):
     def build_data(self, config: Any) -> Any:
