@@ -41,11 +41,18 @@ def ask(study: PreparedStudy, job: Literal["check", "lr-find"], out: Path, *, as
     folder = out / spec.name
     _make(folder)
     start = time.perf_counter()
-    gates = []
+    gates: list[GateResult] = []
+    waiting: list[GateResult] = []
     for gate in run_gates(request_of(study), job, threads=max(1, int(spec.resources.cpus_per_worker))):
         gates.append(gate)
-        if not as_json:
-            show(gate)
+        if waiting and gate.verdict != waiting[-1].verdict:
+            show(waiting, as_json=as_json)
+            waiting = []
+        waiting.append(gate)
+        if gate.state != "skipped":  # which may be the first of many for the same reason
+            show(waiting, as_json=as_json)
+            waiting = []
+    show(waiting, as_json=as_json)
     report = CheckReport(spec.name, spec.entrypoint, tuple(gates), time.perf_counter() - start)
     place = write(report, folder, job)
     if as_json:
@@ -80,9 +87,14 @@ def _arm(spec: StudySpec, arm: Arm) -> ArmToCheck:
     return ArmToCheck(arm.name, arm.config, arm.set, None if None in after else earliest)
 
 
-def show(gate: GateResult) -> None:
-    """A line on stdout, and indented what goes with it."""
-    verdict = gate.verdict
+def show(alike: list[GateResult], *, as_json: bool) -> None:
+    """A line on stdout, and indented what goes with it; gates that were skipped alike share one."""
+    if as_json or not alike:
+        return
+    gate, verdict = alike[0], alike[0].verdict
+    if len(alike) > 1:
+        console.data(f"{gate.state:<8} {gate.gate} to {alike[-1].gate}: {verdict.evidence}")
+        return
     console.data(f"{gate.state:<8} {gate.gate:<4} {gate.title:<23} {verdict.evidence}  [{gate.wall_s:.1f} s]")
     for warning in verdict.warnings:
         console.data(f"{'':14}warning: {warning}")
@@ -122,19 +134,20 @@ def _make(folder: Path) -> None:
 
 
 def _close(report: CheckReport, place: str | None) -> None:
-    failed = [gate.gate for gate in report.gates if gate.state == "fail"]
-    skipped = [gate.gate for gate in report.gates if gate.state == "skipped"]
-    passed = len(report.gates) - len(failed) - len(skipped)
-    said = [
-        f"{passed} passed",
-        f"{len(failed)} failed{_named(failed)}",
-        f"{len(skipped)} skipped{_named(skipped)}",
-    ]
     if len(report.gates) > 1:
+        by_state = {
+            state: [gate.gate for gate in report.gates if gate.state == state]
+            for state in ("pass", "fail", "skipped")
+        }
+        said = [
+            f"{len(by_state['pass'])} passed",
+            f"{len(by_state['fail'])} failed{_named(by_state['fail'])}",
+            f"{len(by_state['skipped'])} skipped{_named(by_state['skipped'])}",
+        ]
         console.data(f"\n{', '.join(said)}; {report.wall_s:.0f} s")
     missing = "the page is not written: jinja2 not installed (pip install 'orchestrator[report]')"
     console.progress(place or missing)
 
 
 def _named(gates: list[str]) -> str:
-    return f" ({', '.join(gates)})" if gates else ""
+    return f" ({', '.join(gates)})" if 0 < len(gates) <= 4 else ""

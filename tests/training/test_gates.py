@@ -138,6 +138,16 @@ def test_an_arm_may_act_later_and_says_so() -> None:
     assert "later may act later than that" in result.verdict.evidence
 
 
+def test_a_part_that_acts_later_is_no_dead_one() -> None:
+    _, dead = up_to("A8", faults.LateCritic)
+    assert "no gradient reaches critic.bias, critic.weight" in dead.verdict.evidence
+    _, late = up_to("A8", faults.LateCritic, request(ARMS[0], arm("late", 100, data__jitter=0.0)))
+    assert late.state == "pass"
+    assert late.verdict.warnings == (
+        "no gradient yet: critic.bias, critic.weight; a component acts later (acts_after)",
+    )
+
+
 def test_a_plain_function_is_not_asked() -> None:
     results = list(climb(lambda config: None, request()))
     assert {result.state for result in results} == {"skipped"}

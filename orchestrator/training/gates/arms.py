@@ -41,9 +41,8 @@ def every_arm(bench: Bench) -> Verdict:
             "the component acts only later: say so with `acts_after: <steps>`",
             tables=(table,),
         )
-    text = (
-        f"{len(tried) - 1} arms: every key that they change is read, and no two have the same {STEPS} losses"
-    )
+    text = f"{len(tried) - 1} arms beside {tried[0].arm.name}: every key that they change is read, "
+    text += f"and no two have the same {STEPS} losses"
     if later:
         text += f"; {', '.join(later)} may act later than that"
     return passed(text, tables=(table,))

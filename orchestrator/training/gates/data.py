@@ -13,6 +13,7 @@ from torch import Tensor
 from orchestrator.training.gates.bench import Bench, HookFault, called
 from orchestrator.training.gates.panel import COLUMNS, base64_png, image_column, panel
 from orchestrator.training.gates.results import Picture, Table, Verdict, failed, passed
+from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
 from orchestrator.training.validation import evaluating
 
@@ -109,7 +110,8 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
     batch = bench.take(VAL, torch.arange(min(bench.batch_size, bench.sets[VAL].count)))
     with evaluating(model):
         outputs = bench.outputs(model, batch)
-        scores = called("scores", lambda: bench.task.scores(outputs, _moved(bench, batch)), "see the message")
+        there = to_device(batch, bench.device)
+        scores = called("scores", lambda: bench.task.scores(outputs, there), "see the message")
         size = len(batch[ID])
         for name, value in scores.items():
             if not isinstance(value, Tensor) or value.shape != (size,):
@@ -118,7 +120,7 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
         metrics = called("metrics", bench.task.metrics, "see the message")
         if metrics:
             inputs = called(
-                "metric_inputs", lambda: bench.task.metric_inputs(outputs, batch), "see the message"
+                "metric_inputs", lambda: bench.task.metric_inputs(outputs, there), "see the message"
             )
             for name, metric in metrics.items():
                 update = partial(metric.to(bench.device).update, *inputs)
@@ -132,10 +134,6 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
         (said, f"add it to what scores() or metrics() of {bench.task_class.__name__} return"),
         ("", "or name another one under `metric:` in the study file"),
     ]
-
-
-def _moved(bench: Bench, batch: Batch) -> Batch:
-    return {name: value.to(bench.device) for name, value in batch.items()}
 
 
 def _constants(batch: Batch) -> Iterator[tuple[str, str]]:

@@ -33,17 +33,21 @@ def gradients(bench: Bench) -> Verdict:
         optimiser.step()  # a layer that starts at 0 lets nothing through before it has moved
     table = _table(found)
     wanted = {name for name, param in model.named_parameters() if param.requires_grad}
-    verdict = _faults(wanted, found, table)
+    idle = sorted(name for name in wanted if name not in found or not bool(found[name].any()))
+    late = bool(idle) and any(arm.acts_after for arm in bench.request.arms)
+    verdict = _not_finite(found, table) or (None if late else _idle(idle, found, table))
     if verdict is None:
         optimiser.zero_grad(set_to_none=True)
         verdict = _stale(model, table) or _mixing(bench, model, table)
     if verdict is not None:
         return verdict
-    text = f"all {len(wanted)} parameters get a finite gradient; no sample's outputs depend on another sample"
-    return passed(text, tables=(table,))
+    warnings = (f"no gradient yet: {_named(idle)}; a component acts later (acts_after)",) if late else ()
+    text = f"{'all ' if not late else ''}{len(wanted) - len(idle)} parameters get a finite gradient; "
+    text += "no sample's outputs depend on another sample"
+    return passed(text, tables=(table,), warnings=warnings)
 
 
-def _faults(wanted: set[str], found: dict[str, Tensor], table: Table) -> Verdict | None:
+def _not_finite(found: dict[str, Tensor], table: Table) -> Verdict | None:
     odd = [name for name, grad in found.items() if not bool(torch.isfinite(grad).all())]
     if odd:
         return failed(
@@ -52,7 +56,11 @@ def _faults(wanted: set[str], found: dict[str, Tensor], table: Table) -> Verdict
             "values that overflow in the precision of train.precision",
             tables=(table,),
         )
-    missing = sorted(wanted - set(found))
+    return None
+
+
+def _idle(idle: list[str], found: dict[str, Tensor], table: Table) -> Verdict | None:
+    missing = [name for name in idle if name not in found]
     if missing:
         return failed(
             f"no gradient reaches {_named(missing)}",
@@ -60,12 +68,12 @@ def _faults(wanted: set[str], found: dict[str, Tensor], table: Table) -> Verdict
             "layers that the forward pass does not call: remove them, or freeze them (requires_grad_(False))",
             tables=(table,),
         )
-    zero = sorted(name for name in wanted if not bool(found[name].any()))
-    if zero:
+    if idle:
         return failed(
-            f"the gradient of {_named(zero)} is 0 everywhere, in {BATCHES} steps",
+            f"the gradient of {_named(idle)} is 0 everywhere, in {BATCHES} steps",
             "the layer's output is multiplied by 0 or overwritten",
             "dead activations, or weights before them that start at 0",
+            "what they belong to acts only later: give the component that adds it `acts_after: <steps>`",
             tables=(table,),
         )
     return None

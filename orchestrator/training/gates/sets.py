@@ -116,9 +116,9 @@ def _pass(bench: Bench, model: nn.Module, seed: int) -> list[tuple[list[bytes], 
 
 
 def _imbalance(bench: Bench) -> list[str]:
-    """From the first 20,000 training samples."""
+    """From some thousand training samples."""
     said = []
-    batch = bench.spread(TRAIN, 20_000 if bench.sets[TRAIN].in_memory else 500)
+    batch = bench.spread(TRAIN, 4_000 if bench.sets[TRAIN].in_memory else 500)
     for column in label_columns(batch):
         counts = Counter(batch[column].tolist()).most_common()
         if 2 <= len(counts) <= 100 and counts[0][1] > IMBALANCE * counts[-1][1]:
