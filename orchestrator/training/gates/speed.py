@@ -20,14 +20,17 @@ DATA_SHARE = 0.5
 """Share of a step spent waiting for data from which the data are the bottleneck..."""
 DATA_S = 0.02
 """...and the seconds per step below which that is nothing to fail on."""
-PARTS = ("data", "augment", "forward", "backward", "optimiser", "logging")
-HINTS = {
-    "data": "waiting for data: keep decoded tensors in build_data, or do less in __getitem__",
-    "augment": "augmentation: work on whole tensors instead of sample by sample",
-    "forward": "the model's forward pass",
-    "backward": "the model's backward pass",
+PARTS = {
+    "data": "waiting for data",
+    "augment": "augmentation",
+    "forward": "the forward pass",
+    "backward": "the backward pass",
     "optimiser": "the optimiser's update",
     "logging": "fetching the loss",
+}
+HINTS = {
+    "data": "less work in __getitem__: decode in build_data, or once into files that load fast",
+    "augment": "Task.augment: work on whole tensors [B, ...] instead of sample by sample",
 }
 
 
@@ -39,8 +42,8 @@ def step_time(bench: Bench) -> Verdict:
     rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
     table = Table("A training step", ("part", "ms", "share"), rows)
     rate = bench.batch_size / total
-    text = f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s; most of it ({spent[slowest] / total:.0%}): "
-    text += HINTS[slowest]
+    text = f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s; "
+    text += f"{spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
     waiting = spent["data"] + spent["augment"]
     if waiting >= DATA_S and waiting / total > DATA_SHARE:
         worst = max(("data", "augment"), key=lambda part: spent[part])
