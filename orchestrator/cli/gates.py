@@ -109,7 +109,7 @@ def write(report: CheckReport, folder: Path, job: str) -> str | None:
 
     (folder / f"{job}.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
     storage, now = Storage.open(str(folder)), time.time()
-    events = EventFile(storage, "tensorboard", 0)
+    events = EventFile(storage, f"tensorboard/{job}", 0)
     for gate in report.gates:
         events.text(f"check/{gate.gate}", f"**{gate.state}**: {gate.verdict.evidence}", 0, now)
         for picture in gate.verdict.pictures:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image as plt_image
+import numpy as np
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from orchestrator.cli.gates import write
 from orchestrator.engine.checkprocess import finite, run_gates
 from orchestrator.report.checkpage import to_html
+from orchestrator.training.gates.panel import base64_png
 from orchestrator.training.gates.results import (
     ArmToCheck,
     CheckReport,
@@ -107,6 +114,18 @@ def test_the_page_shows_everything_and_loads_nothing() -> None:
 
 def test_numbers_that_json_lacks() -> None:
     assert json.loads(json.dumps(finite({"a": [float("nan"), (float("inf"), 1.0)]}), allow_nan=False))
+
+
+def test_tensorboard_shows_the_pictures(tmp_path: Path) -> None:
+    pixels = torch.arange(12 * 5 * 3, dtype=torch.uint8).reshape(5, 12, 3)
+    looked = passed("seen", pictures=(Picture("a picture", base64_png(pixels)),))
+    write(CheckReport("planted", "x:Y", (GateResult("A1", "look", looked),), 1.0), tmp_path, "check")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "check"))
+    events.Reload()
+    [image] = events.Images("check/A1")
+    assert (image.width, image.height) == (12, 5)
+    assert np.array_equal(plt_image.imread(BytesIO(image.encoded_image_string)) * 255, pixels.numpy())
+    assert "check/A1/text_summary" in events.Tags()["tensors"]
 
 
 def test_a_study_that_is_none_is_bad_input(command, folder: Path) -> None:

@@ -16,6 +16,7 @@ import faults
 from healthy import CONFIG, Healthy
 
 from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
+from orchestrator.training.gates.panel import CELL, GAP, image_column, panel
 from orchestrator.training.gates.recording import RecordingConfig, was_read
 from orchestrator.training.gates.results import ArmToCheck, CheckRequest, GateResult
 
@@ -136,6 +137,18 @@ def test_an_arm_may_act_later_and_says_so() -> None:
     _, result = up_to("A12", Healthy, request(ARMS[0], arm("later", 100, data__jitter=0.05000000001)))
     assert result.state == "pass"
     assert "later may act later than that" in result.verdict.evidence
+
+
+@pytest.mark.parametrize("shape", [(12, 1, 8, 8), (12, 8, 8), (3, 3, 20, 10)])
+def test_a_panel_of_samples(shape: tuple[int, ...]) -> None:
+    images = torch.rand(shape)
+    assert image_column({"id": torch.arange(shape[0]), "image": images}) == "image"
+    pixels = panel([images, images[:2]])
+    cell = tuple(GAP * 2 + side * -(-CELL // max(shape[-2:])) for side in shape[-2:])
+    assert pixels.shape == (2 * cell[0], 8 * cell[1], 3)
+    assert (
+        pixels[GAP, GAP].float() / 255 - images.reshape(shape[0], -1, *shape[-2:])[0, :, 0, 0]
+    ).abs().max() < 0.1
 
 
 def test_a_part_that_acts_later_is_no_dead_one() -> None:
