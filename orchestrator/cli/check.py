@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from orchestrator.cli.gates import DEFAULT_OUT, OutOption
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 
@@ -9,6 +13,10 @@ from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 def command(
     config: ConfigOption,
     overrides: OverrideArguments = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", metavar="NUMBER", help="Only this gate, such as A6; may be given again."),
+    ] = None,
     out: OutOption = DEFAULT_OUT,
     as_json: JsonOption = False,
 ) -> None:
@@ -20,4 +28,4 @@ def command(
     from orchestrator.cli.gates import ask
     from orchestrator.cli.studyfile import prepare
 
-    ask(prepare(config, overrides), "check", out, as_json=as_json)
+    ask(prepare(config, overrides), "check", out, only=gate or (), as_json=as_json)

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,23 +28,32 @@ OutOption = Annotated[
 DEFAULT_OUT = Path("checks")
 
 
-def ask(study: PreparedStudy, job: Literal["check", "lr-find"], out: Path, *, as_json: bool) -> CheckReport:
-    """Run the gates of a job, show each as it answers, write page and data.
+def ask(
+    study: PreparedStudy,
+    job: Literal["check", "lr-find"],
+    out: Path,
+    *,
+    only: Sequence[str] = (),
+    as_json: bool,
+) -> CheckReport:
+    """Run the gates of a job (of a check, `only` these), show each as it answers, write page and data.
 
     Raises:
+        InputError: there is no such gate, or `out` cannot be written.
         StudyError: the entrypoint does not import.
         typer.Exit: a gate failed (1); everything has been shown and written.
     """
     from orchestrator.engine.checkprocess import run_gates
     from orchestrator.training.gates.results import CheckReport
 
+    request = request_of(study, only)
     spec = study.loaded.spec
     folder = out / spec.name
     _make(folder)
     start = time.perf_counter()
     gates: list[GateResult] = []
     waiting: list[GateResult] = []
-    for gate in run_gates(request_of(study), job, threads=max(1, int(spec.resources.cpus_per_worker))):
+    for gate in run_gates(request, job, threads=max(1, int(spec.resources.cpus_per_worker))):
         gates.append(gate)
         if waiting and gate.verdict != waiting[-1].verdict:
             show(waiting, as_json=as_json)
@@ -64,10 +74,16 @@ def ask(study: PreparedStudy, job: Literal["check", "lr-find"], out: Path, *, as
     return report
 
 
-def request_of(study: PreparedStudy) -> CheckRequest:
+def request_of(study: PreparedStudy, only: Sequence[str] = ()) -> CheckRequest:
     """The study's arms under its first seed."""
-    from orchestrator.training.gates.results import CheckRequest
+    from orchestrator.training.gates.results import GATE_NUMBERS, CheckRequest
 
+    unknown = [number for number in only if number not in GATE_NUMBERS]
+    if unknown:
+        valid = f"valid: {', '.join(GATE_NUMBERS)}"
+        raise InputError(
+            [Fault("there is no such gate", field="--gate", value=n, hint=valid) for n in unknown]
+        )
     spec = study.loaded.spec
     return CheckRequest(
         entrypoint=spec.entrypoint,
@@ -75,6 +91,7 @@ def request_of(study: PreparedStudy) -> CheckRequest:
         seed=spec.seeds[0],
         metrics=(spec.metric.name, *spec.metric.also),
         arms=tuple(_arm(spec, arm) for arm in study.plan.arms),
+        only=tuple(only),
     )
 
 

@@ -7,12 +7,16 @@ lines are the user's prints.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -36,26 +40,40 @@ def run_gates(
         StudyError: the entrypoint does not import.
     """
     program = "from orchestrator.engine.checkprocess import serve; serve()"
+    stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed below
     process = subprocess.Popen(
         [sys.executable, "-c", program, job, str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         start_new_session=True,  # a Ctrl-C in the terminal is the command's to handle
     )
     try:
-        yield from _results(process, request, timeout_s)
+        yield from _results(process, request, timeout_s, stderr)
     finally:
-        process.kill()
-        process.communicate()
+        _end(process)
+        process.wait()
+        stderr.close()
+        for stream in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
 
 
-def _results(process: subprocess.Popen[str], request: CheckRequest, timeout_s: float) -> Iterator[GateResult]:
+def _end(process: subprocess.Popen[str]) -> None:
+    """It and whatever it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _results(
+    process: subprocess.Popen[str], request: CheckRequest, timeout_s: float, stderr: IO[str]
+) -> Iterator[GateResult]:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(request.to_json(), default=str) + "\n")
-    process.stdin.flush()
+    with suppress(BrokenPipeError):  # it has died: the empty answer tells
+        process.stdin.write(json.dumps(request.to_json(), default=str) + "\n")
+        process.stdin.flush()
     running = ("A1", "look at the data")
     start = time.perf_counter()
     late = threading.Event()
@@ -80,6 +98,9 @@ def _results(process: subprocess.Popen[str], request: CheckRequest, timeout_s: f
         if late.is_set()
         else f"the process ended (exit code {code})"
     )
+    stderr.seek(0)
+    last = [line.strip() for line in stderr if line.strip()][-1:]
+    said += f": {last[0][:200]}" if last and not late.is_set() else ""
     causes = ("out of memory (exit code -9)", "os._exit or a crash in compiled code")
     hung = ("a loader that waits for something", "much slow work in a hook")
     verdict = failed(said, *(hung if late.is_set() else causes))
@@ -93,7 +114,7 @@ def _line_within(
 
     def end() -> None:
         late.set()
-        process.kill()
+        _end(process)
 
     timer = threading.Timer(timeout_s, end)
     timer.start()
@@ -142,6 +163,7 @@ def _climb(
     ladder = tuple(
         (number, title, (lambda _: warm_equals_cold(request)) if number == "A11" else gate)
         for number, title, gate in GATES
+        if not request.only or number in request.only
     )
     return climb(target, request, announce, ladder)
 

@@ -50,11 +50,13 @@ stopping: {{max: 3}}
 """
 DYING = """\
 import os
+import sys
 from healthy import Healthy
 
 class Dying(Healthy):
     def loss(self, outputs, batch):
         print("a line of the user's own")
+        print("why", file=sys.stderr, flush=True)
         os._exit(7)
 """
 
@@ -133,6 +135,20 @@ def test_a_study_that_is_none_is_bad_input(command, folder: Path) -> None:
     assert not (folder / "checks").exists()
 
 
+def test_a_gate_that_there_is_not(command, folder: Path) -> None:
+    result = command("check", "--config", study(folder, "healthy:Healthy"), "--gate", "A6", "--gate", "B1")
+    assert result.code == 2
+    assert "--gate: there is no such gate (got B1); valid: A1, A2" in result.faults[0]
+
+
+@pytest.mark.slow
+def test_single_gates(command, folder: Path) -> None:
+    file = study(folder, "faults:Detached")
+    result = command("check", "--config", file, "--gate", "A4", "--gate", "A12")
+    assert result.code == 0
+    assert [line.split()[:2] for line in result.out.splitlines()[:2]] == [["pass", "A4"], ["pass", "A12"]]
+
+
 @pytest.mark.slow
 def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     result = command("check", "--config", study(folder, "healthy:Healthy"))
@@ -172,7 +188,7 @@ def test_a_process_that_dies_fails_the_gate_that_ran(folder: Path) -> None:
     asked = CheckRequest("dying:Dying", str(folder), 0, (), (ArmToCheck("baseline", config),))
     [only] = run_gates(asked)
     assert (only.gate, only.state) == ("A1", "fail")
-    assert only.verdict.evidence == "the process ended (exit code 7)"
+    assert only.verdict.evidence == "the process ended (exit code 7): why"
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal["pass", "fail", "skipped"]
+GATE_NUMBERS = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A14")
+"""Of `check`, in order; A13 is `lr-find`."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class CheckRequest:
     seed: int
     metrics: tuple[str, ...]
     arms: tuple[ArmToCheck, ...]
+    only: tuple[str, ...] = ()
+    """Numbers of the gates to ask; none stands for all."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -41,7 +45,7 @@ class CheckRequest:
     def from_json(cls, data: Mapping[str, Any]) -> CheckRequest:
         """Inverse of `to_json`."""
         arms = tuple(ArmToCheck(**arm) for arm in data["arms"])
-        return cls(**{**data, "metrics": tuple(data["metrics"]), "arms": arms})
+        return cls(**{**data, "metrics": tuple(data["metrics"]), "arms": arms, "only": tuple(data["only"])})
 
 
 @dataclass(frozen=True)
