@@ -14,6 +14,8 @@ STUDY_ARGUMENTS = {"STUDY", "--storage"}
 VERBS = {
     "init": {"FOLDER"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
+    "check": {"--config", "-c", "KEY=VALUE", "--gate", "--out", "--json"},
+    "lr-find": {"--config", "-c", "KEY=VALUE", "--out", "--json"},
     "plan": {
         "--config",
         "-c",

@@ -15,10 +15,12 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import (
     ablate,
+    check,
     console,
     doctor,
     init,
     logs,
+    lr_find,
     plan,
     report,
     schema,
@@ -49,11 +51,11 @@ app = typer.Typer(
 )
 
 VERBS = (
-    *(init, validate, plan, ablate, status, watch, logs, stop, report, tensorboard),
+    *(init, validate, check, lr_find, plan, ablate, status, watch, logs, stop, report, tensorboard),
     *(simulate, schema, doctor),
 )
 for verb in VERBS:
-    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+    app.command(verb.__name__.rpartition(".")[2].replace("_", "-"))(verb.command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import Fault, StudyError
 
@@ -29,6 +31,20 @@ except BaseException as error:
     }}
 print("{_MARK}" + json.dumps(answer), flush=True)
 """
+
+
+def import_error(entrypoint: str, answer: Mapping[str, Any]) -> StudyError:
+    """What a process that tried says of it: `{error, file, line}`."""
+    return StudyError(
+        Fault(
+            f"the entrypoint does not import: {answer['error']}",
+            file=answer["file"],
+            line=answer["line"],
+            field="entrypoint",
+            value=entrypoint,
+            hint=f"mend it, and try `python -c 'import {entrypoint.partition(':')[0]}'`",
+        )
+    )
 
 
 class EntrypointProbe:
@@ -74,16 +90,7 @@ class EntrypointProbe:
             )
         answer = json.loads(lines[-1].removeprefix(_MARK))
         if "error" in answer:
-            raise StudyError(
-                Fault(
-                    f"the entrypoint does not import: {answer['error']}",
-                    file=answer["file"],
-                    line=answer["line"],
-                    field="entrypoint",
-                    value=self._entrypoint,
-                    hint=f"mend it, and try `python -c 'import {self._entrypoint.partition(':')[0]}'`",
-                )
-            )
+            raise import_error(self._entrypoint, answer)
         return str(answer["kind"])
 
     def end(self) -> None:

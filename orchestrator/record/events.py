@@ -52,6 +52,13 @@ class EventFile:
 
         self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
 
+    def png(self, tag: str, image: bytes, step: int, wall_time: float) -> None:
+        """A picture, as a PNG file."""
+        width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
+        picture = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=image)
+        value = self._summary.Value(tag=tag, image=picture)
+        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
+
     def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
         """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""
         from tensorboardX.summary import hparams

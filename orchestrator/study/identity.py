@@ -21,7 +21,7 @@ MUTABLE = frozenset(
         "resources.run_ahead",
     }
 )
-"""Dotted keys of the study file that may change between runs; so may each component's `why`.
+"""Dotted keys of the study file that may change between runs; so may each component's `why` and `acts_after`.
 
 All else is frozen, `report` too: alpha and margin are registered before the first run.
 """
@@ -47,6 +47,7 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
             view.pop(section)
     for component in view["components"].values():
         component.pop("why")
+        component.pop("acts_after")
     return view
 
 

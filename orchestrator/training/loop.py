@@ -86,6 +86,15 @@ class Trainer:
             if self.position.step % self._report_interval() == 0 or self._finished():
                 self._report()
 
+    def first_losses(self, count: int) -> list[float]:
+        """Losses of the first `count` steps, without validation or a report (for `orchestrate check`)."""
+        self._build()
+        losses = []
+        for _ in range(count):
+            self._step()
+            losses.append(self.log.take_mean())
+        return losses
+
     # --- set-up --------------------------------------------------------------------------------------
     def _build(self) -> None:
         streams, config = self.task.streams, self.session.config

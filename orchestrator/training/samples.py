@@ -31,6 +31,11 @@ class Samples:
         if self.count == 0:
             raise ValueError("the data holds no sample")
 
+    @property
+    def in_memory(self) -> bool:
+        """Are the samples tensors, which are indexed at once?"""
+        return self._tensors is not None
+
     def take(self, indices: Tensor) -> Batch:
         """The batch of samples at `indices` ([B] int64), with their ids."""
         if self._tensors is not None:

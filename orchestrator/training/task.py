@@ -12,6 +12,7 @@ Everything else is optional. A *batch* is a dict of tensors whose first dimensio
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sized
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -57,6 +58,10 @@ class Task:
     data_keys: ClassVar[tuple[str, ...] | None] = None
     """Keys of `config["data"]` that determine what `build_data` returns; None stands for all of them.
     While these stay the same, a process keeps the data between trials."""
+    classes: ClassVar[int | None] = None
+    """Number of classes, where the task has them: `check` then knows the first loss and valid labels."""
+    lowest_loss: ClassVar[float | None] = 0.0
+    """Loss on a few samples that are known by heart; None: unknown, `check` does not overfit them."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -80,6 +85,11 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__}.loss")
 
     # --- optional hooks ------------------------------------------------------------------------------
+    def expected_loss(self, config: Config) -> float | None:
+        """Loss that a model without any knowledge has; None: -log(1/`classes`) where those are given."""
+        del config
+        return None if self.classes is None else math.log(self.classes)
+
     def prepare_data(self, config: Config) -> None:
         """Download or convert; runs once per node under a lock, before `build_data`."""
 

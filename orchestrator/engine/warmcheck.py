@@ -1,0 +1,111 @@
+"""A11: a trial on a worker that has run others equals one on a fresh worker.
+
+Asked without Ray, in a process that treats trials as a lane's worker does: each in a thread of its own, the
+data kept between them, the process put back after each (`clean_slate`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.training.gates.results import ArmToCheck, CheckRequest, Verdict, failed, passed
+
+STEPS = 5
+OTHERS = 3
+"""Arms that run between the two trials of the reference."""
+TIMEOUT_S = 240.0
+
+
+def warm_equals_cold(request: CheckRequest) -> Verdict:
+    """Losses of the reference's first steps before and after other arms."""
+    program = "from orchestrator.engine.warmcheck import serve; serve()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(request.to_json(), default=str),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        return failed(
+            f"trials on one worker end with {said}", "what fails here only fails after another trial"
+        )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    between = ", ".join(arm.name for arm in _between(request))
+    for step, (cold, warm) in enumerate(zip(answer["cold"], answer["warm"], strict=True), 1):
+        if cold != warm:
+            return failed(
+                f"{request.arms[0].name} on a fresh worker has loss {cold:.9g} at step {step}, "
+                f"after {between} {warm:.9g}",
+                "a trial changes in place what build_data returned, which the next trial gets too",
+                "data that depend on more of the config than `data_keys` says",
+                "state in a library that outlives the trial",
+            )
+    warnings: tuple[str, ...] = ()
+    if answer["left"]:
+        warnings = (f"what trials leave behind makes a study start fresh workers: {answer['left'][0]}",)
+    return passed(
+        f"the first {STEPS} losses on a fresh worker and on one that has run {between}: equal bit for bit",
+        warnings=warnings,
+    )
+
+
+def _between(request: CheckRequest) -> tuple[ArmToCheck, ...]:
+    return request.arms[1 : 1 + OTHERS] or request.arms[:1]
+
+
+# --- inside the process --------------------------------------------------------------------------------
+def serve() -> None:
+    """Answer the request on stdin with a last line of JSON: `{cold, warm, left}`."""
+    request = CheckRequest.from_json(json.loads(sys.stdin.read()))
+    import torch
+
+    from orchestrator.engine.clean_slate import snapshot
+    from orchestrator.training.gates import bench  # noqa: F401 - a worker has the loop imported before it starts
+
+    torch.set_num_threads(1)
+    state = snapshot(Path(request.root))
+    cache: dict[str, Any] = {}
+    curves: list[list[float]] = []
+    left: list[str] = []
+    for arm in (request.arms[0], *_between(request), request.arms[0]):
+        curves.append(_in_a_thread(request, arm, cache))
+        left += state.restore()
+    answer = {"cold": curves[0], "warm": curves[-1], "left": left}
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+
+
+def _in_a_thread(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, Any]) -> list[float]:
+    losses: list[float] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            losses.extend(_losses(request, arm, cache))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name=f"trial-{arm.name}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return losses
+
+
+def _losses(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, Any]) -> list[float]:
+    from orchestrator.engine.entry import load_entry
+    from orchestrator.training.gates.bench import Bench
+
+    target = load_entry(request.entrypoint, Path(request.root)).target
+    bench = Bench(target, request, cache=cache)
+    with bench.trainer(bench.config_of(arm.config), STEPS) as (trainer, _):
+        return trainer.first_losses(STEPS)

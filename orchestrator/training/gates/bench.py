@@ -1,0 +1,291 @@
+"""A task on the bench: its hooks called one at a time as the loop calls them, their results checked.
+
+Whatever a hook raises or returns that the loop cannot use becomes a `HookFault`, which names hook and fix.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.training.gates.results import CheckRequest
+from orchestrator.training.local import LocalSession
+from orchestrator.training.loop import Trainer
+from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.ranks import to_device
+from orchestrator.training.samples import Samples, epoch_order
+from orchestrator.training.settings import loop_settings, optim_settings
+from orchestrator.training.streams import SampleDraws
+from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimiser, Outputs, Task
+from orchestrator.training.validation import evaluating
+
+VAL_SAMPLES = 2048
+"""As many validation samples are enough for a check."""
+
+
+class HookFault(Exception):
+    """A hook of the task raises, or returns what the loop cannot use."""
+
+    def __init__(self, hook: str, message: str, fix: str) -> None:
+        self.hook = hook
+        self.message = message
+        self.fix = fix
+        super().__init__(f"{hook}: {message}; {fix}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.hook, self.message, self.fix)
+
+
+@dataclass
+class Bench:
+    """A task under the reference arm's config."""
+
+    task_class: type[Task]
+    request: CheckRequest
+    device: torch.device = field(
+        default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    )
+    cache: MutableMapping[str, Any] = field(default_factory=dict)
+    """Keeps the data between trials, as a worker's process does."""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The reference arm's, with seed."""
+        return self.config_of(self.request.arms[0].config)
+
+    def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """An arm's config as a trial gets it, without the validation that happens beside training."""
+        train = config.get("train") or {}
+        quiet = {**train, "val_batch_every": 0} if isinstance(train, Mapping) else train
+        return {**config, "train": quiet, "seed": self.request.seed, "max_length": 1}
+
+    def under(self, config: Mapping[str, Any]) -> Bench:
+        """The same task and the same data under another config (which must not change the data)."""
+        arm = replace(self.request.arms[0], config=config)
+        other = Bench(self.task_class, replace(self.request, arms=(arm,)), self.device, self.cache)
+        other.__dict__["sets"] = self.sets  # where cached_property keeps it
+        return other
+
+    @cached_property
+    def task(self) -> Task:
+        """One instance, for all calls of hooks."""
+        fix = "it takes the config and nothing else"
+        made: Task = called("__init__", lambda: self.task_class(self.config), fix)
+        return made
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Samples of a training batch, at most the whole training set."""
+        size: int = called(
+            "config", lambda: loop_settings(self.config).batch_size, "see data and train there"
+        )
+        return min(size, self.sets[TRAIN].count)
+
+    # --- data ----------------------------------------------------------------------------------------
+    @cached_property
+    def sets(self) -> dict[str, Samples]:
+        """{"train", "val"}, checked to be samples that are dicts of tensors or numbers."""
+        fix = 'return {"train": table, "val": table}'
+        if type(self.task).prepare_data is not Task.prepare_data:
+            called("prepare_data", lambda: self.task.prepare_data(self.config), "see the message")
+        built = called("build_data", lambda: self.task.build_data(self.config), fix)
+        split = self.task.streams.generator("split")
+        tables = called("split_data", lambda: self.task.split_data(built, split), fix)
+        if not isinstance(tables, Mapping) or not {TRAIN, VAL} <= set(tables):
+            found = sorted(tables) if isinstance(tables, Mapping) else type(tables).__name__
+            raise HookFault("build_data", f"gives {found}, not train and val", fix)
+        return {name: _samples(name, tables[name]) for name in (TRAIN, VAL)}
+
+    def take(self, name: str, indices: Tensor) -> Batch:
+        """Samples of a set as they lie there, on the CPU."""
+        return self.sets[name].take(indices)
+
+    def order(self, epoch: int = 0) -> Tensor:
+        """The training samples of an epoch in the order of the loop."""
+        return epoch_order(self.sets[TRAIN].count, self.task.streams, epoch)
+
+    def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
+        """The batch after the task's `augment`."""
+        draws = SampleDraws(self.task.streams, epoch, batch[ID])
+        changed: Batch = called("augment", lambda: self.task.augment(dict(batch), draws), "see the message")
+        _check_batch("augment", changed)
+        return changed
+
+    def spread(self, name: str, count: int) -> Batch:
+        """`count` samples from all over a set (fewer when it is smaller)."""
+        total = self.sets[name].count
+        return self.take(name, torch.linspace(0, total - 1, min(count, total)).long())
+
+    # --- model ---------------------------------------------------------------------------------------
+    def model(self) -> nn.Module:
+        """A fresh model on the device, with the weights that a trial starts with."""
+        given, task = self.config, self.task
+        task.streams.seed_globals("build")
+        built = called("build_model", lambda: task.build_model(given), "see the message")
+        if not isinstance(built, nn.Module):
+            raise HookFault("build_model", f"gives a {type(built).__name__}", "return a torch.nn.Module")
+        called("init_weights", lambda: task.init_weights(built, task.streams), "see the message")
+        task.streams.seed_globals("runtime", 0)
+        return built.to(self.device).train()
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
+        """What the model says to a batch."""
+        there = to_device(batch, self.device)
+        outputs = called("forward", lambda: self.task.forward(model, there), "see the message")
+        if not isinstance(outputs, Mapping):
+            fix = 'return a dict of named tensors: {"logits": logits}'
+            raise HookFault("build_model", f"the model returns a {type(outputs).__name__}", fix)
+        return dict(outputs)
+
+    def loss_of(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The task's loss, checked to be one number."""
+        there = to_device(batch, self.device)
+        loss = called("loss", lambda: self.task.loss(outputs, there), "see the message")
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.dim() > 0:
+            found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise HookFault("loss", f"gives {found}, not a scalar", "average over the batch: loss.mean()")
+        return loss
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Loss of a batch, []."""
+        return self.loss_of(self.outputs(model, batch), batch)
+
+    def mean_loss(self, model: nn.Module, batches: Iterator[Batch]) -> float:
+        """In evaluation mode, averaged over batches of about the same size."""
+        with evaluating(model):
+            losses = [float(self.loss(model, batch)) for batch in batches]
+        return sum(losses) / len(losses)
+
+    def val_batches(self) -> Iterator[Batch]:
+        """The validation set, or `VAL_SAMPLES` of it."""
+        total = self.sets[VAL].count
+        rows = torch.linspace(0, total - 1, min(VAL_SAMPLES, total)).long()
+        for start in range(0, len(rows), self.batch_size):
+            yield self.take(VAL, rows[start : start + self.batch_size])
+
+    def optimiser(self, model: nn.Module) -> Optimiser:
+        """The one that the loop would use."""
+        given = self.config
+        own = called("optimiser", lambda: self.task.optimiser(model, given), "see the message")
+        settings = called("config", lambda: optim_settings(given, extra_keys=own is not None), "see optim")
+        return own or PlainOptimiser(model.parameters(), settings)
+
+    # --- whole trials --------------------------------------------------------------------------------
+    @contextmanager
+    def trainer(
+        self, config: Mapping[str, Any], steps: int, **session: Any
+    ) -> Iterator[tuple[Trainer, LocalSession]]:
+        """The real loop over `steps` optimiser steps, with at most `VAL_SAMPLES` validation samples."""
+        with tempfile.TemporaryDirectory(prefix="check-") as folder:
+            place = LocalSession(
+                config=config if isinstance(config, dict) else dict(config),
+                max_length=steps,
+                unit="step",
+                trial_dir=session.pop("trial_dir", folder),
+                cache=self.cache,
+                device=self.device,
+                **session,
+            )
+            yield Trainer(shortened(self.task_class)(place.config), place), place
+
+
+def shortened(task_class: type[Task]) -> type[Task]:
+    """The same task with at most `VAL_SAMPLES` validation samples, so that a check's reports are cheap."""
+
+    def split_data(self: Any, data: Any, generator: torch.Generator) -> Any:
+        tables = dict(task_class.split_data(self, data, generator))
+        if VAL in tables:
+            tables[VAL] = _first(tables[VAL], VAL_SAMPLES)
+        return tables
+
+    kept = {"__module__": task_class.__module__, "__qualname__": task_class.__qualname__}
+    return type(task_class.__name__, (task_class,), {"split_data": split_data, **kept})
+
+
+def _first(table: Any, count: int) -> Any:
+    if isinstance(table, Mapping):
+        return {name: column[:count] for name, column in table.items()}
+    return table if len(table) <= count else _Head(table, count)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first samples of a dataset."""
+
+    dataset: Any
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+
+def called(hook: str, call: Callable[[], Any], fix: str) -> Any:
+    """The call's result; whatever it raises becomes a HookFault that names the hook."""
+    try:
+        return call()
+    except HookFault:
+        raise
+    except NotImplementedError as error:
+        raise HookFault(hook, f"is not there ({error})", f"define {hook} in the Task") from error
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        if hook == "loss" and isinstance(error, IndexError) and "out of bounds" in said:
+            fix = "labels run from 0 to the number of classes - 1: see build_data, and the model's last layer"
+        raise HookFault(hook, f"raises {type(error).__name__}: {said}{_place(error)}", fix) from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's code it was raised."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if "orchestrator" not in trace.tb_frame.f_globals.get("__name__", "").split(".")[0] and (
+            "site-packages" not in file
+        ):
+            place = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+_NAMED = 'make each sample a dict of named tensors: {"image": image, "label": label}'
+
+
+def _samples(name: str, table: Any) -> Samples:
+    if isinstance(table, Mapping):
+        odd = [key for key, column in table.items() if not isinstance(column, Tensor)]
+        if odd or not table:
+            raise HookFault("build_data", f"{name}: no tensor under {odd or 'any name'}", _NAMED)
+    elif not hasattr(table, "__len__") or not hasattr(table, "__getitem__"):
+        fix = "give a dict of tensors, or a dataset with __len__ and __getitem__"
+        raise HookFault("build_data", f"{name} is a {type(table).__name__}", fix)
+    elif len(table) > 0:
+        sample = called("build_data", lambda: table[0], "the dataset's __getitem__ gives one sample")
+        if not isinstance(sample, Mapping):
+            raise HookFault(
+                "build_data", f"a sample of {name} is a {type(sample).__name__}, not a dict", _NAMED
+            )
+    fix = "the tensors of a set have one length, at least 1: look at paths, filters and the split"
+    try:
+        samples = Samples(table)
+    except ValueError as error:
+        raise HookFault("build_data", f"{name}: {error}", fix) from error
+    called("build_data", lambda: samples.take(torch.arange(min(2, samples.count))), _NAMED)
+    return samples
+
+
+def _check_batch(hook: str, batch: Any) -> None:
+    if not isinstance(batch, Mapping):
+        raise HookFault(hook, f"gives a {type(batch).__name__}, not a dict", _NAMED)
+    odd = [name for name, value in batch.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise HookFault(hook, f"no tensor under {odd}", _NAMED)

@@ -1,0 +1,197 @@
+"""A1: what the data are. Shapes, types and ranges of a batch, labels, and a look at some samples."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.gates.bench import Bench, HookFault, called
+from orchestrator.training.gates.panel import COLUMNS, base64_png, image_column, panel
+from orchestrator.training.gates.results import Picture, Table, Verdict, failed, passed
+from orchestrator.training.ranks import to_device
+from orchestrator.training.task import ID, TRAIN, VAL, Batch
+from orchestrator.training.validation import evaluating
+
+SWEEP_S = 5.0
+"""Seconds for going through the samples; what was not reached is said."""
+MOST_CLASSES = 100
+BUILT_IN = ("epoch", "step", "train/loss", "val/loss")
+
+
+def look(bench: Bench) -> Verdict:
+    """Fails where a hook gives what the loop cannot use, or the data cannot be what was meant."""
+    raw = bench.take(TRAIN, bench.order()[: bench.batch_size])
+    batch = bench.augmented(raw)
+    problems = list(_constants(raw)) or list(_labels_out_of_range(bench))
+    if not problems:
+        problems = list(_not_finite(batch, bench.loss(bench.model(), batch)))
+        _try_labels(bench)
+        problems += _missing_metrics(bench)
+    counts, seen = _sweep(bench)
+    train, val = (bench.sets[name].count for name in (TRAIN, VAL))
+    tables = (_columns(batch), *(_histogram(name, found) for name, found in counts.items()))
+    shown = {"tables": tables, "pictures": _panel(bench, raw, batch)}
+    shapes = ", ".join(f"{name} {_shape(value)}" for name, value in batch.items() if name != ID)
+    text = f"{train} training and {val} validation samples; a batch: {shapes}"
+    if seen < train + val:
+        text += f"; labels counted in {seen} of them ({SWEEP_S:.0f} s)"
+    if problems:
+        return failed(problems[0][0], *(fix for _, fix in problems), **shown)
+    return passed(text, **shown, warnings=tuple(_doubles(batch)))
+
+
+def label_columns(batch: Batch) -> list[str]:
+    """Integer tensors with one value per sample, ids apart."""
+    return [
+        name
+        for name, value in batch.items()
+        if name != ID and value.dim() == 1 and not value.is_floating_point() and not value.is_complex()
+    ]
+
+
+def chunks(bench: Bench, name: str, deadline: float, size: int = 1024) -> Iterator[Batch]:
+    """A set from front to back, until the deadline (`time.monotonic`)."""
+    total = bench.sets[name].count
+    step = min(size, max(32, bench.batch_size))
+    for start in range(0, total, step):
+        if time.monotonic() > deadline:
+            return
+        yield bench.take(name, torch.arange(start, min(total, start + step)))
+
+
+def _sweep(bench: Bench) -> tuple[dict[str, dict[str, Counter[int]]], int]:
+    """Labels by column and set; how many samples were reached."""
+    counts: dict[str, dict[str, Counter[int]]] = {}
+    seen = 0
+    for name in (TRAIN, VAL):
+        for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+            seen += len(batch[ID])
+            for column in label_columns(batch):
+                found = counts.setdefault(column, {}).setdefault(name, Counter())
+                found.update(batch[column].tolist())
+    few = {
+        column: found for column, found in counts.items() if len(set().union(*found.values())) <= MOST_CLASSES
+    }
+    return few, seen
+
+
+def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
+    """Labels that the declared classes do not have."""
+    classes = bench.task.classes
+    if classes is None:
+        return
+    for name in (TRAIN, VAL):
+        for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+            for column in label_columns(batch):
+                low, high = int(batch[column].min()), int(batch[column].max())
+                if low < 0 or high >= classes:
+                    said = f"labels {low} to {high} in {name}[{column!r}], with {classes} classes declared"
+                    yield said, f"build_data: let labels run from 0 to {classes - 1}"
+                    return
+
+
+def _try_labels(bench: Bench) -> None:
+    """The loss of every batch, for what it raises."""
+    model = bench.model()
+    with evaluating(model):
+        for name in (TRAIN, VAL):
+            for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+                bench.loss(model, batch)
+
+
+def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
+    """Metrics that the study waits for and the loop would not report."""
+    model = bench.model()
+    batch = bench.take(VAL, torch.arange(min(bench.batch_size, bench.sets[VAL].count)))
+    with evaluating(model):
+        outputs = bench.outputs(model, batch)
+        there = to_device(batch, bench.device)
+        scores = called("scores", lambda: bench.task.scores(outputs, there), "see the message")
+        size = len(batch[ID])
+        for name, value in scores.items():
+            if not isinstance(value, Tensor) or value.shape != (size,):
+                found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise HookFault("scores", f"{name} is {found}, not [{size}]", "give one value per sample")
+        metrics = called("metrics", bench.task.metrics, "see the message")
+        if metrics:
+            inputs = called(
+                "metric_inputs", lambda: bench.task.metric_inputs(outputs, there), "see the message"
+            )
+            for name, metric in metrics.items():
+                update = partial(metric.to(bench.device).update, *inputs)
+                called(f"metrics[{name!r}]", update, "see metric_inputs, which feeds it")
+    reported = [*BUILT_IN, *(f"val/{name}" for name in [*scores, *metrics])]
+    missing = [name for name in bench.request.metrics if name not in reported]
+    if not missing:
+        return []
+    said = f"the study waits for {', '.join(missing)}, but a trial reports {', '.join(reported)}"
+    return [
+        (said, f"add it to what scores() or metrics() of {bench.task_class.__name__} return"),
+        ("", "or name another one under `metric:` in the study file"),
+    ]
+
+
+def _constants(batch: Batch) -> Iterator[tuple[str, str]]:
+    for name, value in batch.items():
+        if value.is_floating_point() and value.dim() > 1 and float(value.min()) == float(value.max()):
+            said = f"{name} is {float(value.min()):g} everywhere in a batch of {len(value)}"
+            yield said, f"build_data: is {name} read, and scaled in floating point?"
+
+
+def _not_finite(batch: Batch, loss: Tensor) -> Iterator[tuple[str, str]]:
+    for name, value in batch.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            yield (
+                f"{name} holds NaN or infinite values",
+                f"build_data or augment: where does {name} lose them?",
+            )
+    if not bool(torch.isfinite(loss)):
+        yield f"the loss of the first batch is {float(loss)}", "loss: log(0), or a division by 0?"
+
+
+def _doubles(batch: Batch) -> Iterator[str]:
+    for name, value in batch.items():
+        if value.dtype == torch.float64:
+            yield f"{name} is float64: twice the memory, and slow on a GPU"
+
+
+def _shape(value: Tensor) -> str:
+    return f"[{', '.join(map(str, value.shape))}] {str(value.dtype).removeprefix('torch.')}"
+
+
+def _columns(batch: Batch) -> Table:
+    rows = []
+    for name, value in batch.items():
+        numbers = value.double() if not value.is_complex() else value.abs().double()
+        low, mean, high = (f"{float(x):.4g}" for x in (numbers.min(), numbers.mean(), numbers.max()))
+        rows.append((name, str(list(value.shape)), str(value.dtype).removeprefix("torch."), low, mean, high))
+    columns = ("tensor", "shape", "type", "min", "mean", "max")
+    return Table("A training batch, as the model gets it", columns, tuple(rows))
+
+
+def _histogram(column: str, found: dict[str, Counter[int]]) -> Table:
+    labels = sorted(set().union(*found.values()))
+    totals = {name: max(1, sum(counter.values())) for name, counter in found.items()}
+    rows = tuple(
+        (str(label), *(f"{found[n][label]} ({found[n][label] / totals[n]:.1%})" for n in found))
+        for label in labels
+    )
+    return Table(f"{column}: how often each value occurs", (column, *found), rows)
+
+
+def _panel(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:
+    column = image_column(raw)
+    if column is None:
+        return ()
+    rows, names = [raw[column]], ["as they lie there"]
+    if batch[column].shape[1:] == raw[column].shape[1:]:
+        rows.append(batch[column])
+        names.append("as the model gets them in training")
+    val = bench.take(VAL, torch.arange(min(COLUMNS, bench.sets[VAL].count)))
+    title = f"{column}: training samples {', '.join(names)}; last row: validation samples"
+    return (Picture(title, base64_png(panel([*rows, val[column]]))),)

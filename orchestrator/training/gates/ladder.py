@@ -1,0 +1,98 @@
+"""The gates in order. What a gate cannot stand on, because an earlier one failed, is skipped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orchestrator.training.gates import (
+    arms,
+    data,
+    gradients,
+    learning,
+    lr_range,
+    model,
+    overfit,
+    repeat,
+    sets,
+    speed,
+)
+from orchestrator.training.gates.bench import Bench, HookFault
+from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, skipped
+from orchestrator.training.session import Diverged
+from orchestrator.training.streams import preserved_random_state
+from orchestrator.training.task import Task
+
+Gate = Callable[[Bench], Verdict]
+
+
+def _warm_equals_cold(bench: Bench) -> Verdict:
+    del bench
+    return skipped("needs a process of its own, which the command starts")
+
+
+GATES: tuple[tuple[str, str, Gate], ...] = (
+    ("A1", "look at the data", data.look),
+    ("A2", "separate sets", sets.separate),
+    ("A3", "size of the model", model.size),
+    ("A4", "loss at the start", model.initial_loss),
+    ("A5", "inputs matter", overfit.inputs_matter),
+    ("A6", "overfits one sample", overfit.one_sample),
+    ("A7", "overfits eight samples", overfit.few_samples),
+    ("A8", "gradients", gradients.gradients),
+    ("A9", "time of a step", speed.step_time),
+    ("A10", "repeats bit for bit", repeat.repeats),
+    ("A11", "warm equals cold", _warm_equals_cold),
+    ("A12", "every arm acts", arms.every_arm),
+    ("A14", "generalises at all", learning.generalises),
+)
+"""Number in docs/check.md, name, and function."""
+FIRST = "A1"
+"""Where this one fails, nothing else can be asked."""
+
+
+LR_FIND = (("A13", "learning rate", lr_range.find_rate),)
+"""What `orchestrate lr-find` asks."""
+
+
+def climb(
+    target: Any,
+    request: CheckRequest,
+    announce: Callable[[str, str], None] = lambda *_: None,
+    gates: tuple[tuple[str, str, Gate], ...] = GATES,
+) -> Iterator[GateResult]:
+    """The result of each gate as soon as it is there. `target` is the entrypoint.
+
+    `announce` hears of number and name before a gate is asked.
+    """
+    is_task = isinstance(target, type) and issubclass(target, Task)
+    bench = Bench(target, request) if is_task else None
+    broken = (
+        ""
+        if is_task
+        else "a plain Ray Train function shows neither its data nor its model: only Ray can call it"
+    )
+    for number, title, gate in gates:
+        announce(number, title)
+        start = time.perf_counter()
+        verdict = skipped(broken) if broken or bench is None else ask(gate, bench)
+        if number == FIRST and verdict.state == "fail":
+            broken = f"{FIRST} failed"
+        yield GateResult(number, title, verdict, time.perf_counter() - start)
+
+
+def ask(gate: Gate, bench: Bench) -> Verdict:
+    """The gate's verdict; what it trips over in the task is one too."""
+    try:
+        with preserved_random_state():
+            return gate(bench)
+    except HookFault as fault:
+        return failed(f"{fault.hook}: {fault.message}", fault.fix)
+    except Diverged as error:
+        return failed(
+            str(error), "the learning rate is too high: try orchestrate lr-find", "log(0) or a division by 0"
+        )
+    except Exception as error:  # the task's code runs in here: whatever it raises is the answer
+        said = " ".join(str(error).split()) or type(error).__name__
+        return failed(f"it ends with {type(error).__name__}: {said}", "see the message")

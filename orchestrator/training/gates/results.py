@@ -1,0 +1,160 @@
+"""What is asked of a check and what it answers: plain data that travels between processes as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+State = Literal["pass", "fail", "skipped"]
+GATE_NUMBERS = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A14")
+"""Of `check`, in order; A13 is `lr-find`."""
+
+
+@dataclass(frozen=True)
+class ArmToCheck:
+    """An arm as the study file describes it; `set` holds the dotted keys that it changes.
+
+    `acts_after`: optimiser steps before which its component does nothing, as the study file says.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    set: Mapping[str, Any] = field(default_factory=dict)
+    acts_after: int | None = None
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check: arms (the reference first), and the metrics that the study waits for."""
+
+    entrypoint: str
+    root: str
+    """Directory from which the entrypoint is imported."""
+    seed: int
+    metrics: tuple[str, ...]
+    arms: tuple[ArmToCheck, ...]
+    only: tuple[str, ...] = ()
+    """Numbers of the gates to ask; none stands for all."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CheckRequest:
+        """Inverse of `to_json`."""
+        arms = tuple(ArmToCheck(**arm) for arm in data["arms"])
+        return cls(**{**data, "metrics": tuple(data["metrics"]), "arms": arms, "only": tuple(data["only"])})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Evidence in rows; every row is as long as `columns`."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, base64-encoded."""
+
+    title: str
+    png: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points (x, y) to be drawn as a line; `mark` is an x worth pointing at."""
+
+    title: str
+    x_label: str
+    y_label: str
+    points: tuple[tuple[float, float], ...]
+    log_x: bool = False
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate found. `evidence` is one sentence; `causes`, most likely first, are for a failure."""
+
+    state: State
+    evidence: str
+    causes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """A verdict with the gate's number (as in docs/check.md) and name, and the seconds that it took."""
+
+    gate: str
+    title: str
+    verdict: Verdict
+    wall_s: float = 0.0
+
+    @property
+    def state(self) -> State:
+        """The verdict's."""
+        return self.verdict.state
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All gates, in order."""
+
+    study: str
+    entrypoint: str
+    gates: tuple[GateResult, ...]
+    wall_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Did no gate fail?"""
+        return all(gate.state != "fail" for gate in self.gates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"passed": self.passed, **asdict(self)}
+
+
+def gate_from_json(data: Mapping[str, Any]) -> GateResult:
+    """Inverse of `dataclasses.asdict` for a gate's result."""
+    found = data["verdict"]
+    verdict = Verdict(
+        state=found["state"],
+        evidence=found["evidence"],
+        causes=tuple(found["causes"]),
+        warnings=tuple(found["warnings"]),
+        tables=tuple(
+            Table(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
+            for table in found["tables"]
+        ),
+        pictures=tuple(Picture(**picture) for picture in found["pictures"]),
+        curves=tuple(
+            Curve(**{**curve, "points": tuple((x, y) for x, y in curve["points"])})
+            for curve in found["curves"]
+        ),
+    )
+    return GateResult(data["gate"], data["title"], verdict, data["wall_s"])
+
+
+def passed(evidence: str, **more: Any) -> Verdict:
+    """The gate holds."""
+    return Verdict("pass", evidence, **more)
+
+
+def failed(evidence: str, *causes: str, **more: Any) -> Verdict:
+    """It does not; `causes` say what to look at."""
+    return Verdict("fail", evidence, causes, **more)
+
+
+def skipped(reason: str) -> Verdict:
+    """It could not be asked."""
+    return Verdict("skipped", reason)
