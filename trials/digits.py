@@ -38,6 +38,7 @@ class Digits(Task):
     Batch: image [B, 1, 8, 8] float32 in [0, 1], label [B] int64, id [B] int64. Outputs: logits [B, 10].
     """
 
+    kind = "classification"
     data_keys = ()  # every arm and seed reads the same file
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from orchestrator.record.storage import Storage
 
+_BINS = 30
 _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
 
 
@@ -51,6 +52,28 @@ class EventFile:
         from tensorboardX.summary import text as text_summary
 
         self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
+
+    def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
+        """A picture: [H, W, 1 | 3 | 4] uint8."""
+        from tensorboardX.summary import image
+
+        self._add(self._event(wall_time=wall_time, step=step, summary=image(tag, pixels, dataformats="HWC")))
+
+    def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
+        """The distribution of finite numbers, [N] with N ≥ 1."""
+        from tensorboardX.summary import histogram
+
+        self._add(self._event(wall_time=wall_time, step=step, summary=histogram(tag, values, bins=_BINS)))
+
+    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int, wall_time: float) -> None:
+        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        from tensorboardX.summary import pr_curve_raw
+
+        tp, fp, tn, fn = (counts[name] for name in ("tp", "fp", "tn", "fn"))
+        precision = tp / (tp + fp).clip(1)
+        recall = tp / (tp + fn).clip(1)
+        curve = pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp))
+        self._add(self._event(wall_time=wall_time, step=step, summary=curve))
 
     def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
         """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""
