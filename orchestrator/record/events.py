@@ -6,6 +6,7 @@ starts with a session mark, so that TensorBoard drops what a crashed attempt wro
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -55,9 +56,19 @@ class EventFile:
 
     def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
         """A picture: [H, W, 1 | 3 | 4] uint8."""
-        from tensorboardX.summary import image
+        from PIL import Image
 
-        self._add(self._event(wall_time=wall_time, step=step, summary=image(tag, pixels, dataformats="HWC")))
+        height, width, channels = pixels.shape
+        png = io.BytesIO()
+        # little compression: half the time for a third more bytes
+        Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
+            png, format="PNG", compress_level=1
+        )
+        picture = self._summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue()
+        )
+        value = self._summary.Value(tag=tag, image=picture)
+        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
 
     def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
         """The distribution of finite numbers, [N] with N ≥ 1."""

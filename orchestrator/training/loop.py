@@ -136,7 +136,7 @@ class Trainer:
             self.clock,
             lambda: float(self.scaler.get_scale()),
         )
-        return Watch(session.monitors, run)
+        return Watch(session.monitors, run, self.settings.monitor_every)
 
     # --- one step ------------------------------------------------------------------------------------
     def _step(self) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass
 class Pace:
-    """When the next validation batch is due, so that all of them cost at most `share` of the training time.
+    """When the next one (a validation batch) is due, so that all of them cost at most `share` of the
+    training time.
 
     The clock is the caller's: it says how long steps and validation batches took.
     """
@@ -15,6 +16,10 @@ class Pace:
     every: int | str
     """Steps between two; 0: never; "auto": as often as the share allows."""
     share: float = 0.05
+    guess: float = 1.0
+    """Steps that the first one is taken to cost, before it is measured."""
+    keep: int = 0
+    """How many more have to fit into the share afterwards."""
     train_s: float = 0.0
     val_s: float = 0.0
     latest_s: float = 0.0
@@ -24,9 +29,8 @@ class Pace:
         """Is one due after training step `step` (from 1)?"""
         if isinstance(self.every, int):
             return self.every > 0 and step % self.every == 0
-        # Before the first one is measured it is taken to cost as much as a training step.
-        expected_s = self.latest_s or self.train_s / max(1, self.steps)
-        return self.steps > 0 and self.val_s + expected_s <= self.share * self.train_s
+        expected_s = self.latest_s or self.guess * self.train_s / max(1, self.steps)
+        return self.steps > 0 and self.val_s + (1 + self.keep) * expected_s <= self.share * self.train_s
 
     def trained(self, seconds: float) -> None:
         """A training step took this long."""

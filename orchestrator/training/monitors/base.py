@@ -67,7 +67,9 @@ class Monitor:
     """Watches one trial on one rank. Every hook may be left out; those left out cost nothing.
 
     The `validation_*` hooks are called around a full validation pass, on all ranks alike, so they may use
-    collectives. They are left out of passes which would bring the monitors above their share of the time.
+    collectives. They are left out of
+    passes that would bring the monitors above their share of the time (`train.monitor_every: 1` sees every
+    one).
     """
 
     kinds: ClassVar[frozenset[str] | None] = None
@@ -84,10 +86,10 @@ class Monitor:
         """
 
     def after_backward(self, step: int) -> None:
-        """The gradients of every tenth step (and of the first) are complete, neither clipped nor used yet."""
+        """The gradients of every 20th step (and of the first) are complete, neither clipped nor used yet."""
 
     def after_step(self, step: int) -> None:
-        """A training step is over; called for every tenth (and the first)."""
+        """A training step is over; called for every 20th (and the first)."""
 
     def validation_start(self) -> None:
         """A validation pass begins."""

@@ -21,9 +21,9 @@ SHOWN = 16
 class BestWorst(Monitor):
     """samples/worst and samples/best: pictures where samples have any, ids and losses as text and as rows.
 
-    Each row has list, place (from 1), id, index (in the validation set) and loss; of tasks that choose a class
-    also target and prediction. They are in the order of the loss; equal losses in that of
-    the index, so that the list is the same whatever the number of ranks.
+    Each row has list, place (from 1), id, index (in the validation set) and loss; where a class is chosen
+    also target and prediction. Rows are in the order of the loss, equal losses in that of the index: the
+    same list whatever the number of ranks.
     """
 
     def start(self) -> None:
@@ -98,7 +98,7 @@ def _pictures(task: Task, outputs: Outputs, batch: Batch) -> Tensor | None:
 def _caption(row: dict[str, Any]) -> str:
     lines = [f"id {row['id']}", f"loss {row['loss']:.3g}"]
     if "target" in row:
-        lines.append(f"{row['target']} → {row['prediction']}")
+        lines.append(f"{row['target']} as {row['prediction']}")
     return "\n".join(lines)
 
 

@@ -47,7 +47,7 @@ class Curves(Monitor):
             at |= {"tn": negative - at["fp"], "fn": positive - at["tp"]}
             self.run.sink.pr_curve(f"curves/{name}", {key: value.numpy() for key, value in at.items()}, step)
             if positive and negative:
-                kept = [*range(0, counts.BINS, _STEP), counts.BINS]
+                kept = [*range(0, counts.BINS, 2 * _STEP), counts.BINS]
                 line = ((fp[i, kept] / negative).tolist(), (tp[i, kept] / positive).tolist())
                 lines[f"{name}: AUC {auc[i]:.3f}"] = line
         if lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from orchestrator.training.task import Batch
 
 Numbers = NDArray[np.float64]
 
-_TILE = 96  # small pictures are enlarged to about this many pixels
+_TILE = 64  # small pictures are enlarged to about this many pixels
 _LARGEST = 224
 _LINE = 14
 _GAP = 4
@@ -28,7 +29,7 @@ COLOURS = (_BLUE, (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
 def picture_in(batch: Batch) -> Tensor | None:
     """Pictures [B, 1 | 3, H, W] in a batch: "image", else the first tensor of that shape; or None."""
     named = [batch["image"]] if "image" in batch else []
-    for tensor in [*named, *batch.values()]:
+    for tensor in (*named, *batch.values()):
         if tensor.dim() == 4 and tensor.shape[1] in (1, 3) and min(tensor.shape[2:]) > 1:
             return tensor
     return None
@@ -57,14 +58,15 @@ def panel(pictures: Pixels, captions: Sequence[str], columns: int = 8) -> Pixels
     widest = max((int(font.getlength(line)) for c in captions for line in c.split("\n")), default=0)
     columns = min(columns, count)
     cell = (max(size[0], widest) + 2 * _GAP, size[1] + lines * _LINE + 2 * _GAP)
-    sheet = Image.new("RGB", (columns * cell[0], -(-count // columns) * cell[1]), "white")
+    mode = "L" if pictures.shape[3] == 1 else "RGB"
+    sheet = Image.new(mode, (columns * cell[0], -(-count // columns) * cell[1]), "white")
     draw = ImageDraw.Draw(sheet)
     for i, pixels in enumerate(pictures):
         left, top = (i % columns) * cell[0] + _GAP, (i // columns) * cell[1] + _GAP
-        tile = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
+        tile = Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels)
         sheet.paste(tile.resize((size[0], size[1]), Image.Resampling.NEAREST), (left, top))
         draw.multiline_text((left, top + size[1] + 1), captions[i], "black", font, spacing=2)
-    return np.asarray(sheet)
+    return _array(sheet)
 
 
 def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
@@ -73,14 +75,10 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
     cell = 36 if classes <= 20 else max(4, 720 // classes)
     font, labels = _font(), classes <= 20
     margin = 10 + (max(int(font.getlength(name)) for name in names) if labels else 0)
-    side = margin + classes * cell
-    sheet = Image.new("RGB", (side + 20, side + 24), "white")
+    top = 24 + _LINE
+    sheet = Image.new("RGB", (margin + classes * cell + 20, top + classes * cell + 8), "white")
     draw = ImageDraw.Draw(sheet)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    top = 24 + _LINE
-    sheet = sheet.resize((side + 20, top + classes * cell + 8))
-    draw = ImageDraw.Draw(sheet)
-    draw.rectangle((0, 0, *sheet.size), "white")
     draw.text((margin, 2), "rows: target, columns: prediction", "black", font)
     for row in range(classes):
         for column in range(classes):
@@ -101,7 +99,7 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
 
 
 def curves(lines: Mapping[str, tuple[Any, Any]], x_label: str, y_label: str, side: int = 360) -> Pixels:
-    """Curves over the unit square, by name: (x [K], y [K]) in [0, 1]."""
+    """Curves over the unit square, by name: (x [K], y [K]) in [0, 1]; the first one is black."""
     font, left, top = _font(), 34, 10
     legend = max(int(font.getlength(name)) for name in lines) + 40
     sheet = Image.new("RGB", (left + side + 16 + legend, top + side + 36), "white")
@@ -109,9 +107,9 @@ def curves(lines: Mapping[str, tuple[Any, Any]], x_label: str, y_label: str, sid
     draw.rectangle((left, top, left + side, top + side), outline="black")
     draw.line((left, top + side, left + side, top), fill=(200, 200, 200))
     for i, (name, (x, y)) in enumerate(lines.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = COLOURS[i % len(COLOURS)] if i else (0, 0, 0)
         points = [(left + float(a) * side, top + (1 - float(b)) * side) for a, b in zip(x, y, strict=True)]
-        draw.line(points, fill=colour, width=2)
+        draw.line(points, fill=colour)
         height = top + 8 + i * (_LINE + 2)
         draw.line((left + side + 12, height + 6, left + side + 30, height + 6), fill=colour, width=3)
         draw.text((left + side + 36, height), name, "black", font)
@@ -130,8 +128,14 @@ def heat_on(pictures: Pixels, heat: Numbers) -> Pixels:
     ramp = np.stack(
         [np.clip(1.5 - np.abs(4 * heat - shift), 0, 1) for shift in (3, 2, 1)], axis=3
     )  # the usual "jet": red rises last
-    return np.asarray(0.5 * grey + 0.5 * 255 * ramp, dtype=np.uint8)
+    return np.asarray(0.6 * grey + 0.4 * 255 * ramp, dtype=np.uint8)
 
 
+def _array(sheet: Image.Image) -> Pixels:
+    pixels = np.asarray(sheet)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+@lru_cache(maxsize=1)
 def _font() -> Any:
     return ImageFont.load_default(size=11)

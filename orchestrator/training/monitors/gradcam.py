@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from orchestrator.training.monitors.base import Monitor, Unfit
 from orchestrator.training.monitors.reading import class_name, read
 from orchestrator.training.ranks import to_device
-from orchestrator.training.task import Batch
+from orchestrator.training.task import ID, Batch
 
 _SAMPLES = 8
 
@@ -47,7 +47,9 @@ class GradCam(Monitor):
         assert pictures is not None  # looked for at the start
         heat, chosen = self.heat(batch, pictures.shape[2:])
         names = self.run.task.class_names
-        captions = [class_name(names, int(c)) for c in chosen]
+        captions = [
+            f"id {int(i)}\n{class_name(names, int(c))}" for i, c in zip(batch[ID], chosen, strict=True)
+        ]
         overlaid = drawing.heat_on(drawing.to_pixels(pictures), heat.double().cpu().numpy())
         self.run.sink.image(f"gradcam/{self._layer}", partial(drawing.panel, overlaid, captions), step)
 

@@ -108,7 +108,7 @@ def _pair(task: Task, outputs: Outputs, batch: Batch) -> tuple[Tensor, Tensor]:
     target = next((name for name in _TARGETS if name in others), None)
     if score is None or target is None:
         raise ValueError(
-            f"{type(task).__name__}: predictions and targets are not clear from outputs ({', '.join(outputs)}) "
+            f"{type(task).__name__}: no clear predictions and targets in its outputs ({', '.join(outputs)}) "
             f"and its batch ({', '.join(batch)}); define metric_inputs(outputs, batch), which returns them"
         )
     return outputs[score], batch[target]

@@ -16,10 +16,14 @@ from orchestrator.training.ranks import sum_over_ranks, to_device
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.validation import Seen, evaluating
 
-EVERY = 10
+EVERY = 20
 """Steps between two looks at gradients and throughput."""
-SHARE = 0.03
-"""Share of the training time for monitors of validation passes, but for the first and the last pass."""
+SHARE = 0.04
+"""Share of the training time that goes to validation passes with monitors; room for the last one is kept."""
+_GUESS = 10.0  # steps that such a pass is taken to cost before the first one
+_DRAWING = (
+    3.0  # with what is drawn and written later, a pass costs this many times what the monitors take in it
+)
 
 
 class Watch:
@@ -29,7 +33,7 @@ class Watch:
     of modules that they change, is put back.
     """
 
-    def __init__(self, names: tuple[str, ...] | str, run: Run) -> None:
+    def __init__(self, names: tuple[str, ...] | str, run: Run, every: int | str = "auto") -> None:
         """Choose the monitors (see `catalogue.choose`) and start them.
 
         Raises:
@@ -37,7 +41,8 @@ class Watch:
             note.
         """
         self.run = run
-        self.pace = Pace("auto", SHARE)
+        self.pace = Pace("auto", SHARE, _GUESS, keep=1)
+        self._every = every
         self._passes = 0
         self._step = 0
         self._spent_s = 0.0
@@ -54,7 +59,8 @@ class Watch:
             except Unfit as error:
                 if not isinstance(names, str):
                     raise ValueError(f"monitor {monitor.name} cannot watch this trial: {error}") from None
-                run.sink.text(f"monitors/{monitor.name}", f"left out: {error}")
+                if unread:  # something that the user can mend; a network without convolutions is as it is
+                    run.sink.text(f"monitors/{monitor.name}", f"left out: {error}")
         self.monitors = tuple(monitors)
         self._of = {hook: [m for m in monitors if _has(m, hook)] for hook in _HOOKS}
         self._joined = Joined(lambda predictions: self._tell("predictions", predictions))
@@ -82,16 +88,19 @@ class Watch:
     def start_pass(self, step: int, *, last: bool) -> bool:
         """Whether the monitors look at the validation pass after step `step`: the same on all ranks.
 
-        At the first and the last one in any case, at the others as their share of the time allows.
+        At the last one in any case, at the others as `every` says, or as their share of the time allows.
         """
         if not self._of["validation_end"]:
             return False
-        wanted = self._passes == 0 or last or self.pace.due(step)
+        self._passes += 1
+        if isinstance(self._every, int):
+            wanted = last or self._passes % self._every == 0
+        else:
+            wanted = last or self.pace.due(step)
         if self.run.world_size > 1:
             mine = [float(wanted and self.run.world_rank == 0)]
             wanted = sum_over_ranks(mine, self.run.world_size, self.run.device)[0] > 0
         if wanted:
-            self._passes += 1
             self._step, self._spent_s = step, 0.0
             self._tell("validation_start")
         return wanted
@@ -108,7 +117,7 @@ class Watch:
         """The pass is over: what was joined is handed on, and the monitors write."""
         self._joined.flush()
         self._tell("validation_end", self._step)
-        self.pace.validated(self._spent_s)
+        self.pace.validated(_DRAWING * self._spent_s)
 
     def _tell(self, hook: str, *args: Any) -> None:
         began = time.perf_counter()
