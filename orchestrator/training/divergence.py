@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from orchestrator.training.optim import PlainOptimiser
 from orchestrator.training.streams import preserved_random_state
@@ -77,14 +80,16 @@ def find(
                 f"{name!r} of the batch is not finite, in samples {_samples(batch, value)}", sound=True
             )
     with preserved_random_state(), _kept_buffers(model), torch.enable_grad():
-        with _first_not_finite(model) as first:
-            outputs = forward(batch)
+        with torch.autograd.set_detect_anomaly(True), _Operations() as operations:
+            with _modules(model) as modules:
+                outputs = forward(batch)
             value = loss(outputs, batch)
-        if first:
-            return Finding(f"first in the forward pass of {first[0]}", sound=True)
+        if not _finite(value):
+            kind = "nan" if bool(value.isnan().any()) else "inf"
+            place = f"forward pass of {modules[kind]}" if kind in modules else "task's loss"
+            line = f": {operations.first[kind]}" if kind in operations.first else ""
+            return Finding(f"first in the {place}{line}", sound=True)
         text = _backward(model, value)
-    if not _finite(value):
-        return Finding(f"first in the task's loss{f': {text}' if text else ''}", sound=True)
     return Finding(f"first in the backward pass: {text}", sound=True) if text else None
 
 
@@ -121,16 +126,54 @@ def _weights(model: nn.Module, spoilt: list[str]) -> str:
     return f"the update before this step left weights that are not finite: {listed}{nearest}"
 
 
+class _Operations(TorchFunctionMode):
+    """The first operation that makes NaN of inputs without it, and the first that makes infinity.
+
+    Kept apart because infinity is often meant (a mask in attention) and NaN never is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[str, str] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point():
+            for kind in _kinds(result) - self.first.keys():
+                if not any(kind in _kinds(tensor) for tensor in _tensors([args, kwargs])):
+                    self.first[kind] = f"{getattr(func, '__name__', func)} at {_caller()}"
+        return result
+
+
+def _kinds(value: Tensor) -> set[str]:
+    """Which of "nan" and "inf" a tensor holds."""
+    if not value.is_floating_point():
+        return set()
+    plain = value.detach()
+    return {kind for kind, look in (("nan", torch.isnan), ("inf", torch.isinf)) if bool(look(plain).any())}
+
+
+def _caller() -> str:
+    """The line of the user's code that torch was called from."""
+    own = Path(__file__).parent
+    for frame in reversed(traceback.extract_stack()):
+        if "/torch/" not in frame.filename and Path(frame.filename).parent != own:
+            return f"{frame.filename}:{frame.lineno} in {frame.name}"
+    return "an unknown line"
+
+
 @contextmanager
-def _first_not_finite(model: nn.Module) -> Iterator[list[str]]:
-    """Collects the names of modules whose output is not finite, in the order in which they finish."""
-    found: list[str] = []
+def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
+    """The first module to finish with NaN in its output, and the first with infinity."""
+    found: dict[str, str] = {}
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             del inputs
-            if any(not _finite(tensor) for tensor in _tensors(output)):
-                found.append(f"{name or 'the model'} ({type(module).__name__})")
+            for tensor in _tensors(output):
+                for kind in _kinds(tensor):
+                    found.setdefault(kind, f"{name or 'the model'} ({type(module).__name__})")
 
         return hook
 

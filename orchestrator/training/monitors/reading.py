@@ -171,7 +171,10 @@ class SampleLosses:
         kind = self._task.kind
         if kind not in READ:
             return None
-        scores, target = _pair(self._task, outputs, batch)
+        try:
+            scores, target = _pair(self._task, outputs, batch)
+        except ValueError:
+            return None  # not clear: the task's own loss is
         if kind == "regression":
             if scores.shape != target.shape:
                 return None

@@ -108,7 +108,7 @@ class Watch:
     def batch(self, seen: Seen) -> None:
         """One batch of the pass."""
         self._tell("validation_batch", seen)
-        if self._of["predictions"]:
+        if self._of["predictions"] and self.run.task.kind in READ:
             began = time.perf_counter()
             self._joined.add(read(self.run.task, seen.outputs, seen.batch))
             self._spent_s += time.perf_counter() - began
