@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.training.monitors.base import Monitor as Monitor
     from orchestrator.training.streams import SampleDraws as SampleDraws
     from orchestrator.training.streams import Streams as Streams
     from orchestrator.training.task import Task as Task
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Monitor": "orchestrator.training.monitors.base",
     "SampleDraws": "orchestrator.training.streams",
     "Task": "orchestrator.training.task",
     "Streams": "orchestrator.training.streams",
 }
 
-__all__ = ["SampleDraws", "Streams", "Task", "__version__"]
+__all__ = ["Monitor", "SampleDraws", "Streams", "Task", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

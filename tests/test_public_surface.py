@@ -90,6 +90,6 @@ def test_exit_codes() -> None:
 
 
 def test_exports() -> None:
-    assert set(orchestrator.__all__) == {"SampleDraws", "Streams", "Task", "__version__"}
+    assert set(orchestrator.__all__) == {"Monitor", "SampleDraws", "Streams", "Task", "__version__"}
     for name in orchestrator.__all__:
         assert getattr(orchestrator, name) is not None

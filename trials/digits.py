@@ -39,6 +39,7 @@ class Digits(Task):
     """
 
     classes = CLASSES
+    kind = "classification"
     data_keys = ()  # every arm and seed reads the same file
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:

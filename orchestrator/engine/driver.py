@@ -185,6 +185,7 @@ class Driver:
             cpus_per_worker=spec.resources.cpus_per_worker,
             gpus_per_worker=gpus,
             reuse_workers=spec.resources.reuse_workers,
+            monitor=spec.monitor,
         )
 
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:

@@ -38,6 +38,7 @@ class LaneSpec:
     cpus_per_worker: float
     gpus_per_worker: float
     reuse_workers: bool
+    monitor: tuple[str, ...] | str = "auto"
     health_check_interval_s: float = 0.25
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from orchestrator.engine.messages import Assignment
 from orchestrator.engine.trial_run import TrialRun, stage
+from orchestrator.training.sink import Silent, Sink
 
 
 class TaskSession:
@@ -32,6 +33,8 @@ class TaskSession:
         self.device: torch.device = ray.train.torch.get_device()
         self.trial_dir = run.lane.storage.path(assignment.trial_dir)
         self.cache = cache
+        self.monitors = run.lane.monitor
+        self.sink: Sink = run.log or Silent()
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
         if self.world_size == 1:

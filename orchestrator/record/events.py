@@ -6,6 +6,7 @@ starts with a session mark, so that TensorBoard drops what a crashed attempt wro
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from orchestrator.record.storage import Storage
 
+_BINS = 30
 _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
 
 
@@ -52,12 +54,42 @@ class EventFile:
 
         self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
 
-    def png(self, tag: str, image: bytes, step: int, wall_time: float) -> None:
+    def png(self, tag: str, image: bytes, step: int, wall_time: float, channels: int = 3) -> None:
         """A picture, as a PNG file."""
         width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
-        picture = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=image)
+        picture = self._summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=image
+        )
         value = self._summary.Value(tag=tag, image=picture)
         self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
+
+    def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
+        """A picture: [H, W, 1 | 3 | 4] uint8."""
+        from PIL import Image
+
+        channels = pixels.shape[2]
+        png = io.BytesIO()
+        # little compression: half the time for a third more bytes
+        Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
+            png, format="PNG", compress_level=1
+        )
+        self.png(tag, png.getvalue(), step, wall_time, channels)
+
+    def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
+        """The distribution of finite numbers, [N] with N ≥ 1."""
+        from tensorboardX.summary import histogram
+
+        self._add(self._event(wall_time=wall_time, step=step, summary=histogram(tag, values, bins=_BINS)))
+
+    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int, wall_time: float) -> None:
+        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        from tensorboardX.summary import pr_curve_raw
+
+        tp, fp, tn, fn = (counts[name] for name in ("tp", "fp", "tn", "fn"))
+        precision = tp / (tp + fp).clip(1)
+        recall = tp / (tp + fn).clip(1)
+        curve = pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp))
+        self._add(self._event(wall_time=wall_time, step=step, summary=curve))
 
     def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
         """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""

@@ -53,6 +53,14 @@ class TrialPaths:
         return f"{self.root}/steps.parquet"
 
     @property
+    def observations_jsonl(self) -> str:
+        return f"{self.root}/observations.jsonl"
+
+    @property
+    def observations_parquet(self) -> str:
+        return f"{self.root}/observations.parquet"
+
+    @property
     def checkpoints_dir(self) -> str:
         return f"{self.root}/checkpoints"
 

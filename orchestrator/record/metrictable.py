@@ -12,6 +12,7 @@ from orchestrator.record.storage import Storage
 
 REPORT_COLUMNS = ("report", "step", "epoch", "time_s", "attempt")
 STEP_COLUMNS = ("step",)
+OBSERVATION_COLUMNS = ("step", "monitor")
 _INTEGERS = ("report", "step", "attempt")
 
 
@@ -24,6 +25,14 @@ def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
 def read_steps(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
     """The step scalars of a trial, running or over: one row per call."""
     return read_rows(storage, trial.steps_jsonl, trial.steps_parquet)
+
+
+def read_observations(
+    storage: Storage, trial: TrialPaths, monitor: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows that the monitors of a trial wrote (all, or those of one monitor); none where nothing did."""
+    rows = read_rows(storage, trial.observations_jsonl, trial.observations_parquet)
+    return [row for row in rows if monitor is None or row.get("monitor") == monitor]
 
 
 def read_rows(storage: Storage, jsonl: str, parquet: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What one trial measures: metric rows, step scalars and TensorBoard, written off the training path.
+"""What one trial measures: rows, scalars, observations, TensorBoard; written off the training path.
 
 The calls only queue what they get; a thread encodes and writes it about once a second, `flush` at once.
 """
@@ -9,15 +9,24 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from orchestrator.record.appender import Appender
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.events import EventFile, as_float, flat_config
 from orchestrator.record.journal import to_json
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.metrictable import REPORT_COLUMNS, STEP_COLUMNS, close_table, rewind
+from orchestrator.record.metrictable import (
+    OBSERVATION_COLUMNS,
+    REPORT_COLUMNS,
+    STEP_COLUMNS,
+    close_table,
+    rewind,
+)
 from orchestrator.record.storage import Storage
 
 WRITE_EVERY_S = 1.0
@@ -59,11 +68,14 @@ class TrialLog:
         metrics, steps = trial.metrics_jsonl, trial.steps_jsonl
         rows = rewind(storage, metrics, trial.metrics_parquet, "report", keep.report, REPORT_COLUMNS)
         rewind(storage, steps, trial.steps_parquet, "step", keep.step, STEP_COLUMNS)
+        seen, seen_table = trial.observations_jsonl, trial.observations_parquet
+        rewind(storage, seen, seen_table, "step", keep.step, OBSERVATION_COLUMNS)
         self._recent: dict[str, deque[float]] = {}
         for row in rows:
             self._remember(row)
         self._reports = storage.appender(trial.metrics_jsonl)
         self._steps = storage.appender(trial.steps_jsonl)
+        self._observations: Appender | None = None  # most trials without monitors never need it
         self._events: EventFile | None = None
         if tensorboard:
             self._events = EventFile(storage, trial.root, attempt, purge_step=keep.step + 1)
@@ -82,7 +94,7 @@ class TrialLog:
 
     def report(self, row: Mapping[str, Any]) -> None:
         """One report: `report, step, epoch, time_s, attempt` and flat metrics (numbers, text or bools)."""
-        plain = {key: value if type(value) in _PLAIN else _item(value) for key, value in row.items()}
+        plain = {key: _plain(value) for key, value in row.items()}
         self._remember(plain)
         self._queue.append((self._write_report, time.time(), plain))
 
@@ -93,6 +105,24 @@ class TrialLog:
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Markdown text for TensorBoard."""
         self._queue.append((self._write_text, time.time(), tag, text, step))
+
+    def image(self, tag: str, image: Any, step: int) -> None:
+        """A picture [H, W, 1 | 3] uint8 for TensorBoard, or a function that draws it, called off this
+        path.
+        """
+        self._queue.append((self._write_image, time.time(), tag, image, step))
+
+    def histogram(self, tag: str, values: Any, step: int) -> None:
+        """The distribution of `values`, an array of numbers [N]; those that are not finite are left out."""
+        self._queue.append((self._write_histogram, time.time(), tag, values, step))
+
+    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int) -> None:
+        """A precision-recall curve: arrays `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        self._queue.append((self._write_pr_curve, time.time(), tag, counts, step))
+
+    def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Rows of plain values that a monitor saw at a step, for `observations.parquet`."""
+        self._queue.append((self._write_observations, monitor, [dict(row) for row in rows], step))
 
     def hparams(
         self,
@@ -129,13 +159,15 @@ class TrialLog:
         try:
             self.flush()
         finally:
-            for target in (self._reports, self._steps, self._events):
+            for target in (self._reports, self._steps, self._observations, self._events):
                 if target is not None:
                     target.close()
 
     def finish(self) -> None:
-        """Close, and turn the lines into `metrics.parquet` and `steps.parquet`."""
+        """Close, and turn the lines into `metrics.parquet`, `steps.parquet` and `observations.parquet`."""
         self.close()
+        seen, seen_table = self._trial.observations_jsonl, self._trial.observations_parquet
+        close_table(self._storage, seen, seen_table, OBSERVATION_COLUMNS)
         close_table(self._storage, self._trial.metrics_jsonl, self._trial.metrics_parquet, REPORT_COLUMNS)
         close_table(self._storage, self._trial.steps_jsonl, self._trial.steps_parquet, STEP_COLUMNS)
 
@@ -176,6 +208,8 @@ class TrialLog:
     def _sync(self) -> None:
         self._reports.sync()
         self._steps.sync()
+        if self._observations is not None:
+            self._observations.sync()
         if self._events is not None:
             self._events.sync()
 
@@ -193,7 +227,7 @@ class TrialLog:
             self._points({"epoch": row["epoch"]}, step, now)
 
     def _write_scalars(self, now: float, values: Mapping[str, Any], step: int) -> None:
-        plain = {key: value if type(value) in _PLAIN else _item(value) for key, value in values.items()}
+        plain = {key: _plain(value) for key, value in values.items()}
         self._lines[1].append(to_json({"step": step, **plain}))
         self._last_step = max(self._last_step, step)
         self._points(plain, step, now)
@@ -201,6 +235,30 @@ class TrialLog:
     def _write_text(self, now: float, tag: str, text: str, step: int) -> None:
         if self._events is not None:
             self._events.text(tag, text, step, now)
+
+    def _write_image(self, now: float, tag: str, image: Any | Callable[[], Any], step: int) -> None:
+        if self._events is not None:
+            self._events.image(tag, image() if callable(image) else image, step, now)
+
+    def _write_histogram(self, now: float, tag: str, values: Any, step: int) -> None:
+        finite = np.asarray(values, dtype=np.float64).reshape(-1)
+        finite = finite[np.isfinite(finite)]
+        if self._events is not None and finite.size:
+            self._events.histogram(tag, finite, step, now)
+
+    def _write_pr_curve(self, now: float, tag: str, counts: Mapping[str, Any], step: int) -> None:
+        if self._events is not None:
+            self._events.pr_curve(tag, counts, step, now)
+
+    def _write_observations(self, monitor: str, rows: list[dict[str, Any]], step: int) -> None:
+        if self._observations is None:
+            self._observations = self._storage.appender(self._trial.observations_jsonl)
+        lines = [
+            to_json({"step": step, "monitor": monitor, **{k: _plain(v) for k, v in row.items()}})
+            for row in rows
+        ]
+        if lines:
+            self._observations.append(lines)
 
     def _write_hparams(
         self,
@@ -233,6 +291,10 @@ class TrialLog:
                 if recent is None:
                     recent = self._recent[key] = deque(maxlen=_RECENT)
                 recent.append(value)
+
+
+def _plain(value: Any) -> Any:
+    return value if type(value) in _PLAIN else _item(value)
 
 
 def _item(value: Any) -> Any:

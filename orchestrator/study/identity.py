@@ -16,6 +16,7 @@ MUTABLE = frozenset(
         "checkpoint",
         "max_cells",
         "storage",
+        "monitor",
         "resources.max_parallel",
         "resources.reuse_workers",
         "resources.run_ahead",

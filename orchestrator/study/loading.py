@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,15 @@ def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = 
     problems += [problem for problem in invalid if problem.path not in known]
     faults = [_fault(merged, problem, path) for problem in problems]
     source = None
-    if (
-        cwd is not None
-        and isinstance(data.get("entrypoint"), str)
-        and ("entrypoint",) not in {p.path for p in problems}
-    ):
-        try:
-            source = locate(data["entrypoint"], path, cwd)
-        except StudyError as error:
-            faults += [_placed(merged, fault) for fault in error.faults]
+    if cwd is not None:
+        unsound = {problem.path for problem in problems}
+        if isinstance(data.get("entrypoint"), str) and ("entrypoint",) not in unsound:
+            try:
+                source = locate(data["entrypoint"], path, cwd)
+            except StudyError as error:
+                faults += [_placed(merged, fault, "entrypoint") for fault in error.faults]
+        if ("monitor",) not in unsound:
+            faults += _missing_monitors(merged, data.get("monitor"), path, cwd)
     if faults or spec is None:
         raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
     return LoadedStudy(spec, path, merged.data, source)
@@ -79,10 +79,22 @@ def _fault(merged: Merged, problem: Problem, path: Path) -> Fault:
     return fault if fault.file else problem.fault(str(path))
 
 
-def _placed(merged: Merged, fault: Fault) -> Fault:
-    """A fault of the entrypoint says where the study names it, unless it has a place of its own."""
+def _missing_monitors(merged: Merged, monitors: Any, path: Path, cwd: Path) -> list[Fault]:
+    """Monitors of the user's own, module:Class, whose code is not there."""
+    faults: list[Fault] = []
+    for name in monitors if isinstance(monitors, (list, tuple)) else ():
+        if ":" in name:
+            try:
+                locate(name, path, cwd)
+            except StudyError as error:
+                faults += [_placed(merged, fault, "monitor") for fault in error.faults]
+    return faults
+
+
+def _placed(merged: Merged, fault: Fault, field: str) -> Fault:
+    """A fault of the user's code says where the study names it, unless it has a place of its own."""
     if fault.line is not None:
-        return fault
-    place = merged.place(("entrypoint",))
+        return replace(fault, field=field)
+    place = merged.place((field,))
     file, line = (place.file, place.line) if place else (fault.file, None)
-    return Fault(fault.message, file, line, fault.field, fault.value, fault.hint)
+    return Fault(fault.message, file, line, field, fault.value, fault.hint)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from orchestrator.study.monitornames import Monitors
 from orchestrator.study.values import (
     AutoCount,
     AutoLooks,
@@ -205,6 +206,8 @@ class StudySpec(_Section):
     storage: Text = "runs"
     """A path, or a URI such as s3://bucket/prefix."""
     report: ReportSpec = ReportSpec()
+    monitor: Monitors = "auto"
+    """What watches a Task, by name or as module:Class; `auto`: what fits its `kind`; []: nothing."""
     deterministic: bool = False
     """Ask torch for deterministic kernels."""
     allow_short: bool = False
@@ -217,5 +220,5 @@ class StudySpec(_Section):
 
 RESERVED = {"seed": "seeds", "max_length": "stopping.max"}
 """Keys that the orchestrator adds to the config, and the setting that fills each."""
-LATER_KEYS = frozenset({"loggers", "monitor", "datasets"})
+LATER_KEYS = frozenset({"loggers", "datasets"})
 """Top-level keys that a later version brings."""

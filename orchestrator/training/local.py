@@ -16,6 +16,7 @@ from torch import nn
 
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
+from orchestrator.training.sink import Silent, Sink
 from orchestrator.training.task import Task
 
 
@@ -37,6 +38,8 @@ class LocalSession:
     resume_from: Path | None = None
     stop_when: Callable[[Mapping[str, Any]], bool] | None = None
     """Ends the trial at the first report for which it is true."""
+    monitors: tuple[str, ...] | str = ()
+    sink: Sink = field(default_factory=Silent)
     reports: list[dict[str, Any]] = field(default_factory=list)
     steps: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     """What was handed to `scalars`, in order."""

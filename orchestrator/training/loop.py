@@ -20,17 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.training import snapshot
+from orchestrator.training import divergence, snapshot
 from orchestrator.training.batchlog import BatchLog
+from orchestrator.training.monitors.base import Clock, Run
+from orchestrator.training.monitors.watch import Watch
 from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.pace import Pace
 from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
 from orchestrator.training.samples import Samples, Shard, epoch_order
-from orchestrator.training.session import Session
+from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.snapshot import Position
 from orchestrator.training.streams import SampleDraws
-from orchestrator.training.task import TRAIN, VAL, Optimiser, Table, Task, data_key
-from orchestrator.training.validation import Pace, Validator
+from orchestrator.training.task import TRAIN, VAL, Batch, Optimiser, Table, Task, data_key
+from orchestrator.training.validation import Validator
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -70,8 +73,11 @@ class Trainer:
         self.pace = Pace(self.settings.val_batch_every)
         self.log = BatchLog(session.scalars, session.world_size, self.device)
         self.position = Position()
+        self.clock = Clock()
         self.model: nn.Module
         self.optimiser: Optimiser
+        self.guard: divergence.Guard
+        self.watch: Watch
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._shown: dict[str, float] = {}
         self._last_clock = time.perf_counter()
@@ -81,10 +87,13 @@ class Trainer:
         """From the checkpoint to go on from, or from the start, to the full length."""
         self._build()
         self._last_clock = time.perf_counter()
-        while not self._finished():
-            self._step()
-            if self.position.step % self._report_interval() == 0 or self._finished():
-                self._report()
+        try:
+            while not self._finished():
+                self._step()
+                if self.position.step % self._report_interval() == 0 or self._finished():
+                    self._report()
+        except Diverged as error:
+            raise Diverged(error.step, error.loss, self._origin(error.step)) from None
 
     def first_losses(self, count: int) -> list[float]:
         """Losses of the first `count` steps, without validation or a report (for `orchestrate check`)."""
@@ -118,6 +127,25 @@ class Trainer:
                 snapshot.load_random_state(folder, self.session.world_rank)
             else:
                 streams.seed_globals("runtime", self.session.world_rank)
+        self.guard = divergence.Guard(self.optimiser, self.session.world_size, self.device)
+        self.watch = self._watch()
+
+    def _watch(self) -> Watch:
+        """The monitors, which see the trial as it is now; costs nothing when there are none."""
+        session, model = self.session, unwrapped(self.model)
+        run = Run(
+            self.task,
+            model,
+            self.validator.samples,
+            session.sink,
+            self.device,
+            lambda batch: self.validator.forward(model, batch),
+            session.world_rank,
+            session.world_size,
+            self.clock,
+            lambda: float(self.scaler.get_scale()),
+        )
+        return Watch(session.monitors, run, self.settings.monitor_every)
 
     # --- one step ------------------------------------------------------------------------------------
     def _step(self) -> None:
@@ -129,22 +157,39 @@ class Trainer:
         shares = list(self.shard.train_indices(self._order[1], step_in_epoch))
         for i, indices in enumerate(shares):
             losses.append(self._forward_backward(indices, epoch, last=i == len(shares) - 1))
-        self._update()
-        self.position.step += 1
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        self.position.step += 1
         self.log.add(self.position.step, loss, self._changed_settings())
+        if self.guard.stop(loss):
+            self.log.flush()  # raises
+        self.watch.after_backward(self.position.step)
+        self._update()
         if self.log.full:
             self.log.flush()
-        self.pace.trained(self._tick())
+        self._count_time(self._tick())
         if not self.log.pending:
             self._agree_on_time()
         self._validate_batch()
 
-    def _forward_backward(self, indices: Tensor, epoch: int, *, last: bool) -> Tensor:
-        """Gradients of one batch; ranks exchange them at the last one of the step only. Returns the loss."""
+    def _count_time(self, seconds: float) -> None:
+        """A step took this long, for everything that is paced by it."""
+        self.pace.trained(seconds)
+        self.clock.step_s += seconds
+        self.clock.samples += self.settings.batch_size * self.settings.accumulate
+        self.watch.after_step(self.position.step, seconds)
+        if self.watch.looks(self.position.step):
+            self._tick()  # what monitors take is not part of the next step
+
+    def _batch(self, indices: Tensor, epoch: int) -> Batch:
         batch = self.train.take(indices)
         batch = self.task.augment(batch, SampleDraws(self.task.streams, epoch, batch["id"]))
-        batch = to_device(batch, self.device)
+        return to_device(batch, self.device)
+
+    def _forward_backward(self, indices: Tensor, epoch: int, *, last: bool) -> Tensor:
+        """Gradients of one batch; ranks exchange them at the last one of the step only. Returns the loss."""
+        began = time.perf_counter()
+        batch = self._batch(indices, epoch)
+        self.clock.data_s += time.perf_counter() - began
         alone = not last and hasattr(self.model, "no_sync")
         with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with self.autocast:
@@ -187,11 +232,27 @@ class Trainer:
             self.session.scalars({"val/batch_loss": loss}, step)
             self.pace.validated(self._tick())
 
+    def _origin(self, step: int) -> str:
+        """Where a loss that is not finite came from: the step (from 1) once more, without its update."""
+        epoch, step_in_epoch = divmod(step - 1, self.steps_per_epoch)
+        order = epoch_order(self.train.count, self.task.streams, epoch)
+        model, finding = unwrapped(self.model), None
+        for indices in self.shard.train_indices(order, step_in_epoch):
+            batch = self._batch(indices, epoch)
+            finding = divergence.find(
+                model, batch, lambda b: self.validator.forward(model, b), self.validator.loss
+            )
+            if finding is not None:
+                break
+        told = divergence.best_of_ranks(finding, self.session.world_size)
+        return told or "but a replay of the step did not show it again"
+
     # --- reports -------------------------------------------------------------------------------------
     def _report(self) -> None:
         train_loss = self.log.take_mean()
         self._agree_on_time()
-        metrics = self.validator.full(unwrapped(self.model))
+        watched = self.watch.start_pass(self.position.step, last=self._finished())
+        metrics = self.validator.full(unwrapped(self.model), self.watch if watched else None)
         self._tick()
         self.position.reports += 1
         step = self.position.step

@@ -26,6 +26,8 @@ class PlainOptimiser:
     def __init__(self, params: Iterable[Tensor], settings: OptimSettings) -> None:
         self._settings = settings
         self._params = [param for param in params if param.requires_grad]
+        self.hold: Tensor | None = None
+        """A number [] on the device: while it is 1, `step` changes nothing (fused updates only)."""
         if not self._params:
             raise ValueError("the model has no parameter to train")
         group: dict[str, Any] = {
@@ -60,6 +62,7 @@ class PlainOptimiser:
             [param.grad for param in params if param.grad is not None],
             buffers,
             fused=fused,
+            found_inf=self.hold if fused else None,
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
             lr=group["lr"],
@@ -86,6 +89,7 @@ class PlainOptimiser:
             [],
             [state["step"] for _, state in live],
             fused=fused,
+            found_inf=self.hold if fused else None,
             decoupled_weight_decay=self._settings.name == "adamw",
             amsgrad=False,
             beta1=group["betas"][0],

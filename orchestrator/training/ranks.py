@@ -17,6 +17,29 @@ def sum_over_ranks(values: list[float], world_size: int, device: torch.device) -
     return summed
 
 
+def total_over_ranks(counts: Tensor, world_size: int) -> Tensor:
+    """Element-wise sum of tensors of one shape, in their own type (whole numbers exactly)."""
+    if world_size > 1:
+        counts = counts.clone()
+        dist.all_reduce(counts)
+    return counts
+
+
+def rows_of_all_ranks(rows: Tensor, world_size: int) -> Tensor:
+    """[ΣN, ...]: the rows of all ranks, in the order of the ranks; their numbers may differ."""
+    if world_size == 1:
+        return rows
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(world_size)]
+    dist.all_gather(counts, count)
+    lengths = [int(n) for n in counts]
+    padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.zeros_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+
 def share_buffers(model: nn.Module, world_size: int) -> None:
     """Give every rank the buffers of rank 0 (running statistics), as DDP does at the next forward pass."""
     if world_size > 1:

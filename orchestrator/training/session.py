@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from orchestrator.training.sink import Sink
+
 
 class TrialStopped(BaseException):
     """Raised out of `Session.report` when the trial has to end at this report.
@@ -23,15 +25,19 @@ class TrialStopped(BaseException):
 
 
 class Diverged(Exception):
-    """The training loss is NaN or infinite; every rank raises it at the same point."""
+    """The training loss is NaN or infinite; every rank raises it at the same point.
 
-    def __init__(self, step: int, loss: float) -> None:
+    `origin` says where that came from, once the step has been looked at (see `training.divergence`).
+    """
+
+    def __init__(self, step: int, loss: float, origin: str | None = None) -> None:
         self.step = step
         self.loss = loss
-        super().__init__(f"the training loss is {loss} at step {step}")
+        self.origin = origin
+        super().__init__(f"the training loss is {loss} at step {step}" + (f", {origin}" if origin else ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, self.loss)
+        return type(self), (self.step, self.loss, self.origin)
 
 
 class Session(Protocol):
@@ -49,6 +55,10 @@ class Session(Protocol):
     trial_dir: str
     cache: MutableMapping[str, Any]
     """Lives as long as the process: data that the next trial may use again."""
+    monitors: tuple[str, ...] | str
+    """Names of the monitors, as `monitor` in the study file; "auto": those that fit the task."""
+    sink: Sink
+    """Where monitors write; drops everything on the ranks above 0."""
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
         """The model on `device`, wrapped for data parallelism when there is more than one rank."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "linear")
-TRAIN_KEYS = ("precision", "accumulate", "clip", "val_batch_every", "report_every")
+TRAIN_KEYS = ("precision", "accumulate", "clip", "val_batch_every", "report_every", "monitor_every")
 OPTIM_KEYS = ("name", "lr", "weight_decay", "momentum", "schedule", "warmup")
 
 
@@ -59,6 +59,8 @@ class LoopSettings:
     """Steps between two validation batches; auto: as often as 5 % of the training time allows; 0: never."""
     report_every: int | Literal["epoch"] = "epoch"
     """Steps between two reports, or one after every epoch."""
+    monitor_every: int | Literal["auto"] = "auto"
+    """The monitors see each n-th validation pass; auto: as many as 4 % of the training time allows."""
 
 
 def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
@@ -77,6 +79,7 @@ def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
         clip=None if clip is None else _number("train.clip", clip, above=0.0),
         val_batch_every=_whole_or("train.val_batch_every", train.get("val_batch_every", "auto"), "auto", 0),
         report_every=_whole_or("train.report_every", train.get("report_every", "epoch"), "epoch", 1),
+        monitor_every=_whole_or("train.monitor_every", train.get("monitor_every", "auto"), "auto", 1),
     )
 
 

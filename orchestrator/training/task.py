@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sized
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from orchestrator.training.streams import SampleDraws, Streams
 Config = Mapping[str, Any]
 Batch = dict[str, Tensor]
 Outputs = dict[str, Tensor]
+Kind = Literal["classification", "multilabel", "regression", "segmentation", "language", "generation"]
 
 TRAIN = "train"
 VAL = "val"
@@ -62,6 +63,11 @@ class Task:
     """Number of classes, where the task has them: `check` then knows the first loss and valid labels."""
     lowest_loss: ClassVar[float | None] = 0.0
     """Loss on a few samples that are known by heart; None: unknown, `check` does not overfit them."""
+
+    kind: ClassVar[Kind | None] = None
+    """What is predicted; the monitors follow it. None: only those that need no predictions."""
+    class_names: ClassVar[Sequence[str]] = ()
+    """Names of the classes, for tables and pictures; numbers where there are none."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -124,6 +130,16 @@ class Task:
         """What `update` of every one of the `metrics` is called with, such as (predictions, targets)."""
         raise NotImplementedError(f"{type(self).__name__}.metric_inputs: needed when metrics() returns any")
 
+    def sample_losses(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The loss of every sample, [B]; override it where that is cheaper than one `loss` per sample."""
+        size = len(next(iter(batch.values())))
+        return torch.stack([self.loss(_sample(outputs, i), _sample(batch, i)) for i in range(size)])
+
+    def visualize(self, outputs: Outputs, batch: Batch) -> Mapping[str, Tensor | Sequence[str]]:
+        """Pictures [B, 1 | 3, H, W] (uint8, or float in [0, 1]) or texts, by name, of a few samples."""
+        del outputs, batch
+        return {}
+
     def optimiser(self, model: nn.Module, config: Config) -> Optimiser | None:
         """An optimiser over the model's parameters; None builds the one that `config["optim"]` names."""
         del model, config
@@ -133,6 +149,11 @@ class Task:
         """Factor on the learning rate at `progress` in [0, 1]; None follows `config["optim"]`."""
         del progress, config
         return None
+
+
+def _sample(values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    """One sample of a batch or of outputs, as a batch of one."""
+    return {name: value[index : index + 1] for name, value in values.items()}
 
 
 def data_key(task: Task) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,25 @@ from orchestrator.training.ranks import share_buffers, sum_over_ranks, to_device
 from orchestrator.training.samples import Samples, Shard, val_batch_indices
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.task import Batch, Outputs, Task
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One validation batch of this rank, on the device, in evaluation mode and without gradients."""
+
+    indices: Tensor
+    """[B] int64, on the CPU: places in the validation set; every sample is seen on exactly one rank."""
+    batch: Batch
+    outputs: Outputs
+    loss: Tensor
+    """[]: mean over the batch."""
+
+
+class Watcher(Protocol):
+    """Looks on while the whole validation set passes (`monitors.watch.Watch`)."""
+
+    def batch(self, seen: Seen) -> None: ...
+    def end_pass(self) -> None: ...
 
 
 @contextmanager
@@ -49,8 +69,11 @@ class Validator:
             batch = to_device(self.samples.take(indices), self.device)
             return float(self._forward(model, batch)[1])
 
-    def full(self, model: nn.Module) -> dict[str, float]:
-        """{"val/loss", "val/<score>", "val/<metric>"} over every validation sample once; same on all ranks"""
+    def full(self, model: nn.Module, watch: Watcher | None = None) -> dict[str, float]:
+        """{"val/loss", "val/<score>", "val/<metric>"} over every validation sample once; same on all ranks.
+
+        `watch` is shown every batch.
+        """
         share_buffers(model, self.shard.world_size)
         metrics = {name: metric.to(self.device) for name, metric in self.task.metrics().items()}
         totals: dict[str, float] = {}
@@ -67,13 +90,26 @@ class Validator:
                     for metric in metrics.values():
                         metric.update(*inputs)
                 count += len(indices)
+                if watch is not None:
+                    watch.batch(Seen(indices, batch, outputs, loss))
+            if watch is not None:
+                watch.end_pass()
             computed = {f"val/{name}": float(metric.compute()) for name, metric in metrics.items()}
             return self._gather(totals, count) | computed
 
-    def _forward(self, model: nn.Module, batch: Batch) -> tuple[Outputs, Tensor]:
+    def forward(self, model: nn.Module, batch: Batch) -> Outputs:
+        """Outputs in the trial's precision."""
         with self.autocast:
-            outputs = self.task.forward(model, batch)
-            return outputs, self.task.loss(outputs, batch).detach()
+            return self.task.forward(model, batch)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The task's loss in the trial's precision."""
+        with self.autocast:
+            return self.task.loss(outputs, batch)
+
+    def _forward(self, model: nn.Module, batch: Batch) -> tuple[Outputs, Tensor]:
+        outputs = self.forward(model, batch)
+        return outputs, self.loss(outputs, batch).detach()
 
     def _gather(self, totals: dict[str, float], count: int) -> dict[str, float]:
         names = list(totals)
@@ -88,37 +124,3 @@ class Validator:
 
 def _add(totals: dict[str, float], name: str, value: Tensor) -> None:
     totals[name] = totals.get(name, 0.0) + float(value)
-
-
-@dataclass
-class Pace:
-    """When the next validation batch is due, so that all of them cost at most `share` of the training time.
-
-    The clock is the caller's: it says how long steps and validation batches took.
-    """
-
-    every: int | str
-    """Steps between two; 0: never; "auto": as often as the share allows."""
-    share: float = 0.05
-    train_s: float = 0.0
-    val_s: float = 0.0
-    latest_s: float = 0.0
-    steps: int = 0
-
-    def due(self, step: int) -> bool:
-        """Is one due after training step `step` (from 1)?"""
-        if isinstance(self.every, int):
-            return self.every > 0 and step % self.every == 0
-        # Before the first one is measured it is taken to cost as much as a training step.
-        expected_s = self.latest_s or self.train_s / max(1, self.steps)
-        return self.steps > 0 and self.val_s + expected_s <= self.share * self.train_s
-
-    def trained(self, seconds: float) -> None:
-        """A training step took this long."""
-        self.train_s += seconds
-        self.steps += 1
-
-    def validated(self, seconds: float) -> None:
-        """A validation batch took this long."""
-        self.val_s += seconds
-        self.latest_s = seconds

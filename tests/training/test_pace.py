@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.training.validation import Pace
+from orchestrator.training.pace import Pace
 
 milliseconds = st.integers(1, 100)
 

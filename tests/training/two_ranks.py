@@ -9,10 +9,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from toy import Toy, config
+from watched import Measured
 
 from orchestrator.training.local import LocalSession
-from orchestrator.training.loop import run_task
+from orchestrator.training.loop import Trainer, run_task
+from orchestrator.training.ranks import unwrapped
 from orchestrator.training.session import Diverged
+from orchestrator.training.sink import Kept
 
 torch.set_num_threads(1)
 MODES = {"plain": {}, "accumulate": {"train__accumulate": 2, "train__report_every": 3}}
@@ -39,7 +42,34 @@ def main(rank: int, out: Path) -> None:
         run_task(NanOnRankOne, make(rank, out / "nan", {}))
     except Diverged as error:
         results["diverged"] = error.step
+        results["origin"] = error.origin
+    results["measured"] = measure(make(rank, out / "measured", {}))
     (out / f"rank-{rank}.json").write_text(json.dumps(results))
+
+
+def measure(session: LocalSession) -> dict[str, object]:
+    """Everything that is measured on the validation set by untrained weights, the monitors' part included."""
+    sink = session.sink = Kept()
+    session.monitors = ("metrics", "confusion", "curves", "best_worst", "predictions")
+    trainer = Trainer(Measured(session.config), session)
+    trainer._build()
+    assert trainer.watch.start_pass(1, last=True)
+    report = trainer.validator.full(unwrapped(trainer.model), trainer.watch)
+    curves = {
+        f"{e.tag}/{name}": count.tolist()
+        for e in sink.entries
+        if e.kind == "pr_curve"
+        for name, count in e.value.items()
+    }
+    histograms = {e.tag: sorted(e.value.tolist()) for e in sink.entries if e.kind == "histogram"}
+    rows = [row for entry in sink.entries if entry.kind == "observe" for row in entry.value]
+    return {
+        "report": report,
+        "scalars": sink.last_scalars(),
+        "rows": rows,
+        "curves": curves,
+        "histograms": histograms,
+    }
 
 
 def make(rank: int, folder: Path, changes: dict[str, object], **kwargs: object) -> LocalSession:

@@ -1,0 +1,104 @@
+"""What a monitor is, what it is shown, and where it writes. For one of your own:
+
+    class Largest(Monitor):
+        def after_step(self, step):
+            largest = max(float(p.detach().abs().max()) for p in self.run.model.parameters())
+            self.run.sink.scalars({"weights/largest": largest}, step)
+
+    monitor: [gradients, mypackage.monitors:Largest]
+
+A monitor looks and never touches: training draws the same numbers and gives the same reports with and
+without it. So nothing that a monitor computes can be the metric of a study; that comes from `Task.scores` and
+`Task.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from orchestrator.training.monitors.reading import Predictions
+from orchestrator.training.samples import Samples
+from orchestrator.training.sink import Sink
+from orchestrator.training.task import Batch, Outputs, Task
+from orchestrator.training.validation import Seen
+
+
+@dataclass
+class Clock:
+    """Seconds of this rank since the loop began; monitors read differences."""
+
+    data_s: float = 0.0
+    """Taking, augmenting and moving batches."""
+    step_s: float = 0.0
+    """Whole training steps, data included."""
+    samples: int = 0
+    """Samples trained on, of this rank."""
+
+
+@dataclass
+class Run:
+    """The trial that a monitor watches, as one rank sees it."""
+
+    task: Task
+    model: nn.Module
+    """The task's own module, without a data-parallel wrapper; do not change it."""
+    val: Samples
+    sink: Sink
+    device: torch.device
+    forward: Callable[[Batch], Outputs]
+    """Outputs of the model for a batch on the device, in the trial's precision."""
+    world_rank: int = 0
+    world_size: int = 1
+    clock: Clock = field(default_factory=Clock)
+    gradient_scale: Callable[[], float] = lambda: 1.0
+    """What gradients are multiplied by after a backward pass (fp16)."""
+
+
+class Unfit(Exception):
+    """A monitor cannot watch this trial; the text says why. Raised from `start`."""
+
+
+class Monitor:
+    """Watches one trial on one rank. Every hook may be left out; those left out cost nothing.
+
+    The `validation_*` hooks are called around a full validation pass, on all ranks alike, so they may use
+    collectives. They are left out of
+    passes that would bring the monitors above their share of the time (`train.monitor_every: 1` sees every
+    one).
+    """
+
+    kinds: ClassVar[frozenset[str] | None] = None
+    """The kinds of task (`Task.kind`) that it can watch; None: all of them, those without a kind too."""
+    name: str
+    """What the study file calls it; there before `start`, as `run` is."""
+    run: Run
+
+    def start(self) -> None:
+        """`self.run` is there; the model is on its device.
+
+        Raises:
+            Unfit: there is nothing here that this monitor could watch.
+        """
+
+    def after_backward(self, step: int) -> None:
+        """The gradients of every 20th step (and of the first) are complete, neither clipped nor used yet."""
+
+    def after_step(self, step: int) -> None:
+        """A training step is over; called for every 20th (and the first)."""
+
+    def validation_start(self) -> None:
+        """A validation pass begins."""
+
+    def validation_batch(self, seen: Seen) -> None:
+        """One batch of it."""
+
+    def predictions(self, predictions: Predictions) -> None:
+        """Predictions and targets of one or several batches of it, for tasks that have a kind."""
+
+    def validation_end(self, step: int) -> None:
+        """The pass is over: sum over the ranks and write. Still in evaluation mode and without gradients."""

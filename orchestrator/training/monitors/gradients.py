@@ -1,0 +1,63 @@
+"""The gradients, per parameter (B6)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.monitors.base import Monitor
+
+
+class Gradients(Monitor):
+    """Min, mean and max of the gradient of every parameter, and the norm of all together, before clipping.
+
+    With several ranks these are the gradients that all of them share.
+    """
+
+    def after_backward(self, step: int) -> None:
+        if self.run.world_rank > 0:
+            return
+        names, rows = [], []
+        for name, gradient in _gradients(self):
+            low, high = gradient.aminmax()
+            names.append(name)
+            rows.append(torch.stack((low, gradient.mean(), high, torch.linalg.vector_norm(gradient))))
+        if not rows:
+            return
+        values: dict[str, float] = {}
+        squares = 0.0
+        scale = self.run.gradient_scale()
+        numbers: list[list[float]] = torch.stack(rows).double().div(scale).tolist()  # one wait for the device
+        for name, (least, mean, most, norm) in zip(names, numbers, strict=True):
+            values |= {
+                f"gradients/{name}/min": least,
+                f"gradients/{name}/mean": mean,
+                f"gradients/{name}/max": most,
+            }
+            squares += norm * norm
+        self.run.sink.scalars({"gradients/norm": math.sqrt(squares), **values}, step)
+
+
+class GradientHistograms(Monitor):
+    """The gradient of every parameter as a histogram."""
+
+    def after_backward(self, step: int) -> None:
+        if self.run.world_rank > 0:
+            return
+        scale = self.run.gradient_scale()
+        for name, gradient in _gradients(self):
+            self.run.sink.histogram(f"gradients/{name}", (gradient / scale).flatten().cpu().numpy(), step)
+
+
+def _gradients(monitor: Monitor) -> list[tuple[str, Tensor]]:
+    """Name and dense gradient of every parameter that has one, in float32 at least."""
+    found = []
+    for name, parameter in monitor.run.model.named_parameters():
+        gradient = parameter.grad
+        if gradient is None or gradient.numel() == 0:
+            continue
+        gradient = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+        found.append((name, gradient.float() if gradient.dtype.itemsize < 4 else gradient))
+    return found
