@@ -41,6 +41,10 @@ _EXPLAINED = {
     "noisy": "Arms marked noisy vary more over seeds than the others: their variance stands alone.",
 }
 """What the flags of an effect mean."""
+_CHOSEN = (
+    "The pairs were chosen by their main effects, from seeds that the interactions share: where a main "
+    "effect was only just found, the interaction leans against it, and its interval covers less than it says."
+)
 
 
 def build_report(
@@ -92,7 +96,7 @@ def build_report(
     if len(evaluations) < 2:
         return report
     retuned, fixed = evaluations
-    found = differences(report, fixed, report, retuned)
+    found = differences(report, fixed, report, retuned, together=True)
     return replace(report, tuning_dependent=tuple(difference for difference in found if difference.disagree))
 
 
@@ -201,6 +205,8 @@ def _notes(
     effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
     flags = {flag for effect in effects for flag in effect.flags}
     notes += [text for flag, text in _EXPLAINED.items() if flag in flags]
+    if spec.interactions == "auto" and any(arm.kind == "pair" for arm in arms):
+        notes.append(_CHOSEN)
     barren = [search.arm for search in searches if search.complete and search.winner is None]
     if barren:
         notes.append(f"No sample of {', '.join(barren)} reached full length: nothing to compare there.")

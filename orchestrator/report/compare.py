@@ -25,18 +25,27 @@ def compare(first: StudyReport, second: StudyReport) -> Comparison:
 
 
 def differences(
-    first: StudyReport, ours: Evaluation, second: StudyReport, theirs: Evaluation
+    first: StudyReport,
+    ours: Evaluation,
+    second: StudyReport,
+    theirs: Evaluation,
+    *,
+    together: bool = False,
 ) -> tuple[Difference, ...]:
-    """One row per effect of either evaluation, in the first one's order, then what only the second has."""
+    """One row per effect of either evaluation, in the first one's order, then what only the second has.
+
+    `together`: the intervals hold together, all at once (Bonferroni).
+    """
     left = {effect.arm: effect for effect in ours.all_effects}
     right = {effect.arm: effect for effect in theirs.all_effects}
     rows = []
+    both = len(left.keys() & right.keys()) if together else 1
     for arm in dict.fromkeys([*left, *right]):
         a, b = left.get(arm), right.get(arm)
         found = None
         if a is not None and b is not None and first.metric == second.metric:
             alpha = max(first.alpha, second.alpha)
-            found = gap(a, b, alpha, by_seed(first, ours, a), by_seed(second, theirs, b))
+            found = gap(a, b, alpha / both, by_seed(first, ours, a), by_seed(second, theirs, b))
         rows.append(Difference(arm, a, b, found))
     return tuple(rows)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.decide.agenda import Judged, in_words
-from orchestrator.decide.effects import seeds_seen, sequential_effects
-from orchestrator.decide.evaluation import final_value, resolve_rule
+from orchestrator.decide.effects import NOT_FINISHED, seeds_seen, sequential_effects
+from orchestrator.decide.evaluation import final_value, is_outcome, resolve_rule
 from orchestrator.decide.states import TrialState
 from orchestrator.record.history import CellRecord, History
 from orchestrator.report.model import Evaluation, LookTaken, Phase
@@ -106,22 +106,20 @@ def _judge(
     """
     main, joint = found
     values = {arm: _values(iter(rows)) for arm, rows in records.items()}
-    failures = {arm: _tally(rows) for arm, rows in records.items()}
     courses = {one.evaluation.arms: one for one in judged}
     effects: dict[str, Effect] = {}
     for family in families:
         members = [contrast for contrast in main if contrast.name in family]
         course = courses.get((plan.reference, *family))
         if course is None:
-            effects |= _fixed(spec, values, members, failures)
+            effects |= _fixed(spec, values, members, records)
             continue
         for effect in _sequential(spec, course, members, values, records):
             effects[effect.arm] = effect
     if joint:
         registered = {arm: _within(rows, spec.seeds) for arm, rows in records.items()}
         values = {arm: _values(iter(rows)) for arm, rows in registered.items()}
-        failures = {arm: _tally(rows) for arm, rows in registered.items()}
-        effects |= _fixed(spec, values, joint, failures)
+        effects |= _fixed(spec, values, joint, registered)
     return [effects[contrast.name] for contrast in (*main, *joint)]
 
 
@@ -144,8 +142,9 @@ def _fixed(
     spec: StudySpec,
     values: Values,
     members: Sequence[Contrast],
-    failures: Mapping[str, tuple[int, int]],
+    records: Records,
 ) -> dict[str, Effect]:
+    """From all seeds there are; flagged while some of the runs are still to come, as under `resolve`."""
     no_claim = RUNG_ONLY if spec.stopping.rule == "asha" else _deterministic(spec, values)
     found = fixed_effects(
         values,
@@ -154,10 +153,16 @@ def _fixed(
         alpha=spec.report.alpha,
         margin=spec.report.margin,
         variance=spec.report.variance,
-        failures=failures,
+        failures={arm: _tally(rows) for arm, rows in records.items()},
         no_claim=no_claim,
     )
-    return {effect.arm: effect for effect in found}
+    open_ = {arm for arm, rows in records.items() if not all(map(is_outcome, rows))}
+    return {
+        effect.arm: replace(effect, flags=(*effect.flags, NOT_FINISHED))
+        if effect.n and open_ & contrast.weights.keys()
+        else effect
+        for effect, contrast in zip(found, members, strict=True)
+    }
 
 
 def _tally(records: Sequence[CellRecord]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
-from orchestrator.stats.results import RESOLVED, Effect, Mode, Sample
+from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
 
 Tier = Literal["full-length", "rung-only"]
 Phase = Literal["fixed", "retuned"]
@@ -226,10 +226,24 @@ class Difference:
         )
 
     @property
+    def contradict(self) -> bool:
+        """Both claim something, and not both can be so: opposite directions, or an effect and next to none.
+
+        *Different, size unclear* goes with a claim of either size.
+        """
+        if self.first is None or self.second is None:
+            return False
+        claims = {self.first.verdict, self.second.verdict}
+        if not claims <= RESOLVED:
+            return False
+        if EQUIVALENT in claims:
+            return not claims <= {EQUIVALENT, SIZE_UNCLEAR}
+        return (self.first.delta or 0.0) * (self.second.delta or 0.0) < 0
+
+    @property
     def disagree(self) -> bool:
         """More than chance: two claims that contradict each other, or an interval that excludes zero."""
-        claims = {effect.verdict for effect in (self.first, self.second) if effect} & RESOLVED
-        return len(claims) > 1 or bool(
+        return self.contradict or bool(
             self.gap
             and self.gap.lo is not None
             and self.gap.hi is not None
@@ -291,7 +305,8 @@ class StudyReport:
     """Everything that a report says about a study.
 
     `evaluations`: one or two, the one to be read first in front (retuned where there is one).
-    `tuning_dependent`: arms whose effect with fixed and with retuned settings disagree. `looks`: numbers of
+    `tuning_dependent`: arms whose effects with fixed and with retuned settings disagree, with their gaps at
+    level α over the number of effects. `looks`: numbers of
     seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
     the study's directory, for the reader.
     """

@@ -168,10 +168,12 @@ def sentence(
     if effect.delta is None:
         if effect.verdict == FAILS:
             return f"{subject} fails ({failed(runs)} of {count(len(runs), 'seed')}: {tally(runs)})."
-        if not runs:
-            return f"{subject}: {NO_DATA}; there is nothing to run."
         label = RUNG_ONLY_LABEL if effect.verdict == RUNG_ONLY else NO_DATA
-        return f"{subject}: {label}; no pair of runs reached full length ({tally(runs)})."
+        why = f"no pair of runs reached full length ({tally(runs)})"
+        if not runs:
+            why = "nothing was run, because no sample of its search reached full length"
+            why = why if report.tuned and report.complete else "nothing has been run yet"
+        return f"{subject}: {label}; {why}."
     metric = style.escape(report.metric)
     beyond = " beyond the sum of both" if effect.kind == "interaction" else ""
     change = f"{metric} differs by {scale.amount(effect.delta, sign=True)}{beyond}"
@@ -347,7 +349,7 @@ def _gap_words(report: StudyReport, found: Difference, scale: Scale) -> str:
         return ""
     return (
         f"; they differ by {scale.amount(gap.delta, sign=True)} "
-        f"({confidence(report)} CI {ends(gap.lo, gap.hi, scale)}, {gap_method(found)})"
+        f"({confidence(report)} CI over all arms {ends(gap.lo, gap.hi, scale)}, {gap_method(found)})"
     )
 
 

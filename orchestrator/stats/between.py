@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from orchestrator.stats.results import Effect
 
+_ROUNDING = 1e-9
 _FEWEST_PAIRS = 3  # below, pairing costs more degrees of freedom than it can give back
 
 
@@ -41,8 +42,8 @@ def gap(
     """The difference of two Δ; None where one of them is missing.
 
     `first_by_seed`, `second_by_seed`: the D of each, seed -> value. Where at least three seeds are in both
-    the differences are paired by seed (t with n − 1 degrees of freedom); otherwise Welch's interval from both
-    standard errors, with Satterthwaite's degrees of freedom.
+    the differences are paired by seed (t with n − 1 degrees of freedom; no interval where all are equal);
+    otherwise Welch's interval from both standard errors, with Satterthwaite's degrees of freedom.
     """
     if first.delta is None or second.delta is None:
         return None
@@ -51,6 +52,8 @@ def gap(
     if len(seeds) >= _FEWEST_PAIRS:
         E = np.array([theirs[seed] - ours[seed] for seed in seeds])  # noqa: N806 - like D
         mean, se = float(E.mean()), float(E.std(ddof=1)) / math.sqrt(len(seeds))
+        if se <= _ROUNDING * max(abs(D) for D in (*ours.values(), *theirs.values())):
+            return Gap(mean, None, None, None, len(seeds), "none")  # equal by chance, as in `moderated`
         return _interval(mean, se, len(seeds) - 1, alpha, len(seeds), "paired")
     errors = [_error(effect) for effect in (first, second)]
     delta, n = second.delta - first.delta, min(first.n, second.n)

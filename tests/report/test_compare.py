@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.report import numbers, words
 from orchestrator.report.compare import compare
+from orchestrator.report.model import Difference
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91, 3: 0.915}
 WORSE = {0: 0.85, 1: 0.88, 2: 0.86, 3: 0.87}
@@ -48,3 +49,23 @@ def test_other_metrics_are_not_subtracted(study, pair) -> None:
 def test_what_is_incomplete_is_said(pair) -> None:
     found = compare(*pair({"baseline": BASE, "no-a": {0: 0.9}}))
     assert any(line.startswith("second: incomplete") for line in words.comparison_lines(found))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [
+        (("hurts", -2), ("helps", 2), True),
+        (("hurts", -2), ("practically equivalent", -0.1), True),
+        (("hurts", -2), ("different, size unclear", -1), False),
+        (("different, size unclear", 0.9), ("hurts", -2), True),
+        (("different, size unclear", 0.9), ("practically equivalent", 0.8), False),
+        (("interacts", 2), ("interacts", -2), True),
+        (("hurts", -2), ("unresolved", 2), False),
+    ],
+)
+def test_what_claims_contradict_each_other(pair, one, other, contradict: bool) -> None:
+    first, _ = pair({"baseline": BASE})
+    effect = first.first.effects[0]
+    left, right = (replace(effect, verdict=verdict, delta=delta) for verdict, delta in (one, other))
+    assert Difference("no-a", left, right, None).contradict is contradict
+    assert Difference("no-a", left, right, None).disagree is contradict

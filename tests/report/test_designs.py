@@ -181,3 +181,64 @@ def test_runs_beyond_the_last_look_change_no_effect(study, ended, stopping, desi
     assert len(used) < whole.total
     _, without = effects(used)
     assert without == found
+
+
+@pytest.mark.parametrize(
+    ("stopping", "design"),
+    [
+        ({"rule": "none", "max": 9}, "pairs"),
+        (RESOLVE, "leave-one-out"),
+        (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "leave-one-out"),
+        ({"rule": "none", "max": 9}, "factorial"),
+    ],
+)
+@pytest.mark.parametrize("seed", range(6))
+def test_mode_min_mirrors_mode_max(study, ended, stopping, design: str, seed: int) -> None:
+    """The same study with its metric turned round: every verdict, n and p stays, every Δ turns its sign."""
+
+    def effects(sign: int):
+        def value(cell):
+            random = np.random.default_rng([seed, int(cell.cell, 16)])
+            if random.random() < 0.1:
+                return ended(None, "failed", cause="user")
+            shift = sum({"no-a": -3, "no-b": 1, "no-c": 0}.get(part, 0) for part in cell.arm.split("+"))
+            return sign * float(shift + random.normal())
+
+        found = study(
+            {}, later=value, seeds=4, design=design, stopping=stopping, report={"margin": 2.5},
+            baseline=dict.fromkeys("abc", True), components={n: {"without": {n: False}} for n in "abc"},
+            metric={"name": "score", "mode": "max" if sign > 0 else "min"},
+        )  # fmt: skip
+        return found.report.first.all_effects
+
+    same = ("arm", "verdict", "n", "p", "p_holm", "p_equivalent", "flags", "seeds", "look", "early", "wins",
+            "seeds_needed", "se", "df", "failures", "q", "p_permutation")  # fmt: skip
+    turned = {"delta": "delta", "lo": "hi", "wide_lo": "wide_hi", "percent": "percent", "d_sd": "d_sd"}
+    for up, down in zip(effects(1), effects(-1), strict=True):
+        for name in same:
+            assert getattr(up, name) == getattr(down, name), name
+        for one, other in turned.items():
+            # % and SD are of the reference, whose mean has turned its sign as well: its size is what counts
+            there, mirrored = getattr(up, one), getattr(down, other)
+            assert (there is None) == (mirrored is None), one
+            assert there is None or there == -mirrored, one
+
+
+def test_a_grid_that_is_not_complete_says_so_of_every_effect(study) -> None:
+    values = {arm: dict(enumerate(rows[:4])) for arm, rows in GOLDEN.items()} | {
+        "no-b": dict(enumerate(GOLDEN["no-b"]))
+    }
+    values["baseline"] = dict(enumerate(GOLDEN["baseline"]))
+    report = study(values, seeds=5).report
+    flagged = {effect.arm for effect in report.first.effects if "not finished" in effect.flags}
+    assert flagged == {"no-a", "no-c", "no-d"}
+    assert "hurts (not finished)" in to_markdown(report)
+
+
+def test_a_run_that_no_look_needed_is_not_called_lost(study) -> None:
+    """The baseline runs all its seeds; what no look has seen costs nobody a pair."""
+    values = by_seed({"baseline": GOLDEN["baseline"], "no-b": GOLDEN["no-b"]})
+    values["no-b"] = {seed: value for seed, value in values["no-b"].items() if seed < 3}
+    report = study(values, seeds=5, stopping=RESOLVE).report
+    assert report.first.effects[0].verdict == HURTS
+    assert not any("loses" in note for note in report.notes)

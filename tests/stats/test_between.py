@@ -49,4 +49,4 @@ def test_what_has_no_interval() -> None:
     empty = Effect("a", "main", "b", 0, None, None, None, None, None, "none", "no data", ())
     assert gap(empty, effect(FIRST), 0.05) is None
     same = gap(effect(FIRST), effect(FIRST), 0.05, FIRST, FIRST)
-    assert (same.lo, same.delta, same.hi) == (0, 0, 0)
+    assert (same.lo, same.delta, same.method) == (None, 0, "none")
