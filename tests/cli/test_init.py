@@ -54,6 +54,13 @@ def test_ten_samples_are_learnt_by_heart(own_study: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_every_gate_of_check_passes(command, own_study: Path) -> None:
+    result = command("check", "--config", own_study / "study.yaml")
+    assert result.code == 0, result.out
+    assert "13 passed, 0 failed, 0 skipped" in result.out
+
+
 def test_nothing_is_overwritten(command, own_study: Path) -> None:
     (own_study / "study.yaml").write_text("mine")
     (own_study / "README.md").unlink()

@@ -93,7 +93,8 @@ def test_planted_faults_are_caught_by_their_gate(gate: str, fault: type, evidenc
 
 
 def test_nothing_to_train() -> None:
-    _, result = up_to("A3", faults.AllFrozen)
+    before, result = up_to("A3", faults.AllFrozen)
+    assert before == []
     assert result.state == "fail"
     assert "none of the model's 420 parameters is trained" in result.verdict.evidence
 
