@@ -1,6 +1,6 @@
 """What monitors cost on the digits task, against the same trial without any; no Ray.
 
-    python benchmarks/monitors.py [--rounds 8] [--epochs 8]
+    python benchmarks/monitors.py [--rounds 8] [--epochs 8] [--json FILE]
 
 Every round runs one trial each without monitors, with the defaults and with all of them, in an order that
 changes from round to round. The ratio to the trial without monitors is taken within a round, because a busy
@@ -11,6 +11,7 @@ machine changes its pace between rounds; the median over the rounds is shown. Al
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -55,6 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--json", type=Path, help="write every figure to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = dict(load_study(ROOT / "configs" / "digits.yaml").spec.baseline)
@@ -65,6 +67,8 @@ def main() -> None:
         for i in range(options.rounds):
             names = list(CASES)[i % len(CASES) :] + list(CASES)[: i % len(CASES)]
             rounds.append({name: trial(name, config, options.epochs, folder) for name in names})
+    if options.json:
+        options.json.write_text(json.dumps(rounds))
     print(describe() + "\n\n" + table(rounds))
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.snapshot import Position
 from orchestrator.training.streams import SampleDraws
 from orchestrator.training.task import TRAIN, VAL, Batch, Optimiser, Table, Task, data_key
-from orchestrator.training.validation import Validator
+from orchestrator.training.validation import Validator, evaluating
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -80,6 +83,7 @@ class Trainer:
         self.watch: Watch
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._shown: dict[str, float] = {}
+        self._told = False
         self._last_clock = time.perf_counter()
         self._pending_s = 0.0
 
@@ -236,16 +240,32 @@ class Trainer:
         """Where a loss that is not finite came from: the step (from 1) once more, without its update."""
         epoch, step_in_epoch = divmod(step - 1, self.steps_per_epoch)
         order = epoch_order(self.train.count, self.task.streams, epoch)
-        model, finding = unwrapped(self.model), None
-        for indices in self.shard.train_indices(order, step_in_epoch):
-            batch = self._batch(indices, epoch)
-            finding = divergence.find(
-                model, batch, lambda b: self.validator.forward(model, b), self.validator.loss
-            )
-            if finding is not None:
-                break
-        told = divergence.best_of_ranks(finding, self.session.world_size)
+        shares = self.shard.train_indices(order, step_in_epoch)
+        told = self._first_finding(self._batch(indices, epoch) for indices in shares)
         return told or "but a replay of the step did not show it again"
+
+    def _tell_validation_origin(self) -> None:
+        """Say once where a validation loss that is not finite came from; it alone does not end the trial."""
+        self._told = True
+        samples = self.validator.samples
+        shares = self.shard.val_indices(samples.count)
+        with evaluating(unwrapped(self.model)):
+            origin = self._first_finding(to_device(samples.take(i), self.device) for i in shares)
+        text = (
+            f"val/loss is not finite at step {self.position.step}, {origin or 'in the sum over all samples'}"
+        )
+        self.session.sink.text("diverged/validation", text, self.position.step)
+        log.warning(text)
+
+    def _first_finding(self, batches: Iterable[Batch]) -> str | None:
+        """What the first batch that is not finite shows, on any rank; the same on all of them."""
+        model = unwrapped(self.model)
+        findings = (
+            divergence.find(model, batch, lambda b: self.validator.forward(model, b), self.validator.loss)
+            for batch in batches
+        )
+        finding = next((found for found in findings if found is not None), None)
+        return divergence.best_of_ranks(finding, self.session.world_size)
 
     # --- reports -------------------------------------------------------------------------------------
     def _report(self) -> None:
@@ -253,6 +273,8 @@ class Trainer:
         self._agree_on_time()
         watched = self.watch.start_pass(self.position.step, last=self._finished())
         metrics = self.validator.full(unwrapped(self.model), self.watch if watched else None)
+        if not (math.isfinite(metrics["val/loss"]) or self._told):
+            self._tell_validation_origin()
         self._tick()
         self.position.reports += 1
         step = self.position.step

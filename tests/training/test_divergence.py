@@ -14,6 +14,7 @@ from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimiser
 from orchestrator.training.session import Diverged
 from orchestrator.training.settings import OptimSettings
+from orchestrator.training.sink import Kept
 
 SessionFor = Callable[..., LocalSession]
 
@@ -117,6 +118,25 @@ def test_a_gradient_that_was_lost_is_traced_to_the_weights(session_for: SessionF
         "the update before this step left weights that are not finite: before.weight"
     )
     assert error.origin.endswith("the weights after norm.bias are sound")
+
+
+def test_a_validation_loss_that_is_not_finite_is_traced_and_does_not_end_the_trial(
+    session_for: SessionFor, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Spoilt(Toy):
+        def split_data(self, data: Any, generator: torch.Generator) -> Any:
+            parts = super().split_data(data, generator)
+            x = parts["val"]["x"].clone()
+            x[17, 2] = torch.nan
+            return {**parts, "val": {**parts["val"], "x": x}}
+
+    session = session_for(config(), sink=Kept())
+    trainer = Trainer(Spoilt(session.config), session)
+    trainer.run()
+    assert len(session.reports) == 3
+    text = "val/loss is not finite at step 8, 'x' of the batch is not finite, in samples 17"
+    assert session.sink.of("text", "diverged/validation") == [text]
+    assert [record.message for record in caplog.records] == [text]
 
 
 def test_a_replay_leaves_everything_as_it_was() -> None:
