@@ -270,7 +270,7 @@ def verdict(
     runs = report.behind(effect, evaluation.phase)
     if effect.verdict == FAILS:
         return f"fails ({failed(runs)} of {len(runs)})"
-    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished"))]
+    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished", "noisy"))]
     if effect.verdict == UNRESOLVED and effect.seeds_needed is not None and not brief:
         lost.append(f"needs ≈ {count(_about(effect.seeds_needed), 'seed')}")
     said = f"{verdict_words(report, effect, scale)}{marks(effect)}"
