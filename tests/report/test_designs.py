@@ -232,7 +232,7 @@ def test_a_grid_that_is_not_complete_says_so_of_every_effect(study) -> None:
     report = study(values, seeds=5).report
     flagged = {effect.arm for effect in report.first.effects if "not finished" in effect.flags}
     assert flagged == {"no-a", "no-c", "no-d"}
-    assert "hurts (not finished)" in to_markdown(report)
+    assert "hurts (noisy, not finished)" in to_markdown(report)
 
 
 def test_a_run_that_no_look_needed_is_not_called_lost(study) -> None:
