@@ -31,7 +31,14 @@ def chart(
 
 
 def axis(title: str = "", **settings: Any) -> dict[str, Any]:
-    return {"title": {"text": title}, "automargin": True, "zeroline": False, **settings}
+    # 2e-7, not 200n: metrics are numbers, not quantities with a unit
+    return {
+        "title": {"text": title},
+        "automargin": True,
+        "zeroline": False,
+        "exponentformat": "e",
+        **settings,
+    }
 
 
 def metric(report: StudyReport, scale: numbers.Scale) -> str:
