@@ -62,7 +62,8 @@ def test_a_study_of_ones_own_as_the_readme_tells_it(tmp_path: Path, monkeypatch:
     quick = ("init", "validate", "plan")
     for line in commands(ROOT / "README.md"):
         program, *words = shlex.split(line)
-        if program == "orchestrate" and words[0] in quick:
+        # a pilot trains on Ray: tests/engine/test_pilot.py
+        if program == "orchestrate" and words[0] in quick and "--pilot" not in words:
             assert main(words) == 0, line
 
 

@@ -28,6 +28,7 @@ def config(**changes: Any) -> dict[str, Any]:
     return changed
 
 
+@pytest.mark.slow
 def test_every_component_changes_the_curve() -> None:
     arms: list[dict[str, Any]] = [
         {},
@@ -43,6 +44,7 @@ def test_every_component_changes_the_curve() -> None:
     assert len(set(losses)) == len(arms)
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     rows = run_local(Segment, config(data__images=160), max_length=4)
     assert rows[-1]["val/miou"] > rows[0]["val/miou"]
