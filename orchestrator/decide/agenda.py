@@ -1,7 +1,8 @@
 """What is left to do: which cells must run, which may, which never will, and which are to be added.
 
-A pure function of plan and results. The driver asks it whenever a cell has ended and when it starts; so a
-study that is interrupted anywhere goes on as it would have without the interruption.
+A pure function of plan and results. The driver asks it when it starts and whenever one of the groups of cells
+that the answer waits for has ended; so a study that is interrupted anywhere goes on as it would have without
+the interruption.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The cells of a running study: where each stands, which runs next, and what the results call for.
 
-What is to be run is `decide.agenda`'s answer; it is asked again whenever a cell has ended. Every look of the
-sequential rule, every batch of new cells and every skipped cell is in the journal before it takes effect.
-Not thread-safe: the conductor's lock guards it.
+What is to be run is `decide.agenda`'s answer; it is asked again whenever cells that it waits for have all
+ended. Every look of the sequential rule, every batch of new cells and every skipped cell is in the journal
+before it takes effect. Not thread-safe: the conductor's lock guards it.
 """
 
 from __future__ import annotations

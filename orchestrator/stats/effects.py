@@ -13,45 +13,8 @@ from orchestrator.stats.claims import Material, Tally, Tested, draw_effects, fin
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 from orchestrator.stats.power import Question, seeds_needed
-from orchestrator.stats.results import (
-    DETERMINISTIC,
-    EQUIVALENT,
-    FAILS,
-    HELPS,
-    HURTS,
-    INTERACTS,
-    NO_DATA,
-    RESOLVED,
-    RUNG_ONLY,
-    SIZE_UNCLEAR,
-    UNRESOLVED,
-    Effect,
-    Mode,
-    PairedT,
-    Sample,
-)
+from orchestrator.stats.results import Effect, Mode, Sample
 from orchestrator.study.contrasts import Contrast
-
-__all__ = [
-    "DETERMINISTIC",
-    "EQUIVALENT",
-    "FAILS",
-    "HELPS",
-    "HURTS",
-    "INTERACTS",
-    "NO_DATA",
-    "RESOLVED",
-    "RUNG_ONLY",
-    "SIZE_UNCLEAR",
-    "UNRESOLVED",
-    "Effect",
-    "Mode",
-    "PairedT",
-    "Sample",
-    "finite",
-    "fixed_effects",
-    "summarise",
-]
 
 
 def summarise(arm: str, values: Mapping[int, float]) -> Sample:

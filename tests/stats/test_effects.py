@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.stats.effects import Effect, fixed_effects, summarise
+from orchestrator.stats.effects import fixed_effects, summarise
+from orchestrator.stats.results import Effect
 from orchestrator.study.contrasts import Contrast
 
 # statistics of the project, golden data: baseline and four arms over five seeds
