@@ -51,7 +51,8 @@ if [ ! -s "$RAY_AUTH_TOKEN_PATH" ]; then
    python -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH")
 fi
 
-# Other jobs, yours or others', may run on the same nodes: own directory, own port.
+# Other jobs, yours or others', may run on the same nodes: own port, own directory (Ray opens its own to everybody, so
+# it is put into one that is yours alone).
 scratch=$(mktemp -d "/tmp/ray-$SLURM_JOB_ID-XXXX")
 ip=${HEAD_IP:-$(hostname -I 2>/dev/null | awk '{print $1}' || true)}
 ip=${ip:-127.0.0.1}
@@ -74,6 +75,7 @@ end_ray() {
 }
 trap end_ray EXIT
 
+# shellcheck disable=SC2329  # called by the traps below
 stop_study() {  # a first TERM: stop with checkpoints; a second one: at once
   trapped=yes
   [ -n "$driver" ] || return 0
@@ -86,11 +88,17 @@ trap 'say "told to end: stopping the study"; requeue=""; stop_study' TERM
 # The head: no CPUs, no GPUs, so that no trial lands on it; the dashboard is for this node only.
 ray start --head --block --node-ip-address="$ip" --port="$port" --num-cpus=0 --num-gpus=0 \
   --dashboard-host=127.0.0.1 --dashboard-port=$((port + 1)) \
-  --min-worker-port=0 --max-worker-port=0 --temp-dir="$scratch" \
+  --min-worker-port=0 --max-worker-port=0 --temp-dir="$scratch/ray" \
   --object-store-memory="$OBJECT_STORE_BYTES" --disable-usage-stats > "$scratch/head.log" 2>&1 &
 head=$!
+# Two of Ray's nodes that start at the same moment on one machine take the same socket: the head first.
+for ((i = 0; i < NODES_WAIT_S; i++)); do
+  if grep -q 'Ray runtime started' "$scratch/head.log" || ! kill -0 "$head" 2>/dev/null; then break; fi
+  sleep 1
+done
 
 # One worker a node, with the GPUs that SLURM gave it there.
+# shellcheck disable=SC2016  # the variables are the node's, not this script's
 start_worker='exec ray start --block --address="$RAY_ADDRESS" --num-cpus="${SLURM_CPUS_PER_TASK:-1}" \
   --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --min-worker-port=0 --max-worker-port=0 \
   --object-store-memory="$OBJECT_STORE_BYTES" --disable-usage-stats'
