@@ -1,7 +1,7 @@
-"""A job of slurm.sh that meets its time limit and is started again, in a network and process space of its own.
+"""A job of slurm.sh that meets its time limit and is started again, with processes and network of its own.
 
-Run by test_slurm.py as the first process of new namespaces: `slurm_run.py DIRECTORY`. Stands for SLURM's daemon: sets
-its variables, sends USR1, starts again what was put back into the queue. Prints one JSON object with what was seen.
+Run by test_slurm.py as the first process of new namespaces: `slurm_run.py DIRECTORY`. Stands for SLURM's daemon:
+sets its variables, sends USR1, starts again what was put back into the queue. Prints what was seen, as JSON.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 STUBS = Path(__file__).parent / "slurm_stubs"
-STUDY = ["configs/plain-ray.yaml", "seeds=1", "stopping.rule=none", "stopping.max=60", "resources.gpus_per_worker=0"]
+STUDY = [
+    "configs/plain-ray.yaml",
+    "seeds=1",
+    "stopping.rule=none",
+    "stopping.max=60",
+    "resources.gpus_per_worker=0",
+]
 PATIENCE_S = 240.0
 QUERY = """
 import json, os, ray
@@ -60,9 +66,14 @@ class Job:
     def nodes(self) -> list[dict[str, float]]:
         """What each node of the running cluster offers, asked with the job's token."""
         port = 20000 + 2 * 4711
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.directory / "home/.ray/auth_token")}
+        token = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.directory / "home/.ray/auth_token"),
+        }
         asked = dict(self.environment, RAY_ADDRESS=f"127.0.0.1:{port}", **token)
-        done = subprocess.run([sys.executable, "-c", QUERY], env=asked, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", QUERY], env=asked, capture_output=True, text=True, check=True
+        )
         found: list[dict[str, float]] = json.loads(done.stdout)
         return found
 
@@ -72,9 +83,15 @@ class Job:
 
 def left_behind() -> list[str]:
     """Processes other than this one: the namespace holds nothing but the job."""
-    listed = subprocess.run(["ps", "axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
+    )
     lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-    return [args for pid, stat, args in lines if int(pid) != os.getpid() and "Z" not in stat and "ps ax" not in args]
+    return [
+        args
+        for pid, stat, args in lines
+        if int(pid) != os.getpid() and "Z" not in stat and "ps ax" not in args
+    ]
 
 
 def main(directory: Path) -> dict[str, Any]:
@@ -96,4 +113,4 @@ def main(directory: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))) + "\n")
