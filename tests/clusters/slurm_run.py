@@ -1,6 +1,6 @@
 """A job of slurm.sh that meets its time limit and is started again, with processes and network of its own.
 
-Run by test_slurm.py as the first process of new namespaces: `slurm_run.py DIRECTORY`. Stands for SLURM's daemon:
+Run by test_slurm.py as the first process of new namespaces: `slurm_run.py DIRECTORY`. Stands for SLURM:
 sets its variables, sends USR1, starts again what was put back into the queue. Prints what was seen, as JSON.
 """
 
