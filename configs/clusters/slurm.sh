@@ -59,7 +59,7 @@ ip=${ip:-127.0.0.1}
 port=$((20000 + 2 * (SLURM_JOB_ID % 5000)))
 export RAY_ADDRESS="$ip:$port"
 
-driver='' head='' workers='' requeue='' trapped=''
+driver='' head='' workers='' requeue='' trapped='' hurry=''
 
 end() {  # asks a process to end and waits until it has
   [ -n "$1" ] || return 0
@@ -68,6 +68,7 @@ end() {  # asks a process to end and waits until it has
 }
 end_ray() {
   trap - EXIT
+  [ -z "$hurry" ] || wait "$hurry" 2>/dev/null || true  # sees at once that the study has ended
   end "$workers"
   end "$head"
   timeout 20 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --overlap rm -rf "$scratch" 2>/dev/null || true
@@ -80,7 +81,18 @@ stop_study() {  # a first TERM: stop with checkpoints; a second one: at once
   trapped=yes
   [ -n "$driver" ] || return 0
   kill -TERM "$driver" 2>/dev/null || return 0
-  (sleep "$STOP_S"; kill -TERM "$driver"; sleep 15; kill -KILL "$driver") >/dev/null 2>&1 &
+  (
+    trap - EXIT USR1 TERM
+    for signal in TERM KILL; do
+      for ((i = 0; i < STOP_S * 5; i++)); do
+        kill -0 "$driver" || exit 0
+        sleep 0.2
+      done
+      kill -"$signal" "$driver"
+      STOP_S=15
+    done
+  ) >/dev/null 2>&1 &
+  hurry=$!
 }
 trap 'say "the time limit is near: stopping the study"; requeue=yes; stop_study' USR1
 trap 'say "told to end: stopping the study"; requeue=""; stop_study' TERM
@@ -92,9 +104,9 @@ ray start --head --block --node-ip-address="$ip" --port="$port" --num-cpus=0 --n
   --object-store-memory="$OBJECT_STORE_BYTES" --disable-usage-stats > "$scratch/head.log" 2>&1 &
 head=$!
 # Two of Ray's nodes that start at the same moment on one machine take the same socket: the head first.
-for ((i = 0; i < NODES_WAIT_S; i++)); do
+for ((i = 0; i < NODES_WAIT_S * 5; i++)); do
   if grep -q 'Ray runtime started' "$scratch/head.log" || ! kill -0 "$head" 2>/dev/null; then break; fi
-  sleep 1
+  sleep 0.2
 done
 
 # One worker a node, with the GPUs that SLURM gave it there.

@@ -85,6 +85,7 @@ def watching(cloud: str, metadata: Metadata, **environment: str) -> Iterator[sub
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cloud", "left_s"), [("aws", 120), ("gcp", 30)])
 def test_a_notice_becomes_a_drain(metadata: Metadata, tmp_path: Path, cloud: str, left_s: int) -> None:
     """Nothing before the notice; then the words for Ray, asked again when Ray does not answer at first."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,76 @@ def test_slurm_is_asked_for_a_signal_before_the_limit_and_may_requeue() -> None:
     asked = [line for line in SCRIPT.read_text().splitlines() if line.startswith("#SBATCH")]
     assert "#SBATCH --signal=B:USR1@120" in asked
     assert {"#SBATCH --requeue", "#SBATCH --no-kill", "#SBATCH --open-mode=append"} <= set(asked)
+
+
+RAY = """#!/usr/bin/env bash
+echo Ray runtime started
+exec tail -f /dev/null
+"""
+WAITS = """#!/usr/bin/env bash
+trap 'exit 143' TERM
+echo "$@" > "$SAID"
+while :; do sleep 0.05; done
+"""
+
+
+def _job(tmp_path: Path, study: str, restarts: int = 0) -> subprocess.Popen[bytes]:
+    """slurm.sh with stand-ins for Ray and the study as well: only its own steps are real."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, text in (("ray", RAY), ("python", "#!/bin/sh\ncat >/dev/null\n"), ("orchestrate", study)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (tmp_path / "srun").write_text(
+        '#!/bin/sh\ncase "$*" in *" rm "*) exit 0;; esac; exec tail -f /dev/null\n'
+    )
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "asked"}\n')
+    for name in ("srun", "scontrol"):
+        (tmp_path / name).chmod(0o755)
+    environment = dict(
+        os.environ,
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+        HOME=str(tmp_path),
+        ORCHESTRATE_VENV=str(tmp_path / "venv"),
+        SAID=str(tmp_path / "said"),
+        RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"),
+        SLURM_JOB_ID="12",
+        SLURM_JOB_NUM_NODES="2",
+        SLURM_RESTART_COUNT=str(restarts),
+        STOP_S="60",
+    )
+    (tmp_path / "token").write_text("made by python, which is a stand-in here")
+    with (tmp_path / "log").open("w") as log:
+        words = ["bash", str(SCRIPT), "study.yaml", "seeds=3"]
+        return subprocess.Popen(words, env=environment, stdout=log, stderr=log)
+
+
+def _started(tmp_path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "said").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_study_that_ends_by_itself_ends_the_job_with_its_code(tmp_path: Path, code: int) -> None:
+    job = _job(tmp_path, f'#!/bin/sh\necho "$@" > "$SAID"\nexit {code}\n')
+    assert job.wait(30) == code
+    assert "--config study.yaml seeds=3" in (tmp_path / "said").read_text()
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "restarts", "requeued"),
+    [(signal.SIGUSR1, 0, True), (signal.SIGUSR1, 100, False), (signal.SIGTERM, 0, False)],
+)
+def test_only_the_time_limit_puts_it_back_and_not_for_ever(
+    tmp_path: Path, sent: signal.Signals, restarts: int, requeued: bool
+) -> None:
+    job = _job(tmp_path, WAITS, restarts)
+    _started(tmp_path)
+    job.send_signal(sent)
+    assert job.wait(30) == (0 if requeued else 143)
+    assert (tmp_path / "asked").exists() == requeued
 
 
 def _why_not() -> str | None:
