@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.decide.states import Cause
+from orchestrator.decide.faults import FaultKind
 
 
 @dataclass(frozen=True)
@@ -15,20 +15,18 @@ class RetryDecision:
     reason: str
 
 
-def retry(
-    cause: Cause, infra_attempts_since_progress: int, max_retries: int, *, preempted: bool = False
-) -> RetryDecision:
+def retry(fault: FaultKind, counted_since_progress: int, max_retries: int) -> RetryDecision:
     """Decide after a failure.
 
-    `infra_attempts_since_progress` counts the hangs and infrastructure failures, this one included and
-    preemptions left out, since the trial's last new complete checkpoint: who makes progress may go on for
-    ever. What the user's code does (`user`, `oom`, `short`) would happen again and is a finding of the arm.
+    `counted_since_progress`: the faults that count (`FaultKind.counts`), this one included, since the trial's
+    last new complete checkpoint: who makes progress may go on for ever. What the user's code does would
+    happen again and is a finding of the arm.
     """
-    if cause not in (Cause.HANG, Cause.INFRA):
+    if not fault.retried:
         return RetryDecision(False, "an outcome of the arm, not tried again by itself")
-    if preempted:
-        return RetryDecision(True, "preempted: does not count as a retry")
-    used = f"{infra_attempts_since_progress} of {max_retries} retries since the last checkpoint"
-    if infra_attempts_since_progress <= max_retries:
+    if not fault.counts:
+        return RetryDecision(True, f"{fault}: does not count as a retry")
+    used = f"{counted_since_progress} of {max_retries} retries since the last checkpoint"
+    if counted_since_progress <= max_retries:
         return RetryDecision(True, used)
     return RetryDecision(False, f"all {max_retries} retries since the last checkpoint are used")

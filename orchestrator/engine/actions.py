@@ -36,7 +36,16 @@ class StopTrial:
     answer: Answer
 
 
-Action = Reassign | Recycle | StopTrial
+@dataclass(frozen=True)
+class SetAside:
+    """From now on these are all the nodes (ids) that get no new lane; and some lanes have to end."""
+
+    nodes: tuple[str, ...]
+    lanes: tuple[str, ...]
+    reason: str
+
+
+Action = Reassign | Recycle | StopTrial | SetAside
 
 
 @dataclass(frozen=True)

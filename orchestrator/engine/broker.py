@@ -14,11 +14,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.autopsy import examine
 from orchestrator.engine.joint import joint_outcome
 from orchestrator.engine.lane_state import LaneState, LaneTrial, Ticket
 from orchestrator.engine.messages import (
@@ -30,6 +32,7 @@ from orchestrator.engine.messages import (
     DriverEvent,
     EntrypointFailed,
     GroupLost,
+    LaneCondemned,
     LaneEvent,
     LaneUp,
     Outcome,
@@ -59,9 +62,11 @@ class Broker:
         kill: Callable[[Any], None] | None = None,
         peers_leave_s: float = PEERS_LEAVE_S,
         cause_shows_s: float = CAUSE_SHOWS_S,
+        examine: Callable[[Sequence[Attached]], Awaitable[GroupEnd]] = examine,
     ) -> None:
-        """`kill` ends a worker at once, by its handle; None: Ray does it."""
-        self._kill = kill or _ray_kill
+        """`kill` ends a worker at once, by its handle; None: Ray does it. `examine` says why a group died."""
+        self._kill, self._examine = kill or _ray_kill, examine
+        self._set_aside: tuple[str, ...] = ()
         self._peers_leave_s, self._cause_shows_s = peers_leave_s, cause_shows_s
         self._lanes: dict[str, LaneState] = {}
         self._outbox: deque[DriverEvent] = deque()
@@ -135,6 +140,14 @@ class Broker:
             self._post(self._lose(lane_id, lane, reason))
             self._kill_group(lane)
 
+    async def set_aside(self, nodes: tuple[str, ...], lanes: tuple[str, ...], reason: str) -> None:
+        """New lanes go to none of these nodes; `lanes` end, Tune hears of it and makes new ones."""
+        self._set_aside = nodes
+        for lane_id in lanes:
+            lane = self._lanes.get(lane_id)
+            if lane is not None and not lane.closed:
+                lane.events.put_nowait(LaneCondemned(lane_id, reason))
+
     # ---- the trial actor (Tune's side of a lane) --------------------------------------------------------
 
     async def take(self, lane_id: str, world_size: int, ticket: int, *, takes_over: bool = False) -> None:
@@ -155,6 +168,10 @@ class Broker:
         begun = before is not None and self._withdraw(self._lanes[before], assignment)
         await self._set_assignment(lane_id, lane, assignment, begun=begun)
 
+    async def shunned(self) -> tuple[str, ...]:
+        """The nodes that a new lane must not use."""
+        return self._set_aside
+
     async def next_event(self, lane_id: str) -> LaneEvent:
         """What Tune has to see next: a rung that was reached, or the trial's end."""
         return await self._lanes[lane_id].events.get()
@@ -174,7 +191,8 @@ class Broker:
         if incarnation != lane.incarnation:
             trial = lane.trial
             if trial and trial.to_do and trial.incarnation is not None:
-                self._post(self._lose(lane_id, lane, "a worker of the group died"))
+                trial.lost = True
+                self._later(self._say_why_lost(lane_id, trial, tuple(lane.ranks.values())))
             lane.incarnation, lane.ranks, lane.recycling = incarnation, {}, False
         lane.ranks[who.rank] = who
         if len(lane.ranks) == lane.world_size:
@@ -296,9 +314,9 @@ class Broker:
         elif outcome.state in (TrialState.FAILED, TrialState.DIVERGED):
             self._later(self._give_up_on_peers(lane_id, lane, trial))
 
-    async def worker_failed(self, lane_id: str, message: str) -> None:
+    async def worker_failed(self, lane_id: str, message: str, node: str = "") -> None:
         """A worker ended outside of any trial."""
-        self._post(WorkerFailed(lane_id, message))
+        self._post(WorkerFailed(lane_id, message, node))
 
     async def entrypoint_failed(self, lane_id: str, message: str) -> None:
         """The user's module does not import on a worker."""
@@ -339,7 +357,8 @@ class Broker:
             await self._stop(lane_id, lane, trial)
         elif begun:
             trial.lost = True
-            self._post(GroupLost(lane_id, *assignment.key, (), "Tune moved the trial to another lane"))
+            moved = "Tune moved the trial to another lane"
+            self._post(GroupLost(lane_id, *assignment.key, (), moved, FaultKind.MOVED))
         await self._notify(lane)
 
     async def _stop(self, lane_id: str, lane: LaneState, trial: LaneTrial) -> None:
@@ -387,16 +406,25 @@ class Broker:
         await asyncio.sleep(self._cause_shows_s)
         if lane.trial is trial and trial.to_do and all(o.secondary for o in trial.outcomes.values()):
             error = next(iter(trial.outcomes.values())).error or ""
-            self._post(self._lose(lane_id, lane, f"a collective broke: {error.strip().splitlines()[-1:]}"))
+            last = " ".join(error.strip().splitlines()[-1:])
+            self._post(self._lose(lane_id, lane, f"a collective broke: {last}", FaultKind.CONNECTION))
             self._kill_group(lane)
 
     @staticmethod
-    def _lose(lane_id: str, lane: LaneState, message: str) -> GroupLost:
+    def _lose(lane_id: str, lane: LaneState, message: str, fault: FaultKind = FaultKind.UNKNOWN) -> GroupLost:
         trial = lane.trial
         assert trial is not None
         trial.lost = True
         nodes = tuple(sorted({who.node for who in lane.ranks.values()}))
-        return GroupLost(lane_id, trial.assignment.cell, trial.assignment.attempt, nodes, message)
+        return GroupLost(lane_id, *trial.assignment.key, nodes, message, fault)
+
+    async def _say_why_lost(self, lane_id: str, trial: LaneTrial, ranks: tuple[Attached, ...]) -> None:
+        """A new worker group has attached: the one before it is gone, and Ray knows why."""
+        end = await self._examine(ranks)
+        who = f"rank {', '.join(map(str, end.ranks))}" if end.ranks else "a worker of the group"
+        words = {FaultKind.UNKNOWN: f"{who} died", FaultKind.WORKER_KILLED: f"{who} was killed"}
+        message = words.get(end.fault, f"{end.fault}: {who} is gone")
+        self._post(GroupLost(lane_id, *trial.assignment.key, end.nodes, message, end.fault))
 
     def _kill_group(self, lane: LaneState) -> None:
         lane.recycling = True

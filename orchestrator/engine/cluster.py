@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 
+from orchestrator.engine.capacity import ANY, Node
 from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray, keep_ray_off_stdout
-from orchestrator.errors import ClusterUnavailable
+from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
 # Read by Ray when it starts. Tune's own loggers and its Ctrl-C handling are ours.
@@ -33,16 +33,6 @@ ENVIRONMENT = {
 
 
 KNOCK_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What the cluster offers now."""
-
-    cpus: float
-    gpus: float
-    nodes: int
-    slots: int  # workers of the study's size that fit, node by node
 
 
 def connect(address: str | None) -> None:
@@ -99,29 +89,49 @@ def _quiet() -> None:
 
 
 def gpus_per_worker(resources: ResourcesSpec) -> float:
-    """The setting, with `auto` read as one GPU per worker where the cluster has any."""
+    """The setting, with `auto` read as one GPU per worker where the cluster has any.
+
+    Raises:
+        StudyError: `auto` on a cluster that has no node for trials yet.
+    """
     if resources.gpus_per_worker == "auto":
-        return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+        offered = ray.cluster_resources()
+        if resources.accelerator_type or offered.get("GPU", 0) >= 1:
+            return 1.0
+        if offered.get("CPU", 0) == 0:
+            raise StudyError(
+                Fault(
+                    "gpus_per_worker: auto cannot be read off a cluster that has no node for trials yet",
+                    field="resources.gpus_per_worker",
+                    hint="say how many GPUs a worker needs: 1, or 0 for none",
+                )
+            )
+        return 0.0
     return float(resources.gpus_per_worker)
 
 
-def capacity(cpus_per_worker: float, gpus: float) -> Capacity:
-    """Count the workers that fit on the nodes that are alive."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    slots = 0
-    for node in alive:
-        limits = [node.get("CPU", 0.0) / cpus_per_worker] if cpus_per_worker else []
-        limits += [node.get("GPU", 0.0) / gpus] if gpus else []
-        slots += math.floor(min(limits) + 1e-9) if limits else 0
-    return Capacity(
-        cpus=sum(node.get("CPU", 0.0) for node in alive),
-        gpus=sum(node.get("GPU", 0.0) for node in alive),
-        nodes=len(alive),
-        slots=slots,
-    )
+def nodes() -> list[Node]:
+    """All nodes that the cluster has had, dead ones included."""
+    return [
+        Node(
+            id=node["NodeID"],
+            address=node["NodeManagerAddress"],
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            alive=node["Alive"],
+            accelerator=_accelerator(node["Resources"]),
+        )
+        for node in ray.nodes()
+    ]
 
 
-def lanes(resources: ResourcesSpec, offered: Capacity) -> int:
-    """How many worker groups fit: capacity over the group's size, at most `max_parallel`."""
-    fit = offered.slots // resources.workers
-    return fit if resources.max_parallel == "auto" else min(fit, resources.max_parallel)
+def ask_for(bundles: Sequence[Mapping[str, float]]) -> None:
+    """Tell the autoscaler, if there is one, what the study could use now; an empty list: nothing."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(bundle) for bundle in bundles])
+
+
+def _accelerator(resources: Mapping[str, float]) -> str:
+    names = [key.partition(":")[2] for key in resources if key.startswith("accelerator_type:")]
+    return names[0] if names else ANY

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from orchestrator.decide.asha import RungReport
 from orchestrator.decide.budget import budget_left
+from orchestrator.decide.faults import FaultKind, fault_of
 from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine import entries, view
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
+from orchestrator.engine.capacity import Node, bundles
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -36,6 +38,7 @@ from orchestrator.engine.messages import (
     WorkerFailed,
 )
 from orchestrator.engine.notes import Notes, last_line
+from orchestrator.engine.placement import Placement
 from orchestrator.engine.roster import Roster
 from orchestrator.engine.scores import Scores
 from orchestrator.engine.seedcheck import SeedCheck
@@ -58,7 +61,7 @@ class Conductor:
 
     Args:
         record: the opened study record (lease held).
-        gpus_per_trial: for the GPU seconds.
+        gpus_per_worker: what one worker holds.
         retry_failed: also run cells again that failed by their own fault.
         clock: seconds, monotonic.
         code_changed: this run accepted changed code: ends are marked with it.
@@ -69,19 +72,21 @@ class Conductor:
         record: StudyRecord,
         spec: StudySpec,
         *,
-        gpus_per_trial: float,
+        gpus_per_worker: float,
         retry_failed: bool = False,
         code_changed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.record, self.spec = record, spec
-        self.gpus_per_trial, self.code_changed, self.clock = gpus_per_trial, code_changed, clock
+        self.gpus_per_trial = gpus_per_worker * spec.resources.workers
+        self.code_changed, self.clock = code_changed, clock
         self.lock = threading.RLock()
         self.started_at = clock()
         self.wanted_lanes = 0
         self.stop: StopRequest | None = None
         self.silence = Silence(spec.failures.report_timeout)
         self.notes, self._tickets = Notes(), Tickets()
+        self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
         self._given_up: set[tuple[str, int]] = set()
         self._taken = 0
         self._worker_failures = 0  # in a row
@@ -158,6 +163,17 @@ class Conductor:
             decided=tuple(sorted(live.recorded)),
         )
 
+    def see(self, nodes: Sequence[Node]) -> list[dict[str, float]]:
+        """Take in the cluster's nodes. Returns what the study could use, one bundle of resources a worker."""
+        with self.lock:
+            waiting = 0 if self.stop else self.roster.waiting()
+            groups = waiting + len(self.roster.running())
+            self.wanted_lanes = self.placement.see(nodes, busy=groups > 0 and self.stop is None)
+            resources = self.spec.resources
+            if resources.max_parallel != "auto":
+                groups = min(groups, resources.max_parallel)
+            return bundles(resources, self.gpus_per_trial / resources.workers, groups)
+
     # ---- Tune's side ------------------------------------------------------------------------------------
 
     def rung(self, event: RungReached) -> Answer:
@@ -196,10 +212,16 @@ class Conductor:
                 return
             live.length, live.value = outcome.length, outcome.value
             if outcome.state is TrialState.FAILED and (event.cell, event.attempt) not in self._given_up:
-                cause = outcome.cause or Cause.INFRA
-                if self._failed(live, cause, outcome.reason or outcome.error or "unknown", None):
+                fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
+                message, nodes = (
+                    outcome.reason or outcome.error or "unknown",
+                    self.placement.nodes_of(event.lane),
+                )
+                if self._failed(live, fault, message, nodes):
                     self.roster.put_back(live)
                     return
+            else:
+                self.placement.worked(event.lane)
             self._end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
 
     def actor_lost(self, ticket: int) -> None:
@@ -210,12 +232,15 @@ class Conductor:
             if live is None:
                 return
             self._spend(live)
+            moved = self.placement.is_ending(live.lane)
+            fault = FaultKind.MOVED if moved else FaultKind.NODE_LOST
+            message = "its node was set aside" if moved else "the trial actor died"
             if live.verdict:
                 self._end_as_decided(live)
-            elif self._failed(live, Cause.INFRA, "the trial actor died", None):
+            elif self._failed(live, fault, message, ()):
                 self.roster.put_back(live)
             else:
-                self._end(live, TrialState.FAILED, Cause.INFRA, "the trial actor died", live.lane)
+                self._end(live, TrialState.FAILED, fault.cause, message, live.lane)
 
     # ---- the message actor's side -----------------------------------------------------------------------
 
@@ -237,10 +262,10 @@ class Conductor:
     def _take_one(self, event: DriverEvent) -> list[Action]:
         if isinstance(event, LaneUp):
             self._worker_failures = 0
+            self.placement.lane_up(event.lane, event.nodes)
             return []
         if isinstance(event, WorkerFailed):
-            self._worker_failed(event)
-            return []
+            return self._worker_failed(event)
         if isinstance(event, EntrypointFailed):
             fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
             self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
@@ -253,6 +278,7 @@ class Conductor:
             self._progress(live, event)
         elif isinstance(event, CheckpointKept):
             live.retries = 0
+            self.placement.worked(event.lane)
             self._journal("checkpoint", **entries.checkpoint(event))
         elif isinstance(event, GroupLost):
             return self._group_lost(live, event)
@@ -263,13 +289,18 @@ class Conductor:
                 self.notes.add(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
 
-    def _worker_failed(self, event: WorkerFailed) -> None:
+    def _worker_failed(self, event: WorkerFailed) -> list[Action]:
         """Workers that never come up would be started again for ever."""
+        aside = self.placement.could_not_start(event.lane, event.node)
+        if aside is not None:
+            self._worker_failures = 0
+            return [aside]
         self._worker_failures += 1
         self.notes.add(f"a worker of {event.lane} could not start: {last_line(event.message)}")
         if self._worker_failures >= self.spec.resources.workers * WORKER_STARTS:
             reason = f"workers cannot start:\n{event.message}"
             self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
+        return []
 
     def _progress(self, live: LiveCell, event: TrialProgress) -> None:
         last = event.reports[-1]
@@ -285,7 +316,7 @@ class Conductor:
 
     def _group_lost(self, live: LiveCell, event: GroupLost) -> list[Action]:
         key = (event.cell, event.attempt)
-        cause = Cause.HANG if self.silence.hangs(key) else Cause.INFRA
+        fault = FaultKind.HANG if self.silence.hangs(key) else event.fault
         self._spend(live)
         so_far: dict[str, Any] = {"length": live.length, "value": live.value}
         if live.verdict:
@@ -294,10 +325,14 @@ class Conductor:
         if self.stop:
             cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
             return [Reassign(event.lane, None, cancelled)]
-        if self._failed(live, cause, event.message, ", ".join(event.nodes)):
+        again = self._failed(live, fault, event.message, event.nodes)
+        if again and self.placement.is_ending(event.lane):
+            return []  # the lane ends: Tune hears of it and gives the cell to another one
+        if again:
             return [Reassign(event.lane, self._assign(live))]
         self._given_up.add(key)
-        return [Reassign(event.lane, None, Outcome(TrialState.FAILED, cause, event.message, **so_far))]
+        ended = Outcome(TrialState.FAILED, fault.cause, event.message, fault=fault, **so_far)
+        return [Reassign(event.lane, None, ended)]
 
     # ---- time -------------------------------------------------------------------------------------------
 
@@ -344,18 +379,23 @@ class Conductor:
 
     # ---- the record -------------------------------------------------------------------------------------
 
-    def _failed(self, live: LiveCell, cause: Cause, message: str, node: str | None) -> bool:
+    def _failed(self, live: LiveCell, fault: FaultKind, message: str, nodes: Sequence[str]) -> bool:
         """Journal a failure; returns whether the cell is tried again."""
-        if cause in (Cause.HANG, Cause.INFRA):
-            live.retries += 1
-        verdict = retry(cause, live.retries, self.spec.failures.max_retries)
+        live.retries += fault.counts
+        verdict = retry(fault, live.retries, self.spec.failures.max_retries)
         again = verdict.again and self.stop is None
-        entry = entries.failure(live, cause, message, again=again, node=node, gpus=self.gpus_per_trial)
+        where = ", ".join(map(self.placement.name, nodes)) or None
+        entry = entries.failure(live, fault, message, again=again, node=where, gpus=self.gpus_per_trial)
         self._journal("failure", **entry)
         self.record.journal.sync()
+        kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
+        there = f" on {where}" if where and fault.speaks_against_node else ""
         self.notes.add(
-            f"{live.name}: {cause}: {last_line(message)}; {'tried again' if again else verdict.reason}"
+            f"{live.name}: {kind}{there}: {last_line(message)}; {'tried again' if again else verdict.reason}"
         )
+        aside = self.placement.failed(nodes, live.name, fault, live.lane)
+        if aside is not None:
+            self._due.append(aside)
         return again
 
     def _end(
@@ -386,6 +426,11 @@ class Conductor:
 
     def _journal(self, event: str, **fields: Any) -> None:
         self.record.journal.append(event, **fields)
+
+    def _write_note(self, text: str) -> None:
+        """A line for people that is also kept."""
+        self.notes.add(text)
+        self._journal("note", text=text)
 
     def new_notes(self) -> list[str]:
         """What happened since the last call and is worth a line."""

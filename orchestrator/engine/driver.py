@@ -111,16 +111,19 @@ class Driver:
             _shut_down()
 
     def _check_capacity(self, gpus: float) -> None:
-        """A group that can never fit is found before the study is created."""
+        """On one machine, a group that can never fit is found before the study is created.
+
+        A cluster may still grow, or get its nodes back: there the study waits and says what for.
+        """
         from orchestrator.engine import cluster
+        from orchestrator.engine.capacity import capacity, group_in_words, waits_for
 
         resources = self.spec.resources
-        offered = cluster.capacity(resources.cpus_per_worker, gpus)
-        if cluster.lanes(resources, offered) < 1:
+        offered = capacity(cluster.nodes(), resources, gpus)
+        if self.options.address is None and waits_for(resources, gpus, offered) is not None:
             raise ClusterUnavailable(
-                f"one worker group needs {resources.workers} x ({resources.cpus_per_worker:g} CPUs, "
-                f"{gpus:g} GPUs), but {offered.nodes} node(s) offer {offered.cpus:g} CPUs and "
-                f"{offered.gpus:g} GPUs in all. "
+                f"one worker group needs {group_in_words(resources, gpus)}, but {offered.nodes} node(s) "
+                f"offer {offered.cpus:g} CPUs and {offered.gpus:g} GPUs in all. "
                 "Lower resources.workers or cpus_per_worker, or connect to a larger cluster with --address."
             )
 
@@ -149,13 +152,13 @@ class Driver:
         conductor = Conductor(
             record,
             self.spec,
-            gpus_per_trial=gpus * self.spec.resources.workers,
+            gpus_per_worker=gpus,
             retry_failed=self.options.retry_failed,
             code_changed=record.code_changed,
         )
         if not conductor.finished():
             broker = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker).remote()
-            pump = Pump(conductor, broker, record, self.listener, self.spec.resources, gpus)
+            pump = Pump(conductor, broker, record, self.listener, grows=self.options.address is not None)
             lane = self._lane_spec(storage, record, shipped, gpus)
             with self._signals_to(pump), pump:
                 _run_tune(conductor, broker, lane)
@@ -184,6 +187,7 @@ class Driver:
             workers=spec.resources.workers,
             cpus_per_worker=spec.resources.cpus_per_worker,
             gpus_per_worker=gpus,
+            accelerator_type=spec.resources.accelerator_type,
             reuse_workers=spec.resources.reuse_workers,
             monitor=spec.monitor,
         )

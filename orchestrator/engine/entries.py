@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from orchestrator.decide.agenda import Judged
 from orchestrator.decide.asha import Decision
+from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.resolve import ArmLook
-from orchestrator.decide.states import Cause
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import CheckpointKept, RungReached
 
@@ -59,13 +59,14 @@ def checkpoint(event: CheckpointKept) -> dict[str, Any]:
 
 
 def failure(
-    live: LiveCell, cause: Cause, message: str, *, again: bool, node: str | None, gpus: float
+    live: LiveCell, fault: FaultKind, message: str, *, again: bool, node: str | None, gpus: float
 ) -> dict[str, Any]:
     """An attempt failed; `gpus` is what it held."""
     return {
         "cell": live.cell.cell,
         "attempt": live.attempts,
-        "cause": cause,
+        "cause": fault.cause,
+        "fault": fault,
         "message": message,
         "again": again,
         "node": node,

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.engine.messages import LaneSpec, TrialEnded
+from orchestrator.engine.messages import LaneCondemned, LaneSpec, TrialEnded
 from orchestrator.engine.ray_private.head import configure_lane_process
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Lane(tune.Trainable):
         """Keep the worker group up until the lane is closed."""
         configure_lane_process(self.spec.health_check_interval_s)
         try:
-            self.trainer = _trainer(self.broker, self.lane, self.spec)
+            shunned = ray.get(self.broker.shunned.remote())
+            self.trainer = _trainer(self.broker, self.lane, self.spec, shunned)
             self.trainer.fit()
         except BaseException as error:
             log.exception("the worker group of %s ended", self.lane)
@@ -59,6 +60,8 @@ class Lane(tune.Trainable):
             if not self.thread.is_alive():
                 raise RuntimeError(f"the worker group of {self.lane} is gone: {self.error!r}") from self.error
         event = ray.get(waiting)
+        if isinstance(event, LaneCondemned):
+            raise RuntimeError(f"{self.lane} ends: {event.reason}")
         return {"event": event, "done": isinstance(event, TrialEnded)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -84,7 +87,7 @@ class Lane(tune.Trainable):
         """Nothing: see `save_checkpoint`."""
 
 
-def _trainer(broker: Any, lane: str, spec: LaneSpec) -> Any:
+def _trainer(broker: Any, lane: str, spec: LaneSpec, shunned: tuple[str, ...]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from orchestrator.engine.lane_entry import lane_loop
@@ -102,7 +105,11 @@ def _trainer(broker: Any, lane: str, spec: LaneSpec) -> Any:
         {"broker": broker, "lane": lane, "spec": spec},
         use_gpu,
         scaling_config=ScalingConfig(
-            num_workers=spec.workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=spec.workers,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            accelerator_type=spec.accelerator_type,
+            label_selector={"ray.io/node-id": f"!in({','.join(shunned)})"} if shunned else None,
         ),
         run_config=RunConfig(
             name=lane,

@@ -13,6 +13,9 @@ def lane_loop(config: dict[str, Any]) -> None:
 
         LaneWorker(config["broker"], config["lane"], config["spec"]).serve()
     except Exception:
+        import ray
+
         # Ray Train starts the group again, for ever: somebody has to hear why
-        config["broker"].worker_failed.remote(config["lane"], traceback.format_exc(limit=-8))
+        node = ray.get_runtime_context().get_node_id()
+        config["broker"].worker_failed.remote(config["lane"], traceback.format_exc(limit=-8), node)
         raise

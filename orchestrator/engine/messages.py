@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 
 
@@ -38,6 +39,7 @@ class LaneSpec:
     cpus_per_worker: float
     gpus_per_worker: float
     reuse_workers: bool
+    accelerator_type: str | None = None
     monitor: tuple[str, ...] | str = "auto"
     health_check_interval_s: float = 0.25
 
@@ -116,6 +118,7 @@ class Outcome:
     time_s: float = 0.0
     recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
     secondary: bool = False  # a broken collective: another rank's failure is the cause
+    fault: FaultKind | None = None  # None: what the cause alone says
 
 
 # ---- what the driver reads from the message actor -------------------------------------------------------
@@ -162,13 +165,14 @@ class CheckpointKept:
 
 @dataclass(frozen=True)
 class GroupLost:
-    """The worker group was restarted by Ray Train while a trial was in flight."""
+    """The worker group was lost while a trial was in flight; `nodes`: where the fault came from (ids)."""
 
     lane: str
     cell: str
     attempt: int
     nodes: tuple[str, ...]
     message: str
+    fault: FaultKind = FaultKind.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,15 @@ class WorkerFailed:
 
     lane: str
     message: str
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class LaneCondemned:
+    """The lane has to end: a node that it runs on was set aside."""
+
+    lane: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,7 @@ class TrialEnded:
     events_before: int = 0  # how many `DriverEvent`s the message actor had when the trial ended
 
 
-LaneEvent = RungReached | TrialEnded
+LaneEvent = RungReached | TrialEnded | LaneCondemned
 DriverEvent = (
     LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed | WorkerFailed
 )

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import ray
 
 from orchestrator.engine import cluster
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest
+from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest
 from orchestrator.engine.api import Listener
 from orchestrator.engine.conductor import Conductor
 from orchestrator.errors import ExitCode
 from orchestrator.record.control import take_requests
 from orchestrator.record.studyrecord import StudyRecord
-from orchestrator.study.spec import ResourcesSpec
 
 DRAIN_S = 0.2
 SHOW_EVERY_S = 0.25
 BEAT_EVERY_S = 2.0
-CAPACITY_EVERY_S = 5.0
+CAPACITY_EVERY_S = 2.0
 
 
 class Pump:
@@ -33,11 +33,12 @@ class Pump:
         broker: Any,
         record: StudyRecord,
         listener: Listener,
-        resources: ResourcesSpec,
-        gpus: float,
+        *,
+        grows: bool = False,
     ) -> None:
+        """`grows`: a cluster that may add nodes when it is asked to."""
         self._conductor, self._broker, self._record, self._listener = conductor, broker, record, listener
-        self._resources, self._gpus = resources, gpus
+        self._grows = grows
         self._done = threading.Event()
         self._stop_asked: StopRequest | None = None
         self._left = False
@@ -54,6 +55,9 @@ class Pump:
     ) -> None:
         self._done.set()
         self._thread.join()
+        if self._grows:
+            with suppress(ray.exceptions.RayError, ConnectionError):
+                cluster.ask_for([])
         self._listener.update(self._conductor.snapshot())
         if self._error is not None and error is None:
             raise self._error
@@ -100,8 +104,9 @@ class Pump:
             self._look_at_capacity()
 
     def _look_at_capacity(self) -> None:
-        offered = cluster.capacity(self._resources.cpus_per_worker, self._gpus)
-        self._conductor.wanted_lanes = cluster.lanes(self._resources, offered)
+        bundles = self._conductor.see(cluster.nodes())
+        if self._grows:
+            cluster.ask_for(bundles)
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
@@ -109,6 +114,8 @@ class Pump:
                 self._broker.reassign.remote(action.lane, action.assignment, action.outcome)
             elif isinstance(action, Recycle):
                 self._broker.recycle.remote(action.lane, action.cell, action.attempt, action.reason)
+            elif isinstance(action, SetAside):
+                self._broker.set_aside.remote(action.nodes, action.lanes, action.reason)
             else:
                 self._broker.stop_trial.remote(action.cell, action.attempt, action.answer)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.decide.faults import FaultKind, fault_of
 from orchestrator.decide.states import Cause, IllegalTransition, TrialState, advance
 from orchestrator.study.cells import Batch, Plan
 
@@ -165,8 +166,15 @@ def _failure(_history: History, record: CellRecord, event: Mapping[str, Any]) ->
     _spent(record, event)
     record.cause = cause
     record.reason = _text(event.get("message"))
-    if cause in _AGAIN and not event.get("preempted"):
+    if _fault(event, cause).counts:
         record.retries_since_progress += 1
+
+
+def _fault(event: Mapping[str, Any], cause: Cause) -> FaultKind:
+    """Journals of earlier versions name the cause only."""
+    if event.get("preempted"):
+        return FaultKind.PREEMPTED
+    return FaultKind(event["fault"]) if event.get("fault") else fault_of(cause)
 
 
 def _end(_history: History, record: CellRecord, event: Mapping[str, Any]) -> None:

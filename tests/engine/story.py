@@ -77,7 +77,7 @@ class Story:
         storage = Storage.open(self.root)
         self.record = StudyRecord.open(storage, self.spec, self.plan, "code", extend=self.extend)
         self.conductor = Conductor(
-            self.record, self.spec, gpus_per_trial=0.0, clock=lambda: 0.0, retry_failed=self.retry_failed
+            self.record, self.spec, gpus_per_worker=0.0, clock=lambda: 0.0, retry_failed=self.retry_failed
         )
         self.conductor.wanted_lanes = self.lanes
 

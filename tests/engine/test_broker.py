@@ -102,6 +102,13 @@ class Scene:
     async def news(self, kind: type) -> list[Any]:
         return [event for event in await self.broker.drain(0.0) if isinstance(event, kind)]
 
+    async def lost(self) -> GroupLost:
+        """What is said when it is known why the group was lost."""
+        while True:
+            for event in await self.broker.drain(10.0):
+                if isinstance(event, GroupLost):
+                    return event
+
 
 @in_a_loop
 async def test_a_trial_from_ticket_to_end() -> None:
@@ -268,7 +275,7 @@ async def test_a_stop_finds_a_trial_that_is_being_moved() -> None:
 async def test_a_new_group_means_that_the_old_one_was_lost() -> None:
     scene = await Scene.up()
     await scene.group("second")
-    (event,) = await scene.news(GroupLost)
+    event = await scene.lost()
     assert (event.cell, event.attempt, event.nodes) == ("c", 1, ("node",))
     assert await scene.next("first", 1) is None  # whoever is left of the first group leaves
     assert await scene.broker.reports("lane", 1, [progress(1)]) == STALE

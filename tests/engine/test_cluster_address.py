@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -59,10 +60,14 @@ def test_a_group_over_two_nodes_trains_as_on_one(study: Bench, address: str) -> 
     assert {arm: study.curve(arm) for arm in curves} == curves
 
 
-def test_a_group_that_fits_nowhere_is_refused_with_what_there_is(study: Bench, address: str) -> None:
-    ended = study.run("--address", address, "--fresh", "resources.workers=3")
-    assert ended.code == 4
-    assert "needs 3 x (1 CPUs, 0 GPUs), but 3 node(s) offer 2 CPUs" in ended.err
+def test_a_group_that_fits_nowhere_waits_for_more_nodes_and_says_so(study: Bench, address: str) -> None:
+    with study.running("--address", address, "--fresh", "resources.workers=3") as run:
+        waits = (
+            "waiting for capacity: one worker group needs 3 x (1 CPUs, 0 GPUs), and 3 node(s) offer 2 CPUs"
+        )
+        run.until(lambda: waits in run.err, "the study says what it waits for")
+        run.signal(signal.SIGINT)
+        assert run.end().code == 130
 
 
 def test_no_cluster_at_the_address(study: Bench) -> None:

@@ -84,7 +84,7 @@ class Drive:
         self.conductor = Conductor(
             self.record,
             self.spec,
-            gpus_per_trial=GPUS,
+            gpus_per_worker=GPUS,
             clock=self.clock,
             **options,
         )

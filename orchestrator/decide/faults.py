@@ -1,0 +1,116 @@
+"""What can go wrong with an attempt, told apart: whose fault it is, and whether it counts as a retry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.decide.states import Cause
+
+
+class FaultKind(StrEnum):
+    """The kind of a failure. The first four are outcomes of the arm, the others are not."""
+
+    EXCEPTION = "exception"
+    GPU_MEMORY = "gpu memory"
+    SHORT = "short"
+    HOST_MEMORY = "host memory"
+    HANG = "hang"
+    WORKER_KILLED = "worker killed"
+    NODE_LOST = "node lost"
+    PREEMPTED = "preempted"
+    CONNECTION = "connection"  # a collective broke and no rank explains it
+    STORAGE = "storage"
+    DISK_FULL = "disk full"
+    MOVED = "moved"  # we took the trial away from its workers
+    UNKNOWN = "unknown"
+
+    @property
+    def cause(self) -> Cause:
+        """What a cell that ends with this fault is said to have failed of."""
+        return _CAUSES.get(self, Cause.INFRA)
+
+    @property
+    def retried(self) -> bool:
+        """Whether the same cell is run again by itself.
+
+        Memory of a host is shared by all that runs there, so one trial's end says little about its arm.
+        """
+        return self.cause in (Cause.HANG, Cause.INFRA) or self is FaultKind.HOST_MEMORY
+
+    @property
+    def counts(self) -> bool:
+        """Whether it uses up a retry: what was announced, or was our own doing, does not."""
+        return self.retried and self not in (FaultKind.PREEMPTED, FaultKind.MOVED)
+
+    @property
+    def speaks_against_node(self) -> bool:
+        """Whether several of these on one node mean that something is wrong with that node."""
+        return self in _OF_A_NODE
+
+
+_CAUSES = {
+    FaultKind.EXCEPTION: Cause.USER,
+    FaultKind.GPU_MEMORY: Cause.OOM,
+    FaultKind.HOST_MEMORY: Cause.OOM,
+    FaultKind.SHORT: Cause.SHORT,
+    FaultKind.HANG: Cause.HANG,
+}
+_OF_A_NODE = frozenset(
+    {
+        FaultKind.WORKER_KILLED,
+        FaultKind.HANG,
+        FaultKind.CONNECTION,
+        FaultKind.STORAGE,
+        FaultKind.DISK_FULL,
+        FaultKind.UNKNOWN,
+    }
+)
+_OF_A_CAUSE = {
+    Cause.USER: FaultKind.EXCEPTION,
+    Cause.OOM: FaultKind.GPU_MEMORY,
+    Cause.SHORT: FaultKind.SHORT,
+    Cause.HANG: FaultKind.HANG,
+    Cause.INFRA: FaultKind.UNKNOWN,
+}
+
+
+def fault_of(cause: Cause) -> FaultKind:
+    """The kind of a failure of which only the cause is known."""
+    return _OF_A_CAUSE[cause]
+
+
+@dataclass(frozen=True)
+class RankEnd:
+    """What is known of one rank of a lost worker group. `fault` None: it lived, or we ended it ourselves."""
+
+    rank: int
+    node: str
+    fault: FaultKind | None
+
+
+@dataclass(frozen=True)
+class GroupEnd:
+    """Why a worker group was lost: the fault and the nodes that it came from."""
+
+    fault: FaultKind
+    nodes: tuple[str, ...]
+    ranks: tuple[int, ...] = ()
+
+
+# Which rank's end explains the others': a node that goes takes its workers with it.
+_FIRST = (FaultKind.PREEMPTED, FaultKind.NODE_LOST, FaultKind.HOST_MEMORY, FaultKind.WORKER_KILLED)
+
+
+def why_lost(ends: Sequence[RankEnd]) -> GroupEnd:
+    """The fault that explains the end of a group; when no rank has one, all of its nodes are named."""
+    for fault in _FIRST:
+        found = [end for end in ends if end.fault is fault]
+        if found:
+            return GroupEnd(fault, _nodes(found), tuple(sorted(end.rank for end in found)))
+    return GroupEnd(FaultKind.UNKNOWN, _nodes(ends))
+
+
+def _nodes(ends: Sequence[RankEnd]) -> tuple[str, ...]:
+    return tuple(sorted({end.node for end in ends}))

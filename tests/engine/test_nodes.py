@@ -1,0 +1,85 @@
+"""Nodes that are bad, that go, and that come back: real nodes of a Ray cluster on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from workbench import Bench
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+STUDY = """\
+name: placed
+entrypoint: placed:train
+metric: {name: loss, mode: min}
+baseline: {level: 1.0, dir: '{dir}'}
+components:
+  level: {swap: {two: {level: 2.0}, three: {level: 3.0}}}
+seeds: 3
+stopping: {rule: none, max: 3, unit: epoch}
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without CPUs for trials; the tests add nodes."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def curves(study: Bench) -> dict[tuple[str, int], Any]:
+    return {(arm, seed): study.curve(arm, seed) for arm, seed in study.results()}
+
+
+def test_a_bad_node_is_set_aside_and_no_cell_is_lost(
+    bench: Callable[[str, str], Bench], cluster: Any
+) -> None:
+    study = bench("placed", STUDY)
+    bad, good = (cluster.add_node(num_cpus=1).node_id for _ in range(2))
+    (study.signs / "bad").write_text(bad)
+    ended = study.run("--address", cluster.address)
+    assert ended.code == 0, ended.err
+    assert {row["state"] for row in study.results().values()} == {"done"}
+    failures = study.events("failure")
+    killed = [event for event in failures if event["fault"] == "worker killed"]
+    assert len(killed) == 2  # the second one tells
+    assert {event["node"] for event in killed} == {killed[0]["node"]}
+    assert bad[:8] in killed[0]["node"]
+    (note,) = [event["text"] for event in study.events("note") if "is set aside" in event["text"]]
+    assert bad[:8] in note
+    assert good[:8] not in note
+    assert note in ended.err
+    # after that nothing ran there any more
+    told = next(i for i, event in enumerate(study.events()) if event.get("text") == note)
+    assert not [e for e in study.events()[told:] if e["event"] == "failure" and e["fault"] == "worker killed"]
+
+
+def test_a_study_waits_for_a_node_that_was_lost(bench: Callable[[str, str], Bench], cluster: Any) -> None:
+    study = bench("placed", STUDY)
+    node = cluster.add_node(num_cpus=1)
+    hold = study.signs / "hold"
+    with study.running("--address", cluster.address) as run:
+        run.until(lambda: len(study.events("checkpoint")) >= 2, "the first trial is under way")
+        hold.touch()
+        cluster.remove_node(node, allow_graceful=False)
+        run.until(lambda: "waiting for capacity: one worker group needs 1 x (1 CPUs" in run.err, "it waits")
+        assert "is lost" in run.err
+        hold.unlink()
+        cluster.add_node(num_cpus=1)
+        ended = run.end()
+    assert ended.code == 0, ended.err
+    assert "there is capacity again" in ended.err
+    assert {row["state"] for row in study.results().values()} == {"done"}
+    assert {event["fault"] for event in study.events("failure")} <= {"node lost"}
+    undisturbed = bench("placed", STUDY.replace("placed\n", "undisturbed\n", 1))
+    assert undisturbed.run().code == 0
+    assert curves(undisturbed) == curves(study)
