@@ -30,7 +30,7 @@ VERBS = {
     },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
-        *("--accept-code-change", "--retry-failed", "--dry-run"),
+        *("--accept-code-change", "--retry-failed", "--no-check", "--dry-run"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every"},
