@@ -16,6 +16,7 @@ VERBS = {
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
     "check": {"--config", "-c", "KEY=VALUE", "--gate", "--out", "--json"},
     "lr-find": {"--config", "-c", "KEY=VALUE", "--out", "--json"},
+    "profile": {"--config", "-c", "KEY=VALUE", "--arm", "--trace", "--out", "--json"},
     "plan": {
         "--config",
         "-c",

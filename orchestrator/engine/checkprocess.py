@@ -28,7 +28,7 @@ GATE_TIMEOUT_S = 300.0
 """A gate that takes longer is taken to hang."""
 _MARK = "orchestrator-check:"
 
-Job = Literal["check", "lr-find"]
+Job = Literal["check", "lr-find", "profile"]
 
 
 def run_gates(
@@ -168,10 +168,13 @@ def _climb(
     job: str, target: Any, request: CheckRequest, announce: Callable[[str, str], None]
 ) -> Iterator[GateResult]:
     from orchestrator.engine.warmcheck import warm_equals_cold
-    from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
+    from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
 
     if job == "lr-find":
         return climb(target, request, announce, LR_FIND)
+    if job == "profile":
+        asked = PROFILE if request.trace else PROFILE[:-1]
+        return climb(target, request, announce, asked)
     ladder = tuple(
         (number, title, (lambda _: warm_equals_cold(request)) if number == "A11" else gate)
         for number, title, gate in GATES

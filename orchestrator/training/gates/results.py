@@ -40,6 +40,8 @@ class CheckRequest:
     """Numbers of the gates to ask; none stands for all."""
     brief: bool = False
     """Ask as `ablate` does before a study: shorter sweeps over the data, one step of A9, no pictures."""
+    trace: str | None = None
+    """File for the trace of `profile`; None: none."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

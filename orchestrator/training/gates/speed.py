@@ -39,8 +39,7 @@ def step_time(bench: Bench) -> Verdict:
     spent = measure(bench)
     total = sum(spent.values())
     slowest = max(spent, key=lambda part: spent[part])
-    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
-    table = Table("A training step", ("part", "ms", "share"), rows)
+    table = budget(spent)
     rate = bench.batch_size / total
     text = f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s; "
     text += f"{spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
@@ -55,6 +54,13 @@ def step_time(bench: Bench) -> Verdict:
         )
     warnings = (f"a step takes over a second ({total:.1f} s)",) if total > SLOW_STEP_S else ()
     return passed(text, tables=(table,), warnings=warnings)
+
+
+def budget(spent: dict[str, float]) -> Table:
+    """Where a step's seconds go."""
+    total = sum(spent.values())
+    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
+    return Table("A training step", ("part", "ms", "share"), rows)
 
 
 def measure(bench: Bench) -> dict[str, float]:
@@ -99,7 +105,8 @@ class _Clock:
 
     def __call__(self, part: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
-        result = call()
-        self._wait()
+        with torch.profiler.record_function(part):  # names it in a trace
+            result = call()
+            self._wait()
         self._spent[part] += time.perf_counter() - start
         return result
