@@ -112,6 +112,8 @@ class Segment(Task):
     Batch: image [B, 1, 32, 32] float32, mask [B, 32, 32] int64, id [B] int64. Outputs: logits [B, 4, 32, 32].
     """
 
+    class_names = CLASSES
+    kind = "segmentation"
     data_keys = ("images", "numbering")
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:

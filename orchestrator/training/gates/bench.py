@@ -20,7 +20,7 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimiser
 from orchestrator.training.ranks import to_device
-from orchestrator.training.samples import Samples, epoch_order
+from orchestrator.training.samples import Samples, TrainingOrder
 from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.streams import SampleDraws
 from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimiser, Outputs, Task
@@ -109,7 +109,17 @@ class Bench:
 
     def order(self, epoch: int = 0) -> Tensor:
         """The training samples of an epoch in the order of the loop."""
-        return epoch_order(self.sets[TRAIN].count, self.task.streams, epoch)
+        return self._order.of(epoch) % self.sets[TRAIN].count
+
+    @cached_property
+    def _order(self) -> TrainingOrder:
+        balanced = called("config", lambda: loop_settings(self.config).balanced, "see data there")
+        label = self.task.label_key if balanced else None
+        fix = "name the column with the classes as label_key of the Task"
+        made: TrainingOrder = called(
+            "config", lambda: TrainingOrder(self.sets[TRAIN], self.task.streams, label), fix
+        )
+        return made
 
     def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
         """The batch after the task's `augment`."""
