@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +33,8 @@ from orchestrator.training.gates.results import (
     skipped,
 )
 
-PLANTED = Path(__file__).parents[1] / "training" / "planted"
+ROOT = Path(__file__).parents[2]
+PLANTED = ROOT / "tests" / "training" / "planted"
 STUDY = """\
 name: planted
 entrypoint: {entrypoint}
@@ -161,6 +163,17 @@ def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     assert {path.name for path in (folder / "checks" / "planted").iterdir()} == {
         *("check.html", "check.json", "tensorboard"),
     }
+
+
+@pytest.mark.slow
+def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "checks"
+    monkeypatch.chdir(ROOT)
+    result = command("check", "--config", "configs/digits.yaml", "--out", out)
+    assert result.code == 0, result.out
+    said = re.search(r"13 passed, 0 failed, 0 skipped; (\d+) s", result.out)
+    assert said
+    assert int(said[1]) < 90
 
 
 @pytest.mark.slow

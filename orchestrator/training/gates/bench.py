@@ -30,6 +30,9 @@ VAL_SAMPLES = 2048
 """As many validation samples are enough for a check."""
 
 
+_TABLES = 'return {"train": table, "val": table}'
+
+
 class HookFault(Exception):
     """A hook of the task raises, or returns what the loop cannot use."""
 
@@ -70,7 +73,7 @@ class Bench:
         """The same task and the same data under another config (which must not change the data)."""
         arm = replace(self.request.arms[0], config=config)
         other = Bench(self.task_class, replace(self.request, arms=(arm,)), self.device, self.cache)
-        other.__dict__["sets"] = self.sets  # where cached_property keeps it
+        other.__dict__["_built"] = self._built  # where cached_property keeps it
         return other
 
     @cached_property
@@ -90,13 +93,16 @@ class Bench:
 
     # --- data ----------------------------------------------------------------------------------------
     @cached_property
-    def sets(self) -> dict[str, Samples]:
-        """{"train", "val"}, checked to be samples that are dicts of tensors or numbers."""
-        fix = 'return {"train": table, "val": table}'
+    def _built(self) -> Any:
+        """What `build_data` returns."""
         if type(self.task).prepare_data is not Task.prepare_data:
             called("prepare_data", lambda: self.task.prepare_data(self.config), "see the message")
-        built = called("build_data", lambda: self.task.build_data(self.config), fix)
-        split = self.task.streams.generator("split")
+        return called("build_data", lambda: self.task.build_data(self.config), _TABLES)
+
+    @cached_property
+    def sets(self) -> dict[str, Samples]:
+        """{"train", "val"}, checked to be samples that are dicts of tensors or numbers."""
+        built, split, fix = self._built, self.task.streams.generator("split"), _TABLES
         tables = called("split_data", lambda: self.task.split_data(built, split), fix)
         if not isinstance(tables, Mapping) or not {TRAIN, VAL} <= set(tables):
             found = sorted(tables) if isinstance(tables, Mapping) else type(tables).__name__
@@ -137,6 +143,7 @@ class Bench:
     def model(self) -> nn.Module:
         """A fresh model on the device, with the weights that a trial starts with."""
         given, task = self.config, self.task
+        assert self.sets  # as in the loop, the data come first: a task may learn its classes from them
         task.streams.seed_globals("build")
         built = called("build_model", lambda: task.build_model(given), "see the message")
         if not isinstance(built, nn.Module):
