@@ -199,7 +199,7 @@ class Trainer:
         with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with self.autocast:
                 outputs = self.task.forward(self.model, batch)
-                loss = self.task.loss(outputs, batch)
+                loss = _scalar(self.task, self.task.loss(outputs, batch))
             self.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -342,6 +342,16 @@ class Trainer:
         passed = sum_over_ranks([self._pending_s], self.session.world_size, self.device)
         self.position.elapsed_s += passed[0] / self.session.world_size
         self._pending_s = 0.0
+
+
+def _scalar(task: Task, loss: Any) -> Tensor:
+    """The loss, which has to be one number. Raises ValueError when it is not."""
+    if isinstance(loss, Tensor) and loss.dim() == 0:
+        return loss
+    found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    raise ValueError(
+        f"{type(task).__name__}.loss gives {found}, not a scalar tensor; average over the batch: loss.mean()"
+    )
 
 
 def _load_data(task: Task, session: Session) -> Mapping[str, Table]:

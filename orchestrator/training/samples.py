@@ -30,7 +30,7 @@ class Samples:
             self._dataset = table
             self.count = len(table)
         if self.count == 0:
-            raise ValueError("the data holds no sample")
+            raise ValueError("the data holds no sample: look at paths, filters and the split in build_data")
 
     @property
     def in_memory(self) -> bool:
@@ -72,6 +72,13 @@ class Samples:
 
 
 def _stack(samples: list[Mapping[str, object]]) -> Batch:
+    odd = next((sample for sample in samples if not isinstance(sample, Mapping)), None)
+    if odd is not None:
+        raise ValueError(
+            f"build_data: a sample of the dataset is a {type(odd).__name__}, not a dict of named tensors; "
+            'let __getitem__ return {"image": image, "label": label}'
+        )
+
     def column(name: str) -> Tensor:
         values = [sample[name] for sample in samples]
         return torch.stack([v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values])
