@@ -26,6 +26,8 @@ OutOption = Annotated[
     typer.Option("--out", metavar="FOLDER", help="Where the page goes, in a folder of the study's name."),
 ]
 DEFAULT_OUT = Path("checks")
+IN_THE_TERMINAL = {"check": ("A12",), "lr-find": (), "profile": ("P1", "P2", "P3")}
+"""Whose tables are shown there too; all of them are on the page."""
 
 
 def ask(
@@ -71,8 +73,7 @@ def ask(
     if as_json:
         console.data_json({"page": place, **report.to_json()})
     else:
-        if job == "profile":
-            _show_tables(report)
+        _show_tables(report, IN_THE_TERMINAL[job])
         _close(report, place, count=job == "check")
     if not report.passed:
         raise typer.Exit(int(ExitCode.FAILED))
@@ -155,14 +156,19 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _show_tables(report: CheckReport) -> None:
-    """All tables of all answers, below each other."""
+_WORDS = ("changes", "layers")
+"""Columns without numbers."""
+
+
+def _show_tables(report: CheckReport, gates: tuple[str, ...]) -> None:
+    """The tables of these gates, below each other."""
     from rich.table import Table
 
-    for found in (table for gate in report.gates for table in gate.verdict.tables):
+    for found in (table for gate in report.gates if gate.gate in gates for table in gate.verdict.tables):
         drawn = Table(title=found.title, title_justify="left", box=None, pad_edge=False, header_style="dim")
         for number, column in enumerate(found.columns):
-            drawn.add_column(column, justify="left" if number == 0 else "right")
+            words = number == 0 or column in _WORDS
+            drawn.add_column(column, justify="left" if words else "right")
         for row in found.rows:
             drawn.add_row(*row)
         console.data("")

@@ -159,6 +159,8 @@ def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     assert lines[0].startswith("pass     A1   look at the data")
     assert "13 passed, 0 failed, 0 skipped" in lines[-1]
     assert "unheard may act later than that" in result.out
+    [changed] = [line for line in lines if line.startswith("no-width")]
+    assert changed.split()[1:5] == ["model.width:", "8", "108", "(-312)"]
     assert result.err.splitlines()[-1] == "checks/planted/check.html"
     assert {path.name for path in (folder / "checks" / "planted").iterdir()} == {
         *("check.html", "check.json", "tensorboard"),
