@@ -63,15 +63,20 @@ class CheckProcess:
         )
         self.device: str | None = None
         """Where the gates ran ("cpu", "cuda"), once all of them have answered."""
+        self._ended = False
 
     def kill(self) -> None:
         """It and whatever it has started; whoever reads `results` finds them at their end."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if not self._ended:  # afterwards the number may be another process's
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Kill it if it still runs, and close what belongs to it. Nobody may read `results` any more."""
+        if self._ended:
+            return
         self.kill()
+        self._ended = True
         self._process.wait()
         self._stderr.close()
         for stream in (self._process.stdin, self._process.stdout):
