@@ -291,7 +291,7 @@ def _samples(name: str, table: Any) -> Samples:
             raise HookFault(
                 "build_data", f"a sample of {name} is a {type(sample).__name__}, not a dict", _NAMED
             )
-    fix = "the tensors of a set have one length, at least 1: look at paths, filters and the split"
+    fix = "the tensors of a set have one length, at least 1"
     try:
         samples = Samples(table)
     except ValueError as error:
