@@ -47,6 +47,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--idle-limit", type=float, default=240, help="seconds without a report: it hangs")
     parser.add_argument("--total-limit", type=float, default=1200, help="seconds for one way")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures and times there")
+    parser.add_argument("--no-check", action="store_true", help="lanes without the gates before the start")
     parser.add_argument("--keep", action="store_true", help="keep the directory of the run")
     chosen = parser.parse_args(words)
     unknown = set(chosen.runs.split(",")) - set(NAMES)
@@ -108,6 +109,7 @@ class Bench:
     def _lanes(self, number: int) -> Run:
         code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
         words = [sys.executable, "-c", code, "ablate", "--config", str(self.file), "--fresh"]
+        words += ["--no-check"] if self.chosen.no_check else []
         journal = self.scratch / "runs" / "turnaround" / "journal.jsonl"
         ended = self._session(
             f"lanes{number}", words, lambda: journal.stat().st_size if journal.exists() else 0

@@ -16,6 +16,7 @@ VERBS = {
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
     "check": {"--config", "-c", "KEY=VALUE", "--gate", "--out", "--json"},
     "lr-find": {"--config", "-c", "KEY=VALUE", "--out", "--json"},
+    "profile": {"--config", "-c", "KEY=VALUE", "--arm", "--trace", "--out", "--json"},
     "plan": {
         "--config",
         "-c",
@@ -30,7 +31,7 @@ VERBS = {
     },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
-        *("--accept-code-change", "--retry-failed", "--dry-run"),
+        *("--accept-code-change", "--retry-failed", "--no-check", "--dry-run"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every"},

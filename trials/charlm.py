@@ -223,6 +223,7 @@ class CharLM(Task):
     Batch: tokens [B, T + 1] int64, id [B] int64 (which window). Outputs: logits [B, T, V].
     """
 
+    kind = "language"
     data_keys = ("text", "context", "numbering")
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -236,13 +237,22 @@ class CharLM(Task):
         return {"all": {TOKENS: table, "id": torch.arange(len(table))}}
 
     def split_data(self, data: Mapping[str, Any], generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
-        """One block of neighbouring windows, another one for every seed, for validation."""
+        """One block of neighbouring windows, another one for every seed, for validation.
+
+        Windows elsewhere that say the same as one in the block, character by character, are left out.
+        """
         table = data["all"]
         count = len(table[TOKENS])
         held_out = int(torch.randint(BLOCKS, (), generator=generator))
         inside = torch.arange(count) * BLOCKS // count == held_out
-        rows = {"train": ~inside, "val": inside}
+        wording = table[TOKENS].unique(dim=0, return_inverse=True)[1]  # [W]: equal windows, equal numbers
+        rows = {"train": ~torch.isin(wording, wording[inside]), "val": inside}
         return {part: {key: column[mask] for key, column in table.items()} for part, mask in rows.items()}
+
+    def expected_loss(self, config: Mapping[str, Any]) -> float:
+        """All characters equally likely."""
+        del config
+        return math.log(len(self.corpus.alphabet))
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
         """A `GPT` as config["model"] describes it."""
@@ -272,6 +282,10 @@ class CharLM(Task):
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy per character in nats. [] float32."""
         return F.cross_entropy(outputs[LOGITS].flatten(0, 1), batch[TOKENS][:, 1:].flatten())
+
+    def metric_inputs(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """What the monitors look at: logits [B, T, V], and the characters that came, [B, T]."""
+        return outputs[LOGITS], batch[TOKENS][:, 1:]
 
     def scores(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """bits_per_char [B]: cross-entropy of a window; accuracy [B]: share of characters foreseen."""

@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator import Streams, Task
-from trials.cifarfiles import IMAGE, LABEL, SIZE, read_cifar
+from orchestrator.training.data.augment import crop, flip
+from orchestrator.training.data.mixing import mixed_cross_entropy, mixup
+from trials.cifarfiles import IMAGE, LABEL, read_cifar
 
 if TYPE_CHECKING:
     from orchestrator import SampleDraws
 
 LOGITS = "logits"
-OTHER_LABEL = "other_label"
-SHARE = "share"
-
 PADDING = 4
 BLOCKS_PER_STAGE = 2
 STAGES = 4
@@ -105,6 +104,7 @@ class Cifar(Task):
     training set, another one for every seed, is the validation set.
     """
 
+    kind = "classification"
     data_keys = ("path", "limit")
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
@@ -147,17 +147,12 @@ class Cifar(Task):
         """Crop after padding and mirror, then mix pairs of samples, each if the config says so."""
         data = self.config["data"]
         if data["crop_flip"]:
-            batch = {**batch, IMAGE: crop_flip(batch[IMAGE], draws)}
-        return mixup(batch, draws) if data["mixup"] else batch
+            batch = {**batch, IMAGE: flip(crop(batch[IMAGE], draws, PADDING), draws)}
+        return mixup(batch, draws, alpha=1.0) if data["mixup"] else batch
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy; of both labels in their shares where samples are mixed. [] float32."""
-        logits = outputs[LOGITS]
-        if SHARE not in batch:
-            return F.cross_entropy(logits, batch[LABEL])
-        own = F.cross_entropy(logits, batch[LABEL], reduction="none")
-        other = F.cross_entropy(logits, batch[OTHER_LABEL], reduction="none")
-        return (batch[SHARE] * own + (1.0 - batch[SHARE]) * other).mean()
+        return mixed_cross_entropy(outputs[LOGITS], batch)
 
     def scores(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """accuracy [B]; top5 [B]: is the right class among the five likeliest?"""
@@ -165,24 +160,3 @@ class Cifar(Task):
         likeliest = logits.topk(min(5, logits.shape[1]), dim=1).indices  # [B, 5]
         hits = likeliest == label[:, None]
         return {"accuracy": hits[:, 0].float(), "top5": hits.any(dim=1).float()}
-
-
-def crop_flip(images: Tensor, draws: SampleDraws) -> Tensor:
-    """Move by up to four pixels both ways, filling with black, and mirror half of them. [B, 3, 32, 32]."""
-    by = draws.integers("crop", 0, 2 * PADDING + 1, columns=2)  # [B, 2]
-    mirrored = draws.integers("mirror", 0, 2).bool()  # [B, 1]
-    grid = torch.arange(SIZE)
-    rows = by[:, :1] + grid  # [B, 32]
-    columns = by[:, 1:] + torch.where(mirrored, grid.flip(0), grid)  # [B, 32]
-    padded = F.pad(images, (PADDING,) * 4)
-    samples = torch.arange(len(images))
-    return padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
-
-
-def mixup(batch: dict[str, Tensor], draws: SampleDraws) -> dict[str, Tensor]:
-    """Blend each image with its neighbour in the batch, in uniform shares (Zhang et al. 2018, with α = 1)."""
-    share = draws.uniform("mixup").squeeze(1)  # [B]
-    weight = share[:, None, None, None]
-    image = batch[IMAGE]
-    mixed = weight * image + (1.0 - weight) * image.roll(1, dims=0)
-    return {**batch, IMAGE: mixed, OTHER_LABEL: batch[LABEL].roll(1, dims=0), SHARE: share}

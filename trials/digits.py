@@ -1,6 +1,6 @@
 """Handwritten digits: a small residual network on the 1,797 scans of 8×8 pixels that scikit-learn ships.
 
-Config keys: model.{width, batchnorm, dropout}, data.{batch_size, augment, mixup}, optim.{name, lr,
+Config keys: model.{width, batchnorm, dropout}, data.{batch_size, augment, mixup, balanced}, optim.{name, lr,
 weight_decay, momentum, schedule, warmup}.
 """
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator import Streams, Task
+from orchestrator.training.data.augment import crop
+from orchestrator.training.data.mixing import mixed_cross_entropy, mixup
 
 if TYPE_CHECKING:
     from orchestrator import SampleDraws
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
 IMAGE = "image"
 LABEL = "label"
 LOGITS = "logits"
-OTHER_LABEL = "other_label"
-SHARE = "share"
 
 CLASSES = 10
 TRAIN_SHARE = 0.8
@@ -72,18 +72,13 @@ class Digits(Task):
         """Shift by up to a pixel, then mix pairs of samples, each if the config says so."""
         data = self.config["data"]
         if data.get("augment", False):
-            batch = {**batch, IMAGE: shift(batch[IMAGE], draws)}
+            batch = {**batch, IMAGE: crop(batch[IMAGE], draws, padding=1, name="shift")}
         alpha = float(data.get("mixup", 0.0))
         return mixup(batch, draws, alpha) if alpha > 0 else batch
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy; of both labels in their shares where samples are mixed. [] float32."""
-        logits = outputs[LOGITS]
-        if SHARE not in batch:
-            return F.cross_entropy(logits, batch[LABEL])
-        own = F.cross_entropy(logits, batch[LABEL], reduction="none")
-        other = F.cross_entropy(logits, batch[OTHER_LABEL], reduction="none")
-        return (batch[SHARE] * own + (1.0 - batch[SHARE]) * other).mean()
+        return mixed_cross_entropy(outputs[LOGITS], batch)
 
     def scores(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """accuracy [B]: 1 where the most likely digit is the right one."""
@@ -105,43 +100,6 @@ def load_scans() -> tuple[Tensor, Tensor]:
     with gzip.open(file, "rt") as lines:
         table = torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.float32))
     return table[:, :64].contiguous(), table[:, 64].long()
-
-
-def shift(images: Tensor, draws: SampleDraws) -> Tensor:
-    """Move every image by -1, 0 or 1 pixels in both directions, filling with black. [B, 1, 8, 8]."""
-    by = draws.integers("shift", 0, 3, columns=2)  # [B, 2]
-    padded = F.pad(images, (1, 1, 1, 1))
-    grid = torch.arange(8)
-    rows = (by[:, :1] + grid)[:, None, :, None]  # [B, 1, 8, 1]
-    columns = (by[:, 1:] + grid)[:, None, None, :]  # [B, 1, 1, 8]
-    samples = torch.arange(len(images))[:, None, None, None]
-    return padded[samples, 0, rows, columns]
-
-
-def mixup(batch: dict[str, Tensor], draws: SampleDraws, alpha: float) -> dict[str, Tensor]:
-    """Blend each image with its neighbour in the batch, in shares drawn from Beta(alpha, alpha)."""
-    share = beta(draws, alpha)  # [B]
-    weight = share[:, None, None, None]
-    image = batch[IMAGE]
-    mixed = weight * image + (1.0 - weight) * image.roll(1, dims=0)
-    return {**batch, IMAGE: mixed, OTHER_LABEL: batch[LABEL].roll(1, dims=0), SHARE: share}
-
-
-def beta(draws: SampleDraws, alpha: float, tries: int = 8) -> Tensor:
-    """[B] float32 from Beta(alpha, alpha), by Jöhnk's rejection method: the first of `tries` that fits.
-
-    Raises:
-        ValueError: alpha is above 1, where too few tries fit.
-    """
-    if not 0 < alpha <= 1:
-        raise ValueError(f"data.mixup is {alpha}; valid: 0 (off) to 1")
-    powers = draws.uniform("mixup", 2 * tries).pow(1.0 / alpha)
-    one, two = powers[:, :tries], powers[:, tries:]
-    total = one + two
-    fits = (total > 0) & (total <= 1)
-    first = fits.float().argmax(dim=1, keepdim=True)
-    share = (one / total.clamp_min(1e-38)).gather(1, first).squeeze(1)
-    return torch.where(fits.any(dim=1), share, torch.full_like(share, 0.5))
 
 
 class ResidualNet(nn.Module):

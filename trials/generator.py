@@ -87,6 +87,7 @@ class Draw(Task):
     Batch: image [B, 1, 8, 8] float32 in [0, 1], label [B] int64, id [B] int64. Outputs: see `Generator`.
     """
 
+    kind = "generation"
     data_keys = ("mirrored",)
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ decides the split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,8 @@ class Segment(Task):
     Batch: image [B, 1, 32, 32] float32, mask [B, 32, 32] int64, id [B] int64. Outputs: logits [B, 4, 32, 32].
     """
 
+    class_names = CLASSES
+    kind = "segmentation"
     data_keys = ("images", "numbering")
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
@@ -139,6 +142,10 @@ class Segment(Task):
         shift = int(self.config["data"]["mask_shift"])
         train[MASK] = train[MASK].roll((shift, shift), dims=(1, 2))
         return {"train": train, "val": val}
+
+    def expected_loss(self, config: Mapping[str, Any]) -> float:
+        """All classes equally likely: log C, and with classes of one size a Dice loss of 1 − 1/C."""
+        return math.log(len(CLASSES)) + float(config["loss"]["dice"]) * (1.0 - 1.0 / len(CLASSES))
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
         """A `UNet` as config["model"] describes it."""

@@ -38,6 +38,9 @@ def command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed by its own fault, too.")
     ] = False,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not ask the cheap gates of `check` before a new study.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")
     ] = False,
@@ -45,8 +48,8 @@ def command(
 ) -> None:
     """Run a study, or what is left of it.
 
-    The same command again finishes the missing cells and nothing else. The first Ctrl-C stops cleanly,
-    the second at once.
+    The same command again finishes the missing cells and nothing else. A new study is checked while Ray
+    starts, and refused when the check finds a fault. The first Ctrl-C stops cleanly, the second at once.
     """
     study = prepare(config, overrides)
     if dry_run:
@@ -54,9 +57,18 @@ def command(
 
         show(forecast(study, retry_failed=retry_failed, fresh=fresh), as_json=as_json)
         return
+    from orchestrator.cli.gates import request_of
     from orchestrator.engine.api import RunOptions
 
-    options = RunOptions(address, fresh, extend, accept_code_change, retry_failed)
+    options = RunOptions(
+        address,
+        fresh,
+        extend,
+        accept_code_change,
+        retry_failed,
+        check=request_of(study),
+        no_check=no_check,
+    )
     outcome = _run(study, options)
     built = _report(study)
     if as_json:

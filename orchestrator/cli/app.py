@@ -22,6 +22,7 @@ from orchestrator.cli import (
     logs,
     lr_find,
     plan,
+    profile,
     report,
     schema,
     simulate,
@@ -51,7 +52,7 @@ app = typer.Typer(
 )
 
 VERBS = (
-    *(init, validate, check, lr_find, plan, ablate, status, watch, logs, stop, report, tensorboard),
+    *(init, validate, check, lr_find, profile, plan, ablate, status, watch, logs, stop, report, tensorboard),
     *(simulate, schema, doctor),
 )
 for verb in VERBS:

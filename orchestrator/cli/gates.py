@@ -1,4 +1,4 @@
-"""What `check` and `lr-find` have in common: the request, the lines as gates answer, and the files."""
+"""What `check`, `lr-find` and `profile` share: the request, the lines as gates answer, and the files."""
 
 from __future__ import annotations
 
@@ -26,17 +26,22 @@ OutOption = Annotated[
     typer.Option("--out", metavar="FOLDER", help="Where the page goes, in a folder of the study's name."),
 ]
 DEFAULT_OUT = Path("checks")
+IN_THE_TERMINAL = {"check": ("A12",), "lr-find": (), "profile": ("P1", "P2", "P3")}
+"""Whose tables are shown there too; all of them are on the page."""
 
 
 def ask(
     study: PreparedStudy,
-    job: Literal["check", "lr-find"],
+    job: Literal["check", "lr-find", "profile"],
     out: Path,
     *,
     only: Sequence[str] = (),
+    request: CheckRequest | None = None,
     as_json: bool,
 ) -> CheckReport:
     """Run the gates of a job (of a check, `only` these), show each as it answers, write page and data.
+
+    `request`: what to ask, where it is not about all arms.
 
     Raises:
         InputError: there is no such gate, or `out` cannot be written.
@@ -46,7 +51,7 @@ def ask(
     from orchestrator.engine.checkprocess import run_gates
     from orchestrator.training.gates.results import CheckReport
 
-    request = request_of(study, only)
+    request = request or request_of(study, only)
     spec = study.loaded.spec
     folder = out / spec.name
     _make(folder)
@@ -68,7 +73,8 @@ def ask(
     if as_json:
         console.data_json({"page": place, **report.to_json()})
     else:
-        _close(report, place)
+        _show_tables(report, IN_THE_TERMINAL[job])
+        _close(report, place, count=job == "check")
     if not report.passed:
         raise typer.Exit(int(ExitCode.FAILED))
     return report
@@ -150,8 +156,27 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _close(report: CheckReport, place: str | None) -> None:
-    if len(report.gates) > 1:
+_WORDS = ("changes", "layers")
+"""Columns without numbers."""
+
+
+def _show_tables(report: CheckReport, gates: tuple[str, ...]) -> None:
+    """The tables of these gates, below each other."""
+    from rich.table import Table
+
+    for found in (table for gate in report.gates if gate.gate in gates for table in gate.verdict.tables):
+        drawn = Table(title=found.title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+        for number, column in enumerate(found.columns):
+            words = number == 0 or column in _WORDS
+            drawn.add_column(column, justify="left" if words else "right")
+        for row in found.rows:
+            drawn.add_row(*row)
+        console.data("")
+        console.show(drawn)
+
+
+def _close(report: CheckReport, place: str | None, *, count: bool) -> None:
+    if count and len(report.gates) > 1:
         by_state = {
             state: [gate.gate for gate in report.gates if gate.state == state]
             for state in ("pass", "fail", "skipped")

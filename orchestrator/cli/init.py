@@ -30,7 +30,7 @@ def command(folder: FolderArgument) -> None:
         console.data(str(path))
     console.progress(
         f"\nnext: cd {folder}, read README.md, then\n"
-        "  orchestrate validate --config study.yaml\n"
+        "  orchestrate check --config study.yaml\n"
         "  orchestrate ablate --config study.yaml"
     )
 

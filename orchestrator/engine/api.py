@@ -10,6 +10,7 @@ from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
     from orchestrator.study.loading import LoadedStudy
+    from orchestrator.training.gates.results import CheckRequest
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class RunOptions:
     extend: bool = False
     accept_code_change: bool = False
     retry_failed: bool = False
+    check: CheckRequest | None = None
+    """What to ask the cheap gates of before a new study; None: nothing."""
+    no_check: bool = False
+    """Do not ask them now."""
 
 
 class Listener(Protocol):

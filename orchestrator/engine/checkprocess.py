@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from orchestrator.engine.probe import import_error
-from orchestrator.training.gates.results import CheckRequest, GateResult, failed, gate_from_json
+from orchestrator.engine.probe import import_ended, import_error, import_slow
+from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, gate_from_json
 
 GATE_TIMEOUT_S = 300.0
 """A gate that takes longer is taken to hang."""
 _MARK = "orchestrator-check:"
 
-Job = Literal["check", "lr-find"]
+Job = Literal["check", "lr-find", "profile"]
 
 
 def run_gates(
@@ -39,89 +39,106 @@ def run_gates(
     Raises:
         StudyError: the entrypoint does not import.
     """
-    program = "from orchestrator.engine.checkprocess import serve; serve()"
-    stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed below
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, job, str(threads)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        start_new_session=True,  # a Ctrl-C in the terminal is the command's to handle
-    )
+    process = CheckProcess(request, job, threads=threads)
     try:
-        yield from _results(process, request, timeout_s, stderr)
+        yield from process.results(timeout_s)
     finally:
-        _end(process)
-        process.wait()
-        stderr.close()
-        for stream in (process.stdin, process.stdout):
+        process.end()
+
+
+class CheckProcess:
+    """Starts at once; `results` reads the answers as they come."""
+
+    def __init__(self, request: CheckRequest, job: Job = "check", *, threads: int = 1) -> None:
+        program = "from orchestrator.engine.checkprocess import serve; serve()"
+        self._request = request
+        self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in `close`
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, job, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            start_new_session=True,  # a Ctrl-C in the terminal is the command's to handle
+        )
+        self.device: str | None = None
+        """Where the gates ran ("cpu", "cuda"), once all of them have answered."""
+        self._ended = False
+
+    def kill(self) -> None:
+        """It and whatever it has started; whoever reads `results` finds them at their end."""
+        if not self._ended:  # afterwards the number may be another process's
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it if it still runs, and close what belongs to it. Nobody may read `results` any more."""
+        if self._ended:
+            return
+        self.kill()
+        self._ended = True
+        self._process.wait()
+        self._stderr.close()
+        for stream in (self._process.stdin, self._process.stdout):
             with suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
 
+    def results(
+        self, timeout_s: float = GATE_TIMEOUT_S, imported: Callable[[], None] = lambda: None
+    ) -> Iterator[GateResult]:
+        """See `run_gates`. `imported` is called once the entrypoint is, before the first gate is asked."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died: the empty answer tells
+            self._process.stdin.write(json.dumps(self._request.to_json(), default=str) + "\n")
+            self._process.stdin.flush()
+        running: tuple[str, str] | None = None
+        start = time.perf_counter()
+        late = threading.Event()
+        while line := self._line_within(timeout_s, late):
+            if not line.startswith(_MARK):
+                continue
+            message = json.loads(line.removeprefix(_MARK))
+            if "error" in message:
+                raise import_error(self._request.entrypoint, message)
+            if "running" in message:
+                imported()
+                number, title = message["running"]
+                running, start = (number, title), time.perf_counter()
+            elif "result" in message:
+                yield gate_from_json(message["result"])
+            else:
+                self.device = message["done"]
+                return
+        if running is None:
+            entrypoint = self._request.entrypoint
+            late_or_dead = import_slow(entrypoint, timeout_s) if late.is_set() else None
+            raise late_or_dead or import_ended(entrypoint, self._process.wait())
+        yield GateResult(*running, self._how_it_ended(timeout_s, late), time.perf_counter() - start)
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """It and whatever it has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    def _how_it_ended(self, timeout_s: float, late: threading.Event) -> Verdict:
+        code = self._process.wait()
+        if late.is_set():
+            said = f"it takes longer than {timeout_s:.0f} s"
+            return failed(said, "a loader that waits for something", "much slow work in a hook")
+        self._stderr.seek(0)
+        last = [line.strip() for line in self._stderr if line.strip()][-1:]
+        said = f"the process ended (exit code {code})" + (f": {last[0][:200]}" if last else "")
+        return failed(said, "out of memory (exit code -9)", "os._exit or a crash in compiled code")
 
+    def _line_within(self, timeout_s: float, late: threading.Event) -> str:
+        """The next line; empty at the end, which a timer brings about when it takes too long."""
 
-def _results(
-    process: subprocess.Popen[str], request: CheckRequest, timeout_s: float, stderr: IO[str]
-) -> Iterator[GateResult]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with suppress(BrokenPipeError):  # it has died: the empty answer tells
-        process.stdin.write(json.dumps(request.to_json(), default=str) + "\n")
-        process.stdin.flush()
-    running = ("A1", "look at the data")
-    start = time.perf_counter()
-    late = threading.Event()
-    while True:
-        line = _line_within(process, process.stdout, timeout_s, late)
-        if not line:
-            break
-        if not line.startswith(_MARK):
-            continue
-        message = json.loads(line.removeprefix(_MARK))
-        if "error" in message:
-            raise import_error(request.entrypoint, message)
-        if "running" in message:
-            running, start = tuple(message["running"]), time.perf_counter()
-        elif "result" in message:
-            yield gate_from_json(message["result"])
-        else:
-            return
-    code = process.wait()
-    said = (
-        f"it takes longer than {timeout_s:.0f} s"
-        if late.is_set()
-        else f"the process ended (exit code {code})"
-    )
-    stderr.seek(0)
-    last = [line.strip() for line in stderr if line.strip()][-1:]
-    said += f": {last[0][:200]}" if last and not late.is_set() else ""
-    causes = ("out of memory (exit code -9)", "os._exit or a crash in compiled code")
-    hung = ("a loader that waits for something", "much slow work in a hook")
-    verdict = failed(said, *(hung if late.is_set() else causes))
-    yield GateResult(*running, verdict, time.perf_counter() - start)
+        def end() -> None:
+            late.set()
+            self.kill()
 
-
-def _line_within(
-    process: subprocess.Popen[str], lines: IO[str], timeout_s: float, late: threading.Event
-) -> str:
-    """The next line; empty at the end, which a timer brings about when it takes too long."""
-
-    def end() -> None:
-        late.set()
-        _end(process)
-
-    timer = threading.Timer(timeout_s, end)
-    timer.start()
-    try:
-        return lines.readline()
-    finally:
-        timer.cancel()
+        assert self._process.stdout is not None
+        timer = threading.Timer(timeout_s, end)
+        timer.start()
+        try:
+            return self._process.stdout.readline()
+        finally:
+            timer.cancel()
 
 
 # --- inside the process --------------------------------------------------------------------------------
@@ -149,17 +166,20 @@ def serve() -> None:
     torch.set_num_threads(threads)
     for result in _climb(job, target, request, lambda number, title: say(running=[number, title])):
         say(result=finite(asdict(result)))
-    say(done=True)
+    say(done="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _climb(
     job: str, target: Any, request: CheckRequest, announce: Callable[[str, str], None]
 ) -> Iterator[GateResult]:
     from orchestrator.engine.warmcheck import warm_equals_cold
-    from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
+    from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
 
     if job == "lr-find":
         return climb(target, request, announce, LR_FIND)
+    if job == "profile":
+        asked = PROFILE if request.trace else PROFILE[:-1]
+        return climb(target, request, announce, asked)
     ladder = tuple(
         (number, title, (lambda _: warm_equals_cold(request)) if number == "A11" else gate)
         for number, title, gate in GATES

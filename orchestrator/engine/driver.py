@@ -18,6 +18,7 @@ from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
 from orchestrator.engine.messages import LaneSpec
+from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refuse_bugs, remember, remembered
 from orchestrator.engine.probe import EntrypointProbe
 from orchestrator.errors import ClusterUnavailable, ExitCode, StudyHeld
 from orchestrator.record.codearchive import code_hash, pack_code
@@ -57,7 +58,7 @@ class Driver:
             history = fold(read_journal(storage, paths.journal).events, plan)
             if self._nothing_left(history):
                 return self._answered_already(storage, paths, history)
-        probe = EntrypointProbe(self.spec.entrypoint, source.root)
+        probe = self._ask_ahead(storage, paths, source, shipped)
         try:
             return self._run(plan, storage, shipped, probe)
         finally:
@@ -93,7 +94,36 @@ class Driver:
             counts={str(state): states.count(state) for state in TrialState},
         )
 
-    def _run(self, plan: Plan, storage: Storage, shipped: _Code, probe: EntrypointProbe) -> StudyOutcome:
+    def _ask_ahead(
+        self, storage: Storage, paths: StudyPaths, source: EntrypointSource, shipped: _Code
+    ) -> EntrypointProbe | Preflight:
+        """What runs beside the start of Ray: the gates where they are wanted, else the import alone."""
+        request = self.options.check
+        if request is None or self.options.no_check:
+            return EntrypointProbe(self.spec.entrypoint, source.root)
+        if not self.options.fresh and remembered(storage, paths) == fingerprint(request, shipped.hash):
+            return EntrypointProbe(self.spec.entrypoint, source.root)
+        return Preflight(request, threads=max(1, int(self.spec.resources.cpus_per_worker)))
+
+    def _heed(self, probe: EntrypointProbe | Preflight, gpus: float) -> Findings | None:
+        """What the gates found, if they were asked; raises StudyError where it is a bug."""
+        if not isinstance(probe, Preflight):
+            return None
+        findings = probe.findings()
+        refuse_bugs(findings, str(self.study.source), on_gpus=gpus > 0)
+        for line in findings.remarks():
+            self.listener.note(line)
+        return findings
+
+    def _keep(self, storage: Storage, paths: StudyPaths, shipped: _Code, found: Findings | None) -> None:
+        """Remember what was checked, or that nothing was to be; a later start does not ask again."""
+        request = self.options.check
+        if request is not None and (found is not None or self.options.no_check):
+            remember(storage, paths, fingerprint(request, shipped.hash), found)
+
+    def _run(
+        self, plan: Plan, storage: Storage, shipped: _Code, probe: EntrypointProbe | Preflight
+    ) -> StudyOutcome:
         with _import_ahead("ray.tune"):
             probe.result()
         from orchestrator.engine import cluster
@@ -102,8 +132,10 @@ class Driver:
         try:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             self._check_capacity(gpus)
+            found = self._heed(probe, gpus)
             record = self._open_record(plan, storage, shipped)
             try:
+                self._keep(storage, record.paths, shipped, found)
                 return self._conduct(plan, storage, record, shipped, gpus)
             finally:
                 record.close()

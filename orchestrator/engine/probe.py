@@ -47,6 +47,24 @@ def import_error(entrypoint: str, answer: Mapping[str, Any]) -> StudyError:
     )
 
 
+def import_ended(entrypoint: str, code: int) -> StudyError:
+    """The process that tried is gone."""
+    said = f"importing the entrypoint ended the process (exit code {code})"
+    return StudyError(Fault(said, field="entrypoint", value=entrypoint))
+
+
+def import_slow(entrypoint: str, limit_s: float) -> StudyError:
+    """The process that tried is still at it."""
+    return StudyError(
+        Fault(
+            f"importing the entrypoint takes longer than {limit_s:.0f} s",
+            field="entrypoint",
+            value=entrypoint,
+            hint="move slow work out of the module's top level, into the function or the Task",
+        )
+    )
+
+
 class EntrypointProbe:
     """Starts at once; `result` waits for the answer."""
 
@@ -71,23 +89,10 @@ class EntrypointProbe:
             text, _ = self._process.communicate(timeout=PROBE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.end()
-            raise StudyError(
-                Fault(
-                    f"importing the entrypoint takes longer than {PROBE_TIMEOUT_S:.0f} s",
-                    field="entrypoint",
-                    value=self._entrypoint,
-                    hint="move slow work out of the module's top level, into the function or the Task",
-                )
-            ) from None
+            raise import_slow(self._entrypoint, PROBE_TIMEOUT_S) from None
         lines = [line for line in text.splitlines() if line.startswith(_MARK)]
         if not lines:
-            raise StudyError(
-                Fault(
-                    f"importing the entrypoint ended the process (exit code {self._process.returncode})",
-                    field="entrypoint",
-                    value=self._entrypoint,
-                )
-            )
+            raise import_ended(self._entrypoint, self._process.returncode)
         answer = json.loads(lines[-1].removeprefix(_MARK))
         if "error" in answer:
             raise import_error(self._entrypoint, answer)

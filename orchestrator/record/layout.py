@@ -1,7 +1,7 @@
 """Where everything lies. Every path of a study comes from here: posix strings relative to the storage root.
 
 <study>/
-  study.yaml  plan.json  env.json  code.tar.gz  journal.jsonl
+  study.yaml  plan.json  env.json  code.tar.gz  check.json  journal.jsonl
   control/            lease.json, progress.json and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
   results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
@@ -102,6 +102,11 @@ class StudyPaths:
     def changed_code_archive(self, code_hash: str) -> str:
         """Code that was accepted in place of the first one."""
         return f"{self.root}/code-{code_hash[:12]}.tar.gz"
+
+    @property
+    def check_json(self) -> str:
+        """What the gates before the first trial found, and of which code and config."""
+        return f"{self.root}/check.json"
 
     @property
     def journal(self) -> str:

@@ -28,11 +28,10 @@ from orchestrator.training.monitors.watch import Watch
 from orchestrator.training.optim import PlainOptimiser
 from orchestrator.training.pace import Pace
 from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
-from orchestrator.training.samples import Samples, Shard, epoch_order
+from orchestrator.training.samples import Samples, Shard, TrainingOrder
 from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.snapshot import Position
-from orchestrator.training.streams import SampleDraws
 from orchestrator.training.task import TRAIN, VAL, Batch, Optimiser, Table, Task, data_key
 from orchestrator.training.validation import Validator, evaluating
 
@@ -67,6 +66,8 @@ class Trainer:
         )
         data = _load_data(task, session)
         self.train, val = Samples(data[TRAIN]), Samples(data[VAL])
+        label = task.label_key if self.settings.balanced else None
+        self.order = TrainingOrder(self.train, task.streams, label)
         self.steps_per_epoch = self.shard.steps_per_epoch(self.train.count)
         self.device = session.device
         dtype = _DTYPES[self.settings.precision]
@@ -155,7 +156,7 @@ class Trainer:
     def _step(self) -> None:
         epoch, step_in_epoch = divmod(self.position.step, self.steps_per_epoch)
         if self._order[0] != epoch:
-            self._order = (epoch, epoch_order(self.train.count, self.task.streams, epoch))
+            self._order = (epoch, self.order.of(epoch))
         self._set_learning_rate()
         losses = []
         shares = list(self.shard.train_indices(self._order[1], step_in_epoch))
@@ -185,8 +186,8 @@ class Trainer:
             self._tick()  # what monitors take is not part of the next step
 
     def _batch(self, indices: Tensor, epoch: int) -> Batch:
-        batch = self.train.take(indices)
-        batch = self.task.augment(batch, SampleDraws(self.task.streams, epoch, batch["id"]))
+        batch = self.order.take(indices)
+        batch = self.task.augment(batch, self.order.draws(batch, indices, epoch))
         return to_device(batch, self.device)
 
     def _forward_backward(self, indices: Tensor, epoch: int, *, last: bool) -> Tensor:
@@ -198,7 +199,7 @@ class Trainer:
         with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
             with self.autocast:
                 outputs = self.task.forward(self.model, batch)
-                loss = self.task.loss(outputs, batch)
+                loss = _scalar(self.task, self.task.loss(outputs, batch))
             self.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -239,8 +240,7 @@ class Trainer:
     def _origin(self, step: int) -> str:
         """Where a loss that is not finite came from: the step (from 1) once more, without its update."""
         epoch, step_in_epoch = divmod(step - 1, self.steps_per_epoch)
-        order = epoch_order(self.train.count, self.task.streams, epoch)
-        shares = self.shard.train_indices(order, step_in_epoch)
+        shares = self.shard.train_indices(self.order.of(epoch), step_in_epoch)
         told = self._first_finding(self._batch(indices, epoch) for indices in shares)
         return told or "but a replay of the step did not show it again"
 
@@ -342,6 +342,16 @@ class Trainer:
         passed = sum_over_ranks([self._pending_s], self.session.world_size, self.device)
         self.position.elapsed_s += passed[0] / self.session.world_size
         self._pending_s = 0.0
+
+
+def _scalar(task: Task, loss: Any) -> Tensor:
+    """The loss, which has to be one number. Raises ValueError when it is not."""
+    if isinstance(loss, Tensor) and loss.dim() == 0:
+        return loss
+    found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    raise ValueError(
+        f"{type(task).__name__}.loss gives {found}, not a scalar tensor; average over the batch: loss.mean()"
+    )
 
 
 def _load_data(task: Task, session: Session) -> Mapping[str, Table]:

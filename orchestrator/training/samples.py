@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orchestrator.training.streams import Streams
+from orchestrator.training.data.balance import balanced_order
+from orchestrator.training.streams import SampleDraws, Streams
 from orchestrator.training.task import ID, Batch, SampleSet, Table
 
 
@@ -29,12 +30,35 @@ class Samples:
             self._dataset = table
             self.count = len(table)
         if self.count == 0:
-            raise ValueError("the data holds no sample")
+            raise ValueError("the data holds no sample: look at paths, filters and the split in build_data")
 
     @property
     def in_memory(self) -> bool:
         """Are the samples tensors, which are indexed at once?"""
         return self._tensors is not None
+
+    def column(self, name: str) -> Tensor:
+        """[N] int64: an integer column of all samples; a dataset's attribute of that name, where it has one.
+
+        Raises:
+            ValueError: there is no such column, or it is not one whole number per sample.
+        """
+        found: object = None
+        if self._tensors is not None:
+            found = self._tensors.get(name)
+        else:
+            assert self._dataset is not None
+            found = getattr(self._dataset, name, None)
+            if found is None and name in self._dataset[0]:  # slow: every sample is loaded once
+                found = torch.tensor([int(self._dataset[i][name]) for i in range(self.count)])
+        if not isinstance(found, Tensor) or found.shape != (self.count,) or found.is_floating_point():
+            what = (
+                "missing" if found is None else f"{list(getattr(found, 'shape', ()))} {type(found).__name__}"
+            )
+            raise ValueError(
+                f"the column {name!r} of the training samples is {what}, not [{self.count}] whole numbers"
+            )
+        return found.long()
 
     def take(self, indices: Tensor) -> Batch:
         """The batch of samples at `indices` ([B] int64), with their ids."""
@@ -48,6 +72,13 @@ class Samples:
 
 
 def _stack(samples: list[Mapping[str, object]]) -> Batch:
+    odd = next((sample for sample in samples if not isinstance(sample, Mapping)), None)
+    if odd is not None:
+        raise ValueError(
+            f"build_data: a sample of the dataset is a {type(odd).__name__}, not a dict of named tensors; "
+            'let __getitem__ return {"image": image, "label": label}'
+        )
+
     def column(name: str) -> Tensor:
         values = [sample[name] for sample in samples]
         return torch.stack([v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values])
@@ -103,6 +134,44 @@ class Shard:
 def epoch_order(samples: int, streams: Streams, epoch: int) -> Tensor:
     """[N] int64: the order of the samples in an epoch, the same on every rank."""
     return torch.randperm(samples, generator=streams.generator("order", epoch))
+
+
+class TrainingOrder:
+    """Which samples an epoch has, and in which order: all of them, or as many of each class.
+
+    Numbers from N on are repetitions within the epoch: number % N is the sample (see `balanced_order`).
+    """
+
+    def __init__(self, samples: Samples, streams: Streams, balanced_by: str | None = None) -> None:
+        """`balanced_by` names the column of the classes. Raises ValueError when there is no such column."""
+        self._samples, self._streams = samples, streams
+        self._labels: Tensor | None = None
+        if balanced_by is not None:
+            try:
+                self._labels = samples.column(balanced_by)
+            except ValueError as error:
+                raise ValueError(
+                    f"data.balanced: {error}; name the column with the classes as Task.label_key"
+                ) from None
+
+    def of(self, epoch: int) -> Tensor:
+        """[N] int64, the same on every rank."""
+        if self._labels is None:
+            return epoch_order(self._samples.count, self._streams, epoch)
+        return balanced_order(self._labels, self._streams, epoch)
+
+    def take(self, numbers: Tensor) -> Batch:
+        """The batch of samples at `numbers` ([B] int64, out of an epoch)."""
+        return self._samples.take(numbers % self._samples.count)
+
+    def draws(self, batch: Batch, numbers: Tensor, epoch: int) -> SampleDraws:
+        """Random numbers for augmenting that batch; each repetition of a sample gets others."""
+        repetition = numbers // self._samples.count
+        return SampleDraws(self._streams, epoch, batch[ID] + (repetition << _REPETITION_BITS))
+
+
+_REPETITION_BITS = 40
+"""Ids below 2**40 leave room for the repetition above them."""
 
 
 def val_batch_indices(samples: int, size: int, streams: Streams, step: int) -> Tensor:

@@ -59,12 +59,14 @@ class LoopSettings:
     """Steps between two validation batches; auto: as often as 5 % of the training time allows; 0: never."""
     report_every: int | Literal["epoch"] = "epoch"
     """Steps between two reports, or one after every epoch."""
+    balanced: bool = False
+    """An epoch has as many samples of every class (`Task.label_key`)."""
     monitor_every: int | Literal["auto"] = "auto"
     """The monitors see each n-th validation pass; auto: as many as 4 % of the training time allows."""
 
 
 def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
-    """Read config["data"]["batch_size"] and config["train"].
+    """Read config["data"] (batch_size, balanced) and config["train"].
 
     Raises:
         ValueError: a value that the loop cannot use, or a key of `train` that it does not know.
@@ -79,6 +81,7 @@ def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
         clip=None if clip is None else _number("train.clip", clip, above=0.0),
         val_batch_every=_whole_or("train.val_batch_every", train.get("val_batch_every", "auto"), "auto", 0),
         report_every=_whole_or("train.report_every", train.get("report_every", "epoch"), "epoch", 1),
+        balanced=_flag("data.balanced", data.get("balanced", False)),
         monitor_every=_whole_or("train.monitor_every", train.get("monitor_every", "auto"), "auto", 1),
     )
 
@@ -111,6 +114,12 @@ def _section(config: Mapping[str, Any], name: str, known: tuple[str, ...] | None
         keys = ", ".join(f"{name}.{key}" for key in unknown)
         raise ValueError(f"the built-in loop does not know {keys}; valid: {', '.join(known)}")
     return section
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} is {value!r}; valid: true, false")
+    return value
 
 
 def _choice(key: str, value: Any, valid: tuple[str, ...]) -> Any:

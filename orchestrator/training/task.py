@@ -64,6 +64,9 @@ class Task:
     lowest_loss: ClassVar[float | None] = 0.0
     """Loss on a few samples that are known by heart; None: unknown, `check` does not overfit them."""
 
+    label_key: ClassVar[str] = "label"
+    """The column with the class of a sample, for `data.balanced: true` in the config."""
+
     kind: ClassVar[Kind | None] = None
     """What is predicted; the monitors follow it. None: only those that need no predictions."""
     class_names: ClassVar[Sequence[str]] = ()

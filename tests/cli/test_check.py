@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -32,7 +33,8 @@ from orchestrator.training.gates.results import (
     skipped,
 )
 
-PLANTED = Path(__file__).parents[1] / "training" / "planted"
+ROOT = Path(__file__).parents[2]
+PLANTED = ROOT / "tests" / "training" / "planted"
 STUDY = """\
 name: planted
 entrypoint: {entrypoint}
@@ -157,10 +159,23 @@ def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     assert lines[0].startswith("pass     A1   look at the data")
     assert "13 passed, 0 failed, 0 skipped" in lines[-1]
     assert "unheard may act later than that" in result.out
+    [changed] = [line for line in lines if line.startswith("no-width")]
+    assert changed.split()[1:5] == ["model.width:", "8", "108", "(-312)"]
     assert result.err.splitlines()[-1] == "checks/planted/check.html"
     assert {path.name for path in (folder / "checks" / "planted").iterdir()} == {
         *("check.html", "check.json", "tensorboard"),
     }
+
+
+@pytest.mark.slow
+def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "checks"
+    monkeypatch.chdir(ROOT)
+    result = command("check", "--config", "configs/digits.yaml", "--out", out)
+    assert result.code == 0, result.out
+    said = re.search(r"13 passed, 0 failed, 0 skipped; (\d+) s", result.out)
+    assert said
+    assert int(said[1]) < 90
 
 
 @pytest.mark.slow

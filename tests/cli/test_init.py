@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pytest
 
 from orchestrator.cli.init import package_name
 from orchestrator.errors import InputError
+from orchestrator.record.layout import TrialPaths
+from orchestrator.record.metrictable import read_observations
+from orchestrator.record.storage import Storage
 
 
 @pytest.fixture
@@ -59,6 +63,23 @@ def test_every_gate_of_check_passes(command, own_study: Path) -> None:
     result = command("check", "--config", own_study / "study.yaml")
     assert result.code == 0, result.out
     assert "13 passed, 0 failed, 0 skipped" in result.out
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_tiny_ablate_of_the_files_as_they_are(own_study: Path) -> None:
+    words = ["ablate", "--config", "study.yaml", "--json", "seeds=2", "stopping.rule=none", "stopping.max=2"]
+    code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=own_study, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "checked before the start: A1, A2, A4, A8, A9, A12 pass" in done.stderr
+    said = json.loads(done.stdout)
+    assert (said["counts"]["done"], said["report"]["complete"]) == (10, True)
+    trial = own_study / "runs" / "my-study" / "trials" / "no-jitter" / "seed-1"
+    watched = {row["monitor"] for row in read_observations(Storage.open(str(trial)), TrialPaths("."))}
+    assert {"confusion", "best_worst"} <= watched  # what `kind` brings
 
 
 def test_nothing_is_overwritten(command, own_study: Path) -> None:

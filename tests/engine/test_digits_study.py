@@ -73,6 +73,13 @@ def test_the_same_runs_give_the_same_values(studies: tuple[Study, Study]) -> Non
     assert sequential.items() <= grid.items()
 
 
+def test_it_was_checked_before_the_start(studies: tuple[Study, Study]) -> None:
+    answers = json.loads((studies[0].folder / "check.json").read_text())
+    assert [(gate["gate"], gate["verdict"]["state"]) for gate in answers["gates"]] == [
+        (number, "pass") for number in ("A1", "A2", "A4", "A8", "A9", "A12")
+    ]
+
+
 def test_the_ledger_adds_up(studies: tuple[Study, Study]) -> None:
     for study in studies:
         paths = StudyPaths.of(study.name)

@@ -152,6 +152,25 @@ def test_a_panel_of_samples(shape: tuple[int, ...]) -> None:
     ).abs().max() < 0.1
 
 
+class LearnsItsClasses(Healthy):
+    """Knows how many there are only when it has seen the data."""
+
+    def split_data(self, data: Any, generator: torch.Generator) -> Any:
+        self.counted = int(data["train"]["label"].max()) + 1
+        return data
+
+    def build_model(self, config: Any) -> Any:
+        model = super().build_model(config)
+        assert model.head.out_features == self.counted
+        return model
+
+
+def test_the_data_come_before_the_model() -> None:
+    [alone] = climb(LearnsItsClasses, request(), gates=tuple(g for g in GATES if g[0] == "A4"))
+    assert alone.state == "pass"
+    assert all(gate.state != "fail" for gate in climb(LearnsItsClasses, request()))
+
+
 def test_a_part_that_acts_later_is_no_dead_one() -> None:
     _, dead = up_to("A8", faults.LateCritic)
     assert "no gradient reaches critic.bias, critic.weight" in dead.verdict.evidence

@@ -237,6 +237,20 @@ def test_half_precision_with_a_scaler(session_for: SessionFor) -> None:
     assert all(map(torch.equal, expected, weights(train(second))))
 
 
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [(lambda _: torch.ones(4), r"shape \[4\]"), (lambda _: 0.5, "a float")],
+    ids=["vector", "float"],
+)
+def test_a_loss_that_is_no_scalar_is_named(session_for: SessionFor, loss: Any, found: str) -> None:
+    class Odd(Toy):
+        def loss(self, outputs: Any, batch: Any) -> Any:
+            return loss(outputs)
+
+    with pytest.raises(ValueError, match=rf"Odd.loss gives {found}, not a scalar tensor; .*loss.mean\(\)"):
+        run_task(Odd, session_for(config()))
+
+
 def test_run_local_takes_tasks_only() -> None:
     with pytest.raises(TypeError, match="needs Ray"):
         run_local(lambda config: None, config(), max_length=1)  # type: ignore[arg-type]

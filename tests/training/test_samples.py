@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,10 +58,22 @@ def test_tables_and_datasets_give_the_same_batches() -> None:
     assert all(torch.equal(table[name], dataset[name]) for name in table)
 
 
+class Pairs:
+    """Samples that have no names."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(2), index
+
+
 def test_data_that_cannot_be_used() -> None:
     with pytest.raises(ValueError, match="same length"):
         Samples({"x": torch.zeros(3), "y": torch.zeros(4)})
     with pytest.raises(ValueError, match="no sample"):
         Samples({"x": torch.zeros(0)})
+    with pytest.raises(ValueError, match=r"a sample of the dataset is a tuple.*let __getitem__ return"):
+        Samples(Pairs()).take(torch.arange(2))
     with pytest.raises(ValueError, match="7 training samples do not fill one step of 8"):
         Shard(4, 1, 0, 2).steps_per_epoch(7)

@@ -12,9 +12,8 @@ import pytest
 import torch
 from cifarlike import add, cifar10_archive, cifar100_archive, pictures, png
 
-from orchestrator import SampleDraws, Streams
 from orchestrator.training.local import run_local
-from trials.cifar import IMAGE, LABEL, Cifar, ResNet, crop_flip
+from trials.cifar import IMAGE, LABEL, Cifar, ResNet
 from trials.cifarfiles import read_cifar
 
 
@@ -154,16 +153,6 @@ def test_wrong_labels_are_in_training_only(archive: Path) -> None:
     right, wrong = split(0.0), split(0.5)
     assert torch.equal(right["val"][LABEL], wrong["val"][LABEL])
     assert 0.25 < float((right["train"][LABEL] != wrong["train"][LABEL]).float().mean()) < 0.65
-
-
-def test_crop_flip_moves_and_mirrors() -> None:
-    images = torch.zeros(400, 3, 32, 32)
-    images[:, :, 16, 10] = 1.0
-    moved = crop_flip(images, SampleDraws(Streams(0), 0, torch.arange(400)))
-    places = moved[:, 0].nonzero()[:, 1:]
-    assert len(places) == 400
-    assert set(places[:, 0].tolist()) == set(range(12, 21))
-    assert set(places[:, 1].tolist()) == set(range(6, 15)) | {31 - column for column in range(6, 15)}
 
 
 def test_impossible_depths_are_named(archive: Path) -> None:

@@ -14,8 +14,7 @@ import torch
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
-from orchestrator.training.streams import SampleDraws, Streams
-from trials.digits import Digits, beta, load_scans, shift
+from trials.digits import Digits, load_scans
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -96,26 +95,8 @@ def test_scans_are_scikit_learns() -> None:
     assert torch.equal(labels, torch.from_numpy(expected.target).long())
 
 
-def test_shift_moves_by_at_most_a_pixel_and_fills_with_black() -> None:
-    images = torch.zeros(200, 1, 8, 8)
-    images[:, 0, 4, 4] = 1.0
-    moved = shift(images, SampleDraws(Streams(0), 0, torch.arange(200)))
-    places = {tuple(place[1:].tolist()) for place in moved[:, 0].nonzero()}
-    assert places == {(row, column) for row in (3, 4, 5) for column in (3, 4, 5)}
-    assert float(moved.sum()) == 200
-
-
-@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
-def test_beta_has_its_mean_and_variance(alpha: float) -> None:
-    shares = beta(SampleDraws(Streams(0), 0, torch.arange(20_000)), alpha)
-    assert float(shares.min()) >= 0
-    assert float(shares.max()) <= 1
-    assert float(shares.mean()) == pytest.approx(0.5, abs=0.01)
-    assert float(shares.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
-
-
 def test_mixup_above_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data.mixup is 2.0; valid: 0 \(off\) to 1"):
+    with pytest.raises(ValueError, match=r"the alpha of mixup is 2.0; valid: above 0, to 1"):
         run_local(Digits, config(data__mixup=2.0), max_length=1)
 
 

@@ -1,6 +1,10 @@
 """The generator example: stages and their gate, who learns from which loss, exact resume."""
 
 import copy
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +137,31 @@ def test_edges_of_small_pictures() -> None:
     pictures = torch.zeros(2, 1, 8, 8)
     pictures[1, 0, 3, 3] = 1.0
     assert edges(pictures).tolist() == [0, 4]
+
+
+@pytest.mark.slow
+def test_two_ranks_enter_the_second_stage_together(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("generator_ranks.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(tmp_path / "store"), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for rank in ranks:
+            _, errors = rank.communicate(timeout=120)
+            assert rank.returncode == 0, errors
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    stages = [report["val/stage"] for report in first["reports"]]
+    assert (stages[0], stages[-1]) == (0.0, 1.0)
+    assert first["resumed"] == first["reports"][3:]

@@ -1,13 +1,16 @@
 """The segment example: the drawn masks, the metric, what each key does."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from orchestrator import SampleDraws, Streams
-from orchestrator.training.local import run_local
+from orchestrator.training.local import LocalSession, run_local
+from orchestrator.training.loop import run_task
+from orchestrator.training.sink import Kept
 from trials.segment import CLASSES, IMAGE, LOGITS, MASK, Segment, UNet, dice_loss, draw_images, mean_iou
 
 BASE: dict[str, Any] = {
@@ -49,6 +52,28 @@ def test_it_learns() -> None:
     rows = run_local(Segment, config(data__images=160), max_length=4)
     assert rows[-1]["val/miou"] > rows[0]["val/miou"]
     assert rows[-1]["val/miou"] > 0.3
+
+
+class Planted(Segment):
+    """Six validation samples have the mask of another one."""
+
+    def split_data(self, data: Any, generator: torch.Generator) -> Any:
+        parts = super().split_data(data, generator)
+        masks = parts["val"][MASK].clone()
+        masks[:6] = parts["val"][MASK][6:12]
+        self.wrong = parts["val"]["id"][:6].tolist()
+        return {**parts, "val": {**parts["val"], MASK: masks}}
+
+
+@pytest.mark.slow
+def test_masks_that_are_planted_wrong_are_the_worst_samples(tmp_path: Path) -> None:
+    settings, sink = config(data__images=240, data__augment=False), Kept()
+    run_task(Planted, LocalSession(settings, 4, str(tmp_path), monitors=("best_worst",), sink=sink))
+    last = [entry.value for entry in sink.entries if entry.kind == "observe"][-2:]
+    worst = [row["id"] for rows in last for row in rows if row["list"] == "worst"]
+    task = Planted(settings)
+    task.split_data(task.build_data(settings), task.streams.generator("split"))
+    assert set(worst[:6]) == set(task.wrong)
 
 
 def test_pictures_are_always_the_same_and_hold_every_class() -> None:

@@ -20,7 +20,7 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimiser
 from orchestrator.training.ranks import to_device
-from orchestrator.training.samples import Samples, epoch_order
+from orchestrator.training.samples import Samples, TrainingOrder
 from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.streams import SampleDraws
 from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimiser, Outputs, Task
@@ -28,6 +28,9 @@ from orchestrator.training.validation import evaluating
 
 VAL_SAMPLES = 2048
 """As many validation samples are enough for a check."""
+
+
+_TABLES = 'return {"train": table, "val": table}'
 
 
 class HookFault(Exception):
@@ -70,7 +73,7 @@ class Bench:
         """The same task and the same data under another config (which must not change the data)."""
         arm = replace(self.request.arms[0], config=config)
         other = Bench(self.task_class, replace(self.request, arms=(arm,)), self.device, self.cache)
-        other.__dict__["sets"] = self.sets  # where cached_property keeps it
+        other.__dict__["_built"] = self._built  # where cached_property keeps it
         return other
 
     @cached_property
@@ -90,13 +93,16 @@ class Bench:
 
     # --- data ----------------------------------------------------------------------------------------
     @cached_property
-    def sets(self) -> dict[str, Samples]:
-        """{"train", "val"}, checked to be samples that are dicts of tensors or numbers."""
-        fix = 'return {"train": table, "val": table}'
+    def _built(self) -> Any:
+        """What `build_data` returns."""
         if type(self.task).prepare_data is not Task.prepare_data:
             called("prepare_data", lambda: self.task.prepare_data(self.config), "see the message")
-        built = called("build_data", lambda: self.task.build_data(self.config), fix)
-        split = self.task.streams.generator("split")
+        return called("build_data", lambda: self.task.build_data(self.config), _TABLES)
+
+    @cached_property
+    def sets(self) -> dict[str, Samples]:
+        """{"train", "val"}, checked to be samples that are dicts of tensors or numbers."""
+        built, split, fix = self._built, self.task.streams.generator("split"), _TABLES
         tables = called("split_data", lambda: self.task.split_data(built, split), fix)
         if not isinstance(tables, Mapping) or not {TRAIN, VAL} <= set(tables):
             found = sorted(tables) if isinstance(tables, Mapping) else type(tables).__name__
@@ -109,7 +115,17 @@ class Bench:
 
     def order(self, epoch: int = 0) -> Tensor:
         """The training samples of an epoch in the order of the loop."""
-        return epoch_order(self.sets[TRAIN].count, self.task.streams, epoch)
+        return self._order.of(epoch) % self.sets[TRAIN].count
+
+    @cached_property
+    def _order(self) -> TrainingOrder:
+        balanced = called("config", lambda: loop_settings(self.config).balanced, "see data there")
+        label = self.task.label_key if balanced else None
+        fix = "name the column with the classes as label_key of the Task"
+        made: TrainingOrder = called(
+            "config", lambda: TrainingOrder(self.sets[TRAIN], self.task.streams, label), fix
+        )
+        return made
 
     def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
         """The batch after the task's `augment`."""
@@ -127,6 +143,7 @@ class Bench:
     def model(self) -> nn.Module:
         """A fresh model on the device, with the weights that a trial starts with."""
         given, task = self.config, self.task
+        assert self.sets  # as in the loop, the data come first: a task may learn its classes from them
         task.streams.seed_globals("build")
         built = called("build_model", lambda: task.build_model(given), "see the message")
         if not isinstance(built, nn.Module):
@@ -274,7 +291,7 @@ def _samples(name: str, table: Any) -> Samples:
             raise HookFault(
                 "build_data", f"a sample of {name} is a {type(sample).__name__}, not a dict", _NAMED
             )
-    fix = "the tensors of a set have one length, at least 1: look at paths, filters and the split"
+    fix = "the tensors of a set have one length, at least 1"
     try:
         samples = Samples(table)
     except ValueError as error:

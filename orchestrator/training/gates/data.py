@@ -19,6 +19,7 @@ from orchestrator.training.validation import evaluating
 
 SWEEP_S = 5.0
 """Seconds for going through the samples; what was not reached is said."""
+BRIEF_SWEEP_S = 1.0
 MOST_CLASSES = 100
 BUILT_IN = ("epoch", "step", "train/loss", "val/loss")
 
@@ -39,7 +40,7 @@ def look(bench: Bench) -> Verdict:
     shapes = ", ".join(f"{name} {_shape(value)}" for name, value in batch.items() if name != ID)
     text = f"{train} training and {val} validation samples; a batch: {shapes}"
     if seen < train + val:
-        text += f"; labels counted in {seen} of them ({SWEEP_S:.0f} s)"
+        text += f"; labels counted in {seen} of them ({_sweep_s(bench):.0f} s)"
     if problems:
         return failed(problems[0][0], *(fix for _, fix in problems), **shown)
     return passed(text, **shown, warnings=tuple(_doubles(batch)))
@@ -64,12 +65,16 @@ def chunks(bench: Bench, name: str, deadline: float, size: int = 1024) -> Iterat
         yield bench.take(name, torch.arange(start, min(total, start + step)))
 
 
+def _sweep_s(bench: Bench) -> float:
+    return BRIEF_SWEEP_S if bench.request.brief else SWEEP_S
+
+
 def _sweep(bench: Bench) -> tuple[dict[str, dict[str, Counter[int]]], int]:
     """Labels by column and set; how many samples were reached."""
     counts: dict[str, dict[str, Counter[int]]] = {}
     seen = 0
     for name in (TRAIN, VAL):
-        for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+        for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
             seen += len(batch[ID])
             for column in label_columns(batch):
                 found = counts.setdefault(column, {}).setdefault(name, Counter())
@@ -86,7 +91,7 @@ def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
     if classes is None:
         return
     for name in (TRAIN, VAL):
-        for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+        for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
             for column in label_columns(batch):
                 low, high = int(batch[column].min()), int(batch[column].max())
                 if low < 0 or high >= classes:
@@ -100,7 +105,7 @@ def _try_labels(bench: Bench) -> None:
     model = bench.model()
     with evaluating(model):
         for name in (TRAIN, VAL):
-            for batch in chunks(bench, name, time.monotonic() + SWEEP_S / 2):
+            for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
                 bench.loss(model, batch)
 
 
@@ -186,7 +191,7 @@ def _histogram(column: str, found: dict[str, Counter[int]]) -> Table:
 
 def _panel(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:
     column = image_column(raw)
-    if column is None:
+    if column is None or bench.request.brief:
         return ()
     rows, names = [raw[column]], ["as they lie there"]
     if batch[column].shape[1:] == raw[column].shape[1:]:

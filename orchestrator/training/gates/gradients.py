@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.model import MOST_ROWS
+from orchestrator.training.gates.layers import MOST_ROWS
 from orchestrator.training.gates.results import Table, Verdict, failed, passed
 from orchestrator.training.task import ID, TRAIN, Batch
 from orchestrator.training.validation import evaluating

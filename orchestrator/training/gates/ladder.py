@@ -14,6 +14,7 @@ from orchestrator.training.gates import (
     lr_range,
     model,
     overfit,
+    profiling,
     repeat,
     sets,
     speed,
@@ -54,6 +55,12 @@ FIRST = "A1"
 
 LR_FIND = (("A13", "learning rate", lr_range.find_rate),)
 """What `orchestrate lr-find` asks."""
+PROFILE = (
+    ("P1", "what the layers cost", profiling.layers),
+    ("P2", "where the time goes", profiling.step),
+    ("P3", "trace of the profiler", profiling.trace),
+)
+"""What `orchestrate profile` asks."""
 
 
 def climb(

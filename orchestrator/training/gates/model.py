@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import Table, Verdict, failed, passed, skipped
-from orchestrator.training.task import TRAIN, Batch
-from orchestrator.training.validation import evaluating
+from orchestrator.training.gates.layers import in_bytes, in_flops, layer_table, measure_layers
+from orchestrator.training.gates.results import Verdict, failed, passed, skipped
+from orchestrator.training.task import TRAIN
 
 LARGE = 1_000_000
 """Parameters from which a first model is not simple."""
-MOST_ROWS = 60
 TOLERANCE = 0.5
 """Share of the expected loss by which the first one may differ: weights are random, depth adds to it."""
 
@@ -30,14 +25,16 @@ def size(bench: Bench) -> Verdict:
         return failed(
             f"none of the model's {count:,} parameters is trained", "requires_grad is off everywhere"
         )
-    table, flops, kept = _measure(bench, model, batch)
+    layers = measure_layers(bench, model, batch)
+    table = layer_table(layers)
+    flops, kept = (sum(getattr(layer, what) for layer in layers) for what in ("flops", "kept"))
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     memory = (
-        f"{_bytes(held)} weights, {_bytes(kept)} kept for the backward pass of {bench.batch_size} samples"
+        f"{in_bytes(held)} weights, {in_bytes(kept)} kept for the backward pass of {bench.batch_size} samples"
     )
     text = f"{count:,} parameters"
     text += f", {count - trained:,} of them frozen" if trained < count else ""
-    text += f"; {_flops(flops)} in a step" if flops else "; FLOPs not counted"
+    text += f"; {in_flops(flops)} in a step" if flops else "; FLOPs not counted"
     warnings = []
     if count > LARGE:
         warnings.append(
@@ -73,60 +70,3 @@ def modules_with_parameters(model: nn.Module) -> dict[str, tuple[str, int]]:
         if own or not list(module.children()):
             found[name or "(model)"] = (type(module).__name__, own)
     return found
-
-
-def _measure(bench: Bench, model: nn.Module, batch: Batch) -> tuple[Table, int, int]:
-    """Per-layer table, FLOPs of forward and backward, bytes that autograd keeps between them."""
-    shapes: dict[str, str] = {}
-    hooks = [
-        module.register_forward_hook(_shape_into(shapes, name or "(model)"))
-        for name, module in model.named_modules()
-    ]
-    kept: dict[int, int] = {}
-    weights = {p.data_ptr() for p in model.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if isinstance(tensor, Tensor) and tensor.data_ptr() not in weights:
-            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    with evaluating(model):
-        bench.outputs(model, batch)
-    for hook in hooks:
-        hook.remove()
-    counter: Any = FlopCounterMode(display=False)
-    with counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        bench.loss(model, batch).backward()  # type: ignore[no-untyped-call]
-    rows = [
-        (name, kind, f"{own:,}", shapes.get(name, ""))
-        for name, (kind, own) in modules_with_parameters(model).items()
-    ]
-    if len(rows) > MOST_ROWS:
-        rows = [*rows[:MOST_ROWS], (f"… {len(rows) - MOST_ROWS} more", "", "", "")]
-    table = Table("Layers", ("layer", "kind", "parameters", "output"), tuple(rows))
-    return table, int(counter.get_total_flops()), sum(kept.values())
-
-
-def _shape_into(shapes: dict[str, str], name: str) -> Any:
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        del module, inputs
-        if isinstance(output, Tensor):
-            shapes[name] = str(list(output.shape))
-
-    return note
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} GiB"
-
-
-def _flops(count: int) -> str:
-    for limit, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
-        if count >= limit:
-            return f"{count / limit:.3g} {unit}"
-    return f"{count / 1e3:.3g} kFLOP"

@@ -9,6 +9,8 @@ from typing import Any, Literal
 State = Literal["pass", "fail", "skipped"]
 GATE_NUMBERS = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A14")
 """Of `check`, in order; A13 is `lr-find`."""
+CHEAP = ("A1", "A2", "A4", "A8", "A9", "A12")
+"""What `ablate` asks before a new study."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class CheckRequest:
     arms: tuple[ArmToCheck, ...]
     only: tuple[str, ...] = ()
     """Numbers of the gates to ask; none stands for all."""
+    brief: bool = False
+    """Ask as `ablate` does before a study: shorter sweeps over the data, one step of A9, no pictures."""
+    trace: str | None = None
+    """File for the trace of `profile`; None: none."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -19,12 +19,14 @@ from orchestrator.training.validation import evaluating
 
 HASHING_S = 60.0
 """Seconds for hashing; from a larger set a random sample is taken, and said."""
+BRIEF_HASHING_S = 6.0
 IMBALANCE = 3.0
 """Most frequent class to rarest, from which it is worth a word."""
 
 
-def separate(bench: Bench, seconds: float = HASHING_S) -> Verdict:
+def separate(bench: Bench) -> Verdict:
     """Fails where samples are in both sets, or where the validation set changes from pass to pass."""
+    seconds = BRIEF_HASHING_S if bench.request.brief else HASHING_S
     changed = _changes(bench)
     if changed is not None:
         return changed

@@ -39,8 +39,7 @@ def step_time(bench: Bench) -> Verdict:
     spent = measure(bench)
     total = sum(spent.values())
     slowest = max(spent, key=lambda part: spent[part])
-    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
-    table = Table("A training step", ("part", "ms", "share"), rows)
+    table = budget(spent)
     rate = bench.batch_size / total
     text = f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s; "
     text += f"{spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
@@ -57,6 +56,13 @@ def step_time(bench: Bench) -> Verdict:
     return passed(text, tables=(table,), warnings=warnings)
 
 
+def budget(spent: dict[str, float]) -> Table:
+    """Where a step's seconds go."""
+    total = sum(spent.values())
+    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
+    return Table("A training step", ("part", "ms", "share"), rows)
+
+
 def measure(bench: Bench) -> dict[str, float]:
     """Seconds per step by part, the mean over up to `STEPS` steps after a warm-up."""
     model = bench.model()
@@ -65,7 +71,7 @@ def measure(bench: Bench) -> dict[str, float]:
     spent = dict.fromkeys(PARTS, 0.0)
     deadline = time.monotonic() + SECONDS
     steps = 0
-    for number in range(WARM_UP + STEPS):
+    for number in range(WARM_UP + (1 if bench.request.brief else STEPS)):
         if number == WARM_UP:
             spent = dict.fromkeys(PARTS, 0.0)
             steps = 0
@@ -99,7 +105,8 @@ class _Clock:
 
     def __call__(self, part: str, call: Callable[[], Any]) -> Any:
         start = time.perf_counter()
-        result = call()
-        self._wait()
+        with torch.profiler.record_function(part):  # names it in a trace
+            result = call()
+            self._wait()
         self._spent[part] += time.perf_counter() - start
         return result
