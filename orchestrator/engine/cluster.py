@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
+from orchestrator.engine import authentication
 from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray, keep_ray_off_stdout
 from orchestrator.errors import ClusterUnavailable
 from orchestrator.study.spec import ResourcesSpec
+
+log = logging.getLogger(__name__)
 
 # Read by Ray when it starts. Tune's own loggers and its Ctrl-C handling are ours.
 ENVIRONMENT = {
@@ -49,8 +53,9 @@ def connect(address: str | None) -> None:
     """Start Ray in this process, or connect to a running cluster.
 
     Raises:
-        ClusterUnavailable: no cluster answers at `address`.
+        ClusterUnavailable: no cluster answers at `address`, or it does not take our token.
     """
+    authentication.present_token(address)
     if address is not None:
         _knock(address)
     for key, value in ENVIRONMENT.items():
@@ -71,11 +76,20 @@ def connect(address: str | None) -> None:
             else:
                 os.environ.pop(EMBEDDED, None)
                 ray.init(address=address, **options)
+    except AuthenticationError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ClusterUnavailable(
+            f"the cluster at {address} refuses us: {first} {authentication.ADVICE}"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
     keep_ray_off_stdout()
     _quiet()
+    authentication.keep_token_private()
+    warning = authentication.unprotected(address)
+    if warning:
+        log.warning(warning)
 
 
 def _knock(address: str) -> None:
