@@ -81,8 +81,8 @@ class _Loader(yaml.SafeLoader):
         nested = self.check_event(yaml.CollectionStartEvent)
         self._depth += nested
         if self._depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+            problem = f"nested deeper than {MAX_DEPTH} levels"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
         node = super().compose_node(parent, index)
         self._depth -= nested
         return node

@@ -188,3 +188,9 @@ def test_the_schema_refuses_what_is_missing_or_misspelt() -> None:
                 assert not validator.is_valid({k: v for k, v in line.items() if k != key}), (example, key)
         if example["event"] != "note":
             assert not validator.is_valid({**line, "sead": 1}), example
+
+
+def test_secrets_of_the_environment_do_not_reach_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
+    line = encode_event({"event": "failure", "reason": "refused: hunter2-very-secret"}, 0.0)
+    assert decode_event(line) == {"v": 1, "t": 0.0, "event": "failure", "reason": "refused: ***"}
