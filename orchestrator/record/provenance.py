@@ -39,7 +39,7 @@ def collect_env(code_root: Path) -> dict[str, Any]:
 
 
 def git_state(code_root: Path) -> dict[str, Any] | None:
-    """Commit, branch, untracked files, difference to the commit (first MiB, masked); None without a commit."""
+    """Commit, branch, untracked files, difference to the commit (first MiB, masked); None without one."""
     commit = _git(code_root, "rev-parse", "HEAD")
     if commit is None:
         return None

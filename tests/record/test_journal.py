@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InternalError
-from orchestrator.record.journal import EVENTS, Journal, from_json, read_journal, to_json
+from orchestrator.record.journal import (
+    EVENTS,
+    Journal,
+    decode_event,
+    encode_event,
+    from_json,
+    read_journal,
+    to_json,
+)
 from orchestrator.record.storage import Storage
 
 PATH = "study/journal.jsonl"
