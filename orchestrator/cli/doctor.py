@@ -63,6 +63,7 @@ def examine(storage: str) -> Iterator[Finding]:
     yield _free_space(tempfile.gettempdir(), "temporary", 2.0, "Ray keeps its session files there")
     yield _open_files()
     yield from _storage(storage)
+    yield _ray_token()
     yield _other_ray()
 
 
@@ -141,6 +142,23 @@ def _storage(where: str) -> Iterator[Finding]:
         yield _free_space(
             str(there), "disk", warn_gib=5.0, hint="checkpoints need room; see checkpoint: in the study"
         )
+
+
+def _ray_token() -> Finding:
+    """Ray's token: on, and readable by its owner only. Which of Ray's variables say so: docs/security.md."""
+    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if mode not in ("", "token"):
+        hint = "unset it, or set it to token: others on the network could run code as you"
+        return Finding("ray token", "fail", f"RAY_AUTH_MODE={mode} turns authentication off", hint)
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return Finding("ray token", "ok", "in RAY_AUTH_TOKEN")
+    if not path.is_file():
+        return Finding("ray token", "ok", "none yet; Ray on this machine makes one, a cluster has its own")
+    if path.stat().st_mode & 0o077:
+        return Finding("ray token", "warn", f"{path} can be read by others", f"chmod 600 {path}")
+    return Finding("ray token", "ok", str(path))
 
 
 def _other_ray() -> Finding:

@@ -31,6 +31,7 @@ def prepare(config: Path, overrides: Sequence[str] | None) -> PreparedStudy:
         StudyError: with all faults.
         StorageUnavailable: a remote storage does not answer.
     """
+    from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
     from orchestrator.study.cells import make_plan
     from orchestrator.study.loading import load_study
@@ -38,7 +39,9 @@ def prepare(config: Path, overrides: Sequence[str] | None) -> PreparedStudy:
     loaded = load_study(config, list(overrides or ()), cwd=Path.cwd())
     assert loaded.entrypoint is not None  # `cwd` asks for it
     try:
-        Storage.open(loaded.spec.storage).check_writable()
+        storage = Storage.open(loaded.spec.storage)
+        storage.check_writable()
     except InputError as error:
         raise StudyError([replace(fault, file=str(config)) for fault in error.faults]) from None
+    storage.refuse_links_out(StudyPaths.of(loaded.spec.name).root)
     return PreparedStudy(loaded, make_plan(loaded.spec), loaded.entrypoint)

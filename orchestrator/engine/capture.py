@@ -7,7 +7,8 @@ the first and the last half of the cap, with a line between them that says how m
 
 A print appends to a queue; a background thread writes about once a second, so that `logs -f` is live. Forked
 children (data loader workers) append whole lines to the same file. Output that bypasses `sys.stdout` (native
-code, spawned programs) goes where the process's own descriptors go.
+code, spawned programs) goes where the process's own descriptors go. Values of environment variables that are
+named like secrets become `***`, unless a print is cut in two just there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO, cast
+
+from orchestrator.study.secrets import MASK, environment_secrets
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -185,6 +188,7 @@ class TrialOutput:
         self._pending_size = 0  # about; printing threads may race, the clock bounds the error
         self._lost_bytes = 0
         self._written_at = 0.0
+        self._secrets = [value.encode() for value in environment_secrets()]
         self._failed = False
         self._open = False
         # Re-entrant: a signal handler or a finaliser may print while this thread writes.
@@ -279,6 +283,8 @@ class TrialOutput:
             self._written_at, self._pending_size = time.monotonic(), 0
             chunks = [self._pending.popleft() for _ in range(len(self._pending))]
             data = b"".join(map(_encoded, chunks))
+            for secret in self._secrets:
+                data = data.replace(secret, MASK.encode())
             try:
                 if data and self._file is not None:
                     self._file.append(data)

@@ -10,11 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
+from orchestrator.engine import authentication
 from orchestrator.engine.capacity import ANY, Node
 from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray, keep_ray_off_stdout
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
+
+log = logging.getLogger(__name__)
 
 # Read by Ray when it starts. Tune's own loggers and its Ctrl-C handling are ours.
 ENVIRONMENT = {
@@ -39,8 +43,9 @@ def connect(address: str | None) -> None:
     """Start Ray in this process, or connect to a running cluster.
 
     Raises:
-        ClusterUnavailable: no cluster answers at `address`.
+        ClusterUnavailable: no cluster answers at `address`, or it does not take our token.
     """
+    authentication.present_token(address)
     if address is not None:
         _knock(address)
     for key, value in ENVIRONMENT.items():
@@ -61,11 +66,20 @@ def connect(address: str | None) -> None:
             else:
                 os.environ.pop(EMBEDDED, None)
                 ray.init(address=address, **options)
+    except AuthenticationError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise ClusterUnavailable(
+            f"the cluster at {address} refuses us: {first} {authentication.ADVICE}"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
     keep_ray_off_stdout()
     _quiet()
+    authentication.keep_token_private()
+    warning = authentication.unprotected(address)
+    if warning:
+        log.warning(warning)
 
 
 def _knock(address: str) -> None:

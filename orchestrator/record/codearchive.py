@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,11 @@ from orchestrator.errors import Fault, InputError, StudyError
 
 _CODE = (".py", ".pyi")
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
+_SECRET_FILE = re.compile(
+    r"secret|credential|passw(or)?d|api[-_]?key|private[-_]?key|service[-_]?account|^auth[-_]?token|^tokens?\."
+    r"|^kaggle\.json$|^id_(rsa|dsa|ecdsa|ed25519)",
+    re.IGNORECASE,
+)
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "runs"})
 _NO_PART_OF_A_TRIAL = frozenset({"tests", "docs", "benchmarks"})
 FILE_LIMIT = 1 << 20
@@ -38,7 +44,8 @@ def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
 def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
     """A tar.gz of the Python and small text files below `root`; the same bytes for the same files.
 
-    Hidden files, environments, installed packages, run directories and everything in `exclude` stay out.
+    Hidden files, text files named like secrets, text that a link fetches from elsewhere, environments,
+    installed packages, run directories and everything in `exclude` stay out.
     Raises `StudyError` when it is too big to be a code directory.
     """
     sink = io.BytesIO()
@@ -104,9 +111,17 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
             path = here / name
             if name.startswith(".") or not name.endswith(suffixes) or path in left_out or not path.is_file():
                 continue
-            if name.endswith(_CODE) or path.stat().st_size < FILE_LIMIT:
+            if path.is_symlink() and not _may_follow(path, root):
+                continue
+            if name.endswith(_CODE) or (path.stat().st_size < FILE_LIMIT and not _SECRET_FILE.search(name)):
                 found.append((path.relative_to(root).as_posix(), path))
     return iter(sorted(found))
+
+
+def _may_follow(link: Path, root: Path) -> bool:
+    """A link may lead out of the code directory to code, but not to text: that may be anybody's key."""
+    target = link.resolve()
+    return target.is_relative_to(root) or (link.suffix in _CODE and target.suffix in _CODE)
 
 
 def _enters(folder: Path, left_out: set[Path]) -> bool:

@@ -17,9 +17,11 @@ from typing import Any
 from orchestrator.errors import InternalError
 from orchestrator.record.appender import Appender
 from orchestrator.record.storage import Storage
+from orchestrator.study.secrets import environment_secrets, masked
 
 VERSION = 1
 EVENTS = ("plan", "batch", "assign", "report", "decision", "look", "checkpoint", "failure", "end", "note")
+_WITH_MESSAGES = ("failure", "end", "note")  # what user code raised may hold a secret
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -92,7 +94,11 @@ def encode_event(event: Mapping[str, Any], now: float) -> bytes:
     """One line of the journal, without its newline."""
     if event.get("event") not in EVENTS:
         raise InternalError(f"unknown journal event {event.get('event')!r}; valid: {', '.join(EVENTS)}")
-    return to_json({"v": VERSION, "t": now, **event})
+    line = {"v": VERSION, "t": now, **event}
+    if event["event"] in _WITH_MESSAGES:
+        known = environment_secrets()
+        line = {key: masked(item, known) if isinstance(item, str) else item for key, item in line.items()}
+    return to_json(line)
 
 
 def decode_event(line: bytes) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.record.codearchive import code_hash, pack_code, unpack_code
+from orchestrator.study.secrets import environment_secrets, masked
 
 __all__ = ["code_hash", "collect_env", "git_state", "pack_code", "unpack_code"]
 
@@ -38,7 +39,7 @@ def collect_env(code_root: Path) -> dict[str, Any]:
 
 
 def git_state(code_root: Path) -> dict[str, Any] | None:
-    """Commit, branch, untracked files and the difference to the commit (first MiB); None without a commit."""
+    """Commit, branch, untracked files, difference to the commit (first MiB, masked); None without one."""
     commit = _git(code_root, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -50,7 +51,7 @@ def git_state(code_root: Path) -> dict[str, Any] | None:
         "branch": branch.strip() if branch else None,
         "dirty": bool(diff.strip() or untracked.strip()),
         "untracked": untracked.splitlines()[:1000],
-        "diff": diff[:_DIFF_LIMIT],
+        "diff": masked(diff[:_DIFF_LIMIT], environment_secrets()),
         "diff_truncated": len(diff) > _DIFF_LIMIT,
     }
 

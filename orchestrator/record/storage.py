@@ -99,10 +99,36 @@ class Storage:
         return "/".join(part for part in (self.root, relative.strip("/")) if part)
 
     def local_path(self, relative: str = "") -> Path:
-        """The path on this machine; only for local storage."""
+        """The path on this machine; only for local storage.
+
+        The root itself may be a link, but no link may lead out of the first directory below it (the
+        study's): raises `StudyError` then.
+        """
         if not self.is_local:
             raise ValueError(f"{self.uri} is not a local directory")
-        return Path(self.path(relative))
+        path = Path(self.path(relative))
+        parts = PurePosixPath(relative).parts
+        if parts:
+            _refuse_to_leave(path, Path(self.root).resolve() / parts[0])
+        return path
+
+    def refuse_links_out(self, relative: str) -> None:
+        """Look for links below a local directory that lead out of it.
+
+        Raises `StudyError` with every link that was found.
+        """
+        if not self.is_local:
+            return
+        root = self.local_path(relative)
+        home = root.resolve()
+        faults: list[Fault] = []
+        for folder, folders, names in os.walk(root):
+            for name in (*folders, *names):
+                path = Path(folder, name)
+                if path.is_symlink() and not _stays(path, home):
+                    faults.append(_link_fault(path))
+        if faults:
+            raise StudyError(faults)
 
     # -- small files ---------------------------------------------------------------------------------------
 
@@ -330,6 +356,28 @@ class Storage:
             raise
         except OSError as error:
             raise StorageUnavailable(f"cannot {verb} {relative or '.'} in {self.uri}: {error}") from error
+
+
+def _refuse_to_leave(path: Path, home: Path) -> None:
+    if not _stays(path, home):
+        raise StudyError(_link_fault(path))
+
+
+def _stays(path: Path, home: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):  # links in a circle lead nowhere
+        return False
+    except ValueError:  # a NUL: the operation itself says so
+        return True
+
+
+def _link_fault(path: Path) -> Fault:
+    return Fault(
+        "a symbolic link leads out of the study's directory, or in a circle",
+        file=str(path),
+        hint="remove the link; only the storage root itself may be one",
+    )
 
 
 def _write_synced(target: Path, source: Any) -> int:

@@ -92,6 +92,7 @@ class StudyRecord:
         start = Start(code_hash, code_bytes, env or {}, fresh, extend, accept_code_change, owner)
         paths = StudyPaths.of(spec.name)
         storage.check_writable()
+        storage.refuse_links_out(paths.root)
         if not fresh:
             reconcile(storage, paths, spec, plan, start)
         moved = _move_away(storage, paths, start, clock) if fresh else None

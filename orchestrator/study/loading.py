@@ -12,6 +12,7 @@ from orchestrator.study import references
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.faults import Problem
 from orchestrator.study.merging import Merged, apply_override, read_merged
+from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import validate
 
@@ -43,6 +44,9 @@ def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = 
     path = Path(path)
     merged = read_merged(path)
     problems = [problem for override in overrides for problem in apply_override(merged, override)]
+    secret = secret_problems(merged.data)
+    if secret:  # alone: other faults show values
+        raise StudyError([_fault(merged, problem, path) for problem in secret])
     sections = [key for key in merged.data if key not in ("baseline", "components")]
     data, unresolved = references.resolve(merged.data, sections)
     problems += unresolved

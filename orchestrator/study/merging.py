@@ -47,11 +47,16 @@ def read_merged(file: FilePath) -> Merged:
     Raises:
         StudyError: a file that cannot be read, is no YAML mapping, or extends itself.
     """
-    return _read(file, [])
+    return _read(file, [], MAX_CHARACTERS)
 
 
-def _read(file: FilePath, chain: list[FilePath]) -> Merged:
-    document = parse_yaml(_text(file), str(file))
+def _read(file: FilePath, chain: list[FilePath], room: int) -> Merged:
+    """`room`: characters that this file and those that it extends may have together."""
+    text = _text(file)
+    if chain and len(text) > room:
+        message = f"the files that extend each other have more than {MAX_CHARACTERS:,} characters in all"
+        raise StudyError(Fault(message, file=str(file)))
+    document = parse_yaml(text, str(file))
     if document.data is None:
         raise StudyError(
             Fault("the study file is empty", file=str(file), hint="orchestrate init writes a first one")
@@ -65,12 +70,12 @@ def _read(file: FilePath, chain: list[FilePath]) -> Merged:
         return merged
     line = document.places[("extends",)].line
     try:
-        return _merge(_parent(parent, file, line, chain), merged)
+        return _merge(_parent(parent, file, line, chain, room - len(text)), merged)
     except StudyError as error:
         raise StudyError([_from(fault, file, line) for fault in error.faults]) from None
 
 
-def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath]) -> Merged:
+def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath], room: int) -> Merged:
     def refuse(message: str, hint: str | None = None) -> StudyError:
         return StudyError(Fault(message, str(file), line, "extends", show(parent), hint))
 
@@ -91,7 +96,7 @@ def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath]
         raise refuse(f"more than {MAX_EXTENDS} files extend each other")
     if not exists:
         raise refuse(f"there is no file {base}", hint=f"the path is relative to {file.parent}")
-    return _read(base, chain)
+    return _read(base, chain, room)
 
 
 def _from(fault: Fault, file: FilePath, line: int | None) -> Fault:
@@ -107,6 +112,8 @@ def _text(file: FilePath) -> str:
     try:
         if file.is_dir():
             raise StudyError(Fault("is a directory, not a study file", file=str(file)))
+        if file.exists() and not file.is_file():  # a pipe or a device may never end
+            raise StudyError(Fault("is no regular file", file=str(file)))
         with file.open("rb") as stream:
             data = stream.read(4 * MAX_CHARACTERS + 4)
         return data.decode("utf-8-sig")
@@ -154,13 +161,21 @@ def _merge_into(
 def _replace(
     base: dict[str, Any], key: str, value: Any, at: Path, places: dict[Path, Place], new: Mapping[Path, Place]
 ) -> None:
-    for old in [path for path in places if path[: len(at)] == at]:
-        del places[old]
+    for old in _paths(at, base.get(key)):
+        places.pop(old, None)
     if value is None and key in base and _removable(at):
         del base[key]
         return
     base[key] = value
-    places.update({path: place for path, place in new.items() if path[: len(at)] == at})
+    places.update({path: new[path] for path in _paths(at, value) if path in new})
+
+
+def _paths(at: Path, value: Any) -> Iterator[Path]:
+    """The path of a value and of everything in it."""
+    yield at
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _paths((*at, key), item)
 
 
 def _removable(path: Path) -> bool:

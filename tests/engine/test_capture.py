@@ -226,3 +226,10 @@ def test_an_exception_passes_through(log: Path) -> None:
 def test_a_cap_below_two_bytes_is_refused(log: Path) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         TrialOutput(log, 1)
+
+
+def test_secrets_of_the_environment_do_not_reach_the_log(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
+    with TrialOutput(log):
+        sys.stdout.write("login with hunter2-very-secret\n")
+    assert log.read_text() == "login with ***\n"

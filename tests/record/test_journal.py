@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InternalError
-from orchestrator.record.journal import EVENTS, Journal, from_json, read_journal, to_json
+from orchestrator.record.journal import (
+    EVENTS,
+    Journal,
+    decode_event,
+    encode_event,
+    from_json,
+    read_journal,
+    to_json,
+)
 from orchestrator.record.storage import Storage
 
 PATH = "study/journal.jsonl"
@@ -188,3 +196,9 @@ def test_the_schema_refuses_what_is_missing_or_misspelt() -> None:
                 assert not validator.is_valid({k: v for k, v in line.items() if k != key}), (example, key)
         if example["event"] != "note":
             assert not validator.is_valid({**line, "sead": 1}), example
+
+
+def test_secrets_of_the_environment_do_not_reach_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
+    line = encode_event({"event": "failure", "reason": "refused: hunter2-very-secret"}, 0.0)
+    assert decode_event(line) == {"v": 1, "t": 0.0, "event": "failure", "reason": "refused: ***"}

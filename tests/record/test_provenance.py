@@ -172,3 +172,32 @@ def test_the_environment_is_described_without_its_variables(
     assert env["packages"]["pyarrow"]
     assert env["hardware"]["cpus"] >= 1
     assert env["git"] is None
+
+
+def test_keys_stay_out_of_the_archive(code: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.json").write_text("a key")
+    (code / "settings.json").symlink_to(tmp_path / "elsewhere.json")
+    for name in ("my-credentials.json", "secrets.yaml", "kaggle.json", "api_key.txt", "token.txt", "key.pem"):
+        (code / name).write_text("a key")
+    (code / "tokenizer_config.json").write_text("{}")
+    unpack_code(pack_code(code), tmp_path / "node")
+    found = {path.name for path in (tmp_path / "node").rglob("*") if path.is_file()}
+    assert found == {
+        "train.py",
+        "model.py",
+        "settings.yaml",
+        "test_train.py",
+        "tokenizer_config.json",
+    }
+
+
+def test_secrets_in_a_difference_are_masked(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
+    git(code, "init")
+    git(code, "add", "train.py")
+    git(code, "commit", "-m", "first")
+    (code / "train.py").write_text("x = 'hunter2-very-secret'\nurl = 'https://me:pa55word@host'\n")
+    state = git_state(code)
+    assert state is not None
+    assert "+x = '***'" in state["diff"]
+    assert "pa55word" not in state["diff"]

@@ -1,0 +1,97 @@
+"""Who can reach the Ray that a study starts, and what a token does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine import authentication
+
+REPOSITORY = Path(__file__).parents[2]
+_OPEN = """
+import os
+from pathlib import Path
+from orchestrator.engine import cluster
+import ray
+cluster.connect(None)
+
+@ray.remote
+def work():
+    return os.environ["RAY_AUTH_MODE"]
+
+print("mode", ray.get(work.remote()))
+
+def family(pid):
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from family(int(child))
+
+owned = set()
+for pid in family(os.getpid()):
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            owned.add(os.readlink(descriptor))
+        except OSError:
+            continue
+for table in ("tcp", "tcp6"):
+    for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A" and f"socket:[{words[9]}]" in owned:
+            print("listens", words[1].partition(":")[0])
+"""
+LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF0000" + "0100007F"}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_embedded_ray_listens_on_loopback_and_asks_for_a_token(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    listening = [line[1] for line in lines if line[:1] == ["listens"]]
+    assert ["mode", "token"] in lines
+    assert listening
+    assert set(listening) <= LOOPBACK
+    assert (tmp_path / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cluster_without_a_token_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(authentication.MODE, raising=False)
+    for safe in (None, "127.0.0.1:6379", "ray://[::1]:10001", "localhost:6379"):
+        assert authentication.unprotected(safe) is None
+    for exposed in ("10.0.0.7:6379", "ray://head:10001", "auto"):
+        assert "everybody who reaches its ports" in (authentication.unprotected(exposed) or "")
+    monkeypatch.setenv(authentication.MODE, "token")
+    assert authentication.unprotected("10.0.0.7:6379") is None
+
+
+def test_a_token_is_shown_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (authentication.MODE, authentication.TOKEN):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(authentication.TOKEN_PATH, str(tmp_path / "token"))
+    authentication.present_token("10.0.0.7:6379")
+    assert authentication.MODE not in os.environ
+    (tmp_path / "token").write_text("a" * 64)
+    (tmp_path / "token").chmod(0o644)
+    monkeypatch.setenv(authentication.MODE, "disabled")
+    authentication.present_token("10.0.0.7:6379")
+    assert os.environ[authentication.MODE] == "disabled"
+    monkeypatch.delenv(authentication.MODE)
+    authentication.present_token("10.0.0.7:6379")
+    assert os.environ.pop(authentication.MODE) == "token"
+    authentication.keep_token_private()
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
