@@ -186,8 +186,7 @@ class Host:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._outer.stdout is not None
-        if self._outer.stdout.readline().strip() != "up":
+        if _first_word(self._outer) != "up":
             raise CommandFailed(f"the host {self.name} did not come up (its process 1 ended; see stderr)")
         self.pid = _process_1(self._outer.pid)
         self._plug_in()
@@ -261,8 +260,7 @@ class Lab:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._outer.stdout is not None
-        assert self._outer.stdout.readline().strip() == "up"
+        assert _first_word(self._outer) == "up", "unshare failed; see stderr"
         self.pid = _process_1(self._outer.pid)
         self.switch("link", "add", "switch", "type", "bridge")
         self.switch("addr", "add", f"{GATEWAY}/24", "dev", "switch")
@@ -272,7 +270,8 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._outer.kill()
+        assert self._outer.stdin is not None
+        self._outer.stdin.close()
         self._outer.wait()
         for host in self.hosts.values():
             if host._outer is not None:
@@ -369,6 +368,13 @@ def _what_hosts_must_see() -> list[str]:
 
 def _absolute(path: str, folder: Path) -> str:
     return path if path.startswith(("~", "/")) else str((folder / path).resolve())
+
+
+def _first_word(process: subprocess.Popen[str]) -> str:
+    """The first line that a process writes."""
+    assert process.stdout is not None
+    with process.stdout as stream:
+        return stream.readline().strip()
 
 
 def _enter(pid: int, *namespaces: str) -> list[str]:
