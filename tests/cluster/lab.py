@@ -33,6 +33,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -229,6 +230,12 @@ class Host:
     def mend(self) -> None:
         """Join the wire again."""
         self.lab.switch("link", "set", self.wire, "up")
+
+    def mend_after(self, seconds: float) -> None:
+        """Join it by itself after a while."""
+        timer = threading.Timer(seconds, self.mend)
+        timer.daemon = True
+        timer.start()
 
 
 class Lab:

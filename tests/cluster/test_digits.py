@@ -6,7 +6,7 @@ import json
 
 import pytest
 from cluster import Cluster, SharedStudy
-from lab import PROJECT, Lab
+from lab import PROJECT
 
 pytestmark = pytest.mark.cluster
 
@@ -27,28 +27,25 @@ resources: {workers: 2, cpus_per_worker: 1}
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: Lab) -> Cluster:
-    cluster = Cluster(lab, ["worker1", "worker2"])
-    cluster.up()
-    return cluster
-
-
-@pytest.fixture(scope="module")
-def study(cluster: Cluster) -> SharedStudy:
-    study = SharedStudy(cluster, STUDY, folder="two-hosts")
+def study(plain_cluster: Cluster) -> SharedStudy:
+    study = SharedStudy(plain_cluster, STUDY, folder="two-hosts")
     job = study.submit()
     assert job.end() == "SUCCEEDED", job.log()
     return study
 
 
-def test_all_nodes_are_there_and_the_head_takes_no_trials(cluster: Cluster) -> None:
-    cpus = [node["resources_total"].get("CPU", 0) for node in cluster.nodes() if node["state"] == "ALIVE"]
+def test_all_nodes_are_there_and_the_head_takes_no_trials(plain_cluster: Cluster) -> None:
+    cpus = [
+        node["resources_total"].get("CPU", 0) for node in plain_cluster.nodes() if node["state"] == "ALIVE"
+    ]
     assert sorted(cpus) == [0, 1, 1]
 
 
-def test_the_two_ranks_run_on_two_hosts(cluster: Cluster, study: SharedStudy) -> None:
+def test_the_two_ranks_run_on_two_hosts(plain_cluster: Cluster, study: SharedStudy) -> None:
     assert {row["state"] for row in study.results().values()} == {"done"}
-    listed = cluster.head.run("ray list actors --detail --format json --filter class_name=RayTrainWorker")
+    listed = plain_cluster.head.run(
+        "ray list actors --detail --format json --filter class_name=RayTrainWorker"
+    )
     ranks = json.loads(listed[listed.index("[") :])
     assert len(ranks) == len({rank["node_id"] for rank in ranks}) == 2
 
@@ -60,10 +57,11 @@ def test_the_record_is_on_the_shared_storage(study: SharedStudy) -> None:
     assert study.path("report.html").stat().st_size > 0
 
 
-def test_the_numbers_equal_those_of_one_machine(lab: Lab, cluster: Cluster, study: SharedStudy) -> None:
-    lab.boot("worker3", cpus=2)
-    alone = SharedStudy(cluster, STUDY, folder="one-host")
-    host = lab["worker3"]
+def test_the_numbers_equal_those_of_one_machine(plain_cluster: Cluster, study: SharedStudy) -> None:
+    lab = plain_cluster.lab
+    lab.boot("worker4", cpus=2)
+    alone = SharedStudy(plain_cluster, STUDY, folder="one-host")
+    host = lab["worker4"]
     host.run(f"mkdir -p orchestrator && cp -r {PROJECT}/orchestrator {PROJECT}/trials orchestrator/")
     host.run(f"cd {alone.inside}/code && {alone.command()}")
     assert study.curves() == alone.curves()
