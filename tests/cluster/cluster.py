@@ -132,7 +132,7 @@ class Job:
 
 
 class SharedStudy:
-    """A study file and its code on the shared directory; `{dir}` in the text is a directory for its entrypoint."""
+    """A study file and its code on the shared directory; `{dir}` in it: where its entrypoint leaves files."""
 
     def __init__(
         self, cluster: Cluster, text: str, entrypoint: str | None = None, folder: str = "study"
@@ -153,8 +153,10 @@ class SharedStudy:
     def command(self, *words: str) -> str:
         """`orchestrate ablate` of this study."""
         return " ".join(
-            ["orchestrate", "ablate", "--config", f"{self.inside}/code/study.yaml"]
-            + [f"storage={self.inside}/runs", *words]
+            [
+                *("orchestrate", "ablate", "--config", f"{self.inside}/code/study.yaml"),
+                *(f"storage={self.inside}/runs", *words),
+            ]
         )
 
     def submit(self, *words: str) -> Job:

@@ -26,7 +26,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def plain_cluster() -> Iterator[Cluster]:
-    """Two workers, and cluster.yaml as it is but for addresses, user and key. For tests that break nothing."""
+    """Two workers, and cluster.yaml with other addresses, user and key only. For tests that break nothing."""
     with _lab() as lab:
         cluster = Cluster(lab, ["worker1", "worker2"])
         cluster.up()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from cluster import SharedStudy, until
@@ -25,7 +26,7 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One fault, as `docs/reliability.md` shows it. Seconds from the fault; None: it was not noticed at all."""
+    """One fault, as `docs/reliability.md` shows it. Seconds from the fault; None: nobody noticed."""
 
     fault: str
     detected_s: float | None
@@ -55,6 +56,7 @@ class Story:
     def __init__(self, study: SharedStudy, length: int) -> None:
         self.study, self.length = study, length
         self.rows: list[Row] = []
+        self.cells_lost: int | None = None
 
     def trace(self, cell: str) -> list[Epoch]:
         """Epochs in the order in which they were finished, by whatever attempt."""
@@ -94,16 +96,17 @@ class Story:
         Args:
             fault: its name in the table.
             detected: when the fault was noticed, asked when training goes on; gets the fault's time.
-            survives: the process of the trial outlives the fault.
+            survives: the process of the trial outlives the fault, which is over when `inject` returns.
         """
         before = self.repeated(victim.cell)
         at = time.time()
         inject()
+        over = time.time() if survives else at
 
         def again() -> Epoch | None:
             for epoch in self.trace(victim.cell):
                 other = survives or (epoch.host, epoch.pid) != (victim.epoch.host, victim.epoch.pid)
-                if epoch.at > at and other:
+                if epoch.at > over and other:
                     return epoch
             return None
 
@@ -118,6 +121,13 @@ class Story:
         self.rows.append(row)
         return row
 
+    def check_the_end(self, undisturbed: SharedStudy) -> None:
+        """Every cell once in `results.parquet`, done, with the curve of the undisturbed study, bit for bit."""
+        rows = self.study.results()
+        assert {row["state"] for row in rows.values()} == {"done"}
+        assert self.study.curves() == undisturbed.curves()
+        self.cells_lost = len(self.study.plan.cells) - len(rows)
+
     def repeated(self, cell: str) -> int:
         """How many epochs were computed more than once, each further time counted."""
         return sum(times - 1 for times in Counter(epoch.number for epoch in self.trace(cell)).values())
@@ -129,7 +139,7 @@ class Story:
 
         def when(at: float) -> float | None:
             ends = [
-                float(node["end_time_ms"]) / 1000
+                datetime.fromisoformat(node["end_time_ms"]).timestamp()
                 for node in cluster.nodes()
                 if node["node_ip"] == address and node["state"] == "DEAD"
             ]

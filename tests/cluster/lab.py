@@ -2,7 +2,7 @@
 
 A host has network, mount, host-name, IPC and process namespaces of its own: its own /tmp, /run, /dev/shm,
 /etc/hosts and home directory (kept over a reboot), an sshd, a wire to a switch, and one CPU as far as Ray can
-tell. All hosts see one shared directory (SHARED, the stand-in for NFS), and read-only the interpreter and this
+tell. All hosts see one shared directory (SHARED, the stand-in for NFS), and read-only the interpreter and the
 project. `laptop` is for the user; `head`, `worker1`, `worker2`, ... are the cluster.
 
     with Lab(tmp_path) as lab:             # needs root, iproute2, openssh-server, rsync: see `missing`
@@ -16,7 +16,7 @@ project. `laptop` is for the user; `head`, `worker1`, `worker2`, ... are the clu
         lab["worker2"].power_off()                  # peers hear nothing
         lab["head"].cut(); lab["head"].mend()       # the wire, at the switch's end
 
-On every host `ray`, `orchestrate` and `python` are on the path of `run` (`ssh` gives what a login gives). They
+On every host `ray`, `orchestrate` and `python` are on the path of `run` (`ssh` gives what a login has). They
 come from a virtual environment in the host's home that borrows the packages of the interpreter that runs the
 tests, so the set-up steps of cluster.yaml find their work done, as they do on a machine where they have run
 before. The nodes import the project from what `ray up` has copied to them.
@@ -33,7 +33,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -177,6 +176,7 @@ class Host:
             "hosts": self.lab.hosts_text(),
             "keys": str(self.lab.keys),
         }
+        log = (self.lab.root / f"{self.name}.log").open("ab")
         self._outer = subprocess.Popen(
             [
                 *_enter(self.lab.pid, "--mount", "--pid", "--ipc"),
@@ -185,10 +185,13 @@ class Host:
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
         )
+        log.close()
         if _first_word(self._outer) != "up":
-            raise CommandFailed(f"the host {self.name} did not come up (its process 1 ended; see stderr)")
+            said = (self.lab.root / f"{self.name}.log").read_text()
+            raise CommandFailed(f"the host {self.name} did not come up:\n{said}")
         self.pid = _process_1(self._outer.pid)
         self._plug_in()
 
@@ -230,12 +233,6 @@ class Host:
     def mend(self) -> None:
         """Join the wire again."""
         self.lab.switch("link", "set", self.wire, "up")
-
-    def mend_after(self, seconds: float) -> None:
-        """Join it by itself after a while."""
-        timer = threading.Timer(seconds, self.mend)
-        timer.daemon = True
-        timer.start()
 
 
 class Lab:

@@ -1,6 +1,6 @@
 """Process 1 of a host of the lab: builds the host's own view of the file system, keeps sshd, reaps orphans.
 
-Standard library only; started by `lab.py` inside fresh namespaces with one argument, the host as JSON: `name`,
+Standard library only; started by `lab.py` inside fresh namespaces with one argument, the host as JSON: name,
 `cpus`, `home` and `disk` (the home directory and where it is kept), `shared` (the directory behind SHARED),
 `keep` (directories to see read-only), `hosts` (text of /etc/hosts), `keys` (directory of the SSH keys).
 """
@@ -62,7 +62,7 @@ def build_file_system(host: dict[str, Any]) -> None:
 
 
 def claim_cpus(cpus: int) -> None:
-    """What programs read that ask for the CPU limit of a container: in the old place, which they try first."""
+    """What programs read that ask for a container's CPU limit: in the old place, which they try first."""
     control_groups = Path("/sys/fs/cgroup")
     mount("-t", "tmpfs", "control-groups", str(control_groups))
     folder = control_groups / "cpu"

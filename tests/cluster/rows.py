@@ -6,15 +6,15 @@ import json
 import os
 from pathlib import Path
 
-from faults import Row
+from faults import Story
 
 
-def write_rows(part: str, rows: list[Row]) -> None:
-    """Put the rows of one part of the table into the file, beside those of the other parts."""
+def write_rows(part: str, story: Story) -> None:
+    """Put the rows of one part of the table into the file, once its study has come to a good end."""
     name = os.environ.get("FAULT_ROWS")
-    if not name:
+    if not name or story.cells_lost is None:
         return
     path = Path(name)
     table = json.loads(path.read_text()) if path.exists() else {}
-    table[part] = [row.as_json() for row in rows]
+    table[part] = [{**row.as_json(), "cells_lost": story.cells_lost} for row in story.rows]
     path.write_text(json.dumps(table, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The digits study with two data-parallel workers on two hosts, brought up with plain `ray up cluster.yaml`."""
+"""The digits study with two data-parallel workers on two hosts of a plain `ray up cluster.yaml`."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
-from cluster import TUNED, Cluster, Job, SharedStudy
+from cluster import TUNED, Cluster, Job, SharedStudy, until
 from faults import Story
 from lab import Lab
 from rows import write_rows
@@ -47,7 +48,7 @@ def undisturbed(cluster: Cluster) -> SharedStudy:
 def story(cluster: Cluster, undisturbed: SharedStudy) -> Iterator[Story]:
     story = Story(SharedStudy(cluster, STUDY, "steady"), LENGTH)
     yield story
-    write_rows("worker hosts", story.rows)
+    write_rows("worker hosts", story)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,8 @@ def test_a_link_that_is_cut_for_four_seconds(story: Story, job: Job) -> None:
 
     def cut() -> None:
         host.cut()
-        host.mend_after(4.0)
+        time.sleep(4.0)  # the fault itself
+        host.mend()
 
     row = story.strike("link cut, 4 s", victim, cut, story.node_died(host.name), survives=True)
     assert row.detected_s is None
@@ -93,11 +95,11 @@ def test_a_link_that_is_cut_for_a_minute(story: Story, job: Job) -> None:
     victim = story.victim()
     host = story.study.cluster.lab[victim.epoch.host]
 
-    def cut() -> None:
-        host.cut()
-        host.mend_after(60.0)
-
-    row = story.strike("link cut, 60 s", victim, cut, story.node_died(host.name))
+    cut_at = time.monotonic()
+    row = story.strike("link cut, 60 s", victim, host.cut, story.node_died(host.name))
+    until(lambda: time.monotonic() - cut_at > 60.0, "the minute is over")
+    host.mend()
+    story.study.cluster.wait_for_nodes(4)
     assert row.detected_s is not None
     assert row.steps_repeated <= CHECKPOINT_EVERY
 
@@ -113,6 +115,4 @@ def test_every_cell_ends_exactly_once_with_the_undisturbed_curve(
     story: Story, job: Job, undisturbed: SharedStudy
 ) -> None:
     assert job.end() == "SUCCEEDED", job.log()
-    rows = story.study.results()
-    assert {row["state"] for row in rows.values()} == {"done"}
-    assert story.study.curves() == undisturbed.curves()
+    story.check_the_end(undisturbed)

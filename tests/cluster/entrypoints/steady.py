@@ -1,7 +1,7 @@
 """A function that takes its time, whose curve depends on every step before, and which leaves a trace.
 
-Each epoch adds a line to a file of the cell in config["dir"]: number of the epoch, host, process, and the time
-at which it was finished. So a test can count what was computed more than once, whatever the record says.
+Each epoch adds a line to a file of the cell in config["dir"]: number of the epoch, host, process, and when it
+was finished. So a test can count what was computed more than once, whatever the record says.
 """
 
 from __future__ import annotations
