@@ -1,4 +1,4 @@
-"""Put the measured rows of docs/reliability.json into the table of docs/reliability.md (`make fault-table`)."""
+"""Put the rows of docs/reliability.json into the table of docs/reliability.md (`make fault-table`)."""
 
 from __future__ import annotations
 

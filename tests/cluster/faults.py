@@ -122,7 +122,7 @@ class Story:
         return row
 
     def check_the_end(self, undisturbed: SharedStudy) -> None:
-        """Every cell once in `results.parquet`, done, with the curve of the undisturbed study, bit for bit."""
+        """Every cell once in `results.parquet`, done, with the undisturbed study's curve, bit for bit."""
         rows = self.study.results()
         assert {row["state"] for row in rows.values()} == {"done"}
         assert self.study.curves() == undisturbed.curves()

@@ -75,7 +75,6 @@ def test_a_host_that_crashes_while_a_spare_one_is_there(story: Story, job: Job) 
     host = story.study.cluster.lab[victim.epoch.host]
     row = story.strike("crash of a worker host", victim, host.crash, story.node_died(host.name))
     assert row.detected_s is not None
-    assert row.training_again_s <= 20
     assert row.steps_repeated <= CHECKPOINT_EVERY
     host.revive()
     story.study.cluster.wait_for_nodes(4)
