@@ -14,6 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
+LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report
 PYTEST_ARGS ?=
 
@@ -63,11 +64,11 @@ test-fast: install
 
 # Where this is root and has apt, what the lab needs is installed; else the tests are skipped and say what is missing.
 test-cluster: install
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	   ! { PATH="$$PATH:/usr/sbin:/sbin"; command -v ip nsenter sshd ssh rsync >/dev/null; }; then \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 util-linux openssh-server openssh-client rsync >/dev/null || \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iproute2 util-linux openssh-server openssh-client rsync >/dev/null; } || \
-	  echo 'apt could not install what the lab needs' >&2; \
+	@PATH="$$PATH:/usr/sbin:/sbin"; lacking=; \
+	for tool in ip nsenter unshare sshd ssh rsync; do command -v $$tool >/dev/null || lacking="$$lacking $$tool"; done; \
+	if [ -n "$$lacking" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES); } >/dev/null || echo "not installed:$$lacking" >&2; \
 	fi
 	@$(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
 
