@@ -6,7 +6,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-CRASH_LIMIT_S = 20.0
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -20,5 +19,3 @@ def test_the_table_shows_the_measured_rows() -> None:
     assert f"<!-- faults -->\n{script.table(parts)}<!-- end -->" in (DOCS / "reliability.md").read_text()
     rows = [row for part in parts.values() for row in part]
     assert {row["cells_lost"] for row in rows} == {0}
-    [crash] = [row for row in rows if row["fault"] == "crash of a worker host"]  # with a spare one
-    assert crash["training_again_s"] <= CRASH_LIMIT_S

@@ -22,7 +22,7 @@ metric: {{name: loss, mode: min}}
 baseline: {{level: 1.0, epoch_s: 0.5, dir: '{{dir}}'}}
 components:
   level: {{swap: {{two: {{level: 2.0}}, three: {{level: 3.0}}}}}}
-seeds: 8
+seeds: 10
 stopping: {{rule: none, max: {LENGTH}, unit: epoch}}
 checkpoint: {{every: {CHECKPOINT_EVERY}}}
 resources: {{workers: 1, max_parallel: 2}}
