@@ -14,16 +14,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
+LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report
 PYTEST_ARGS ?=
 
-.PHONY: help install check format test test-fast demo bench clean
+.PHONY: help install check format test test-fast test-cluster fault-table demo bench clean
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
 	@echo 'make demo       run configs/digits.yaml to the finished report; again: resumes'
 	@echo 'make check      formatting, lint, types, import direction'
-	@echo 'make test       all tests; make test-fast: those without Ray and without slow ones'
+	@echo 'make test       all tests but those of the lab; make test-fast: those without Ray and without slow ones'
+	@echo 'make test-cluster  tests on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
+	@echo 'make fault-table   measure the faults of docs/reliability.md anew'
 	@echo 'make bench      benchmarks/turnaround.py'
 	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
 
@@ -54,10 +57,26 @@ format: install
 	$(BIN)/ruff check --fix .
 
 test: install
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m 'not cluster' $(PYTEST_ARGS)
 
 test-fast: install
 	@$(BIN)/python -m pytest -q -m 'not ray and not slow and not cluster' $(PYTEST_ARGS)
+
+# Where this is root and has apt, what the lab needs is installed; else the tests are skipped and say what is missing.
+test-cluster: install
+	@PATH="$$PATH:/usr/sbin:/sbin"; lacking=; \
+	for tool in ip nsenter unshare sshd ssh rsync; do command -v $$tool >/dev/null || lacking="$$lacking $$tool"; done; \
+	if [ -n "$$lacking" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES); } >/dev/null || echo "not installed:$$lacking" >&2; \
+	fi
+	@$(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
+
+# The fault table of docs/reliability.md, measured anew: on an idle machine, please.
+fault-table: install
+	@FAULT_ROWS=docs/reliability.json $(BIN)/python -m pytest -q -m cluster tests/cluster/test_worker_hosts.py \
+	  tests/cluster/test_driver_and_head.py $(PYTEST_ARGS)
+	@$(BIN)/python docs/reliability.py
 
 demo: install
 	@$(BIN)/orchestrate ablate --config configs/digits.yaml

@@ -36,6 +36,9 @@ from orchestrator.study.loading import LoadedStudy
 
 log = logging.getLogger(__name__)
 
+# What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
+ON_HEAD = {"node:__internal_head__": 0.0001}
+
 
 class Driver:
     """See the module's text. One object per run."""
@@ -189,7 +192,7 @@ class Driver:
             code_changed=record.code_changed,
         )
         if not conductor.finished():
-            broker = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker).remote()
+            broker = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(Broker).remote()
             pump = Pump(conductor, broker, record, self.listener, grows=self.options.address is not None)
             lane = self._lane_spec(storage, record, shipped, gpus)
             with self._signals_to(pump), pump:
@@ -296,8 +299,7 @@ def _run_tune(conductor: Any, broker: Any, lane: LaneSpec) -> None:
     staging = tempfile.mkdtemp(prefix="orchestrator-tune-")
     trainable = tune.with_resources(
         tune.with_parameters(Lane, broker=broker, spec=lane),
-        # the head node's own resource: trial actors run beside the driver and take no CPU from trials
-        PlacementGroupFactory([{"node:__internal_head__": 0.0001}]),
+        PlacementGroupFactory([ON_HEAD]),
     )
     tuner = Tuner(
         trainable,

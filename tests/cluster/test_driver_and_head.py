@@ -1,0 +1,127 @@
+"""One study that loses its driver, its head, and both: the next submission goes on from the journal."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from cluster import TUNED, Cluster, Job, SharedStudy, until
+from faults import Story
+from lab import Lab
+from rows import write_rows
+
+pytestmark = pytest.mark.cluster
+
+LENGTH = 30
+CHECKPOINT_EVERY = 2
+STUDY = f"""\
+name: steady
+entrypoint: steady:train
+metric: {{name: loss, mode: min}}
+baseline: {{level: 1.0, epoch_s: 0.5, dir: '{{dir}}'}}
+components:
+  level: {{swap: {{two: {{level: 2.0}}, three: {{level: 3.0}}}}}}
+seeds: 2
+stopping: {{rule: none, max: {LENGTH}, unit: epoch}}
+checkpoint: {{every: {CHECKPOINT_EVERY}}}
+resources: {{workers: 1}}
+"""
+TAKEN_UP_S = 150.0
+
+
+class Persistent:
+    """Submits the study again until a driver has taken it up, as a user (or a restart policy) would."""
+
+    def __init__(self, study: SharedStudy) -> None:
+        self.study = study
+        self.job: Job | None = None
+        self.noticed: float | None = None
+
+    def submit(self) -> None:
+        known = len(self.study.events("plan")) if self.study.path("journal.jsonl").exists() else 0
+
+        def taken_up() -> bool:
+            if self.job is None or self.job.status() in ("FAILED", "STOPPED", ""):
+                self.job = self.study.submit()
+            return self.study.path("journal.jsonl").exists() and len(self.study.events("plan")) > known
+
+        self.job = None
+        until(taken_up, "a driver takes the study up", TAKEN_UP_S)
+
+    def kill_driver(self) -> None:
+        """`kill -9` of the process that runs `orchestrate ablate`."""
+        head = self.study.cluster.head
+        [pid] = [
+            pid for pid, args in head.processes("orchestrate ablate").items() if "python" in args.split()[0]
+        ]
+        head.run(f"kill -{int(signal.SIGKILL)} {pid}")
+
+    def driver_lost(self) -> None:
+        self.kill_driver()
+        until(lambda: self.job is not None and self.job.status() == "FAILED", "Ray notices the driver's end")
+        self.noticed = time.time()
+        self.submit()
+
+    def head_lost(self) -> None:
+        cluster = self.study.cluster
+        cluster.head.crash()
+        cluster.head.revive()
+        cluster.up()
+        self.submit()
+
+    def both_lost(self) -> None:
+        self.kill_driver()
+        self.head_lost()
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Cluster:
+    cluster = Cluster(lab, ["worker1", "worker2"], TUNED)
+    cluster.up()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster) -> SharedStudy:
+    study = SharedStudy(cluster, STUDY.replace("epoch_s: 0.5", "epoch_s: 0"), "steady", folder="undisturbed")
+    job = study.submit()
+    assert job.end() == "SUCCEEDED", job.log()
+    return study
+
+
+@pytest.fixture(scope="module")
+def user(cluster: Cluster, undisturbed: SharedStudy) -> Persistent:
+    return Persistent(SharedStudy(cluster, STUDY, "steady"))
+
+
+@pytest.fixture(scope="module")
+def story(user: Persistent) -> Iterator[Story]:
+    story = Story(user.study, LENGTH)
+    user.submit()
+    yield story
+    write_rows("driver and head", story)
+
+
+def test_a_driver_that_is_killed(story: Story, user: Persistent) -> None:
+    row = story.strike("kill -9 of the driver", story.victim(), user.driver_lost, lambda _: user.noticed)
+    assert row.steps_repeated <= CHECKPOINT_EVERY
+
+
+def test_a_head_that_crashes(story: Story, user: Persistent) -> None:
+    row = story.strike("crash of the head", story.victim(), user.head_lost, lambda _: None)
+    assert row.steps_repeated <= CHECKPOINT_EVERY
+
+
+def test_driver_and_head_at_once(story: Story, user: Persistent) -> None:
+    row = story.strike("driver and head at once", story.victim(), user.both_lost, lambda _: None)
+    assert row.steps_repeated <= CHECKPOINT_EVERY
+
+
+def test_every_cell_ends_exactly_once_with_the_undisturbed_curve(
+    story: Story, user: Persistent, undisturbed: SharedStudy
+) -> None:
+    assert user.job is not None
+    assert user.job.end() == "SUCCEEDED", user.job.log()
+    story.check_the_end(undisturbed)
