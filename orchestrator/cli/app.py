@@ -18,6 +18,7 @@ from orchestrator.cli import (
     check,
     console,
     doctor,
+    down,
     init,
     logs,
     lr_find,
@@ -28,6 +29,7 @@ from orchestrator.cli import (
     status,
     stop,
     tensorboard,
+    up,
     validate,
     watch,
 )
@@ -52,7 +54,7 @@ app = typer.Typer(
 
 VERBS = (
     *(init, validate, check, lr_find, plan, ablate, status, watch, logs, stop, report, tensorboard),
-    *(simulate, schema, doctor),
+    *(simulate, schema, doctor, up, down),
 )
 for verb in VERBS:
     app.command(verb.__name__.rpartition(".")[2].replace("_", "-"))(verb.command)

@@ -1,0 +1,109 @@
+"""A cluster as the laptop sees it: its hosts, who of them is there, and the cluster launcher (`ray up`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ClusterUnavailable
+from orchestrator.remote.clusterfile import ClusterFile
+from orchestrator.remote.nodes import Roll, call_roll
+from orchestrator.remote.ssh import Host
+
+LAUNCHER_TIMEOUT_S = 3600.0
+
+
+class Cluster:
+    """The hosts of a cluster file. Finding the machines of a cloud asks the cloud, once."""
+
+    def __init__(self, file: ClusterFile) -> None:
+        self.file = file
+        self._head: str | None = file.head
+
+    @property
+    def head(self) -> Host:
+        """Where studies are driven from.
+
+        Raises:
+            ClusterUnavailable: the cloud knows no head: the cluster is down.
+        """
+        if self._head is None:
+            found = self._addresses("get-head-ip")
+            if len(found) != 1:
+                raise ClusterUnavailable(f"{self.file.name} has no head: `orchestrate up` makes it")
+            self._head = found[0]
+        return self._host(self._head, self.file.head_start.environment)
+
+    @property
+    def workers(self) -> list[Host]:
+        """The other hosts: those of the file, or those that the cloud runs now."""
+        addresses = self.file.workers if self.file.is_local else self._addresses("get-worker-ips")
+        return [self._host(address, self.file.worker_start.environment) for address in addresses]
+
+    @property
+    def hosts(self) -> list[Host]:
+        """All of them, the head first."""
+        return [self.head, *self.workers]
+
+    @property
+    def dashboard(self) -> str:
+        """As the head reaches it: it listens on loopback."""
+        return f"http://127.0.0.1:{self.file.head_start.dashboard_port}"
+
+    def gcs(self, host: Host) -> list[str]:
+        """How processes of this cluster name its GCS on that host, for `onhost`."""
+        port = self.file.head_start.port
+        return [f"*:{port}"] if host.address == self._head else [f"{self._head}:{port}"]
+
+    def ask_head(self, verb: str, timeout_s: float = 120.0, **question: Any) -> Any:
+        """Ask `onhead`. Raises `ClusterUnavailable` when the head or its Ray does not answer."""
+        asked = {"dashboard": self.dashboard, **question}
+        return self.head.ask("onhead", verb, asked, timeout_s=timeout_s)
+
+    def roll(self) -> Roll:
+        """Count the live nodes. Raises `Unreachable` when the head does not let us in."""
+        return call_roll(self.file, self.ask_head("nodes", hosts=list(self.file.hosts)))
+
+    def _host(self, address: str, environment: str) -> Host:
+        return Host(address, self.file.auth, environment, keeps_key=self.file.is_local)
+
+    def _addresses(self, verb: str) -> list[str]:
+        done = ray_command([verb, str(self.file.path)], self.file, capture=True)
+        if done.returncode != 0:
+            return []
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        return [line for line in lines if line and " " not in line]
+
+
+def ray_command(
+    words: Sequence[str], file: ClusterFile, *, capture: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run Ray's cluster launcher. Its output goes to stderr unless it is wanted; it waits for no answer.
+
+    Machines one owns need the first version of Ray's autoscaler: the second starts one worker too few and
+    never takes a crashed host in again.
+    """
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+    if file.is_local:
+        environment["RAY_UP_enable_autoscaler_v2"] = "0"
+    beside = Path(sys.executable).with_name("ray")
+    program = str(beside) if beside.exists() else "ray"
+    try:
+        return subprocess.run(
+            [program, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if capture else sys.stderr,
+            stderr=subprocess.DEVNULL if capture else sys.stderr,
+            text=True,
+            env=environment,
+            timeout=LAUNCHER_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ClusterUnavailable("there is no `ray` on this machine: make install") from None
+    except subprocess.TimeoutExpired:
+        raise ClusterUnavailable(f"`ray {words[0]}` did not end within an hour") from None

@@ -1,0 +1,167 @@
+"""Bring a cluster up until every node of its file lives; take it down until no process of it is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.errors import ClusterUnavailable, StudyHeld
+from orchestrator.remote.cluster import Cluster, ray_command
+from orchestrator.remote.nodes import Roll
+from orchestrator.remote.ssh import Host, Unreachable, on_all
+from orchestrator.remote.token import make_token
+
+POLL_S = 2.0
+DEFAULT_WAIT_S = 900.0
+"""The set-up of a bare machine installs PyTorch."""
+GRACE_S = 20.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Upped:
+    """How `up` ended: the roll, and for each missing host why."""
+
+    roll: Roll
+    reasons: dict[str, str]
+
+
+def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: bool = False) -> Upped:
+    """Start what does not run, then wait until all nodes live or `wait_s` have passed.
+
+    A cluster that is up is left as it is: `ray up` would restart Ray under running studies. Its autoscaler
+    starts missing hosts by itself. `restart` does it anyway, for a file that has changed.
+
+    Raises:
+        InputError: the token cannot be used.
+        ClusterUnavailable: the head did not come up.
+    """
+    file = cluster.file
+    if make_token(file.token):
+        say(f"made the cluster's token: {file.token}")
+    if restart or not is_up(cluster):
+        refuse_while_studies_run(cluster)
+        say(f"starting {file.name}: ray up {file.path}")
+        done = ray_command(["up", "-y", str(file.path)], file)
+        if done.returncode != 0:
+            raise ClusterUnavailable(
+                f"`ray up {file.path}` failed with exit code {done.returncode}; what it said is above. "
+                f"`orchestrate doctor --cluster {file.path}` looks at every host."
+            )
+    roll = _wait(cluster, say, wait_s)
+    return Upped(roll, {} if roll.complete else why_missing(cluster, roll))
+
+
+def is_up(cluster: Cluster) -> bool:
+    """Whether Ray answers on the head."""
+    try:
+        return cluster.roll().up
+    except ClusterUnavailable:
+        return False  # `ray up` says what is wrong, or starts it
+
+
+def _wait(cluster: Cluster, say: Say, wait_s: float) -> Roll:
+    end, last = time.monotonic() + wait_s, ""
+    while True:
+        try:
+            roll = cluster.roll()
+        except Unreachable as error:
+            roll = Roll(False, error.said, (), cluster.file.wanted, cluster.file.hosts)
+        if roll.words != last:
+            say(roll.words)
+            last = roll.words
+        if roll.complete or time.monotonic() >= end:
+            return roll
+        time.sleep(POLL_S)
+
+
+def why_missing(cluster: Cluster, roll: Roll) -> dict[str, str]:
+    """What each missing host says when it is asked over SSH."""
+    missing = [host for host in cluster.hosts if host.address in roll.missing]
+    found = on_all(missing, lambda host: _says(cluster, host))
+    return {address: str(said) for address, said in found.items()}
+
+
+def _says(cluster: Cluster, host: Host) -> str:
+    try:
+        processes = host.ask("onhost", "processes", {"gcs": cluster.gcs(host)})
+    except Unreachable as error:
+        return f"not reachable by SSH: {error.said}"
+    if any("raylet" in process["command"] for process in processes):
+        return "Ray runs there, but the head does not count it: look at its clock, firewall and token"
+    said = cluster.ask_head("launcher", host=host.address)["said"]
+    return f"reachable by SSH, but Ray does not run there{f'; the launcher says: {said}' if said else ''}"
+
+
+def running_studies(cluster: Cluster) -> list[str]:
+    """Names of the studies that run on the cluster now; none where it is down."""
+    try:
+        if not cluster.roll().up:
+            return []
+        return [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
+    except ClusterUnavailable:
+        return []
+
+
+def refuse_while_studies_run(cluster: Cluster) -> None:
+    """Raises `StudyHeld` when a study would lose its cluster."""
+    names = running_studies(cluster)
+    if names:
+        first = f"orchestrate stop {names[0]} --cluster {cluster.file.path}"
+        raise StudyHeld(
+            f"{cluster.file.name} runs {', '.join(names)}: `{first}` stops cleanly, --force does not"
+        )
+
+
+@dataclass(frozen=True)
+class Downed:
+    """What is left: processes by host, and hosts that could not be asked."""
+
+    ended: dict[str, int]
+    left: dict[str, list[str]]
+    unreachable: dict[str, str]
+
+    @property
+    def clean(self) -> bool:
+        """No process of the cluster is left on any host."""
+        return not self.left and not self.unreachable
+
+
+def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
+    """Stop Ray on every host, and see that nothing of this cluster is left.
+
+    `ray down` stops only the head of machines one owns; the workers would keep their GPUs. Other clusters on
+    the same machines are left alone.
+
+    Raises:
+        StudyHeld: a study runs there, and `force` was not given.
+    """
+    file = cluster.file
+    if not force:
+        refuse_while_studies_run(cluster)
+    hosts = cluster.hosts if file.is_local else []
+    say(f"stopping {file.name}: ray down {file.path}")
+    done = ray_command(["down", "-y", str(file.path)], file)
+    if done.returncode != 0:
+        say(f"`ray down` failed with exit code {done.returncode}; stopping host by host")
+    if not file.is_local:
+        left = Cluster(file).workers
+        return Downed({}, {host.address: ["the cloud still runs this machine"] for host in left}, {})
+    return _stop_everywhere(cluster, hosts)
+
+
+def _stop_everywhere(cluster: Cluster, hosts: list[Host]) -> Downed:
+    said = on_all(
+        hosts,
+        lambda host: host.ask("onhost", "stop", {"gcs": cluster.gcs(host), "grace_s": GRACE_S}),
+    )
+    ended, left, unreachable = {}, {}, {}
+    for address, answer in said.items():
+        if isinstance(answer, ClusterUnavailable):
+            unreachable[address] = answer.said if isinstance(answer, Unreachable) else str(answer)
+            continue
+        ended[address] = answer["ended"]
+        if answer["left"]:
+            left[address] = [f"{entry['pid']} {entry['command']}" for entry in answer["left"]]
+    return Downed(ended, left, unreachable)
