@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,6 +148,9 @@ def next_steps(
 
     where = f"{study.loaded.spec.storage.rstrip('/')}/{study.plan.study}"
     again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
+    on_cluster = os.environ.get("ORCHESTRATE_CLUSTER_FILE")  # set for a job that a laptop has started
+    there = f" --cluster {on_cluster}" if on_cluster else ""
+    again += there
     page = "report.html" if missing_extra() is None else "report.md"
     lines = [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
     if outcome.exit_code is ExitCode.BUDGET:
@@ -154,6 +158,8 @@ def next_steps(
     elif outcome.interrupted:
         lines.append(f"go on:   {again}")
     elif outcome.exit_code is not ExitCode.DONE:
-        lines.append(f"why:     orchestrate status {where}; orchestrate logs ARM SEED --study {where}")
+        lines.append(
+            f"why:     orchestrate status {where}{there}; orchestrate logs ARM SEED --study {where}{there}"
+        )
         lines.append(f"again:   {again} --retry-failed")
     return lines

@@ -18,6 +18,7 @@ from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, InputError
 if TYPE_CHECKING:
     from orchestrator.remote.cluster import Cluster
     from orchestrator.remote.jobs import Order
+    from orchestrator.remote.ssh import Host
     from orchestrator.study.loading import LoadedStudy
 
 ClusterOption = Annotated[
@@ -65,8 +66,7 @@ def ablate(
         folder = ship(cluster, order.parcel)
         words = [*order.words, "--dry-run"]
         raise typer.Exit(run_there(cluster, words, f"{folder}/{order.parcel.folder}"))
-    _bring_up(cluster, order.storage)
-    started = start(cluster, order)
+    started = start(cluster, order, _bring_up(cluster))
     how = "is running already" if started.again else "started"
     console.progress(f"{order.study} {how} on {cluster.file.name} (job {started.submission})")
     again = shlex.join(
@@ -109,6 +109,7 @@ def make_order(
         storage=storage,
         parcel=pack(loaded.spec.name, loaded.entrypoint, study_files(config), Path.cwd()),
         config=config_from_here(config, Path.cwd()),
+        cluster=str(cluster.file.path),
         overrides=tuple(words),
         flags=tuple(flags),
         as_json=as_json,
@@ -125,20 +126,25 @@ def _storage_of(loaded: LoadedStudy, overrides: Sequence[str], cluster: Cluster)
     return cluster.file.storage
 
 
-def _bring_up(cluster: Cluster, storage: str) -> None:
-    """Up, counted, and with a storage that all of its nodes share."""
-    from orchestrator.remote.launch import is_up, up
-    from orchestrator.remote.sharedstorage import require_shared
+def _bring_up(cluster: Cluster) -> list[Host]:
+    """Start the cluster where it is down, and count it.
 
-    ended = None if is_up(cluster) else up(cluster, console.progress)
-    roll = ended.roll if ended is not None else cluster.roll()
+    Returns its live hosts, the head first; none where a cloud has them.
+    """
+    from orchestrator.remote.launch import current_roll, up
+
+    roll, reasons = current_roll(cluster), {}
+    if not roll.up:
+        ended = up(cluster, console.progress)
+        roll, reasons = ended.roll, ended.reasons
     if not roll.up:
         raise ClusterUnavailable(f"{cluster.file.name} did not come up: {roll.said}")
     console.progress(f"{cluster.file.name}: {roll.words}")
-    for host, reason in (ended.reasons if ended is not None else {}).items():
+    for host, reason in reasons.items():
         console.progress(f"missing: {host}: {reason}")
-    if cluster.file.is_local:
-        require_shared([host for host in cluster.hosts if host.address not in roll.missing], storage)
+    if not cluster.file.is_local:
+        return []
+    return [host for host in cluster.hosts if host.address not in roll.missing]
 
 
 def _follow(cluster: Cluster, order: Order, submission: str, *, again: bool, leaving: Sequence[str]) -> None:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ClusterUnavailable
+from orchestrator.record.layout import safe_name
 from orchestrator.remote.clusterfile import ClusterFile
 from orchestrator.remote.nodes import Roll, call_roll
 from orchestrator.remote.ssh import Host
 
 LAUNCHER_TIMEOUT_S = 3600.0
+_STEP = re.compile(r"\[\d+/\d+\] ")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How a run of the cluster launcher ended: exit code, what it printed, and where that is kept."""
+
+    code: int
+    lines: list[str]
+    log: Path
 
 
 class Cluster:
@@ -72,38 +86,54 @@ class Cluster:
         return Host(address, self.file.auth, environment, keeps_key=self.file.is_local)
 
     def _addresses(self, verb: str) -> list[str]:
-        done = ray_command([verb, str(self.file.path)], self.file, capture=True)
-        if done.returncode != 0:
-            return []
-        lines = [line.strip() for line in done.stdout.splitlines()]
-        return [line for line in lines if line and " " not in line]
+        done = ray_command([verb, str(self.file.path)], self.file)
+        return [line for line in done.lines if line and " " not in line] if done.code == 0 else []
 
 
 def ray_command(
-    words: Sequence[str], file: ClusterFile, *, capture: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run Ray's cluster launcher. Its output goes to stderr unless it is wanted; it waits for no answer.
+    words: Sequence[str], file: ClusterFile, say: Callable[[str], None] | None = None
+) -> Launched:
+    """Run Ray's cluster launcher, which prints pages: they go to a log file, its steps to `say`.
 
     Machines one owns need the first version of Ray's autoscaler: the second starts one worker too few and
     never takes a crashed host in again.
+
+    Raises:
+        ClusterUnavailable: there is no `ray` here, or it did not end within an hour.
     """
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
     if file.is_local:
         environment["RAY_UP_enable_autoscaler_v2"] = "0"
     beside = Path(sys.executable).with_name("ray")
     program = str(beside) if beside.exists() else "ray"
+    style = ["--log-style=pretty", "--log-color=false"]
+    log = Path.home() / ".orchestrate" / "launcher" / f"{safe_name(file.name)}-{words[0]}.log"
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        return subprocess.run(
-            [program, *words],
+        process = subprocess.Popen(
+            [program, *words, *style],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if capture else sys.stderr,
-            stderr=subprocess.DEVNULL if capture else sys.stderr,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
             env=environment,
-            timeout=LAUNCHER_TIMEOUT_S,
-            check=False,
         )
     except FileNotFoundError:
         raise ClusterUnavailable("there is no `ray` on this machine: make install") from None
-    except subprocess.TimeoutExpired:
-        raise ClusterUnavailable(f"`ray {words[0]}` did not end within an hour") from None
+    late = threading.Timer(LAUNCHER_TIMEOUT_S, process.kill)
+    late.start()
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        with log.open("w", encoding="utf-8") as sink:
+            for line in process.stdout:
+                sink.write(line)
+                lines.append(line.strip())
+                if say is not None and _STEP.match(lines[-1]):
+                    say(lines[-1])
+        return Launched(process.wait(), lines, log)
+    finally:
+        late.cancel()
+        process.kill()
+        process.wait()

@@ -37,7 +37,7 @@ class HostFinding:
     def line(self) -> str:
         """One line for people."""
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{self.state:<5} {self.host:<16} {self.check:<14} {self.detail}{hint}"
+        return f"{self.state:<5} {self.host:<16} {self.check:<18} {self.detail}{hint}"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from typing import Any
 from orchestrator.errors import ClusterUnavailable, ExitCode, StudyHeld
 from orchestrator.record.layout import safe_name
 from orchestrator.remote.cluster import Cluster
+from orchestrator.remote.sharedstorage import require_shared
 from orchestrator.remote.shipping import Parcel
-from orchestrator.remote.ssh import Unreachable, answers
+from orchestrator.remote.ssh import Host, Unreachable, answers
 from orchestrator.study.yamlfile import parse_yaml
 
 LINES_ON_RETURN = 20
@@ -36,6 +37,7 @@ class Order:
     storage: str
     parcel: Parcel
     config: str
+    cluster: str
     overrides: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     as_json: bool = False
@@ -64,6 +66,7 @@ class Order:
             "folder": self.parcel.folder,
             "settings": self.settings,
             "flags": " ".join(self.flags),
+            "cluster": self.cluster,
         }
 
 
@@ -114,16 +117,22 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     return job
 
 
-def start(cluster: Cluster, order: Order) -> Started:
+def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> Started:
     """Start the study, or find the job that runs it.
+
+    Args:
+        live: the hosts that have to see the study's storage, the head first; empty: none is asked.
 
     Raises:
         StudyHeld: it runs with other settings.
+        StorageUnavailable: the storage is not shared by all live hosts.
         ClusterUnavailable: the head does not answer.
     """
     job = place(cluster.ask_head("jobs"), order)
     if job is not None:
         return Started(job["submission"], again=True)
+    if live:
+        require_shared(live, order.storage)
     ship(cluster, order.parcel)
     submission = f"orchestrate-{re.sub(r'[^A-Za-z0-9_.-]', '_', order.study)}-{uuid.uuid4().hex[:8]}"
     cluster.ask_head(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.errors import ClusterUnavailable, StudyHeld
 from orchestrator.remote.cluster import Cluster, ray_command
@@ -15,7 +16,9 @@ from orchestrator.remote.token import make_token
 POLL_S = 2.0
 DEFAULT_WAIT_S = 900.0
 """The set-up of a bare machine installs PyTorch."""
-GRACE_S = 20.0
+GRACE_S = 10.0
+AUTOSCALER = "autoscaler/_private/monitor.py"
+LAST_LINES = 15
 Say = Callable[[str], None]
 
 
@@ -40,34 +43,34 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
     file = cluster.file
     if make_token(file.token):
         say(f"made the cluster's token: {file.token}")
-    if restart or not is_up(cluster):
+    if restart or not current_roll(cluster).up:
         refuse_while_studies_run(cluster)
         say(f"starting {file.name}: ray up {file.path}")
-        done = ray_command(["up", "-y", str(file.path)], file)
-        if done.returncode != 0:
+        done = ray_command(["up", "-y", str(file.path)], file, say)
+        if done.code != 0:
+            for line in done.lines[-LAST_LINES:]:
+                say(f"  {line}")
             raise ClusterUnavailable(
-                f"`ray up {file.path}` failed with exit code {done.returncode}; what it said is above. "
+                f"`ray up {file.path}` failed with exit code {done.code}; all that it said is in {done.log}. "
                 f"`orchestrate doctor --cluster {file.path}` looks at every host."
             )
     roll = _wait(cluster, say, wait_s)
     return Upped(roll, {} if roll.complete else why_missing(cluster, roll))
 
 
-def is_up(cluster: Cluster) -> bool:
-    """Whether Ray answers on the head."""
+def current_roll(cluster: Cluster) -> Roll:
+    """The live nodes now; a head that does not answer counts as down."""
     try:
-        return cluster.roll().up
-    except ClusterUnavailable:
-        return False  # `ray up` says what is wrong, or starts it
+        return cluster.roll()
+    except ClusterUnavailable as error:
+        said = error.said if isinstance(error, Unreachable) else str(error)
+        return Roll(False, said, (), cluster.file.wanted, cluster.file.hosts)
 
 
 def _wait(cluster: Cluster, say: Say, wait_s: float) -> Roll:
     end, last = time.monotonic() + wait_s, ""
     while True:
-        try:
-            roll = cluster.roll()
-        except Unreachable as error:
-            roll = Roll(False, error.said, (), cluster.file.wanted, cluster.file.hosts)
+        roll = current_roll(cluster)
         if roll.words != last:
             say(roll.words)
             last = roll.words
@@ -97,7 +100,7 @@ def _says(cluster: Cluster, host: Host) -> str:
 def running_studies(cluster: Cluster) -> list[str]:
     """Names of the studies that run on the cluster now; none where it is down."""
     try:
-        if not cluster.roll().up:
+        if not current_roll(cluster).up:
             return []
         return [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
     except ClusterUnavailable:
@@ -143,8 +146,8 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
     hosts = cluster.hosts if file.is_local else []
     say(f"stopping {file.name}: ray down {file.path}")
     done = ray_command(["down", "-y", str(file.path)], file)
-    if done.returncode != 0:
-        say(f"`ray down` failed with exit code {done.returncode}; stopping host by host")
+    if done.code != 0:
+        say(f"`ray down` failed with exit code {done.code} ({done.log}); stopping host by host")
     if not file.is_local:
         left = Cluster(file).workers
         return Downed({}, {host.address: ["the cloud still runs this machine"] for host in left}, {})
@@ -152,10 +155,17 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
 
 
 def _stop_everywhere(cluster: Cluster, hosts: list[Host]) -> Downed:
-    said = on_all(
-        hosts,
-        lambda host: host.ask("onhost", "stop", {"gcs": cluster.gcs(host), "grace_s": GRACE_S}),
-    )
+    """The autoscaler first: it would start the workers again. The rest of the head last: a worker's raylet
+    takes long to end when it cannot say so to the head.
+    """
+
+    def stop(host: Host, only: str = "", grace_s: float = GRACE_S) -> dict[str, Any]:
+        question = {"gcs": cluster.gcs(host), "grace_s": grace_s, "only": only}
+        return dict(host.ask("onhost", "stop", question))
+
+    on_all(hosts[:1], lambda head: stop(head, only=AUTOSCALER, grace_s=1.0))
+    workers = on_all(hosts[1:], stop)
+    said = on_all(hosts[:1], stop) | workers
     ended, left, unreachable = {}, {}, {}
     for address, answer in said.items():
         if isinstance(answer, ClusterUnavailable):

@@ -23,6 +23,7 @@ HOME = Path.home() / ".orchestrate"
 OPEN = ("PENDING", "RUNNING")
 TELLING = ("error", "fail", "refused", "denied", "timed out", "unreachable", "no route", "not found")
 LAUNCHER_LOGS = "/tmp/ray/session_latest/logs"  # noqa: S108 - Ray's own place
+CLUSTER_FILE = "ORCHESTRATE_CLUSTER_FILE"
 METADATA = "orchestrate_"
 POLL_S = 0.5
 LOOK_S = 2.0
@@ -122,7 +123,7 @@ def submit(question: Mapping[str, Any]) -> dict[str, str]:
     for path in (out, log):
         path.touch(mode=0o600)
     script = (
-        f"cd {shlex.quote(str(folder))} && "
+        f"export {CLUSTER_FILE}={shlex.quote(entry['cluster'])}; cd {shlex.quote(str(folder))} && "
         f"exec {words} > >(tee {shlex.quote(str(out))}) 2> >(tee {shlex.quote(str(log))} >&2)"
     )
     _remember({**entry, "submission": name, "submitted": time.time()})

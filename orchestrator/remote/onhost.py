@@ -239,10 +239,12 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
     """End the processes of this cluster on this host: the raylet first, what is left after `grace_s` by
     force.
 
-    Other clusters of the same user on the same machine are left alone.
+    Other clusters of the same user on the same machine are left alone. `only`: those whose command line holds
+    this word.
     """
     table = _table()
-    started = {pid: table[pid]["started"] for pid in _of_cluster(question["gcs"], table)}
+    chosen = [pid for pid in _of_cluster(question["gcs"], table) if question["only"] in table[pid]["command"]]
+    started = {pid: table[pid]["started"] for pid in chosen}
     raylets = {pid: since for pid, since in started.items() if table[pid]["name"] == "raylet"}
     _signal(raylets, signal.SIGTERM)
     _wait(raylets, question["grace_s"] / 2)
@@ -251,7 +253,11 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
     forced = _left(started)
     _signal(forced, signal.SIGKILL)
     _wait(started, 5.0)
-    return {"ended": len(started), "forced": len(forced), "left": processes(question)}
+    return {
+        "ended": len(started),
+        "forced": [table[pid]["command"][:120] for pid in forced],
+        "left": processes(question),
+    }
 
 
 def _of_cluster(gcs: Sequence[str], table: Table) -> list[int]:

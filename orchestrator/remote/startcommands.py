@@ -137,6 +137,5 @@ def in_login_shell(command: str, environment: str = "") -> str:
     has read `~/.bashrc`, then the environment of the file. What the shell itself says is thrown away: it
     complains when it has no terminal, and start files may greet.
     """
-    streams = "exec 1>&4 2>&3 3>&- 4>&-"
-    steps = [step for step in ("source ~/.bashrc", environment, streams, command) if step]
+    steps = [step for step in ("source ~/.bashrc", environment, f"({command}) 1>&4 2>&3 3>&- 4>&-") if step]
     return f"bash --login -i -c {shlex.quote('; '.join(steps))} 3>&2 4>&1 1>/dev/null 2>/dev/null"
