@@ -1,11 +1,11 @@
 """Several hosts on one machine: a lab for `ray up` and for faults, made of Linux namespaces.
 
 A host has network, mount, host-name, IPC and process namespaces of its own: its own /tmp, /run, /dev/shm,
-/etc/hosts and home directory (kept over a reboot), an sshd, and a wire to a switch. All hosts see one shared
-directory (SHARED, the stand-in for NFS), and read-only the interpreter and this project. `laptop` is for the user;
-`head`, `worker1`, `worker2`, ... are the cluster.
+/etc/hosts and home directory (kept over a reboot), an sshd, a wire to a switch, and one CPU as far as Ray can
+tell. All hosts see one shared directory (SHARED, the stand-in for NFS), and read-only the interpreter and this
+project. `laptop` is for the user; `head`, `worker1`, `worker2`, ... are the cluster.
 
-    with Lab(tmp_path) as lab:                      # needs root, iproute2, openssh-server, rsync: see `missing`
+    with Lab(tmp_path) as lab:             # needs root, iproute2, openssh-server, rsync: see `missing`
         lab.boot("laptop", "head", "worker1", "worker2")
         file = lab.cluster_file("head", ["worker1", "worker2"])   # cluster.yaml with the lab's addresses
         laptop = lab["laptop"]
@@ -16,10 +16,10 @@ directory (SHARED, the stand-in for NFS), and read-only the interpreter and this
         lab["worker2"].power_off()                  # peers hear nothing
         lab["head"].cut(); lab["head"].mend()       # the wire, at the switch's end
 
-On every host `ray`, `orchestrate` and `python` are on the path of `run` and `ssh`. They come from a virtual
-environment in the host's home that borrows the packages of the interpreter that runs the tests, so the set-up
-steps of cluster.yaml find their work done, as they do on a machine where they have run before. The nodes import
-the project from what `ray up` has copied to them.
+On every host `ray`, `orchestrate` and `python` are on the path of `run` (`ssh` gives what a login gives). They
+come from a virtual environment in the host's home that borrows the packages of the interpreter that runs the
+tests, so the set-up steps of cluster.yaml find their work done, as they do on a machine where they have run
+before. The nodes import the project from what `ray up` has copied to them.
 
 Everything lives below one process that ends when this one does, however it ends: nothing is left behind.
 """
@@ -33,7 +33,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,7 @@ class Host:
     lab: Lab
     name: str
     address: str
+    cpus: int
     pid: int | None = None  # of its process 1, as seen from here
     _outer: subprocess.Popen[str] | None = field(default=None, repr=False)
 
@@ -167,6 +168,7 @@ class Host:
         """Switch on; returns when sshd answers on the wire."""
         description = {
             "name": self.name,
+            "cpus": self.cpus,
             "home": str(Path.home()),
             "disk": str(self.home),
             "shared": str(self.lab.shared),
@@ -184,8 +186,7 @@ class Host:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._outer.stdout is not None
-        if self._outer.stdout.readline().strip() != "up":
+        if _first_word(self._outer) != "up":
             raise CommandFailed(f"the host {self.name} did not come up (its process 1 ended; see stderr)")
         self.pid = _process_1(self._outer.pid)
         self._plug_in()
@@ -259,8 +260,7 @@ class Lab:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._outer.stdout is not None
-        assert self._outer.stdout.readline().strip() == "up"
+        assert _first_word(self._outer) == "up", "unshare failed; see stderr"
         self.pid = _process_1(self._outer.pid)
         self.switch("link", "add", "switch", "type", "bridge")
         self.switch("addr", "add", f"{GATEWAY}/24", "dev", "switch")
@@ -270,7 +270,8 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._outer.kill()
+        assert self._outer.stdin is not None
+        self._outer.stdin.close()
         self._outer.wait()
         for host in self.hosts.values():
             if host._outer is not None:
@@ -282,10 +283,10 @@ class Lab:
     def __iter__(self) -> Iterator[Host]:
         return iter(self.hosts.values())
 
-    def boot(self, *names: str) -> None:
+    def boot(self, *names: str, cpus: int = 1) -> None:
         """Switch hosts on; their homes are made the first time."""
         for name in names:
-            self.hosts[name] = host = Host(self, name, ADDRESSES[name])
+            self.hosts[name] = host = Host(self, name, ADDRESSES[name], cpus)
             self._furnish(host)
             host.boot()
 
@@ -298,10 +299,17 @@ class Lab:
         lines = [f"{address} {name}" for name, address in ADDRESSES.items()]
         return "\n".join(["127.0.0.1 localhost", *lines, ""])
 
-    def cluster_file(self, head: str, workers: list[str], source: Path = PROJECT / "cluster.yaml") -> Path:
+    def cluster_file(
+        self,
+        head: str,
+        workers: list[str],
+        source: Path = PROJECT / "cluster.yaml",
+        head_environment: Mapping[str, object] | None = None,
+    ) -> Path:
         """`source` with the lab's addresses, user and key, in the laptop's home; its path on the laptop.
 
-        Relative paths in `source` are relative to its directory, and are made absolute.
+        Relative paths in `source` are relative to its directory, and are made absolute. `head_environment` is
+        set for Ray on the head; where it is None nothing else is changed.
         """
         config = yaml.safe_load(source.read_text())
         config["provider"]["head_ip"] = ADDRESSES[head]
@@ -309,6 +317,10 @@ class Lab:
         config["auth"] = {"ssh_user": "root", "ssh_private_key": "~/.ssh/id_ed25519"}
         mounts = config["file_mounts"].items()
         config["file_mounts"] = {there: _absolute(here, source.parent) for there, here in mounts}
+        if head_environment:
+            settings = " ".join(f"{key}={value}" for key, value in head_environment.items())
+            start = config["head_start_ray_commands"]
+            start[-1] = f"export {settings}; {start[-1]}"
         (self["laptop"].home / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return Path.home() / "cluster.yaml"
 
@@ -356,6 +368,13 @@ def _what_hosts_must_see() -> list[str]:
 
 def _absolute(path: str, folder: Path) -> str:
     return path if path.startswith(("~", "/")) else str((folder / path).resolve())
+
+
+def _first_word(process: subprocess.Popen[str]) -> str:
+    """The first line that a process writes."""
+    assert process.stdout is not None
+    with process.stdout as stream:
+        return stream.readline().strip()
 
 
 def _enter(pid: int, *namespaces: str) -> list[str]:

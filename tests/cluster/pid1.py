@@ -1,8 +1,8 @@
 """Process 1 of a host of the lab: builds the host's own view of the file system, keeps sshd, reaps orphans.
 
 Standard library only; started by `lab.py` inside fresh namespaces with one argument, the host as JSON: `name`,
-`home` and `disk` (the home directory and where it is kept), `shared` (the directory behind SHARED), `keep`
-(directories to see read-only), `hosts` (text of /etc/hosts), `keys` (directory of the SSH keys).
+`cpus`, `home` and `disk` (the home directory and where it is kept), `shared` (the directory behind SHARED),
+`keep` (directories to see read-only), `hosts` (text of /etc/hosts), `keys` (directory of the SSH keys).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 SHARED = "/srv/shared"
 STAGE = Path("/mnt")
@@ -36,7 +37,7 @@ def mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True)
 
 
-def build_file_system(host: dict) -> None:
+def build_file_system(host: dict[str, Any]) -> None:
     """Private /tmp, /run, /dev/shm, home; the shared directory; what has to be seen, read-only."""
     mount("-t", "tmpfs", "stage", str(STAGE))
     staged = {path: STAGE / str(number) for number, path in enumerate(host["keep"])}
@@ -54,9 +55,21 @@ def build_file_system(host: dict) -> None:
         if path in host["keep"]:
             mount("-o", "remount,bind,ro", path)
     subprocess.run(["umount", "-l", str(STAGE)], check=True)
+    claim_cpus(host["cpus"])
     hosts = Path("/run/hosts")
     hosts.write_text(host["hosts"])
     mount("--bind", str(hosts), "/etc/hosts")
+
+
+def claim_cpus(cpus: int) -> None:
+    """What programs read that ask for the CPU limit of a container: in the old place, which they try first."""
+    control_groups = Path("/sys/fs/cgroup")
+    mount("-t", "tmpfs", "control-groups", str(control_groups))
+    folder = control_groups / "cpu"
+    folder.mkdir()
+    period_us = 100_000
+    (folder / "cpu.cfs_period_us").write_text(f"{period_us}\n")
+    (folder / "cpu.cfs_quota_us").write_text(f"{cpus * period_us}\n")
 
 
 def start_sshd() -> None:
@@ -64,8 +77,7 @@ def start_sshd() -> None:
     config = Path("/run/sshd_config")
     config.write_text(SSHD_CONFIG.format(keys="/run/keys"))
     program = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin") or "sshd"
-    log = Path("/run/sshd.log").open("wb")
-    subprocess.Popen([program, "-D", "-e", "-f", str(config)], stdout=log, stderr=log)
+    subprocess.Popen([program, "-D", "-f", str(config), "-E", "/run/sshd.log"], stdout=subprocess.DEVNULL)
 
 
 def wait_for_sshd() -> None:
@@ -82,7 +94,8 @@ def main() -> None:
     build_file_system(host)
     start_sshd()
     wait_for_sshd()
-    print("up", flush=True)
+    sys.stdout.write("up\n")
+    sys.stdout.flush()
     while True:
         os.wait()
 
