@@ -88,7 +88,7 @@ def why_missing(cluster: Cluster, roll: Roll) -> dict[str, str]:
 
 def _says(cluster: Cluster, host: Host) -> str:
     try:
-        processes = host.ask("onhost", "processes", {"gcs": cluster.gcs(host)})
+        processes = host.ask("onhost", "processes", {"gcs": cluster.gcs(host), "orphans": False})
     except Unreachable as error:
         return f"not reachable by SSH: {error.said}"
     if any("raylet" in process["command"] for process in processes):
@@ -160,7 +160,7 @@ def _stop_everywhere(cluster: Cluster, hosts: list[Host]) -> Downed:
     """
 
     def stop(host: Host, only: str = "", grace_s: float = GRACE_S) -> dict[str, Any]:
-        question = {"gcs": cluster.gcs(host), "grace_s": grace_s, "only": only}
+        question = {"gcs": cluster.gcs(host), "grace_s": grace_s, "only": only, "orphans": not only}
         return dict(host.ask("onhost", "stop", question))
 
     on_all(hosts[:1], lambda head: stop(head, only=AUTOSCALER, grace_s=1.0))

@@ -230,20 +230,17 @@ Table = Mapping[int, Mapping[str, Any]]
 def processes(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The processes of this cluster on this host."""
     table = _table()
-    return [
-        {"pid": pid, "command": table[pid]["command"][:120]} for pid in _of_cluster(question["gcs"], table)
-    ]
+    return [{"pid": pid, "command": table[pid]["command"][:120]} for pid in _wanted(question, table)]
 
 
 def stop(question: Mapping[str, Any]) -> dict[str, Any]:
-    """End the processes of this cluster on this host: the raylet first, what is left after `grace_s` by
-    force.
+    """End the processes of this cluster on this host: the raylet first, at last what is left by force.
 
     Other clusters of the same user on the same machine are left alone. `only`: those whose command line holds
     this word.
     """
     table = _table()
-    chosen = [pid for pid in _of_cluster(question["gcs"], table) if question["only"] in table[pid]["command"]]
+    chosen = [pid for pid in _wanted(question, table) if question["only"] in table[pid]["command"]]
     started = {pid: table[pid]["started"] for pid in chosen}
     raylets = {pid: since for pid, since in started.items() if table[pid]["name"] == "raylet"}
     _signal(raylets, signal.SIGTERM)
@@ -260,18 +257,24 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_cluster(gcs: Sequence[str], table: Table) -> list[int]:
-    """Process ids that belong to the cluster whose GCS listens at one of these addresses.
-
-    Its daemons name the address on their command line; workers, trials and drivers descend from them. Workers
-    whose raylet has died are nobody's any more.
+def _wanted(question: Mapping[str, Any], table: Table) -> list[int]:
+    """The cluster's own; with `orphans` also workers of this user whose raylet has died: nobody's any more, but
+    they may hold GPUs.
     """
-    found = {pid for pid, entry in table.items() if _names_gcs(entry["words"], gcs)}
-    found |= {
+    orphans = {
         pid
         for pid, entry in table.items()
         if entry["parent"] in (0, 1) and entry["command"].startswith(("ray::", "ray-dashboard"))
     }
+    return sorted({*_of_cluster(question["gcs"], table), *(orphans if question["orphans"] else ())})
+
+
+def _of_cluster(gcs: Sequence[str], table: Table) -> list[int]:
+    """Process ids that belong to the cluster whose GCS listens at one of these addresses.
+
+    Its daemons name the address on their command line; workers, trials and drivers descend from them.
+    """
+    found = {pid for pid, entry in table.items() if _names_gcs(entry["words"], gcs)}
     growing = True
     while growing:
         children = {pid for pid, entry in table.items() if entry["parent"] in found}

@@ -101,20 +101,26 @@ class Job:
     def status(self) -> str:
         """PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED; empty while nobody answers."""
         asked = self.cluster.head.attempt(
-            f"RAY_ADDRESS={DASHBOARD} python -c \"from ray.job_submission import JobSubmissionClient as C; "
+            f'RAY_ADDRESS={DASHBOARD} python -c "from ray.job_submission import JobSubmissionClient as C; '
             f"print('status', C('{DASHBOARD}').get_job_status('{self.name}').value)\""
         )
         lines = [line for line in asked.stdout.splitlines() if line.startswith("status ")]
         return lines[-1].split()[1] if lines else ""
 
     def log(self) -> str:
-        return self.cluster.head.attempt(f"cat /tmp/ray/session_latest/logs/job-driver-{self.name}.log").stdout
+        return self.cluster.head.attempt(
+            f"cat /tmp/ray/session_latest/logs/job-driver-{self.name}.log"
+        ).stdout
 
     def end(self, limit_s: float = 300.0) -> str:
         """Wait for the end of the job; its last status."""
         try:
             return str(
-                until(lambda: (s := self.status()) in ("SUCCEEDED", "FAILED", "STOPPED") and s, "the end", limit_s)
+                until(
+                    lambda: (s := self.status()) in ("SUCCEEDED", "FAILED", "STOPPED") and s,
+                    "the end",
+                    limit_s,
+                )
             )
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.log()[-5000:]}") from None
@@ -123,7 +129,9 @@ class Job:
 class SharedStudy:
     """A study file and its code on the shared directory; `{dir}` in the text is a directory for its entrypoint."""
 
-    def __init__(self, cluster: Cluster, text: str, entrypoint: str | None = None, folder: str = "study") -> None:
+    def __init__(
+        self, cluster: Cluster, text: str, entrypoint: str | None = None, folder: str = "study"
+    ) -> None:
         self.cluster = cluster
         self.outside = cluster.lab.shared / folder
         self.inside = SHARED / folder
