@@ -258,8 +258,8 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(question: Mapping[str, Any], table: Table) -> list[int]:
-    """The cluster's own; with `orphans` also workers of this user whose raylet has died: nobody's any more, but
-    they may hold GPUs.
+    """The cluster's own; with `orphans` also workers of this user whose raylet has died: nobody's any more,
+    but they may hold GPUs.
     """
     orphans = {
         pid

@@ -63,7 +63,7 @@ def test_a_cloud_wants_the_nodes_that_are_always_kept(write) -> None:
         ("storage: /srv/shared/runs", "storage: runs", "6: provider.storage: a relative path"),
         ("  ssh_user: ubuntu\n", "", "7: auth: ssh_user must be given"),
         ("/key", "/nokey", "9: auth.ssh_private_key: there is no such file"),
-        ("file_mounts:", "file_mount:", "10: file_mount: there is no such setting; did you mean file_mounts?"),
+        ("file_mounts:", "file_mount:", "10: file_mount: there is no such setting; did you mean"),
         ("127.0.0.1", "0.0.0.0", "12: head_start_ray_commands: the dashboard may listen on loopback only"),
         ("ray start --address=$RAY_HEAD_IP:6379", "ray stop", "14: worker_start_ray_commands: none"),
         ("cluster_name: lab", "max_workers: 2", "1: cluster_name must be given"),
