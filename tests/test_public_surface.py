@@ -10,7 +10,7 @@ import orchestrator
 from orchestrator import errors
 from orchestrator.cli.app import app
 
-STUDY_ARGUMENTS = {"STUDY", "--storage"}
+STUDY_ARGUMENTS = {"STUDY", "--storage", "--cluster"}
 VERBS = {
     "init": {"FOLDER"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
@@ -30,20 +30,25 @@ VERBS = {
     },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
-        *("--accept-code-change", "--retry-failed", "--dry-run"),
+        *("--accept-code-change", "--retry-failed", "--dry-run", "--cluster", "--detach"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
-    "watch": {*STUDY_ARGUMENTS, "--every"},
-    "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"},
+    "watch": {"STUDY", "--storage", "--every"},
+    "logs": {
+        *("ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"),
+        "--cluster",
+    },
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
-    "tensorboard": {*STUDY_ARGUMENTS, "--port"},
+    "tensorboard": {"STUDY", "--storage", "--port"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
     "schema": set(),
-    "doctor": {"--storage", "--json"},
+    "doctor": {"--storage", "--json", "--cluster"},
+    "up": {"CLUSTER", "--wait", "--restart"},
+    "down": {"CLUSTER", "--force"},
 }
 EXIT_CODES = {
     "DONE": 0,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,22 @@ class Cluster:
         return call_roll(self.file, self.ask_head("nodes", hosts=list(self.file.hosts)))
 
     def _host(self, address: str, environment: str) -> Host:
-        return Host(address, self.file.auth, environment, keeps_key=self.file.is_local)
+        auth = self.file.auth
+        if auth.private_key is None and not self.file.is_local:
+            auth = replace(auth, private_key=launcher_key(self.file.region, Path.home() / ".ssh"))
+        return Host(address, auth, environment, keeps_key=self.file.is_local)
 
     def _addresses(self, verb: str) -> list[str]:
         done = ray_command([verb, str(self.file.path)], self.file)
         return [line for line in done.lines if line and " " not in line] if done.code == 0 else []
+
+
+def launcher_key(region: str, folder: Path) -> Path | None:
+    """The key that `ray up` has made for the machines of a cloud where the file names none: the newest one of
+    this region.
+    """
+    found = [path for path in folder.glob("ray-autoscaler_*.pem") if region in path.name]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def ray_command(

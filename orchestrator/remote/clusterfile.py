@@ -53,6 +53,7 @@ class ClusterFile:
     token: Path
     sends_token: bool
     storage: str | None = None
+    region: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -117,6 +118,7 @@ def _cluster(data: Mapping[str, Any], path: Path) -> ClusterFile:
         token=Path(token or DEFAULT_TOKEN).expanduser(),
         sends_token=token is not None,
         storage=provider.get("storage"),
+        region=str(provider.get("region", "")),
     )
 
 

@@ -107,13 +107,13 @@ def running_studies(cluster: Cluster) -> list[str]:
         return []
 
 
-def refuse_while_studies_run(cluster: Cluster) -> None:
-    """Raises `StudyHeld` when a study would lose its cluster."""
+def refuse_while_studies_run(cluster: Cluster, otherwise: str = "") -> None:
+    """Raises `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides."""
     names = running_studies(cluster)
     if names:
         first = f"orchestrate stop {names[0]} --cluster {cluster.file.path}"
         raise StudyHeld(
-            f"{cluster.file.name} runs {', '.join(names)}: `{first}` stops cleanly, --force does not"
+            f"{cluster.file.name} runs {', '.join(names)}: `{first}` lets it leave cleanly{otherwise}"
         )
 
 
@@ -142,7 +142,7 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
     """
     file = cluster.file
     if not force:
-        refuse_while_studies_run(cluster)
+        refuse_while_studies_run(cluster, "; `orchestrate down --force` does not")
     hosts = cluster.hosts if file.is_local else []
     say(f"stopping {file.name}: ray down {file.path}")
     done = ray_command(["down", "-y", str(file.path)], file)

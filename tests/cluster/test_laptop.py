@@ -1,6 +1,6 @@
 """The cluster from the laptop, as a user would: up, a study that survives the laptop, doctor, down.
 
-One journey through the lab, in the order in which a user meets these commands; each test looks at a part of it.
+One journey through the lab, in the order in which a user meets these commands; each test looks at a part.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InputError
+from orchestrator.remote.cluster import launcher_key
 from orchestrator.remote.clusterfile import read_cluster_file, unshared
 
 PROJECT = Path(__file__).parents[2]
@@ -111,3 +113,12 @@ def test_storage_that_may_be_shared(storage: str) -> None:
 @pytest.mark.parametrize("storage", ["runs", "./runs", "~/runs", "/tmp/runs", "file://~/x", "/dev/shm/x"])
 def test_storage_that_cannot_be_shared(storage: str) -> None:
     assert unshared(storage)
+
+
+def test_the_key_that_the_launcher_made_for_a_cloud(tmp_path: Path) -> None:
+    assert launcher_key("us-west-2", tmp_path) is None
+    for number, name in enumerate(["ray-autoscaler_us-west-2.pem", "ray-autoscaler_1_us-west-2.pem"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (number, number))
+    (tmp_path / "ray-autoscaler_eu-west-1.pem").touch()
+    assert launcher_key("us-west-2", tmp_path) == tmp_path / "ray-autoscaler_1_us-west-2.pem"
