@@ -33,14 +33,14 @@ VERBS = {
         *("--accept-code-change", "--retry-failed", "--dry-run", "--cluster", "--detach"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
-    "watch": {"STUDY", "--storage", "--every"},
+    "watch": {*STUDY_ARGUMENTS, "--every"},
     "logs": {
         *("ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"),
         "--cluster",
     },
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
-    "tensorboard": {"STUDY", "--storage", "--port"},
+    "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),

@@ -178,14 +178,23 @@ def given(storage: str) -> str | None:
     return None if storage == "runs" else storage
 
 
-def verb(cluster_file: Path, words: Sequence[str], study: str | None, storage: str | None) -> NoReturn:
+def verb(
+    cluster_file: Path,
+    words: Sequence[str],
+    study: str | None,
+    storage: str | None,
+    forward: int | None = None,
+) -> NoReturn:
     """Run a verb on the head with `STUDY` in `words` replaced by the run directory that is meant.
+
+    `forward` is a port of the head's loopback that is reached under the same number here meanwhile.
 
     Raises `typer.Exit` with its exit code.
     """
     cluster = open_cluster(cluster_file)
     root, folder = find_there(cluster, study, storage)
-    raise typer.Exit(run_there(cluster, [root if word is STUDY else word for word in words], folder))
+    words = [root if word is STUDY else word for word in words]
+    raise typer.Exit(run_there(cluster, words, folder, forward))
 
 
 class _Study(str):
@@ -238,12 +247,13 @@ def _name_of(study: str | None) -> str | None:
     return study
 
 
-def run_there(cluster: Cluster, words: Sequence[str], folder: str) -> int:
+def run_there(cluster: Cluster, words: Sequence[str], folder: str, forward: int | None = None) -> int:
     """Run `orchestrate` on the head with this process's streams; returns its exit code."""
     python = '"$(command -v python3 || command -v python)"'
     where = f"~{shlex.quote(folder[1:])}" if folder.startswith("~") else shlex.quote(folder)
     command = f"cd {where} 2>/dev/null; exec {python} -m orchestrator {shlex.join(words)}"
-    return cluster.head.hand_over(command, terminal=sys.stdout.isatty() and sys.stdin.isatty())
+    terminal = sys.stdout.isatty() and sys.stdin.isatty()
+    return cluster.head.hand_over(command, terminal=terminal or forward is not None, forward=forward)
 
 
 def report(

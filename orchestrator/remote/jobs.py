@@ -22,6 +22,8 @@ from orchestrator.remote.ssh import Host, Unreachable, answers
 from orchestrator.study.yamlfile import parse_yaml
 
 LINES_ON_RETURN = 20
+SHIP_TIMEOUT_S = 900.0
+"""64 MiB at most, from a laptop's network."""
 RECONNECT_FOR_S = 600.0
 RECONNECT_EVERY_S = 3.0
 Show = Callable[[str], None]
@@ -144,7 +146,7 @@ def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> Started:
 def ship(cluster: Cluster, parcel: Parcel) -> str:
     """Put code and study file on the head; returns their directory there. What is there already stays."""
     question = {"directory": parcel.directory, "digest": parcel.digest, "folder": parcel.folder}
-    answer = cluster.head.ask("onhost", "unpack", question, payload=parcel.archive)
+    answer = cluster.head.ask("onhost", "unpack", question, payload=parcel.archive, timeout_s=SHIP_TIMEOUT_S)
     return str(answer["directory"])
 
 

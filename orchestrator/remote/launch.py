@@ -38,6 +38,8 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
 
     Raises:
         InputError: the token cannot be used.
+        Unreachable: the head does not let us in.
+        StudyHeld: `restart` was asked for while a study runs.
         ClusterUnavailable: the head did not come up.
     """
     file = cluster.file
@@ -45,6 +47,8 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
         say(f"made the cluster's token: {file.token}")
     if restart or not current_roll(cluster).up:
         refuse_while_studies_run(cluster)
+        if file.is_local:
+            cluster.head.run("true")  # `ray up` would try for a quarter of an hour
         say(f"starting {file.name}: ray up {file.path}")
         done = ray_command(["up", "-y", str(file.path)], file, say)
         if done.code != 0:

@@ -125,13 +125,18 @@ class Host:
             return found["answer"]
         raise ClusterUnavailable(f"{self.address}: cannot run Python there: {answer.said}")
 
-    def hand_over(self, command: str, *, terminal: bool) -> int:
+    def hand_over(self, command: str, *, terminal: bool, forward: int | None = None) -> int:
         """Run shell text with this process's own streams; returns its exit code.
+
+        `terminal`: it gets one there, so that it ends with this process. `forward`: a port of the host's
+        loopback that is reached under the same number on this machine's meanwhile.
 
         Raises:
             Unreachable: SSH itself failed; it has said why.
         """
-        words = [*self.ssh_words(terminal=terminal), in_login_shell(command, self.environment)]
+        ssh, *rest = self.ssh_words(terminal=terminal)
+        tunnel = [] if forward is None else ["-L", f"127.0.0.1:{forward}:127.0.0.1:{forward}"]
+        words = [ssh, *tunnel, *rest, in_login_shell(command, self.environment)]
         code = subprocess.run(words, check=False).returncode
         if code == SSH_FAILED:
             raise Unreachable(self.address, "see above")
