@@ -54,7 +54,7 @@ class Order:
     def settings(self) -> str:
         """Names code, study and overrides: two orders with the same one are the same study."""
         return hashlib.sha256(
-            json.dumps([self.parcel.digest, self.config, list(self.overrides)]).encode()
+            json.dumps([self.parcel.identity, self.config, list(self.overrides)]).encode()
         ).hexdigest()[:16]
 
     def entry(self) -> dict[str, str]:
@@ -108,13 +108,13 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     if job["settings"] != order.settings:
         raise StudyHeld(
             f"{order.study} is running on the cluster with other code or settings (job {job['submission']}); "
-            "wait for it, or `orchestrate stop --cluster` first"
+            f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
         )
     extra = set(order.flags) - set(job["flags"].split())
     if extra:
         raise StudyHeld(
             f"{order.study} is running on the cluster without {' '.join(sorted(extra))}; "
-            "wait for it, or `orchestrate stop --cluster` first"
+            f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
         )
     return job
 

@@ -12,50 +12,63 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.codearchive import pack_code
+from orchestrator.record.codearchive import code_hash, pack_code
 from orchestrator.record.layout import safe_name
 from orchestrator.study.entrypoint import EntrypointSource
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """An archive (tar.gz), the directory below `~/.orchestrate` that it becomes, and the one to start
-    from.
+    """An archive (tar.gz), the directory below `~/.orchestrate` that it becomes, and the one to start from.
+
+    `identity` names what makes the study: its Python files and study files, without the notes beside them.
     """
 
     archive: bytes
     digest: str
+    identity: str
     directory: str
     folder: str
 
 
-def pack(study: str, source: EntrypointSource, study_files: list[Path], cwd: Path) -> Parcel:
-    """Pack the entrypoint's code and the study file with those that it extends.
+def pack(
+    study: str,
+    source: EntrypointSource,
+    study_files: Sequence[Path],
+    cwd: Path,
+    exclude: Sequence[Path] = (),
+) -> Parcel:
+    """Pack the entrypoint's code without what is in `exclude`, and the study file with those it extends.
 
     Raises:
         InputError: the study file lies elsewhere than beside or below the current directory or the code.
         StudyError: the directory is too big to be code.
     """
     cwd = cwd.resolve()
-    files = [Path(os.path.abspath(path)) for path in study_files]  # noqa: PTH100 - as named, links unresolved
+    files = [(cwd / path).parent.resolve() / path.name for path in study_files]
     roots = [] if "site-packages" in source.root.parts else [source.root.resolve()]
     base = Path(os.path.commonpath([cwd, *roots]))
     members: dict[str, bytes] = {}
+    identity = hashlib.sha256()
     for root in roots:
-        members |= _members(pack_code(root), root.relative_to(base))
+        members |= _members(pack_code(root, exclude), root.relative_to(base))
+        identity.update(code_hash(root, exclude).encode())
     for path in files:
         if not path.is_relative_to(base):
             hint = f"keep it below {base}, or start the command from a directory above both"
             raise InputError(Fault("the study file lies outside of what travels", file=str(path), hint=hint))
         members[path.relative_to(base).as_posix()] = path.read_bytes()
+        identity.update(path.read_bytes() + b"\0")
     archive = _archive(members)
     digest = hashlib.sha256(archive).hexdigest()
     directory = f"~/.orchestrate/code/{safe_name(study)}/{digest[:16]}"
-    return Parcel(archive, digest, directory, cwd.relative_to(base).as_posix())
+    folder = cwd.relative_to(base).as_posix()
+    return Parcel(archive, digest, identity.hexdigest(), directory, folder)
 
 
 def _members(archive: bytes, below: Path) -> dict[str, bytes]:

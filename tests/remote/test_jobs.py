@@ -18,7 +18,7 @@ from orchestrator.study.entrypoint import EntrypointSource
 ORDER = Order(
     study="digits",
     storage="/srv/runs",
-    parcel=Parcel(b"", "d" * 64, "~/.orchestrate/code/digits/dddd", "."),
+    parcel=Parcel(b"", "d" * 64, "e" * 64, "~/.orchestrate/code/digits/dddd", "."),
     config="study.yaml",
     cluster="cluster.yaml",
     overrides=("seeds=3", "storage=/srv/runs"),
@@ -49,7 +49,7 @@ def test_the_same_command_finds_its_job() -> None:
     ("changed", "words"),
     [
         ({"overrides": ("seeds=4",)}, "with other code or settings"),
-        ({"parcel": replace(ORDER.parcel, digest="e" * 64)}, "with other code or settings"),
+        ({"parcel": replace(ORDER.parcel, identity="f" * 64)}, "with other code or settings"),
         ({"flags": ("--fresh",)}, "without --fresh"),
     ],
 )
@@ -109,6 +109,20 @@ def test_code_and_study_travel_and_nothing_else(project: Path) -> None:
     assert names(parcel) == ["base.yaml", "study.yaml", "trial.py"]
     assert parcel.folder == "."
     assert parcel == pack("digits", source(code), files, code), "the same files are the same parcel"
+
+
+def test_notes_and_fetched_reports_do_not_change_a_study(project: Path) -> None:
+    code = project / "code"
+    files = study_files(code / "study.yaml")
+    before = pack("digits", source(code), files, code, [code / "reports"])
+    (code / "reports").mkdir()
+    (code / "reports/report.md").write_text("fetched")
+    assert pack("digits", source(code), files, code, [code / "reports"]) == before
+    (code / "notes.md").write_text("a note")
+    noted = pack("digits", source(code), files, code, [code / "reports"])
+    assert (noted.identity, noted.digest != before.digest) == (before.identity, True)
+    (code / "trial.py").write_text("def train(config): pass")
+    assert pack("digits", source(code), files, code, [code / "reports"]).identity != before.identity
 
 
 def test_positions_stay_as_they_are(project: Path) -> None:
