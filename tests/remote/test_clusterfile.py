@@ -122,3 +122,16 @@ def test_the_key_that_the_launcher_made_for_a_cloud(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (number, number))
     (tmp_path / "ray-autoscaler_eu-west-1.pem").touch()
     assert launcher_key("us-west-2", tmp_path) == tmp_path / "ray-autoscaler_1_us-west-2.pem"
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp"])
+def test_the_cluster_files_for_clouds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    file = read_cluster_file(PROJECT / f"configs/clusters/{name}.yaml")
+    assert (file.provider, file.hosts, file.wanted) == (name, (), 1)
+    assert file.sends_token
+    assert file.region
+    for start in (file.head_start, file.worker_start):
+        assert "RAY_AUTH_MODE=token" in start.environment
+        assert "$HOME/venv/bin" in start.environment
+    assert file.head_start.dashboard_is_private
