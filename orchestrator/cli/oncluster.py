@@ -53,7 +53,8 @@ def ablate(
     """Run a study on a cluster as a job that outlives this command; the same command again follows it.
 
     Raises:
-        InputError: study or cluster file, or a storage that is not shared. Nothing was started.
+        InputError: study or cluster file, or a storage that cannot be shared. Nothing was started.
+        StorageUnavailable: a storage that is not shared by all live hosts. The study was not started.
         ClusterUnavailable: the cluster did not come up, or its head went away.
         StudyHeld: the study runs there with other settings.
         typer.Exit: with the exit code of the study.
@@ -101,6 +102,7 @@ def make_order(
     storage = _storage_of(loaded, overrides, cluster)
     if storage is not None:
         words.append(f"storage={storage}")
+        console.progress(f"storage: {storage} (provider.storage of {cluster.file.path})")
     else:
         storage = loaded.spec.storage
         refuse_unshared(storage, config, overrides)
@@ -159,8 +161,11 @@ def _follow(cluster: Cluster, order: Order, submission: str, *, again: bool, lea
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
     if ended.words:
         console.progress(ended.words)
-    sys.stdout.write(cluster.ask_head("output", submission=submission)["text"])
-    fetch(cluster, order.entry()["root"])
+    try:
+        sys.stdout.write(cluster.ask_head("output", submission=submission)["text"])
+        fetch(cluster, order.entry()["root"])
+    except ClusterUnavailable as error:  # the study has ended, and how is known
+        console.progress(f"the report did not come here: {error}")
     if ended.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(ended.exit_code))
 

@@ -19,6 +19,8 @@ DEFAULT_WAIT_S = 900.0
 GRACE_S = 10.0
 AUTOSCALER = "autoscaler/_private/monitor.py"
 LAST_LINES = 15
+SLOW_S = 60.0
+"""How long a Ray that runs on the head may take to answer."""
 Say = Callable[[str], None]
 
 
@@ -45,10 +47,8 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
     file = cluster.file
     if make_token(file.token):
         say(f"made the cluster's token: {file.token}")
-    if restart or not current_roll(cluster).up:
+    if restart or not _answers(cluster):
         refuse_while_studies_run(cluster)
-        if file.is_local:
-            cluster.head.run("true")  # `ray up` would try for a quarter of an hour
         say(f"starting {file.name}: ray up {file.path}")
         done = ray_command(["up", "-y", str(file.path)], file, say)
         if done.code != 0:
@@ -60,6 +60,43 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
             )
     roll = _wait(cluster, say, wait_s)
     return Upped(roll, {} if roll.complete else why_missing(cluster, roll))
+
+
+def _answers(cluster: Cluster) -> bool:
+    """Whether Ray is up on the head. One that runs and does not answer is waited for, not restarted.
+
+    Raises:
+        Unreachable: the head does not let us in; `ray up` would try for a quarter of an hour.
+        ClusterUnavailable: Ray runs there and does not answer.
+    """
+    if current_roll(cluster).up:
+        return True
+    if not _runs_on_head(cluster):
+        return False
+    end = time.monotonic() + SLOW_S
+    while time.monotonic() < end:
+        time.sleep(POLL_S)
+        roll = current_roll(cluster)
+        if roll.up:
+            return True
+    raise ClusterUnavailable(
+        f"Ray runs on {cluster.head.address}, but does not answer ({roll.said}). "
+        f"`orchestrate doctor --cluster {cluster.file.path}` looks at it; "
+        f"`orchestrate down --force {cluster.file.path}` ends it, with its studies."
+    )
+
+
+def _runs_on_head(cluster: Cluster) -> bool:
+    """Whether a GCS of this cluster runs on the head, answering or not.
+
+    Raises `Unreachable` when the head does not let us in.
+    """
+    try:
+        head = cluster.head
+    except ClusterUnavailable:
+        return False  # a cloud has not made it yet
+    found = head.ask("onhost", "processes", {"gcs": cluster.gcs(head), "orphans": False})
+    return any(process["name"] == "gcs_server" for process in found)
 
 
 def current_roll(cluster: Cluster) -> Roll:
@@ -95,25 +132,32 @@ def _says(cluster: Cluster, host: Host) -> str:
         processes = host.ask("onhost", "processes", {"gcs": cluster.gcs(host), "orphans": False})
     except Unreachable as error:
         return f"not reachable by SSH: {error.said}"
-    if any("raylet" in process["command"] for process in processes):
+    if any(process["name"] == "raylet" for process in processes):
         return "Ray runs there, but the head does not count it: look at its clock, firewall and token"
     said = cluster.ask_head("launcher", host=host.address)["said"]
     return f"reachable by SSH, but Ray does not run there{f'; the launcher says: {said}' if said else ''}"
 
 
 def running_studies(cluster: Cluster) -> list[str]:
-    """Names of the studies that run on the cluster now; none where it is down."""
-    try:
-        if not current_roll(cluster).up:
-            return []
-        return [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
-    except ClusterUnavailable:
+    """Names of the studies that run on the cluster now; none where it is down.
+
+    Raises:
+        ClusterUnavailable: nobody can tell: the head cannot be reached, or its Ray does not answer.
+    """
+    if not current_roll(cluster).up and not _runs_on_head(cluster):
         return []
+    return [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
 
 
 def refuse_while_studies_run(cluster: Cluster, otherwise: str = "") -> None:
-    """Raises `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides."""
-    names = running_studies(cluster)
+    """Raises `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides.
+
+    Raises `ClusterUnavailable` when nobody can tell whether one would.
+    """
+    try:
+        names = running_studies(cluster)
+    except ClusterUnavailable as error:
+        raise ClusterUnavailable(f"nobody can tell whether a study runs: {error}{otherwise}") from error
     if names:
         first = f"orchestrate stop {names[0]} --cluster {cluster.file.path}"
         raise StudyHeld(
@@ -146,7 +190,7 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
     """
     file = cluster.file
     if not force:
-        refuse_while_studies_run(cluster, "; `orchestrate down --force` does not")
+        refuse_while_studies_run(cluster, "; `orchestrate down --force` does not ask")
     hosts = cluster.hosts if file.is_local else []
     say(f"stopping {file.name}: ray down {file.path}")
     done = ray_command(["down", "-y", str(file.path)], file)

@@ -230,7 +230,10 @@ Table = Mapping[int, Mapping[str, Any]]
 def processes(question: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The processes of this cluster on this host."""
     table = _table()
-    return [{"pid": pid, "command": table[pid]["command"][:120]} for pid in _wanted(question, table)]
+    return [
+        {"pid": pid, "name": table[pid]["name"], "command": table[pid]["command"][:120]}
+        for pid in _wanted(question, table)
+    ]
 
 
 def stop(question: Mapping[str, Any]) -> dict[str, Any]:
