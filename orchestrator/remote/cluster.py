@@ -89,7 +89,7 @@ class Cluster:
         return Host(address, auth, environment, keeps_key=self.file.is_local)
 
     def _addresses(self, verb: str) -> list[str]:
-        done = ray_command([verb, str(self.file.path)], self.file)
+        done = ray_command([verb, str(self.file.path.resolve())], self.file)
         return [line for line in done.lines if line and " " not in line] if done.code == 0 else []
 
 
@@ -129,6 +129,7 @@ def ray_command(
             text=True,
             errors="replace",
             env=environment,
+            cwd=file.root,
         )
     except FileNotFoundError:
         raise ClusterUnavailable("there is no `ray` on this machine: make install") from None

@@ -36,12 +36,13 @@ class Auth:
 class ClusterFile:
     """What the laptop needs to know of a cluster.
 
-    `head` and `workers` are addresses, of machines one owns (`provider: local`) only; a cloud gives its own.
-    `wanted` counts the nodes that have to be there, head included. `storage` is what all nodes share, where
-    the file names it (`provider.storage`).
+    `root` is where `ray up` is run. `head` and `workers` are addresses, of machines one owns (`provider: local`)
+    only; a cloud gives its own. `wanted` counts the nodes that have to be there, head included. `storage` is what
+    all nodes share, where the file names it (`provider.storage`).
     """
 
     path: Path
+    root: Path
     name: str
     provider: str
     auth: Auth
@@ -98,16 +99,18 @@ def _cluster(data: Mapping[str, Any], path: Path) -> ClusterFile:
     provider, auth = data["provider"], data.get("auth") or {}
     key = auth.get("ssh_private_key")
     local = provider["type"] == LOCAL
+    root = launch_folder(data, path)
     workers = tuple(provider["worker_ips"]) if local else ()
     mounts = {str(there): str(here) for there, here in (data.get("file_mounts") or {}).items()}
     token = next((here for there, here in mounts.items() if Path(there).name == TOKEN_NAME), None)
     return ClusterFile(
         path=path,
+        root=root,
         name=str(data["cluster_name"]),
         provider=str(provider["type"]),
         auth=Auth(
             user=str(auth.get("ssh_user", "ubuntu")),
-            private_key=Path(key).expanduser() if key else None,
+            private_key=root / Path(key).expanduser() if key else None,
             proxy_command=auth.get("ssh_proxy_command"),
         ),
         head=str(provider["head_ip"]) if local else None,
@@ -115,7 +118,7 @@ def _cluster(data: Mapping[str, Any], path: Path) -> ClusterFile:
         wanted=1 + _workers_wanted(data, len(workers), local=local),
         head_start=_start(data, "head_start_ray_commands"),
         worker_start=_start(data, "worker_start_ray_commands"),
-        token=Path(token or DEFAULT_TOKEN).expanduser(),
+        token=root / Path(token or DEFAULT_TOKEN).expanduser(),
         sends_token=token is not None,
         storage=provider.get("storage"),
         region=str(provider.get("region", "")),
@@ -142,6 +145,7 @@ class _Checks:
 
     def __init__(self, document: Document, path: Path) -> None:
         self.data, self.places, self.file = document.data, document.places, str(path)
+        self.root = launch_folder(self.data, path)
 
     def all(self) -> Iterator[Fault]:
         known = list(self._schema())
@@ -184,7 +188,7 @@ class _Checks:
         if "ssh_user" not in auth:
             yield self._fault(("auth",), "ssh_user must be given: the user that SSH logs in as on every host")
         key = auth.get("ssh_private_key")
-        if key and not Path(key).expanduser().is_file():
+        if key and not (self.root / Path(key).expanduser()).is_file():
             yield self._fault(
                 ("auth", "ssh_private_key"),
                 "there is no such file",
@@ -244,9 +248,26 @@ class _Checks:
         for there, here in (self.data.get("file_mounts") or {}).items():
             if not isinstance(here, str):
                 yield self._fault(("file_mounts", there), "must be a path on this machine", value=show(here))
-            elif Path(there).name != TOKEN_NAME and not Path(here).expanduser().exists():
-                hint = f"the path is relative to {Path.cwd()}"
+            elif Path(there).name != TOKEN_NAME and not (self.root / Path(here).expanduser()).exists():
+                hint = f"looked in {self.root}"
                 yield self._fault(("file_mounts", there), "there is no such file", value=here, hint=hint)
+
+
+def launch_folder(data: Mapping[str, Any], file: Path) -> Path:
+    """Where `ray up` has to be run, so that the relative paths of `file_mounts` are found.
+
+    Here, beside the file, or in a directory above it; here, where that holds nowhere.
+    """
+    mounts = data.get("file_mounts")
+    sources = [
+        here for here in (mounts if isinstance(mounts, dict) else {}).values() if isinstance(here, str)
+    ]
+    relative = [here for here in sources if not here.startswith(("/", "~"))]
+    here = Path.cwd()
+    for folder in (here, *file.resolve().parents):
+        if all((folder / path).exists() for path in relative):
+            return folder
+    return here
 
 
 def unshared(storage: str) -> str | None:

@@ -50,7 +50,7 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
     if restart or not _answers(cluster):
         refuse_while_studies_run(cluster)
         say(f"starting {file.name}: ray up {file.path}")
-        done = ray_command(["up", "-y", str(file.path)], file, say)
+        done = ray_command(["up", "-y", str(file.path.resolve())], file, say)
         if done.code != 0:
             for line in done.lines[-LAST_LINES:]:
                 say(f"  {line}")
@@ -193,7 +193,7 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
         refuse_while_studies_run(cluster, "; `orchestrate down --force` does not ask")
     hosts = cluster.hosts if file.is_local else []
     say(f"stopping {file.name}: ray down {file.path}")
-    done = ray_command(["down", "-y", str(file.path)], file)
+    done = ray_command(["down", "-y", str(file.path.resolve())], file)
     if done.code != 0:
         say(f"`ray down` failed with exit code {done.code} ({done.log}); stopping host by host")
     if not file.is_local:

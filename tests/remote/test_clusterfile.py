@@ -135,3 +135,18 @@ def test_the_cluster_files_for_clouds(name: str, monkeypatch: pytest.MonkeyPatch
         assert "RAY_AUTH_MODE=token" in start.environment
         assert "$HOME/venv/bin" in start.environment
     assert file.head_start.dashboard_is_private
+
+
+def test_relative_paths_are_found_above_the_file(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(("file_mounts:", "file_mounts:\n  ~/code: code"))
+    deep = tmp_path / "configs/clusters"
+    deep.mkdir(parents=True)
+    path = path.rename(deep / "cluster.yaml")
+    monkeypatch.chdir("/")
+    assert faults(path) == ["11: file_mounts.~/code: there is no such file (got code); looked in /"]
+    (tmp_path / "code").mkdir()
+    assert read_cluster_file(path).root == tmp_path
+    monkeypatch.chdir(tmp_path)
+    assert read_cluster_file(path).root == tmp_path

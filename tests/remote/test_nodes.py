@@ -70,6 +70,7 @@ def test_present_and_missing_make_the_file(alive: set[str]) -> None:
 
     file = ClusterFile(
         Path("c.yaml"),
+        Path("/"),
         "c",
         "local",
         Auth("u"),
