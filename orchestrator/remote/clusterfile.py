@@ -36,9 +36,9 @@ class Auth:
 class ClusterFile:
     """What the laptop needs to know of a cluster.
 
-    `root` is where `ray up` is run. `head` and `workers` are addresses, of machines one owns (`provider: local`)
-    only; a cloud gives its own. `wanted` counts the nodes that have to be there, head included. `storage` is what
-    all nodes share, where the file names it (`provider.storage`).
+    `root` is where `ray up` is run. `head` and `workers` are addresses, of machines one owns
+    (`provider: local`) only; a cloud gives its own. `wanted` counts the nodes that have to be there, head
+    included. `storage` is what all nodes share, where the file names it (`provider.storage`).
     """
 
     path: Path
