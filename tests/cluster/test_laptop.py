@@ -331,5 +331,5 @@ def test_a_storage_that_is_not_shared_is_refused_before_anything_starts(said: An
 
 def test_down_leaves_no_process_on_any_host(said: Any) -> None:
     down = said("down")
-    assert (down.returncode, down.stdout) == (0, "orchestrator: down, no process left on 3 host(s)\n")
+    assert (down.returncode, down.stdout) == (0, "orchestrator: down, no process left on 3 host(s)\n"), down
     assert json.loads(said("left over").stdout) == {"head": [], "worker1": [], "worker2": []}
