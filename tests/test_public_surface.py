@@ -10,7 +10,7 @@ import orchestrator
 from orchestrator import errors
 from orchestrator.cli.app import app
 
-STUDY_ARGUMENTS = {"STUDY", "--storage"}
+STUDY_ARGUMENTS = {"STUDY", "--storage", "--cluster"}
 VERBS = {
     "init": {"FOLDER"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
@@ -31,11 +31,14 @@ VERBS = {
     },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
-        *("--accept-code-change", "--retry-failed", "--no-check", "--dry-run"),
+        *("--accept-code-change", "--retry-failed", "--no-check", "--dry-run", "--cluster", "--detach"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every"},
-    "logs": {"ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"},
+    "logs": {
+        *("ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"),
+        "--cluster",
+    },
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
@@ -44,7 +47,9 @@ VERBS = {
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
     "schema": set(),
-    "doctor": {"--storage", "--json"},
+    "doctor": {"--storage", "--json", "--cluster"},
+    "up": {"CLUSTER", "--wait", "--restart"},
+    "down": {"CLUSTER", "--force"},
 }
 EXIT_CODES = {
     "DONE": 0,

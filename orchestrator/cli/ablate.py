@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import ClusterOption
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 from orchestrator.cli.studyfile import PreparedStudy, prepare
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
     from orchestrator.engine.api import RunOptions, StudyOutcome
@@ -45,12 +47,35 @@ def command(
         bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")
     ] = False,
     as_json: JsonOption = False,
+    cluster: ClusterOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
+    ] = False,
 ) -> None:
     """Run a study, or what is left of it.
 
     The same command again finishes the missing cells and nothing else. A new study is checked while Ray
     starts, and refused when the check finds a fault. The first Ctrl-C stops cleanly, the second at once.
+    With --cluster the study runs there, Ctrl-C leaves it alone, and the same command again follows it.
     """
+    if cluster is not None or detach:
+        flags = {
+            "--fresh": fresh,
+            "--extend": extend,
+            "--accept-code-change": accept_code_change,
+            "--retry-failed": retry_failed,
+            "--no-check": no_check,
+        }
+        oncluster.ablate(
+            config,
+            overrides or (),
+            _cluster_of(cluster, address),
+            flags=[flag for flag, wanted in flags.items() if wanted],
+            detach=detach,
+            as_json=as_json,
+            dry_run=dry_run,
+        )
+        return
     study = prepare(config, overrides)
     if dry_run:
         from orchestrator.cli.plan import forecast, show
@@ -81,6 +106,16 @@ def command(
         console.progress(line)
     if outcome.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(outcome.exit_code))
+
+
+def _cluster_of(cluster: Path | None, address: str | None) -> Path:
+    if cluster is None:
+        hint = "without a cluster the study runs in this process: name one with --cluster FILE"
+        raise InputError(Fault("there is nothing to come back from", field="--detach", hint=hint))
+    if address is not None:
+        hint = "--cluster reaches a cluster through SSH, --address one whose network this machine is on"
+        raise InputError(Fault("one of the two", field="--address", value=address, hint=hint))
+    return cluster
 
 
 def _run(study: PreparedStudy, options: RunOptions) -> StudyOutcome:
@@ -126,6 +161,9 @@ def next_steps(
 
     where = f"{study.loaded.spec.storage.rstrip('/')}/{study.plan.study}"
     again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
+    on_cluster = os.environ.get("ORCHESTRATE_CLUSTER_FILE")  # set for a job that a laptop has started
+    there = f" --cluster {on_cluster}" if on_cluster else ""
+    again += there
     page = "report.html" if missing_extra() is None else "report.md"
     lines = [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
     if outcome.exit_code is ExitCode.BUDGET:
@@ -133,6 +171,8 @@ def next_steps(
     elif outcome.interrupted:
         lines.append(f"go on:   {again}")
     elif outcome.exit_code is not ExitCode.DONE:
-        lines.append(f"why:     orchestrate status {where}; orchestrate logs ARM SEED --study {where}")
+        lines.append(
+            f"why:     orchestrate status {where}{there}; orchestrate logs ARM SEED --study {where}{there}"
+        )
         lines.append(f"again:   {again} --retry-failed")
     return lines

@@ -18,6 +18,7 @@ from orchestrator.cli import (
     check,
     console,
     doctor,
+    down,
     init,
     logs,
     lr_find,
@@ -29,6 +30,7 @@ from orchestrator.cli import (
     status,
     stop,
     tensorboard,
+    up,
     validate,
     watch,
 )
@@ -53,7 +55,7 @@ app = typer.Typer(
 
 VERBS = (
     *(init, validate, check, lr_find, profile, plan, ablate, status, watch, logs, stop, report, tensorboard),
-    *(simulate, schema, doctor),
+    *(simulate, schema, doctor, up, down),
 )
 for verb in VERBS:
     app.command(verb.__name__.rpartition(".")[2].replace("_", "-"))(verb.command)

@@ -15,8 +15,9 @@ from typing import Literal
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
 from orchestrator.cli.estimate import Machine
+from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.errors import ExitCode, OrchestratorError
 
@@ -36,11 +37,17 @@ class Finding:
     hint: str | None = None
 
 
-def command(storage: StorageOption = "runs", as_json: JsonOption = False) -> None:
+def command(
+    storage: StorageOption = "runs", as_json: JsonOption = False, cluster: ClusterOption = None
+) -> None:
     """Is this machine fit for a study?
 
-    Versions, processors, memory, disk, limits, storage, other Ray clusters. Starts nothing.
+    Versions, processors, memory, disk, limits, storage, other Ray clusters. Starts nothing. With --cluster:
+    every host of the cluster, whether its Ray is up or down.
     """
+    if cluster is not None:
+        _cluster(cluster, given(storage), as_json=as_json)
+        return
     findings = list(examine(storage))
     if as_json:
         console.data_json([asdict(finding) for finding in findings])
@@ -48,6 +55,27 @@ def command(storage: StorageOption = "runs", as_json: JsonOption = False) -> Non
         for finding in findings:
             hint = f"; {finding.hint}" if finding.hint else ""
             console.data(f"{finding.state:<5} {finding.name:<12} {finding.detail}{hint}")
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(int(ExitCode.UNAVAILABLE))
+
+
+def _cluster(path: Path, storage: str | None, *, as_json: bool) -> None:
+    """One line per host and check."""
+    from orchestrator.remote.diagnosis import diagnose
+    from orchestrator.remote.inspection import inspect_cluster
+
+    there = oncluster.open_cluster(path)
+    where = storage or there.file.storage
+    findings = diagnose(inspect_cluster(there, where))
+    if as_json:
+        console.data_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            console.data(finding.line)
+        counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn")}
+        console.progress(f"{len(findings)} checks: {counts['fail']} failed, {counts['warn']} warnings")
+        if where is None:
+            console.progress("the storage was not looked at: name it with --storage, or in the cluster file")
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
 

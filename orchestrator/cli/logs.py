@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import ArmArgument, StorageOption
 from orchestrator.cli.runs import Run, find_run
 from orchestrator.decide.states import TrialState
@@ -40,8 +41,14 @@ def command(
     rank: Annotated[int, typer.Option("--rank", min=0, help="Which worker of the trial.")] = 0,
     follow: FollowOption = False,
     path_only: Annotated[bool, typer.Option("--path", help="Print where the log is instead.")] = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Print the log of one trial."""
+    if cluster is not None:
+        words = ["logs", arm, str(seed), "--study", STUDY, "--rank", str(rank)]
+        words += [] if sample is None else ["--sample", str(sample)]
+        words += [word for word, wanted in (("--follow", follow), ("--path", path_only)) if wanted]
+        oncluster.verb(cluster, words, study, given(storage))
     run = find_run(study, storage)
     cell = _find_cell(run.view().plan, arm, seed, sample)
     path = run.paths.trial(cell.arm, cell.seed, cell.sample, cell.phase).log(rank)

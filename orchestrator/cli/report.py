@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
 from orchestrator.cli.runs import Run, find_run
 from orchestrator.errors import ExitCode, Fault, InputError
@@ -34,19 +35,22 @@ def command(
         bool,
         typer.Option("--write", help="Also write every form and the results into the study's directory."),
     ] = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Print the report of a study.
 
     Read from the directory: nothing needs to run. An unfinished study is shown as far as it got, with exit
     code 1. The same study twice: its fixed against its retuned settings.
     """
-    given = {"--json": as_json, "--markdown": markdown, "--latex": latex, "--html": html}
-    wanted = [name for name, is_set in given.items() if is_set]
+    forms = {"--json": as_json, "--markdown": markdown, "--latex": latex, "--html": html}
+    wanted = [name for name, is_set in forms.items() if is_set]
     if len(wanted) > 1:
         raise InputError(
             Fault("one form at a time", value=" ".join(wanted), hint="--write writes all of them")
         )
     form = wanted[0] if wanted else ""
+    if cluster is not None:
+        oncluster.report(cluster, study, other, given(storage), wanted)
     run = find_run(study, storage)
     if other is not None:
         complete = _compare(run, find_run(other, storage), form, write=write)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import console, text
+from orchestrator.cli import console, oncluster, text
+from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
 from orchestrator.cli.standing import CellStanding, StudyStanding, standing
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 
 
 def command(
-    study: StudyArgument = None, storage: StorageOption = "runs", as_json: JsonOption = False
+    study: StudyArgument = None,
+    storage: StorageOption = "runs",
+    as_json: JsonOption = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Show where a study stands.
 
     Why each trial that ended early did, too. Read from the directory: nothing needs to run.
     """
+    if cluster is not None:
+        oncluster.verb(cluster, ["status", STUDY, *(["--json"] if as_json else [])], study, given(storage))
     found = standing(find_run(study, storage))
     if as_json:
         console.data_json(found.to_json())

@@ -6,16 +6,21 @@ import getpass
 import socket
 import time
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
 
 
-def command(study: StudyArgument = None, storage: StorageOption = "runs") -> None:
+def command(
+    study: StudyArgument = None, storage: StorageOption = "runs", cluster: ClusterOption = None
+) -> None:
     """Stop a running study.
 
     From any terminal, as Ctrl-C in its own would; nothing is lost.
     """
+    if cluster is not None:
+        oncluster.verb(cluster, ["stop", STUDY], study, given(storage))
     from orchestrator.record.control import request
     from orchestrator.record.lease import describe, is_alive, read_lease
 

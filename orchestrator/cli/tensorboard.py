@@ -12,7 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
 from orchestrator.cli.runs import Run, find_run
 from orchestrator.errors import Fault, InputError
@@ -24,11 +25,16 @@ def command(
     study: StudyArgument = None,
     storage: StorageOption = "runs",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 6006,
+    cluster: ClusterOption = None,
 ) -> None:
     """Open TensorBoard over a study.
 
-    It serves the trial directories at 127.0.0.1; those of an object store from a local mirror.
+    It serves the trial directories at 127.0.0.1; those of an object store from a local mirror. With --cluster
+    it runs on the head, and a tunnel leads to it.
     """
+    if cluster is not None:
+        words = ["tensorboard", STUDY, "--port", str(port)]
+        oncluster.verb(cluster, words, study, given(storage), forward=port)
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError(Fault("TensorBoard is not installed", hint="pip install tensorboard"))
     run = find_run(study, storage)

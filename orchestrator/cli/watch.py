@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import console
+from orchestrator.cli import console, oncluster
+from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
 from orchestrator.cli.standing import StudyStanding, standing
@@ -20,11 +21,18 @@ EveryOption = Annotated[
 ]
 
 
-def command(study: StudyArgument = None, storage: StorageOption = "runs", every: EveryOption = 2.0) -> None:
+def command(
+    study: StudyArgument = None,
+    storage: StorageOption = "runs",
+    every: EveryOption = 2.0,
+    cluster: ClusterOption = None,
+) -> None:
     """Follow a running study.
 
     The status again and again, until nobody runs the study any more.
     """
+    if cluster is not None:
+        oncluster.verb(cluster, ["watch", STUDY, "--every", str(every)], study, given(storage))
     run = find_run(study, storage)
     follow = follow_on_screen if sys.stdout.isatty() else follow_as_lines
     follow(lambda: standing(run), lambda: time.sleep(every))

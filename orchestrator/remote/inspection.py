@@ -1,0 +1,110 @@
+"""Ask every host of a cluster what `diagnosis` compares. Works while Ray is down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, requires
+from typing import Any
+
+from orchestrator.errors import ClusterUnavailable
+from orchestrator.remote import onhost, sharedstorage
+from orchestrator.remote.cluster import Cluster
+from orchestrator.remote.clusterfile import unshared
+from orchestrator.remote.diagnosis import Inspection
+from orchestrator.remote.nodes import call_roll, gpus_of
+from orchestrator.remote.ssh import Host, Unreachable, on_all
+from orchestrator.remote.token import fingerprint
+
+COMPARED = ("ray", "torch", "numpy")
+
+
+def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
+    """Ask every host at the same time; `storage` is looked at where it is given.
+
+    Raises:
+        ClusterUnavailable: a cloud knows no head.
+    """
+    hosts = cluster.hosts
+    needed = needed_packages()
+
+    def facts(host: Host) -> tuple[dict[str, Any], float]:
+        asked = {"packages": needed, "gcs": cluster.gcs(host), "storage": storage}
+        before = time.time()
+        answer = host.ask("onhost", "facts", asked)
+        after = time.time()
+        return answer, _offset(answer["clock"], before, after)
+
+    said = on_all(hosts, facts)
+    reached = {
+        address: answer for address, answer in said.items() if not isinstance(answer, ClusterUnavailable)
+    }
+    head = cluster.head.address
+    present = [host for host in hosts if host.address in reached]
+    looked = None
+    if storage is not None and present:
+        looked = _storage(present, storage)
+    return Inspection(
+        head=head,
+        facts={address: answer for address, (answer, _) in reached.items()},
+        unreachable={
+            address: error.said if isinstance(error, Unreachable) else str(error)
+            for address, error in said.items()
+            if isinstance(error, ClusterUnavailable)
+        },
+        clock_off_s={address: off for address, (_, off) in reached.items()},
+        storage=looked,
+        ray_gpus=_ray_gpus(cluster, present),
+        laptop=_laptop(cluster),
+        needed=needed,
+    )
+
+
+def _offset(clock: float, before: float, after: float) -> float:
+    """How far a clock is off, from one question and its answer: 0 when it lies between the two."""
+    return clock - before if clock < before else clock - after if clock > after else 0.0
+
+
+def _storage(hosts: list[Host], storage: str) -> Mapping[str, str | None]:
+    problem = unshared(storage)
+    if problem is not None:
+        return {host.address: f"{storage}: {problem}" for host in hosts}
+    try:
+        return sharedstorage.look(hosts, storage)
+    except ClusterUnavailable as error:
+        return {hosts[0].address: str(error)}
+
+
+def _ray_gpus(cluster: Cluster, present: list[Host]) -> dict[str, float | None]:
+    try:
+        said = cluster.ask_head("nodes", hosts=[host.address for host in present])
+    except ClusterUnavailable:
+        return {}
+    roll = call_roll(cluster.file, said)
+    head = cluster.head.address
+    return {
+        host.address: gpus_of(
+            roll, host.address, said["addresses"].get(host.address, ()), is_head=host.address == head
+        )
+        for host in present
+    }
+
+
+def _laptop(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "packages": {name: onhost.version_of(name) for name in COMPARED},
+        "code": onhost.code_digest("orchestrator"),
+        "token": fingerprint(cluster.file.token),
+    }
+
+
+def needed_packages() -> list[str]:
+    """Names of what this project needs to run, without extras."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = requires("orchestrator") or []
+    except PackageNotFoundError:
+        return list(COMPARED)
+    found = [Requirement(line) for line in lines]
+    return [item.name for item in found if item.marker is None or item.marker.evaluate({"extra": ""})]

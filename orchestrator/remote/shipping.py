@@ -1,0 +1,95 @@
+"""What travels to the head: the code directory and the study file, in one archive named by its content.
+
+Exactly what a study ships to its workers anyway (`record.codearchive`): Python and small text files, no
+data, no hidden files, no run directories. Relative positions stay as they are, so every message names the
+files as the user knows them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import Fault, InputError
+from orchestrator.record.codearchive import code_hash, pack_code
+from orchestrator.record.layout import safe_name
+from orchestrator.study.entrypoint import EntrypointSource
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """An archive (tar.gz), the directory below `~/.orchestrate` that it becomes, and the one to start from.
+
+    `identity` names what makes the study: its Python files and study files, without the notes beside them.
+    """
+
+    archive: bytes
+    digest: str
+    identity: str
+    directory: str
+    folder: str
+
+
+def pack(
+    study: str,
+    source: EntrypointSource,
+    study_files: Sequence[Path],
+    cwd: Path,
+    exclude: Sequence[Path] = (),
+) -> Parcel:
+    """Pack the entrypoint's code without what is in `exclude`, and the study file with those it extends.
+
+    Raises:
+        InputError: the study file lies elsewhere than beside or below the current directory or the code.
+        StudyError: the directory is too big to be code.
+    """
+    cwd = cwd.resolve()
+    files = [(cwd / path).parent.resolve() / path.name for path in study_files]
+    roots = [] if "site-packages" in source.root.parts else [source.root.resolve()]
+    base = Path(os.path.commonpath([cwd, *roots]))
+    members: dict[str, bytes] = {}
+    identity = hashlib.sha256()
+    for root in roots:
+        members |= _members(pack_code(root, exclude), root.relative_to(base))
+        identity.update(code_hash(root, exclude).encode())
+    for path in files:
+        if not path.is_relative_to(base):
+            hint = f"keep it below {base}, or start the command from a directory above both"
+            raise InputError(Fault("the study file lies outside of what travels", file=str(path), hint=hint))
+        members[path.relative_to(base).as_posix()] = path.read_bytes()
+        identity.update(path.read_bytes() + b"\0")
+    archive = _archive(members)
+    digest = hashlib.sha256(archive).hexdigest()
+    directory = f"~/.orchestrate/code/{safe_name(study)}/{digest[:16]}"
+    folder = cwd.relative_to(base).as_posix()
+    return Parcel(archive, digest, identity.hexdigest(), directory, folder)
+
+
+def _members(archive: bytes, below: Path) -> dict[str, bytes]:
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as packed:
+        for member in packed.getmembers():
+            content = packed.extractfile(member)
+            assert content is not None  # `pack_code` packs plain files only
+            found[(below / member.name).as_posix()] = content.read()
+    return found
+
+
+def _archive(members: dict[str, bytes]) -> bytes:
+    """The same bytes for the same files."""
+    sink = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, content in sorted(members.items()):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
+    return sink.getvalue()

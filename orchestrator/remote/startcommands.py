@@ -1,0 +1,141 @@
+"""What the start commands of a cluster file say: the environment in which Ray is started, and its port.
+
+A command of ours has to see the same Python, token mode and variables as Ray itself. The file says it only
+once, in front of `ray start`; so it is read from there: exports, `source`, `conda activate`, assignments in
+front of the program, and the directory that `ray` is called from.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+GCS_PORT = 6379
+_SETS_ENVIRONMENT = frozenset({"export", "source", ".", "ulimit", "conda", "eval", "module", "umask", "cd"})
+_LEADS = frozenset({"exec", "env", "nohup", "command"})
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+DASHBOARD_PORT = 8265
+
+
+@dataclass(frozen=True)
+class RayStart:
+    """One `ray start`: `environment` is shell text to run before a command, `options` what follows
+    `start`.
+    """
+
+    environment: str
+    options: str
+
+    @property
+    def port(self) -> int:
+        """Of the GCS, when this is the head's."""
+        return self._number("port", GCS_PORT)
+
+    @property
+    def dashboard_port(self) -> int:
+        """Where the dashboard and the job API listen, when this is the head's."""
+        return self._number("dashboard-port", DASHBOARD_PORT)
+
+    @property
+    def dashboard_is_private(self) -> bool:
+        """It listens on loopback, as it does unless it is told otherwise."""
+        found = re.search(r"(?:^|\s)--dashboard-host[= ]([^\s]+)", self.options)
+        return found is None or found.group(1).strip("\"'") in ("127.0.0.1", "localhost", "::1")
+
+    def _number(self, option: str, default: int) -> int:
+        found = re.search(rf"(?:^|\s)--{option}[= ](\d+)", self.options)
+        return int(found.group(1)) if found else default
+
+
+def ray_start(commands: Sequence[str]) -> RayStart | None:
+    """The `ray start` among the commands of a file, or None. Each command runs in a shell of its own."""
+    for command in commands:
+        before: list[str] = []
+        for part in split_commands(command):
+            found = _start_in(part)
+            if found is not None:
+                setting, options = found
+                return RayStart("; ".join([*before, *setting]), options)
+            if part.split(maxsplit=1)[0] in _SETS_ENVIRONMENT:
+                before.append(part)
+    return None
+
+
+def _start_in(part: str) -> tuple[list[str], str] | None:
+    """(shell text that sets its environment, its options) when the part is a `ray start`."""
+    setting: list[str] = []
+    rest = part
+    while rest:
+        word, rest = _first_word(rest)
+        if _ASSIGNMENT.match(word):
+            setting.append(f"export {word}")
+        elif word not in _LEADS:
+            break
+    else:
+        return None
+    program = PurePosixPath(word.strip("\"'"))
+    verb, options = _first_word(rest)
+    if program.name != "ray" or verb != "start":
+        return None
+    folder = str(program.parent)
+    if folder != ".":
+        setting.append(f"export PATH={folder}:$PATH")
+    return setting, options
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    """The first word as it is written, quotes included, and what follows it."""
+    text = text.strip()
+    for kind, position in _outside(text):
+        if kind.isspace():
+            return text[:position], text[position:].strip()
+    return text, ""
+
+
+def split_commands(text: str) -> list[str]:
+    """The simple commands of a line of shell, in order, without what joins them (`;`, `&&`, `||`, `|`,
+    newline).
+    """
+    parts: list[str] = []
+    start = 0
+    for kind, position in _outside(text):
+        if kind in ";&|\n":
+            parts.append(text[start:position])
+            start = position + 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _outside(text: str) -> Iterator[tuple[str, int]]:
+    """(character, position) of everything that is neither quoted nor inside `$(...)`, `${...}` or
+    backticks.
+    """
+    quote, depth, position = "", 0, 0
+    while position < len(text):
+        here = text[position]
+        if here == "\\" and quote != "'":
+            position += 2
+            continue
+        if quote:
+            quote = "" if here == quote else quote
+        elif here in "'\"`":
+            quote = here
+        elif here in "({":
+            depth += 1
+        elif here in ")}":
+            depth = max(0, depth - 1)
+        elif not depth:
+            yield here, position
+        position += 1
+
+
+def in_login_shell(command: str, environment: str = "") -> str:
+    """The words for `ssh HOST` that run `command` as the cluster launcher runs its own: a login shell that
+    has read `~/.bashrc`, then the environment of the file. What the shell itself says is thrown away: it
+    complains when it has no terminal, and start files may greet.
+    """
+    steps = [step for step in ("source ~/.bashrc", environment, f"({command}) 1>&4 2>&3 3>&- 4>&-") if step]
+    return f"bash --login -i -c {shlex.quote('; '.join(steps))} 3>&2 4>&1 1>/dev/null 2>/dev/null"
