@@ -186,6 +186,10 @@ class Driver:
             gpus_per_worker=gpus,
             reuse_workers=spec.resources.reuse_workers,
             monitor=spec.monitor,
+            loggers=spec.loggers,
+            began=float(read_journal(storage, record.paths.journal).events[0]["t"]),
+            datamodule=spec.datamodule,
+            datasets=spec.datasets,
         )
 
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:

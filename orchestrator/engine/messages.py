@@ -39,6 +39,10 @@ class LaneSpec:
     gpus_per_worker: float
     reuse_workers: bool
     monitor: tuple[str, ...] | str = "auto"
+    loggers: tuple[str, ...] = ("tensorboard",)
+    began: float = 0.0  # time of the journal's first line: tells studies of one name apart
+    datamodule: str | None = None
+    datasets: str | None = None
     health_check_interval_s: float = 0.25
 
 
