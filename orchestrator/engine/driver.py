@@ -57,7 +57,7 @@ class Driver:
             history = fold(read_journal(storage, paths.journal).events, plan)
             if self._nothing_left(history):
                 return self._answered_already(storage, paths, history)
-        probe = EntrypointProbe(self.spec.entrypoint, source.root)
+        probe = EntrypointProbe(self.spec.entrypoint, source.root, self.spec.datamodule)
         try:
             return self._run(plan, storage, shipped, probe)
         finally:

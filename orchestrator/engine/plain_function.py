@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,16 @@ def run_function(
         TrialStopped: the trial was left at a report.
         Exception: whatever the user's code raises.
     """
+    with bound(assignment, run, resume):
+        if len(inspect.signature(function).parameters) == 0:
+            function()
+        else:
+            function(dict(assignment.config))
+
+
+@contextmanager
+def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Iterator[None]:
+    """`ray.train.*` is that of the trial in this context."""
     storage = run.lane.storage
     latest = _checkpoint(run, resume.name) if resume else None
 
@@ -72,10 +82,7 @@ def run_function(
         report=report,
         reported=reported,
     ):
-        if len(inspect.signature(function).parameters) == 0:
-            function()
-        else:
-            function(dict(assignment.config))
+        yield
 
 
 def _checkpoint(run: TrialRun, name: str) -> Checkpoint:

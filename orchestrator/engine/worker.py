@@ -29,6 +29,7 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.capture import TrialOutput
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.entry import Entry, load_entry
+from orchestrator.engine.lightning_trial import run_lightning
 from orchestrator.engine.link import Link
 from orchestrator.engine.messages import Assignment, Attached, LaneSpec, Outcome
 from orchestrator.engine.plain_function import run_function
@@ -145,7 +146,7 @@ class LaneWorker:
 
     def _attempt(self, assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Outcome:
         try:
-            entry = load_entry(self.spec.entrypoint, self.code_root)
+            entry = load_entry(self.spec.entrypoint, self.code_root, self.spec.datamodule)
         except BaseException as error:
             message = "".join(traceback.format_exception_only(error)).strip()
             self.link.entrypoint_failed(f"{self.spec.entrypoint}: {message}")
@@ -164,6 +165,8 @@ class LaneWorker:
         try:
             if entry.kind == "task":
                 run_task(entry.target, TaskSession(run, assignment, self.cache))
+            elif entry.kind == "lightning":
+                run_lightning(entry, assignment, run, resume)
             else:
                 run_function(entry.target, assignment, run, resume)
         except TrialStopped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import sys
 import warnings
@@ -13,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.record.storage import Storage
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.storage import Storage
 from orchestrator.record.trackers import process
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.record.trackers.run import TrackedTrial, run_id
@@ -65,7 +64,9 @@ def offline_runs(folder: Path) -> list[tuple[dict[str, Any], dict[int, float]]]:
             items = {(i.key or "/".join(i.nested_key)): i.value_json for i in record.history.item}
             if "val/accuracy" in items:
                 curve[record.history.step.num] = json.loads(items["val/accuracy"])
-            run |= {"state": json.loads(i.value_json) for i in record.summary.update if i.key == "state"}
+            summary = {item.key: item.value_json for item in record.summary.update}
+            if "state" in summary:
+                run["state"] = json.loads(summary["state"])
             if record.HasField("exit"):
                 run["exit_code"] = record.exit.exit_code
         found.append((run, curve))
@@ -181,7 +182,7 @@ def test_no_names_start_nothing(tmp_path: Path) -> None:
     trackers.scalars({"loss": 1.0}, 1, 0.0)
     trackers.close("done", {})
     trackers.end()
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_study_begun_anew_has_other_runs(tmp_path: Path) -> None:
