@@ -33,6 +33,8 @@ ENVIRONMENT = {
 
 
 KNOCK_TIMEOUT_S = 5.0
+DATASETS_CPUS = 1.0
+"""CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,13 @@ def gpus_per_worker(resources: ResourcesSpec) -> float:
     return float(resources.gpus_per_worker)
 
 
-def capacity(cpus_per_worker: float, gpus: float) -> Capacity:
-    """Count the workers that fit on the nodes that are alive."""
+def capacity(cpus_per_worker: float, gpus: float, kept_cpus: float = 0.0) -> Capacity:
+    """Count the workers that fit on the nodes that are alive; `kept_cpus` of each node stay free."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = 0
     for node in alive:
-        limits = [node.get("CPU", 0.0) / cpus_per_worker] if cpus_per_worker else []
+        cpus = max(0.0, node.get("CPU", 0.0) - kept_cpus)
+        limits = [cpus / cpus_per_worker] if cpus_per_worker else []
         limits += [node.get("GPU", 0.0) / gpus] if gpus else []
         slots += math.floor(min(limits) + 1e-9) if limits else 0
     return Capacity(

@@ -115,14 +115,20 @@ class Driver:
         from orchestrator.engine import cluster
 
         resources = self.spec.resources
-        offered = cluster.capacity(resources.cpus_per_worker, gpus)
+        offered = cluster.capacity(resources.cpus_per_worker, gpus, self._kept_cpus())
         if cluster.lanes(resources, offered) < 1:
             raise ClusterUnavailable(
                 f"one worker group needs {resources.workers} x ({resources.cpus_per_worker:g} CPUs, "
                 f"{gpus:g} GPUs), but {offered.nodes} node(s) offer {offered.cpus:g} CPUs and "
-                f"{offered.gpus:g} GPUs in all. "
+                f"{offered.gpus:g} GPUs in all"
+                f"{' (one CPU of each node is kept for `datasets`)' if self.spec.datasets else ''}. "
                 "Lower resources.workers or cpus_per_worker, or connect to a larger cluster with --address."
             )
+
+    def _kept_cpus(self) -> float:
+        from orchestrator.engine import cluster
+
+        return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
     def _open_record(self, plan: Plan, storage: Storage, shipped: _Code) -> StudyRecord:
         return StudyRecord.open(
@@ -155,7 +161,8 @@ class Driver:
         )
         if not conductor.finished():
             broker = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker).remote()
-            pump = Pump(conductor, broker, record, self.listener, self.spec.resources, gpus)
+            resources = self.spec.resources
+            pump = Pump(conductor, broker, record, self.listener, resources, gpus, self._kept_cpus())
             lane = self._lane_spec(storage, record, shipped, gpus)
             with self._signals_to(pump), pump:
                 _run_tune(conductor, broker, lane)

@@ -12,6 +12,7 @@ from ray.train import Checkpoint
 from ray.train.v2.api.report_config import CheckpointUploadMode
 from ray.train.v2.api.reported_checkpoint import ReportedCheckpoint, ReportedCheckpointStatus
 
+from orchestrator.engine.datasets import make_shards
 from orchestrator.engine.messages import Assignment
 from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
 from orchestrator.engine.trial_run import TrialRun, stage
@@ -38,6 +39,9 @@ def run_function(
 def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Iterator[None]:
     """`ray.train.*` is that of the trial in this context."""
     storage = run.lane.storage
+    shards = None
+    if run.lane.datasets is not None:
+        shards = make_shards(run.lane.datasets, assignment.config, run.rank, run.world_size)
     latest = _checkpoint(run, resume.name) if resume else None
 
     def report(
@@ -81,6 +85,7 @@ def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Ite
         config=assignment.config,
         report=report,
         reported=reported,
+        shards=shards,
     ):
         yield
 

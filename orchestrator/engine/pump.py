@@ -35,9 +35,10 @@ class Pump:
         listener: Listener,
         resources: ResourcesSpec,
         gpus: float,
+        kept_cpus: float = 0.0,
     ) -> None:
         self._conductor, self._broker, self._record, self._listener = conductor, broker, record, listener
-        self._resources, self._gpus = resources, gpus
+        self._resources, self._gpus, self._kept_cpus = resources, gpus, kept_cpus
         self._done = threading.Event()
         self._stop_asked: StopRequest | None = None
         self._left = False
@@ -100,7 +101,7 @@ class Pump:
             self._look_at_capacity()
 
     def _look_at_capacity(self) -> None:
-        offered = cluster.capacity(self._resources.cpus_per_worker, self._gpus)
+        offered = cluster.capacity(self._resources.cpus_per_worker, self._gpus, self._kept_cpus)
         self._conductor.wanted_lanes = cluster.lanes(self._resources, offered)
 
     def _carry_out(self, actions: list[Action]) -> None:

@@ -36,6 +36,8 @@ class CheckRequest:
     arms: tuple[ArmToCheck, ...]
     only: tuple[str, ...] = ()
     """Numbers of the gates to ask; none stands for all."""
+    datamodule: str | None = None
+    """The DataModule that goes with a LightningModule."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

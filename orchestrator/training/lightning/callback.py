@@ -1,4 +1,4 @@
-"""Lightning's loop tells the study what it did: a report per epoch, with a checkpoint that resumes exactly."""
+"""Lightning's loop reports to the study, once per epoch, with checkpoints that resume exactly."""
 
 from __future__ import annotations
 
