@@ -38,9 +38,7 @@ class _TrialFnUtils(DistributedTrainFnUtils):
     def get_dataset_shard(self, dataset_info: Any) -> Any:
         name = dataset_info.dataset_name
         if self._shards is None:
-            raise KeyError(
-                f"there is no dataset {name!r}: the study file has no `datasets: module:function`"
-            )
+            raise KeyError(f"there is no dataset {name!r}: the study file has no `datasets: module:function`")
         if name not in self._shards:
             raise KeyError(
                 f"there is no dataset {name!r}; the study's `datasets` gives {', '.join(self._shards)}"
