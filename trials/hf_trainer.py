@@ -1,8 +1,8 @@
 """A Hugging Face `Trainer` in a plain Ray Train function; it knows nothing of the orchestrator.
 
 A tiny BERT with random weights (nothing is downloaded) learns which of two groups of tokens a sequence holds
-more of. Config keys: model.{hidden, layers, dropout}, data.batch_size (per worker), optim.{lr, weight_decay, warmup};
-`seed` and `max_length` (epochs) are added for every trial.
+more of. Config keys: model.{hidden, layers, dropout}, data.batch_size (per worker),
+optim.{lr, weight_decay, warmup}; `seed` and `max_length` (epochs) are added for every trial.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def arguments(config: dict[str, Any], folder: str) -> TrainingArguments:
 class Report(TrainerCallback):  # type: ignore[misc]
     """Reports what has been logged, with each worker's part of the checkpoint that was just saved."""
 
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: Any, *_: Any, **__: Any) -> None:
         """Called on every worker, after the evaluation."""
         logged = {key: value for row in state.log_history for key, value in row.items()}
         metrics = {

@@ -214,8 +214,8 @@ class StudySpec(_Section):
     datamodule: Code | None = None
     """`package.module:name` of the LightningDataModule that goes with a LightningModule."""
     datasets: Code | None = None
-    """`package.module:name` of a function, config -> Ray datasets by name: what a plain Ray Train function gets
-    from ray.train.get_dataset_shard."""
+    """`package.module:name` of a function, config -> Ray datasets by name: what a plain Ray Train function
+    gets from ray.train.get_dataset_shard."""
     loggers: Loggers = ("tensorboard",)
     """Where curves go beside the trial's own tables: tensorboard, wandb, mlflow."""
     deterministic: bool = False
