@@ -45,6 +45,6 @@ def test_a_function_that_gives_no_datasets_is_told_so(monkeypatch: pytest.Monkey
     module.make = lambda config: {"val": config["rows"]}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "odd_datasets", module)
     with pytest.raises(
-        TypeError, match="gives {'val': 'int'}; `datasets` names a function that gives a dict of"
+        TypeError, match=r"gives \{'val': 'int'\}; `datasets` names a function that gives a dict"
     ):
         make_shards("odd_datasets:make", {"rows": 3}, rank=0, world_size=1)
