@@ -131,6 +131,22 @@ def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(history) == 5
 
 
+@pytest.mark.slow
+def test_services_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
+    trackers = Trackers(("wandb", "mlflow"))
+    first, second, third = (attempt(trackers, tmp_path, "done", range(1, 4)) for _ in range(3))
+    trackers.end()
+    assert [text.split(":")[0] for text in first] == ["logger wandb", "logger mlflow"]
+    assert sum("not tried again here" in text for text in second) == 2
+    assert third == []
+    assert not any(SECRET in text for text in first + second)
+
+
 def test_a_service_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
     program = "import sys, json\nfor line in sys.stdin:\n"

@@ -141,7 +141,9 @@ def test_arms_and_metrics() -> None:
     assert "does the same as baseline" in check(Sound, unused=1.0)["A12"].evidence
     assert "no argument of Sound is called 'hiden'" in check(Sound, hiden=3)["A12"].evidence
     missing = check(Sound, metric="val_acc")["A10"]
-    assert missing.evidence.startswith("the study waits for val_acc, but a trial reports train_loss, val_loss")
+    assert missing.evidence.startswith(
+        "the study waits for val_acc, but a trial reports train_loss, val_loss"
+    )
 
 
 def test_optimising_by_hand_leaves_gates_out() -> None:

@@ -14,6 +14,8 @@ from orchestrator.record.trackers.run import TrackedTrial
 
 RUN_TAG = "orchestrator.run"
 _MOST_PARAMS = 100  # in one request
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Its own defaults retry for minutes: too long for the end of a trial to wait for."""
 _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "diverged": "FINISHED", "cancelled": "KILLED"}
 
 
@@ -21,6 +23,8 @@ class MlflowRun:
     """See the module's text. The experiment is the study's, unless MLFLOW_EXPERIMENT_NAME names one."""
 
     def __init__(self, trial: TrackedTrial) -> None:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         folder = Path(trial.folder)

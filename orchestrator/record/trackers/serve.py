@@ -30,24 +30,30 @@ def _mlflow(trial: TrackedTrial) -> Tracker:
 
 TRACKERS: dict[str, Callable[[TrackedTrial], Tracker]] = {"wandb": _wandb, "mlflow": _mlflow}
 INTERRUPTED = "interrupted"
+TRIES = 2
+"""Trials in a row without a beginning, after which a tracker is left alone: each costs a timeout."""
 
 
 class Server:
     """One trial after the other; `say` sends an answer."""
 
     def __init__(self, names: list[str], say: Callable[[dict[str, Any]], None]) -> None:
-        self._names, self._say = names, say
+        self._names, self._say = list(names), say
         self._open: dict[str, Tracker] = {}
+        self._failed: dict[str, int] = {}  # trials in a row that a tracker could not begin
 
     def take(self, message: dict[str, Any]) -> None:
         """Carry out one message."""
         if "open" in message:
             self._close(INTERRUPTED, {})
             trial = TrackedTrial(**message["open"])
-            for name in self._names:
+            for name in [name for name in self._names if self._failed.get(name, 0) < TRIES]:
                 tracker = self._tried(name, TRACKERS[name], trial)
+                self._failed[name] = self._failed.get(name, 0) + 1 if tracker is None else 0
                 if tracker is not None:
                     self._open[name] = tracker
+                elif self._failed[name] == TRIES:
+                    self._say({"warning": f"{name} has failed for {TRIES} trials: not tried again here"})
         elif "scalars" in message:
             for name, tracker in list(self._open.items()):
                 self._tried(name, tracker.scalars, message["scalars"], message["step"], message["time"])

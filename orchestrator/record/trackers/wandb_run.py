@@ -22,7 +22,7 @@ class WandbRun:
             silent=True,
             disable_code=True,
             disable_git=True,
-            init_timeout=INIT_TIMEOUT_S,
+            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_TIMEOUT_S),
             x_disable_machine_info=True,  # commit, environment and machine are in the study's record
             x_disable_meta=True,
             x_disable_stats=True,
