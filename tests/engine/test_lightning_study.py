@@ -32,6 +32,7 @@ def study(request: pytest.FixtureRequest, bench: Callable[..., Bench]) -> Bench:
         environment.setenv("WANDB_MODE", "offline")
         finished = made.run()
     assert finished.code == 0, finished.err
+    assert "fresh workers" not in finished.err  # neither Lightning nor a logger leaves anything behind
     return made
 
 
