@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable
 
 import pytest
 from workbench import REPOSITORY, Bench
 
-pytestmark = pytest.mark.ray
-pytest.importorskip("transformers")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers"),
+]
 
 STUDY = """\
 name: hf

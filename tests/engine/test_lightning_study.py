@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 
 import pytest
 from workbench import Bench
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning"),
+    pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb"),
+]
 
 STUDY = """\
 name: {name}

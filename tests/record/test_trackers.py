@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 import sys
@@ -19,6 +20,8 @@ from orchestrator.record.trackers.process import Trackers
 from orchestrator.record.trackers.run import TrackedTrial, run_id
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
+needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb")
+needs_mlflow = pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="needs mlflow")
 SECRET = "a" * 40
 CONFIG = {"model": {"width": 8}, "seed": 3}
 
@@ -89,6 +92,7 @@ def stored(raw: bytes) -> Iterator[bytes]:
             whole = b""
 
 
+@needs_wandb
 @pytest.mark.slow
 def test_wandb_offline_has_config_tags_curve_and_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -111,6 +115,7 @@ def test_wandb_offline_has_config_tags_curve_and_state(
     assert not any(SECRET.encode() in text for text in texts)
 
 
+@needs_mlflow
 @pytest.mark.slow
 def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -131,6 +136,8 @@ def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(history) == 5
 
 
+@needs_wandb
+@needs_mlflow
 @pytest.mark.slow
 def test_services_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +14,9 @@ import torch
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.sink import Silent
 
-pytest.importorskip("lightning")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning"),
     pytest.mark.filterwarnings("ignore"),  # what Lightning says about loaders and torch about Lightning
 ]
 
