@@ -32,7 +32,6 @@ BARE = "batch"
 WITHOUT = {
     "A5": "a training_step takes inputs and targets together: zeros would replace both",
     "A9": "the loop is Lightning's: `trainer: {profiler: simple}` measures it",
-    "A11": "compared for the built-in loop only",
     "A13": "set by the module's configure_optimizers: Lightning's own Tuner has a range test",
     "A14": "what it learns is seen in the study: the metrics are the module's own",
 }
