@@ -60,4 +60,4 @@ def test_two_workers_of_which_one_dies(bench: Callable[..., Bench]) -> None:
     for arm in ("baseline", "hidden=tiny"):
         assert [row["epoch"] for row in study.rows(arm)] == [1, 2, 3]
     assert results["baseline", 0]["value"] > results["hidden=tiny", 0]["value"]
-    assert len({event["lane"] for event in study.events("assign")}) == 1
+    assert len({event["lane"] for event in study.events("end")}) == 1
