@@ -38,7 +38,7 @@ def test_two_workers_share_the_rows_of_each_arm_on_one_lane(bench: Callable[...,
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`use_push_based_shuffle`:DeprecationWarning")  # Ray says it to itself
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data says some to itself when imported
 def test_a_function_that_gives_no_datasets_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.engine.datasets import make_shards
 
