@@ -98,6 +98,7 @@ def request_of(study: PreparedStudy, only: Sequence[str] = ()) -> CheckRequest:
         metrics=(spec.metric.name, *spec.metric.also),
         arms=tuple(_arm(spec, arm) for arm in study.plan.arms),
         only=tuple(only),
+        datamodule=spec.datamodule,
     )
 
 

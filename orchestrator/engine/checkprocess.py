@@ -19,10 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.engine.probe import import_ended, import_error, import_slow
 from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, gate_from_json
+
+if TYPE_CHECKING:
+    from orchestrator.engine.entry import Entry
+    from orchestrator.training.gates.ladder import Gate
 
 GATE_TIMEOUT_S = 300.0
 """A gate that takes longer is taken to hang."""
@@ -155,7 +159,7 @@ def serve() -> None:
     try:
         from orchestrator.engine.entry import load_entry
 
-        target = load_entry(request.entrypoint, Path(request.root)).target
+        entry = load_entry(request.entrypoint, Path(request.root), request.datamodule)
     except BaseException as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
@@ -164,28 +168,35 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(threads)
-    for result in _climb(job, target, request, lambda number, title: say(running=[number, title])):
+    for result in _climb(job, entry, request, lambda number, title: say(running=[number, title])):
         say(result=finite(asdict(result)))
     say(done="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _climb(
-    job: str, target: Any, request: CheckRequest, announce: Callable[[str, str], None]
+    job: str, entry: Entry, request: CheckRequest, announce: Callable[[str, str], None]
 ) -> Iterator[GateResult]:
     from orchestrator.engine.warmcheck import warm_equals_cold
     from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
 
-    if job == "lr-find":
-        return climb(target, request, announce, LR_FIND)
     if job == "profile":
         asked = PROFILE if request.trace else PROFILE[:-1]
-        return climb(target, request, announce, asked)
+        return climb(entry.target, request, announce, asked)
+    gates = LR_FIND if job == "lr-find" else GATES
+    instead: dict[str, Gate] = {"A11": lambda _: warm_equals_cold(request)}
+    bench, without = None, {}
+    if entry.kind == "lightning":
+        from orchestrator.training.gates.lightning import INSTEAD, WITHOUT, lightning_bench
+        from orchestrator.training.lightning.fit import Lit
+
+        bench, without = lightning_bench(Lit(entry.target, entry.data), request), WITHOUT
+        instead |= INSTEAD
     ladder = tuple(
-        (number, title, (lambda _: warm_equals_cold(request)) if number == "A11" else gate)
-        for number, title, gate in GATES
+        (number, title, instead.get(number, gate))
+        for number, title, gate in gates
         if not request.only or number in request.only
     )
-    return climb(target, request, announce, ladder)
+    return climb(entry.target, request, announce, ladder, bench, without)
 
 
 def finite(value: Any) -> Any:

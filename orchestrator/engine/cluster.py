@@ -37,6 +37,8 @@ ENVIRONMENT = {
 
 
 KNOCK_TIMEOUT_S = 5.0
+DATASETS_CPUS = 1.0
+"""CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
 
 def connect(address: str | None) -> None:
@@ -124,13 +126,13 @@ def gpus_per_worker(resources: ResourcesSpec) -> float:
     return float(resources.gpus_per_worker)
 
 
-def nodes() -> list[Node]:
-    """All nodes that the cluster has had, dead ones included."""
+def nodes(kept_cpus: float = 0.0) -> list[Node]:
+    """All nodes that the cluster has had, dead ones included; `kept_cpus` of each stay free."""
     return [
         Node(
             id=node["NodeID"],
             address=node["NodeManagerAddress"],
-            cpus=node["Resources"].get("CPU", 0.0),
+            cpus=max(0.0, node["Resources"].get("CPU", 0.0) - kept_cpus),
             gpus=node["Resources"].get("GPU", 0.0),
             alive=node["Alive"],
             accelerator=_accelerator(node["Resources"]),

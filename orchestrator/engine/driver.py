@@ -103,9 +103,9 @@ class Driver:
         """What runs beside the start of Ray: the gates where they are wanted, else the import alone."""
         request = self.options.check
         if request is None or self.options.no_check:
-            return EntrypointProbe(self.spec.entrypoint, source.root)
+            return EntrypointProbe(self.spec.entrypoint, source.root, self.spec.datamodule)
         if not self.options.fresh and remembered(storage, paths) == fingerprint(request, shipped.hash):
-            return EntrypointProbe(self.spec.entrypoint, source.root)
+            return EntrypointProbe(self.spec.entrypoint, source.root, self.spec.datamodule)
         return Preflight(request, threads=max(1, int(self.spec.resources.cpus_per_worker)))
 
     def _heed(self, probe: EntrypointProbe | Preflight, gpus: float) -> Findings | None:
@@ -154,13 +154,19 @@ class Driver:
         from orchestrator.engine.capacity import capacity, group_in_words, waits_for
 
         resources = self.spec.resources
-        offered = capacity(cluster.nodes(), resources, gpus)
+        offered = capacity(cluster.nodes(self._kept_cpus()), resources, gpus)
         if self.options.address is None and waits_for(resources, gpus, offered) is not None:
+            kept = " (one CPU of each node is kept for `datasets`)" if self.spec.datasets else ""
             raise ClusterUnavailable(
                 f"one worker group needs {group_in_words(resources, gpus)}, but {offered.nodes} node(s) "
-                f"offer {offered.cpus:g} CPUs and {offered.gpus:g} GPUs in all. "
+                f"offer {offered.cpus:g} CPUs and {offered.gpus:g} GPUs in all{kept}. "
                 "Lower resources.workers or cpus_per_worker, or connect to a larger cluster with --address."
             )
+
+    def _kept_cpus(self) -> float:
+        from orchestrator.engine import cluster
+
+        return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
     def _open_record(self, plan: Plan, storage: Storage, shipped: _Code) -> StudyRecord:
         return StudyRecord.open(
@@ -193,7 +199,10 @@ class Driver:
         )
         if not conductor.finished():
             broker = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(Broker).remote()
-            pump = Pump(conductor, broker, record, self.listener, grows=self.options.address is not None)
+            grows = self.options.address is not None
+            pump = Pump(
+                conductor, broker, record, self.listener, grows=grows, kept_cpus=self._kept_cpus()
+            )
             lane = self._lane_spec(storage, record, shipped, gpus)
             with self._signals_to(pump), pump:
                 _run_tune(conductor, broker, lane)
@@ -225,6 +234,10 @@ class Driver:
             accelerator_type=spec.resources.accelerator_type,
             reuse_workers=spec.resources.reuse_workers,
             monitor=spec.monitor,
+            loggers=spec.loggers,
+            began=float(read_journal(storage, record.paths.journal).events[0]["t"]),
+            datamodule=spec.datamodule,
+            datasets=spec.datasets,
         )
 
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:

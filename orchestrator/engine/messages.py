@@ -41,6 +41,10 @@ class LaneSpec:
     reuse_workers: bool
     accelerator_type: str | None = None
     monitor: tuple[str, ...] | str = "auto"
+    loggers: tuple[str, ...] = ("tensorboard",)
+    began: float = 0.0  # time of the journal's first line: tells studies of one name apart
+    datamodule: str | None = None
+    datasets: str | None = None
     health_check_interval_s: float = 0.25
 
 

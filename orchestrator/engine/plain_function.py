@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ray.train import Checkpoint
 from ray.train.v2.api.report_config import CheckpointUploadMode
 from ray.train.v2.api.reported_checkpoint import ReportedCheckpoint, ReportedCheckpointStatus
 
+from orchestrator.engine.datasets import make_shards
 from orchestrator.engine.messages import Assignment
 from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
 from orchestrator.engine.trial_run import TrialRun, stage
@@ -27,7 +28,20 @@ def run_function(
         TrialStopped: the trial was left at a report.
         Exception: whatever the user's code raises.
     """
+    with bound(assignment, run, resume):
+        if len(inspect.signature(function).parameters) == 0:
+            function()
+        else:
+            function(dict(assignment.config))
+
+
+@contextmanager
+def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Iterator[None]:
+    """`ray.train.*` is that of the trial in this context."""
     storage = run.lane.storage
+    shards = None
+    if run.lane.datasets is not None:
+        shards = make_shards(run.lane.datasets, assignment.config, run.rank, run.world_size)
     latest = _checkpoint(run, resume.name) if resume else None
 
     def report(
@@ -71,11 +85,9 @@ def run_function(
         config=assignment.config,
         report=report,
         reported=reported,
+        shards=shards,
     ):
-        if len(inspect.signature(function).parameters) == 0:
-            function()
-        else:
-            function(dict(assignment.config))
+        yield
 
 
 def _checkpoint(run: TrialRun, name: str) -> Checkpoint:

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 try:
     from orchestrator.engine.entry import load_entry
-    answer = {{"kind": load_entry(sys.argv[1], Path(sys.argv[2])).kind}}
+    answer = {{"kind": load_entry(sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None).kind}}
 except BaseException as error:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     answer = {{
@@ -68,10 +68,10 @@ def import_slow(entrypoint: str, limit_s: float) -> StudyError:
 class EntrypointProbe:
     """Starts at once; `result` waits for the answer."""
 
-    def __init__(self, entrypoint: str, root: Path) -> None:
+    def __init__(self, entrypoint: str, root: Path, datamodule: str | None = None) -> None:
         self._entrypoint = entrypoint
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, entrypoint, str(root)],
+            [sys.executable, "-c", _PROGRAM, entrypoint, str(root), datamodule or ""],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -80,10 +80,10 @@ class EntrypointProbe:
         )
 
     def result(self) -> str:
-        """The contract that the entrypoint follows: task or function.
+        """The contract that the entrypoint follows: task, lightning or function.
 
         Raises:
-            StudyError: it does not import, or it is neither.
+            StudyError: it does not import, or it is none of these.
         """
         try:
             text, _ = self._process.communicate(timeout=PROBE_TIMEOUT_S)

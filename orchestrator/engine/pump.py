@@ -35,10 +35,11 @@ class Pump:
         listener: Listener,
         *,
         grows: bool = False,
+        kept_cpus: float = 0.0,
     ) -> None:
-        """`grows`: a cluster that may add nodes when it is asked to."""
+        """`grows`: a cluster that may add nodes when it is asked to; `kept_cpus` of each node stay free."""
         self._conductor, self._broker, self._record, self._listener = conductor, broker, record, listener
-        self._grows = grows
+        self._grows, self._kept_cpus = grows, kept_cpus
         self._done = threading.Event()
         self._stop_asked: StopRequest | None = None
         self._left = False
@@ -104,7 +105,7 @@ class Pump:
             self._look_at_capacity()
 
     def _look_at_capacity(self) -> None:
-        bundles = self._conductor.see(cluster.nodes())
+        bundles = self._conductor.see(cluster.nodes(self._kept_cpus))
         if self._grows:
             cluster.ask_for(bundles)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ from orchestrator.engine.messages import (
 from orchestrator.engine.uploads import CheckpointUploads, Part
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
+from orchestrator.record.trackers.process import Trackers
+from orchestrator.record.trackers.run import TrackedTrial, run_id
 from orchestrator.record.triallog import ResumePoint, TrialLog
 from orchestrator.training.session import TrialStopped
 
@@ -46,6 +49,7 @@ class TrialRun:
         link: the line to the message actor.
         rank, world_size: this worker's place.
         resume: the checkpoint to go on from, the same on every rank; None for a fresh start.
+        trackers: those of this worker.
     """
 
     def __init__(
@@ -56,7 +60,9 @@ class TrialRun:
         rank: int,
         world_size: int,
         resume: Manifest | None,
+        trackers: Trackers | None = None,
     ) -> None:
+        self.trackers = trackers or Trackers(())
         self.lane, self.assignment, self.link = lane, assignment, link
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
@@ -83,7 +89,15 @@ class TrialRun:
         lane = self.lane
         if self.rank == 0:
             point = ResumePoint.of(self.resume) if self.resume else None
-            self.log = TrialLog(lane.storage, self.paths, self.assignment.attempt, point)
+            self.trackers.open(self._tracked(), _warn)
+            self.log = TrialLog(
+                lane.storage,
+                self.paths,
+                self.assignment.attempt,
+                point,
+                tensorboard="tensorboard" in lane.loggers,
+                trackers=self.trackers,
+            )
             if self.resume is None:
                 self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
             self.log.hparams(self.assignment.config, metrics=[lane.metric])
@@ -101,6 +115,7 @@ class TrialRun:
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
         stored = False
+        final = {self.lane.metric: self.value} if self.value is not None else {}
         try:
             if self.uploads:
                 if self.rank == 0:
@@ -109,11 +124,12 @@ class TrialRun:
             stored = True
         finally:
             if self.log and state.answered and stored:
-                final = {self.lane.metric: self.value} if self.value is not None else {}
                 self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
                 self.log.finish()
             elif self.log:
                 self.log.close()
+            if self.log:
+                self.trackers.close(str(state), final)
 
     def training_s(self) -> float:
         """Seconds of training over all attempts; waiting for decisions and uploads is not training."""
@@ -182,6 +198,22 @@ class TrialRun:
         return Outcome(TrialState.DONE, **common)
 
     # ---- inside -----------------------------------------------------------------------------------------
+
+    def _tracked(self) -> TrackedTrial:
+        lane, a = self.lane, self.assignment
+        path = lane.storage.path(lane.study_root)
+        folder = path if lane.storage.is_local else f"{tempfile.gettempdir()}/orchestrator-{lane.study}"
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        place = a.trial_dir.partition("/trials/")[2]  # <arm>/seed-<n>[/sample-<m>]
+        return TrackedTrial(
+            run_id=run_id(a.cell, path, lane.began),
+            study=lane.study,
+            name=place,
+            arm=a.arm,
+            seed=a.seed,
+            config=a.config,
+            folder=folder,
+        )
 
     def _length_of(self, row: Mapping[str, Any], time_s: float) -> float:
         unit = self.lane.unit
@@ -320,6 +352,10 @@ def stage(source: Path, move: bool) -> Part:
             return Part(target)
     shutil.copytree(source, target)
     return Part(target)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"{text}\n")  # the trial's log while it runs
 
 
 def _step(row: Mapping[str, Any], index: int) -> int:

@@ -105,7 +105,12 @@ def _losses(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, A
     from orchestrator.engine.entry import load_entry
     from orchestrator.training.gates.bench import Bench
 
-    target = load_entry(request.entrypoint, Path(request.root)).target
-    bench = Bench(target, request, cache=cache)
-    with bench.trainer(bench.config_of(arm.config), STEPS) as (trainer, _):
-        return trainer.first_losses(STEPS)
+    entry = load_entry(request.entrypoint, Path(request.root), request.datamodule)
+    if entry.kind == "lightning":
+        from orchestrator.training.gates.lightning import lightning_bench
+        from orchestrator.training.lightning.fit import Lit
+
+        bench = lightning_bench(Lit(entry.target, entry.data), request)
+    else:
+        bench = Bench(entry.target, request, cache=cache)
+    return list(bench.first_steps(bench.config_of(arm.config), STEPS)[0])

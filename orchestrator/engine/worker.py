@@ -29,6 +29,7 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.capture import TrialOutput
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.entry import Entry, load_entry
+from orchestrator.engine.lightning_trial import run_lightning
 from orchestrator.engine.link import Link
 from orchestrator.engine.messages import Assignment, Attached, LaneSpec, Outcome
 from orchestrator.engine.plain_function import run_function
@@ -41,6 +42,7 @@ from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.trackers.process import Trackers
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import Diverged, TrialStopped
 
@@ -67,6 +69,8 @@ class LaneWorker:
         incarnation = _same_on_all_ranks(os.urandom(8).hex(), self.world_size)
         self.link = Link(broker, lane, self.rank, incarnation)
         self.cache: dict[str, Any] = {}
+        elsewhere = tuple(name for name in spec.loggers if name != "tensorboard")
+        self.trackers = Trackers(elsewhere if self.rank == 0 else ())
         self.threads = max(1, int(spec.cpus_per_worker))
         torch.set_num_threads(self.threads)
         self.code_root = fetch_code(spec)
@@ -88,6 +92,7 @@ class LaneWorker:
             serial = assignment.serial
             outcome = self._run_apart(assignment)
             self.link.ended(outcome)
+        self.trackers.end()
         self.link.close()
 
     def _run_apart(self, assignment: Assignment) -> Outcome:
@@ -122,7 +127,9 @@ class LaneWorker:
                 CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
                 self.world_size,
             )
-            run = TrialRun(self.spec, assignment, self.link, self.rank, self.world_size, resume)
+            run = TrialRun(
+                self.spec, assignment, self.link, self.rank, self.world_size, resume, self.trackers
+            )
             outcome = self._attempt(assignment, run, resume)
         except UploadFailed as error:
             outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
@@ -139,7 +146,7 @@ class LaneWorker:
 
     def _attempt(self, assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Outcome:
         try:
-            entry = load_entry(self.spec.entrypoint, self.code_root)
+            entry = load_entry(self.spec.entrypoint, self.code_root, self.spec.datamodule)
         except BaseException as error:
             message = "".join(traceback.format_exception_only(error)).strip()
             self.link.entrypoint_failed(f"{self.spec.entrypoint}: {message}")
@@ -158,6 +165,8 @@ class LaneWorker:
         try:
             if entry.kind == "task":
                 run_task(entry.target, TaskSession(run, assignment, self.cache))
+            elif entry.kind == "lightning":
+                run_lightning(entry, assignment, run, resume)
             else:
                 run_function(entry.target, assignment, run, resume)
         except TrialStopped:

@@ -28,6 +28,7 @@ from orchestrator.record.metrictable import (
     rewind,
 )
 from orchestrator.record.storage import Storage
+from orchestrator.record.trackers.process import Trackers
 
 WRITE_EVERY_S = 1.0
 PUT_EVERY_S = 30.0  # each put to an object store makes a new segment
@@ -50,6 +51,7 @@ class ResumePoint:
 class TrialLog:
     """The log of one attempt, used by rank 0 on its worker.
 
+    `trackers` get the scalars that TensorBoard gets.
     Without a resume point, or with one, what earlier attempts wrote beyond it is dropped from the tables and
     hidden from TensorBoard. What the thread could not write is raised by the next `flush`.
     """
@@ -62,6 +64,7 @@ class TrialLog:
         resume: ResumePoint | None = None,
         *,
         tensorboard: bool = True,
+        trackers: Trackers | None = None,
     ) -> None:
         self._storage, self._trial = storage, trial
         keep = resume or ResumePoint(report=0, step=-1)
@@ -79,6 +82,7 @@ class TrialLog:
         self._events: EventFile | None = None
         if tensorboard:
             self._events = EventFile(storage, trial.root, attempt, purge_step=keep.step + 1)
+        self._trackers = trackers
         self._last_step = max(keep.step, 0)
         self._hparams: list[str] | None = None
         self._queue: deque[tuple[Any, ...]] = deque()
@@ -274,15 +278,17 @@ class TrialLog:
             self._hparams = [f"final/{name}" for name in dict.fromkeys([*metrics, *(final or {})])]
             self._events.hparams_start(flat_config(config), self._hparams, now)
         if final is not None:
-            self._points({f"final/{name}": value for name, value in final.items()}, self._last_step, now)
+            finals = {f"final/{name}": float(value) for name, value in final.items()}
+            if finals:
+                self._events.scalars(finals, self._last_step, now)
             self._events.hparams_end(success, now)
 
     def _points(self, values: Mapping[str, Any], step: int, now: float) -> None:
-        if self._events is None:
-            return
         points = {tag: number for tag, value in values.items() if (number := as_float(value)) is not None}
-        if points:
+        if points and self._events is not None:
             self._events.scalars(points, step, now)
+        if points and self._trackers is not None:
+            self._trackers.scalars(points, step, now)
 
     def _remember(self, row: Mapping[str, Any]) -> None:
         for key, value in row.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import InternalError
 from orchestrator.study.designs import Arm, expand_arms, searched_config
-from orchestrator.study.identity import canonical, frozen_view
+from orchestrator.study.identity import OPTIONAL, canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.search import registered_draws
 from orchestrator.study.seeds import evaluation_seeds, gamma, looks
@@ -251,6 +251,7 @@ def _digest(config: Mapping[str, Any], spec: StudySpec) -> hashlib._Hash:
         "world_size": spec.resources.workers,
         "precision": train.get("precision") if isinstance(train, Mapping) else None,
     }
+    common |= {key: code for key in OPTIONAL if (code := getattr(spec, key)) is not None}
     return hashlib.sha256(canonical(common).encode())
 
 

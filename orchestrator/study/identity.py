@@ -17,6 +17,7 @@ MUTABLE = frozenset(
         "max_cells",
         "storage",
         "monitor",
+        "loggers",
         "resources.max_parallel",
         "resources.reuse_workers",
         "resources.run_ahead",
@@ -26,6 +27,8 @@ MUTABLE = frozenset(
 
 All else is frozen, `report` too: alpha and margin are registered before the first run.
 """
+OPTIONAL = ("datamodule", "datasets")
+"""Code that few studies name: no part of the view of those that do not."""
 
 
 _GROWING = ("leave-one-out", "pairs")
@@ -46,6 +49,9 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
             view[section].pop(name)
         else:
             view.pop(section)
+    for key in OPTIONAL:
+        if view[key] is None:
+            view.pop(key)
     for component in view["components"].values():
         component.pop("why")
         component.pop("acts_after")

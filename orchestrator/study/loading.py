@@ -11,6 +11,7 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.faults import Problem
+from orchestrator.study.loggernames import missing_extra
 from orchestrator.study.merging import Merged, apply_override, read_merged
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
@@ -62,8 +63,13 @@ def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = 
                 source = locate(data["entrypoint"], path, cwd)
             except StudyError as error:
                 faults += [_placed(merged, fault, "entrypoint") for fault in error.faults]
+        for key in ("datamodule", "datasets"):
+            if isinstance(data.get(key), str) and (key,) not in unsound:
+                faults += _missing_code(merged, data[key], key, path, cwd)
         if ("monitor",) not in unsound:
             faults += _missing_monitors(merged, data.get("monitor"), path, cwd)
+        if ("loggers",) not in unsound:
+            faults += _missing_extras(merged, data.get("loggers"), path)
     if faults or spec is None:
         raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
     return LoadedStudy(spec, path, merged.data, source)
@@ -88,11 +94,37 @@ def _missing_monitors(merged: Merged, monitors: Any, path: Path, cwd: Path) -> l
     faults: list[Fault] = []
     for name in monitors if isinstance(monitors, (list, tuple)) else ():
         if ":" in name:
-            try:
-                locate(name, path, cwd)
-            except StudyError as error:
-                faults += [_placed(merged, fault, "monitor") for fault in error.faults]
+            faults += _missing_code(merged, name, "monitor", path, cwd)
     return faults
+
+
+def _missing_code(merged: Merged, name: str, field: str, path: Path, cwd: Path) -> list[Fault]:
+    """What is wrong with code of the user's own, as far as can be seen without importing it."""
+    try:
+        locate(name, path, cwd)
+    except StudyError as error:
+        return [_placed(merged, fault, field) for fault in error.faults]
+    return []
+
+
+def _missing_extras(merged: Merged, loggers: Any, path: Path) -> list[Fault]:
+    """Loggers whose package is not installed here: nodes of a cluster have the same environment."""
+    extras = [extra for name in loggers or () if (extra := missing_extra(name)) is not None]
+    return [
+        _placed(
+            merged,
+            Fault(
+                f"the logger {extra!r} is not installed",
+                str(path),
+                None,
+                "loggers",
+                extra,
+                f"pip install 'orchestrator[{extra}]' on every node, or take it out",
+            ),
+            "loggers",
+        )
+        for extra in extras
+    ]
 
 
 def _placed(merged: Merged, fault: Fault, field: str) -> Fault:

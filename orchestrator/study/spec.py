@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from orchestrator.study.loggernames import Loggers
 from orchestrator.study.monitornames import Monitors
 from orchestrator.study.values import (
     AutoCount,
@@ -27,6 +28,8 @@ from orchestrator.study.values import (
 )
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)]
+"""`package.module:name`."""
 
 
 class _Section(BaseModel):
@@ -181,8 +184,8 @@ class StudySpec(_Section):
 
     name: Name
     """Names the study and its directory under `storage`."""
-    entrypoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)]
-    """`package.module:name` of a Task or a plain Ray Train function."""
+    entrypoint: Code
+    """`package.module:name` of a Task, a LightningModule or a plain Ray Train function."""
     metric: MetricSpec
     baseline: dict[str, Any]
     """Free-form settings, handed to the entrypoint with `seed` and `max_length` added."""
@@ -210,6 +213,13 @@ class StudySpec(_Section):
     report: ReportSpec = ReportSpec()
     monitor: Monitors = "auto"
     """What watches a Task, by name or as module:Class; `auto`: what fits its `kind`; []: nothing."""
+    datamodule: Code | None = None
+    """`package.module:name` of the LightningDataModule that goes with a LightningModule."""
+    datasets: Code | None = None
+    """`package.module:name` of a function, config -> Ray datasets by name: what a plain Ray Train function
+    gets from ray.train.get_dataset_shard."""
+    loggers: Loggers = ("tensorboard",)
+    """Where curves go beside the trial's own tables: tensorboard, wandb, mlflow."""
     deterministic: bool = False
     """Ask torch for deterministic kernels."""
     allow_short: bool = False
@@ -222,5 +232,3 @@ class StudySpec(_Section):
 
 RESERVED = {"seed": "seeds", "max_length": "stopping.max"}
 """Keys that the orchestrator adds to the config, and the setting that fills each."""
-LATER_KEYS = frozenset({"loggers", "datasets"})
-"""Top-level keys that a later version brings."""

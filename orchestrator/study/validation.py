@@ -12,12 +12,14 @@ from orchestrator.study.designs import build_arms
 from orchestrator.study.faults import Problem, nearest, show
 from orchestrator.study.rules import rule_problems
 from orchestrator.study.schema import known_keys
-from orchestrator.study.spec import LATER_KEYS, StudySpec
+from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path, dotted
 
 _EXAMPLES = {
     "name": "name: my-study",
     "entrypoint": "entrypoint: trials.digits:Digits",
+    "datamodule": "datamodule: trials.lightning_digits:DigitsData",
+    "datasets": "datasets: mypackage.data:make_datasets",
     "metric": "metric: {name: val/accuracy, mode: max}",
     "metric.name": "name: val/accuracy",
     "metric.mode": "mode: max",
@@ -26,6 +28,7 @@ _EXAMPLES = {
     "stopping": "stopping: {max: 20, unit: epoch}",
     "stopping.max": "max: 20",
 }
+_CODE = ("entrypoint", "datamodule", "datasets")
 _HINTS = {
     "report.alpha": "for example alpha: 0.05",
     "report.margin": "for example margin: 0.5, in the metric's units; null tests no equivalence",
@@ -128,9 +131,9 @@ def _problem(error: ErrorDetails) -> Problem:
     value = show(error["input"])
     if kind == "literal_error":
         return _not_one_of(path, error, value)
-    if where == "entrypoint" and isinstance(error["input"], str):
+    if where in _CODE and isinstance(error["input"], str):
         message = "must be module:name of a class or function"
-        return Problem(path, message, value, f"for example {_EXAMPLES['entrypoint']}")
+        return Problem(path, message, value, f"for example {_EXAMPLES[where]}")
     message = _KINDS.get(kind) or error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     hint = _HINTS.get(where)
     if kind == "bool_type" and isinstance(error["input"], str):
@@ -142,8 +145,6 @@ def _problem(error: ErrorDetails) -> Problem:
 
 def _unknown_key(path: Path) -> Problem:
     key, valid = str(path[-1]), known_keys(path[:-1])
-    if len(path) == 1 and key in LATER_KEYS:
-        return Problem(path, f"{key!r} is not in this version", hint=f"remove it; valid: {', '.join(valid)}")
     return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid))
 
 

@@ -18,6 +18,7 @@ _GRACE_S = 0.25  # a thread or child that is just ending gets this long, once, a
 _INFRASTRUCTURE = ("ray", "grpc", "orchestrator", "fsspec")
 _LOADER_SIGNALS = "torch.utils.data._utils.signal_handling"  # watches the workers of all data loaders
 _COMPILE_WORKERS = ("torch._inductor", "torch/_inductor/compile_worker")
+_KEPT_CHILDREN = (_COMPILE_WORKERS[1], "orchestrator.record.trackers")  # by a word of their command
 
 
 class WorkingDirectory:
@@ -186,7 +187,7 @@ class Children:
         tracker = sys.modules.get("multiprocessing.resource_tracker")
         servers = {getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)}
         candidates = [pid for pid in _children() if pid not in self._known and pid not in servers]
-        return [pid for pid in candidates if not _has_ended(pid) and _COMPILE_WORKERS[1] not in _command(pid)]
+        return [pid for pid in candidates if not _has_ended(pid) and not _is_kept(pid)]
 
 
 def _tids() -> Iterator[int]:
@@ -223,6 +224,11 @@ def _command(pid: int) -> str:
         )
     except OSError:
         return "?"
+
+
+def _is_kept(pid: int) -> bool:
+    command = _command(pid)
+    return any(word in command for word in _KEPT_CHILDREN)
 
 
 def _stop_fork_server() -> None:

@@ -21,16 +21,29 @@ ReportFn = Callable[..., None]
 
 
 class _TrialFnUtils(DistributedTrainFnUtils):
-    """`ray.train.*` of one trial: everything from Ray, but `report` and the list of checkpoints from us."""
+    """`ray.train.*` of one trial: from Ray, but for `report`, the list of checkpoints and datasets."""
 
-    def __init__(self, report: ReportFn, reported: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self, report: ReportFn, reported: Callable[[], list[Any]], shards: Mapping[str, Any] | None
+    ) -> None:
         self._report = report
         self._reported = reported
+        self._shards = shards
 
     def report(
         self, metrics: dict[str, Any], checkpoint: Checkpoint | None = None, *args: Any, **kwargs: Any
     ) -> None:
         self._report(metrics, checkpoint, *args, **kwargs)
+
+    def get_dataset_shard(self, dataset_info: Any) -> Any:
+        name = dataset_info.dataset_name
+        if self._shards is None:
+            raise KeyError(f"there is no dataset {name!r}: the study file has no `datasets: module:function`")
+        if name not in self._shards:
+            raise KeyError(
+                f"there is no dataset {name!r}; the study's `datasets` gives {', '.join(self._shards)}"
+            )
+        return self._shards[name]
 
     def get_all_reported_checkpoints(self, *_: Any, **__: Any) -> list[Any]:
         return self._reported()
@@ -46,6 +59,7 @@ def bind_trial(
     config: Mapping[str, Any],
     report: ReportFn,
     reported: Callable[[], list[Any]],
+    shards: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
     """Bind `ray.train.*` of this process to one trial, and put everything back afterwards.
 
@@ -55,6 +69,7 @@ def bind_trial(
         checkpoint: what `ray.train.get_checkpoint()` returns.
         report: called as `ray.train.report` is.
         reported: answers `ray.train.get_all_reported_checkpoints()`.
+        shards: what `ray.train.get_dataset_shard` returns, by name; None: the study has no datasets.
     """
     context = get_train_context()
     saved_utils = get_train_fn_utils()
@@ -66,7 +81,7 @@ def bind_trial(
     )
     context.storage_context = storage
     context.checkpoint = checkpoint
-    set_train_fn_utils(_TrialFnUtils(report, reported))
+    set_train_fn_utils(_TrialFnUtils(report, reported, shards))
     try:
         yield
     finally:

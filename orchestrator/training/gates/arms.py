@@ -52,10 +52,9 @@ def _try(bench: Bench, arm: ArmToCheck) -> Tried:
     read: set[str] = set()
     config = RecordingConfig(bench.config_of(arm.config), read)
     try:
-        with bench.trainer(config, STEPS) as (trainer, _):
-            losses = tuple(trainer.first_losses(STEPS))
-            layers = modules_with_parameters(trainer.model)
-            count = sum(p.numel() for p in trainer.model.parameters())
+        losses, model = bench.first_steps(config, STEPS)
+        layers = modules_with_parameters(model)
+        count = sum(p.numel() for p in model.parameters())
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Tried(arm, (), frozenset(read), {}, 0, said)

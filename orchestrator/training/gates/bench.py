@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class HookFault(Exception):
         return type(self), (self.hook, self.message, self.fix)
 
 
+class NotShown(Exception):
+    """What is on the bench does not show what the gate asks for; the text says why. The gate is skipped."""
+
+
 @dataclass
 class Bench:
     """A task under the reference arm's config."""
@@ -57,6 +61,8 @@ class Bench:
     )
     cache: MutableMapping[str, Any] = field(default_factory=dict)
     """Keeps the data between trials, as a worker's process does."""
+    reports_known: ClassVar[bool] = True
+    """Whether the names of what a trial reports follow from the hooks."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -195,6 +201,11 @@ class Bench:
         return own or PlainOptimiser(model.parameters(), settings)
 
     # --- whole trials --------------------------------------------------------------------------------
+    def first_steps(self, config: Mapping[str, Any], steps: int) -> tuple[tuple[float, ...], nn.Module]:
+        """Losses of a trial's first steps, and the model after them."""
+        with self.trainer(config, steps) as (trainer, _):
+            return tuple(trainer.first_losses(steps)), trainer.model
+
     @contextmanager
     def trainer(
         self, config: Mapping[str, Any], steps: int, **session: Any
@@ -250,7 +261,7 @@ def called(hook: str, call: Callable[[], Any], fix: str) -> Any:
     """The call's result; whatever it raises becomes a HookFault that names the hook."""
     try:
         return call()
-    except HookFault:
+    except (HookFault, NotShown):
         raise
     except NotImplementedError as error:
         raise HookFault(hook, f"is not there ({error})", f"define {hook} in the Task") from error

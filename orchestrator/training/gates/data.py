@@ -32,7 +32,7 @@ def look(bench: Bench) -> Verdict:
     if not problems:
         problems = list(_not_finite(batch, bench.loss(bench.model(), batch)))
         _try_labels(bench)
-        problems += _missing_metrics(bench)
+        problems += _missing_metrics(bench) if bench.reports_known else []
     counts, seen = _sweep(bench)
     train, val = (bench.sets[name].count for name in (TRAIN, VAL))
     tables = (_columns(batch), *(_histogram(name, found) for name, found in counts.items()))

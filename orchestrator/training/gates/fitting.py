@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -103,6 +104,6 @@ def repeated(batch: Batch, times: int) -> Batch:
 
 
 def spread_of(outputs: Mapping[str, Tensor], samples: int) -> float:
-    """Largest difference between samples in any output that has one row per sample."""
+    """Largest difference between samples in any output that has one row per sample; infinite without one."""
     rows = [out.detach().float() for out in outputs.values() if out.dim() and len(out) == samples]
-    return max((float((row.max(0).values - row.min(0).values).max()) for row in rows), default=0.0)
+    return max((float((row.max(0).values - row.min(0).values).max()) for row in rows), default=math.inf)

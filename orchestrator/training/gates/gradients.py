@@ -42,8 +42,9 @@ def gradients(bench: Bench) -> Verdict:
     if verdict is not None:
         return verdict
     warnings = (f"no gradient yet: {_named(idle)}; a component acts later (acts_after)",) if late else ()
-    text = f"{'all ' if not late else ''}{len(wanted) - len(idle)} parameters get a finite gradient; "
-    text += "no sample's outputs depend on another sample"
+    text = f"{'all ' if not late else ''}{len(wanted) - len(idle)} parameters get a finite gradient"
+    if _shows_rows(bench, model):
+        text += "; no sample's outputs depend on another sample"
     return passed(text, tables=(table,), warnings=warnings)
 
 
@@ -123,6 +124,13 @@ def _rows(bench: Bench, model: nn.Module, batch: Batch, size: int) -> dict[str, 
         for name, value in outputs.items()
         if isinstance(value, Tensor) and value.dim() and len(value) == size
     }
+
+
+def _shows_rows(bench: Bench, model: nn.Module) -> bool:
+    """Whether there are outputs by sample at all."""
+    size = min(2, bench.sets[TRAIN].count)
+    with evaluating(model):
+        return bool(_rows(bench, model, bench.take(TRAIN, bench.order()[:size]), size))
 
 
 def _named(names: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.training.gates import (
@@ -19,7 +19,7 @@ from orchestrator.training.gates import (
     sets,
     speed,
 )
-from orchestrator.training.gates.bench import Bench, HookFault
+from orchestrator.training.gates.bench import Bench, HookFault, NotShown
 from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, skipped
 from orchestrator.training.session import Diverged
 from orchestrator.training.streams import preserved_random_state
@@ -68,22 +68,27 @@ def climb(
     request: CheckRequest,
     announce: Callable[[str, str], None] = lambda *_: None,
     gates: tuple[tuple[str, str, Gate], ...] = GATES,
+    bench: Bench | None = None,
+    without: Mapping[str, str] | None = None,
 ) -> Iterator[GateResult]:
     """The result of each gate as soon as it is there. `target` is the entrypoint.
 
-    `announce` hears of number and name before a gate is asked.
+    `announce` hears of number and name before a gate is asked. `bench` is what the gates look at, where it is
+    not simply a Task's; `without` names gates that are skipped, and why.
     """
-    is_task = isinstance(target, type) and issubclass(target, Task)
-    bench = Bench(target, request) if is_task else None
+    if bench is None and isinstance(target, type) and issubclass(target, Task):
+        bench = Bench(target, request)
+    missing = without or {}
     broken = (
         ""
-        if is_task
+        if bench is not None
         else "a plain Ray Train function shows neither its data nor its model: only Ray can call it"
     )
     for number, title, gate in gates:
         announce(number, title)
         start = time.perf_counter()
-        verdict = skipped(broken) if broken or bench is None else ask(gate, bench)
+        reason = broken or missing.get(number)
+        verdict = skipped(reason or "") if reason or bench is None else ask(gate, bench)
         if number == FIRST and verdict.state == "fail":
             broken = f"{FIRST} failed"
         yield GateResult(number, title, verdict, time.perf_counter() - start)
@@ -94,6 +99,8 @@ def ask(gate: Gate, bench: Bench) -> Verdict:
     try:
         with preserved_random_state():
             return gate(bench)
+    except NotShown as reason:
+        return skipped(str(reason))
     except HookFault as fault:
         return failed(f"{fault.hook}: {fault.message}", fault.fix)
     except Diverged as error:

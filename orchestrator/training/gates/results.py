@@ -42,6 +42,8 @@ class CheckRequest:
     """Ask as `ablate` does before a study: shorter sweeps over the data, one step of A9, no pictures."""
     trace: str | None = None
     """File for the trace of `profile`; None: none."""
+    datamodule: str | None = None
+    """The DataModule that goes with a LightningModule."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

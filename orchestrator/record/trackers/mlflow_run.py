@@ -1,0 +1,79 @@
+"""A trial as a run of MLflow. MLFLOW_TRACKING_URI holds; without it the study has a database of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.record.events import flat_config
+from orchestrator.record.trackers.run import TrackedTrial
+
+RUN_TAG = "orchestrator.run"
+_MOST_PARAMS = 100  # in one request
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Its own defaults retry for minutes: too long for the end of a trial to wait for."""
+_STATUS = {"done": "FINISHED", "stopped": "FINISHED", "diverged": "FINISHED", "cancelled": "KILLED"}
+
+
+class MlflowRun:
+    """See the module's text. The experiment is the study's, unless MLFLOW_EXPERIMENT_NAME names one."""
+
+    def __init__(self, trial: TrackedTrial) -> None:
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        folder = Path(trial.folder)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or trial.study
+        with _one_at_a_time(folder):  # workers start together, and each would make the tables
+            self._client = MlflowClient(tracking_uri=uri)
+            found = self._client.get_experiment_by_name(name)
+            experiment = found.experiment_id if found else self._client.create_experiment(name)
+        earlier = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{trial.run_id}'")
+        self._last: dict[str, int] = {}
+        if earlier:
+            self._id: str = earlier[0].info.run_id
+            self._client.update_run(self._id, status="RUNNING")
+            for key in earlier[0].data.metrics:
+                self._last[key] = max(point.step for point in self._client.get_metric_history(self._id, key))
+        else:
+            tags = {**trial.tags(), RUN_TAG: trial.run_id}
+            self._id = self._client.create_run(experiment, run_name=trial.name, tags=tags).info.run_id
+            self._params(flat_config(trial.config))
+
+    def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
+        """A resumed trial repeats steps that the run has already: those are left out."""
+        from mlflow.entities import Metric
+
+        at_ms = int(time_s * 1000)
+        fresh = {key: value for key, value in values.items() if step > self._last.get(key, -1)}
+        if fresh:
+            points = [Metric(key, value, at_ms, step) for key, value in fresh.items()]
+            self._client.log_batch(self._id, metrics=points)
+
+    def close(self, state: str, finals: Mapping[str, float]) -> None:
+        """Runs that are not answered are marked as failed; a later attempt takes them up."""
+        for key, value in finals.items():
+            self._client.set_tag(self._id, f"final/{key}", repr(value))
+        self._client.set_tag(self._id, "state", state)
+        self._client.set_terminated(self._id, _STATUS.get(state, "FAILED"))
+
+    def _params(self, config: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(key, str(value)) for key, value in config.items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self._id, params=params[start : start + _MOST_PARAMS])
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Among the processes of this machine."""
+    with (folder / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

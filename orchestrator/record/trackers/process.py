@@ -1,0 +1,139 @@
+"""The worker's side: a process that talks to trackers, fed by a thread, never waited for while training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+from orchestrator.record.trackers.run import TrackedTrial
+
+log = logging.getLogger(__name__)
+
+MODULE = "orchestrator.record.trackers.serve"
+MOST_WAITING = 10_000
+"""Messages that wait for a slow service; what comes beyond that is not sent."""
+CLOSE_S = 60.0
+"""How long the end of a trial waits for its curves to arrive; then the process is ended."""
+
+
+class Trackers:
+    """The trackers of one worker, over all its trials. With no names every call returns at once.
+
+    Nothing here raises on account of a service: the first failure of a trial is a line in its log.
+    """
+
+    def __init__(self, names: tuple[str, ...], program: tuple[str, ...] = (sys.executable, "-m", MODULE)):
+        self._names, self._program = names, program
+        self._child: _Child | None = None
+        self._warned: set[str] = set()
+        self._warn: Callable[[str], None] = lambda text: log.warning("%s", text)
+
+    def open(self, trial: TrackedTrial, warn: Callable[[str], None]) -> None:
+        """A trial begins, or goes on; `warn` takes what goes wrong during it."""
+        if not self._names:
+            return
+        self._warn, self._warned = warn, set()
+        if self._child is not None:
+            self._child.closed.clear()  # before it is asked: one that ends from now on sets it again
+        if self._child is None or self._child.gone:
+            self._child = _Child([*self._program, *self._names], self._say)
+        self._put({"open": trial.to_json()})
+
+    def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
+        """Values of one step at a time of day."""
+        if self._names:
+            self._put({"scalars": dict(values), "step": step, "time": time_s})
+
+    def close(self, state: str, finals: Mapping[str, float]) -> None:
+        """The attempt is over; waits until the services have all of it, `CLOSE_S` at most."""
+        child = self._child
+        if child is None or not self._names:
+            return
+        self._put({"close": state, "finals": dict(finals)}, wait_s=CLOSE_S)
+        if not child.closed.wait(CLOSE_S):
+            self._say(f"no answer within {CLOSE_S:.0f} s: this worker sends nothing more")
+            self._names = ()
+            child.process.kill()
+        elif child.gone:
+            self._say("the process that talks to the loggers has ended")
+
+    def end(self) -> None:
+        """No trial follows."""
+        if self._child is not None:
+            self._put(None, wait_s=CLOSE_S)
+            self._child.end(CLOSE_S)
+
+    def _put(self, message: dict[str, Any] | None, wait_s: float = 0.0) -> None:
+        if self._child is None or self._child.gone:
+            return
+        try:
+            self._child.messages.put(message, block=wait_s > 0, timeout=wait_s or None)
+        except queue.Full:
+            self._say("slower than the trial: curves are incomplete there")
+
+    def _say(self, text: str) -> None:
+        """Once per trial and text."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(f"logger {text}")
+
+
+class _Child:
+    """One process, fed from a queue by a thread; another thread hears its answers."""
+
+    def __init__(self, words: list[str], say: Callable[[str], None]) -> None:
+        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self.closed = threading.Event()
+        """It has closed the trial, or it is gone."""
+        self.gone = False
+        self._say = say
+        self.process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # it outlives a worker that is killed, and closes the run
+        )
+        self._threads = [
+            threading.Thread(target=work, args=(stream,), name="trackers", daemon=True)
+            for work, stream in ((self._send, self.process.stdin), (self._listen, self.process.stdout))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self, wait_s: float) -> None:
+        """Wait until it has ended, or end it."""
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with suppress(queue.Full):
+            self.messages.put_nowait(None)
+        for thread in self._threads:
+            thread.join(wait_s)
+
+    def _send(self, stream: IO[str]) -> None:
+        with suppress(OSError), stream:  # it has ended: `_listen` notices
+            while (message := self.messages.get()) is not None:
+                stream.write(json.dumps(message, default=str) + "\n")
+                if self.messages.empty():
+                    stream.flush()
+
+    def _listen(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                answer = json.loads(line)
+                if "warning" in answer:
+                    self._say(answer["warning"])
+                else:
+                    self.closed.set()
+        self.gone = True
+        self.closed.set()

@@ -1,0 +1,108 @@
+"""The process that talks to trackers: `python -m orchestrator.record.trackers.serve wandb mlflow`.
+
+Reads lines of JSON from stdin; for every trial `{open}`, any number of `{scalars, step, time}`, and
+`{close, finals}`. Answers `{warning}` when a tracker fails (it is left alone until the next trial) and
+`{closed}`. At the end of stdin it closes what is open and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from orchestrator.record.trackers.run import TrackedTrial, Tracker
+
+
+def _wandb(trial: TrackedTrial) -> Tracker:
+    from orchestrator.record.trackers.wandb_run import WandbRun
+
+    return WandbRun(trial)
+
+
+def _mlflow(trial: TrackedTrial) -> Tracker:
+    from orchestrator.record.trackers.mlflow_run import MlflowRun
+
+    return MlflowRun(trial)
+
+
+TRACKERS: dict[str, Callable[[TrackedTrial], Tracker]] = {"wandb": _wandb, "mlflow": _mlflow}
+INTERRUPTED = "interrupted"
+TRIES = 2
+"""Trials in a row without a beginning, after which a tracker is left alone: each costs a timeout."""
+
+
+class Server:
+    """One trial after the other; `say` sends an answer."""
+
+    def __init__(self, names: list[str], say: Callable[[dict[str, Any]], None]) -> None:
+        self._names, self._say = list(names), say
+        self._open: dict[str, Tracker] = {}
+        self._failed: dict[str, int] = {}  # trials in a row that a tracker could not begin
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Carry out one message."""
+        if "open" in message:
+            self._close(INTERRUPTED, {})
+            trial = TrackedTrial(**message["open"])
+            for name in [name for name in self._names if self._failed.get(name, 0) < TRIES]:
+                tracker = self._tried(name, TRACKERS[name], trial)
+                self._failed[name] = self._failed.get(name, 0) + 1 if tracker is None else 0
+                if tracker is not None:
+                    self._open[name] = tracker
+                elif self._failed[name] == TRIES:
+                    self._say({"warning": f"{name} has failed for {TRIES} trials: not tried again here"})
+        elif "scalars" in message:
+            for name, tracker in list(self._open.items()):
+                self._tried(name, tracker.scalars, message["scalars"], message["step"], message["time"])
+        else:
+            self._close(message["close"], message["finals"])
+            self._say({"closed": True})
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._close(INTERRUPTED, {})
+
+    def _close(self, state: str, finals: dict[str, float]) -> None:
+        for name, tracker in list(self._open.items()):
+            self._tried(name, tracker.close, state, finals)
+        self._open.clear()
+
+    def _tried(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
+        """The result of the call, or None and a warning: services fail in their own ways."""
+        try:
+            return call(*args)
+        except Exception as error:
+            self._open.pop(name, None)
+            said = " ".join(str(error).split())[:300]
+            self._say({"warning": f"{name}: {type(error).__name__}: {said}"})
+            return None
+
+
+def main() -> None:
+    """See the module's text."""
+    answers = _private_stdout()
+
+    def say(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    server = Server(sys.argv[1:], say)
+    for line in sys.stdin:
+        server.take(json.loads(line))
+    server.end()
+
+
+def _private_stdout() -> TextIO:
+    """A stream for answers only: what libraries print goes nowhere."""
+    answers = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return answers
+
+
+if __name__ == "__main__":
+    main()
