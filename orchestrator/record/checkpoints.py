@@ -16,6 +16,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
+from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.trialfile import update_trial
 
 MANIFEST = "MANIFEST.json"
@@ -92,7 +93,9 @@ class CheckpointStore:
         folder = self._trial.checkpoint(name)
         wrong = self._not_whole(folder, manifest)
         if wrong:
-            raise StorageUnavailable(f"checkpoint {folder} did not arrive: {wrong}")
+            raise StorageUnavailable(
+                f"checkpoint {folder} did not arrive whole: {wrong}", StorageFaultKind.UNAVAILABLE
+            )
         named = Manifest(**{**asdict(manifest), "name": name})
         self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(named.to_json()))
         return named
