@@ -25,6 +25,7 @@ from orchestrator.record.history import History, fold
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import describe, is_alive, read_lease
+from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.storage import Storage
@@ -104,7 +105,8 @@ class Driver:
             self._check_capacity(gpus)
             record = self._open_record(plan, storage, shipped)
             try:
-                return self._conduct(plan, storage, record, shipped, gpus)
+                with told_to(self.listener.note):
+                    return self._conduct(plan, storage, record, shipped, gpus)
             finally:
                 record.close()
         finally:
@@ -191,6 +193,8 @@ class Driver:
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:
         if conductor.stop is not None:
             conductor.give_up_waiting()
+        if conductor.lost is not None:
+            raise conductor.lost
         history = fold(read_journal(storage, record.paths.journal).events, plan)
         write_results(storage, record.paths, results_table(self.spec, history, record.paths))
         if conductor.stop is not None and conductor.stop.error is not None:

@@ -46,6 +46,7 @@ class TrialRun:
         link: the line to the message actor.
         rank, world_size: this worker's place.
         resume: the checkpoint to go on from, the same on every rank; None for a fresh start.
+        passed_over: newer checkpoints that cannot be used, and why (rank 0).
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class TrialRun:
         rank: int,
         world_size: int,
         resume: Manifest | None,
+        passed_over: tuple[str, ...] = (),
     ) -> None:
         self.lane, self.assignment, self.link = lane, assignment, link
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
+        self.passed_over = passed_over
         self.store = CheckpointStore(lane.storage, self.paths)
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
@@ -96,7 +99,7 @@ class TrialRun:
             self.uploads.describe(
                 cell=a.cell, arm=a.arm, seed=a.seed, attempt=a.attempt, config=a.config, set=a.changes
             )
-            self.link.started(self.resume.step if self.resume else None)
+            self.link.started(self.resume.step if self.resume else None, self.passed_over)
 
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
@@ -110,6 +113,8 @@ class TrialRun:
         finally:
             if self.log and state.answered and stored:
                 final = {self.lane.metric: self.value} if self.value is not None else {}
+                if self.passed_over:
+                    self.store.discard_incomplete()  # nobody will want to look at them any more
                 self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
                 self.log.finish()
             elif self.log:

@@ -66,7 +66,13 @@ class CheckpointUploads:
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`, off the training path."""
-        self._pool.submit(self._store.describe, **fields)
+        self._pool.submit(self._describe, fields)
+
+    def _describe(self, fields: dict[str, Any]) -> None:
+        try:
+            self._store.describe(**fields)
+        except StorageUnavailable as error:  # for readers only: the journal is the truth
+            log.warning("%s", error)
 
     def wait(self) -> None:
         """Wait for the upload that is under way, if any."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -39,8 +40,10 @@ from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
+from orchestrator.record.appender import free_bytes
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.storagefaults import StorageFaultKind, classify, size
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import Diverged, TrialStopped
 
@@ -55,6 +58,10 @@ BROKEN_COLLECTIVE = (
     "ProcessGroup",
     "TCPStore",
 )
+
+
+# What a disk says of itself. Who may not read a file, or finds no server, has written a wrong name.
+DISK_FAULTS = (StorageFaultKind.DISK_FULL, StorageFaultKind.READ_ONLY, StorageFaultKind.IO_ERROR)
 
 
 class LaneWorker:
@@ -118,15 +125,25 @@ class LaneWorker:
     def _recorded(self, assignment: Assignment, paths: TrialPaths) -> Outcome:
         """Run the trial while its output is captured; what goes wrong around it is no fault of the user's."""
         try:
-            resume = _same_on_all_ranks(
-                CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
+            store = CheckpointStore(self.spec.storage, paths)
+            resume = _same_on_all_ranks(store.latest() if self.rank == 0 else None, self.world_size)
+            for what in store.warnings:
+                log.warning("a checkpoint cannot be used: %s", what)
+            run = TrialRun(
+                self.spec,
+                assignment,
+                self.link,
+                self.rank,
                 self.world_size,
+                resume,
+                tuple(store.warnings),
             )
-            run = TrialRun(self.spec, assignment, self.link, self.rank, self.world_size, resume)
             outcome = self._attempt(assignment, run, resume)
         except UploadFailed as error:
             outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
-        except (ray.exceptions.RayError, OSError, StorageUnavailable) as error:
+        except StorageUnavailable as error:
+            outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
+        except (ray.exceptions.RayError, OSError) as error:
             outcome = Outcome(
                 TrialState.FAILED,
                 Cause.INFRA,
@@ -198,6 +215,10 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
         return _with(run, TrialState.FAILED, Cause.OOM, message, text)
     if isinstance(error, UploadFailed):
         return _with(run, TrialState.FAILED, Cause.INFRA, message, text)
+    fault = classify(error)
+    if fault is not None and fault.kind in DISK_FAULTS:
+        reason = f"{fault.kind} on {socket.gethostname()}: {message}; {free_space()}"
+        return _with(run, TrialState.FAILED, Cause.INFRA, reason, text)
     broken = isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
     )
@@ -205,6 +226,13 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     if broken and run.world_size > 1:
         return replace(outcome, secondary=True)
     return outcome
+
+
+def free_space() -> str:
+    """What is left where this process writes its temporary files and where it works, in words."""
+    places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))  # noqa: PTH109 - as the user's code sees it
+    free = {place: free_bytes(Path(place)) for place in places}
+    return ", ".join(f"{size(count)} free in {place}" for place, count in free.items() if count is not None)
 
 
 def _with(

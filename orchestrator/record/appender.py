@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.errors import StorageUnavailable
+from orchestrator.record.folders import make_folder, sync_folder
 from orchestrator.record.storagefaults import unavailable
 
 
@@ -39,7 +40,8 @@ class LocalAppender:
         self._path = path
         self._lock = threading.Lock()
         self._lost: StorageUnavailable | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        self._named = path.exists()  # its name is on the disk
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def append(self, lines: Iterable[bytes]) -> None:
@@ -66,6 +68,9 @@ class LocalAppender:
                 raise self._lost
             try:
                 os.fsync(self._fd)
+                if not self._named:
+                    sync_folder(self._path.parent)
+                    self._named = True
             except OSError as error:
                 self._lost = self._unavailable(error)
                 raise self._lost from error

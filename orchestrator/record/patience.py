@@ -97,3 +97,4 @@ def _noticed(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()  # a worker counts the threads that a trial leaves behind

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.appender import Appender, LocalAppender, SegmentAppender, free_bytes, segments_of
+from orchestrator.record.folders import make_folder, sync_folder
 from orchestrator.record.objectstores import open_uri
 from orchestrator.record.patience import PATIENCE_S, patiently
 from orchestrator.record.storagefaults import unavailable
@@ -235,6 +236,9 @@ class Storage:
             if source.is_file():
                 name = source.relative_to(local_dir).as_posix()
                 sizes[name] = self._put(source, f"{relative}/{name}")
+        if self.is_local:
+            for folder in {str(PurePosixPath(f"{relative}/{name}").parent) for name in sizes}:
+                self._ask("write", folder, partial(sync_folder, self.local_path(folder)))
         return sizes
 
     def copy_out(self, relative: str, local_dir: Path) -> None:
@@ -258,7 +262,7 @@ class Storage:
             with source.open("rb") as stream:
                 if self.is_local:
                     target = self.local_path(relative)
-                    target.parent.mkdir(parents=True, exist_ok=True)
+                    make_folder(target.parent)
                     return _write_synced(target, stream)
                 self._remote_parent(relative)
                 with self.fs.open_output_stream(self.path(relative)) as sink:
@@ -352,11 +356,12 @@ class Storage:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         _write_synced(temporary, io.BytesIO(content))
         temporary.replace(target)
+        sync_folder(target.parent)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error says what is wrong
             temporary.unlink(missing_ok=True)
