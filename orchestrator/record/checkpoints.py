@@ -20,6 +20,8 @@ from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.trialfile import update_trial
 
 MANIFEST = "MANIFEST.json"
+# What says something about one checkpoint; everything else is a fault of the storage as a whole.
+_OF_THIS_FILE = ("", StorageFaultKind.IO_ERROR)
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,11 @@ class CheckpointStore:
             return None
         except (ValueError, json.JSONDecodeError) as error:
             self.warnings.append(f"{folder}: unreadable manifest ({error})")
+            return None
+        except StorageUnavailable as error:
+            if error.kind not in _OF_THIS_FILE:
+                raise
+            self.warnings.append(f"{folder}: {error}")
             return None
         wrong = self._not_whole(folder, manifest)
         if wrong:

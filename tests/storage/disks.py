@@ -83,14 +83,15 @@ def remount(folder: Path, how: str) -> None:
 
 
 class DyingDisk:
-    """A disk with an ext4 file system at `folder` that fails every write once `die` was called.
+    """A disk with an ext4 file system at `folder` that fails on request.
 
-    A loop device over memory whose pages can be sealed against writing: from then on the kernel itself gets
-    I/O errors. `revive` mounts what had reached the disk.
+    `die`: every write fails. It is a loop device over memory whose pages are sealed against writing: from
+    then on the kernel itself gets I/O errors. `protect`: ext4 is told of an error, and makes itself
+    read-only, as it does when a disk begins to fail. `revive` checks and mounts what had reached the disk.
     """
 
     def __init__(self, folder: Path, mib: int = 32) -> None:
-        for program in ("mkfs.ext4", "losetup"):
+        for program in ("mkfs.ext4", "losetup", "e2fsck"):
             if shutil.which(program) is None:
                 pytest.skip(f"{program} is not installed")
         self.folder = folder
@@ -110,12 +111,19 @@ class DyingDisk:
         except AssertionError as error:
             pytest.skip(f"no loop device: {error}")
         try:
-            command("mount", loop, str(self.folder))
+            command("mount", "-o", "errors=remount-ro", loop, str(self.folder))
+            self._device = Path(loop).name
         finally:
             command("losetup", "-d", loop)  # once it is unmounted
 
     def die(self) -> None:
         fcntl.fcntl(self._memory, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+
+    def protect(self) -> None:
+        trigger = Path(f"/sys/fs/ext4/{self._device}/trigger_fs_error")
+        if not trigger.exists():
+            pytest.skip(f"ext4 has no {trigger.name} here")
+        trigger.write_text("a test")
 
     def revive(self) -> None:
         command("umount", str(self.folder))
@@ -123,6 +131,8 @@ class DyingDisk:
         self._memory = os.memfd_create("disk", os.MFD_ALLOW_SEALING)
         with os.fdopen(reached, "rb") as source, os.fdopen(os.dup(self._memory), "wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
+        checked = subprocess.run(["e2fsck", "-fy", self._path], capture_output=True, text=True, check=False)
+        assert checked.returncode in (0, 1), checked.stdout  # clean, or mended
         self._mount()
 
     def close(self) -> None:

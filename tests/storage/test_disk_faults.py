@@ -141,7 +141,7 @@ def test_a_checkpoint_on_a_disk_that_fails_leaves_the_one_before(fault: str, tmp
         store = CheckpointStore(storage, TRIAL)
         put(store, tmp_path / "own", 1, 100_000)
         put(store, tmp_path / "own", 2, 100_000)
-        disk.die() if fault == "dying" else remount(disk.folder, "ro")
+        disk.die() if fault == "dying" else disk.protect()
         with pytest.raises(StorageUnavailable) as caught:
             put(store, tmp_path / "own", 3, 100_000)
         assert caught.value.kind == {"dying": "I/O error", "read-only": "read-only"}[fault]

@@ -41,7 +41,7 @@ def proxy(s3: Server) -> Iterator[Proxy]:
 
 @pytest.fixture
 def store(s3: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Storage:
-    """Found by the environment alone, as a user would have it; not asked twice (the client itself tries for 6 s)."""
+    """Found by the environment alone, as a user would have it; not asked twice (its client tries for 6 s)."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)

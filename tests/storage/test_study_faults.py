@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from disks import DyingDisk, fill, own_mounts, remount, small_disk
+from disks import DyingDisk, fill, own_mounts, small_disk
 from workbench import Bench
 
 from orchestrator.record.checkpoints import CheckpointStore
@@ -34,13 +34,10 @@ FAULTS: dict[str, tuple[str, str]] = {
 
 def break_it(fault: str, disk: DyingDisk | Path) -> Callable[[], object]:
     """Break the disk; returns what mends it."""
-    if isinstance(disk, DyingDisk):
-        disk.die()
-        return disk.revive
-    if fault == "read-only":
-        remount(disk, "ro")
-        return lambda: remount(disk, "rw")
-    return fill(disk).unlink
+    if isinstance(disk, Path):
+        return fill(disk).unlink
+    disk.die() if fault == "I/O error" else disk.protect()
+    return disk.revive
 
 
 @own_mounts
@@ -51,10 +48,8 @@ def test_a_study_whose_disk_fails_stops_with_4_and_goes_on_when_it_is_mended(
     undisturbed = Bench(tmp_path / "undisturbed", "heavy", STUDY)
     assert undisturbed.run().code == 0
     study = Bench(tmp_path / "disturbed", "heavy", STUDY)
-    if fault == "I/O error":
-        disk: DyingDisk | Path = DyingDisk(study.storage_root)
-    else:
-        disk = small_disk(study.storage_root, "16m")
+    root = study.storage_root
+    disk: DyingDisk | Path = small_disk(root, "16m") if fault == "disk full" else DyingDisk(root)
     try:
         (study.signs / "hold-4").touch()
         with study.running() as run:
