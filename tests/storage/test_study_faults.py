@@ -22,7 +22,7 @@ stopping: {rule: none, max: 6, unit: epoch}
 baseline: {level: 1.0, kib: 64, dir: '{dir}'}
 components:
   level: {swap: {two: {level: 2.0}}}
-seeds: 2
+seeds: 1
 resources: {max_parallel: 2}
 """
 FAULTS: dict[str, tuple[str, str]] = {
@@ -40,13 +40,18 @@ def break_it(fault: str, disk: DyingDisk | Path) -> Callable[[], object]:
     return disk.revive
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    study = Bench(tmp_path_factory.mktemp("undisturbed"), "heavy", STUDY)
+    assert study.run().code == 0
+    return study
+
+
 @own_mounts
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_study_whose_disk_fails_stops_with_4_and_goes_on_when_it_is_mended(
-    fault: str, tmp_path: Path
+    fault: str, tmp_path: Path, undisturbed: Bench
 ) -> None:
-    undisturbed = Bench(tmp_path / "undisturbed", "heavy", STUDY)
-    assert undisturbed.run().code == 0
     study = Bench(tmp_path / "disturbed", "heavy", STUDY)
     root = study.storage_root
     disk: DyingDisk | Path = small_disk(root, "16m") if fault == "disk full" else DyingDisk(root)
