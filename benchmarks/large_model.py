@@ -1,7 +1,7 @@
 """A 100 MB model that learns nothing, as a Task and as a plain function, with a clock on its stalls.
 
-A *stall* is what training waits for because of a checkpoint: the snapshot and the report that takes it (Task),
-`torch.save` and `ray.train.report` (plain function). Config: `layers` of [1024, 1024] float32 (4.2 MB each),
+A *stall* is what training waits for because of a checkpoint: the snapshot and the report that takes it
+(Task), `torch.save` and `ray.train.report` (plain function). Config: `layers` of [1024, 1024] float32 (4.2 MB each),
 `steps` an epoch, `stalls` (a file, one JSON line for each).
 """
 
@@ -38,7 +38,9 @@ def samples(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def note(config: dict[str, Any], **fields: Any) -> None:
-    """One line for the benchmark."""
+    """One line for the benchmark, if it wants one."""
+    if not config["stalls"]:
+        return
     with Path(config["stalls"]).open("a", encoding="utf-8") as sink:
         sink.write(json.dumps({"t": time.time(), **fields}) + "\n")
 
@@ -72,8 +74,7 @@ def _timed(real: Any, what: str) -> Any:
         try:
             return real(self, *args, **kwargs)
         finally:
-            if config.get("stalls"):
-                note(config, what=what, s=time.perf_counter() - began)
+            note(config, what=what, s=time.perf_counter() - began)
 
     return wrapped
 
