@@ -1,8 +1,8 @@
 """A 100 MB model that learns nothing, as a Task and as a plain function, with a clock on its stalls.
 
 A *stall* is what training waits for because of a checkpoint: the snapshot and the report that takes it
-(Task), `torch.save` and `ray.train.report` (plain function). Config: `layers` of [1024, 1024] float32 (4.2 MB each),
-`steps` an epoch, `stalls` (a file, one JSON line for each).
+(Task), `torch.save` and `ray.train.report` (plain function). Config: `layers` of [1024, 1024] float32, 4.2 MB
+each; `steps` an epoch; `stalls`, a file, one JSON line for each.
 """
 
 from __future__ import annotations

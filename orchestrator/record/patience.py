@@ -21,6 +21,7 @@ PATIENCE_S = 120.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 SLOW_S = 15.0
 """An answer that takes longer is worth a line."""
+SHOWN = 200  # characters of an error; object stores write pages
 
 Answer = TypeVar("Answer")
 
@@ -74,7 +75,9 @@ def patiently(
             if not told:
                 since = time.strftime("%H:%M:%S")
                 limit = f"at most {patience_s:.0f} s"
-                _teller.tell(f"storage: cannot {what}, waiting since {since} ({limit}): {fault.message}")
+                _teller.tell(
+                    f"storage: cannot {what}, waiting since {since} ({limit}): {fault.message[:SHOWN]}"
+                )
                 told = True
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

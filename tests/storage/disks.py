@@ -78,7 +78,7 @@ def fill(folder: Path, leave: int = 0) -> Path:
 
 
 def remount(folder: Path, how: str) -> None:
-    """`ro` or `rw`."""
+    """`ro`, `rw` or any other option."""
     command("mount", "-o", f"remount,{how}", str(folder))
 
 
@@ -111,7 +111,7 @@ class DyingDisk:
         except AssertionError as error:
             pytest.skip(f"no loop device: {error}")
         try:
-            command("mount", "-o", "errors=remount-ro", loop, str(self.folder))
+            command("mount", "-o", "errors=continue", loop, str(self.folder))
             self._device = Path(loop).name
         finally:
             command("losetup", "-d", loop)  # once it is unmounted
@@ -123,6 +123,7 @@ class DyingDisk:
         trigger = Path(f"/sys/fs/ext4/{self._device}/trigger_fs_error")
         if not trigger.exists():
             pytest.skip(f"ext4 has no {trigger.name} here")
+        remount(self.folder, "errors=remount-ro")
         trigger.write_text("a test")
 
     def revive(self) -> None:
