@@ -1,4 +1,4 @@
-"""An S3 server of the test's own (moto), and a proxy before it that cuts, refuses, slows down and stalls."""
+"""Servers of the tests' own (moto for S3, an emulator for GCS), and a proxy that breaks the line to them."""
 
 from __future__ import annotations
 
@@ -54,22 +54,37 @@ class Server:
 def server(log: Path) -> Iterator[Server]:
     """Moto's server in a process of its own."""
     running = Server(free_port())
+    words = ["-c", "from moto.server import main; main()", "-p", str(running.port)]
+    with _process(words, f"{running.endpoint}/moto-api/", log):
+        yield running
+
+
+@contextmanager
+def gcs_server(folder: Path, bucket: str) -> Iterator[str]:
+    """The GCS emulator in a process of its own, with one bucket; its address."""
+    host = f"http://127.0.0.1:{free_port()}"
+    start = ["start", "--host=127.0.0.1", f"--port={host.rpartition(':')[2]}", "--in-memory"]
+    words = ["-m", "gcp_storage_emulator", "-d", str(folder), *start]
+    with _process([*words, f"--default-bucket={bucket}"], f"{host}/storage/v1/b/{bucket}", folder / "log"):
+        yield host
+
+
+@contextmanager
+def _process(words: list[str], alive: str, log: Path) -> Iterator[None]:
+    """A Python process that answers at the address `alive`."""
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from moto.server import main; main()", "-p", str(running.port)],
-            stdout=sink,
-            stderr=sink,
-            env={**os.environ, **CREDENTIALS},
+            [sys.executable, *words], stdout=sink, stderr=sink, env={**os.environ, **CREDENTIALS}
         )
     try:
         deadline = time.monotonic() + START_LIMIT_S
         while True:
-            with suppress(OSError), urlopen(f"{running.endpoint}/moto-api/"):
+            with suppress(OSError), urlopen(alive):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"moto's server did not start\n{log.read_text()}")
+                raise AssertionError(f"{words[1]} did not start\n{log.read_text()}")
             time.sleep(0.05)
-        yield running
+        yield
     finally:
         process.kill()
         process.wait()

@@ -88,6 +88,24 @@ def test_a_study_whose_disk_fails_stops_with_4_and_goes_on_when_it_is_mended(
             closing(disk).__exit__()
 
 
+@own_mounts
+def test_a_worker_whose_scratch_disk_is_full_is_the_infrastructure_and_says_so(tmp_path: Path) -> None:
+    scratch = small_disk(tmp_path / "scratch", "256k")
+    fill(scratch, leave=64 << 10)
+    more = f"  scratch: {{swap: {{full: {{scratch: '{scratch}'}}}}}}\nfailures: {{max_retries: 1}}\n"
+    text = STUDY.replace("level: 1.0,", "level: 1.0, scratch: '',").replace("seeds: 1\n", f"{more}seeds: 1\n")
+    study = Bench(tmp_path / "study", "heavy", text)
+    run = study.run()
+    assert run.code == 1, run.err
+    rows = study.results()
+    assert rows["baseline", 0]["state"] == "done"
+    full = rows["scratch=full", 0]
+    assert (full["state"], full["cause"], full["attempts"]) == ("failed", "infra", 2)
+    assert full["reason"].startswith("disk full on ")
+    assert "No space left on device" in full["reason"]
+    assert f"free in {scratch}" in full["reason"]
+
+
 def assert_same(study: Bench, undisturbed: Bench) -> None:
     """Curves and table are those of a study that nothing happened to."""
     for arm, seed in undisturbed.results():

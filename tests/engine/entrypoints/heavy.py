@@ -1,6 +1,7 @@
 """A plain Ray Train function with a checkpoint of a chosen size at every epoch; waits where a test wants it.
 
-Config: `kib` (of the checkpoint), `dir` (a file `hold-<epoch>` there holds the first trial there).
+Config: `kib` (of the checkpoint), `scratch` (for temporary files), `dir` (a file `hold-<epoch>` there holds the
+first trial there).
 """
 
 import os
@@ -12,6 +13,8 @@ import ray.train
 
 
 def train(config):
+    if config.get("scratch"):
+        tempfile.tempdir = config["scratch"]
     state = 0.0
     start = 0
     checkpoint = ray.train.get_checkpoint()
