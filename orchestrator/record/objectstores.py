@@ -29,6 +29,7 @@ def open_uri(uri: str) -> tuple[Any, str]:
     """
     from pyarrow import ArrowException, fs
 
+    _refuse_secrets(uri)
     try:
         filesystem, path = fs.FileSystem.from_uri(with_endpoint(uri, os.environ))
     except (ArrowException, ValueError, OSError, ImportError) as error:
@@ -36,6 +37,17 @@ def open_uri(uri: str) -> tuple[Any, str]:
         fault = Fault(f"cannot use this storage: {error}", field="storage", value=uri, hint=hint)
         raise StudyError(fault) from None
     return filesystem, path
+
+
+def _refuse_secrets(uri: str) -> None:
+    """A study's storage is written into its record and into messages."""
+    parts = urlsplit(uri)
+    if parts.password is None and not {"secret_key", "session_token"} & set(parse_qs(parts.query)):
+        return
+    shown = f"{parts.scheme}://...@{parts.hostname or ''}{parts.path}"
+    hint = "put them into the environment or the profile of the cloud's command line"
+    fault = Fault("credentials do not belong in the URI", field="storage", value=shown, hint=hint)
+    raise StudyError(fault)
 
 
 def with_endpoint(uri: str, environment: Mapping[str, str]) -> str:

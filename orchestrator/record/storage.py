@@ -15,7 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -314,8 +314,11 @@ class Storage:
         """
         probe = f".probe-{uuid.uuid4().hex}"
         if not self.is_local:
-            self.write_atomic(probe, b"probe")
-            self.delete_file(probe)
+            now = replace(
+                self, patience_s=0.0
+            )  # before a study there is nothing to lose by saying so at once
+            now.write_atomic(probe, b"probe")
+            now.delete_file(probe)
             return
         made: list[Path] = []
         try:

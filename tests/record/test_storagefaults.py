@@ -151,6 +151,15 @@ def test_the_environment_names_the_endpoint_and_the_uri_comes_first() -> None:
         Storage.open("s3://b/p?no_such_option=1")
 
 
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:hunter2@bucket/runs", "s3://bucket/runs?access_key=KEY&secret_key=hunter2"]
+)
+def test_credentials_in_the_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(StudyError, match="credentials do not belong in the URI") as caught:
+        Storage.open(uri)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_fault_without_a_kind_is_still_one_of_the_storage() -> None:
     fault = classify(StorageUnavailable("gone"))
     assert fault is not None

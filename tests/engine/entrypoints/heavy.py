@@ -1,7 +1,7 @@
 """A plain Ray Train function with a checkpoint of a chosen size at every epoch; waits where a test wants it.
 
-Config: `kib` (of the checkpoint), `scratch` (for temporary files), `dir` (a file `hold-<epoch>` there holds the
-first trial there).
+Config: `kib` (of the checkpoint), `scratch` (for temporary files), `dir` (a file `hold-<epoch>` there holds
+the first trial there).
 """
 
 import os
