@@ -309,12 +309,13 @@ class Conductor:
         if live.verdict:
             assert live.verdict.state is not None
             return [Reassign(event.lane, None, Outcome(live.verdict.state, **so_far))]
+        if not self.stop:
+            with self._recording():
+                if self._failed(live, cause, event.message, ", ".join(event.nodes)):
+                    return [Reassign(event.lane, self._assign(live))]
         if self.stop:
             cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
             return [Reassign(event.lane, None, cancelled)]
-        with self._recording():
-            if self._failed(live, cause, event.message, ", ".join(event.nodes)):
-                return [Reassign(event.lane, self._assign(live))]
         self._given_up.add(key)
         return [Reassign(event.lane, None, Outcome(TrialState.FAILED, cause, event.message, **so_far))]
 
