@@ -1,6 +1,6 @@
 """What checkpoints cost: how long training stands still for them, on a 100 MB model, at every epoch.
 
-    python benchmarks/checkpoints.py [--steps 240] [--epochs 3] [--cases task-directory,plain-s3]
+    python benchmarks/checkpoints.py [--steps 180] [--epochs 3] [--cases task-directory,plain-s3]
 
 With AdamW's state a checkpoint has three times the model's bytes. Every case is a study of one trial by
 `orchestrate ablate`, with `checkpoint: {every: 1}`, one thread, on a directory or on an S3 server (moto, on
@@ -42,7 +42,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--layers", type=int, default=24, help="of 4.2 MB each")
-    parser.add_argument("--steps", type=int, default=240, help="of an epoch, 64 samples each")
+    parser.add_argument("--steps", type=int, default=180, help="of an epoch, 64 samples each")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--json", type=Path, help="write every figure to this file")

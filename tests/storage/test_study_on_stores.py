@@ -21,10 +21,11 @@ from orchestrator.record.storage import Storage
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TASK = """\
-name: heavy
-entrypoint: trials.digits:Digits
+name: held
+entrypoint: held:Held
 metric: {name: val/accuracy, mode: max}
 baseline:
+  dir: '{dir}'
   data: {batch_size: 64, augment: true, mixup: 0.2}
   model: {width: 8, batchnorm: true, dropout: 0.1}
   optim: {name: adamw, lr: 3e-3, weight_decay: 0.01, schedule: cosine}
@@ -34,7 +35,7 @@ seeds: 1
 stopping: {rule: none, max: 4, unit: epoch}
 resources: {max_parallel: 2}
 """
-STUDIES: dict[str, tuple[str | None, str]] = {"plain": ("heavy", PLAIN), "task": (None, TASK)}
+STUDIES: dict[str, tuple[str, str]] = {"plain": ("heavy", PLAIN), "task": ("held", TASK)}
 SAME = ("arm", "seed", "state", "length", "value", "used")
 
 
