@@ -108,7 +108,17 @@ class ClusterUnavailable(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """The storage went away while the study was running."""
+    """The storage went away, or is broken or full, while the study was running.
+
+    `kind`: what is wrong, in the words of `record.storagefaults.StorageFaultKind`; empty when not known.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.kind)
 
 
 class StudyHeld(Unavailable):

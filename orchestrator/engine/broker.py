@@ -219,12 +219,14 @@ class Broker:
             lane.trial.incarnation, lane.trial.since = incarnation, time.monotonic()
         return lane.trial.assignment
 
-    async def started(self, lane_id: str, serial: int, resumed_step: int | None) -> None:
+    async def started(
+        self, lane_id: str, serial: int, resumed_step: int | None, passed_over: tuple[str, ...] = ()
+    ) -> None:
         """Rank 0 is about to call the user's code."""
         trial = self._current(lane_id, serial)
         if trial:
             a = trial.assignment
-            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step))
+            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step, passed_over))
 
     async def reports(self, lane_id: str, serial: int, batch: list[Progress]) -> Answer:
         """Reports of rank 0 that do not wait for a decision."""

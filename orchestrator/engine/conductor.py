@@ -1,15 +1,17 @@
 """The conductor: the only place that changes the study's record while it runs. Knows neither Ray nor torch.
 
 It hands out attempts, answers at rungs through `decide`, counts failures, watches silence and budgets, and
-journals every step before the step takes effect. Its answers to events of the message actor are **actions**,
-plain data that the driver carries out. One lock: Tune's thread and the event thread both come here.
+journals every step before the step takes effect; when it cannot, the study stops. Its answers to events of
+the message actor are **actions**, plain data that the driver carries out. One lock: Tune's thread and the
+event thread both come here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.decide.asha import RungReport
@@ -45,7 +47,7 @@ from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.tickets import Tickets
-from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StudyError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
@@ -84,6 +86,7 @@ class Conductor:
         self.started_at = clock()
         self.wanted_lanes = 0
         self.stop: StopRequest | None = None
+        self.lost: StorageUnavailable | None = None  # why the record cannot be written any more
         self.silence = Silence(spec.failures.report_timeout)
         self.notes, self._tickets = Notes(), Tickets()
         self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
@@ -141,7 +144,12 @@ class Conductor:
             if self.stop or len(self.roster.running()) >= self.wanted_lanes:
                 return None
             live = self.roster.next()
-            return None if live is None else (self._tickets.issue(live.cell.cell), self._assign(live))
+            if live is None:
+                return None
+            with self._recording():
+                assignment = self._assign(live)
+                return self._tickets.issue(live.cell.cell), assignment
+            return None
 
     def _assign(self, live: LiveCell) -> Assignment:
         cell = live.cell
@@ -182,22 +190,28 @@ class Conductor:
             live = self.roster.live(event.cell, event.attempt)
             if live is None:
                 return Answer(True, None, "this attempt is no longer current")
-            cell = live.cell
-            report = RungReport(cell.cell, cell.arm, event.rung, event.length, event.score)
-            decision = self.scores.decide(cell, report)
-            live.recorded.add(event.rung)
-            live.length, live.value = event.length, event.value
-            self._journal("report", **entries.report(live, event))
-            self._journal("decision", **entries.decision(live, decision))
-            self.record.journal.sync()
-            if decision.action == "stop":
-                live.verdict = Answer(True, decision.state, decision.reason)
-                return live.verdict
-            return self._leave() if self.stop else CONTINUE
+            if self.lost is None:
+                with self._recording():
+                    return self._decide(live, event)
+            return self._leave()
+
+    def _decide(self, live: LiveCell, event: RungReached) -> Answer:
+        cell = live.cell
+        report = RungReport(cell.cell, cell.arm, event.rung, event.length, event.score)
+        decision = self.scores.decide(cell, report)
+        live.recorded.add(event.rung)
+        live.length, live.value = event.length, event.value
+        self._journal("report", **entries.report(live, event))
+        self._journal("decision", **entries.decision(live, decision))
+        self.record.journal.sync()
+        if decision.action == "stop":
+            live.verdict = Answer(True, decision.state, decision.reason)
+            return live.verdict
+        return self._leave() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
         """A trial ended on all of its ranks. Waits until all that happened before it is taken in."""
-        with self.lock:
+        with self.lock, self._recording():
             self._caught_up.wait_for(lambda: self._taken >= event.events_before, CATCH_UP_S)
             live = self.roster.live(event.cell, event.attempt)
             if live is None:
@@ -226,7 +240,7 @@ class Conductor:
 
     def actor_lost(self, ticket: int) -> None:
         """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
-        with self.lock:
+        with self.lock, self._recording():
             cell = self._tickets.holder(ticket)
             live = None if cell is None else self.roster.live(cell)
             if live is None:
@@ -249,9 +263,11 @@ class Conductor:
         actions: list[Action] = []
         with self.lock:
             for event in events:
-                actions += self._take_one(event)
+                with self._recording():
+                    actions += self._take_one(event)
                 self._taken += 1
-            self.record.journal.sync()
+            with self._recording():
+                self.record.journal.sync()
             self._caught_up.notify_all()
             return actions + self._take_due()
 
@@ -285,6 +301,8 @@ class Conductor:
         elif isinstance(event, TrialStarted):
             resumed = event.resumed_step is not None
             self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
+            for what in event.passed_over:
+                self.notes.add(f"{live.name}: a checkpoint cannot be used: {what}")
             if resumed:
                 self.notes.add(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
@@ -322,14 +340,16 @@ class Conductor:
         if live.verdict:
             assert live.verdict.state is not None
             return [Reassign(event.lane, None, Outcome(live.verdict.state, **so_far))]
+        if not self.stop:
+            with self._recording():
+                again = self._failed(live, fault, event.message, event.nodes)
+                if again and self.placement.is_ending(event.lane):
+                    return []  # the lane ends: Tune hears of it and gives the cell to another one
+                if again:
+                    return [Reassign(event.lane, self._assign(live))]
         if self.stop:
             cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
             return [Reassign(event.lane, None, cancelled)]
-        again = self._failed(live, fault, event.message, event.nodes)
-        if again and self.placement.is_ending(event.lane):
-            return []  # the lane ends: Tune hears of it and gives the cell to another one
-        if again:
-            return [Reassign(event.lane, self._assign(live))]
         self._given_up.add(key)
         ended = Outcome(TrialState.FAILED, fault.cause, event.message, fault=fault, **so_far)
         return [Reassign(event.lane, None, ended)]
@@ -356,8 +376,28 @@ class Conductor:
             if self.stop is None:
                 self.stop = request
                 self.notes.add(request.reason)
-                self._journal("note", text=request.reason)
-                self.record.journal.sync()
+                with self._recording():
+                    self._journal("note", text=request.reason)
+                    self.record.journal.sync()
+
+    def storage_failed(self, error: StorageUnavailable) -> None:
+        """The record cannot be written any more: nothing new starts, and running trials leave.
+
+        Whatever this process learns from now on is lost; cells go on from their checkpoints next time.
+        """
+        with self.lock:
+            if self.lost is None:
+                self.lost = error
+                self.stop = StopRequest(str(error), ExitCode.UNAVAILABLE, error)
+                self.notes.add(f"the study stops: {error}")
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """What is inside takes effect only when it is on the disk; when it cannot be, the study stops."""
+        try:
+            yield
+        except StorageUnavailable as error:
+            self.storage_failed(error)
 
     def leave_actions(self) -> list[Action]:
         """Tell every running trial to leave."""
@@ -372,10 +412,11 @@ class Conductor:
             reason = self.stop.reason if self.stop else "stopped"
             for live in self.roster.running():
                 self._spend(live)
-                if live.verdict:
-                    self._end_as_decided(live, live.lane)
-                else:
-                    self._end(live, TrialState.CANCELLED, None, reason, live.lane)
+                with self._recording():
+                    if live.verdict:
+                        self._end_as_decided(live, live.lane)
+                    else:
+                        self._end(live, TrialState.CANCELLED, None, reason, live.lane)
 
     # ---- the record -------------------------------------------------------------------------------------
 

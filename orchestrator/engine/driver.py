@@ -26,6 +26,7 @@ from orchestrator.record.history import History, fold
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import describe, is_alive, read_lease
+from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.storage import Storage
@@ -139,7 +140,8 @@ class Driver:
             record = self._open_record(plan, storage, shipped)
             try:
                 self._keep(storage, record.paths, shipped, found)
-                return self._conduct(plan, storage, record, shipped, gpus)
+                with told_to(self.listener.note):
+                    return self._conduct(plan, storage, record, shipped, gpus)
             finally:
                 record.close()
         finally:
@@ -243,6 +245,8 @@ class Driver:
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:
         if conductor.stop is not None:
             conductor.give_up_waiting()
+        if conductor.lost is not None:
+            raise conductor.lost
         history = fold(read_journal(storage, record.paths.journal).events, plan)
         write_results(storage, record.paths, results_table(self.spec, history, record.paths))
         if conductor.stop is not None and conductor.stop.error is not None:

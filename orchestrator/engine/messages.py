@@ -144,6 +144,7 @@ class TrialStarted:
     cell: str
     attempt: int
     resumed_step: int | None
+    passed_over: tuple[str, ...] = ()  # checkpoints that could not be used, and why
 
 
 @dataclass(frozen=True)

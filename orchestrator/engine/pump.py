@@ -14,7 +14,7 @@ from orchestrator.engine import cluster
 from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest
 from orchestrator.engine.api import Listener
 from orchestrator.engine.conductor import Conductor
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, StorageUnavailable
 from orchestrator.record.control import take_requests
 from orchestrator.record.studyrecord import StudyRecord
 
@@ -97,12 +97,19 @@ class Pump:
             self._show_notes()
         if now >= due["beat"]:
             due["beat"] = now + BEAT_EVERY_S
-            self._record.lease.beat(conductor.progress())
-            for request in take_requests(self._record.storage, self._record.paths):
-                self.stop_soon(f"stopped by {request.by} (orchestrate {request.kind})", ExitCode.INTERRUPTED)
+            if conductor.lost is None:
+                self._beat()
         if now >= due["capacity"]:
             due["capacity"] = now + CAPACITY_EVERY_S
             self._look_at_capacity()
+
+    def _beat(self) -> None:
+        try:
+            self._record.lease.beat(self._conductor.progress())
+            for request in take_requests(self._record.storage, self._record.paths):
+                self.stop_soon(f"stopped by {request.by} (orchestrate {request.kind})", ExitCode.INTERRUPTED)
+        except StorageUnavailable as error:
+            self._conductor.storage_failed(error)
 
     def _look_at_capacity(self) -> None:
         bundles = self._conductor.see(cluster.nodes(self._kept_cpus))

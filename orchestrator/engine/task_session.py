@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from orchestrator.engine.messages import Assignment
-from orchestrator.engine.trial_run import TrialRun, stage
+from orchestrator.engine.trial_run import TrialRun
+from orchestrator.engine.uploads import SnapshotPart
 from orchestrator.training.sink import Silent, Sink
+from orchestrator.training.snapshot import Snapshot
 
 
 class TaskSession:
@@ -45,9 +47,8 @@ class TaskSession:
     def checkpoint_due(self, length: float) -> bool:
         return self._run.checkpoint_due(length)
 
-    def report(self, metrics: Mapping[str, Any], checkpoint_dir: Path | None = None) -> None:
-        part = stage(checkpoint_dir, move=True) if checkpoint_dir is not None else None
-        self._run.report(metrics, part)
+    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
+        self._run.report(metrics, None if checkpoint is None else SnapshotPart(checkpoint))
 
     @contextmanager
     def resume_dir(self) -> Iterator[Path | None]:

@@ -29,7 +29,7 @@ from orchestrator.engine.messages import (
     Progress,
     RungReached,
 )
-from orchestrator.engine.uploads import CheckpointUploads, Part
+from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.trackers.process import Trackers
@@ -50,6 +50,7 @@ class TrialRun:
         rank, world_size: this worker's place.
         resume: the checkpoint to go on from, the same on every rank; None for a fresh start.
         trackers: those of this worker.
+        passed_over: newer checkpoints that cannot be used, and why (rank 0).
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class TrialRun:
         world_size: int,
         resume: Manifest | None,
         trackers: Trackers | None = None,
+        passed_over: tuple[str, ...] = (),
     ) -> None:
         self.trackers = trackers or Trackers(())
         self.lane, self.assignment, self.link = lane, assignment, link
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
+        self.passed_over = passed_over
         self.store = CheckpointStore(lane.storage, self.paths)
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
@@ -110,7 +113,7 @@ class TrialRun:
             self.uploads.describe(
                 cell=a.cell, arm=a.arm, seed=a.seed, attempt=a.attempt, config=a.config, set=a.changes
             )
-            self.link.started(self.resume.step if self.resume else None)
+            self.link.started(self.resume.step if self.resume else None, self.passed_over)
 
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
@@ -124,6 +127,8 @@ class TrialRun:
             stored = True
         finally:
             if self.log and state.answered and stored:
+                if self.passed_over:
+                    self.store.discard_incomplete()  # nobody will want to look at them any more
                 self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
                 self.log.finish()
             elif self.log:
@@ -342,16 +347,16 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return row
 
 
-def stage(source: Path, move: bool) -> Part:
+def stage(source: Path, move: bool) -> StagedPart:
     """A copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
     staged = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
     target = staged / "part"
     if move:
         with suppress(OSError):
             shutil.move(source, target)
-            return Part(target)
+            return StagedPart(target)
     shutil.copytree(source, target)
-    return Part(target)
+    return StagedPart(target)
 
 
 def _warn(text: str) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.engine.link import Link
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.triallog import TrialLog
+from orchestrator.training.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +27,50 @@ class UploadFailed(Exception):
     """A checkpoint could not be stored: the fault of the storage, not of the trial."""
 
 
+class Part(Protocol):
+    """One rank's part of a checkpoint, on its way."""
+
+    def files(self) -> Path:
+        """The directory with the files; called off the training path."""
+        ...
+
+    def discard(self) -> None:
+        """Remove what there is of it on this machine."""
+        ...
+
+
 @dataclass(frozen=True)
-class Part:
-    """One rank's files of a checkpoint, in a directory of ours."""
+class StagedPart:
+    """Files that the user's code has written, in a directory of ours."""
 
     directory: Path
+
+    def files(self) -> Path:
+        return self.directory
 
     def discard(self) -> None:
         """Remove the files and the staging directory around them."""
         shutil.rmtree(self.directory.parent, ignore_errors=True)
+
+
+class SnapshotPart:
+    """A snapshot of the built-in loop, which is still to be written."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot: Snapshot | None = snapshot
+        self._folder: Path | None = None
+
+    def files(self) -> Path:
+        assert self._snapshot is not None
+        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
+        self._snapshot.write(self._folder)
+        self._snapshot = None  # its memory
+        return self._folder
+
+    def discard(self) -> None:
+        self._snapshot = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class CheckpointUploads:
@@ -66,7 +103,13 @@ class CheckpointUploads:
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`, off the training path."""
-        self._pool.submit(self._store.describe, **fields)
+        self._pool.submit(self._describe, fields)
+
+    def _describe(self, fields: dict[str, Any]) -> None:
+        try:
+            self._store.describe(**fields)
+        except StorageUnavailable as error:  # for readers only: the journal is the truth
+            log.warning("%s", error)
 
     def wait(self) -> None:
         """Wait for the upload that is under way, if any."""
@@ -88,7 +131,7 @@ class CheckpointUploads:
         files: dict[str, int] = {}
         try:
             if part is not None:
-                files = self._store.put_part(name, part.directory, self._rank)
+                files = self._store.put_part(name, part.files(), self._rank)
         finally:
             if part is not None:
                 part.discard()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +26,7 @@ import ray.train.collective
 import torch
 import torch.distributed
 
+from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.capture import TrialOutput
 from orchestrator.engine.clean_slate import ProcessState, snapshot
@@ -40,8 +42,10 @@ from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
+from orchestrator.record.appender import free_bytes
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.storagefaults import StorageFaultKind, classify, size
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import Diverged, TrialStopped
@@ -57,6 +61,10 @@ BROKEN_COLLECTIVE = (
     "ProcessGroup",
     "TCPStore",
 )
+
+
+# What a disk says of itself. Who may not read a file, or finds no server, has written a wrong name.
+DISK_FAULTS = (StorageFaultKind.DISK_FULL, StorageFaultKind.READ_ONLY, StorageFaultKind.IO_ERROR)
 
 
 class LaneWorker:
@@ -123,22 +131,36 @@ class LaneWorker:
     def _recorded(self, assignment: Assignment, paths: TrialPaths) -> Outcome:
         """Run the trial while its output is captured; what goes wrong around it is no fault of the user's."""
         try:
-            resume = _same_on_all_ranks(
-                CheckpointStore(self.spec.storage, paths).latest() if self.rank == 0 else None,
-                self.world_size,
-            )
+            store = CheckpointStore(self.spec.storage, paths)
+            resume = _same_on_all_ranks(store.latest() if self.rank == 0 else None, self.world_size)
+            for what in store.warnings:
+                log.warning("a checkpoint cannot be used: %s", what)
             run = TrialRun(
-                self.spec, assignment, self.link, self.rank, self.world_size, resume, self.trackers
+                self.spec,
+                assignment,
+                self.link,
+                self.rank,
+                self.world_size,
+                resume,
+                self.trackers,
+                tuple(store.warnings),
             )
             outcome = self._attempt(assignment, run, resume)
-        except UploadFailed as error:
-            outcome = Outcome(TrialState.FAILED, Cause.INFRA, str(error), traceback.format_exc(limit=-20))
-        except (ray.exceptions.RayError, OSError, StorageUnavailable) as error:
+        except (UploadFailed, StorageUnavailable) as error:
+            outcome = Outcome(
+                TrialState.FAILED,
+                Cause.INFRA,
+                str(error),
+                traceback.format_exc(limit=-20),
+                fault=_storage_fault(error),
+            )
+        except (ray.exceptions.RayError, OSError) as error:
             outcome = Outcome(
                 TrialState.FAILED,
                 Cause.INFRA,
                 f"{type(error).__name__}: {error}",
                 traceback.format_exc(limit=-20),
+                fault=_storage_fault(error),
             )
         if outcome.error:
             sys.stderr.write(outcome.error)
@@ -206,7 +228,13 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return _with(run, TrialState.FAILED, Cause.OOM, message, text)
     if isinstance(error, UploadFailed):
-        return _with(run, TrialState.FAILED, Cause.INFRA, message, text)
+        outcome = _with(run, TrialState.FAILED, Cause.INFRA, message, text)
+        return replace(outcome, fault=_storage_fault(error))
+    fault = classify(error)
+    if fault is not None and fault.kind in DISK_FAULTS:
+        reason = f"{fault.kind} on {socket.gethostname()}: {message}; {free_space()}"
+        outcome = _with(run, TrialState.FAILED, Cause.INFRA, reason, text)
+        return replace(outcome, fault=_storage_fault(error))
     broken = isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
     )
@@ -214,6 +242,21 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     if broken and run.world_size > 1:
         return replace(outcome, secondary=True)
     return outcome
+
+
+def _storage_fault(error: BaseException) -> FaultKind | None:
+    """Whether a disk is full or the storage fails; None for what has nothing to do with either."""
+    found = classify(error) or (classify(error.__cause__) if error.__cause__ else None)
+    if found is None:
+        return None
+    return FaultKind.DISK_FULL if found.kind == "disk full" else FaultKind.STORAGE
+
+
+def free_space() -> str:
+    """What is left where this process writes its temporary files and where it works, in words."""
+    places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))  # noqa: PTH109 - as the user's code sees it
+    free = {place: free_bytes(Path(place)) for place in places}
+    return ", ".join(f"{size(count)} free in {place}" for place, count in free.items() if count is not None)
 
 
 def _with(

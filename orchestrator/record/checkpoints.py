@@ -16,9 +16,12 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
+from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.trialfile import update_trial
 
 MANIFEST = "MANIFEST.json"
+# What says something about one checkpoint; everything else is a fault of the storage as a whole.
+_OF_THIS_FILE = ("", StorageFaultKind.IO_ERROR)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class CheckpointStore:
         folder = self._trial.checkpoint(name)
         wrong = self._not_whole(folder, manifest)
         if wrong:
-            raise StorageUnavailable(f"checkpoint {folder} did not arrive: {wrong}")
+            raise StorageUnavailable(
+                f"checkpoint {folder} did not arrive whole: {wrong}", StorageFaultKind.UNAVAILABLE
+            )
         named = Manifest(**{**asdict(manifest), "name": name})
         self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(named.to_json()))
         return named
@@ -160,6 +165,11 @@ class CheckpointStore:
             return None
         except (ValueError, json.JSONDecodeError) as error:
             self.warnings.append(f"{folder}: unreadable manifest ({error})")
+            return None
+        except StorageUnavailable as error:
+            if error.kind not in _OF_THIS_FILE:
+                raise
+            self.warnings.append(f"{folder}: {error}")
             return None
         wrong = self._not_whole(folder, manifest)
         if wrong:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import InternalError
+from orchestrator.errors import InternalError, StorageUnavailable
 from orchestrator.record.appender import Appender
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
@@ -35,12 +36,17 @@ class JournalContents:
 
 
 class Journal:
-    """The one writer. A line is in the file when `append` returns, and on the disk after `sync`."""
+    """The one writer. A line is in the file when `append` returns, and on the disk after `sync`.
+
+    `fault`: why nothing can be written any more. From then on every call raises it: only the next `open` can
+    know what a failed write has left.
+    """
 
     def __init__(self, appender: Appender, contents: JournalContents, clock: Callable[[], float]) -> None:
         self._appender = appender
         self._clock = clock
         self.contents = contents
+        self.fault: StorageUnavailable | None = None
 
     @property
     def torn_bytes(self) -> int:
@@ -60,16 +66,35 @@ class Journal:
         self.append_many([{"event": event, **fields}])
 
     def append_many(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Append events, each a mapping with the key `event`. Raises `InternalError` for an unknown kind."""
+        """Append events, each a mapping with the key `event`.
+
+        Raises `InternalError` for an unknown kind, `StorageUnavailable` when they cannot be written.
+        """
         now = self._clock()
-        self._appender.append([encode_event(event, now) for event in events])
+        lines = [encode_event(event, now) for event in events]
+        with self._noting_faults():
+            self._appender.append(lines)
 
     def sync(self) -> None:
-        self._appender.sync()
+        """Raises `StorageUnavailable` when not all that was appended is on the disk."""
+        with self._noting_faults():
+            self._appender.sync()
 
     def close(self) -> None:
-        self._appender.sync()
-        self._appender.close()
+        """Sync and close; nothing after a fault, which somebody has been told of."""
+        if self.fault is None:
+            self.sync()
+            self._appender.close()
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        if self.fault is not None:
+            raise self.fault
+        try:
+            yield
+        except StorageUnavailable as error:
+            self.fault = error
+            raise
 
 
 def read_journal(storage: Storage, path: str) -> JournalContents:

@@ -2,6 +2,9 @@
 
 Locally: temporary name, fsync, rename, `O_APPEND`. Object stores can neither append nor rename: a put is
 atomic there, and what grows is written in numbered segments `<path>.00001`, `<path>.00002`, ...
+
+A storage that does not answer is asked again for a while (`patience`). A fault that will not pass by itself,
+or has not passed by then, is a `StorageUnavailable`: path, reason, what is free there, what to do.
 """
 
 from __future__ import annotations
@@ -11,15 +14,21 @@ import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from orchestrator.errors import Fault, StorageUnavailable, StudyError
-from orchestrator.record.appender import Appender, LocalAppender, SegmentAppender, segments_of
+from orchestrator.errors import Fault, StudyError
+from orchestrator.record.appender import Appender, LocalAppender, SegmentAppender, free_bytes, segments_of
+from orchestrator.record.folders import make_folder, sync_folder
+from orchestrator.record.objectstores import open_uri
+from orchestrator.record.patience import PATIENCE_S, patiently
+from orchestrator.record.storagefaults import unavailable
 
 _Lines = list[bytes]  # inside the class, `list` is the method
+Answer = TypeVar("Answer")
 _STORES_WITHOUT_DIRECTORIES = ("s3", "gcs", "abfs")
 
 
@@ -36,12 +45,14 @@ class Entry:
 class Storage:
     """A storage root. Picklable: workers receive it.
 
-    `uri` is what the user wrote (made absolute when local), `fs` is None for a local directory.
+    `uri` is what the user wrote (made absolute when local), `fs` is None for a local directory; `patience_s`:
+    how long to ask again when it does not answer.
     """
 
     uri: str
     root: str
     fs: Any = None
+    patience_s: float = PATIENCE_S
 
     @classmethod
     def open(cls, where: Any, *, root: str = "") -> Storage:
@@ -60,15 +71,7 @@ class Storage:
         if text.startswith("file://"):
             path = "/" + text.removeprefix("file://").lstrip("/")
             return cls(uri=path, root=path)
-        from pyarrow import ArrowException, fs
-
-        try:
-            filesystem, path = fs.FileSystem.from_uri(text)
-        except (ArrowException, ValueError, OSError, ImportError) as error:
-            hint = "a path, file://, s3:// or gs://"
-            raise StudyError(
-                Fault(f"cannot use this storage: {error}", field="storage", value=text, hint=hint)
-            ) from None
+        filesystem, path = open_uri(text)
         return cls(uri=text, root=path.rstrip("/"), fs=filesystem)
 
     @classmethod
@@ -134,53 +137,49 @@ class Storage:
 
     def read_bytes(self, relative: str) -> bytes:
         """Raises `FileNotFoundError`, or `StorageUnavailable` when the storage does not answer."""
-        with self._answering("read", relative):
+
+        def read() -> bytes:
             if self.is_local:
                 return self.local_path(relative).read_bytes()
             with self.fs.open_input_stream(self.path(relative)) as stream:
                 return bytes(stream.read())
+
+        return self._ask("read", relative, read)
 
     def read_text(self, relative: str) -> str:
         return self.read_bytes(relative).decode("utf-8")
 
     def write_atomic(self, relative: str, data: bytes | str) -> None:
         """Readers see the old content or the new, never a part; directories are made as needed."""
-        data = data.encode("utf-8") if isinstance(data, str) else data
-        with self._answering("write", relative):
-            if not self.is_local:
-                self._remote_parent(relative)
-                with self.fs.open_output_stream(self.path(relative)) as stream:
-                    stream.write(data)
+        content = data.encode("utf-8") if isinstance(data, str) else data
+
+        def write() -> None:
+            if self.is_local:
+                _replace(self.local_path(relative), content)
                 return
-            target = self.local_path(relative)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-            try:
-                _write_synced(temporary, io.BytesIO(data))
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            self._remote_parent(relative)
+            with self.fs.open_output_stream(self.path(relative)) as stream:
+                stream.write(content)
+
+        self._ask("write", relative, write)
 
     def exists(self, relative: str) -> bool:
         return self.entry(relative) is not None
 
     def entry(self, relative: str) -> Entry | None:
         """The file or directory at this path, or None."""
-        with self._answering("look up", relative):
+
+        def look_up() -> Entry | None:
             if self.is_local:
-                path = self.local_path(relative)
-                try:
-                    stat = path.stat()
-                except (FileNotFoundError, NotADirectoryError):
-                    return None
-                is_dir = path.is_dir()
-                return Entry(path.name, is_dir, 0 if is_dir else stat.st_size)
+                return _look_up_local(self.local_path(relative))
             return _entry(self.fs.get_file_info(self.path(relative)))
+
+        return self._ask("look up", relative, look_up)
 
     def list(self, relative: str = "") -> Sequence[Entry]:
         """What lies directly in a directory, by name; empty when there is no such directory."""
-        with self._answering("list", relative):
+
+        def look() -> Sequence[Entry]:
             if self.is_local:
                 return _list_local(self.local_path(relative))
             from pyarrow import fs
@@ -188,6 +187,8 @@ class Storage:
             selector = fs.FileSelector(self.path(relative), allow_not_found=True)
             found = (_entry(info) for info in self.fs.get_file_info(selector))
             return sorted((entry for entry in found if entry and entry.name), key=lambda entry: entry.name)
+
+        return self._ask("list", relative, look)
 
     def sizes(self, relative: str) -> dict[str, int]:
         """Every file below a directory: path relative to it -> bytes."""
@@ -201,42 +202,55 @@ class Storage:
         return found
 
     def make_dir(self, relative: str) -> None:
-        with self._answering("make", relative):
+
+        def make() -> None:
             if self.is_local:
                 self.local_path(relative).mkdir(parents=True, exist_ok=True)
             else:
                 self.fs.create_dir(self.path(relative), recursive=True)
 
+        self._ask("make", relative, make)
+
     def delete_file(self, relative: str) -> None:
         """Remove one file; one that is not there is fine."""
-        with self._answering("delete", relative), contextlib.suppress(FileNotFoundError):
+
+        def delete() -> None:
             if self.is_local:
                 self.local_path(relative).unlink()
             else:
                 self.fs.delete_file(self.path(relative))
 
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete", relative, delete)
+
     def delete_dir(self, relative: str) -> None:
         """Remove a directory with all that is in it; one that is not there is fine."""
-        with self._answering("delete", relative), contextlib.suppress(FileNotFoundError):
+
+        def delete() -> None:
             if self.is_local:
                 shutil.rmtree(self.local_path(relative))
             else:
                 self.fs.delete_dir(self.path(relative))
 
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete", relative, delete)
+
     def move_dir(self, old: str, new: str) -> None:
         """Rename a directory. On object stores it is copied and then deleted, which takes its time."""
-        with self._answering("move", old):
-            if self.is_local:
-                self.local_path(old).rename(self.local_path(new))
-                return
-            for name in self.sizes(old):
-                self._remote_parent(f"{new}/{name}")
-                with (
-                    self.fs.open_input_stream(self.path(f"{old}/{name}")) as source,
-                    self.fs.open_output_stream(self.path(f"{new}/{name}")) as sink,
-                ):
-                    shutil.copyfileobj(source, sink, 1 << 20)
+        if self.is_local:
+            self._ask("move", old, lambda: self.local_path(old).rename(self.local_path(new)))
+            return
+        for name in self.sizes(old):
+            self._ask("move", f"{old}/{name}", partial(self._copy, f"{old}/{name}", f"{new}/{name}"))
         self.delete_dir(old)
+
+    def _copy(self, old: str, new: str) -> None:
+        self._remote_parent(new)
+        with (
+            self.fs.open_input_stream(self.path(old)) as source,
+            self.fs.open_output_stream(self.path(new)) as sink,
+        ):
+            shutil.copyfileobj(source, sink, 1 << 20)
 
     # -- directories in and out ----------------------------------------------------------------------------
 
@@ -248,6 +262,9 @@ class Storage:
             if source.is_file():
                 name = source.relative_to(local_dir).as_posix()
                 sizes[name] = self._put(source, f"{relative}/{name}")
+        if self.is_local:
+            for folder in {str(PurePosixPath(f"{relative}/{name}").parent) for name in sizes}:
+                self._ask("write", folder, partial(sync_folder, self.local_path(folder)))
         return sizes
 
     def copy_out(self, relative: str, local_dir: Path) -> None:
@@ -257,24 +274,28 @@ class Storage:
         for name in self.sizes(relative):
             target = local_dir / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._answering("read", f"{relative}/{name}"), target.open("wb") as sink:
-                if self.is_local:
-                    with self.local_path(f"{relative}/{name}").open("rb") as source:
-                        shutil.copyfileobj(source, sink, 1 << 20)
-                else:
-                    with self.fs.open_input_stream(self.path(f"{relative}/{name}")) as source:
-                        shutil.copyfileobj(source, sink, 1 << 20)
+            self._ask("read", f"{relative}/{name}", partial(self._get, f"{relative}/{name}", target))
+
+    def _get(self, relative: str, target: Path) -> None:
+        if self.is_local:
+            shutil.copyfile(self.local_path(relative), target)
+            return
+        with self.fs.open_input_stream(self.path(relative)) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
 
     def _put(self, source: Path, relative: str) -> int:
-        with self._answering("write", relative), source.open("rb") as stream:
-            if self.is_local:
-                target = self.local_path(relative)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                return _write_synced(target, stream)
-            self._remote_parent(relative)
-            with self.fs.open_output_stream(self.path(relative)) as sink:
-                shutil.copyfileobj(stream, sink, 1 << 20)
-            return stream.tell()
+        def put() -> int:
+            with source.open("rb") as stream:
+                if self.is_local:
+                    target = self.local_path(relative)
+                    make_folder(target.parent)
+                    return _write_synced(target, stream)
+                self._remote_parent(relative)
+                with self.fs.open_output_stream(self.path(relative)) as sink:
+                    shutil.copyfileobj(stream, sink, 1 << 20)
+                return stream.tell()
+
+        return self._ask("write", relative, put)
 
     # -- what grows ----------------------------------------------------------------------------------------
 
@@ -282,8 +303,7 @@ class Storage:
         """A file that grows: locally one file, elsewhere (or where some lie already) numbered segments."""
         segments = self.segments(relative)
         if self.is_local and not segments:
-            with self._answering("open", relative):
-                return LocalAppender(self.local_path(relative))
+            return self._ask("open", relative, lambda: LocalAppender(self.local_path(relative)))
         return SegmentAppender(self, relative, next_number=segments[-1][0] + 1 if segments else 1)
 
     def segments(self, relative: str) -> Sequence[tuple[int, str]]:
@@ -320,8 +340,11 @@ class Storage:
         """
         probe = f".probe-{uuid.uuid4().hex}"
         if not self.is_local:
-            self.write_atomic(probe, b"probe")
-            self.delete_file(probe)
+            now = replace(
+                self, patience_s=0.0
+            )  # before a study there is nothing to lose by saying so at once
+            now.write_atomic(probe, b"probe")
+            now.delete_file(probe)
             return
         made: list[Path] = []
         try:
@@ -348,14 +371,30 @@ class Storage:
         if self.fs.type_name not in _STORES_WITHOUT_DIRECTORIES:
             self.fs.create_dir(self.path(relative).rpartition("/")[0] or "/", recursive=True)
 
-    @contextlib.contextmanager
-    def _answering(self, verb: str, relative: str) -> Iterator[None]:
+    def _ask(self, verb: str, relative: str, act: Callable[[], Answer]) -> Answer:
+        """What `act`, which may be done twice, answers; asked again while the storage does not answer."""
+        path = self.path(relative) if self.is_local else f"{relative or '.'} in {self.uri}"
         try:
-            yield
+            return patiently(act, f"{verb} {path}", self.patience_s, watched=not self.is_local)
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise StorageUnavailable(f"cannot {verb} {relative or '.'} in {self.uri}: {error}") from error
+            free = free_bytes(Path(path)) if self.is_local else None
+            waited = float(getattr(error, "waited_s", 0.0))
+            raise unavailable(error, verb, path, free_bytes=free, waited_s=waited) from error
+
+
+def _replace(target: Path, content: bytes) -> None:
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        _write_synced(temporary, io.BytesIO(content))
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error says what is wrong
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_to_leave(path: Path, home: Path) -> None:
@@ -386,6 +425,15 @@ def _write_synced(target: Path, source: Any) -> int:
         sink.flush()
         os.fsync(sink.fileno())
         return sink.tell()
+
+
+def _look_up_local(path: Path) -> Entry | None:
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    is_dir = path.is_dir()
+    return Entry(path.name, is_dir, 0 if is_dir else stat.st_size)
 
 
 def _list_local(folder: Path) -> list[Entry]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.errors import ChangedCode, ChangedStudy, Fault
+from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable
 from orchestrator.record.history import History, fold
 from orchestrator.record.journal import Journal, from_json, read_journal
 from orchestrator.record.layout import StudyPaths
@@ -138,9 +139,16 @@ class StudyRecord:
         return cls(storage, paths, plan, journal, history, lease, how, changed, moved)
 
     def close(self) -> None:
-        """Close the journal and give the lease back."""
+        """Close the journal and give the lease back.
+
+        A lease on a storage that is gone stays there: it is this process that tells whether it is held.
+        """
         self.journal.close()
-        self.lease.release()
+        if self.journal.fault is None:
+            self.lease.release()
+        elif self.storage.is_local:
+            with suppress(StorageUnavailable):
+                self.lease.release()
 
 
 def reconcile(storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, start: Start) -> str:

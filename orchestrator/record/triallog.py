@@ -6,6 +6,7 @@ The calls only queue what they get; a thread encodes and writes it about once a 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.errors import StorageUnavailable
 from orchestrator.record.appender import Appender
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.events import EventFile, as_float, flat_config
@@ -29,6 +31,8 @@ from orchestrator.record.metrictable import (
 )
 from orchestrator.record.storage import Storage
 from orchestrator.record.trackers.process import Trackers
+
+log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
 PUT_EVERY_S = 30.0  # each put to an object store makes a new segment
@@ -86,11 +90,13 @@ class TrialLog:
         self._last_step = max(keep.step, 0)
         self._hparams: list[str] | None = None
         self._queue: deque[tuple[Any, ...]] = deque()
-        self._lines: tuple[list[bytes], list[bytes]] = ([], [])  # encoded reports and steps, not yet written
+        # encoded reports, steps and observations, not yet written
+        self._lines: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
         self._error: Exception | None = None
+        self._told = False
         self._thread = threading.Thread(target=self._write_regularly, name="trial-log", daemon=True)
         self._thread.start()
 
@@ -192,8 +198,15 @@ class TrialLog:
                     if not self._storage.is_local and time.monotonic() - last_put > PUT_EVERY_S:
                         last_put = time.monotonic()
                         self._sync()
-            except Exception as error:  # not lost: the next flush raises it
+            except StorageUnavailable as error:
+                self._tell_once(error)  # nothing is lost: all of it is kept for the next turn, or the flush
+            except Exception as error:  # the next flush raises it
                 self._error = error
+
+    def _tell_once(self, error: StorageUnavailable) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("the trial's curves wait for their storage: %s", error)
 
     def _drain(self) -> None:
         while True:
@@ -202,8 +215,12 @@ class TrialLog:
             except IndexError:
                 break
             write(*args)
-        for target, encoded in zip((self._reports, self._steps), self._lines, strict=True):
-            if encoded:
+        if self._lines[2] and self._observations is None:
+            self._observations = self._storage.appender(self._trial.observations_jsonl)
+        for target, encoded in zip(
+            (self._reports, self._steps, self._observations), self._lines, strict=True
+        ):
+            if encoded and target is not None:
                 target.append(encoded)
                 encoded.clear()
         if self._events is not None:
@@ -255,14 +272,9 @@ class TrialLog:
             self._events.pr_curve(tag, counts, step, now)
 
     def _write_observations(self, monitor: str, rows: list[dict[str, Any]], step: int) -> None:
-        if self._observations is None:
-            self._observations = self._storage.appender(self._trial.observations_jsonl)
-        lines = [
-            to_json({"step": step, "monitor": monitor, **{k: _plain(v) for k, v in row.items()}})
-            for row in rows
-        ]
-        if lines:
-            self._observations.append(lines)
+        for row in rows:
+            plain = {key: _plain(value) for key, value in row.items()}
+            self._lines[2].append(to_json({"step": step, "monitor": monitor, **plain}))
 
     def _write_hparams(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from torch import nn
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.sink import Silent, Sink
+from orchestrator.training.snapshot import Snapshot
 from orchestrator.training.task import Task
 
 
@@ -57,19 +57,17 @@ class LocalSession:
         del length
         return self.checkpoints
 
-    def report(self, metrics: Mapping[str, Any], checkpoint_dir: Path | None = None) -> None:
-        """Keep the metrics; move the checkpoint's files to `<trial_dir>/checkpoints/step-<step>`.
+    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
+        """Keep the metrics; write the checkpoint's files to `<trial_dir>/checkpoints/step-<step>`.
 
         Raises:
             TrialStopped: `stop_when` says so.
         """
         self.reports.append(dict(metrics))
-        if checkpoint_dir is not None:
+        if checkpoint is not None:
             target = self.checkpoint_path(int(metrics["step"]))
             target.mkdir(parents=True, exist_ok=True)
-            for part in checkpoint_dir.iterdir():
-                shutil.move(part, target / part.name)
-            checkpoint_dir.rmdir()
+            checkpoint.write(target)
         if self.stop_when is not None and self.stop_when(metrics):
             raise TrialStopped
 

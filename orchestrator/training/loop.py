@@ -31,7 +31,7 @@ from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
 from orchestrator.training.samples import Samples, Shard, TrainingOrder
 from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import loop_settings, optim_settings
-from orchestrator.training.snapshot import Position
+from orchestrator.training.snapshot import Position, Snapshot
 from orchestrator.training.task import TRAIN, VAL, Batch, Optimiser, Table, Task, data_key
 from orchestrator.training.validation import Validator, evaluating
 
@@ -280,10 +280,10 @@ class Trainer:
         step = self.position.step
         whole = self.settings.report_every == "epoch" and step % self.steps_per_epoch == 0
         epoch = step // self.steps_per_epoch if whole else step / self.steps_per_epoch
-        folder = self._checkpoint() if self.session.checkpoint_due(self._length()) else None
-        self.session.report({"epoch": epoch, "step": step, "train/loss": train_loss, **metrics}, folder)
+        taken = self._checkpoint() if self.session.checkpoint_due(self._length()) else None
+        self.session.report({"epoch": epoch, "step": step, "train/loss": train_loss, **metrics}, taken)
 
-    def _checkpoint(self) -> Path:
+    def _checkpoint(self) -> Snapshot:
         state: dict[str, Any] = {}
         if self.session.world_rank == 0:
             state = {
@@ -291,7 +291,7 @@ class Trainer:
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
             }
-        return snapshot.save(state, self.position, self.session.world_rank)
+        return snapshot.take(state, self.position, self.session.world_rank)
 
     # --- length --------------------------------------------------------------------------------------
     def _report_interval(self) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from orchestrator.training.sink import Sink
+from orchestrator.training.snapshot import Snapshot
 
 
 class TrialStopped(BaseException):
@@ -68,10 +69,10 @@ class Session(Protocol):
         """Would a checkpoint handed to the report at this length (in `unit`) be kept? Same on all ranks."""
         ...
 
-    def report(self, metrics: Mapping[str, Any], checkpoint_dir: Path | None = None) -> None:
+    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
         """Hand over one report; every rank calls it, with its own part of the checkpoint.
 
-        The session owns `checkpoint_dir` from the call on: it may move it, upload it later, and deletes it.
+        The snapshot is written when and where the session likes.
 
         Raises:
             TrialStopped: the trial ends here, on all ranks alike.

@@ -149,12 +149,25 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
-@pytest.mark.parametrize("script", ["turnaround.py", "throughput.py", "monitors.py"])
+@pytest.mark.parametrize("script", ["turnaround.py", "throughput.py", "monitors.py", "checkpoints.py"])
 def test_help(script: str) -> None:
     shown = subprocess.run(
         [sys.executable, str(SCRIPTS / script), "--help"], capture_output=True, text=True, check=True
     )
     assert "--json" in shown.stdout
+
+
+def test_stalls_are_against_the_time_between_two_reports_without_the_last_one(load) -> None:
+    checkpoints = load("checkpoints")
+    lines = []
+    for epoch, report_s in enumerate((0.1, 0.3, 9.0)):
+        lines.append({"t": 10.0 * epoch, "what": "snapshot", "s": 0.2})
+        lines.append({"t": 10.0 * epoch + 1, "what": "report", "s": report_s})
+    found = checkpoints.figures([checkpoints.json.dumps(line) for line in lines])
+    assert found["checkpoints"] == 2
+    assert found["stall_s"] == pytest.approx(0.4)
+    assert found["share"] == pytest.approx(0.8 / 20)
+    assert "4.00%" in checkpoints.table([{"case": "task-s3", **found}])
 
 
 def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,3 +204,56 @@ def test_a_crash_between_any_two_writes_leaves_a_complete_one(
     after.retain(keep_best, keep_latest)
     assert after.latest() == latest
     assert after.warnings == []
+
+
+def damage(storage: Storage, name: str, how: str) -> None:
+    folder = TRIAL.checkpoint(name)
+    if how == "part gone":
+        storage.delete_file(f"{folder}/part-1.pt")
+    elif how == "part cut":
+        storage.write_atomic(f"{folder}/part-0.pt", b"x")
+    elif how == "manifest gone":
+        storage.delete_file(f"{folder}/{MANIFEST}")
+    elif how == "manifest garbage":
+        storage.write_atomic(f"{folder}/{MANIFEST}", b"\x00\xff{")
+    else:  # another manifest beside it is only a file
+        storage.write_atomic(f"{folder}/{MANIFEST}.1", b"{}")
+
+
+LIFE = st.tuples(
+    st.integers(0, 25),  # changes until this life of the trial ends
+    st.sampled_from([None, "part gone", "part cut", "manifest gone", "manifest garbage", "two manifests"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lives=st.lists(LIFE, min_size=1, max_size=5), keep_latest=st.integers(0, 3))
+def test_through_many_lives_there_is_a_usable_one_once_there_has_been_one(
+    lives: list[tuple[int, str | None]], keep_latest: int
+) -> None:
+    """Crashes at any write, damage to the newest: the last whole one is used."""
+    root = uuid.uuid4().hex
+    for crash, harm in lives:
+        store = CheckpointStore(mortal(root, crash), TRIAL)
+        newest = store.latest()
+        done = newest.step if newest else 0
+        try:
+            for step in range(done + 1, done + 8):
+                save(store, step, score=-float(step))
+                store.retain(keep_best=0, keep_latest=keep_latest)
+        except (CrashError, StorageUnavailable):
+            pass
+        storage = mortal(root, 10**9)
+        after = CheckpointStore(storage, TRIAL)
+        whole = after.complete()
+        assert whole or newest is None
+        assert not (whole and newest) or whole[-1].step >= newest.step
+        if harm is None or len(whole) < 2:
+            continue
+        damage(storage, whole[-1].name, harm)
+        usable = after.latest()
+        assert usable == (whole[-1] if harm == "two manifests" else whole[-2])
+        if harm != "two manifests":
+            assert any(TRIAL.checkpoint(whole[-1].name) in line for line in after.warnings)
+        after.retain(keep_best=0, keep_latest=keep_latest)
+        assert after.latest() == usable
