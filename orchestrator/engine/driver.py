@@ -202,9 +202,7 @@ class Driver:
         if not conductor.finished():
             broker = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(Broker).remote()
             grows = self.options.address is not None
-            pump = Pump(
-                conductor, broker, record, self.listener, grows=grows, kept_cpus=self._kept_cpus()
-            )
+            pump = Pump(conductor, broker, record, self.listener, grows=grows, kept_cpus=self._kept_cpus())
             lane = self._lane_spec(storage, record, shipped, gpus)
             with self._signals_to(pump), pump:
                 _run_tune(conductor, broker, lane)
