@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -98,7 +97,6 @@ class Story:
             detected: when the fault was noticed, asked when training goes on; gets the fault's time.
             survives: the process of the trial outlives the fault, which is over when `inject` returns.
         """
-        before = self.repeated(victim.cell)
         at = time.time()
         inject()
         over = time.time() if survives else at
@@ -116,7 +114,7 @@ class Story:
             fault,
             None if noticed is None else round(noticed - at, 1),
             round(first.at - at, 1),
-            self.repeated(victim.cell) - before,
+            0 if survives else self.repeated(victim, first),
         )
         self.rows.append(row)
         return row
@@ -128,9 +126,13 @@ class Story:
         assert self.study.curves() == undisturbed.curves()
         self.cells_lost = len(self.study.plan.cells) - len(rows)
 
-    def repeated(self, cell: str) -> int:
-        """How many epochs were computed more than once, each further time counted."""
-        return sum(times - 1 for times in Counter(epoch.number for epoch in self.trace(cell)).values())
+    def repeated(self, victim: Victim, first: Epoch) -> int:
+        """Epochs that the hit process had finished, also after the fault, and that are computed again."""
+        own = (victim.epoch.host, victim.epoch.pid)
+        reached = max(
+            e.number for e in self.trace(victim.cell) if (e.host, e.pid) == own and e.at <= first.at
+        )
+        return max(0, reached - first.number + 1)
 
     def node_died(self, host: str) -> Callable[[float], float | None]:
         """When the head declared the host's node dead."""

@@ -34,7 +34,6 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -197,6 +196,7 @@ class Host:
 
     def _plug_in(self) -> None:
         switch, pid = self.lab.switch, str(self.pid)
+        switch("link", "del", self.wire, check=False)  # of the last boot, if it is still there
         switch("link", "add", self.wire, "type", "veth", "peer", "name", "eth0", "netns", pid)
         switch("link", "set", self.wire, "master", "switch", "up")
         for words in (
@@ -212,9 +212,7 @@ class Host:
         assert self._outer is not None
         os.kill(self.pid, signal.SIGKILL)
         self._outer.wait()
-        self.pid = None
-        with suppress(subprocess.CalledProcessError):  # goes with the namespace, a moment later
-            self.lab.switch("link", "del", self.wire)
+        self.pid = None  # the wire goes with the namespace, a moment later
 
     def power_off(self) -> None:
         """Pull the plug: peers hear nothing."""
@@ -294,9 +292,13 @@ class Lab:
             self._furnish(host)
             host.boot()
 
-    def switch(self, *words: str) -> None:
-        """`ip *words` at the switch."""
-        subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", "ip", *words], check=True)
+    def switch(self, *words: str, check: bool = True) -> bool:
+        """`ip *words` at the switch; whether it could be done. Raises CommandFailed, if asked to check."""
+        command = ["nsenter", f"--net=/proc/{self.pid}/ns/net", "ip", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if check and done.returncode != 0:
+            raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done.returncode == 0
 
     def hosts_text(self) -> str:
         """What /etc/hosts says on every host."""

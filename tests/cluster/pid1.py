@@ -56,9 +56,20 @@ def build_file_system(host: dict[str, Any]) -> None:
             mount("-o", "remount,bind,ro", path)
     subprocess.run(["umount", "-l", str(STAGE)], check=True)
     claim_cpus(host["cpus"])
-    hosts = Path("/run/hosts")
-    hosts.write_text(host["hosts"])
-    mount("--bind", str(hosts), "/etc/hosts")
+    replace(Path("/etc/hosts"), host["hosts"])
+    replace(Path("/etc/resolv.conf"), "")  # no name server: who asks for another name is refused at once
+
+
+def replace(file: Path, text: str) -> None:
+    """Let a file of the machine read differently on this host."""
+    seen = file.resolve()  # a link into /run, for instance, which is empty by now
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    if not seen.exists():
+        seen.write_text(text)
+        return
+    own = Path("/run") / file.name
+    own.write_text(text)
+    mount("--bind", str(own), str(seen))
 
 
 def claim_cpus(cpus: int) -> None:
