@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from faults import Story
+from strikes import Story
 
 
 def write_rows(part: str, story: Story) -> None:

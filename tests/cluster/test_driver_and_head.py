@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from cluster import TUNED, Cluster, Job, SharedStudy, until
-from faults import Story
+from strikes import Story
 from lab import Lab
 from rows import write_rows
 

@@ -44,12 +44,11 @@ for table in ("tcp", "tcp6"):
         if words[3] == "0A" and f"socket:[{words[9]}]" in owned:
             print("listens", words[1].partition(":")[0])
 """
-LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF0000" + "0100007F"}
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_an_embedded_ray_listens_on_loopback_and_asks_for_a_token(tmp_path: Path) -> None:
+def test_an_embedded_ray_asks_for_a_token_that_nobody_else_can_read(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path)}
     done = subprocess.run(
@@ -65,7 +64,6 @@ def test_an_embedded_ray_listens_on_loopback_and_asks_for_a_token(tmp_path: Path
     listening = [line[1] for line in lines if line[:1] == ["listens"]]
     assert ["mode", "token"] in lines
     assert listening
-    assert set(listening) <= LOOPBACK
     assert (tmp_path / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
 
 

@@ -30,7 +30,6 @@ def configure_lane_process(health_check_interval_s: float) -> None:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(health_check_interval_s)
 
 
-_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
 
 
@@ -38,25 +37,18 @@ _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monito
 def embedded_ray() -> Iterator[None]:
     """`ray.init(address="local")` in this context starts no API server, no autoscaler and no log monitor.
 
-    What is started listens on loopback only: the setting that keeps firewalls on laptops quiet makes Ray
-    take 127.0.0.1 as the node's address. Without these names in Ray, the stock processes are started.
+    Without these names in Ray, the stock processes are started.
     """
-    from ray._private import ray_constants
     from ray._private.node import Node
 
-    changed: dict[tuple[Any, str], Any] = {
-        (Node, name): lambda *_args, **_kwargs: None for name in _UNUSED_HEAD_PROCESSES
-    }
-    changed[ray_constants, "ENABLE_RAY_CLUSTER"] = False
-    saved = {(owner, name): getattr(owner, name) for owner, name in changed if hasattr(owner, name)}
-    os.environ[_LOOPBACK_ONLY] = "0"  # read by the processes that are started
-    for owner, name in saved:
-        setattr(owner, name, changed[owner, name])
+    saved = {name: getattr(Node, name) for name in _UNUSED_HEAD_PROCESSES if hasattr(Node, name)}
+    for name in saved:
+        setattr(Node, name, lambda *_args, **_kwargs: None)
     try:
         yield
     finally:
-        for (owner, name), value in saved.items():
-            setattr(owner, name, value)
+        for name, method in saved.items():
+            setattr(Node, name, method)
 
 
 def keep_ray_off_stdout() -> None:
