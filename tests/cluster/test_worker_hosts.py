@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from cluster import TUNED, Cluster, Job, SharedStudy, until
-from strikes import Story
 from lab import Lab
 from rows import write_rows
+from strikes import Story
 
 pytestmark = pytest.mark.cluster
 
