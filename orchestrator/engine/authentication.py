@@ -28,15 +28,6 @@ def has_token() -> bool:
     return bool(os.environ.get(TOKEN)) or token_file().is_file()
 
 
-def present_token(address: str | None) -> None:
-    """Turn token authentication on for this process, unless the user has decided otherwise.
-
-    Ray does so by itself for what it starts, but not for a cluster at an explicit address.
-    """
-    if address is None or has_token():
-        os.environ.setdefault(MODE, "token")
-
-
 def keep_token_private() -> None:
     """Ray writes the token as the umask says; only its owner may read it."""
     path = token_file()

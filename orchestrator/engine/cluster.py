@@ -47,7 +47,6 @@ def connect(address: str | None) -> None:
     Raises:
         ClusterUnavailable: no cluster answers at `address`, or it does not take our token.
     """
-    authentication.present_token(address)
     if address is not None:
         _knock(address)
     for key, value in ENVIRONMENT.items():

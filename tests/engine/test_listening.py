@@ -77,19 +77,9 @@ def test_a_cluster_without_a_token_is_warned_about(monkeypatch: pytest.MonkeyPat
     assert authentication.unprotected("10.0.0.7:6379") is None
 
 
-def test_a_token_is_shown_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (authentication.MODE, authentication.TOKEN):
-        monkeypatch.delenv(name, raising=False)
+def test_a_token_is_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(authentication.TOKEN_PATH, str(tmp_path / "token"))
-    authentication.present_token("10.0.0.7:6379")
-    assert authentication.MODE not in os.environ
     (tmp_path / "token").write_text("a" * 64)
     (tmp_path / "token").chmod(0o644)
-    monkeypatch.setenv(authentication.MODE, "disabled")
-    authentication.present_token("10.0.0.7:6379")
-    assert os.environ[authentication.MODE] == "disabled"
-    monkeypatch.delenv(authentication.MODE)
-    authentication.present_token("10.0.0.7:6379")
-    assert os.environ.pop(authentication.MODE) == "token"
     authentication.keep_token_private()
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
