@@ -23,11 +23,6 @@ def token_file() -> Path:
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
-def has_token() -> bool:
-    """Whether this process has a token to show."""
-    return bool(os.environ.get(TOKEN)) or token_file().is_file()
-
-
 def keep_token_private() -> None:
     """Ray writes the token as the umask says; only its owner may read it."""
     path = token_file()
