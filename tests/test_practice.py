@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "practice.md"
 NUMBERS = {"A": 14, "B": 12, "C": 8, "D": 5}
 IDS = [f"{letter}{number}" for letter, last in NUMBERS.items() for number in range(1, last + 1)]
-NOT_BUILT = {"B12", "D5"}
+NOT_BUILT = {"D5"}
 ROWS = {
     cells[0]: cells[1:]
     for line in PAGE.read_text(encoding="utf-8").splitlines()
