@@ -83,6 +83,7 @@ def waits_for(resources: ResourcesSpec, gpus: float, offered: Capacity) -> str |
 
 
 def bundles(resources: ResourcesSpec, gpus: float, groups: int) -> list[dict[str, float]]:
-    """The resources of the workers of `groups` worker groups, one bundle each."""
+    """The resources of the workers of `groups` worker groups, at most `max_parallel`, one bundle each."""
+    groups = groups if resources.max_parallel == "auto" else min(groups, resources.max_parallel)
     one = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
     return [dict(one) for _ in range(groups * resources.workers)]

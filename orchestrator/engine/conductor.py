@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from orchestrator.decide.asha import RungReport
 from orchestrator.decide.budget import budget_left
 from orchestrator.decide.faults import FaultKind, fault_of
-from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine import entries, view
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node, bundles
+from orchestrator.engine.ends import Ends
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -43,9 +42,9 @@ from orchestrator.engine.notes import Notes, last_line
 from orchestrator.engine.placement import Placement
 from orchestrator.engine.roster import Roster
 from orchestrator.engine.scores import Scores
-from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
+from orchestrator.engine.stopping import Stopping
 from orchestrator.engine.tickets import Tickets
 from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError
 from orchestrator.record.studyrecord import StudyRecord
@@ -80,28 +79,46 @@ class Conductor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.record, self.spec = record, spec
-        self.gpus_per_trial = gpus_per_worker * spec.resources.workers
-        self.code_changed, self.clock = code_changed, clock
+        self.gpus_per_worker, self.clock = gpus_per_worker, clock
         self.lock = threading.RLock()
         self.started_at = clock()
         self.wanted_lanes = 0
-        self.stop: StopRequest | None = None
-        self.lost: StorageUnavailable | None = None  # why the record cannot be written any more
         self.silence = Silence(spec.failures.report_timeout)
         self.notes, self._tickets = Notes(), Tickets()
+        self.stopping = Stopping(record.journal, self.notes)
         self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
-        self._given_up: set[tuple[str, int]] = set()
+        self._given_up: dict[tuple[str, int], Outcome] = {}  # lost groups that are not tried again
         self._taken = 0
         self._worker_failures = 0  # in a row
         self._caught_up = threading.Condition(self.lock)
-        self._due: list[Action] = []  # what ends have called for and nobody has carried out yet
         self.roster = Roster(spec, record.history, self._journal, self.notes.add, retry_failed=retry_failed)
         self.scores = Scores(spec, record.history)
+        self.ends = Ends(
+            spec,
+            record.journal,
+            self.roster,
+            self.placement,
+            self.notes,
+            self.stopping,
+            gpus=gpus_per_worker * spec.resources.workers,
+            clock=clock,
+            code_changed=code_changed,
+        )
         self._take_up_decisions()
         self.roster.take_up()
-        self.seeds = SeedCheck(spec, self.plan)
+        self.ends.seeds.grow(self.plan)
         record.journal.sync()
         self.done_before = sum(live.state.terminal for live in self.roster.cells.values())
+
+    @property
+    def stop(self) -> StopRequest | None:
+        """Why the study stops, once it does."""
+        return self.stopping.request
+
+    @property
+    def lost(self) -> StorageUnavailable | None:
+        """Why the record cannot be written any more."""
+        return self.stopping.lost
 
     @property
     def plan(self) -> Plan:
@@ -124,7 +141,7 @@ class Conductor:
                 live.verdict = Answer(True, TrialState(made["state"]), made.get("reason"))
         for live in self.cells.values():
             if live.verdict and live.verdict.state and live.state is TrialState.RUNNING:
-                self._record_end(live, live.verdict.state, None, live.verdict.reason, None)
+                self.ends.write(live, live.verdict.state, None, live.verdict.reason, None)
 
     # ---- what to run ------------------------------------------------------------------------------------
 
@@ -146,10 +163,10 @@ class Conductor:
             live = self.roster.next()
             if live is None:
                 return None
-            with self._recording():
+            with self.stopping.recording():
                 assignment = self._assign(live)
                 return self._tickets.issue(live.cell.cell), assignment
-            return None
+            return None  # it could not be written down
 
     def _assign(self, live: LiveCell) -> Assignment:
         cell = live.cell
@@ -174,13 +191,10 @@ class Conductor:
     def see(self, nodes: Sequence[Node]) -> list[dict[str, float]]:
         """Take in the cluster's nodes. Returns what the study could use, one bundle of resources a worker."""
         with self.lock:
-            waiting = 0 if self.stop else self.roster.waiting()
-            groups = waiting + len(self.roster.running())
-            self.wanted_lanes = self.placement.see(nodes, busy=groups > 0 and self.stop is None)
-            resources = self.spec.resources
-            if resources.max_parallel != "auto":
-                groups = min(groups, resources.max_parallel)
-            return bundles(resources, self.gpus_per_trial / resources.workers, groups)
+            groups = 0 if self.stop else self.roster.waiting() + len(self.roster.running())
+            with self.stopping.recording():
+                self.wanted_lanes = self.placement.see(nodes, busy=groups > 0)
+            return bundles(self.spec.resources, self.gpus_per_worker, groups)
 
     # ---- Tune's side ------------------------------------------------------------------------------------
 
@@ -191,9 +205,9 @@ class Conductor:
             if live is None:
                 return Answer(True, None, "this attempt is no longer current")
             if self.lost is None:
-                with self._recording():
+                with self.stopping.recording():
                     return self._decide(live, event)
-            return self._leave()
+            return self.stopping.answer()
 
     def _decide(self, live: LiveCell, event: RungReached) -> Answer:
         cell = live.cell
@@ -207,54 +221,56 @@ class Conductor:
         if decision.action == "stop":
             live.verdict = Answer(True, decision.state, decision.reason)
             return live.verdict
-        return self._leave() if self.stop else CONTINUE
+        return self.stopping.answer() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
         """A trial ended on all of its ranks. Waits until all that happened before it is taken in."""
-        with self.lock, self._recording():
+        with self.lock, self.stopping.recording():
             self._caught_up.wait_for(lambda: self._taken >= event.events_before, CATCH_UP_S)
             live = self.roster.live(event.cell, event.attempt)
             if live is None:
                 return
             outcome = event.outcome
             if live.assigned_at is not None:
-                self._spend(live, event.wall_s)
+                self.ends.spend(live, event.wall_s)
             for what in outcome.recycle:
                 self.notes.add(f"{live.name}: fresh workers on {event.lane}: {what}")
             if live.verdict:
-                self._end_as_decided(live, event.lane)
+                self.ends.as_decided(live, event.lane)
                 return
             live.length, live.value = outcome.length, outcome.value
-            if outcome.state is TrialState.FAILED and (event.cell, event.attempt) not in self._given_up:
+            if outcome.state is not TrialState.FAILED:
+                self.placement.worked(event.lane)
+            elif (event.cell, event.attempt) not in self._given_up:
                 fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
-                message, nodes = (
-                    outcome.reason or outcome.error or "unknown",
-                    self.placement.nodes_of(event.lane),
-                )
-                if self._failed(live, fault, message, nodes):
+                message = outcome.reason or outcome.error or "unknown"
+                if self.ends.failed(live, fault, message, self.placement.nodes_of(event.lane)):
                     self.roster.put_back(live)
                     return
-            else:
-                self.placement.worked(event.lane)
-            self._end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
+            self.ends.end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
 
     def actor_lost(self, ticket: int) -> None:
         """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
-        with self.lock, self._recording():
+        with self.lock, self.stopping.recording():
             cell = self._tickets.holder(ticket)
             live = None if cell is None else self.roster.live(cell)
             if live is None:
                 return
-            self._spend(live)
-            moved = self.placement.is_ending(live.lane)
-            fault = FaultKind.MOVED if moved else FaultKind.NODE_LOST
-            message = "its node was set aside" if moved else "the trial actor died"
+            self.ends.spend(live)
             if live.verdict:
-                self._end_as_decided(live)
-            elif self._failed(live, fault, message, ()):
+                self.ends.as_decided(live)
+                return
+            given_up = self._given_up.get((live.cell.cell, live.attempts))
+            if given_up is not None:  # the lane ended before it could say so
+                self.ends.end(live, given_up.state, given_up.cause, given_up.reason, live.lane)
+                return
+            moved = self.placement.is_ending(live.lane)
+            fault = FaultKind.MOVED if moved else FaultKind.UNKNOWN
+            message = "its node was set aside" if moved else "the trial actor died"
+            if self.ends.failed(live, fault, message, ()):
                 self.roster.put_back(live)
             else:
-                self._end(live, TrialState.FAILED, fault.cause, message, live.lane)
+                self.ends.end(live, TrialState.FAILED, fault.cause, message, live.lane)
 
     # ---- the message actor's side -----------------------------------------------------------------------
 
@@ -263,17 +279,13 @@ class Conductor:
         actions: list[Action] = []
         with self.lock:
             for event in events:
-                with self._recording():
+                with self.stopping.recording():
                     actions += self._take_one(event)
                 self._taken += 1
-            with self._recording():
+            with self.stopping.recording():
                 self.record.journal.sync()
             self._caught_up.notify_all()
-            return actions + self._take_due()
-
-    def _take_due(self) -> list[Action]:
-        due, self._due = self._due, []
-        return due
+            return actions + self.ends.take_due()
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
         if isinstance(event, LaneUp):
@@ -324,25 +336,20 @@ class Conductor:
         last = event.reports[-1]
         self.silence.reported((event.cell, event.attempt), self.clock(), len(event.reports))
         live.length, live.value = last.length, last.value
-        self.seeds.take(event)
-        self._check_seed()
-
-    def _check_seed(self) -> None:
-        fault = None if self.stop else self.seeds.fault({c: live.state for c, live in self.cells.items()})
-        if fault is not None:
-            self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
+        self.ends.seeds.take(event)
+        self.ends.check_seed()
 
     def _group_lost(self, live: LiveCell, event: GroupLost) -> list[Action]:
         key = (event.cell, event.attempt)
         fault = FaultKind.HANG if self.silence.hangs(key) else event.fault
-        self._spend(live)
+        self.ends.spend(live)
         so_far: dict[str, Any] = {"length": live.length, "value": live.value}
         if live.verdict:
             assert live.verdict.state is not None
             return [Reassign(event.lane, None, Outcome(live.verdict.state, **so_far))]
         if not self.stop:
-            with self._recording():
-                again = self._failed(live, fault, event.message, event.nodes)
+            with self.stopping.recording():
+                again = self.ends.failed(live, fault, event.message, event.nodes)
                 if again and self.placement.is_ending(event.lane):
                     return []  # the lane ends: Tune hears of it and gives the cell to another one
                 if again:
@@ -350,22 +357,21 @@ class Conductor:
         if self.stop:
             cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
             return [Reassign(event.lane, None, cancelled)]
-        self._given_up.add(key)
-        ended = Outcome(TrialState.FAILED, fault.cause, event.message, fault=fault, **so_far)
-        return [Reassign(event.lane, None, ended)]
+        self._given_up[key] = Outcome(TrialState.FAILED, fault.cause, event.message, fault=fault, **so_far)
+        return [Reassign(event.lane, None, self._given_up[key])]
 
     # ---- time -------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Action]:
         """Look at the clock: silent trials, spent budgets."""
         with self.lock:
-            now, actions, running = self.clock(), self._take_due(), self.roster.running()
+            now, actions, running = self.clock(), self.ends.take_due(), self.roster.running()
             overdue = self.silence.overdue(((live.cell.cell, live.attempts) for live in running), now)
             for (cell, attempt), words in overdue.items():
                 lane = self.cells[cell].lane
                 if lane is not None:
                     actions.append(Recycle(lane, cell, attempt, words))
-            verdict = budget_left(self.spec.budget, now - self.started_at, self._spent_gpu_s())
+            verdict = budget_left(self.spec.budget, now - self.started_at, self.ends.spent_gpu_s())
             if verdict.exceeded and not self.stop and (running or self.roster.waiting()):
                 self.request_stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
             return actions
@@ -373,97 +379,36 @@ class Conductor:
     def request_stop(self, request: StopRequest) -> None:
         """Hand out nothing more; running trials leave at their next report (`leave_actions`)."""
         with self.lock:
-            if self.stop is None:
-                self.stop = request
-                self.notes.add(request.reason)
-                with self._recording():
-                    self._journal("note", text=request.reason)
-                    self.record.journal.sync()
+            self.stopping.ask(request)
 
     def storage_failed(self, error: StorageUnavailable) -> None:
-        """The record cannot be written any more: nothing new starts, and running trials leave.
-
-        Whatever this process learns from now on is lost; cells go on from their checkpoints next time.
-        """
+        """The record cannot be written any more: nothing new starts, and running trials leave."""
         with self.lock:
-            if self.lost is None:
-                self.lost = error
-                self.stop = StopRequest(str(error), ExitCode.UNAVAILABLE, error)
-                self.notes.add(f"the study stops: {error}")
-
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """What is inside takes effect only when it is on the disk; when it cannot be, the study stops."""
-        try:
-            yield
-        except StorageUnavailable as error:
-            self.storage_failed(error)
+            self.stopping.storage_failed(error)
 
     def leave_actions(self) -> list[Action]:
         """Tell every running trial to leave."""
         with self.lock:
             if self.stop is None:
                 return []
-            return [StopTrial(live.cell.cell, live.attempts, self._leave()) for live in self.roster.running()]
+            return [
+                StopTrial(live.cell.cell, live.attempts, self.stopping.answer())
+                for live in self.roster.running()
+            ]
 
     def give_up_waiting(self) -> None:
         """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
         with self.lock:
             reason = self.stop.reason if self.stop else "stopped"
             for live in self.roster.running():
-                self._spend(live)
-                with self._recording():
+                self.ends.spend(live)
+                with self.stopping.recording():
                     if live.verdict:
-                        self._end_as_decided(live, live.lane)
+                        self.ends.as_decided(live, live.lane)
                     else:
-                        self._end(live, TrialState.CANCELLED, None, reason, live.lane)
+                        self.ends.end(live, TrialState.CANCELLED, None, reason, live.lane)
 
     # ---- the record -------------------------------------------------------------------------------------
-
-    def _failed(self, live: LiveCell, fault: FaultKind, message: str, nodes: Sequence[str]) -> bool:
-        """Journal a failure; returns whether the cell is tried again."""
-        live.retries += fault.counts
-        verdict = retry(fault, live.retries, self.spec.failures.max_retries)
-        again = verdict.again and self.stop is None
-        where = ", ".join(map(self.placement.name, nodes)) or None
-        entry = entries.failure(live, fault, message, again=again, node=where, gpus=self.gpus_per_trial)
-        self._journal("failure", **entry)
-        self.record.journal.sync()
-        kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
-        there = f" on {where}" if where and fault.speaks_against_node else ""
-        self.notes.add(
-            f"{live.name}: {kind}{there}: {last_line(message)}; {'tried again' if again else verdict.reason}"
-        )
-        aside = self.placement.failed(nodes, live.name, fault, live.lane)
-        if aside is not None:
-            self._due.append(aside)
-        return again
-
-    def _end(
-        self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
-    ) -> None:
-        self._record_end(live, state, cause, reason, lane)
-        if self.stop is None:
-            known = len(self.plan.cells)
-            self._due += self.roster.proceed(live)
-            if len(self.plan.cells) > known:
-                self.seeds.grow(self.plan)
-        self.record.journal.sync()
-        self._check_seed()
-
-    def _record_end(
-        self, live: LiveCell, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
-    ) -> None:
-        self.roster.move(live, state)
-        live.cause, live.reason, live.lane = cause, reason, None
-        entry = entries.end(live, lane, code_changed=self.code_changed, gpus=self.gpus_per_trial)
-        self._journal("end", **entry)
-
-    def _end_as_decided(self, live: LiveCell, lane: str | None = None) -> None:
-        """A recorded stop is the cell's end, whatever became of the trial before it could leave."""
-        assert live.verdict is not None
-        assert live.verdict.state is not None
-        self._end(live, live.verdict.state, None, live.verdict.reason, lane)
 
     def _journal(self, event: str, **fields: Any) -> None:
         self.record.journal.append(event, **fields)
@@ -477,20 +422,6 @@ class Conductor:
         """What happened since the last call and is worth a line."""
         with self.lock:
             return self.notes.unseen()
-
-    def _leave(self) -> Answer:
-        assert self.stop is not None
-        return Answer(True, TrialState.CANCELLED, self.stop.reason)
-
-    def _spend(self, live: LiveCell, wall_s: float | None = None) -> None:
-        spent = live.since_assigned(self.clock()) if wall_s is None else wall_s
-        live.spend(spent, self.gpus_per_trial)
-
-    def _spent_gpu_s(self) -> float:
-        ended = sum(live.gpu_s for live in self.cells.values())
-        return ended + sum(
-            live.since_assigned(self.clock()) * self.gpus_per_trial for live in self.roster.running()
-        )
 
     # ---- what people see --------------------------------------------------------------------------------
 
@@ -517,7 +448,7 @@ class Conductor:
         with self.lock:
             times = view.Times(
                 self.clock() - self.started_at,
-                self._spent_gpu_s(),
+                self.ends.spent_gpu_s(),
                 self.roster.waiting(),
                 self.done_before,
             )

@@ -36,11 +36,6 @@ class Placement:
         """The nodes of a lane, as far as they are known."""
         return self._lanes.get(lane, ()) if lane else ()
 
-    def accelerator(self, lane: str | None) -> str | None:
-        """The GPU types that a lane runs on; None without GPUs."""
-        kinds = {self._nodes[node].accelerator for node in self.nodes_of(lane) if node in self._nodes}
-        return "+".join(sorted(kinds - {""})) or None if self._gpus else None
-
     def is_ending(self, lane: str | None) -> bool:
         """Whether this lane was told to end, because a node of its own was set aside."""
         return lane in self._ending
