@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
+from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest, StopTrial
+from orchestrator.engine.capacity import Node
 from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import (
     Assignment,
@@ -24,6 +25,7 @@ from orchestrator.engine.messages import (
     DriverEvent,
     EntrypointFailed,
     GroupLost,
+    LaneUp,
     Outcome,
     Progress,
     RungReached,
@@ -235,6 +237,32 @@ def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[...,
     assert d.conductor.cells[first.cell].state is TrialState.RUNNING
     d.conductor.actor_lost(new)
     assert d.conductor.cells[first.cell].state is TrialState.FAILED
+
+
+def test_a_trial_that_is_given_up_stays_so_when_its_lane_ends_first(drive: Callable[..., Drive]) -> None:
+    d = drive(failures={"max_retries": 0, "report_timeout": 10})
+    ticket, a = d.assign()
+    (action,) = d.say(LaneUp("lane", ("node",), (1,), "group"), lost(a))
+    assert isinstance(action, Reassign)
+    assert action.assignment is None
+    d.conductor.actor_lost(ticket)
+    live = d.conductor.cells[a.cell]
+    assert (live.state, live.cause, live.reason) == (TrialState.FAILED, Cause.INFRA, "a worker died")
+    assert [event["event"] for event in d.events()][-2:] == ["failure", "end"]
+
+
+def test_a_trial_that_is_given_up_is_no_progress_of_its_node(drive: Callable[..., Drive]) -> None:
+    d = drive(seeds=4, failures={"max_retries": 0, "report_timeout": 10})
+    nodes = [Node("node", "10.0.0.2", 4, 4), Node("other", "10.0.0.3", 4, 4)]
+    d.conductor.see(nodes)
+    actions: list[Action] = []
+    for _ in range(3):
+        _, a = d.assign()
+        actions += d.say(LaneUp("lane", ("node",), (1,), "group"), lost(a))
+        d.conductor.ended(ended(a, TrialState.FAILED, Cause.INFRA))
+    (aside,) = [action for action in actions if isinstance(action, SetAside)]
+    assert (aside.nodes, aside.lanes) == (("node",), ("lane",))
+    assert "3 different trials failed there" in aside.reason
 
 
 def test_a_budget_that_runs_out_when_all_is_answered_is_no_news(drive: Callable[..., Drive]) -> None:

@@ -10,6 +10,7 @@ from test_conductor import Drive, ended, lost, rung
 
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.actions import Reassign, StopTrial
+from orchestrator.engine.capacity import Node
 from orchestrator.errors import ExitCode, StorageUnavailable
 
 STEPS = ("assign", "rung", "end", "lost")
@@ -70,3 +71,14 @@ def pad(drive: Drive) -> None:
     drive.record.journal.append("note", text=text)
     while -path.stat().st_size % 4096 > 60:
         drive.record.journal.append("note", text="")
+
+
+def test_a_note_about_nodes_that_cannot_be_written_stops_the_study(tmp_path: Path) -> None:
+    drive = Drive(small_disk(tmp_path / "disk", "2m"))
+    drive.assign()
+    drive.conductor.see([Node("id", "10.0.0.2", 4, 4)])
+    fill(tmp_path / "disk")
+    pad(drive)
+    drive.conductor.see([Node("id", "10.0.0.2", 4, 4, alive=False)])
+    assert isinstance(drive.conductor.lost, StorageUnavailable)
+    assert drive.conductor.exit_code() is ExitCode.UNAVAILABLE
