@@ -6,6 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from orchestrator.decide.faults import FaultKind
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -19,3 +21,19 @@ def test_the_table_shows_the_measured_rows() -> None:
     assert f"<!-- faults -->\n{script.table(parts)}<!-- end -->" in (DOCS / "reliability.md").read_text()
     rows = [row for part in parts.values() for row in part]
     assert {row["cells_lost"] for row in rows} == {0}
+
+
+def test_the_causes_are_those_of_the_code() -> None:
+    page = (DOCS / "reliability.md").read_text()
+    table = page.partition("<!-- causes -->\n")[2].partition("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    words = {True: "yes", False: "no"}
+    assert [row[:4] for row in rows] == [
+        [str(kind), str(kind.cause), words[kind.retried], words[kind.counts]] for kind in FaultKind
+    ]
+    assert all(row[4] for row in rows)
+
+
+def test_the_journal_schema_knows_every_fault() -> None:
+    schema = json.loads((DOCS / "journal.schema.json").read_text())
+    assert schema["$defs"]["failure"]["properties"]["fault"]["enum"] == [str(kind) for kind in FaultKind]

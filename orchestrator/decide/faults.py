@@ -13,7 +13,7 @@ class FaultKind(StrEnum):
     """The kind of a failure. The first four are outcomes of the arm, the others are not."""
 
     EXCEPTION = "exception"
-    GPU_MEMORY = "gpu memory"
+    OUT_OF_MEMORY = "out of memory"
     SHORT = "short"
     HOST_MEMORY = "host memory"
     HANG = "hang"
@@ -52,7 +52,7 @@ class FaultKind(StrEnum):
 
 _CAUSES = {
     FaultKind.EXCEPTION: Cause.USER,
-    FaultKind.GPU_MEMORY: Cause.OOM,
+    FaultKind.OUT_OF_MEMORY: Cause.OOM,
     FaultKind.HOST_MEMORY: Cause.OOM,
     FaultKind.SHORT: Cause.SHORT,
     FaultKind.HANG: Cause.HANG,
@@ -69,7 +69,7 @@ _OF_A_NODE = frozenset(
 )
 _OF_A_CAUSE = {
     Cause.USER: FaultKind.EXCEPTION,
-    Cause.OOM: FaultKind.GPU_MEMORY,
+    Cause.OOM: FaultKind.OUT_OF_MEMORY,
     Cause.SHORT: FaultKind.SHORT,
     Cause.HANG: FaultKind.HANG,
     Cause.INFRA: FaultKind.UNKNOWN,

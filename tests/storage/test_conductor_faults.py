@@ -73,6 +73,7 @@ def pad(drive: Drive) -> None:
         drive.record.journal.append("note", text="")
 
 
+@own_mounts
 def test_a_note_about_nodes_that_cannot_be_written_stops_the_study(tmp_path: Path) -> None:
     drive = Drive(small_disk(tmp_path / "disk", "2m"))
     drive.assign()
