@@ -8,10 +8,36 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cluster import SharedStudy, until
+from cluster import Cluster, SharedStudy, until
 
+CHECKPOINT_EVERY = 2
+"""Epochs: no fault may cost more."""
 FRESH_S = 3.0
 """A trial whose last epoch is younger than this is training now."""
+
+
+def steady(*, length: int, seeds: int, parallel: int | str = "auto", epoch_s: float = 0.5) -> str:
+    """The study file of trials of `length` epochs of `epoch_s` seconds: see `entrypoints/steady.py`."""
+    return f"""\
+name: steady
+entrypoint: steady:train
+metric: {{name: loss, mode: min}}
+baseline: {{level: 1.0, epoch_s: {epoch_s}, dir: '{{dir}}'}}
+components:
+  level: {{swap: {{two: {{level: 2.0}}, three: {{level: 3.0}}}}}}
+seeds: {seeds}
+stopping: {{rule: none, max: {length}, unit: epoch}}
+checkpoint: {{every: {CHECKPOINT_EVERY}}}
+resources: {{workers: 1, max_parallel: {parallel}}}
+"""
+
+
+def run_undisturbed(cluster: Cluster, text: str) -> SharedStudy:
+    """The same study, beside it and to its end."""
+    study = SharedStudy(cluster, text, "steady", folder="undisturbed")
+    job = study.submit()
+    assert job.end() == "SUCCEEDED", job.log()
+    return study
 
 
 class Epoch(NamedTuple):

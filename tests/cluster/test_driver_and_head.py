@@ -10,24 +10,11 @@ import pytest
 from cluster import TUNED, Cluster, Job, SharedStudy, until
 from lab import Lab
 from rows import write_rows
-from strikes import Story
+from strikes import CHECKPOINT_EVERY, Story, run_undisturbed, steady
 
 pytestmark = pytest.mark.cluster
 
-LENGTH = 30
-CHECKPOINT_EVERY = 2
-STUDY = f"""\
-name: steady
-entrypoint: steady:train
-metric: {{name: loss, mode: min}}
-baseline: {{level: 1.0, epoch_s: 0.5, dir: '{{dir}}'}}
-components:
-  level: {{swap: {{two: {{level: 2.0}}, three: {{level: 3.0}}}}}}
-seeds: 2
-stopping: {{rule: none, max: {LENGTH}, unit: epoch}}
-checkpoint: {{every: {CHECKPOINT_EVERY}}}
-resources: {{workers: 1}}
-"""
+SIZE: dict[str, int] = {"length": 30, "seeds": 2}
 TAKEN_UP_S = 150.0
 
 
@@ -85,20 +72,17 @@ def cluster(lab: Lab) -> Cluster:
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> SharedStudy:
-    study = SharedStudy(cluster, STUDY.replace("epoch_s: 0.5", "epoch_s: 0"), "steady", folder="undisturbed")
-    job = study.submit()
-    assert job.end() == "SUCCEEDED", job.log()
-    return study
+    return run_undisturbed(cluster, steady(**SIZE, epoch_s=0))
 
 
 @pytest.fixture(scope="module")
 def user(cluster: Cluster, undisturbed: SharedStudy) -> Persistent:
-    return Persistent(SharedStudy(cluster, STUDY, "steady"))
+    return Persistent(SharedStudy(cluster, steady(**SIZE), "steady"))
 
 
 @pytest.fixture(scope="module")
 def story(user: Persistent) -> Iterator[Story]:
-    story = Story(user.study, LENGTH)
+    story = Story(user.study, SIZE["length"])
     user.submit()
     yield story
     write_rows("driver and head", story)

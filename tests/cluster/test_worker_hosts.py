@@ -9,24 +9,11 @@ import pytest
 from cluster import TUNED, Cluster, Job, SharedStudy, until
 from lab import Lab
 from rows import write_rows
-from strikes import Story
+from strikes import CHECKPOINT_EVERY, Story, run_undisturbed, steady
 
 pytestmark = pytest.mark.cluster
 
-LENGTH = 24
-CHECKPOINT_EVERY = 2
-STUDY = f"""\
-name: steady
-entrypoint: steady:train
-metric: {{name: loss, mode: min}}
-baseline: {{level: 1.0, epoch_s: 0.5, dir: '{{dir}}'}}
-components:
-  level: {{swap: {{two: {{level: 2.0}}, three: {{level: 3.0}}}}}}
-seeds: 10
-stopping: {{rule: none, max: {LENGTH}, unit: epoch}}
-checkpoint: {{every: {CHECKPOINT_EVERY}}}
-resources: {{workers: 1, max_parallel: 2}}
-"""
+SIZE: dict[str, int] = {"length": 24, "seeds": 10, "parallel": 2}
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +25,12 @@ def cluster(lab: Lab) -> Cluster:
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> SharedStudy:
-    study = SharedStudy(cluster, STUDY.replace("epoch_s: 0.5", "epoch_s: 0"), "steady", folder="undisturbed")
-    job = study.submit()
-    assert job.end() == "SUCCEEDED", job.log()
-    return study
+    return run_undisturbed(cluster, steady(**SIZE, epoch_s=0))
 
 
 @pytest.fixture(scope="module")
 def story(cluster: Cluster, undisturbed: SharedStudy) -> Iterator[Story]:
-    story = Story(SharedStudy(cluster, STUDY, "steady"), LENGTH)
+    story = Story(SharedStudy(cluster, steady(**SIZE), "steady"), SIZE["length"])
     yield story
     write_rows("worker hosts", story)
 
