@@ -146,22 +146,11 @@ class LaneWorker:
                 tuple(store.warnings),
             )
             outcome = self._attempt(assignment, run, resume)
-        except (UploadFailed, StorageUnavailable) as error:
-            outcome = Outcome(
-                TrialState.FAILED,
-                Cause.INFRA,
-                str(error),
-                traceback.format_exc(limit=-20),
-                fault=_storage_fault(error),
-            )
-        except (ray.exceptions.RayError, OSError) as error:
-            outcome = Outcome(
-                TrialState.FAILED,
-                Cause.INFRA,
-                f"{type(error).__name__}: {error}",
-                traceback.format_exc(limit=-20),
-                fault=_storage_fault(error),
-            )
+        except (UploadFailed, StorageUnavailable, ray.exceptions.RayError, OSError) as error:
+            ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
+            message = str(error) if ours else f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc(limit=-20)
+            outcome = Outcome(TrialState.FAILED, Cause.INFRA, message, trace, fault=_storage_fault(error))
         if outcome.error:
             sys.stderr.write(outcome.error)
         return outcome
@@ -228,13 +217,11 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return _with(run, TrialState.FAILED, Cause.OOM, message, text)
     if isinstance(error, UploadFailed):
-        outcome = _with(run, TrialState.FAILED, Cause.INFRA, message, text)
-        return replace(outcome, fault=_storage_fault(error))
-    fault = classify(error)
-    if fault is not None and fault.kind in DISK_FAULTS:
-        reason = f"{fault.kind} on {socket.gethostname()}: {message}; {free_space()}"
-        outcome = _with(run, TrialState.FAILED, Cause.INFRA, reason, text)
-        return replace(outcome, fault=_storage_fault(error))
+        return _with(run, TrialState.FAILED, Cause.INFRA, message, text, _storage_fault(error))
+    disk = classify(error)
+    if disk is not None and disk.kind in DISK_FAULTS:
+        reason = f"{disk.kind} on {socket.gethostname()}: {message}; {free_space()}"
+        return _with(run, TrialState.FAILED, Cause.INFRA, reason, text, _storage_fault(error))
     broken = isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
     )
@@ -249,7 +236,7 @@ def _storage_fault(error: BaseException) -> FaultKind | None:
     found = classify(error) or (classify(error.__cause__) if error.__cause__ else None)
     if found is None:
         return None
-    return FaultKind.DISK_FULL if found.kind == "disk full" else FaultKind.STORAGE
+    return FaultKind.DISK_FULL if found.kind is StorageFaultKind.DISK_FULL else FaultKind.STORAGE
 
 
 def free_space() -> str:
@@ -260,11 +247,15 @@ def free_space() -> str:
 
 
 def _with(
-    run: TrialRun, state: TrialState, cause: Cause | None, reason: str, error: str | None = None
+    run: TrialRun,
+    state: TrialState,
+    cause: Cause | None,
+    reason: str,
+    error: str | None = None,
+    fault: FaultKind | None = None,
 ) -> Outcome:
-    return Outcome(
-        state, cause, reason, error, run.length if run.index else None, run.value, run.index, run.training_s()
-    )
+    length = run.length if run.index else None
+    return Outcome(state, cause, reason, error, length, run.value, run.index, run.training_s(), fault=fault)
 
 
 def _same_on_all_ranks(value: Any, world_size: int) -> Any:
