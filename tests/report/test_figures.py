@@ -8,9 +8,11 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.report import numbers
-from orchestrator.report.figures import draw_figures
+from orchestrator.report.figures import draw_figures, effects
 from orchestrator.stats.results import EQUIVALENT, INTERACTS, UNRESOLVED
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
@@ -137,3 +139,15 @@ def test_no_study_breaks_a_figure(study, ended, name: str) -> None:
     assert all(ElementTree.fromstring(content) is not None for content in files.values())
     equivalent = tuple(replace(effect, verdict=EQUIVALENT, early=True) for effect in report.first.effects)
     assert draw_figures(replace(report, evaluations=(replace(report.first, effects=equivalent),)), ("svg",))
+
+
+@given(st.text(alphabet="ab=+-_", max_size=40))
+def test_a_folded_name_is_the_name(name: str) -> None:
+    lines = effects._folded(name).split("\n")
+    assert "".join(lines) == name
+    assert all(len(line) <= 13 for line in lines)
+
+
+def test_names_are_folded_where_their_parts_meet() -> None:
+    assert effects._folded("optimizer=adam") == "optimizer=\nadam"
+    assert effects._folded("no-batchnorm") == "no-batchnorm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -170,8 +171,15 @@ def _line(**look: Any) -> Any:
 
 
 def _folded(name: str, width: int = 13) -> str:
-    """A name in lines of at most `width` characters."""
-    return "\n".join(name[start : start + width] for start in range(0, len(name), width))
+    """A long name on several lines, broken behind =, +, - and _ where it may."""
+    lines = [""]
+    for piece in re.split(r"(?<=[=+_-])", name):
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1]) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(lines)
 
 
 def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
