@@ -99,8 +99,10 @@ def _knock(address: str) -> None:
 
 def _quiet() -> None:
     """The terminal is ours: Ray's own loggers speak only when something is wrong."""
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+    for name in ("ray", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # a lane that ends is an error to Tune; what becomes of its trial is said by us
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def gpus_per_worker(resources: ResourcesSpec) -> float:

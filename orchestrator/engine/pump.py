@@ -60,6 +60,7 @@ class Pump:
             with suppress(ray.exceptions.RayError, ConnectionError):
                 cluster.ask_for([])
         self._listener.update(self._conductor.snapshot())
+        self._show_notes()  # of the last quarter of a second
         if self._error is not None and error is None:
             raise self._error
 
