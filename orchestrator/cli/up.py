@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import console
+from orchestrator.cli.oncluster import open_cluster
 from orchestrator.errors import ExitCode
 
 FileArgument = Annotated[Path, typer.Argument(metavar="CLUSTER", help="The cluster file of `ray up`.")]
@@ -26,14 +27,12 @@ def command(
 
     One that is up is left as it is. Exit code 4 when a node is missing; the last lines say which, and why.
     """
-    from orchestrator.remote.cluster import Cluster
-    from orchestrator.remote.clusterfile import read_cluster_file
     from orchestrator.remote.launch import up
 
-    file = read_cluster_file(cluster)
-    ended = up(Cluster(file), console.progress, wait_s=wait, restart=restart)
+    there = open_cluster(cluster)
+    ended = up(there, console.progress, wait_s=wait, restart=restart)
     for host, reason in ended.reasons.items():
         console.progress(f"missing: {host}: {reason}")
-    console.data(f"{file.name}: {ended.roll.words}")
+    console.data(f"{there.file.name}: {ended.roll.words}")
     if not ended.roll.complete:
         raise typer.Exit(int(ExitCode.UNAVAILABLE))

@@ -20,6 +20,8 @@ from orchestrator.remote.ssh import Host
 
 LAUNCHER_TIMEOUT_S = 3600.0
 _STEP = re.compile(r"\[\d+/\d+\] ")
+PLAIN = ("--log-style=pretty", "--log-color=false")
+"""For `ray up` and `ray down`; no other verb of Ray knows these options."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Launched:
     code: int
     lines: list[str]
     log: Path
+
+    @property
+    def said(self) -> str:
+        """Its last words."""
+        return next((line for line in reversed(self.lines) if line), f"exit code {self.code}")
 
 
 class Cluster:
@@ -43,18 +50,24 @@ class Cluster:
         """Where studies are driven from.
 
         Raises:
-            ClusterUnavailable: the cloud knows no head: the cluster is down.
+            ClusterUnavailable: the cloud names no head: the cluster is down, or the cloud does not answer.
         """
         if self._head is None:
-            found = self._addresses("get-head-ip")
-            if len(found) != 1:
-                raise ClusterUnavailable(f"{self.file.name} has no head: `orchestrate up` makes it")
-            self._head = found[0]
+            try:
+                self._head = self._addresses("get-head-ip")[-1]
+            except ClusterUnavailable as error:
+                raise ClusterUnavailable(
+                    f"{self.file.name} has no head that the cloud names; `orchestrate up` makes one. {error}"
+                ) from error
         return self._host(self._head, self.file.head_start.environment)
 
     @property
     def workers(self) -> list[Host]:
-        """The other hosts: those of the file, or those that the cloud runs now."""
+        """The other hosts: those of the file, or those that the cloud runs now.
+
+        Raises:
+            ClusterUnavailable: the cloud does not say which.
+        """
         addresses = self.file.workers if self.file.is_local else self._addresses("get-worker-ips")
         return [self._host(address, self.file.worker_start.environment) for address in addresses]
 
@@ -90,7 +103,9 @@ class Cluster:
 
     def _addresses(self, verb: str) -> list[str]:
         done = ray_command([verb, str(self.file.path.resolve())], self.file)
-        return [line for line in done.lines if line and " " not in line] if done.code == 0 else []
+        if done.code != 0:
+            raise ClusterUnavailable(f"`ray {verb}` failed: {done.said}; all that it said is in {done.log}")
+        return [line for line in done.lines if line and " " not in line]
 
 
 def launcher_key(region: str, folder: Path) -> Path | None:
@@ -110,19 +125,18 @@ def ray_command(
     never takes a crashed host in again.
 
     Raises:
-        ClusterUnavailable: there is no `ray` here, or it did not end within an hour.
+        ClusterUnavailable: there is no `ray` here. One that takes more than an hour is ended.
     """
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
     if file.is_local:
         environment["RAY_UP_enable_autoscaler_v2"] = "0"
     beside = Path(sys.executable).with_name("ray")
     program = str(beside) if beside.exists() else "ray"
-    style = ["--log-style=pretty", "--log-color=false"]
     log = Path.home() / ".orchestrate" / "launcher" / f"{safe_name(file.name)}-{words[0]}.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         process = subprocess.Popen(
-            [program, *words, *style],
+            [program, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -149,3 +163,5 @@ def ray_command(
         late.cancel()
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ClusterUnavailable, StudyHeld
-from orchestrator.remote.cluster import Cluster, ray_command
+from orchestrator.remote.cluster import PLAIN, Cluster, ray_command
 from orchestrator.remote.nodes import Roll
 from orchestrator.remote.ssh import Host, Unreachable, on_all
 from orchestrator.remote.token import make_token
@@ -47,10 +47,11 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
     file = cluster.file
     if make_token(file.token):
         say(f"made the cluster's token: {file.token}")
-    if restart or not _answers(cluster):
+    if restart:
         refuse_while_studies_run(cluster)
+    if restart or not _answers(cluster):
         say(f"starting {file.name}: ray up {file.path}")
-        done = ray_command(["up", "-y", str(file.path.resolve())], file, say)
+        done = ray_command(["up", "-y", str(file.path.resolve()), *PLAIN], file, say)
         if done.code != 0:
             for line in done.lines[-LAST_LINES:]:
                 say(f"  {line}")
@@ -187,18 +188,24 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
 
     Raises:
         StudyHeld: a study runs there, and `force` was not given.
+        ClusterUnavailable: nobody can tell whether one does; or a cloud may still run machines.
     """
     file = cluster.file
     if not force:
         refuse_while_studies_run(cluster, "; `orchestrate down --force` does not ask")
     hosts = cluster.hosts if file.is_local else []
     say(f"stopping {file.name}: ray down {file.path}")
-    done = ray_command(["down", "-y", str(file.path.resolve())], file)
-    if done.code != 0:
-        say(f"`ray down` failed with exit code {done.code} ({done.log}); stopping host by host")
+    done = ray_command(["down", "-y", str(file.path.resolve()), *PLAIN], file)
     if not file.is_local:
+        if done.code != 0:
+            raise ClusterUnavailable(
+                f"`ray down {file.path}` failed, machines may still run and cost: {done.said}; "
+                f"all that it said is in {done.log}"
+            )
         left = Cluster(file).workers
         return Downed({}, {host.address: ["the cloud still runs this machine"] for host in left}, {})
+    if done.code != 0:
+        say(f"`ray down` failed with exit code {done.code} ({done.log}); stopping host by host")
     return _stop_everywhere(cluster, hosts)
 
 

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.errors import ClusterUnavailable
+from orchestrator.remote.cluster import Cluster
+from orchestrator.remote.clusterfile import read_cluster_file
+
 from .files import CLUSTERS, environment
 
-pytest.importorskip("moto", reason="moto[ec2,iam,server] is missing: make install")
+pytest.importorskip("moto", reason="moto[ec2,iam] is missing: make install")
 pytestmark = pytest.mark.slow
 TOKEN = "0123456789abcdef-the-token"  # must turn up nowhere
 REGION = "us-west-2"
@@ -166,3 +170,28 @@ def test_no_secret_is_in_what_aws_or_the_head_is_told(
     assert TOKEN not in told
     assert "PRIVATE KEY" not in told
     assert "aws_credentials" not in told
+
+
+def test_the_laptop_finds_the_machines(account: Any, tmp_path: Path) -> None:
+    """As `--cluster` does: through `ray get-head-ip` and `ray get-worker-ips`, in processes of their own."""
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        (CLUSTERS / "aws.yaml").read_text().replace("cluster_name: ablation", "cluster_name: found")
+    )
+    cluster = Cluster(read_cluster_file(file))
+    with pytest.raises(ClusterUnavailable, match=r"orchestrate up.* Head node .* not found"):
+        _ = cluster.head
+    assert cluster.workers == []
+    image = account.describe_images()["Images"][0]["ImageId"]
+    addresses = {}
+    for kind in ("head", "worker"):
+        said = {"ray-cluster-name": "found", "ray-node-type": kind, "ray-node-status": "up-to-date"}
+        named = [{"Key": key, "Value": value} for key, value in said.items()]
+        specifications = [{"ResourceType": "instance", "Tags": named}]
+        made = account.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specifications)
+        [instance] = account.describe_instances(InstanceIds=[made["Instances"][0]["InstanceId"]])[
+            "Reservations"
+        ][0]["Instances"]
+        addresses[kind] = instance["PublicIpAddress"]
+    assert [host.address for host in cluster.hosts] == [addresses["head"], addresses["worker"]]
+    assert not cluster.head.keeps_key
