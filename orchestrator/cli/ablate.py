@@ -85,15 +85,15 @@ def command(
     from orchestrator.cli.gates import request_of
     from orchestrator.engine.api import RunOptions
 
-    options = RunOptions(
-        address,
-        fresh,
-        extend,
-        accept_code_change,
-        retry_failed,
-        check=request_of(study),
-        no_check=no_check,
-    )
+    asked = request_of(study)
+    options = RunOptions(address, fresh, extend, accept_code_change, retry_failed, asked, no_check)
+    _here(study, options, config, overrides, as_json=as_json)
+
+
+def _here(
+    study: PreparedStudy, options: RunOptions, config: Path, overrides: list[str] | None, *, as_json: bool
+) -> None:
+    """Run the study in this process, and say what came of it."""
     outcome = _run(study, options)
     built = _report(study)
     if as_json:

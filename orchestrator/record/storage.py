@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.appender import Appender, LocalAppender, SegmentAppender, free_bytes, segments_of
 from orchestrator.record.folders import make_folder, sync_folder
+from orchestrator.record.links import refuse_links_out, refuse_to_leave
 from orchestrator.record.objectstores import open_uri
 from orchestrator.record.patience import PATIENCE_S, patiently
 from orchestrator.record.storagefaults import unavailable
@@ -112,26 +113,13 @@ class Storage:
         path = Path(self.path(relative))
         parts = PurePosixPath(relative).parts
         if parts:
-            _refuse_to_leave(path, Path(self.root).resolve() / parts[0])
+            refuse_to_leave(path, Path(self.root).resolve() / parts[0])
         return path
 
     def refuse_links_out(self, relative: str) -> None:
-        """Look for links below a local directory that lead out of it.
-
-        Raises `StudyError` with every link that was found.
-        """
-        if not self.is_local:
-            return
-        root = self.local_path(relative)
-        home = root.resolve()
-        faults: list[Fault] = []
-        for folder, folders, names in os.walk(root):
-            for name in (*folders, *names):
-                path = Path(folder, name)
-                if path.is_symlink() and not _stays(path, home):
-                    faults.append(_link_fault(path))
-        if faults:
-            raise StudyError(faults)
+        """Raises `StudyError` with every link below a local directory that leads out of it."""
+        if self.is_local:
+            refuse_links_out(self.local_path(relative))
 
     # -- small files ---------------------------------------------------------------------------------------
 
@@ -340,9 +328,8 @@ class Storage:
         """
         probe = f".probe-{uuid.uuid4().hex}"
         if not self.is_local:
-            now = replace(
-                self, patience_s=0.0
-            )  # before a study there is nothing to lose by saying so at once
+            # before a study there is nothing to lose by saying so at once
+            now = replace(self, patience_s=0.0)
             now.write_atomic(probe, b"probe")
             now.delete_file(probe)
             return
@@ -395,28 +382,6 @@ def _replace(target: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):  # the first error says what is wrong
             temporary.unlink(missing_ok=True)
         raise
-
-
-def _refuse_to_leave(path: Path, home: Path) -> None:
-    if not _stays(path, home):
-        raise StudyError(_link_fault(path))
-
-
-def _stays(path: Path, home: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(home)
-    except (OSError, RuntimeError):  # links in a circle lead nowhere
-        return False
-    except ValueError:  # a NUL: the operation itself says so
-        return True
-
-
-def _link_fault(path: Path) -> Fault:
-    return Fault(
-        "a symbolic link leads out of the study's directory, or in a circle",
-        file=str(path),
-        hint="remove the link; only the storage root itself may be one",
-    )
 
 
 def _write_synced(target: Path, source: Any) -> int:

@@ -79,7 +79,8 @@ def _job(tmp_path: Path, study: str, restarts: int = 0) -> subprocess.Popen[byte
 
 def _started(tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
-    while not (tmp_path / "said").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "said").exists():
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.02)
 
 
