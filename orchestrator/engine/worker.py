@@ -233,7 +233,7 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
 
 def _storage_fault(error: BaseException) -> FaultKind | None:
     """Whether a disk is full or the storage fails; None for what has nothing to do with either."""
-    found = classify(error) or (classify(error.__cause__) if error.__cause__ else None)
+    found = classify(error)
     if found is None:
         return None
     return FaultKind.DISK_FULL if found.kind is StorageFaultKind.DISK_FULL else FaultKind.STORAGE
