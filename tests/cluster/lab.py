@@ -144,7 +144,9 @@ class Host:
         }
         assigned = [f"{key}={value}" for key, value in environment.items()]
         inside = f"cd; {command}"
-        return [*_enter(self.pid), "env", "-i", *assigned, "bash", "-c", inside]
+        # who runs these tests in the background ignores SIGINT, and a child would inherit that
+        clean = ["env", "-i", "--default-signal=INT"]
+        return [*_enter(self.pid), *clean, *assigned, "bash", "-c", inside]
 
     def ssh(self, other: str, command: str, *, limit_s: float = COMMAND_LIMIT_S) -> str:
         """Run a command on another host through its sshd."""
