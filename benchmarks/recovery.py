@@ -4,7 +4,7 @@
 
 One study of one long trial on this machine, by `orchestrate ablate`. Its worker (with `--workers 2`, one of
 two ranks) is killed again and again while it trains; the clock stops when a new process has finished a step.
-An epoch takes a tenth of a second and leaves a checkpoint. Everything lies in it: that the end is noticed, new
+An epoch takes a tenth of a second and leaves a checkpoint. All lies in it: that the end is noticed, new
 processes, the import of the user's code, the checkpoint, the step.
 """
 
@@ -29,6 +29,8 @@ HERE = Path(__file__).parent
 EPOCHS = 100_000
 SETTLED = 5
 """Epochs that a process has trained before it is killed."""
+AHEAD = 20
+"""Epochs until the end, so that all ranks learn of it in time."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Step:
 
 @dataclass
 class Killer:
-    """Kills the process that writes the trace, `kills` times, then ends the study by `stop`."""
+    """Kills the process that writes the trace, `kills` times; then `stop` gets the epoch to end with."""
 
     trace: Path
     kills: int
@@ -62,7 +64,9 @@ class Killer:
             first = next(step for step in steps if step.at > at and step.pid != victim.pid)
             self.times.append(first.at - at)
             self.repeated.append(max(0, last - first.epoch + 1))
-        self.stop.touch()
+        part = self.stop.with_suffix(".part")
+        part.write_text(str(steps[-1].epoch + AHEAD))
+        part.rename(self.stop)
 
     def _wait_for(self, other_than: int | None) -> list[Step]:
         """Until a process (another one) has finished a step, or enough steps to be killed."""

@@ -12,7 +12,7 @@ import ray.train
 
 
 def train(config: dict[str, Any]) -> None:
-    """Train for `epochs`, or until a file `stop` is there. The last rank that is killed writes the trace."""
+    """Train for `epochs`, or as many as a file `stop` says. The last rank writes the trace, and is killed."""
     folder, first = Path(config["dir"]), 1
     context = ray.train.get_context()
     writes = context.get_world_rank() == context.get_world_size() - 1 and config["epochs"] > 1
@@ -25,7 +25,7 @@ def train(config: dict[str, Any]) -> None:
         if writes:
             with (folder / "trace.txt").open("a") as trace:
                 trace.write(f"{epoch} {os.getpid()} {time.time():.3f}\n")
-        last = (folder / "stop").exists() or epoch == config["epochs"]
+        last = epoch == _end(folder, config["epochs"])
         reached = int(config["max_length"]) if last else epoch
         with tempfile.TemporaryDirectory() as saved:
             (Path(saved) / "epoch").write_text(str(epoch))
@@ -33,3 +33,10 @@ def train(config: dict[str, Any]) -> None:
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(saved))
         if last:
             return
+
+
+def _end(folder: Path, epochs: int) -> int:
+    try:
+        return min(epochs, int((folder / "stop").read_text()))
+    except FileNotFoundError:
+        return epochs
