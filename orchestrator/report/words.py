@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.states import TrialState
+from orchestrator.report.devices import MIXED
 from orchestrator.report.model import Comparison, Difference, Evaluation, Run, StudyReport
 from orchestrator.report.numbers import DASH, Scale, confidence, duration, ends, equals, quantity, share
 from orchestrator.stats.results import (
@@ -270,7 +271,8 @@ def verdict(
     runs = report.behind(effect, evaluation.phase)
     if effect.verdict == FAILS:
         return f"fails ({failed(runs)} of {len(runs)})"
-    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished", "noisy"))]
+    told = (" failed", " stopped", "not finished", "noisy", MIXED)
+    lost = [flag for flag in effect.flags if flag.endswith(told)]
     if effect.verdict == UNRESOLVED and effect.seeds_needed is not None and not brief:
         lost.append(f"needs ≈ {count(_about(effect.seeds_needed), 'seed')}")
     said = f"{verdict_words(report, effect, scale)}{marks(effect)}"

@@ -180,13 +180,14 @@ def _run(report: StudyReport, run: Run, scale: numbers.Scale) -> tuple[int, Cell
     """Seed and cell of the table of runs: the value, or what became of the run."""
     commit = f", commit {report.provenance.commit[:12]}" if report.provenance.commit else ""
     changed = ", changed code" if run.accepted_code_change else ""
+    where = f", on {' and '.join(run.devices)}" if run.devices else ""
     length = "" if run.length is None else f", {numbers.quantity(run.length, report.unit)}"
     title = f"seed {run.seed}, cell {run.cell}, {words.outcome(run)}{length}, {numbers.duration(run.wall_s)}"
     used = run.used and run.value is not None
     return run.seed, {
         "text": scale.value(run.value) if used and run.value is not None else words.outcome(run),
         "href": folder(run.trial_dir) if run.begun else None,
-        "title": f"{title}{commit}{changed}",
+        "title": f"{title}{where}{commit}{changed}",
         "used": used,
     }
 
