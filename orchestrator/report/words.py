@@ -158,6 +158,12 @@ def components_of(effect: Effect) -> tuple[str, ...]:
     return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
+def by_pair(evaluation: Evaluation) -> dict[tuple[str, ...], Effect]:
+    """The interactions of two components that have a Δ, by these components."""
+    found = {components_of(effect): effect for effect in evaluation.interactions}
+    return {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+
+
 def sentence(
     report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, style: Style = PLAIN
 ) -> str:

@@ -12,6 +12,7 @@ from orchestrator.report.markdown import folder_of, settings
 from orchestrator.report.model import ArmReport, Evaluation, LookTaken, Run, StudyReport
 from orchestrator.report.page import course, effects
 from orchestrator.report.page.chart import Chart, folder
+from orchestrator.report.pagetemplate import page_template
 from orchestrator.stats.results import RESOLVED, Effect
 
 if TYPE_CHECKING:
@@ -23,22 +24,14 @@ Cell = dict[str, Any]
 
 def to_html(report: StudyReport) -> str:
     """The page; its links are relative to the study's directory, where it lies. Needs the extra [report]."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scale = numbers.scale_of(report)
     evaluations = [_evaluation(report, evaluation, scale) for evaluation in report.evaluations]
     drawn = {f"{name}-{e['phase']}": chart for e in evaluations for name, chart in e["charts"].items()}
     cost = course.ledger(report)
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         report=report,
         lang_better="higher" if report.mode == "max" else "lower",
         headline=words.headline(report),
