@@ -70,7 +70,7 @@ test-cluster: install
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  { apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES); } >/dev/null || echo "not installed:$$lacking" >&2; \
 	fi
-	@$(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m cluster tests/cluster tests/clusters $(PYTEST_ARGS)
 
 # The fault table of docs/reliability.md, measured anew: on an idle machine, please.
 fault-table: install

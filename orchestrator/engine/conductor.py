@@ -155,6 +155,15 @@ class Conductor:
         with self.lock:
             return 0 if self.stop else self.roster.waiting()
 
+    def idle_lanes(self) -> int:
+        """How many lanes may stay up without a trial: a cell waits for each, and there is room for it.
+
+        A trial that lost its workers counts as running: they come back where an idle lane makes room.
+        """
+        with self.lock:
+            room = self.wanted_lanes - len(self.roster.running())
+            return max(0, min(self.waiting(), room))
+
     def next_assignment(self) -> tuple[int, Assignment] | None:
         """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
         with self.lock:
@@ -312,6 +321,7 @@ class Conductor:
             return self._group_lost(live, event)
         elif isinstance(event, TrialStarted):
             resumed = event.resumed_step is not None
+            self._journal("start", **entries.start(event))
             self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
             for what in event.passed_over:
                 self.notes.add(f"{live.name}: a checkpoint cannot be used: {what}")

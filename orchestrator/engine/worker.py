@@ -52,6 +52,8 @@ from orchestrator.training.session import Diverged, TrialStopped
 
 log = logging.getLogger(__name__)
 
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
+
 # Texts by which gloo and NCCL say that a peer went away.
 BROKEN_COLLECTIVE = (
     "Connection closed by peer",
@@ -93,6 +95,7 @@ class LaneWorker:
                 ray.get_runtime_context().get_node_id(),
                 os.getpid(),
                 current_worker_handle(),
+                _device(self.spec.gpus_per_worker),
             )
         )
         serial = 0
@@ -263,6 +266,17 @@ def _same_on_all_ranks(value: Any, world_size: int) -> Any:
     if world_size == 1:
         return value
     return ray.train.collective.broadcast_from_rank_zero(value)
+
+
+def _device(gpus: float) -> str:
+    """What this worker computes on: CPU, or Ray's name of its node's GPU type, as in `accelerator_type`.
+
+    Not CUDA's name: asking for it would start CUDA before the user's code runs.
+    """
+    if not gpus:
+        return "CPU"
+    labels = ray.get_runtime_context().get_node_labels()
+    return str(labels.get(ACCELERATOR_LABEL) or "GPU")
 
 
 def _warm_up(world_size: int) -> None:

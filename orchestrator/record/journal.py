@@ -21,7 +21,19 @@ from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
 VERSION = 1
-EVENTS = ("plan", "batch", "assign", "report", "decision", "look", "checkpoint", "failure", "end", "note")
+EVENTS = (
+    "plan",
+    "batch",
+    "assign",
+    "start",
+    "report",
+    "decision",
+    "look",
+    "checkpoint",
+    "failure",
+    "end",
+    "note",
+)
 _WITH_MESSAGES = ("failure", "end", "note")  # what user code raised may hold a secret
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
