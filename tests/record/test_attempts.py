@@ -1,15 +1,18 @@
-"""Workers of a replaced attempt that live on: whatever they still write, the record is the newest attempt's."""
+"""Workers of a replaced attempt that live on: whatever they write, the record is the newest attempt's."""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,15 +20,14 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded, attempt_of, owner_of
-from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.metrictable import read_metrics, read_observations, read_steps
 from orchestrator.record.storage import Storage
-from orchestrator.record.trialfile import read_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 TRIAL = TrialPaths("s/trials/a/seed-0")
-LENGTH = 5  # reports; every odd one brings a checkpoint
+LENGTH = 3  # reports; every odd one brings a checkpoint
 Answer = TypeVar("Answer")
 
 
@@ -42,6 +44,7 @@ class Turns:
         self._chosen: int | None = None
         self._changed = threading.Condition()
         self._of_thread: dict[int, int] = {}
+        self.taken = [0] * threads  # operations of each
 
     def run(self, lives: Sequence[Callable[[], None]]) -> None:
         """Run all to their ends."""
@@ -64,6 +67,7 @@ class Turns:
             self._changed.wait_for(lambda: self._chosen == me)
             self._waiting.discard(me)
             self._chosen = None
+            self.taken[me] += 1
 
     def _live(self, index: int, life: Callable[[], None]) -> None:
         self._of_thread[threading.get_ident()] = index
@@ -107,7 +111,7 @@ def value(attempt: int, report: int) -> float:
 
 
 def live(storage: Storage, attempt: int, length: int = LENGTH, *, killed: bool = False) -> int:
-    """What a worker does with its trial; returns the report after which it went on. `killed`: no clean end."""
+    """What a worker does with its trial; returns the report after which it went on. `killed`: no end."""
     store = CheckpointStore(storage, TRIAL, attempt)
     resume = store.latest()
     start = resume.report if resume else 0
@@ -174,6 +178,47 @@ def new_storage(kind: str, folder: str) -> Storage:
     return Storage.open(memory, root=f"bucket-{uuid.uuid4().hex}")
 
 
+def race(storage: Storage, turns: Turns, attempts: int) -> dict[int, int]:
+    """All attempts at once; attempt -> the report after which it went on, for those that ended well."""
+    resumed: dict[int, int] = {}
+
+    def life(attempt: int) -> None:
+        # an attempt that finds its place taken, or its files gone, ends
+        with suppress(Superseded, StorageUnavailable, FileNotFoundError):
+            resumed[attempt] = live(stepped(storage, turns), attempt)
+
+    turns.run([lambda attempt=n: life(attempt) for n in range(1, attempts + 1)])
+    return resumed
+
+
+def alone(storage: Storage, start: int) -> dict[str, Any]:
+    """The record when attempt 1 dies after report `start` and attempt 2 goes on from there."""
+    live(storage, 1, start, killed=True)
+    live(storage, 2)
+    return record(storage)
+
+
+@pytest.mark.parametrize("kind", ["local", "object"])
+def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
+    tmp_path: Path, kind: str
+) -> None:
+    """Stopped before each of its storage operations in turn, until the next attempt has finished."""
+    expected: dict[int, dict[str, Any]] = {}
+    resumed_at = set()
+    for done in itertools.count():
+        storage, turns = new_storage(kind, str(tmp_path)), Turns([0] * done, 2)
+        resumed = race(storage, turns, 2)
+        if turns.taken[0] < done:  # the first attempt was never stopped
+            break
+        found = record(storage)
+        start = resumed[2]
+        resumed_at.add(start)
+        if start not in expected:
+            expected[start] = alone(new_storage(kind, str(tmp_path)), start)
+        assert found == expected[start], f"stopped after {done} operations"
+    assert resumed_at == {0, *range(1, LENGTH + 1, 2)}
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     kind=st.sampled_from(["local", "object"]),
@@ -187,16 +232,7 @@ def test_the_record_is_that_of_the_newest_attempt_alone(
     picks = [thread for thread, count in order for _ in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         storage = new_storage(kind, folder)
-        turns = Turns(picks, attempts)
-        resumed: dict[int, int] = {}
-
-        def life(attempt: int) -> None:
-            try:
-                resumed[attempt] = live(stepped(storage, turns), attempt)
-            except (Superseded, StorageUnavailable, FileNotFoundError):
-                pass  # an attempt that finds its place taken, or its files gone, ends
-
-        turns.run([lambda attempt=n: life(attempt) for n in range(1, attempts + 1)])
+        resumed = race(storage, Turns(picks, attempts), attempts)
         found = record(storage)
         newest = found["owner"]
         if newest not in resumed:  # it lost its resume point to an older one before it had begun
@@ -209,7 +245,4 @@ def test_the_record_is_that_of_the_newest_attempt_alone(
                 value(newest, report) for report in range(start + 1, LENGTH + 1)
             ]
         if attempts == 2 and newest == 2:
-            alone = new_storage(kind, folder)
-            live(alone, 1, start, killed=True)
-            live(alone, 2)
-            assert found == record(alone)
+            assert found == alone(new_storage(kind, folder), start)
