@@ -198,6 +198,7 @@ def alone(storage: Storage, start: int) -> dict[str, Any]:
     return record(storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "object"])
 def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     tmp_path: Path, kind: str
@@ -219,7 +220,7 @@ def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     assert resumed_at == {0, *range(1, LENGTH + 1, 2)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     kind=st.sampled_from(["local", "object"]),
     attempts=st.integers(2, 3),
