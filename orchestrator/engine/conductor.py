@@ -46,7 +46,7 @@ from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.stopping import Stopping
 from orchestrator.engine.tickets import Tickets
-from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
@@ -116,7 +116,7 @@ class Conductor:
         return self.stopping.request
 
     @property
-    def lost(self) -> StorageUnavailable | None:
+    def lost(self) -> StorageUnavailable | StudyHeld | None:
         """Why the record cannot be written any more."""
         return self.stopping.lost
 
@@ -391,7 +391,7 @@ class Conductor:
         with self.lock:
             self.stopping.ask(request)
 
-    def storage_failed(self, error: StorageUnavailable) -> None:
+    def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
         """The record cannot be written any more: nothing new starts, and running trials leave."""
         with self.lock:
             self.stopping.storage_failed(error)

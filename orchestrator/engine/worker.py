@@ -43,6 +43,7 @@ from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.appender import free_bytes
+from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storagefaults import StorageFaultKind, classify, size
@@ -149,6 +150,8 @@ class LaneWorker:
                 tuple(store.warnings),
             )
             outcome = self._attempt(assignment, run, resume)
+        except Superseded as error:
+            outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
         except (UploadFailed, StorageUnavailable, ray.exceptions.RayError, OSError) as error:
             ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
             message = str(error) if ours else f"{type(error).__name__}: {error}"
