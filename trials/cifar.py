@@ -1,7 +1,8 @@
 """CIFAR-10 or CIFAR-100 with a ResNet-18, or with its first stages only.
 
 Config keys: data.{path, limit, batch_size, crop_flip, mixup, wrong_labels, channels}, model.{width, stages,
-batchnorm, dropout}, and what the built-in loop reads. The data are the user's own files: see `trials.cifarfiles`.
+batchnorm, dropout}, and what the built-in loop reads. The data are the user's own files: see
+`trials.cifarfiles`.
 """
 
 from __future__ import annotations

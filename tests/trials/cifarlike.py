@@ -21,8 +21,8 @@ def pictures(
 ) -> tuple[np.ndarray, list[int]]:
     """Pixels [N, 3, 32, 32] uint8 whose colour and wave length tell the class, with noise; labels.
 
-    A picture in a mirror, or moved, still shows its class. The contrast of each is drawn between `faintest` and
-    1: the faintest are drowned by the noise, so that accuracy has an upper end below 1.
+    A picture in a mirror, or moved, still shows its class. The contrast of each is drawn between `faintest`
+    and 1: the faintest are drowned by the noise, so that accuracy has an upper end below 1.
     """
     draws = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
@@ -35,7 +35,9 @@ def pictures(
     )
     contrast = draws.uniform(faintest, 1.0, (count, 1, 1, 1))
     noise = draws.normal(0, noise_sd, (count, 3, 32, 32))
-    return np.clip(128 + contrast * (wave[:, None] + colour) + noise, 0, 255).astype(np.uint8), labels.tolist()
+    return np.clip(128 + contrast * (wave[:, None] + colour) + noise, 0, 255).astype(
+        np.uint8
+    ), labels.tolist()
 
 
 def cifar10_archive(file: Path, per_batch: int = 40, noise_sd: float = 50.0, faintest: float = 1.0) -> Path:
