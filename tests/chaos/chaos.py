@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,7 @@ components:
 seeds: {seeds}
 stopping: {{rule: none, max: {epochs}, unit: epoch}}
 checkpoint: {{every: {every}}}
-resources: {{workers: 1, cpus_per_worker: 1, max_parallel: 2}}
+resources: {{workers: 1, cpus_per_worker: 1, gpus_per_worker: 0, max_parallel: 2}}
 failures: {{max_retries: 1000, report_timeout: 8}}
 """
 
@@ -160,6 +161,9 @@ def main(words: list[str]) -> int:
     options = _options().parse_args(words)
     if not ground.is_inside():
         return ground.inside_a_namespace([sys.executable, __file__, *words])
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background ignores it, and passes that on
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         ground.keep_apart(folder)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-CPUS_PER_NODE = 1
+NODES, CPUS_PER_NODE = 2, 1
 STARTS_WITHIN_S = 90.0
 _INSIDE = "CHAOS_INSIDE"
 _RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
@@ -132,21 +132,21 @@ class Nodes:
         port = next(self._ports)
         self.address = f"127.0.0.1:{port}"
         self.head = self._start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
-        deadline = time.monotonic() + STARTS_WITHIN_S
-        while True:
-            with socket.socket() as knock:
-                if knock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if time.monotonic() > deadline or self.head.poll() is not None:
-                raise AssertionError(f"the head did not start: {self._logs}")
-            time.sleep(0.1)
+        self._wait_for(self.head)
         self.workers = []
-        self.add()
-        self.add()
+        for _ in range(NODES):  # one after the other: two that start at once sometimes keep each other out
+            self.add()
+            self._wait_for(self.workers[-1])
 
     def add(self) -> None:
         """Start another node; it joins by itself."""
         self.workers.append(self._start(f"--address={self.address}", f"--num-cpus={CPUS_PER_NODE}"))
+
+    def mend(self) -> None:
+        """Nodes that ended by themselves, or could not start, are started again."""
+        for node in [node for node in self.workers if node.poll() is not None]:
+            self.lose(node)
+            self.add()
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
         """All processes of a node die at once."""
@@ -168,6 +168,14 @@ class Nodes:
     def of(self, pid: int) -> subprocess.Popen[bytes] | None:
         """The node that a process runs on."""
         return next((node for node in self.workers if pid in family(node.pid)), None)
+
+    def _wait_for(self, node: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        log = self._logs / f"node-{self._started}.log"
+        while b"Ray runtime started" not in log.read_bytes():
+            if time.monotonic() > deadline or node.poll() is not None:
+                raise AssertionError(f"a node did not start:\n{log.read_text()}")
+            time.sleep(0.1)
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         self._started += 1

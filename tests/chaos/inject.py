@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import ground
@@ -17,7 +18,7 @@ from traces import CellName
 from orchestrator.record.checkpoints import MANIFEST, CheckpointStore
 
 LANE, BROKER = "ray::ResourceTrainable", "ray::Broker"  # Tune names trial actors by its own wrapper
-STALL_S = 15.0
+STALL_S = 4.0
 FULL_S = 20.0
 HELD = 4
 """Exit code of a driver that is refused, or whose storage failed."""
@@ -26,7 +27,7 @@ TORN = b'{"event": "checkpoint", "cell": "'
 
 def inject(ordeal: Ordeal, fault: Fault) -> Struck | None:
     """Strike. None, and nothing has happened, while there is nothing to hit."""
-    if not ordeal.taken_up():
+    if not ordeal.taken_up() or ordeal.contested() or not ordeal.running():
         return None
     return _HOW[fault.kind](ordeal, fault)
 
@@ -87,7 +88,9 @@ def _node_lost(ordeal: Ordeal, fault: Fault) -> Struck | None:
     victim = ordeal.victim(fault)
     if victim is None:
         return None
-    node = ordeal.nodes.of(victim[1]) or ordeal.nodes.workers[0]
+    node = ordeal.nodes.of(victim[1]) or next(iter(ordeal.nodes.workers), None)
+    if node is None:
+        return None  # the one before is not back yet
     hit = {cell: pid for cell, pid in ordeal.running().items() if pid in ground.family(node.pid)}
     at = time.time()
     ordeal.nodes.lose(node)
@@ -106,11 +109,12 @@ def _node_lost(ordeal: Ordeal, fault: Fault) -> Struck | None:
 
 def _second_driver(ordeal: Ordeal, fault: Fault) -> Struck | None:
     at = time.time()
-    second = ordeal.command(fault.home)
+    first, second = ordeal.driver, ordeal.command(fault.home)
+    ordeal.others.append(second)
 
     def refused() -> None:
         code = second.process.poll()
-        if code != HELD or "is being run by process" not in second.err:
+        if ordeal.driver is first and (code != HELD or "run by process" not in second.err):
             ordeal.find(f"a second driver was not refused: {code}\n{second.err}")
             second.kill()
 
@@ -123,7 +127,7 @@ def _driver_signalled(number: signal.Signals) -> Callable[[Ordeal, Fault], Struc
     def strike(ordeal: Ordeal, fault: Fault) -> Struck | None:
         running, at = ordeal.running(), time.time()
         ordeal.driver.signal(number)
-        ordeal.expect_end(128 + number, home=fault.home)
+        ordeal.expect_end(128 + number, -number, home=fault.home)
         return Struck(fault, at, running)
 
     return strike
@@ -154,6 +158,7 @@ def _two_drivers(ordeal: Ordeal, fault: Fault) -> Struck | None:
     ordeal.start(fault.home)
     ordeal.allowed = {HELD}
     one, other = ordeal.driver, ordeal.command(fault.home)
+    ordeal.others.append(other)
 
     def one_has_it() -> bool:
         return one.process.poll() is not None or other.process.poll() is not None
@@ -165,7 +170,9 @@ def _two_drivers(ordeal: Ordeal, fault: Fault) -> Struck | None:
         loser = one if one.process.poll() is not None else other
         if loser.process.poll() != HELD:
             ordeal.find(f"of two drivers one ended with {loser.process.poll()}\n{loser.err}")
-        ordeal.driver = other if loser is one else one
+        if loser is one:
+            ordeal.driver = other
+            ordeal.others.remove(other)
         ordeal.allowed = set()
 
     ordeal.later.insert(0, Later(one_has_it, settle, "two drivers run"))
@@ -251,9 +258,12 @@ def _disk_full(ordeal: Ordeal, fault: Fault) -> Struck | None:
     """Until the driver has ended, or for a moment."""
     running, at = ordeal.running(), time.time()
     ballast, driver = ordeal.study.storage_root / "ballast", ordeal.driver
+    if ballast.exists():
+        return None
     with ballast.open("wb", buffering=0) as sink:
         space = os.statvfs(ballast.parent)
-        os.posix_fallocate(sink.fileno(), 0, max(1, space.f_bavail * space.f_frsize))
+        with suppress(OSError):  # somebody was faster
+            os.posix_fallocate(sink.fileno(), 0, max(1, space.f_bavail * space.f_frsize))
     ordeal.allowed |= {HELD}
     ordeal.next_home = fault.home
     over = Later(lambda: driver.process.poll() is not None, ballast.unlink, until=time.monotonic() + FULL_S)

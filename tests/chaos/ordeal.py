@@ -27,7 +27,7 @@ TAIL = 2_000  # characters of a driver's last words in a finding
 
 @dataclass
 class Struck:
-    """A fault that was injected. `at`: seconds since 1970; `cells`: trials that were hit -> their processes."""
+    """A fault that was injected. `at`: seconds since 1970; `cells`: trials that were hit -> processes."""
 
     fault: Fault
     at: float
@@ -46,6 +46,8 @@ class Later:
     do: Callable[[], None]
     late: str | None = None
     until: float = field(default_factory=lambda: time.monotonic() + ENDS_WITHIN_S)
+    at_end: bool = False
+    """Also done when the study is through before."""
 
 
 class Ordeal:
@@ -67,6 +69,8 @@ class Ordeal:
         self.findings: list[str] = []
         self.later: list[Later] = []
         self.stopped: set[int] = set()
+        self.others: list[Running] = []
+        """Drivers beside the present one, which have to be refused."""
         self.allowed: set[int] = set()
         """Exit codes with which the present driver may end."""
         self.ends_by: float | None = None
@@ -97,8 +101,10 @@ class Ordeal:
     def look(self) -> bool:
         """See what has changed; False once the study is through."""
         self.trace.read()
+        driver, code = self.driver, self.driver.process.poll()
         self._do_what_is_due()
-        code = self.driver.process.poll()
+        if self.driver is not driver:
+            return True
         if code == 0:
             return False
         if code is not None:
@@ -111,6 +117,7 @@ class Ordeal:
             self.find(f"the driver did not end within {ENDS_WITHIN_S:g} s\n{self.last_words()}")
             self.driver.kill()
             self.start(self.next_home)
+        self.nodes.mend()
         self._watch_for_a_standstill()
         return True
 
@@ -149,9 +156,13 @@ class Ordeal:
 
     def taken_up(self) -> bool:
         """Whether the present driver has taken the study up, and is not about to end."""
-        if not self._taken_up and self.starts > 1:
+        if not self._taken_up and self.trace.finished > 0:
             self._taken_up = len(self.study.events("plan")) > self._plans
-        return (self._taken_up or self.trace.finished > 0) and self.ends_by is None
+        return self._taken_up and self.ends_by is None
+
+    def contested(self) -> bool:
+        """Whether another driver is not refused yet: if the present one died now, it would be right."""
+        return any(other.process.poll() is None for other in self.others)
 
     def family(self) -> list[int]:
         """The processes of the present driver's Ray."""
@@ -214,7 +225,11 @@ class Ordeal:
     def _let_the_late_ones_end(self) -> None:
         """Whoever still sleeps wakes up, and does his worst, before the record is looked at."""
         for item in self.later:
-            item.do()
+            if item.at_end:
+                item.do()
+        for other in self.others:
+            if other.process.poll() is None:
+                other.kill()
         for pid in list(self.stopped):
             self.wake(pid)
         deadline = time.monotonic() + ENDS_WITHIN_S

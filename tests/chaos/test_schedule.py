@@ -58,5 +58,5 @@ def test_two_decks_hold_every_kind(seed: int) -> None:
 
 
 def test_too_many_faults_are_refused() -> None:
-    with pytest.raises(ValueError, match="20 faults do not fit into 9 of 10 epochs"):
+    with pytest.raises(ValueError, match="20 faults do not fit into 8 of 10 epochs"):
         draw(1, 20, 10)
