@@ -21,7 +21,7 @@ COSTS = ("wall_s", "gpu_s")
 
 def faults_of(study: Bench, undisturbed: Bench) -> list[str]:
     """All in which the study differs from the undisturbed one, one line each; none: nothing was lost."""
-    found = _cells(study, undisturbed) + _ends(study)
+    found = _cells(study, undisturbed) + ends_wrong(study)
     for arm, seed in undisturbed.results():
         rows = study.rows(arm, seed)
         if study.curve(arm, seed) != undisturbed.curve(arm, seed):
@@ -52,7 +52,7 @@ def _cells(study: Bench, undisturbed: Bench) -> list[str]:
     return found
 
 
-def _ends(study: Bench) -> list[str]:
+def ends_wrong(study: Bench) -> list[str]:
     """Cells that ended more than once or never, and attempts that were given out twice."""
     ends = Counter(e["cell"] for e in study.events("end") if e["state"] not in ("cancelled", "skipped"))
     found = [
