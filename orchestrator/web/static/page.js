@@ -1,0 +1,38 @@
+(() => {
+  "use strict";
+  // what is live is fetched again and put in place; a page that is not looked at asks for nothing
+  for (const live of document.querySelectorAll("[data-live]")) {
+    const pause = 1000 * Number(live.dataset.live);
+    const again = async () => {
+      if (!document.hidden && !getSelection().toString()) {
+        try {
+          const answer = await fetch(location.href);
+          const text = await answer.text();
+          const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
+          if (answer.ok && fresh) {
+            live.replaceChildren(...fresh.childNodes);
+            if ("over" in fresh.dataset) return;
+          }
+        } catch {
+          // the server is away: the next look may find it
+        }
+      }
+      setTimeout(again, pause);
+    };
+    if (!("over" in live.dataset)) setTimeout(again, pause);
+  }
+  for (const choice of document.querySelectorAll("[data-sends]")) {
+    choice.addEventListener("change", () => choice.form.submit());
+  }
+  const auto = document.querySelector("input[name=monitor][value=auto]");
+  for (const box of document.querySelectorAll("input[name=monitor]")) {
+    box.addEventListener("change", () => {
+      if (!box.checked) return;
+      if (box === auto) {
+        for (const other of document.querySelectorAll("input[name=monitor]")) other.checked = other === auto;
+      } else {
+        auto.checked = false;
+      }
+    });
+  }
+})();
