@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,7 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     )
     shown = f"[{host}]" if ":" in host else host
     console.data(f"http://{shown}:{port}/?token={token}")
+    sys.stdout.flush()  # the server does not come back
     console.progress(f"serving {root}; Ctrl-C ends the page, studies go on")
     if not is_loopback(host):
         console.progress("other machines reach it, unencrypted: who has the address may start studies here")

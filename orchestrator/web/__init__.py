@@ -1,1 +1,1 @@
-"""The page of `orchestrate serve`. It runs the command for everything it does; it imports no ray, no torch."""
+"""The page of `orchestrate serve`: what it does, the command does. Imports no ray and no torch."""

@@ -237,6 +237,11 @@ def _run(site: Site, name: str) -> Run:
     return run
 
 
+def _where(site: Site, name: str) -> str:
+    """The directory of a recorded study, as commands take it from any place."""
+    return f"{site.storage.uri.rstrip('/')}/{_run(site, name).paths.root}"
+
+
 def _one_study(app: FastAPI, site: Site) -> None:
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
@@ -247,12 +252,12 @@ def _one_study(app: FastAPI, site: Site) -> None:
     @app.post("/studies/{name}/stop")
     def stop(request: Request, name: str, filled: Sent) -> Response:
         del filled  # it holds nothing but the word
-        return _done(request, site, name, "stop", name, "--storage", site.storage.uri)
+        return _done(request, site, name, "stop")
 
     @app.post("/studies/{name}/report")
     def write_report(request: Request, name: str, filled: Sent) -> Response:
         del filled
-        return _done(request, site, name, "report", name, "--storage", site.storage.uri, "--write")
+        return _done(request, site, name, "report", "--write")
 
     @app.get("/studies/{name}/files/{path:path}")
     def file(request: Request, name: str, path: str) -> Response:
@@ -267,13 +272,13 @@ def _one_study(app: FastAPI, site: Site) -> None:
         return _pages(request).draw(request, "folder.html.j2", name=name, path=path, entries=found)
 
 
-def _done(request: Request, site: Site, name: str, *words: str) -> Response:
+def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Response:
     """Run a command on a study and go back to its page; what it refuses is shown."""
-    _run(site, name)
+    words = [verb, _where(site, name), *flags]
     answer = site.children.ask(*words)
     if answer.code > 1:  # 1: the report is of an unfinished study
         lines = answer.err.splitlines()
-        return _pages(request).draw(request, "problem.html.j2", 400, title=shown(list(words)), lines=lines)
+        return _pages(request).draw(request, "problem.html.j2", 400, title=shown(words), lines=lines)
     return RedirectResponse(f"/studies/{quote(name)}/", SEE_OTHER)
 
 
@@ -284,8 +289,7 @@ def _tensorboard(app: FastAPI, site: Site) -> None:
     @app.post("/studies/{name}/tensorboard")
     def open_board(name: str, filled: Sent) -> Response:
         del filled
-        _run(site, name)
-        site.children.open_board(name, site.storage.uri)
+        site.children.open_board(name, _where(site, name))
         return RedirectResponse(f"/studies/{quote(name)}/tensorboard/", SEE_OTHER)
 
     @app.api_route("/studies/{name}/tensorboard/{path:path}", methods=["GET", "POST"])

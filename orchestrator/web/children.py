@@ -117,12 +117,12 @@ class Children:
 
     # ---- TensorBoard: as long as the page ----------------------------------------------------------------
 
-    def open_board(self, study: str, storage: str) -> int:
+    def open_board(self, study: str, where: str) -> int:
         """The port of TensorBoard over a study, on loopback; started when it does not run."""
         port = self.board(study)
         if port is None:
             port = _free_port()
-            words = ["tensorboard", study, "--storage", storage, "--port", str(port)]
+            words = ["tensorboard", where, "--port", str(port)]
             child = subprocess.Popen(
                 _argv(words),
                 cwd=self.root,
