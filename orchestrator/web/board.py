@@ -41,4 +41,5 @@ def _ask(port: int, method: str, target: str, body: bytes, headers: dict[str, st
     finally:
         connection.close()
     back = {name: value for name in _BACK if (value := answer.getheader(name)) is not None}
+    back.setdefault("content-security-policy", "frame-ancestors 'self'")  # its plugins are frames of its page
     return Response(content, answer.status, back)

@@ -54,7 +54,9 @@ def served(run: Run, path: str) -> Response | Entries | None:
         content = run.storage.read_bytes(below)
     except (StudyError, FileNotFoundError, ValueError):  # a link that leads out is not there
         return None
-    return Response(content, media_type=kind, headers={"Content-Security-Policy": SANDBOX})
+    # browsers refuse a sandboxed page with any other opener policy
+    apart = {"Content-Security-Policy": SANDBOX, "Cross-Origin-Opener-Policy": "unsafe-none"}
+    return Response(content, media_type=kind, headers=apart)
 
 
 def _type(name: str) -> str | None:

@@ -76,11 +76,11 @@ def test_a_study_from_a_click_to_its_report(tmp_path: Path) -> None:
             ended(page)
             _phone(page)
             _board(page)
-            page.get_by_role("link", name="Report").click()
+            page.get_by_role("link", name="Report", exact=True).click()
             page.locator(".chart .main-svg").first.wait_for(timeout=WAIT_MS)
             assert page.evaluate("window.origin") == "null"  # apart from our pages and their cookie
-            page.get_by_role("link", name="results").click()
-            assert "level=two" in page.content()
+            page.get_by_role("link", name="results", exact=True).click()
+            page.get_by_text("level=two").first.wait_for(timeout=WAIT_MS)
     rows = pq.read_table(tmp_path / "runs" / "picked" / "results.parquet").to_pylist()
     assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
         (arm, seed, "done") for arm in ("baseline", "level=two") for seed in (0, 1)

@@ -87,7 +87,7 @@ def test_the_page_of_a_study(served: Served) -> None:
     assert "baseline seed 0: done" in page
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])
+@pytest.mark.parametrize("name", [".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])
 def test_names_that_are_no_study(served: Served, name: str) -> None:
     assert served.client.get(f"/studies/{name}/").status_code in (404, 405)
 

@@ -1,5 +1,11 @@
 (() => {
   "use strict";
+  // new content in the place of the old; tables stay scrolled where they are
+  function put(live, fresh) {
+    const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
+    live.replaceChildren(...fresh.childNodes);
+    live.querySelectorAll(".scroll").forEach((table, index) => (table.scrollLeft = scrolled[index] || 0));
+  }
   // what is live is fetched again and put in place; a page that is not looked at asks for nothing
   for (const live of document.querySelectorAll("[data-live]")) {
     const pause = 1000 * Number(live.dataset.live);
@@ -10,7 +16,8 @@
           const text = await answer.text();
           const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
           if (answer.ok && fresh) {
-            live.replaceChildren(...fresh.childNodes);
+            // not under a finger, and not when all is as it was
+            if (!live.querySelector(":active") && live.innerHTML !== fresh.innerHTML) put(live, fresh);
             if ("over" in fresh.dataset) return;
           }
         } catch {
