@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.record.lease import process_start
+from orchestrator.study.secrets import environment_secrets, masked
 
 ANSWER_S = 120.0
 """How long a command that only looks may take."""
@@ -107,7 +108,7 @@ class Children:
         folder = self.root / _FOLDER
         try:
             facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            output = _tail(folder / f"{name}.log")
+            output = masked(_tail(folder / f"{name}.log"), environment_secrets())
         except (OSError, ValueError):
             return None
         child = self._launched.get(name)

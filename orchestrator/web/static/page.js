@@ -8,25 +8,25 @@
   }
   // what is live is fetched again and put in place; a page that is not looked at asks for nothing
   for (const live of document.querySelectorAll("[data-live]")) {
-    const pause = 1000 * Number(live.dataset.live);
+    let pause = Number(live.dataset.live);
     const again = async () => {
       if (!document.hidden && !getSelection().toString()) {
         try {
           const answer = await fetch(location.href);
           const text = await answer.text();
           const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
-          if (answer.ok && fresh) {
-            // not under a finger, and not when all is as it was
-            if (!live.querySelector(":active") && live.innerHTML !== fresh.innerHTML) put(live, fresh);
+          if (answer.ok && fresh && !live.querySelector(":active")) { // not under a finger
+            if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
             if ("over" in fresh.dataset) return;
+            pause = Number(fresh.dataset.live);
           }
         } catch {
           // the server is away: the next look may find it
         }
       }
-      setTimeout(again, pause);
+      setTimeout(again, 1000 * pause);
     };
-    if (!("over" in live.dataset)) setTimeout(again, pause);
+    if (!("over" in live.dataset)) setTimeout(again, 1000 * pause);
   }
   for (const choice of document.querySelectorAll("[data-sends]")) {
     choice.addEventListener("change", () => choice.form.submit());
