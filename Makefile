@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
-EXTRAS ?= dev,examples,report
+EXTRAS ?= dev,examples,report,web
 PYTEST_ARGS ?=
 # Of `make chaos`: what draws the faults, and how many; more options: `tests/chaos/chaos.py --help`.
 SEED ?= 1

@@ -42,6 +42,7 @@ VERBS = {
     "stop": STUDY_ARGUMENTS,
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
+    "serve": {"DIR", "--host", "--port", "--storage"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),

@@ -129,8 +129,8 @@ def _run(study: PreparedStudy, options: RunOptions) -> StudyOutcome:
 def _report(study: PreparedStudy) -> StudyReport:
     """Computed from the record, not from what this process remembers; written beside it."""
     from orchestrator.cli.report import build, save
-    from orchestrator.cli.runs import Run
     from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.run import Run
     from orchestrator.record.storage import Storage
 
     run = Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))

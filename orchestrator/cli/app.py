@@ -26,6 +26,7 @@ from orchestrator.cli import (
     profile,
     report,
     schema,
+    serve,
     simulate,
     status,
     stop,
@@ -55,7 +56,7 @@ app = typer.Typer(
 
 VERBS = (
     *(init, validate, check, lr_find, profile, plan, ablate, status, watch, logs, stop, report, tensorboard),
-    *(simulate, schema, doctor, up, down),
+    *(serve, simulate, schema, doctor, up, down),
 )
 for verb in VERBS:
     app.command(verb.__name__.rpartition(".")[2].replace("_", "-"))(verb.command)

@@ -17,6 +17,7 @@ from rich.text import Text
 from orchestrator.cli import console, text
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.snapshot import CellView, Snapshot
+from orchestrator.report.standing import GLYPHS
 
 SUMMARY_EVERY_S = 60.0
 _STYLES = {
@@ -183,7 +184,7 @@ def _wide(snapshot: Snapshot, views: Sequence[CellView], seeds: Sequence[int]) -
         words = text.number(view.value) if view.value is not None else ""
         if view.state is TrialState.RUNNING:
             words = f"{(view.length or 0) / snapshot.max_length:.0%} {words}"
-        entries.append(Text(f"{text.GLYPHS[view.state]} {words}".rstrip(), style=_STYLES[view.state]))
+        entries.append(Text(f"{GLYPHS[view.state]} {words}".rstrip(), style=_STYLES[view.state]))
     return entries
 
 
@@ -194,7 +195,7 @@ def _narrow(views: Sequence[CellView]) -> list[Text]:
     for phase in phases:
         glyphs.append(f"{' ' if glyphs else ''}{phase} " if len(phases) > 1 else "", style="dim")
         for view in (view for view in views if view.phase == phase):
-            glyphs.append(text.GLYPHS[view.state], style=_STYLES[view.state])
+            glyphs.append(GLYPHS[view.state], style=_STYLES[view.state])
     last = [view for view in views if view.phase == phases[-1] and view.sample is None]
     values = [view.value for view in last if view.state is TrialState.DONE and view.value is not None]
     return [glyphs, Text(text.number(sum(values) / len(values)) if values else "")]

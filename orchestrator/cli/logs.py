@@ -12,9 +12,10 @@ import typer
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import ArmArgument, StorageOption
-from orchestrator.cli.runs import Run, find_run
+from orchestrator.cli.runs import find_run
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, InputError
+from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.study.cells import Cell, Plan
@@ -88,7 +89,7 @@ def _content(run: Run, path: str) -> bytes:
 
 def _is_open(run: Run, cell: Cell) -> bool:
     """The trial runs or waits, and somebody drives the study."""
-    from orchestrator.cli.standing import standing
+    from orchestrator.report.standing import standing
 
     found = standing(run)
     state = next(view.state for view in found.cells if view.cell == cell.cell)

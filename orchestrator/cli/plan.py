@@ -11,8 +11,9 @@ from orchestrator.cli import console, describe, power, text
 from orchestrator.cli.estimate import Estimate, Machine, RunCost, cost_of, estimate, lanes
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
 from orchestrator.cli.pilot import run_pilot
-from orchestrator.cli.runs import Run, find_run
+from orchestrator.cli.runs import find_run
 from orchestrator.cli.studyfile import PreparedStudy, prepare
+from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.record.history import History

@@ -9,8 +9,9 @@ import typer
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
-from orchestrator.cli.runs import Run, find_run
+from orchestrator.cli.runs import find_run
 from orchestrator.errors import ExitCode, Fault, InputError
+from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport

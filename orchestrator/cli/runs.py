@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.errors import Fault, InputError
-
-if TYPE_CHECKING:
-    from orchestrator.record.layout import StudyPaths
-    from orchestrator.record.storage import Storage
-    from orchestrator.record.studyview import StudyView
+from orchestrator.record.run import Run
 
 STUDY_SUFFIXES = (".yaml", ".yml")
 HINT = "give a run directory, the name of a study below --storage, or its study file"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A recorded study: `paths.root` below `storage`."""
-
-    storage: Storage
-    paths: StudyPaths
-
-    @property
-    def root(self) -> str:
-        """Where it lies, as a user would write it."""
-        where = self.storage.path(self.paths.root)
-        if not self.storage.is_local:
-            return f"{self.storage.uri.rstrip('/')}/{self.paths.root}"
-        path = Path(where)
-        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else where
-
-    def view(self) -> StudyView:
-        """Everything that is recorded, read now. Raises `StudyError` when the record is damaged."""
-        from orchestrator.record.studyview import read_study
-
-        return read_study(self.storage, self.paths.root)
 
 
 def find_run(study: str | None, storage: str) -> Run:

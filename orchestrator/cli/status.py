@@ -8,8 +8,8 @@ from orchestrator.cli import console, oncluster, text
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
-from orchestrator.cli.standing import CellStanding, StudyStanding, standing
 from orchestrator.decide.states import TrialState
+from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding, standing
 from orchestrator.study.naming import seeds_name
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def arms_table(found: StudyStanding) -> Table:
         values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
         table.add_row(
             arm,
-            *("".join(text.GLYPHS[cell.state] for cell in cells if cell.phase == phase) for phase in phases),
+            *("".join(GLYPHS[cell.state] for cell in cells if cell.phase == phase) for phase in phases),
             f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
             text.number(sum(values) / len(values) if values else None),
             text.duration(sum(cell.wall_s for cell in cells)),
@@ -97,7 +97,7 @@ def _skipped(found: StudyStanding) -> list[str]:
 
 
 def _explain(found: StudyStanding, cell: CellStanding, name: str | None = None) -> str:
-    name = f"{text.GLYPHS[cell.state]} {name or cell.name}: {cell.state}"
+    name = f"{GLYPHS[cell.state]} {name or cell.name}: {cell.state}"
     at = "" if cell.length is None else f" at {text.length(cell.length, found.unit)}"
     value = "" if cell.value is None else f", {found.metric} {text.number(cell.value)}"
     attempt = f", attempt {cell.attempts}" if cell.attempts > 1 else ""

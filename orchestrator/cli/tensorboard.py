@@ -15,8 +15,9 @@ import typer
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
-from orchestrator.cli.runs import Run, find_run
+from orchestrator.cli.runs import find_run
 from orchestrator.errors import Fault, InputError
+from orchestrator.record.run import Run
 
 MIRROR_EVERY_S = 30.0
 

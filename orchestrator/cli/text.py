@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.report.standing import GLYPHS
+
 MISSING = object()
 
 
@@ -54,19 +56,6 @@ def difference(changes: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
         before = "" if old is MISSING else f"{setting(old)} → "
         parts.append(f"{key}: {before}{setting(value)}")
     return ", ".join(parts)
-
-
-GLYPHS: dict[str, str] = {
-    "pending": "·",
-    "running": "▶",
-    "done": "✓",
-    "stopped": "■",
-    "diverged": "≈",
-    "failed": "✗",
-    "cancelled": "○",
-    "skipped": "–",
-}
-"""One character per state of a trial."""
 
 
 def legend(states: Iterable[str]) -> str:

@@ -13,8 +13,8 @@ from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
 from orchestrator.cli.runs import find_run
-from orchestrator.cli.standing import StudyStanding, standing
 from orchestrator.cli.status import arms_table, explanations, headline
+from orchestrator.report.standing import StudyStanding, standing
 
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")

@@ -10,11 +10,11 @@ import pytest
 
 from orchestrator.cli import console, logs, status, watch
 from orchestrator.cli.runs import find_run
-from orchestrator.cli.standing import CellStanding, StudyStanding, standing
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
+from orchestrator.report.standing import CellStanding, StudyStanding, standing
 
 
 @pytest.mark.parametrize(

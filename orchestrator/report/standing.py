@@ -1,4 +1,4 @@
-"""Where a recorded study stands, as plain data: what `status` and `watch` print."""
+"""Where a recorded study stands, as plain data: what `status` and `watch` print and the page draws."""
 
 from __future__ import annotations
 
@@ -11,8 +11,21 @@ from orchestrator.decide.states import TrialState
 from orchestrator.study.naming import cell_name
 
 if TYPE_CHECKING:
-    from orchestrator.cli.runs import Run
     from orchestrator.record.history import CellRecord, History
+    from orchestrator.record.run import Run
+
+
+GLYPHS: dict[str, str] = {
+    "pending": "·",
+    "running": "▶",
+    "done": "✓",
+    "stopped": "■",
+    "diverged": "≈",
+    "failed": "✗",
+    "cancelled": "○",
+    "skipped": "–",
+}
+"""One character per state of a trial."""
 
 
 @dataclass(frozen=True)

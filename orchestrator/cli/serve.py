@@ -1,0 +1,98 @@
+"""`orchestrate serve`: a page to choose, start and watch studies."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import console
+from orchestrator.cli.options import StorageOption
+from orchestrator.errors import Fault, InputError
+
+EXTRA = ("fastapi", "jinja2", "uvicorn")
+"""What the extra [web] brings."""
+GRACE_S = 3
+"""How long open requests may take when the server ends."""
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Where the study files and the code lie.", exists=False)
+]
+
+
+def command(
+    folder: FolderArgument = Path(),
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    storage: StorageOption = "runs",
+) -> None:
+    """Serve a page to choose, start and watch studies.
+
+    The page starts `orchestrate ablate` with what was chosen; studies go on when the server ends. It asks for
+    the token that is in the printed address.
+    """
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        hint = "pip install 'orchestrator[web]'"
+        raise InputError(Fault("the page needs an extra", value=", ".join(missing), hint=hint))
+    root = folder.resolve()
+    if not root.is_dir():
+        raise InputError(Fault("there is no such directory", field="DIR", value=str(folder)))
+    with _listening(host, port) as listener:
+        _serve(root, listener, host, storage)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `InputError` when the address cannot be had."""
+    listener = None
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        hint = "another --port, or 0 for any that is free"
+        fault = Fault(f"cannot listen there: {error.strerror}", value=f"{host}:{port}", hint=hint)
+        raise InputError(fault) from None
+    return listener
+
+
+def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None:
+    import uvicorn
+
+    from orchestrator.record.storage import Storage
+    from orchestrator.web.app import Site, make_app
+    from orchestrator.web.children import Children
+    from orchestrator.web.guard import Sessions, is_loopback
+
+    port = listener.getsockname()[1]
+    token = secrets.token_urlsafe(32)
+    where = storage if "://" in storage else str(root / Path(storage).expanduser())
+    site = Site(Children(root), Storage.open(where), Sessions(token), host, port)
+    # no access log: it would hold the token
+    config = uvicorn.Config(
+        make_app(site),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    console.data(f"http://{shown}:{port}/?token={token}")
+    sys.stdout.flush()  # the server does not come back
+    console.progress(f"serving {root}; Ctrl-C ends the page, studies go on")
+    if not is_loopback(host):
+        console.progress("other machines reach it, unencrypted: who has the address may start studies here")
+    uvicorn.Server(config).run(sockets=[listener])

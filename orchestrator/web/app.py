@@ -1,0 +1,305 @@
+"""The routes: new study, studies, one study, its files, its TensorBoard."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+from urllib.parse import parse_qs, quote
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException as AnyHttpException
+
+from orchestrator.errors import Fault, InputError, OrchestratorError
+from orchestrator.record.run import Run
+from orchestrator.record.storage import Storage
+from orchestrator.study.loading import load_study
+from orchestrator.web import board
+from orchestrator.web.children import Answer, Children, shown
+from orchestrator.web.form import Form, form_of, overrides
+from orchestrator.web.guard import Guard, Sessions
+from orchestrator.web.looks import list_studies, look_at, run_named, state_colours
+from orchestrator.web.served import served
+from orchestrator.web.studyfiles import StudyFile, find_study_files
+
+MOST_BYTES = 256_000
+"""Of a form that is sent."""
+SEE_OTHER = 303
+Filled = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served: study files below the directory of `children`, studies recorded in `storage`."""
+
+    children: Children
+    storage: Storage
+    sessions: Sessions
+    host: str
+    port: int
+
+
+class Pages:
+    """Draws templates. Everything is escaped."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._environment = Environment(
+            loader=PackageLoader("orchestrator.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def draw(self, request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
+        """A page, with the word that its forms need."""
+        word = self._site.sessions.word(request.state.session)
+        text = self._environment.get_template(template).render(
+            word=word, root=str(self._site.children.root), storage=self._site.storage.uri, **values
+        )
+        return HTMLResponse(text, code)
+
+
+def make_app(site: Site) -> Guard:
+    """The server's application, behind its guard."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        site.children.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    app.state.site, app.state.pages = site, Pages(site)
+    _static(app)
+    _errors(app)
+    _new_study(app, site)
+    _studies(app, site)
+    _one_study(app, site)
+    _tensorboard(app, site)
+    return Guard(app, site.sessions, site.host, site.port)
+
+
+async def read_form(request: Request) -> Filled:
+    """The form that was sent, by name. Raises 403 without the session's word, 413 when it is too long."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413, "the form is too long")
+    filled = parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True, max_num_fields=2000)
+    word = filled.pop("word", [""])[0]
+    right = request.app.state.site.sessions.word(request.state.session)
+    if not hmac.compare_digest(word.encode(), right.encode()):
+        raise HTTPException(403, "the form is of another session: load the page again")
+    return filled
+
+
+Sent = Annotated[Filled, Depends(read_form)]
+
+
+def _pages(request: Request) -> Pages:
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+def _static(app: FastAPI) -> None:
+    style = "\n".join(
+        files(package).joinpath(name).read_text(encoding="utf-8")
+        for package, name in (
+            ("orchestrator.report", "templates/report.css"),
+            ("orchestrator.web", "static/page.css"),
+        )
+    )
+    style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in state_colours().items())
+    script = files("orchestrator.web").joinpath("static/page.js").read_text(encoding="utf-8")
+
+    @app.get("/static/page.css")
+    def css() -> Response:
+        return Response(style, media_type="text/css")
+
+    @app.get("/static/page.js")
+    def javascript() -> Response:
+        return Response(script, media_type="text/javascript")
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(OrchestratorError)
+    def orchestrator_error(request: Request, error: OrchestratorError) -> Response:
+        lines = [str(fault) for fault in error.faults] if isinstance(error, InputError) else [str(error)]
+        return _pages(request).draw(request, "problem.html.j2", 400, title="This cannot be done", lines=lines)
+
+    @app.exception_handler(AnyHttpException)
+    def http_error(request: Request, error: AnyHttpException) -> Response:
+        lines = [str(error.detail)]
+        return _pages(request).draw(request, "problem.html.j2", error.status_code, title="No", lines=lines)
+
+
+# ---- new study -------------------------------------------------------------------------------------------
+
+
+def _new_study(app: FastAPI, site: Site) -> None:
+    @app.get("/new")
+    def choose(request: Request, config: str = "") -> Response:
+        return _form_page(request, site, config, {}, None)
+
+    @app.post("/new")
+    def send(request: Request, filled: Sent) -> Response:
+        action = filled.pop("action", [""])[0]
+        config = filled.pop("config", [""])[0]
+        try:
+            form = _form(site, config, find_study_files(site.children.root))
+            words = ["--config", config, *overrides(form, filled)]
+        except InputError as error:
+            answer = Answer(2, "", "\n".join(f"error: {fault}" for fault in error.faults))
+            return _form_page(request, site, config, filled, answer)
+        answer = site.children.ask("plan", *words)
+        if answer.code or action != "start":
+            return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
+        return RedirectResponse(f"/launches/{site.children.launch('ablate', *words)}", SEE_OTHER)
+
+    @app.get("/launches/{name}")
+    def launched(request: Request, name: str) -> Response:
+        launch = site.children.launched(name)
+        if launch is None:
+            raise HTTPException(404, "no study was started under this name")
+        study, elsewhere = _study_of(site, launch.words)
+        return _pages(request).draw(
+            request, "launch.html.j2", launch=launch, study=study, elsewhere=elsewhere
+        )
+
+
+def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
+    """Raises `InputError` for a file that is not offered, or that is no sound study."""
+    if config not in {file.path for file in known}:
+        raise InputError(Fault("no study file of this directory", field="config", value=config[:200]))
+    root = site.children.root
+    raw = load_study(root / config, cwd=root).raw
+    return form_of(raw, {file.entrypoint for file in known if file.entrypoint})
+
+
+def _form_page(
+    request: Request, site: Site, config: str, filled: Filled, answer: Answer | None, command: str = ""
+) -> Response:
+    known = find_study_files(site.children.root)
+    config = config or (known[0].path if known else "")
+    form, problems = None, []
+    if config:
+        try:
+            form = _form(site, config, known)
+        except InputError as error:
+            problems = [str(fault) for fault in error.faults]
+    code = 422 if answer is not None and answer.code else 200
+    return _pages(request).draw(
+        request,
+        "new.html.j2",
+        code,
+        known=known,
+        config=config,
+        form=form,
+        filled=filled,
+        problems=problems,
+        answer=answer,
+        command=command,
+    )
+
+
+def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
+    """Of a launch: the name of its study once that is recorded here, and its storage when that is another."""
+    try:
+        spec = load_study(site.children.root / words[2], words[3:]).spec
+    except OrchestratorError:
+        return "", ""
+    where = spec.storage if "://" in spec.storage else str(site.children.root / spec.storage)
+    if Storage.open(where).uri != site.storage.uri:
+        return "", where
+    return (spec.name if run_named(site.storage, spec.name) else ""), ""
+
+
+# ---- studies ---------------------------------------------------------------------------------------------
+
+
+def _studies(app: FastAPI, site: Site) -> None:
+    @app.get("/")
+    def studies(request: Request) -> Response:
+        return _pages(request).draw(request, "studies.html.j2", studies=list_studies(site.storage))
+
+
+def _run(site: Site, name: str) -> Run:
+    run = run_named(site.storage, name)
+    if run is None:
+        raise HTTPException(404, "no study of this name is recorded here")
+    return run
+
+
+def _where(site: Site, name: str) -> str:
+    """The directory of a recorded study, as commands take it from any place."""
+    return f"{site.storage.uri.rstrip('/')}/{_run(site, name).paths.root}"
+
+
+def _one_study(app: FastAPI, site: Site) -> None:
+    @app.get("/studies/{name}/")
+    def study(request: Request, name: str) -> Response:
+        look = look_at(_run(site, name))
+        board_runs = site.children.board(name) is not None
+        return _pages(request).draw(request, "study.html.j2", look=look, name=name, board=board_runs)
+
+    @app.post("/studies/{name}/stop")
+    def stop(request: Request, name: str, filled: Sent) -> Response:
+        del filled  # it holds nothing but the word
+        return _done(request, site, name, "stop")
+
+    @app.post("/studies/{name}/report")
+    def write_report(request: Request, name: str, filled: Sent) -> Response:
+        del filled
+        return _done(request, site, name, "report", "--write")
+
+    @app.get("/studies/{name}/files/{path:path}")
+    def file(request: Request, name: str, path: str) -> Response:
+        run = _run(site, name)
+        found = served(run, path)
+        if found is None:
+            raise HTTPException(404, "no such file, or one that is not shown")
+        if isinstance(found, Response):
+            return found
+        if path and not path.endswith("/"):
+            return RedirectResponse(f"/studies/{quote(name)}/files/{quote(path)}/", SEE_OTHER)
+        return _pages(request).draw(request, "folder.html.j2", name=name, path=path, entries=found)
+
+
+def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Response:
+    """Run a command on a study and go back to its page; what it refuses is shown."""
+    words = [verb, _where(site, name), *flags]
+    answer = site.children.ask(*words)
+    if answer.code > 1:  # 1: the report is of an unfinished study
+        lines = answer.err.splitlines()
+        return _pages(request).draw(request, "problem.html.j2", 400, title=shown(words), lines=lines)
+    return RedirectResponse(f"/studies/{quote(name)}/", SEE_OTHER)
+
+
+# ---- TensorBoard -----------------------------------------------------------------------------------------
+
+
+def _tensorboard(app: FastAPI, site: Site) -> None:
+    @app.post("/studies/{name}/tensorboard")
+    def open_board(name: str, filled: Sent) -> Response:
+        del filled
+        site.children.open_board(name, _where(site, name))
+        return RedirectResponse(f"/studies/{quote(name)}/tensorboard/", SEE_OTHER)
+
+    @app.api_route("/studies/{name}/tensorboard/{path:path}", methods=["GET", "POST"])
+    async def through(request: Request, name: str, path: str) -> Response:
+        port = site.children.board(name)
+        if port is None:
+            raise HTTPException(404, "TensorBoard does not run; the study's page starts it")
+        answer = await board.pass_on(request, port, path)
+        if answer is not None:
+            return answer
+        if path:
+            return PlainTextResponse("TensorBoard is starting", 503)
+        return _pages(request).draw(request, "starting.html.j2", 503, name=name)

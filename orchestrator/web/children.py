@@ -1,0 +1,165 @@
+"""The processes of the page: every one is the command `orchestrate`, with words that can be copied."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.record.lease import process_start
+from orchestrator.study.secrets import environment_secrets, masked
+
+ANSWER_S = 120.0
+"""How long a command that only looks may take."""
+SHOWN_BYTES = 40_000
+"""How much of the end of a launch's output is shown."""
+_FOLDER = ".orchestrate/launches"
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}\Z")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A study that the page started. `code` is None while it runs, and where nobody saw it end."""
+
+    name: str
+    words: tuple[str, ...]
+    running: bool
+    code: int | None
+    output: str
+
+    @property
+    def command(self) -> str:
+        """As one would type it."""
+        return shown(list(self.words))
+
+
+def shown(words: list[str]) -> str:
+    """The command as one would type it."""
+    return shlex.join(["orchestrate", *words])
+
+
+class Children:
+    """Starts commands in `root`, the directory that is served."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._launched: dict[str, subprocess.Popen[bytes]] = {}
+        self._boards: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
+
+    # ---- commands that answer ----------------------------------------------------------------------------
+
+    def ask(self, *words: str) -> Answer:
+        """Run a command to its end."""
+        try:
+            done = subprocess.run(
+                _argv(words),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=ANSWER_S,
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(list(words))}")
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    # ---- studies: they outlive the page ------------------------------------------------------------------
+
+    def launch(self, *words: str) -> str:
+        """Start a command in a session of its own; returns the name of the launch."""
+        folder = self.root / _FOLDER
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        with (folder / f"{name}.log").open("wb") as log:
+            child = subprocess.Popen(
+                _argv(words),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._launched[name] = child
+        facts = {"words": list(words), "pid": child.pid, "started": process_start(child.pid)}
+        (folder / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+        return name
+
+    def launched(self, name: str) -> Launch | None:
+        """How a launch stands, also one of an earlier server; None when there is none of this name."""
+        if not _ID.match(name):
+            return None
+        folder = self.root / _FOLDER
+        try:
+            facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            output = masked(_tail(folder / f"{name}.log"), environment_secrets())
+        except (OSError, ValueError):
+            return None
+        child = self._launched.get(name)
+        code = None if child is None else child.poll()
+        running = code is None and process_start(facts["pid"]) == facts["started"] is not None
+        return Launch(name, tuple(facts["words"]), running, code, output)
+
+    # ---- TensorBoard: as long as the page ----------------------------------------------------------------
+
+    def open_board(self, study: str, where: str) -> int:
+        """The port of TensorBoard over a study, on loopback; started when it does not run."""
+        port = self.board(study)
+        if port is None:
+            port = _free_port()
+            words = ["tensorboard", where, "--port", str(port)]
+            child = subprocess.Popen(
+                _argv(words),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            self._boards[study] = child, port
+        return port
+
+    def board(self, study: str) -> int | None:
+        """The port of TensorBoard over a study, or None when it does not run."""
+        child, port = self._boards.get(study, (None, 0))
+        return port if child is not None and child.poll() is None else None
+
+    def close(self) -> None:
+        """End every TensorBoard; studies go on."""
+        for child, _ in self._boards.values():
+            child.terminate()
+        for child, _ in self._boards.values():
+            child.wait()
+
+
+def _argv(words: tuple[str, ...] | list[str]) -> list[str]:
+    # -P: as for the installed command, modules of the served directory do not come before the installed ones
+    return [sys.executable, "-P", "-m", "orchestrator", *words]
+
+
+def _tail(file: Path) -> str:
+    with file.open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - SHOWN_BYTES))
+        return stream.read().decode("utf-8", errors="replace")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

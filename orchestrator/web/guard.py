@@ -1,0 +1,170 @@
+"""Who may talk to the page: token, session, Host, Origin. One ASGI layer around all routes.
+
+* Host: the name that the server was bound to, or this machine's own. Another one is a name that a stranger
+  has pointed here (DNS rebinding).
+* Token: once, in the address; compared in constant time. A signed session in an HttpOnly, SameSite=Strict
+  cookie takes its place.
+* What changes anything is a POST from our own pages: Origin is ours, and the form holds the session's word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import socket
+from html import escape
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_READING = ("GET", "HEAD")
+
+
+class Sessions:
+    """Signed session cookies. Nothing is remembered: a session lives as long as the server."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._key = secrets.token_bytes(32)
+
+    def opens(self, token: str) -> bool:
+        """Whether this is the token."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+    def new(self) -> str:
+        """The cookie of a new session."""
+        name = secrets.token_urlsafe(18)
+        return f"{name}.{self._sign('session', name)}"
+
+    def holds(self, cookie: str) -> bool:
+        """Whether this server has signed the cookie."""
+        name, _, signature = cookie.partition(".")
+        return hmac.compare_digest(signature.encode(), self._sign("session", name).encode())
+
+    def word(self, cookie: str) -> str:
+        """What a form of this session has to hold."""
+        return self._sign("form", cookie)
+
+    def _sign(self, purpose: str, text: str) -> str:
+        return hmac.new(self._key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+
+
+class Guard:
+    """Lets a request through, or answers it. Sets `session` (the cookie) in the scope's state."""
+
+    def __init__(self, app: ASGIApp, sessions: Sessions, host: str, port: int) -> None:
+        self._app = app
+        self._sessions = sessions
+        self._host = host
+        self.cookie = f"orchestrate-{port}"  # browsers share cookies between the ports of a host
+        self._names = {host.lower(), "localhost", "127.0.0.1", "::1"}
+        if _is_wildcard(host):
+            self._names.add(socket.gethostname().lower())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # there are no websockets here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        refused = self._refuse(scope)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**HEADERS, "Content-Security-Policy": POLICY}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await (refused or self._app)(scope, receive, with_headers)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        """The answer to a request that goes no further, or None."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._knows(host):
+            return page("This is not the name of this server.", 421)
+        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token")
+        if given and scope["method"] in _READING:
+            return self._open(given[0])
+        cookie = _cookie(headers.get("cookie", ""), self.cookie)
+        if not self._sessions.holds(cookie):
+            from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
+            if from_elsewhere and scope["method"] in _READING:
+                query = scope.get("query_string", b"").decode("latin-1")
+                # a strict cookie is sent when our own page asks
+                return onwards(quote(scope["path"]) + (f"?{query}" if query else ""))
+            message = "Open the address that <code>orchestrate serve</code> has printed, with its token."
+            return page(message, 401)
+        if scope["method"] not in _READING and headers.get("origin") not in (
+            f"http://{host}",
+            f"https://{host}",
+        ):
+            return page("Only pages of this server may ask for that.", 403)
+        scope.setdefault("state", {})["session"] = cookie
+        return None
+
+    def _open(self, token: str) -> Response:
+        if not self._sessions.opens(token):
+            return page("This is not the token of this server, which has a new one at each start.", 401)
+        answer = onwards("/")  # the token leaves the address line
+        answer.set_cookie(self.cookie, self._sessions.new(), httponly=True, samesite="strict", path="/")
+        return answer
+
+    def _knows(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        name = name.strip("[]").lower()
+        return name in self._names or (_is_wildcard(self._host) and _is_address(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that is bound to `host`."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def page(message: str, code: int) -> Response:
+    """A short answer. `message` is HTML of our own."""
+    return HTMLResponse(f"<!doctype html><title>orchestrate</title><p>{message}</p>\n", code)
+
+
+def onwards(path: str) -> Response:
+    """A page that asks for `path`, a quoted one, itself: then the browser sends the strict cookie."""
+    safe = escape("/" + path.lstrip("/"), quote=True)
+    head = f'<meta http-equiv="refresh" content="0; url={safe}">'
+    return HTMLResponse(f'<!doctype html><title>orchestrate</title>{head}<p><a href="{safe}">on</a></p>\n')
+
+
+def _cookie(header: str, name: str) -> str:
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_wildcard(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_unspecified

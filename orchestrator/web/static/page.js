@@ -1,0 +1,45 @@
+(() => {
+  "use strict";
+  // new content in the place of the old; tables stay scrolled where they are
+  function put(live, fresh) {
+    const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
+    live.replaceChildren(...fresh.childNodes);
+    live.querySelectorAll(".scroll").forEach((table, index) => (table.scrollLeft = scrolled[index] || 0));
+  }
+  // what is live is fetched again and put in place; a page that is not looked at asks for nothing
+  for (const live of document.querySelectorAll("[data-live]")) {
+    let pause = Number(live.dataset.live);
+    const again = async () => {
+      if (!document.hidden && !getSelection().toString()) {
+        try {
+          const answer = await fetch(location.href);
+          const text = await answer.text();
+          const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
+          if (answer.ok && fresh && !live.querySelector(":active")) { // not under a finger
+            if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
+            if ("over" in fresh.dataset) return;
+            pause = Number(fresh.dataset.live);
+          }
+        } catch {
+          // the server is away: the next look may find it
+        }
+      }
+      setTimeout(again, 1000 * pause);
+    };
+    if (!("over" in live.dataset)) setTimeout(again, 1000 * pause);
+  }
+  for (const choice of document.querySelectorAll("[data-sends]")) {
+    choice.addEventListener("change", () => choice.form.submit());
+  }
+  const auto = document.querySelector("input[name=monitor][value=auto]");
+  for (const box of document.querySelectorAll("input[name=monitor]")) {
+    box.addEventListener("change", () => {
+      if (!box.checked) return;
+      if (box === auto) {
+        for (const other of document.querySelectorAll("input[name=monitor]")) other.checked = other === auto;
+      } else {
+        auto.checked = false;
+      }
+    });
+  }
+})();

@@ -1,0 +1,105 @@
+"""A directory with study files and one recorded study, and a client of the page over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.study.cells import make_plan
+from orchestrator.study.loading import load_study
+from orchestrator.web.app import Site, make_app
+from orchestrator.web.children import Children
+from orchestrator.web.guard import Sessions
+
+STUDY = """\
+name: small
+entrypoint: trial:train
+metric: {name: loss, mode: min}
+baseline:
+  model: {width: 32, batchnorm: true, kind: cnn}
+  optim: {lr: 1e-3}
+components:
+  batchnorm: {without: {model.batchnorm: false}, why: <script>alert(1)</script>}
+  kind: {swap: {vit: {model.kind: vit}, mlp: {model.kind: mlp}}}
+seeds: 2
+stopping: {rule: none, max: 3, unit: epoch}
+"""
+TRIAL = "def train(config):\n    raise RuntimeError('the page must not import user code')\n"
+HOST = "127.0.0.1:8765"
+TOKEN = "the-token"
+
+
+@dataclass(frozen=True)
+class Served:
+    """`client` has a session; `root` is served, its study `small` is recorded."""
+
+    root: Path
+    site: Site
+    client: TestClient
+
+    def word(self) -> str:
+        """What a form of this session has to hold."""
+        return self.site.sessions.word(self.client.cookies["orchestrate-8765"])
+
+    def post(self, path: str, **fields: Any) -> Any:
+        """As a form of the page would."""
+        return self.client.post(
+            path,
+            data={"word": self.word(), **fields},
+            headers={"origin": f"http://{HOST}"},
+            follow_redirects=False,
+        )
+
+
+def write_files(root: Path) -> None:
+    """Two study files with their code, and files that are none."""
+    (root / "configs").mkdir()
+    (root / "trial.py").write_text(TRIAL)
+    (root / "configs" / "small.yaml").write_text(STUDY)
+    (root / "configs" / "bad.yaml").write_text(STUDY.replace("seeds: 2", "seeds: none"))
+    (root / "configs" / "cluster.yaml").write_text("head: {}\n")
+    (root / "compose.yaml").write_text("services: {}\n")
+
+
+def record_study(root: Path) -> None:
+    """One cell done, one failed with a hostile reason, one under way, the others pending."""
+    spec = load_study(root / "configs" / "small.yaml").spec
+    record = StudyRecord.open(
+        Storage.open(root / "runs"), spec, make_plan(spec), "0" * 64, clock=lambda: 1000.0
+    )
+    by_name = {(cell.arm, cell.seed): cell.cell for cell in record.plan.cells}
+    for arm, seed in (("baseline", 0), ("baseline", 1), ("no-batchnorm", 0)):
+        words = {"cell": by_name[arm, seed], "arm": arm, "seed": seed, "attempt": 1}
+        record.journal.append("assign", **words, lane="lane-0", resume=None)
+    ends = [
+        ("baseline", 0, {"state": "done", "cause": None, "reason": None, "length": 3.0, "value": 0.25}),
+        (
+            "no-batchnorm",
+            0,
+            {"state": "failed", "cause": "user", "reason": "<img src=x>", "length": 1.0, "value": None},
+        ),
+    ]
+    for arm, seed, end in ends:
+        record.journal.append(
+            "end", cell=by_name[arm, seed], arm=arm, seed=seed, attempt=1, wall_s=2.0, gpu_s=0.0, **end
+        )
+    record.journal.append("note", text="a note & more")
+    record.journal.sync()
+    log = record.storage.local_path(StudyPaths("small").trial("no-batchnorm", 0).log())
+    log.parent.mkdir(parents=True)
+    log.write_text("loading\n")
+    record.close()
+
+
+def serve(root: Path, host: str = "127.0.0.1") -> Served:
+    """The page over `root`, and a client that has come in with the token."""
+    site = Site(Children(root), Storage.open(root / "runs"), Sessions(TOKEN), host, 8765)
+    client = TestClient(make_app(site), base_url=f"http://{HOST}")
+    client.get("/", params={"token": TOKEN})
+    return Served(root, site, client)

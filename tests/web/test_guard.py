@@ -1,0 +1,103 @@
+"""Who may talk to the page, and who may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from served_site import HOST, TOKEN, Served, serve, write_files
+
+from orchestrator.web.guard import Sessions, is_loopback
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    write_files(tmp_path)
+    return serve(tmp_path)
+
+
+def stranger(served: Served) -> TestClient:
+    """Without a session."""
+    return TestClient(served.client.app, base_url=f"http://{HOST}")
+
+
+@pytest.mark.parametrize("path", ["/", "/new", "/static/page.css", "/studies/small/", "/nothing"])
+def test_nothing_is_shown_without_the_token(served: Served, path: str) -> None:
+    assert stranger(served).get(path).status_code == 401
+    assert stranger(served).get(path, params={"token": "the-toke"}).status_code == 401
+
+
+def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(served: Served) -> None:
+    answer = stranger(served).get("/", params={"token": TOKEN})
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert TOKEN not in answer.text
+    assert 'url=/"' in answer.text
+
+
+def test_a_cookie_of_another_server_is_none(served: Served) -> None:
+    cookie = Sessions(TOKEN).new()
+    headers = {"cookie": f"orchestrate-8765={cookie}"}
+    assert stranger(served).get("/", headers=headers).status_code == 401
+
+
+def test_a_link_from_elsewhere_arrives(served: Served) -> None:
+    answer = stranger(served).get('/studies/a"b/', headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 200
+    assert 'url=/studies/a%22b/"' in answer.text
+    answer = stranger(served).post("/new", headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "10.0.0.1"]
+)
+def test_a_name_that_leads_here_by_rebinding_is_refused(served: Served, host: str) -> None:
+    assert served.client.get("/", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765"])
+def test_names_of_this_machine(served: Served, host: str) -> None:
+    assert served.client.get("/", headers={"host": host}).status_code == 200
+
+
+def test_bound_to_all_addresses_any_address_will_do_but_no_foreign_name(tmp_path: Path) -> None:
+    client = serve(tmp_path, "0.0.0.0").client
+    assert client.get("/", headers={"host": "10.0.0.1:8765"}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:9999"])
+@pytest.mark.parametrize("path", ["/new", "/studies/small/stop", "/studies/small/tensorboard/data"])
+def test_only_our_own_pages_may_change_anything(served: Served, origin: str | None, path: str) -> None:
+    headers = {} if origin is None else {"origin": origin}
+    answer = served.client.post(path, data={"word": served.word()}, headers=headers)
+    assert answer.status_code == 403
+
+
+def test_a_form_needs_the_word_of_its_session(served: Served) -> None:
+    other = served.site.sessions.word(served.site.sessions.new())
+    for word in ("", "x", "ä", other):
+        answer = served.client.post("/new", data={"word": word}, headers={"origin": f"http://{HOST}"})
+        assert answer.status_code == 403
+    assert served.post("/new", action="validate", config="configs/none.yaml").status_code == 422
+
+
+def test_a_form_that_is_too_long_is_not_read(served: Served) -> None:
+    assert served.post("/new", config="x" * 300_000).status_code == 413
+
+
+def test_pages_run_no_foreign_script_and_are_not_framed(served: Served) -> None:
+    headers = served.client.get("/").headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_loopback() -> None:
+    assert [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1")] == [True] * 3
+    assert [is_loopback(host) for host in ("0.0.0.0", "10.0.0.1", "example.org", "::")] == [False] * 4

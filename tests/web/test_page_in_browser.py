@@ -1,0 +1,107 @@
+"""A study from a click to its report, in a real browser, with the real command on real Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from page_tour import PHONE, RUN_MS, WIDE, choose, ended, fits, serving, start, validate
+from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
+
+pytestmark = [pytest.mark.web, pytest.mark.ray]
+
+STUDY = """\
+name: picked
+entrypoint: trial:train
+metric: {name: loss, mode: min}
+baseline: {level: 1.0, kind: plain, dir: '{dir}'}
+components:
+  level: {swap: {two: {level: 2.0}}}
+  kind: {swap: {other: {kind: other}}}
+seeds: 3
+stopping: {rule: none, max: 400, unit: epoch}
+resources: {max_parallel: 1}
+"""
+TRIAL = '''\
+"""Reports slowly until a file says that it may hurry."""
+
+import time
+from pathlib import Path
+
+import ray.train
+
+
+def train(config):
+    for epoch in range(1, int(config["max_length"]) + 1):
+        if not (Path(config["dir"]) / "hurry").exists():
+            time.sleep(0.1)
+        ray.train.report({"epoch": epoch, "loss": (config["level"] + 0.01 * config["seed"]) / epoch})
+'''
+
+
+def test_a_study_from_a_click_to_its_report(tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="needs playwright to drive a browser")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "picked.yaml").write_text(STUDY.replace("{dir}", str(tmp_path)))
+    (tmp_path / "trial.py").write_text(TRIAL)
+    settings = {"baseline.level": "1.5", "seeds": "2"}
+    with browser() as page:
+        page.set_viewport_size(WIDE)
+        with serving(tmp_path) as address:
+            page.goto(address)
+            choose(page, "configs/picked.yaml", {**settings, "seeds": "[1, 1]"})
+            assert "names a seed twice" in validate(page)
+            choose(page, "configs/picked.yaml", settings, without=("kind=other",))
+            said = validate(page)
+            assert "2 arms × 2 seeds = 4 trials" in said
+            words = "baseline.level=1.5 seeds=2 components.kind=null"
+            assert f"orchestrate ablate --config configs/picked.yaml {words}" in said
+            start(page)
+            page.locator(".chips .running").first.wait_for(timeout=RUN_MS)
+        # the server has ended, the study has not
+        with serving(tmp_path) as address:
+            page.goto(address)
+            page.get_by_role("link", name="picked").click()
+            page.get_by_role("button", name="Stop").click()
+            ended(page)
+            (tmp_path / "hurry").touch()
+            choose(page, "configs/picked.yaml", settings, without=("kind=other",))
+            start(page)
+            page.get_by_role("heading", name="Effects").wait_for(timeout=RUN_MS)
+            ended(page)
+            _phone(page)
+            _board(page)
+            page.get_by_role("link", name="Report", exact=True).click()
+            page.locator(".chart .main-svg").first.wait_for(timeout=WAIT_MS)
+            assert page.evaluate("window.origin") == "null"  # apart from our pages and their cookie
+            page.get_by_role("link", name="results", exact=True).click()
+            page.get_by_text("level=two").first.wait_for(timeout=WAIT_MS)
+    rows = pq.read_table(tmp_path / "runs" / "picked" / "results.parquet").to_pylist()
+    assert [(row["arm"], row["seed"], row["state"]) for row in rows] == [
+        (arm, seed, "done") for arm in ("baseline", "level=two") for seed in (0, 1)
+    ]
+    effects = json.loads((tmp_path / "runs" / "picked" / "effects.json").read_text())["effects"]
+    assert [effect["arm"] for effect in effects] == ["level=two"]
+
+
+def _phone(page: Any) -> None:
+    """Every page fits a phone."""
+    page.set_viewport_size(PHONE)
+    study = page.url
+    for path in ("/", "/new", study):
+        page.goto(path if path == study else study.split("/studies/")[0] + path)
+        assert fits(page), path
+    page.set_viewport_size(WIDE)
+
+
+def _board(page: Any) -> None:
+    """TensorBoard comes up behind the page, and back."""
+    study = page.url
+    page.get_by_role("button", name="TensorBoard").click()
+    page.get_by_text("level=two/seed-1").first.wait_for(timeout=RUN_MS)
+    page.goto(study)

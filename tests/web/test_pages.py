@@ -1,0 +1,202 @@
+"""What the pages show of study files and recorded studies, and what they do not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from served_site import Served, record_study, serve, write_files
+
+from orchestrator.cli.app import main
+from orchestrator.record.layout import StudyPaths
+from orchestrator.web.studyfiles import find_study_files
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    write_files(tmp_path)
+    record_study(tmp_path)
+    return serve(tmp_path)
+
+
+def test_study_files_are_found_and_others_are_not(served: Served, tmp_path_factory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "foreign.yaml"
+    outside.write_text((served.root / "configs" / "small.yaml").read_text())
+    (served.root / "configs" / "linked.yaml").symlink_to(outside)
+    os.mkfifo(served.root / "configs" / "pipe.yaml")
+    assert [file.path for file in find_study_files(served.root)] == ["configs/bad.yaml", "configs/small.yaml"]
+
+
+def test_the_form_of_a_study(served: Served) -> None:
+    page = served.client.get("/new", params={"config": "configs/small.yaml"}).text
+    assert 'name="baseline.model.width" value="32"' in page
+    assert "<option selected>cnn</option>" in page
+    assert 'value="kind=vit" checked' in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("config", ["../x.yaml", "/etc/passwd", "configs/cluster.yaml", "configs/none.yaml"])
+def test_other_files_are_not_opened(served: Served, config: str) -> None:
+    page = served.client.get("/new", params={"config": config}).text
+    assert "no study file of this directory" in page
+    assert 'method="post"' not in page
+
+
+def test_a_study_file_with_a_fault_says_where(served: Served) -> None:
+    page = served.client.get("/new", params={"config": "configs/bad.yaml"}).text
+    assert "bad.yaml:10: seeds:" in page
+    assert 'method="post"' not in page
+
+
+def test_a_study_file_with_a_secret_does_not_show_it(served: Served) -> None:
+    text = (served.root / "configs" / "small.yaml").read_text()
+    secret = "ghp_" + "0123456789" * 3
+    (served.root / "configs" / "secret.yaml").write_text(text.replace("kind: cnn", f"kind: {secret}"))
+    page = served.client.get("/new", params={"config": "configs/secret.yaml"}).text
+    assert "looks like a secret" in page
+    assert secret not in page
+
+
+def test_the_studies_and_where_they_stand(served: Served) -> None:
+    page = served.client.get("/").text
+    assert 'href="/studies/small/"' in page
+    assert "nobody runs it now" in page
+    assert "1 failed" in page
+
+
+def test_a_damaged_record_does_not_hide_the_others(served: Served) -> None:
+    (served.root / "runs" / "broken").mkdir()
+    (served.root / "runs" / "broken" / "plan.json").write_text("{")
+    page = served.client.get("/").text
+    assert "is damaged" in page
+    assert 'href="/studies/small/"' in page
+    assert served.client.get("/studies/broken/").status_code == 400
+
+
+def test_the_page_of_a_study(served: Served) -> None:
+    page = served.client.get("/studies/small/").text
+    assert "no-batchnorm seed 0: failed at 1 epoch" in page
+    assert "&lt;img src=x&gt;" in page
+    assert "<img" not in page
+    assert "its driver is gone" in page
+    assert "a note &amp; more" in page
+    assert "baseline seed 0: done" in page
+
+
+@pytest.mark.parametrize("name", [".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])
+def test_names_that_are_no_study(served: Served, name: str) -> None:
+    assert served.client.get(f"/studies/{name}/").status_code in (404, 405)
+
+
+def test_files_that_were_made_to_be_read(served: Served) -> None:
+    answer = served.client.get("/studies/small/files/trials/no-batchnorm/seed-0/log.txt")
+    assert answer.text == "loading\n"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "trials/" in served.client.get("/studies/small/files/").text
+    assert "log.txt" in served.client.get("/studies/small/files/trials/no-batchnorm/seed-0").text
+
+
+def test_files_that_are_not_shown(served: Served, tmp_path_factory) -> None:
+    study = served.root / "runs" / "small"
+    outside = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    outside.write_text("secret")
+    (study / "link.txt").symlink_to(outside)
+    (study / "way").symlink_to(outside.parent)
+    (study / ".env.txt").write_text("secret")
+    (study / "control" / "lease.txt").write_text("secret")
+    (study / "trials" / "model.pt").write_bytes(b"secret")
+    (study / "trials" / "checkpoints").mkdir()
+    (study / "trials" / "checkpoints" / "manifest.json").write_text('"secret"')
+    for path in (
+        *("link.txt", "way/secret.txt", ".env.txt", "control/lease.txt", "trials/model.pt", "none.txt"),
+        *("trials/checkpoints/manifest.json", "..%2f..%2ftrial.py", "%2e%2e/other", "trials/%00.txt"),
+    ):
+        answer = served.client.get(f"/studies/small/files/{path}")
+        assert answer.status_code == 404, path
+        assert "secret" not in answer.text.replace(path, ""), path
+    listed = served.client.get("/studies/small/files/").text
+    assert "control" not in listed
+    assert ".env" not in listed
+
+
+def test_a_page_that_somebody_put_into_a_study_runs_apart(served: Served) -> None:
+    (served.root / "runs" / "small" / "report.html").write_text("<script>fetch('/')</script>")
+    policy = served.client.get("/studies/small/files/report.html").headers["content-security-policy"]
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+
+
+@pytest.mark.parametrize("name", ["x", "..%2fx", "20260101-000000-00000000"])
+def test_launches_that_there_are_not(served: Served, name: str) -> None:
+    assert served.client.get(f"/launches/{name}").status_code == 404
+
+
+def test_tensorboard_that_does_not_run(served: Served) -> None:
+    assert served.client.get("/studies/small/tensorboard/").status_code == 404
+
+
+def test_a_port_that_is_taken_is_bad_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["serve", str(tmp_path), "--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot listen there" in capsys.readouterr().err
+    assert main(["serve", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.slow
+def test_the_page_imports_neither_ray_nor_torch() -> None:
+    script = (
+        "import sys, orchestrator.web.app; "
+        "print([name for name in ('ray', 'torch', 'tensorboardX') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_the_command_judges_and_its_words_are_shown(served: Served) -> None:
+    untouched = {
+        "component": ["batchnorm", "kind=vit", "kind=mlp"],
+        "monitor": "auto",
+        "logger": "tensorboard",
+    }
+    fine = served.post("/new", action="validate", config="configs/small.yaml", seeds="3", **untouched)
+    assert fine.status_code == 200
+    assert "4 arms × 3 seeds = 12 trials of 3 epochs" in fine.text
+    assert "orchestrate ablate --config configs/small.yaml seeds=3" in fine.text
+    wrong = served.post("/new", action="start", config="configs/small.yaml", seeds="[0, 0]", **untouched)
+    assert wrong.status_code == 422
+    assert "names a seed twice" in wrong.text
+    assert 'value="[0, 0]"' in wrong.text
+    assert not (served.root / ".orchestrate").exists()
+    nobody = served.post("/studies/small/stop")
+    assert (nobody.status_code, nobody.headers["location"]) == (303, "/studies/small/")
+
+
+@pytest.mark.slow
+def test_a_start_that_the_command_refuses_later_shows_why(served: Served) -> None:
+    """The recorded study has another code hash."""
+    untouched = {
+        "component": ["batchnorm", "kind=vit", "kind=mlp"],
+        "monitor": "auto",
+        "logger": "tensorboard",
+    }
+    started = served.post("/new", action="start", config="configs/small.yaml", **untouched)
+    assert started.status_code == 303
+    where = started.headers["location"]
+    child = next(iter(served.site.children._launched.values()))
+    assert child.wait(timeout=120) == 2
+    page = served.client.get(where).text
+    assert "ended with exit code 2" in page
+    assert "--accept-code-change" in page
+    assert 'href="/studies/small/"' in page
+    # another server over the same directory knows of it, but has not seen how it ended
+    assert "its exit code is not known" in serve(served.root).client.get(where).text
+    assert StudyPaths("small").root in page
