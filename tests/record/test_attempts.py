@@ -20,10 +20,11 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded, attempt_of, owner_of
-from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.metrictable import read_metrics, read_observations, read_steps
 from orchestrator.record.storage import Storage
+from orchestrator.record.trialfile import read_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 TRIAL = TrialPaths("s/trials/a/seed-0")
@@ -220,7 +221,7 @@ def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     assert resumed_at == {0, *range(1, LENGTH + 1, 2)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     kind=st.sampled_from(["local", "object"]),
     attempts=st.integers(2, 3),
@@ -247,3 +248,39 @@ def test_the_record_is_that_of_the_newest_attempt_alone(
             ]
         if attempts == 2 and newest == 2:
             assert found == alone(new_storage(kind, folder), start)
+
+
+@pytest.mark.parametrize("kind", ["local", "object"])
+def test_a_manifest_that_comes_late_is_not_used_and_costs_no_good_one(tmp_path: Path, kind: str) -> None:
+    storage = new_storage(kind, str(tmp_path))
+    live(storage, 1, 1, killed=True)
+    live(storage, 2, 3, killed=True)
+    good = CheckpointStore(storage, TRIAL).complete()
+    assert [found.name for found in good] == ["step-00000001", "step-00000003.a2"]
+
+    past_its_look = CheckpointStore(storage, TRIAL)  # without its number it does not look
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "part.pt").write_bytes(content(1, 5))
+    name = checkpoint_name(5)
+    files = past_its_look.put_part(name, tmp_path / "part")
+    past_its_look.commit(name, Manifest(5, None, 5.0, 5, 0.0, 1, score=9.0, files=files))
+    assert storage.exists(f"{TRIAL.checkpoint(name)}/{MANIFEST}")
+
+    assert CheckpointStore(storage, TRIAL).complete() == good
+    assert CheckpointStore(storage, TRIAL, 3).latest() == good[-1]
+    late = CheckpointStore(storage, TRIAL, 1)
+    for change in (lambda: late.retain(0, 1), late.discard_incomplete, lambda: late.describe(state="done")):
+        with pytest.raises(Superseded, match="attempt 2 has taken over"):
+            change()
+    assert CheckpointStore(storage, TRIAL, 2).retain(1, 1).latest == ("step-00000003.a2",)
+    assert CheckpointStore(storage, TRIAL, 2).discard_incomplete() == [name]
+    assert "state" not in read_trial(storage, TRIAL)
+
+
+def test_half_a_checkpoint_is_not_handed_out(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path / "store")
+    live(storage, 1, 1, killed=True)
+    store = CheckpointStore(storage, TRIAL)
+    storage.delete_file(f"{TRIAL.checkpoint('step-00000001')}/{MANIFEST}")  # it is being removed
+    with pytest.raises(StorageUnavailable, match="went away while it was read"):
+        store.fetch("step-00000001", tmp_path / "here")
