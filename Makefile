@@ -17,8 +17,12 @@ TORCH ?= torch==2.13.0
 LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report,web
 PYTEST_ARGS ?=
+# Of `make chaos`: what draws the faults, and how many; more options: `tests/chaos/chaos.py --help`.
+SEED ?= 1
+FAULTS ?= 54
+CHAOS_ARGS ?=
 
-.PHONY: help install check format test test-fast test-cluster fault-table demo bench clean
+.PHONY: help install check format test test-fast test-cluster fault-table chaos chaos-table demo bench clean
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
@@ -27,6 +31,8 @@ help:
 	@echo 'make test       all tests but those of the lab; make test-fast: those without Ray and without slow ones'
 	@echo 'make test-cluster  tests on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
 	@echo 'make fault-table   measure the faults of docs/reliability.md anew'
+	@echo 'make chaos      a study under FAULTS random faults, drawn from SEED; needs root or user namespaces'
+	@echo 'make chaos-table   the same, and its table in docs/reliability.md'
 	@echo 'make bench      benchmarks/turnaround.py'
 	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
 
@@ -70,12 +76,20 @@ test-cluster: install
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  { apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES); } >/dev/null || echo "not installed:$$lacking" >&2; \
 	fi
-	@$(BIN)/python -m pytest -q -m cluster tests/cluster $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m cluster tests/cluster tests/clusters $(PYTEST_ARGS)
 
 # The fault table of docs/reliability.md, measured anew: on an idle machine, please.
 fault-table: install
 	@FAULT_ROWS=docs/reliability.json $(BIN)/python -m pytest -q -m cluster tests/cluster/test_worker_hosts.py \
 	  tests/cluster/test_driver_and_head.py $(PYTEST_ARGS)
+	@$(BIN)/python docs/reliability.py
+
+# About ten minutes on two cores; fails when a cell is lost, doubled or changed.
+chaos: install
+	@$(BIN)/python tests/chaos/chaos.py --seed $(SEED) --faults $(FAULTS) $(CHAOS_ARGS)
+
+chaos-table: install
+	@$(BIN)/python tests/chaos/chaos.py --seed $(SEED) --faults $(FAULTS) --json docs/chaos.json $(CHAOS_ARGS)
 	@$(BIN)/python docs/reliability.py
 
 demo: install

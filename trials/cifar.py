@@ -1,7 +1,8 @@
 """CIFAR-10 or CIFAR-100 with a ResNet-18, or with its first stages only.
 
-Config keys: data.{path, limit, batch_size, crop_flip, mixup, wrong_labels}, model.{width, stages, batchnorm,
-dropout}, and what the built-in loop reads. The data are the user's own files: see `trials.cifarfiles`.
+Config keys: data.{path, limit, batch_size, crop_flip, mixup, wrong_labels, channels}, model.{width, stages,
+batchnorm, dropout}, and what the built-in loop reads. The data are the user's own files: see
+`trials.cifarfiles`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ LOGITS = "logits"
 PADDING = 4
 BLOCKS_PER_STAGE = 2
 STAGES = 4
+CHANNELS = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}
 
 
 # --- model ---------------------------------------------------------------------------------------------
@@ -115,8 +117,17 @@ class Cifar(Task):
         return {"all": {IMAGE: images, LABEL: labels, "id": torch.arange(len(labels))}}
 
     def split_data(self, data: Mapping[str, Any], generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
-        """Nine tenths for training, with data.wrong_labels of their labels drawn anew."""
-        table = data["all"]
+        """Nine tenths for training, with data.wrong_labels of their labels drawn anew.
+
+        The colours of both sets come in the order of data.channels.
+
+        Raises:
+            ValueError: data.channels is not one of the two orders.
+        """
+        channels = str(self.config["data"]["channels"])
+        if channels not in CHANNELS:
+            raise ValueError(f"data.channels is {channels!r}; valid: {', '.join(CHANNELS)}")
+        table = {**data["all"], IMAGE: data["all"][IMAGE][:, CHANNELS[channels]]}
         self.classes = int(table[LABEL].max()) + 1
         order = torch.randperm(len(table[LABEL]), generator=generator)
         cut = int(0.9 * len(order))

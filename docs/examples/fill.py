@@ -3,12 +3,13 @@
 python docs/examples/fill.py runs/tabular runs/charlm
 
 The text goes between `<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the
-picture to docs/images/NAME.svg.
+picture to docs/images/NAME.svg; the table of README.md comes from times.json, which measure.py writes.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from dataclasses import replace
@@ -40,6 +41,20 @@ def fill(page: str, name: str, text: str) -> str:
     return block.sub(lambda match: f"{match[1]}```text\n{text}\n```\n{match[2]}", page)
 
 
+def table() -> str:
+    """What `measure.py` kept, as Markdown."""
+    head = ["study", "wall time", "planted to hurt", "said of it", "planted to do nothing", "said of it"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for study, kept in json.loads((PAGES / "times.json").read_text(encoding="utf-8")).items():
+        minutes, seconds = divmod(round(kept["wall_s"]), 60)
+        cells = [study, f"{minutes}:{seconds:02d} min"]
+        for role in ("hurt", "nothing"):
+            arm, verdict = kept[role] or (None, "–")
+            cells += [f"`{arm}`" if arm else "none", verdict]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(studies: list[str]) -> None:
     """Fill the pages of all of them."""
     for study in studies:
@@ -50,6 +65,10 @@ def main(studies: list[str]) -> None:
         picture = (Path(study) / "figures" / "forest.svg").read_text(encoding="utf-8")
         lines = (line.rstrip() for line in picture.splitlines())
         (IMAGES / f"{name}.svg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    index = PAGES / "README.md"
+    page = index.read_text(encoding="utf-8")
+    block = re.compile(r"(<!-- times -->\n).*?(<!-- end -->)", re.DOTALL)
+    index.write_text(block.sub(lambda m: f"{m[1]}{table()}\n{m[2]}", page), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -226,7 +226,8 @@ class Broker:
         trial = self._current(lane_id, serial)
         if trial:
             a = trial.assignment
-            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step, passed_over))
+            devices = tuple(sorted({who.device for who in self._lanes[lane_id].ranks.values()}))
+            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step, devices, passed_over))
 
     async def reports(self, lane_id: str, serial: int, batch: list[Progress]) -> Answer:
         """Reports of rank 0 that do not wait for a decision."""

@@ -46,7 +46,7 @@ from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.stopping import Stopping
 from orchestrator.engine.tickets import Tickets
-from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
@@ -116,7 +116,7 @@ class Conductor:
         return self.stopping.request
 
     @property
-    def lost(self) -> StorageUnavailable | None:
+    def lost(self) -> StorageUnavailable | StudyHeld | None:
         """Why the record cannot be written any more."""
         return self.stopping.lost
 
@@ -154,6 +154,15 @@ class Conductor:
         """How many cells wait for a lane."""
         with self.lock:
             return 0 if self.stop else self.roster.waiting()
+
+    def idle_lanes(self) -> int:
+        """How many lanes may stay up without a trial: a cell waits for each, and there is room for it.
+
+        A trial that lost its workers counts as running: they come back where an idle lane makes room.
+        """
+        with self.lock:
+            room = self.wanted_lanes - len(self.roster.running())
+            return max(0, min(self.waiting(), room))
 
     def next_assignment(self) -> tuple[int, Assignment] | None:
         """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
@@ -244,6 +253,9 @@ class Conductor:
             elif (event.cell, event.attempt) not in self._given_up:
                 fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
                 message = outcome.reason or outcome.error or "unknown"
+                if self.stop and fault.retried:
+                    self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, event.lane)
+                    return
                 if self.ends.failed(live, fault, message, self.placement.nodes_of(event.lane)):
                     self.roster.put_back(live)
                     return
@@ -263,6 +275,9 @@ class Conductor:
             given_up = self._given_up.get((live.cell.cell, live.attempts))
             if given_up is not None:  # the lane ended before it could say so
                 self.ends.end(live, given_up.state, given_up.cause, given_up.reason, live.lane)
+                return
+            if self.stop:  # nothing failed for good: the next start goes on with it
+                self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, live.lane)
                 return
             moved = self.placement.is_ending(live.lane)
             fault = FaultKind.MOVED if moved else FaultKind.UNKNOWN
@@ -312,6 +327,7 @@ class Conductor:
             return self._group_lost(live, event)
         elif isinstance(event, TrialStarted):
             resumed = event.resumed_step is not None
+            self._journal("start", **entries.start(event))
             self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
             for what in event.passed_over:
                 self.notes.add(f"{live.name}: a checkpoint cannot be used: {what}")
@@ -381,7 +397,7 @@ class Conductor:
         with self.lock:
             self.stopping.ask(request)
 
-    def storage_failed(self, error: StorageUnavailable) -> None:
+    def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
         """The record cannot be written any more: nothing new starts, and running trials leave."""
         with self.lock:
             self.stopping.storage_failed(error)

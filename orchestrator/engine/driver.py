@@ -245,6 +245,7 @@ class Driver:
             conductor.give_up_waiting()
         if conductor.lost is not None:
             raise conductor.lost
+        record.lease.verify()
         history = fold(read_journal(storage, record.paths.journal).events, plan)
         write_results(storage, record.paths, results_table(self.spec, history, record.paths))
         if conductor.stop is not None and conductor.stop.error is not None:

@@ -9,12 +9,23 @@ from orchestrator.decide.asha import Decision
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.resolve import ArmLook
 from orchestrator.engine.live import LiveCell
-from orchestrator.engine.messages import CheckpointKept, RungReached
+from orchestrator.engine.messages import CheckpointKept, RungReached, TrialStarted
 
 
 def assign(live: LiveCell) -> dict[str, Any]:
     """An attempt is handed out."""
     return {**_who(live), "attempt": live.attempts, "lane": live.lane, "resume": None}
+
+
+def start(event: TrialStarted) -> dict[str, Any]:
+    """Workers have taken the attempt, and are about to call the user's code."""
+    return {
+        "cell": event.cell,
+        "attempt": event.attempt,
+        "lane": event.lane,
+        "devices": list(event.devices),
+        "resume": event.resumed_step,
+    }
 
 
 def report(live: LiveCell, event: RungReached) -> dict[str, Any]:

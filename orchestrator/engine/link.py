@@ -67,7 +67,7 @@ class Link:
     # ---- a trial ----------------------------------------------------------------------------------------
 
     def started(self, resumed_step: int | None, passed_over: tuple[str, ...] = ()) -> None:
-        self._broker.started.remote(self._lane, self._serial, resumed_step, passed_over)
+        ray.get(self._broker.started.remote(self._lane, self._serial, resumed_step, passed_over))
 
     def post(self, progress: Progress) -> Answer:
         """Queue a report; returns the latest word from the driver (which may be older than the report)."""

@@ -144,6 +144,7 @@ class TrialStarted:
     cell: str
     attempt: int
     resumed_step: int | None
+    devices: tuple[str, ...] = ()  # what its ranks compute on, each type once
     passed_over: tuple[str, ...] = ()  # checkpoints that could not be used, and why
 
 
@@ -231,3 +232,4 @@ class Attached:
     node: str
     pid: int
     handle: Any = field(repr=False)
+    device: str = "CPU"  # or Ray's name of its node's GPU type

@@ -14,7 +14,7 @@ from orchestrator.engine import cluster
 from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest
 from orchestrator.engine.api import Listener
 from orchestrator.engine.conductor import Conductor
-from orchestrator.errors import ExitCode, StorageUnavailable
+from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.control import take_requests
 from orchestrator.record.studyrecord import StudyRecord
 
@@ -109,7 +109,7 @@ class Pump:
             self._record.lease.beat(self._conductor.progress())
             for request in take_requests(self._record.storage, self._record.paths):
                 self.stop_soon(f"stopped by {request.by} (orchestrate {request.kind})", ExitCode.INTERRUPTED)
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StudyHeld) as error:
             self._conductor.storage_failed(error)
 
     def _look_at_capacity(self) -> None:

@@ -9,7 +9,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.engine.actions import StopRequest
 from orchestrator.engine.messages import Answer
 from orchestrator.engine.notes import Notes
-from orchestrator.errors import ExitCode, StorageUnavailable
+from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.journal import Journal
 
 
@@ -22,7 +22,7 @@ class Stopping:
     def __init__(self, journal: Journal, notes: Notes) -> None:
         self._journal, self._notes = journal, notes
         self.request: StopRequest | None = None
-        self.lost: StorageUnavailable | None = None
+        self.lost: StorageUnavailable | StudyHeld | None = None
 
     def ask(self, request: StopRequest) -> None:
         """Stop, unless that was asked already."""
@@ -34,7 +34,7 @@ class Stopping:
             self._journal.append("note", text=request.reason)
             self._journal.sync()
 
-    def storage_failed(self, error: StorageUnavailable) -> None:
+    def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
         """Whatever this process learns from now on is lost; cells go on from their checkpoints next time."""
         if self.lost is None:
             self.lost = error
@@ -46,7 +46,7 @@ class Stopping:
         """What is inside takes effect only when it is on the disk; when it cannot be, the study stops."""
         try:
             yield
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StudyHeld) as error:
             self.storage_failed(error)
 
     def answer(self) -> Answer:

@@ -30,6 +30,7 @@ from orchestrator.engine.messages import (
     RungReached,
 )
 from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
+from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.trackers.process import Trackers
@@ -69,7 +70,7 @@ class TrialRun:
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
         self.passed_over = passed_over
-        self.store = CheckpointStore(lane.storage, self.paths)
+        self.store = CheckpointStore(lane.storage, self.paths, assignment.attempt)
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
         self.value: float | None = resume.value if resume else None
@@ -98,6 +99,7 @@ class TrialRun:
                 self.paths,
                 self.assignment.attempt,
                 point,
+                adopted=self._adopted(),
                 tensorboard="tensorboard" in lane.loggers,
                 trackers=self.trackers,
             )
@@ -127,7 +129,7 @@ class TrialRun:
             stored = True
         finally:
             if self.log and state.answered and stored:
-                if self.passed_over:
+                if self.passed_over or self.assignment.attempt > 1:
                     self.store.discard_incomplete()  # nobody will want to look at them any more
                 self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
                 self.log.finish()
@@ -204,6 +206,12 @@ class TrialRun:
 
     # ---- inside -----------------------------------------------------------------------------------------
 
+    def _adopted(self) -> tuple[str, ...]:
+        """The checkpoints of earlier attempts up to the one that this attempt goes on from."""
+        if self.resume is None:
+            return ()
+        return tuple(found.name for found in self.store.complete() if found.report <= self.resume.report)
+
     def _tracked(self) -> TrackedTrial:
         lane, a = self.lane, self.assignment
         path = lane.storage.path(lane.study_root)
@@ -262,7 +270,7 @@ class TrialRun:
 
     def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
         """What this rank would do without a decision from outside; rank 0's counts."""
-        name = checkpoint_name(_step(row, self.index)) if due else None
+        name = checkpoint_name(_step(row, self.index), self.assignment.attempt) if due else None
         if value is not None and not math.isfinite(value):
             return Answer(
                 True, TrialState.DIVERGED, f"{self.lane.metric} is {value} at report {self.index}", name
@@ -323,7 +331,11 @@ class TrialRun:
             files={},
         )
         waiting_since = time.monotonic()
-        self.uploads.put(answer.checkpoint, part, manifest)
+        try:
+            self.uploads.put(answer.checkpoint, part, manifest)
+        except Superseded as error:
+            self.answer = Answer(True, TrialState.CANCELLED, str(error))
+            raise TrialStopped(str(error)) from error
         self._not_training += time.monotonic() - waiting_since
 
 

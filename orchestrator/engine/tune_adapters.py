@@ -63,6 +63,7 @@ class CellScheduler(TrialScheduler):
         super().__init__()
         self._conductor, self._broker = conductor, broker
         self._idle = IdleLanes()
+        self._any_trial: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """See `CellSearcher`."""
@@ -74,7 +75,8 @@ class CellScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Lanes stay warm while cells wait for them."""
-        self._idle.allow(tune_controller, trial, self._conductor.waiting())
+        self._any_trial = trial  # all ask for the same resources
+        self._keep_idle_lanes(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A rung was reached."""
@@ -92,7 +94,7 @@ class CellScheduler(TrialScheduler):
         if isinstance(event, TrialEnded):
             self._conductor.ended(event)
         # before Tune puts this lane aside: it is kept when a cell waits for it, else its resources are freed
-        self._idle.allow(tune_controller, trial, self._conductor.waiting())
+        self._keep_idle_lanes(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The trial actor died (with its node, say): the cell goes back."""
@@ -103,8 +105,15 @@ class CellScheduler(TrialScheduler):
         self._conductor.actor_lost(int(trial.config["ticket"]))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """First come, first served: the searcher hands out no more than the lanes can hold."""
-        return None
+        """First come, first served: the searcher hands out no more than the lanes can hold.
+
+        Tune asks in every step: what nodes that come and go leave to idle lanes takes effect here.
+        """
+        self._keep_idle_lanes(tune_controller)
+
+    def _keep_idle_lanes(self, tune_controller: Any) -> None:
+        if self._any_trial is not None:
+            self._idle.allow(tune_controller, self._any_trial, self._conductor.idle_lanes())
 
     def debug_string(self) -> str:
         """Shown by Tune when it prints; it does not."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from orchestrator.engine.link import Link
 from orchestrator.errors import StorageUnavailable
+from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.triallog import TrialLog
 from orchestrator.training.snapshot import Snapshot
@@ -97,6 +98,7 @@ class CheckpointUploads:
 
         Raises:
             UploadFailed: the upload before this one failed; the trial must not go on as if it were safe.
+            Superseded: a later attempt has the trial.
         """
         self.wait()
         self._running = self._pool.submit(self._store_part, name, part, manifest)
@@ -108,11 +110,16 @@ class CheckpointUploads:
     def _describe(self, fields: dict[str, Any]) -> None:
         try:
             self._store.describe(**fields)
-        except StorageUnavailable as error:  # for readers only: the journal is the truth
+        except (StorageUnavailable, Superseded) as error:  # for readers only: the journal is the truth
             log.warning("%s", error)
 
     def wait(self) -> None:
-        """Wait for the upload that is under way, if any."""
+        """Wait for the upload that is under way, if any.
+
+        Raises:
+            UploadFailed: it failed.
+            Superseded: a later attempt has the trial; the checkpoint was not completed.
+        """
         if self._running is not None:
             running, self._running = self._running, None
             try:

@@ -43,6 +43,7 @@ from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.appender import free_bytes
+from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storagefaults import StorageFaultKind, classify, size
@@ -51,6 +52,8 @@ from orchestrator.training.loop import run_task
 from orchestrator.training.session import Diverged, TrialStopped
 
 log = logging.getLogger(__name__)
+
+ACCELERATOR_LABEL = "ray.io/accelerator-type"
 
 # Texts by which gloo and NCCL say that a peer went away.
 BROKEN_COLLECTIVE = (
@@ -93,6 +96,7 @@ class LaneWorker:
                 ray.get_runtime_context().get_node_id(),
                 os.getpid(),
                 current_worker_handle(),
+                _device(self.spec.gpus_per_worker),
             )
         )
         serial = 0
@@ -146,6 +150,8 @@ class LaneWorker:
                 tuple(store.warnings),
             )
             outcome = self._attempt(assignment, run, resume)
+        except Superseded as error:
+            outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
         except (UploadFailed, StorageUnavailable, ray.exceptions.RayError, OSError) as error:
             ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
             message = str(error) if ours else f"{type(error).__name__}: {error}"
@@ -263,6 +269,17 @@ def _same_on_all_ranks(value: Any, world_size: int) -> Any:
     if world_size == 1:
         return value
     return ray.train.collective.broadcast_from_rank_zero(value)
+
+
+def _device(gpus: float) -> str:
+    """What this worker computes on: CPU, or Ray's name of its node's GPU type, as in `accelerator_type`.
+
+    Not CUDA's name: asking for it would start CUDA before the user's code runs.
+    """
+    if not gpus:
+        return "CPU"
+    labels = ray.get_runtime_context().get_node_labels()
+    return str(labels.get(ACCELERATOR_LABEL) or "GPU")
 
 
 def _warm_up(world_size: int) -> None:

@@ -1,6 +1,7 @@
 """Atomic checkpoints: the parts of all ranks first, MANIFEST.json last; without it, there is no checkpoint.
 
 A checkpoint counts as complete when its manifest can be read and every file it lists has the size it lists.
+Those of a replaced attempt do not count, unless the later one has taken them over (`record.attempts`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StorageUnavailable
+from orchestrator.record.attempts import attempt_of, owner_of, refuse_superseded
 from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
@@ -71,11 +73,15 @@ class Kept:
 
 
 class CheckpointStore:
-    """The checkpoints of one trial. `warnings` names those that `latest` had to pass over, and why."""
+    """The checkpoints of one trial. `warnings` names those that `latest` had to pass over, and why.
 
-    def __init__(self, storage: Storage, trial: TrialPaths) -> None:
+    With `attempt`, a writer's: what changes the record raises `Superseded` once a later one has the trial.
+    """
+
+    def __init__(self, storage: Storage, trial: TrialPaths, attempt: int | None = None) -> None:
         self._storage = storage
         self._trial = trial
+        self._attempt = attempt
         self.warnings: list[str] = []
 
     def put_part(self, name: str, local_dir: Path, rank: int = 0) -> dict[str, int]:
@@ -92,6 +98,7 @@ class CheckpointStore:
 
     def commit(self, name: str, manifest: Manifest) -> Manifest:
         """Check the listed files, then write the manifest. Raises `StorageUnavailable` if not whole."""
+        self._refuse_superseded()
         folder = self._trial.checkpoint(name)
         wrong = self._not_whole(folder, manifest)
         if wrong:
@@ -106,8 +113,9 @@ class CheckpointStore:
         """Every complete checkpoint, oldest first; renews `warnings`."""
         self.warnings = []
         found = []
+        owner = owner_of(self._storage, self._trial)
         for entry in self._storage.list(self._trial.checkpoints_dir):
-            if entry.is_dir:
+            if entry.is_dir and owner.has(entry.name):
                 manifest = self._read(entry.name)
                 if manifest is not None:
                     found.append(manifest)
@@ -119,16 +127,27 @@ class CheckpointStore:
         return found[-1] if found else None
 
     def fetch(self, name: str, local_dir: Path) -> Path:
-        """Copy a checkpoint's files (not the manifest) to a local directory; returns it."""
-        self._storage.copy_out(self._trial.checkpoint(name), local_dir)
-        (Path(local_dir) / MANIFEST).unlink(missing_ok=True)
-        return Path(local_dir)
+        """Copy a checkpoint's files (not the manifest) to a local directory; returns it.
+
+        Raises `StorageUnavailable` when it is not whole (any more): half of one must not be loaded.
+        """
+        folder, target = self._trial.checkpoint(name), Path(local_dir)
+        manifest = self._read(name)
+        self._storage.copy_out(folder, target)
+        (target / MANIFEST).unlink(missing_ok=True)
+        came = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+        if manifest is None or not came.issuperset(manifest.files) or self._not_whole(folder, manifest):
+            raise StorageUnavailable(
+                f"checkpoint {folder} went away while it was read", StorageFaultKind.UNAVAILABLE
+            )
+        return target
 
     def retain(self, keep_best: int, keep_latest: int) -> Kept:
         """Remove complete checkpoints beyond the newest `keep_latest` and the best `keep_best` (by score).
 
         The newest complete one always stays; incomplete ones, which may be on their way, are not touched.
         """
+        self._refuse_superseded()
         found = self.complete()
         latest = [manifest.name for manifest in reversed(found)][: max(1, keep_latest)]
         best = [manifest.name for manifest in best_first(found)][: max(0, keep_best)]
@@ -139,16 +158,28 @@ class CheckpointStore:
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`."""
+        self._refuse_superseded()
         update_trial(self._storage, self._trial, **fields)
 
     def discard_incomplete(self) -> list[str]:
-        """Remove what crashed uploads left; only when no upload is under way. Returns the names."""
+        """Remove what crashed uploads and replaced attempts left; only when no upload of ours is under way.
+
+        Returns the names.
+        """
+        self._refuse_superseded()
         good = {manifest.name for manifest in self.complete()}
-        folder = self._trial.checkpoints_dir
-        bad = [entry.name for entry in self._storage.list(folder) if entry.is_dir and entry.name not in good]
+        there = [entry.name for entry in self._storage.list(self._trial.checkpoints_dir) if entry.is_dir]
+        bad = [name for name in there if name not in good and not self._is_of_later(name)]
         for name in bad:
             self._remove(name)
         return bad
+
+    def _refuse_superseded(self) -> None:
+        if self._attempt is not None:
+            refuse_superseded(self._storage, self._trial, self._attempt)
+
+    def _is_of_later(self, name: str) -> bool:
+        return self._attempt is not None and attempt_of(name) > self._attempt
 
     def _remove(self, name: str) -> None:
         # manifest first: a crash in between leaves an incomplete checkpoint, not one that lies

@@ -19,7 +19,8 @@ class CellRecord:
 
     `length` in the study's unit and `value` in the user's units: of the end, or of the last recorded report;
     `attempts`: number of the last attempt; `wall_s`, `gpu_s`: seconds summed over all events that carry them;
-    `retries_since_progress`: hangs and infrastructure failures since the last checkpoint, not preemptions.
+    `retries_since_progress`: hangs and infrastructure failures since the last checkpoint, not preemptions;
+    `devices`: the types of GPU, or CPU, that the run has been on since it last began anew.
     """
 
     cell: str
@@ -38,6 +39,7 @@ class CellRecord:
     latest_checkpoint: str | None = None
     retries_since_progress: int = 0
     accepted_code_change: bool = False
+    devices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -136,6 +138,12 @@ def _assign(_history: History, record: CellRecord, event: Mapping[str, Any]) -> 
     record.cause = record.reason = None
 
 
+def _start(_history: History, record: CellRecord, event: Mapping[str, Any]) -> None:
+    _refuse_answered(record)
+    before = () if event.get("resume") is None else record.devices
+    record.devices = tuple(dict.fromkeys((*before, *map(str, event["devices"]))))
+
+
 def _report(history: History, record: CellRecord, event: Mapping[str, Any]) -> None:
     _refuse_answered(record)
     length, value = _number(event.get("length")), _number(event.get("value"))
@@ -195,6 +203,7 @@ def _end(_history: History, record: CellRecord, event: Mapping[str, Any]) -> Non
 
 _HANDLERS = {
     "assign": _assign,
+    "start": _start,
     "report": _report,
     "decision": _decision,
     "checkpoint": _checkpoint,

@@ -3,6 +3,9 @@
 A line that was being written when the driver died has no newline: it is not read, and it is cut off and
 reported when the journal is opened for writing again. NaN and the infinities are written as strings "nan",
 "inf" and "-inf", since JSON has none, and are read back as numbers.
+
+A driver that was replaced may still write a line before it notices. So lines carry the number of their
+driver, and a new driver's first line says how many lines of each earlier one it has read; others are ignored.
 """
 
 from __future__ import annotations
@@ -10,43 +13,73 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.errors import InternalError, StorageUnavailable
+from orchestrator.errors import InternalError, StorageUnavailable, StudyHeld
 from orchestrator.record.appender import Appender
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
 VERSION = 1
-EVENTS = ("plan", "batch", "assign", "report", "decision", "look", "checkpoint", "failure", "end", "note")
+EVENTS = (
+    "plan",
+    "batch",
+    "assign",
+    "start",
+    "report",
+    "decision",
+    "look",
+    "checkpoint",
+    "failure",
+    "end",
+    "note",
+)
 _WITH_MESSAGES = ("failure", "end", "note")  # what user code raised may hold a secret
+_SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 @dataclass(frozen=True)
 class JournalContents:
-    """`events` in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of unreadable lines."""
+    """`events` in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of unreadable lines;
+    `late`: how many lines were ignored, because a driver that had been replaced wrote them.
+    """
 
     events: tuple[dict[str, Any], ...]
     torn: int = 0
     damaged: tuple[int, ...] = ()
+    late: int = 0
+
+    def by_driver(self) -> dict[str, int]:
+        """How many lines of each driver count: what the next driver's first line says as `taken`."""
+        return dict(Counter(str(event.get("driver", 0)) for event in self.events))
 
 
 class Journal:
     """The one writer. A line is in the file when `append` returns, and on the disk after `sync`.
 
     `fault`: why nothing can be written any more. From then on every call raises it: only the next `open` can
-    know what a failed write has left.
+    know what a failed write has left, and a lost lease does not come back.
     """
 
-    def __init__(self, appender: Appender, contents: JournalContents, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        contents: JournalContents,
+        clock: Callable[[], float],
+        driver: int = 0,
+        hold: Callable[[], None] | None = None,
+    ) -> None:
         self._appender = appender
         self._clock = clock
+        self._driver, self._hold = driver, hold
+        self._unsynced = False
         self.contents = contents
-        self.fault: StorageUnavailable | None = None
+        self.fault: StorageUnavailable | StudyHeld | None = None
 
     @property
     def torn_bytes(self) -> int:
@@ -54,12 +87,24 @@ class Journal:
         return self.contents.torn
 
     @classmethod
-    def open(cls, storage: Storage, path: str, clock: Callable[[], float] = time.time) -> Journal:
-        """Open for writing: reads what is there (`contents`), cuts off a torn tail."""
+    def open(
+        cls,
+        storage: Storage,
+        path: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        driver: int = 0,
+        hold: Callable[[], None] | None = None,
+    ) -> Journal:
+        """Open for writing: reads what is there (`contents`), cuts off a torn tail.
+
+        `driver`: the number of the lease, 0 for none; `hold` raises `StudyHeld` once the lease is lost.
+        """
         contents = read_journal(storage, path)
         if contents.torn:
             _cut_torn_tails(storage, path)
-        return cls(storage.appender(path), contents, clock)
+        appender = storage.appender(path, first=max(0, driver - 1) * _SEGMENTS + 1)
+        return cls(appender, contents, clock, driver, hold)
 
     def append(self, event: str, **fields: Any) -> None:
         """Append one event with its fields."""
@@ -71,14 +116,26 @@ class Journal:
         Raises `InternalError` for an unknown kind, `StorageUnavailable` when they cannot be written.
         """
         now = self._clock()
-        lines = [encode_event(event, now) for event in events]
+        mine = {"driver": self._driver} if self._driver else {}
+        lines = [encode_event({**event, **mine}, now) for event in events]
         with self._noting_faults():
+            self._unsynced = True
             self._appender.append(lines)
 
     def sync(self) -> None:
-        """Raises `StorageUnavailable` when not all that was appended is on the disk."""
+        """Make all that was appended durable, then look at the lease.
+
+        In this order, so that what may take effect after `sync` is read by whoever takes the lease later.
+
+        Raises:
+            StorageUnavailable: not all of it is on the disk.
+            StudyHeld: another driver has the study; what was appended may not count.
+        """
         with self._noting_faults():
             self._appender.sync()
+            if self._unsynced and self._hold is not None:
+                self._hold()
+            self._unsynced = False
 
     def close(self) -> None:
         """Sync and close; nothing after a fault, which somebody has been told of."""
@@ -92,13 +149,13 @@ class Journal:
             raise self.fault
         try:
             yield
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StudyHeld) as error:
             self.fault = error
             raise
 
 
 def read_journal(storage: Storage, path: str) -> JournalContents:
-    """Every whole line of a journal; one that does not exist is empty. Changes nothing."""
+    """Every whole line of a journal that counts; one that does not exist is empty. Changes nothing."""
     events: list[dict[str, Any]] = []
     damaged: list[int] = []
     torn = seen = 0
@@ -112,7 +169,27 @@ def read_journal(storage: Storage, path: str) -> JournalContents:
             else:
                 events.append(event)
         seen += len(lines)
-    return JournalContents(tuple(events), torn, tuple(damaged))
+    count = without_late(events)
+    return JournalContents(tuple(count), torn, tuple(damaged), len(events) - len(count))
+
+
+def without_late(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events without those that a driver wrote after a later one had read what there was.
+
+    The newest driver's first line decides: it names all drivers before it.
+    """
+    starts = [event for event in events if event.get("event") == "plan" and "taken" in event]
+    if not starts:
+        return list(events)
+    newest = max(starts, key=lambda event: int(event["driver"]))
+    left = Counter({int(driver): int(lines) for driver, lines in newest["taken"].items()})
+    count = []
+    for event in events:
+        driver = int(event.get("driver", 0))
+        left[driver] -= 1
+        if driver >= newest["driver"] or left[driver] >= 0:
+            count.append(event)
+    return count
 
 
 def encode_event(event: Mapping[str, Any], now: float) -> bytes:

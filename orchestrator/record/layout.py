@@ -21,9 +21,21 @@ def safe_name(name: str) -> str:
     return quoted or "%"
 
 
-def checkpoint_name(step: int) -> str:
-    """`step-00000120`: sorts by step."""
-    return f"step-{step:08d}"
+def checkpoint_name(step: int, attempt: int = 1) -> str:
+    """`step-00000120`, of later attempts `step-00000120.a2`: no two attempts write the same one."""
+    return f"step-{step:08d}{_of_attempt(attempt)}"
+
+
+def _of_attempt(attempt: int) -> str:
+    return "" if attempt == 1 else f".a{attempt}"
+
+
+@dataclass(frozen=True)
+class TablePaths:
+    """One table of one attempt: lines while it runs, Parquet when it is over."""
+
+    jsonl: str
+    parquet: str
 
 
 @dataclass(frozen=True)
@@ -37,28 +49,41 @@ class TrialPaths:
         return f"{self.root}/trial.json"
 
     @property
+    def attempts_dir(self) -> str:
+        return f"{self.root}/attempts"
+
+    def attempt_json(self, attempt: int) -> str:
+        """What an attempt took over when it began."""
+        return f"{self.attempts_dir}/{attempt:05d}.json"
+
+    def table(self, name: str, attempt: int = 1) -> TablePaths:
+        """`metrics`, `steps` or `observations`; what is not the first attempt's own has its number."""
+        stem = f"{self.root}/{name}{_of_attempt(attempt)}"
+        return TablePaths(f"{stem}.jsonl", f"{stem}.parquet")
+
+    @property
     def metrics_jsonl(self) -> str:
-        return f"{self.root}/metrics.jsonl"
+        return self.table("metrics").jsonl
 
     @property
     def metrics_parquet(self) -> str:
-        return f"{self.root}/metrics.parquet"
+        return self.table("metrics").parquet
 
     @property
     def steps_jsonl(self) -> str:
-        return f"{self.root}/steps.jsonl"
+        return self.table("steps").jsonl
 
     @property
     def steps_parquet(self) -> str:
-        return f"{self.root}/steps.parquet"
+        return self.table("steps").parquet
 
     @property
     def observations_jsonl(self) -> str:
-        return f"{self.root}/observations.jsonl"
+        return self.table("observations").jsonl
 
     @property
     def observations_parquet(self) -> str:
-        return f"{self.root}/observations.parquet"
+        return self.table("observations").parquet
 
     @property
     def checkpoints_dir(self) -> str:

@@ -1,7 +1,8 @@
 """One driver per study: a lease with a heartbeat.
 
 On the driver's own host its process tells whether it lives, so that a killed driver is replaced at once. From
-elsewhere the heartbeat tells. Every beat verifies that the lease is still ours.
+elsewhere the heartbeat tells. Every beat, and every line of the journal that takes effect, verifies that the
+lease is still ours. Leases are numbered; a later one has the higher number, which the journal's lines carry.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StudyHeld
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.journal import from_json, read_journal, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 
@@ -41,8 +42,9 @@ class Lease:
         *,
         clock: Callable[[], float] = time.time,
         stale_after_s: float = STALE_AFTER_S,
+        above: int = 0,
     ) -> Lease:
-        """Take the lease. `owner` is merged over what `this_process` says.
+        """Take the lease, with a number `above` all others. `owner` is merged over what `this_process` says.
 
         Raises `StudyHeld`, and writes nothing, when another live driver holds it.
         """
@@ -51,15 +53,22 @@ class Lease:
         mine = {**this_process(), **(owner or {}), "token": token, "since": now, "beat": now}
         _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
         with _exclusively(storage, paths):
-            _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
+            before = read_lease(storage, paths)
+            _refuse_if_held(before, now, stale_after_s, paths)
+            mine["driver"] = 1 + max(above, _last_driver(storage, paths, before))
             storage.write_atomic(paths.lease, to_json(mine))
             lease = cls(storage, paths, mine, clock)
-            lease._verify()
+            lease.verify()
         return lease
+
+    @property
+    def driver(self) -> int:
+        """The number of this lease."""
+        return int(self.owner["driver"])
 
     def beat(self, progress: Mapping[str, Any] | None = None) -> None:
         """Say that we live, and how far the study is. Raises `StudyHeld` when somebody took the lease."""
-        self._verify()
+        self.verify()
         self.owner["beat"] = self._clock()
         self._storage.write_atomic(self._paths.lease, to_json(self.owner))
         if progress is not None:
@@ -71,7 +80,8 @@ class Lease:
         if now is not None and now.get("token") == self.owner["token"]:
             self._storage.delete_file(self._paths.lease)
 
-    def _verify(self) -> None:
+    def verify(self) -> None:
+        """Raises `StudyHeld` when the lease is not ours any more."""
         now = read_lease(self._storage, self._paths)
         if now is None or now.get("token") != self.owner["token"]:
             who = "nobody" if now is None else describe(now)
@@ -128,6 +138,13 @@ def process_start(pid: int) -> str | None:
     except PermissionError:
         return "running"
     return "running"
+
+
+def _last_driver(storage: Storage, paths: StudyPaths, before: Mapping[str, Any] | None) -> int:
+    """The highest number so far; the lease of a driver that died before its first line counts, too."""
+    written = read_journal(storage, paths.journal).events
+    numbers = [event.get("driver", 0) for event in (*written, before or {})]
+    return max(number for number in (0, *numbers) if isinstance(number, int))
 
 
 def _refuse_if_held(

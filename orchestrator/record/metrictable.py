@@ -1,38 +1,65 @@
-"""Metric rows as JSON lines while a trial runs, as one Parquet table when it is over."""
+"""Metric rows as JSON lines while a trial runs, as one Parquet table when it is over.
+
+Each attempt has files of its own (`record.attempts` says why): a later one begins with a copy of the rows up
+to where it resumes. `metrics.parquet` itself is the first attempt's, or a copy of the last one's.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.record.attempts import owner_of
 from orchestrator.record.journal import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 
 REPORT_COLUMNS = ("report", "step", "epoch", "time_s", "attempt")
-STEP_COLUMNS = ("step",)
-OBSERVATION_COLUMNS = ("step", "monitor")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`key`: the column by which an attempt goes back to its checkpoint; `columns`: those that come first."""
+
+    name: str
+    key: str
+    columns: tuple[str, ...]
+
+
+REPORTS = Table("metrics", "report", REPORT_COLUMNS)
+STEPS = Table("steps", "step", ("step",))
+OBSERVATIONS = Table("observations", "step", ("step", "monitor"))
+TABLES = (REPORTS, STEPS, OBSERVATIONS)
+_FILES = re.compile(rf"(?:{'|'.join(t.name for t in TABLES)})(?:\.a(\d+))?\.(?:jsonl(?:\.\d{{5,}})?|parquet)")
 _INTEGERS = ("report", "step", "attempt")
 
 
 def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
     """The rows of a trial, running or over: one per report. Metrics that a row does not have are left out."""
-    rows = read_rows(storage, trial.metrics_jsonl, trial.metrics_parquet)
+    rows = read_table(storage, trial, REPORTS)
     return [{**dict.fromkeys(REPORT_COLUMNS), **row} for row in rows]
 
 
 def read_steps(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
     """The step scalars of a trial, running or over: one row per call."""
-    return read_rows(storage, trial.steps_jsonl, trial.steps_parquet)
+    return read_table(storage, trial, STEPS)
 
 
 def read_observations(
     storage: Storage, trial: TrialPaths, monitor: str | None = None
 ) -> list[dict[str, Any]]:
     """The rows that the monitors of a trial wrote (all, or those of one monitor); none where nothing did."""
-    rows = read_rows(storage, trial.observations_jsonl, trial.observations_parquet)
+    rows = read_table(storage, trial, OBSERVATIONS)
     return [row for row in rows if monitor is None or row.get("monitor") == monitor]
+
+
+def read_table(storage: Storage, trial: TrialPaths, table: Table) -> list[dict[str, Any]]:
+    """The rows of the attempt that has the trial now."""
+    paths = trial.table(table.name, owner_of(storage, trial).attempt)
+    return read_rows(storage, paths.jsonl, paths.parquet)
 
 
 def read_rows(storage: Storage, jsonl: str, parquet: str) -> list[dict[str, Any]]:
@@ -41,14 +68,51 @@ def read_rows(storage: Storage, jsonl: str, parquet: str) -> list[dict[str, Any]
     After a crash both may exist: the table, written before the lines go and removed after they are back, is
     complete then.
     """
-    try:
-        data = storage.read_bytes(parquet)
-    except FileNotFoundError:
-        return _decode(storage.read_lines(jsonl))
+    data = _read_if_there(storage, parquet)
+    if data is None:
+        rows = _decode(storage.read_lines(jsonl))
+        data = None if rows else _read_if_there(storage, parquet)  # closed while we looked
+        if data is None:
+            return rows
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(data))
     return [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
+
+
+def carry_over(
+    storage: Storage, trial: TrialPaths, table: Table, before: int, attempt: int, limit: int
+) -> list[dict[str, Any]]:
+    """Begin an attempt's table with the rows of attempt `before` with `row[key] <= limit`. Returns them."""
+    own = trial.table(table.name, attempt)
+    if before == attempt:
+        return rewind(storage, own.jsonl, own.parquet, table.key, limit, table.columns)
+    paths = trial.table(table.name, before)
+    rows = read_rows(storage, paths.jsonl, paths.parquet)
+    kept = [row for row in rows if (row.get(table.key) or 0) <= limit]
+    storage.delete_grown(own.jsonl)  # of a start that did not get as far as taking over
+    if kept:
+        storage.write_atomic(own.jsonl, _encode(kept))
+    return kept
+
+
+def publish(storage: Storage, trial: TrialPaths, attempt: int) -> None:
+    """Copy the closed tables of a later attempt to `metrics.parquet`, ..., where programs look for them."""
+    if attempt == 1:
+        return
+    remove_older(storage, trial, attempt)
+    for table in TABLES:
+        data = _read_if_there(storage, trial.table(table.name, attempt).parquet)
+        if data is not None:
+            storage.write_atomic(trial.table(table.name).parquet, data)
+
+
+def remove_older(storage: Storage, trial: TrialPaths, attempt: int) -> None:
+    """Remove the tables of the attempts before this one, and what they have written since."""
+    for entry in storage.list(trial.root):
+        found = _FILES.fullmatch(entry.name)
+        if found and int(found.group(1) or 1) < attempt:
+            storage.delete_file(f"{trial.root}/{entry.name}")
 
 
 def rewind(
@@ -95,6 +159,13 @@ def to_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
 
     names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _read_if_there(storage: Storage, path: str) -> bytes | None:
+    try:
+        return storage.read_bytes(path)
+    except FileNotFoundError:
+        return None
 
 
 def _column(name: str, values: list[Any]) -> Any:

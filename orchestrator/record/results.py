@@ -28,8 +28,9 @@ COLUMNS = (
     "gpu_s",
     "attempts",
     "trial_dir",
+    "device",
 )
-_TEXT = ("cell", "arm", "phase", "state", "cause", "reason", "trial_dir")
+_TEXT = ("cell", "arm", "phase", "state", "cause", "reason", "trial_dir", "device")
 _INTEGER = ("seed", "sample", "attempts")
 
 
@@ -37,7 +38,8 @@ def results_table(spec: StudySpec, history: History, paths: StudyPaths) -> Any:
     """A `pyarrow.Table` with `COLUMNS`, rows in the plan's order, what later batches added at the end.
 
     `length` in the study's unit, `value` in the user's units (null where there is none), `used`: enters the
-    effects, `wall_s` and `gpu_s` in seconds, `trial_dir` relative to the study's directory.
+    effects, `wall_s` and `gpu_s` in seconds, `trial_dir` relative to the study's directory, `device`: CPU or
+    Ray's name of the GPU type, all of them where the run went on elsewhere (null before it has started).
     """
     import pyarrow as pa
 
@@ -79,4 +81,5 @@ def _row(record: CellRecord, paths: StudyPaths, used: bool) -> dict[str, Any]:
         "gpu_s": record.gpu_s,
         "attempts": record.attempts,
         "trial_dir": folder.removeprefix(f"{paths.root}/"),
+        "device": ", ".join(record.devices) or None,
     }

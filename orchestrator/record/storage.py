@@ -287,12 +287,15 @@ class Storage:
 
     # -- what grows ----------------------------------------------------------------------------------------
 
-    def appender(self, relative: str) -> Appender:
-        """A file that grows: locally one file, elsewhere (or where some lie already) numbered segments."""
+    def appender(self, relative: str, first: int = 1) -> Appender:
+        """A file that grows: locally one file, elsewhere (or where some lie already) numbered segments.
+
+        `first`: the lowest number for them.
+        """
         segments = self.segments(relative)
         if self.is_local and not segments:
             return self._ask("open", relative, lambda: LocalAppender(self.local_path(relative)))
-        return SegmentAppender(self, relative, next_number=segments[-1][0] + 1 if segments else 1)
+        return SegmentAppender(self, relative, next_number=max(first, segments[-1][0] + 1 if segments else 1))
 
     def segments(self, relative: str) -> Sequence[tuple[int, str]]:
         """(number, path) of the numbered segments of a growing file, in order."""

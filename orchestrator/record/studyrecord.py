@@ -96,8 +96,8 @@ class StudyRecord:
         storage.refuse_links_out(paths.root)
         if not fresh:
             reconcile(storage, paths, spec, plan, start)
-        moved = _move_away(storage, paths, start, clock) if fresh else None
-        lease = Lease.acquire(storage, paths, start.owner, clock=clock)
+        moved, last = _move_away(storage, paths, start, clock) if fresh else (None, 0)
+        lease = Lease.acquire(storage, paths, start.owner, clock=clock, above=last)
         try:
             # again, now that nobody else can change it
             how = reconcile(storage, paths, spec, plan, start)
@@ -126,7 +126,7 @@ class StudyRecord:
             storage.write_atomic(paths.env_json, env + "\n")
         storage.write_atomic(paths.study_yaml, _HEADER + _dump(spec.to_dict()))
         storage.write_atomic(paths.plan_json, json.dumps(plan.to_json(), indent=1) + "\n")
-        journal = Journal.open(storage, paths.journal, clock)
+        journal = Journal.open(storage, paths.journal, clock, driver=lease.driver, hold=lease.verify)
         history = fold(journal.contents.events, plan)
         _note_start(journal, plan, how)
         first = _first_code(storage, paths)
@@ -228,9 +228,12 @@ def _first_code(storage: Storage, paths: StudyPaths) -> str | None:
     return None if found is None else str(found)
 
 
-def _move_away(storage: Storage, paths: StudyPaths, start: Start, clock: Callable[[], float]) -> str | None:
+def _move_away(
+    storage: Storage, paths: StudyPaths, start: Start, clock: Callable[[], float]
+) -> tuple[str | None, int]:
+    """Where the old directory is now, and the number of the last lease there."""
     if not storage.exists(paths.plan_json):
-        return None
+        return None, 0
     lease = Lease.acquire(storage, paths, start.owner, clock=clock)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock()))
     moved, count = f"{paths.root}.{stamp}", 1
@@ -243,15 +246,20 @@ def _move_away(storage: Storage, paths: StudyPaths, start: Start, clock: Callabl
         lease.release()
         raise
     storage.delete_file(StudyPaths(moved).lease)
-    return moved
+    return moved, lease.driver
 
 
 def _note_start(journal: Journal, plan: Plan, how: str) -> None:
+    arms = [arm.name for arm in plan.arms]
+    taken = journal.contents.by_driver()
+    cells = len(plan.cells)
+    journal.append("plan", plan_hash=plan.hash, cells=cells, arms=arms, reason=how, taken=taken)
     if journal.torn_bytes:
         text = f"cut off {journal.torn_bytes} bytes of a line that was not finished"
         journal.append("note", text=text, torn_bytes=journal.torn_bytes)
-    arms = [arm.name for arm in plan.arms]
-    journal.append("plan", plan_hash=plan.hash, cells=len(plan.cells), arms=arms, reason=how)
+    if journal.contents.late:
+        text = f"{journal.contents.late} lines of a driver that had been replaced do not count"
+        journal.append("note", text=text)
 
 
 def _dump(spec: Mapping[str, Any]) -> str:

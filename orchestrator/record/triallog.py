@@ -18,16 +18,21 @@ import numpy as np
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.appender import Appender
+from orchestrator.record.attempts import owner_of, refuse_superseded, take_over
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.events import EventFile, as_float, flat_config
 from orchestrator.record.journal import to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.metrictable import (
-    OBSERVATION_COLUMNS,
+    OBSERVATIONS,
     REPORT_COLUMNS,
-    STEP_COLUMNS,
+    REPORTS,
+    STEPS,
+    TABLES,
+    carry_over,
     close_table,
-    rewind,
+    publish,
+    remove_older,
 )
 from orchestrator.record.storage import Storage
 from orchestrator.record.trackers.process import Trackers
@@ -55,9 +60,11 @@ class ResumePoint:
 class TrialLog:
     """The log of one attempt, used by rank 0 on its worker.
 
-    `trackers` get the scalars that TensorBoard gets.
-    Without a resume point, or with one, what earlier attempts wrote beyond it is dropped from the tables and
-    hidden from TensorBoard. What the thread could not write is raised by the next `flush`.
+    `trackers` get the scalars that TensorBoard gets; `adopted`: the checkpoints of earlier attempts that it
+    takes over. Without a resume point, or with one, what earlier attempts wrote beyond it is dropped from the
+    tables and hidden from TensorBoard. What the thread could not write is raised by the next `flush`.
+
+    Raises `Superseded`, here and in `finish`, when a later attempt has taken the trial over.
     """
 
     def __init__(
@@ -67,22 +74,21 @@ class TrialLog:
         attempt: int = 1,
         resume: ResumePoint | None = None,
         *,
+        adopted: Sequence[str] = (),
         tensorboard: bool = True,
         trackers: Trackers | None = None,
     ) -> None:
-        self._storage, self._trial = storage, trial
+        self._storage, self._trial, self._attempt = storage, trial, attempt
         keep = resume or ResumePoint(report=0, step=-1)
-        metrics, steps = trial.metrics_jsonl, trial.steps_jsonl
-        rows = rewind(storage, metrics, trial.metrics_parquet, "report", keep.report, REPORT_COLUMNS)
-        rewind(storage, steps, trial.steps_parquet, "step", keep.step, STEP_COLUMNS)
-        seen, seen_table = trial.observations_jsonl, trial.observations_parquet
-        rewind(storage, seen, seen_table, "step", keep.step, OBSERVATION_COLUMNS)
+        rows = _take_over(storage, trial, attempt, keep, adopted)
+        own = {table.name: trial.table(table.name, attempt).jsonl for table in TABLES}
         self._recent: dict[str, deque[float]] = {}
         for row in rows:
             self._remember(row)
-        self._reports = storage.appender(trial.metrics_jsonl)
-        self._steps = storage.appender(trial.steps_jsonl)
+        self._reports = storage.appender(own[REPORTS.name])
+        self._steps = storage.appender(own[STEPS.name])
         self._observations: Appender | None = None  # most trials without monitors never need it
+        self._observations_path = own[OBSERVATIONS.name]
         self._events: EventFile | None = None
         if tensorboard:
             self._events = EventFile(storage, trial.root, attempt, purge_step=keep.step + 1)
@@ -176,10 +182,11 @@ class TrialLog:
     def finish(self) -> None:
         """Close, and turn the lines into `metrics.parquet`, `steps.parquet` and `observations.parquet`."""
         self.close()
-        seen, seen_table = self._trial.observations_jsonl, self._trial.observations_parquet
-        close_table(self._storage, seen, seen_table, OBSERVATION_COLUMNS)
-        close_table(self._storage, self._trial.metrics_jsonl, self._trial.metrics_parquet, REPORT_COLUMNS)
-        close_table(self._storage, self._trial.steps_jsonl, self._trial.steps_parquet, STEP_COLUMNS)
+        refuse_superseded(self._storage, self._trial, self._attempt)
+        for table in (OBSERVATIONS, REPORTS, STEPS):
+            own = self._trial.table(table.name, self._attempt)
+            close_table(self._storage, own.jsonl, own.parquet, table.columns)
+        publish(self._storage, self._trial, self._attempt)
 
     def __enter__(self) -> TrialLog:
         return self
@@ -216,7 +223,7 @@ class TrialLog:
                 break
             write(*args)
         if self._lines[2] and self._observations is None:
-            self._observations = self._storage.appender(self._trial.observations_jsonl)
+            self._observations = self._storage.appender(self._observations_path)
         for target, encoded in zip(
             (self._reports, self._steps, self._observations), self._lines, strict=True
         ):
@@ -309,6 +316,22 @@ class TrialLog:
                 if recent is None:
                     recent = self._recent[key] = deque(maxlen=_RECENT)
                 recent.append(value)
+
+
+def _take_over(
+    storage: Storage, trial: TrialPaths, attempt: int, keep: ResumePoint, adopted: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Copy what stays, then say that the trial is this attempt's; returns the reports that stay."""
+    limits = {"report": keep.report, "step": keep.step}
+    while True:
+        refuse_superseded(storage, trial, attempt)
+        before = owner_of(storage, trial).attempt
+        rows, *_ = [carry_over(storage, trial, table, before, attempt, limits[table.key]) for table in TABLES]
+        if owner_of(storage, trial).attempt == before:  # else its tables may have gone while we read
+            break
+    take_over(storage, trial, attempt, adopted)
+    remove_older(storage, trial, attempt)
+    return rows
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from orchestrator.record.history import CellRecord, History
 from orchestrator.record.journal import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
+from orchestrator.report import devices
 from orchestrator.report.compare import differences
 from orchestrator.report.evaluate import evaluate, phases
 from orchestrator.report.ledger import ledger
@@ -29,6 +30,7 @@ from orchestrator.report.model import (
 )
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Cell, Plan
+from orchestrator.study.combining import CROSSED
 from orchestrator.study.designs import alias_table
 from orchestrator.study.seeds import looks
 from orchestrator.study.spec import StudySpec
@@ -150,6 +152,7 @@ def _run(cell: Cell, record: CellRecord, paths: StudyPaths, used: frozenset[str]
         attempts=record.attempts,
         trial_dir=folder.removeprefix(f"{paths.root}/"),
         accepted_code_change=record.accepted_code_change,
+        devices=record.devices,
         phase=record.phase,
         sample=record.sample,
         set=dict(cell.set),
@@ -202,6 +205,7 @@ def _notes(
         notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
     for evaluation in evaluations:
         notes += _lost(reference, evaluation)
+        notes += devices.note(evaluation, averaged=spec.design in CROSSED)
     effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
     flags = {flag for effect in effects for flag in effect.flags}
     notes += [text for flag, text in _EXPLAINED.items() if flag in flags]

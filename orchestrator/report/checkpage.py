@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.report import palette
 from orchestrator.report.numbers import quantity
+from orchestrator.report.pagetemplate import page_template
 from orchestrator.training.gates.results import CheckReport, Curve
 
 WIDTH, HEIGHT, MARGIN = 560, 200, 46
@@ -14,19 +15,10 @@ WIDTH, HEIGHT, MARGIN = 560, 200, 46
 
 def to_html(report: CheckReport, title: str = "check") -> str:
     """The page; `title` is what was asked. Needs jinja2, of the extra [report]."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     counts = {
         state: sum(gate.state == state for gate in report.gates) for state in ("pass", "fail", "skipped")
     }
-    return environment.get_template("check.html.j2").render(
+    return page_template("check.html.j2").render(
         report=report,
         title=title,
         counts=counts,

@@ -11,6 +11,7 @@ from orchestrator.decide.effects import NOT_FINISHED, seeds_seen, sequential_eff
 from orchestrator.decide.evaluation import final_value, is_outcome, resolve_rule
 from orchestrator.decide.states import TrialState
 from orchestrator.record.history import CellRecord, History
+from orchestrator.report.devices import MIXED, mixed_seeds
 from orchestrator.report.model import Evaluation, LookTaken, Phase
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
@@ -58,9 +59,13 @@ def evaluate(
     main = [contrast for contrast in found if contrast.kind == "main"]
     joint = [contrast for contrast in found if contrast.kind == "interaction" and phase == "fixed"]
     families = _families(spec, main, history)
+    judgements = _judge(spec, plan, records, families, (main, joint), mine)
+    mixed = {
+        effect.arm: mixed_seeds(contrast.weights, effect.seeds, records)
+        for effect, contrast in zip(judgements, (*main, *joint), strict=True)
+    }
     effects = [
-        _described(effect, records.get(effect.arm, []))
-        for effect in _judge(spec, plan, records, families, (main, joint), mine)
+        _described(effect, records.get(effect.arm, []), len(mixed[effect.arm])) for effect in judgements
     ]
     seen = {arm: _values(record for record in rows if record.cell in used) for arm, rows in records.items()}
     others = {arm: by_seed for arm, by_seed in seen.items() if arm != plan.reference}
@@ -72,6 +77,7 @@ def evaluate(
         families=families,
         pairing=pairing(seen[plan.reference], others),
         decisions=tuple(_looks(spec, mine)),
+        mixed={arm: by_seed for arm, by_seed in mixed.items() if by_seed},
     )
 
 
@@ -178,8 +184,12 @@ def _deterministic(spec: StudySpec, values: Values) -> str | None:
     return DETERMINISTIC if spec.deterministic and same and repeated else None
 
 
-def _described(effect: Effect, records: Sequence[CellRecord]) -> Effect:
-    """The effect with what only the records know: runs of its arm that a rule has stopped."""
+def _described(effect: Effect, records: Sequence[CellRecord], mixed: int) -> Effect:
+    """The effect with what only the records know: runs of its arm that a rule has stopped, and `mixed` seeds
+    whose runs were on different GPUs.
+    """
+    if mixed:
+        effect = replace(effect, flags=(*effect.flags, f"{mixed} {MIXED}"))
     stopped = sum(record.state is TrialState.STOPPED for record in records)
     if not stopped:
         return effect

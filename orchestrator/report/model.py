@@ -41,7 +41,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """One cell. `phase`: fixed, tune or retuned; `set`: what the search chose for it, by dotted key."""
+    """One cell. `phase`: fixed, tune or retuned; `set`: what the search chose for it, by dotted key;
+    `devices`: the types of GPU, or CPU, that it was on.
+    """
 
     cell: str
     seed: int
@@ -54,6 +56,7 @@ class Run:
     attempts: int
     trial_dir: str
     accepted_code_change: bool = False
+    devices: tuple[str, ...] = ()
     phase: str = "fixed"
     sample: int | None = None
     set: Mapping[str, Any] = field(default_factory=dict)
@@ -169,7 +172,8 @@ class Evaluation:
     `interactions`: in the plan's order. `families`: names of main effects that are corrected together, first
     those of the first plan, then one family for each later extension; the interactions are a family of their
     own. `decisions`: looks in the order in which they were taken (rule resolve). `curves` and `deltas` are
-    empty until `curves.with_curves` has read the metric tables.
+    empty until `curves.with_curves` has read the metric tables. `mixed`: name of an effect -> seed ->
+    the types of GPU, where the runs of that seed which it is made of were on more than one.
     """
 
     phase: Phase
@@ -181,6 +185,7 @@ class Evaluation:
     decisions: tuple[LookTaken, ...] = ()
     curves: tuple[Curve, ...] = ()
     deltas: tuple[DeltaCurve, ...] = ()
+    mixed: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def all_effects(self) -> tuple[Effect, ...]:

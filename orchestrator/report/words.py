@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.states import TrialState
+from orchestrator.report.devices import MIXED
 from orchestrator.report.model import Comparison, Difference, Evaluation, Run, StudyReport
 from orchestrator.report.numbers import DASH, Scale, confidence, duration, ends, equals, quantity, share
 from orchestrator.stats.results import (
@@ -157,6 +158,12 @@ def components_of(effect: Effect) -> tuple[str, ...]:
     return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
+def by_pair(evaluation: Evaluation) -> dict[tuple[str, ...], Effect]:
+    """The interactions of two components that have a Δ, by these components."""
+    found = {components_of(effect): effect for effect in evaluation.interactions}
+    return {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+
+
 def sentence(
     report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, style: Style = PLAIN
 ) -> str:
@@ -270,7 +277,8 @@ def verdict(
     runs = report.behind(effect, evaluation.phase)
     if effect.verdict == FAILS:
         return f"fails ({failed(runs)} of {len(runs)})"
-    lost = [flag for flag in effect.flags if flag.endswith((" failed", " stopped", "not finished", "noisy"))]
+    told = (" failed", " stopped", "not finished", "noisy", MIXED)
+    lost = [flag for flag in effect.flags if flag.endswith(told)]
     if effect.verdict == UNRESOLVED and effect.seeds_needed is not None and not brief:
         lost.append(f"needs ≈ {count(_about(effect.seeds_needed), 'seed')}")
     said = f"{verdict_words(report, effect, scale)}{marks(effect)}"

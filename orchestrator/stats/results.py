@@ -73,7 +73,7 @@ class Effect:
     reference, both over the effect's seeds; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was
     decided; `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what
     a reader must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone),
-    "moderated only", "zero variance".
+    "moderated only", "zero variance", "2 on mixed devices" (seeds whose runs were on different types of GPU).
     """
 
     arm: str

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
+from unicodedata import category
 
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.study.changes import MISSING, lookup
@@ -208,8 +209,8 @@ def _fault(field: Field, text: str) -> Fault | None:
         return Fault(f"is longer than {LONGEST_VALUE:,} characters", field=field.name)
     if looks_secret(field.name, text):
         return Fault("looks like a secret, and a study is recorded and shown", field=field.name)
-    if any(ord(letter) < 32 for letter in text):
-        return Fault("holds control characters", field=field.name)
+    if not all(letter.isprintable() or category(letter) == "Zs" for letter in text):
+        return Fault("holds control characters, or others that cannot be shown", field=field.name)
     if field.kind == "choice" and text not in field.choices:
         hint = f"valid: {', '.join(field.choices)}"
         return Fault("no such choice", field=field.name, value=text[:80], hint=hint)

@@ -199,7 +199,10 @@ class Host:
     def _plug_in(self) -> None:
         switch, pid = self.lab.switch, str(self.pid)
         switch("link", "del", self.wire, check=False)  # of the last boot, if it is still there
-        switch("link", "add", self.wire, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        # its card is the same after every boot, as peers remember it for half a minute
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
+        peer = ("peer", "name", "eth0", "address", card, "netns", pid)
+        switch("link", "add", self.wire, "type", "veth", *peer)
         switch("link", "set", self.wire, "master", "switch", "up")
         for words in (
             ("addr", "add", f"{self.address}/24", "dev", "eth0"),

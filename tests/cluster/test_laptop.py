@@ -319,7 +319,8 @@ def test_doctor_finds_every_planted_fault_and_no_other(said: Any) -> None:
     assert {finding["state"] for finding in wrong.values()} == {"fail"}
     assert wrong["11", "token"]["detail"].startswith("missing")
     assert wrong["12", "token"]["detail"].startswith("others may read")
-    assert wrong["12", "clock"]["detail"].startswith("-60.")
+    off = float(wrong["12", "clock"]["detail"].split()[0])
+    assert -60.5 < off < -50  # 60 s late, less the time that a busy host takes to answer
     assert said("planted").returncode == 4
 
 

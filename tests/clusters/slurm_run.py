@@ -81,8 +81,20 @@ class Job:
         return self.process.wait(PATIENCE_S)
 
 
+SETTLE_S = 20.0
+"""The processes of Ray's dashboard look once a second whether the one that started them is still there."""
+
+
 def left_behind() -> list[str]:
-    """Processes other than this one: the namespace holds nothing but the job."""
+    """Processes of the job that do not end by themselves: the namespace holds nothing else."""
+    deadline = time.monotonic() + SETTLE_S
+    while (left := processes()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def processes() -> list[str]:
+    """All but this one."""
     listed = subprocess.run(
         ["ps", "axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True
     )

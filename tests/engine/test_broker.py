@@ -24,6 +24,7 @@ from orchestrator.engine.messages import (
     RungReached,
     TrialEnded,
     TrialProgress,
+    TrialStarted,
 )
 
 STOP = Answer(True, TrialState.CANCELLED, "stopped")
@@ -129,6 +130,18 @@ async def test_a_trial_from_ticket_to_end() -> None:
     assert await scene.broker.reports("lane", 1, [progress(4)]) == STALE
     assert await scene.news(TrialProgress) == []
     assert scene.killed == []
+
+
+@in_a_loop
+async def test_the_start_of_a_trial_names_what_its_ranks_compute_on() -> None:
+    scene = Scene(Broker(lambda _: None), [], 3)
+    await scene.give(1, assignment())
+    for rank, device in enumerate(("H100", "A100", "H100")):
+        await scene.broker.attach("lane", "first", Attached(rank, "node", 100 + rank, None, device))
+    await scene.next("first", 0)
+    await scene.broker.started("lane", 1, 40)
+    (started,) = await scene.news(TrialStarted)
+    assert (started.devices, started.resumed_step) == (("A100", "H100"), 40)
 
 
 @in_a_loop

@@ -174,6 +174,33 @@ def test_silence_after_a_resume_is_a_hang_too(drive: Callable[..., Drive]) -> No
     assert cell.gpu_s == GPUS * cell.wall_s
 
 
+def test_the_journal_says_what_an_attempt_ran_on(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    _, first = d.assign()
+    d.say(TrialStarted("lane", first.cell, 1, None, devices=("A100",)))
+    d.say(lost(first))
+    d.say(TrialStarted("lane", first.cell, 1, None, devices=("V100",)))  # late: attempt 2 is current
+    d.say(TrialStarted("lane", first.cell, 2, 40, devices=("H100",)))
+    assert [(e["attempt"], e["devices"], e["resume"]) for e in d.events("start")] == [
+        (1, ["A100"], None),
+        (2, ["H100"], 40),
+    ]
+    assert d.history().cells[first.cell].devices == ("A100", "H100")
+
+
+def test_idle_lanes_stay_where_cells_wait_and_running_trials_leave_room(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    assert d.conductor.idle_lanes() == LANES
+    d.assign()
+    assert d.conductor.idle_lanes() == LANES - 1
+    d.conductor.wanted_lanes = 1  # a node was lost; the trial that ran there waits for workers
+    assert d.conductor.idle_lanes() == 0
+    d.conductor.wanted_lanes = 10_000
+    assert d.conductor.idle_lanes() == d.conductor.waiting()
+    d.conductor.request_stop(StopRequest("enough", ExitCode.INTERRUPTED))
+    assert d.conductor.idle_lanes() == 0
+
+
 def test_no_timeout_before_the_first_report(drive: Callable[..., Drive]) -> None:
     d = drive()
     _, first = d.assign()
@@ -237,6 +264,22 @@ def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[...,
     assert d.conductor.cells[first.cell].state is TrialState.RUNNING
     d.conductor.actor_lost(new)
     assert d.conductor.cells[first.cell].state is TrialState.FAILED
+
+
+@pytest.mark.parametrize("crash", ["actor", "storage"])
+def test_a_trial_that_is_lost_while_the_study_stops_is_interrupted_and_has_not_failed(
+    drive: Callable[..., Drive], crash: str
+) -> None:
+    d = drive()
+    ticket, a = d.assign()
+    d.conductor.request_stop(StopRequest("the driver failed", ExitCode.FAILED))
+    if crash == "actor":
+        d.conductor.actor_lost(ticket)
+    else:
+        d.conductor.ended(ended(a, TrialState.FAILED, Cause.INFRA))
+    cell = d.history().cells[a.cell]
+    assert (cell.state, cell.cause, cell.reason) == (TrialState.CANCELLED, None, "the driver failed")
+    assert d.events("failure") == []
 
 
 def test_a_trial_that_is_given_up_stays_so_when_its_lane_ends_first(drive: Callable[..., Drive]) -> None:

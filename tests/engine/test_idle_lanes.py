@@ -38,7 +38,9 @@ def test_lanes_are_given_back_when_no_cell_waits_any_more(tune: Any) -> None:
     idle.allow(tune, TRIAL, 1)
     assert list(tune._actor_cache.flush_cached_objects()) == ["a", "b"]
     idle.allow(tune, TRIAL, 0)
+    assert list(tune._actor_cache.flush_cached_objects()) == ["c"]  # Tune alone would keep the last one
     assert tune._actor_cache.total_max_objects == 0
+    assert put(tune, "d") == [False]
 
 
 def test_a_tune_without_that_cache_is_left_alone() -> None:

@@ -37,7 +37,9 @@ def decided(study: Bench) -> dict[str, Any]:
     for effect in said["effects"]:
         for key in ("wall_s", "gpu_s"):
             effect.pop(key)
-    looks = [{key: look[key] for key in look if key not in ("t", "v")} for look in study.events("look")]
+    looks = [
+        {key: look[key] for key in look if key not in ("t", "v", "driver")} for look in study.events("look")
+    ]
     used = {name: row["value"] for name, row in study.results().items() if row["used"]}
     return {
         "effects": said,

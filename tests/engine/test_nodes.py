@@ -83,3 +83,46 @@ def test_a_study_waits_for_a_node_that_was_lost(bench: Callable[[str, str], Benc
     undisturbed = bench("placed", STUDY.replace("placed\n", "undisturbed\n", 1))
     assert undisturbed.run().code == 0
     assert curves(undisturbed) == curves(study)
+
+
+@pytest.mark.parametrize("others", ["{two: {level: 2.0}}", "{two: {level: 2.0}, three: {level: 3.0}}"])
+def test_an_idle_lane_gives_its_place_to_a_trial_that_lost_its_own(
+    bench: Callable[[str, str], Bench], cluster: Any, others: str
+) -> None:
+    """Two lanes, and room for one: whether a third cell waits or not, the lane that is idle must not stay."""
+    two = STUDY.replace("{two: {level: 2.0}, three: {level: 3.0}}", others).replace("seeds: 3", "seeds: 1")
+    study = bench("placed", two)
+    lost, kept = (cluster.add_node(num_cpus=1) for _ in range(2))
+    hold = study.signs / "hold"
+    hold.touch()
+    with study.running("--address", cluster.address) as run:
+        for node in (lost, kept):
+            run.until(lambda on=node.node_id: any(study.signs.glob(f"*-{on}")), "a trial runs on each node")
+        cluster.remove_node(lost, allow_graceful=False)
+        run.until(lambda: "is lost" in run.err, "the driver has seen it")
+        hold.unlink()
+        ended = run.end()
+    assert ended.code == 0, ended.err
+    assert {row["state"] for row in study.results().values()} == {"done"}
+    assert {event["fault"] for event in study.events("failure")} == {"node lost"}
+
+
+def test_a_pair_on_two_types_of_gpu_is_told(bench: Callable[[str, str], Bench], cluster: Any) -> None:
+    study = bench("placed", STUDY.replace(", three: {level: 3.0}", "").replace("seeds: 3", "seeds: 1"))
+    nodes = [
+        cluster.add_node(num_cpus=1, num_gpus=1, labels={"ray.io/accelerator-type": name})
+        for name in ("A100", "H100")
+    ]
+    hold = study.signs / "hold"
+    hold.touch()
+    with study.running("--address", cluster.address) as run:
+        for node in nodes:
+            run.until(lambda on=node.node_id: any(study.signs.glob(f"*-{on}")), "a trial runs on each node")
+        hold.unlink()
+        ended = run.end()
+    assert ended.code == 0, ended.err
+    assert "1 of 1 pairs were run on different GPU types (A100 / H100; seeds 0)" in " ".join(
+        ended.out.split()
+    )
+    assert sorted(row["device"] for row in study.results().values()) == ["A100", "H100"]
+    assert sorted(event["devices"] for event in study.events("start")) == [["A100"], ["H100"]]

@@ -75,6 +75,24 @@ def test_what_is_left_after_each_end() -> None:
         assert history.cells[ONE].cause is Cause(cause)
 
 
+def start(attempt: int, *devices: str, resume: int | None = None) -> dict[str, Any]:
+    return {"event": "start", "cell": ONE, "attempt": attempt, "devices": list(devices), "resume": resume}
+
+
+def test_a_run_is_on_the_gpus_that_its_result_comes_from() -> None:
+    first = [assign(), start(1, "A100"), failure()]
+    assert fold(first, PLAN).cells[ONE].devices == ("A100",)
+    resumed = [*first, assign(attempt=2), start(2, "H100", resume=40), failure()]
+    resumed += [assign(attempt=3), start(3, "A100", resume=60), end()]
+    assert fold(resumed, PLAN).cells[ONE].devices == ("A100", "H100")
+    anew = fold([*first, assign(attempt=2), start(2, "H100"), end()], PLAN)
+    assert anew.cells[ONE].devices == ("H100",)
+    late = fold([*first, assign(attempt=2), end(), start(2, "H100")], PLAN)
+    assert late.problems == [f"event 6: start of {ONE}: the cell is done already"]
+    table = results_table(SPEC, fold(resumed, PLAN), StudyPaths.of("s"))
+    assert table["device"].to_pylist() == ["A100, H100"] + [None] * 5
+
+
 def test_a_running_cell_is_resumed_with_its_attempts_counted() -> None:
     events = [
         assign(),

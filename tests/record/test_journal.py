@@ -155,6 +155,7 @@ EXAMPLES: list[dict[str, Any]] = [
                     "set": {}}]},
     {"event": "assign", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 1, "lane": "3",
      "resume": None},
+    {"event": "start", "cell": "0" * 12, "attempt": 1, "lane": "lane-3", "devices": ["A100"], "resume": 120},
     {"event": "report", "cell": "0" * 12, "arm": "baseline", "attempt": 1, "rung": 2, "length": 2,
      "score": 0.5, "value": math.nan, "metrics": {"val/accuracy": math.inf, "epoch": 2}},
     {"event": "decision", "cell": "0" * 12, "action": "stop", "state": "stopped", "rule": "asha", "rung": 2,

@@ -30,6 +30,7 @@ class Ended:
     length: float = 9
     wall_s: float = 30.0
     gpu_s: float = 0.0
+    devices: tuple[str, ...] = ("CPU",)
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def _events(cell: Cell, ended: Ended | float | None) -> list[dict[str, Any]]:
     ended = ended if isinstance(ended, Ended) else Ended(ended)
     common = {"cell": cell.cell, "arm": cell.arm, "seed": cell.seed, "attempt": 1}
     assigned = {"event": "assign", "lane": 0, "resume": None, **common}
-    if ended.state == "running":
-        return [assigned]
-    return [assigned, {"event": "end", **common, **vars(ended)}]
+    end = {"event": "end", **common, **vars(ended)}
+    who = {"cell": cell.cell, "attempt": 1, "lane": "lane-0"}
+    started = {"event": "start", **who, "devices": list(end.pop("devices")), "resume": None}
+    return [assigned, started] if ended.state == "running" else [assigned, started, end]
 
 
 def _write_curves(

@@ -32,6 +32,7 @@ def config(archive: Path, **changes: Any) -> dict[str, Any]:
             "crop_flip": True,
             "mixup": True,
             "wrong_labels": 0.0,
+            "channels": "rgb",
         },
         "model": {"width": 4, "stages": 2, "batchnorm": True, "dropout": 0.1},
         "optim": {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
@@ -116,6 +117,7 @@ def test_every_component_changes_the_curve(archive: Path) -> None:
         {"model__stages": 1},
         {"model__width": 2},
         {"data__wrong_labels": 0.4},
+        {"data__channels": "bgr"},
     ]
     losses = [
         run_local(Cifar, config(archive, data__limit=96, **arm), max_length=1)[-1]["train/loss"]
@@ -153,6 +155,19 @@ def test_wrong_labels_are_in_training_only(archive: Path) -> None:
     right, wrong = split(0.0), split(0.5)
     assert torch.equal(right["val"][LABEL], wrong["val"][LABEL])
     assert 0.25 < float((right["train"][LABEL] != wrong["train"][LABEL]).float().mean()) < 0.65
+
+
+def test_the_order_of_the_colours_is_turned_round_in_both_sets(archive: Path) -> None:
+    def split(channels: str) -> dict[str, dict[str, torch.Tensor]]:
+        task = Cifar(config(archive, data__channels=channels))
+        return task.split_data(task.build_data(task.config), task.streams.generator("split"))
+
+    usual, turned = split("rgb"), split("bgr")
+    for part in ("train", "val"):
+        assert torch.equal(usual[part][IMAGE].flip(1), turned[part][IMAGE])
+        assert torch.equal(usual[part][LABEL], turned[part][LABEL])
+    with pytest.raises(ValueError, match=r"data\.channels is 'grb'; valid: rgb, bgr"):
+        split("grb")
 
 
 def test_impossible_depths_are_named(archive: Path) -> None:

@@ -71,9 +71,9 @@ def keep_ray_off_stdout() -> None:
 class IdleLanes:
     """How many idle trial actors (warm lanes) Tune keeps beyond those that a pending trial asks for.
 
-    Left alone, Tune ends every second lane when two trials end at the same moment; and a lane that is kept
-    holds its placement group. When Ray has changed and the cache is not there, lanes are started again where
-    Tune ended them.
+    Left alone, Tune ends every second lane when two trials end at the same moment, and always keeps one. But
+    a lane that is kept holds its workers' resources: a trial that lost its own node would wait for them for
+    ever. When Ray has changed and the cache is not there, lanes are started again where Tune ended them.
     """
 
     def __init__(self) -> None:
@@ -84,5 +84,6 @@ class IdleLanes:
         cache = getattr(tune_controller, "_actor_cache", None)
         if cache is None or not hasattr(cache, "increase_max"):
             return
+        cache._may_keep_one = False
         cache.increase_max(trial.placement_group_factory, by=lanes - self.allowed)
         self.allowed = lanes

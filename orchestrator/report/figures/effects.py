@@ -184,8 +184,7 @@ def _folded(name: str, width: int = 13) -> str:
 
 def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     """Δ beyond the sum of both, for every pair of components that was run."""
-    found = {words.components_of(effect): effect for effect in evaluation.interactions}
-    cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+    cells = words.by_pair(evaluation)
     if not cells:
         return None
     scale = numbers.scale_of(report)

@@ -12,6 +12,7 @@ from orchestrator.report.markdown import folder_of, settings
 from orchestrator.report.model import ArmReport, Evaluation, LookTaken, Run, StudyReport
 from orchestrator.report.page import course, effects
 from orchestrator.report.page.chart import Chart, folder
+from orchestrator.report.pagetemplate import page_template
 from orchestrator.stats.results import RESOLVED, Effect
 
 if TYPE_CHECKING:
@@ -23,22 +24,14 @@ Cell = dict[str, Any]
 
 def to_html(report: StudyReport) -> str:
     """The page; its links are relative to the study's directory, where it lies. Needs the extra [report]."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scale = numbers.scale_of(report)
     evaluations = [_evaluation(report, evaluation, scale) for evaluation in report.evaluations]
     drawn = {f"{name}-{e['phase']}": chart for e in evaluations for name, chart in e["charts"].items()}
     cost = course.ledger(report)
-    return environment.get_template("report.html.j2").render(
+    return page_template("report.html.j2").render(
         report=report,
         lang_better="higher" if report.mode == "max" else "lower",
         headline=words.headline(report),
@@ -180,13 +173,14 @@ def _run(report: StudyReport, run: Run, scale: numbers.Scale) -> tuple[int, Cell
     """Seed and cell of the table of runs: the value, or what became of the run."""
     commit = f", commit {report.provenance.commit[:12]}" if report.provenance.commit else ""
     changed = ", changed code" if run.accepted_code_change else ""
+    where = f", on {' and '.join(run.devices)}" if run.devices else ""
     length = "" if run.length is None else f", {numbers.quantity(run.length, report.unit)}"
     title = f"seed {run.seed}, cell {run.cell}, {words.outcome(run)}{length}, {numbers.duration(run.wall_s)}"
     used = run.used and run.value is not None
     return run.seed, {
         "text": scale.value(run.value) if used and run.value is not None else words.outcome(run),
         "href": folder(run.trial_dir) if run.begun else None,
-        "title": f"{title}{commit}{changed}",
+        "title": f"{title}{where}{commit}{changed}",
         "used": used,
     }
 

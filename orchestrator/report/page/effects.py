@@ -168,8 +168,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
 
 
 def interactions(report: StudyReport, evaluation: Evaluation) -> Chart | None:
-    found = {words.components_of(effect): effect for effect in evaluation.interactions}
-    cells = {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
+    cells = words.by_pair(evaluation)
     if not cells:
         return None
     scale = numbers.scale_of(report)
