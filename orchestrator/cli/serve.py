@@ -59,6 +59,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # who is quick waits for the server instead of being refused
     except OSError as error:
         if listener is not None:
             listener.close()
