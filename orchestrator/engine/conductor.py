@@ -253,6 +253,9 @@ class Conductor:
             elif (event.cell, event.attempt) not in self._given_up:
                 fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
                 message = outcome.reason or outcome.error or "unknown"
+                if self.stop and fault.retried:
+                    self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, event.lane)
+                    return
                 if self.ends.failed(live, fault, message, self.placement.nodes_of(event.lane)):
                     self.roster.put_back(live)
                     return
@@ -272,6 +275,9 @@ class Conductor:
             given_up = self._given_up.get((live.cell.cell, live.attempts))
             if given_up is not None:  # the lane ended before it could say so
                 self.ends.end(live, given_up.state, given_up.cause, given_up.reason, live.lane)
+                return
+            if self.stop:  # nothing failed for good: the next start goes on with it
+                self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, live.lane)
                 return
             moved = self.placement.is_ending(live.lane)
             fault = FaultKind.MOVED if moved else FaultKind.UNKNOWN

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ import ground
 import reliability
 from inject import inject
 from ordeal import Ordeal
-from schedule import draw
+from schedule import Kind, draw
 from traces import Trace
 from verdict import computed_beside, faults_of, measured
 from workbench import REPOSITORY, Bench
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     """Both studies; what came of it."""
     text = study_text(options.arms, options.seeds, options.epochs)
     cells = options.arms * options.seeds
-    schedule = draw(options.seed, options.faults, cells * options.epochs)
+    schedule = draw(options.seed, options.faults, cells * options.epochs, options.only or tuple(Kind))
     began = time.monotonic()
     say = _teller(began)
     say(f"seed {options.seed}: {len(schedule)} faults, {cells} cells of {options.epochs} epochs")
@@ -110,6 +111,8 @@ def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
         if ordeal.driver.process.poll() is None:
             ordeal.driver.kill()
         nodes.down()
+        if options.keep is not None:  # the disk goes with the namespace
+            shutil.copytree(study.storage_root, root / "record", dirs_exist_ok=True)
     say(f"{len(wrong)} findings" if wrong else "nothing was lost, doubled or changed")
     return {
         "seed": options.seed,
@@ -151,6 +154,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default=7, **number, help="of the study's arms")  # type: ignore[arg-type]
     parser.add_argument("--epochs", default=12, **number)  # type: ignore[arg-type]
     parser.add_argument("--pace", default=PACE_S, type=float, help="seconds that every epoch takes longer")
+    parser.add_argument("--only", action="append", type=Kind, help="draw only this kind; may be repeated")
     parser.add_argument("--json", type=Path, help="file for what was measured")
     parser.add_argument("--keep", type=Path, help="directory for studies and logs, which stay")
     return parser
@@ -166,8 +170,8 @@ def main(words: list[str]) -> int:
     )  # a shell's background ignores it, and passes that on
     os.environ["PYTHONPATH"] = str(REPOSITORY)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
-        ground.keep_apart(folder)
         root = Path(folder) if options.keep is None else options.keep.resolve()
+        ground.keep_apart(str(root))
         said = run(options, root)
     for line in said["wrong"]:
         sys.stderr.write(f"{line}\n")

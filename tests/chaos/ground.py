@@ -21,6 +21,12 @@ NODES, CPUS_PER_NODE = 2, 1
 STARTS_WITHIN_S = 90.0
 _INSIDE = "CHAOS_INSIDE"
 _RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+_STATE = """\
+import json, sys, ray
+ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
+groups = ray.util.placement_group_table().values()
+print(json.dumps([ray.cluster_resources(), ray.available_resources(), *groups], indent=1, default=str))
+"""
 # A node that is lost is to be noticed soon.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -168,6 +174,17 @@ class Nodes:
     def of(self, pid: int) -> subprocess.Popen[bytes] | None:
         """The node that a process runs on."""
         return next((node for node in self.workers if pid in family(node.pid)), None)
+
+    def state(self) -> str:
+        """What Ray says of its resources and placement groups; for a finding."""
+        asked = subprocess.run(
+            [sys.executable, "-c", _STATE, self.address],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=STARTS_WITHIN_S,
+        )
+        return asked.stdout or asked.stderr
 
     def _wait_for(self, node: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + STARTS_WITHIN_S

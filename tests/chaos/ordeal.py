@@ -19,7 +19,7 @@ from traces import CellName, Trace
 from workbench import Bench, Running
 
 LOOK_EVERY_S = 0.1
-STANDS_STILL_S = 120.0
+STANDS_STILL_S = 90.0
 ENDS_WITHIN_S = 90.0
 MOST_FINDINGS = 5
 TAIL = 2_000  # characters of a driver's last words in a finding
@@ -217,7 +217,8 @@ class Ordeal:
             there = "\n".join(
                 f"{pid} {words[:110]}" for pid, (_, words) in sorted(ground.processes().items())
             )
-            self.find(f"no epoch for {STANDS_STILL_S:g} s on {self.home}\n{self.last_words()}\n{there}")
+            what = (f"no epoch for {STANDS_STILL_S:g} s on {self.home}", self.last_words(), there)
+            self.find("\n".join((*what, self.nodes.state())))
             self._grew = (finished, time.monotonic())
             self.driver.kill()
             self.start(self.home)

@@ -7,6 +7,7 @@ strikes is a number of epochs that the study has finished, not a time.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,13 +89,13 @@ class Fault:
         return f"{words} (next driver: {self.home})" if self.kind in NEW_DRIVER else words
 
 
-def draw(seed: int, faults: int, epochs: int) -> tuple[Fault, ...]:
+def draw(seed: int, faults: int, epochs: int, kinds: Collection[Kind] = tuple(Kind)) -> tuple[Fault, ...]:
     """So many faults for a study of so many epochs in all its trials, in the order in which they strike.
 
     A node is lost only while a cluster is the driver's home, by what the schedule knows. No two strike at
     the same moment, and any two may follow upon each other at once.
 
-    Raises ValueError when the study has too few epochs for them.
+    `kinds`: only these are drawn. Raises ValueError when the study has too few epochs for them.
     """
     moments = range(max(1, round(FIRST_SHARE * epochs)), round(LAST_SHARE * epochs))
     if faults > len(moments):
@@ -102,7 +103,7 @@ def draw(seed: int, faults: int, epochs: int) -> tuple[Fault, ...]:
     dice = random.Random(f"chaos {seed}")
     deck, home, drawn = list[Kind](), Home.NODES, list[Fault]()
     for number, after in enumerate(sorted(dice.sample(moments, faults)), start=1):
-        deck = deck if any(_possible(kind, home) for kind in deck) else deck + _deck(dice)
+        deck = deck if any(_possible(kind, home) for kind in deck) else deck + _deck(dice, kinds)
         kind = next(kind for kind in deck if _possible(kind, home))
         deck.remove(kind)
         if kind in NEW_DRIVER:
@@ -112,8 +113,8 @@ def draw(seed: int, faults: int, epochs: int) -> tuple[Fault, ...]:
     return tuple(drawn)
 
 
-def _deck(dice: random.Random) -> list[Kind]:
-    cards = [kind for kind in Kind for _ in range(OFTEN.get(kind, 1))]
+def _deck(dice: random.Random, kinds: Collection[Kind]) -> list[Kind]:
+    cards = [kind for kind in Kind if kind in kinds for _ in range(OFTEN.get(kind, 1))]
     dice.shuffle(cards)
     return cards
 

@@ -266,6 +266,22 @@ def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[...,
     assert d.conductor.cells[first.cell].state is TrialState.FAILED
 
 
+@pytest.mark.parametrize("crash", ["actor", "storage"])
+def test_a_trial_that_is_lost_while_the_study_stops_is_interrupted_and_has_not_failed(
+    drive: Callable[..., Drive], crash: str
+) -> None:
+    d = drive()
+    ticket, a = d.assign()
+    d.conductor.request_stop(StopRequest("the driver failed", ExitCode.FAILED))
+    if crash == "actor":
+        d.conductor.actor_lost(ticket)
+    else:
+        d.conductor.ended(ended(a, TrialState.FAILED, Cause.INFRA))
+    cell = d.history().cells[a.cell]
+    assert (cell.state, cell.cause, cell.reason) == (TrialState.CANCELLED, None, "the driver failed")
+    assert d.events("failure") == []
+
+
 def test_a_trial_that_is_given_up_stays_so_when_its_lane_ends_first(drive: Callable[..., Drive]) -> None:
     d = drive(failures={"max_retries": 0, "report_timeout": 10})
     ticket, a = d.assign()
