@@ -144,6 +144,7 @@ async def test_the_start_of_a_trial_names_what_its_ranks_compute_on() -> None:
     assert (started.devices, started.resumed_step) == (("A100", "H100"), 40)
 
 
+@in_a_loop
 async def test_all_ranks_hear_what_rank_0_hears_in_any_order() -> None:
     scene = await Scene.up(size=3)
     early = scene.ask(2, 1, None)
