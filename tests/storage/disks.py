@@ -7,9 +7,9 @@ processes that it starts; the mounts go when the last of them does.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import functools
-import errno
 import os
 import shutil
 import subprocess
