@@ -21,6 +21,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.autopsy import examine
+from orchestrator.engine.groups import Groups
 from orchestrator.engine.joint import joint_outcome
 from orchestrator.engine.lane_state import LaneState, LaneTrial, Ticket
 from orchestrator.engine.messages import (
@@ -75,6 +76,7 @@ class Broker:
         self._background: set[asyncio.Task[None]] = set()
         self._tickets: dict[int, Ticket] = {}
         self._stops: dict[tuple[str, int], Answer] = {}
+        self._groups = Groups()
 
     async def describe(self) -> list[str]:
         """Each lane in one line, for `doctor` and for tests that fail."""
@@ -148,6 +150,10 @@ class Broker:
             if lane is not None and not lane.closed:
                 lane.events.put_nowait(LaneCondemned(lane_id, reason))
 
+    async def actor_lost(self) -> None:
+        """A trial actor died: what it held is free for the next one."""
+        await self._groups.free_those_of_the_dead()
+
     # ---- the trial actor (Tune's side of a lane) --------------------------------------------------------
 
     async def take(self, lane_id: str, world_size: int, ticket: int, *, takes_over: bool = False) -> None:
@@ -171,6 +177,10 @@ class Broker:
     async def shunned(self) -> tuple[str, ...]:
         """The nodes that a new lane must not use."""
         return self._set_aside
+
+    async def holds(self, lane_id: str, group: Any, actor: Any) -> None:
+        """The placement group that the lane's trial actor has just made."""
+        self._groups.hold(lane_id, group, actor)
 
     async def next_event(self, lane_id: str) -> LaneEvent:
         """What Tune has to see next: a rung that was reached, or the trial's end."""

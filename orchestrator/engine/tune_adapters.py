@@ -97,7 +97,8 @@ class CellScheduler(TrialScheduler):
         self._keep_idle_lanes(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The trial actor died (with its node, say): the cell goes back."""
+        """The trial actor died (with its node, say): the cell goes back, its lane is free."""
+        self._broker.actor_lost.remote()
         self._conductor.actor_lost(int(trial.config["ticket"]))
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:

@@ -63,6 +63,10 @@ def parameters(function: Callable[..., Any]) -> list[str]:
             ["self", "train_run_context"],
         ),
         (f"{V2}.worker_group:WorkerGroup._get_worker_runtime_env", ["custom_runtime_env"]),
+        (
+            f"{V2}.worker_group:WorkerGroup._create_placement_group",
+            ["self", "scaling_config", "worker_group_context"],
+        ),
         (f"{V2}.worker_group:WorkerGroup.has_started", ["self"]),
         (f"{V2}.worker_group:WorkerGroup.abort", ["self"]),
         (f"{V2}.worker_group.state:_shutdown_sync_actor", ["sync_actor"]),

@@ -36,6 +36,14 @@ class _LaneGroup(WorkerGroup):
             return {}
         return WorkerGroup._get_worker_runtime_env(custom_runtime_env)
 
+    def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
+        """Ray's, made known to the message actor, which frees it if this process is killed."""
+        handle = super()._create_placement_group(scaling_config, worker_group_context)
+        lane = self._train_run_context.train_loop_config
+        me = ray.get_runtime_context().current_actor
+        lane["broker"].holds.remote(lane["lane"], handle.placement_group, me)
+        return handle
+
 
 class _LaneController(TrainController):
     worker_group_cls = _LaneGroup
