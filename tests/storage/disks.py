@@ -7,6 +7,7 @@ processes that it starts; the mounts go when the last of them does.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import functools
 import os
@@ -72,9 +73,15 @@ def fill(folder: Path, leave: int = 0) -> Path:
     """A file that takes all room but `leave` bytes; deleting it mends the fault."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as sink:
-        space = os.statvfs(folder)
-        os.posix_fallocate(sink.fileno(), 0, max(1, space.f_bavail * space.f_frsize - leave))
-    return ballast
+        while True:
+            space = os.statvfs(folder)
+            try:
+                os.posix_fallocate(sink.fileno(), 0, max(1, space.f_bavail * space.f_frsize - leave))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise  # else a study has written between look and take: there is less room now
+            else:
+                return ballast
 
 
 def remount(folder: Path, how: str) -> None:

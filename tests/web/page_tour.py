@@ -49,8 +49,10 @@ def serving(root: Path) -> Iterator[str]:
 def choose(page: Any, config: str, settings: dict[str, str], without: tuple[str, ...] = ()) -> None:
     """Open the form of a study file, change settings, untick components."""
     page.get_by_role("link", name="New study").click()
-    page.locator("select[name=config]").select_option(config)
-    page.wait_for_url(lambda url: "config=" in url)
+    files = page.locator("select[name=config]")
+    if files.input_value() != config:
+        files.select_option(config)
+        page.wait_for_url(lambda url: "config=" in url)
     for name, value in settings.items():
         field = page.locator(f'[name="{name}"]')
         (field.select_option if field.evaluate("e => e.tagName") == "SELECT" else field.fill)(value)
@@ -94,7 +96,7 @@ def small(picture: bytes) -> bytes:
 def main(config: str, out: Path) -> None:
     """Write the pictures: the form, the study under way, wide and on a phone."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+        root = Path(folder, "studies")
         for part in ("configs", "trials"):
             shutil.copytree(part, root / part)
         with serving(root) as address, browser() as page:
@@ -105,6 +107,7 @@ def main(config: str, out: Path) -> None:
             start(page)
             page.locator(".chips .done").nth(8).wait_for(timeout=RUN_MS)
             (out / "serve-study.png").write_bytes(small(page.screenshot()))
+            page.get_by_role("heading", name="Effects").wait_for(timeout=RUN_MS)
             ended(page)
             page.set_viewport_size(PHONE)
             page.reload()
