@@ -5,9 +5,10 @@
 Every round writes one trial without loggers and one with each, through the log that a worker uses: a report
 has six values, and reports follow each other at once, far faster than a training would send them. Shown are
 medians over the rounds. The first trial with a logger, which starts its process, stands apart.
-    ms a report    what the worker waits for in `TrialLog.report`: the trial's tables, TensorBoard, the queue
-    ms to arrive   from the first report until the service has all of them, per report: beside the worker
-    ms at the end  what the end of the trial waits for, after all these reports
+    µs a report      what the training waits for in `TrialLog.report`
+    CPU µs a report  processor time of the worker until all is written (tables, TensorBoard, messages)
+    ms to arrive     from the first report until the service has all of them, per report: beside the worker
+    ms at the end    what the end of the trial waits for, after all these reports
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from machine import describe
 
@@ -30,6 +32,15 @@ from orchestrator.record.triallog import TrialLog
 
 CASES: dict[str, tuple[str, ...]] = {"none": (), "wandb": ("wandb",), "mlflow": ("mlflow",)}
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr", "grad_norm")
+
+
+class Times(NamedTuple):
+    """What one trial took; see the module's text."""
+
+    told_us: float
+    cpu_us: float
+    arrived_ms: float
+    end_ms: float
 
 
 def main() -> None:
@@ -56,8 +67,8 @@ def main() -> None:
     print(describe() + f" ({options.rounds} rounds of {options.reports} reports)\n\n" + table(first, rounds))
 
 
-def trial(case: str, trackers: Trackers, reports: int, folder: str) -> tuple[float, float, float]:
-    """ms a report, ms to arrive per report, ms at the end.
+def trial(case: str, trackers: Trackers, reports: int, folder: str) -> Times:
+    """One trial with so many reports.
 
     Raises:
         RuntimeError: a logger failed: there is nothing to measure.
@@ -66,34 +77,41 @@ def trial(case: str, trackers: Trackers, reports: int, folder: str) -> tuple[flo
     said: list[str] = []
     trackers.open(TrackedTrial(name, "benchmark", name, "baseline", 0, {"seed": 0}, folder), said.append)
     with TrialLog(Storage.open(folder), TrialPaths(name), trackers=trackers) as log:
-        began_s = time.perf_counter()
+        began_s, cpu_s = time.perf_counter(), time.process_time()
         for i in range(1, reports + 1):
             row = {"report": i, "step": i, "epoch": i, "time_s": 0.1 * i, "attempt": 1}
             log.report({**row, **dict.fromkeys(METRICS, 1.0 / i)})
         told_s = time.perf_counter()
         log.finish()
-    closing_s = time.perf_counter()
+    closing_s, cpu_s = time.perf_counter(), time.process_time() - cpu_s
     trackers.close("done", {"val/accuracy": 1.0})
     ended_s = time.perf_counter()
     if said:
         raise RuntimeError(f"{case}: {'; '.join(said)}")
-    return (
-        1000 * (told_s - began_s) / reports,
-        1000 * (ended_s - began_s) / reports,
-        1000 * (ended_s - closing_s),
+    return Times(
+        told_us=1e6 * (told_s - began_s) / reports,
+        cpu_us=1e6 * cpu_s / reports,
+        arrived_ms=1e3 * (ended_s - began_s) / reports,
+        end_ms=1e3 * (ended_s - closing_s),
     )
 
 
-def table(
-    first: dict[str, tuple[float, float, float]], rounds: list[dict[str, tuple[float, float, float]]]
-) -> str:
+def table(first: dict[str, Times], rounds: list[dict[str, Times]]) -> str:
     """Medians over the rounds, as Markdown."""
-    head = ["loggers", "ms a report", "ms to arrive", "ms at the end", "ms at the end, first trial"]
+    head = [
+        "loggers",
+        "µs a report",
+        "CPU µs a report",
+        "ms to arrive",
+        "ms at the end",
+        "the same, first trial",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for case in CASES:
-        told, arrived, end = (median(r[case][i] for r in rounds) for i in range(3))
-        there = f"{arrived:.2f}" if CASES[case] else "–"
-        lines.append(f"| {case} | {told:.2f} | {there} | {end:.0f} | {first[case][2]:.0f} |")
+        middle = Times(*(median(figures) for figures in zip(*(r[case] for r in rounds), strict=True)))
+        there = f"{middle.arrived_ms:.2f}" if CASES[case] else "–"
+        cells = [case, f"{middle.told_us:.1f}", f"{middle.cpu_us:.0f}", there, f"{middle.end_ms:.0f}"]
+        lines.append(f"| {' | '.join([*cells, f'{first[case].end_ms:.0f}'])} |")
     return "\n".join(lines)
 
 
