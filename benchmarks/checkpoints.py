@@ -85,10 +85,9 @@ def measure(case: str, chosen: argparse.Namespace, scratch: Path, s3: Any) -> di
         storage = f"s3://{s3.bucket('benchmark-' + case)}/runs"
     file = scratch / "study.yaml"
     file.write_text(yaml.safe_dump(study(entrypoint, storage, chosen, stalls)))
-    code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
     output = scratch / "out"
     ended = sessions.run(
-        [sys.executable, "-c", code, "ablate", "--config", str(file)],
+        [*sessions.ABLATE, str(file)],
         cwd=HERE,
         scratch=scratch,
         output=output,

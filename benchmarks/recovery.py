@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -120,10 +119,9 @@ def main(words: list[str] | None = None) -> None:
         killer = Killer(scratch / "trace.txt", chosen.kills, scratch / "stop")
         thread = threading.Thread(target=killer.run, daemon=True)
         thread.start()
-        code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
         output = scratch / "out"
         ended = sessions.run(
-            [sys.executable, "-c", code, "ablate", "--config", str(file)],
+            [*sessions.ABLATE, str(file)],
             cwd=HERE,
             scratch=scratch,
             output=output,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ABLATE = (sys.executable, "-m", "orchestrator", "ablate", "--config")
+"""`orchestrate ablate --config`, of this very Python."""
 POLL_S = 0.2
 LEAVE_S = 10.0
 

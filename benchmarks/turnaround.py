@@ -107,8 +107,7 @@ class Bench:
         return [self._as_run(NAMES[way], ended, spans, slots)]
 
     def _lanes(self, number: int) -> Run:
-        code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
-        words = [sys.executable, "-c", code, "ablate", "--config", str(self.file), "--fresh"]
+        words = [*sessions.ABLATE, str(self.file), "--fresh"]
         words += ["--no-check"] if self.chosen.no_check else []
         journal = self.scratch / "runs" / "turnaround" / "journal.jsonl"
         ended = self._session(

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def page_template(name: str) -> Template:
-    """A file of `templates/`. Needs jinja2, of the extra [report]."""
+def page_template(name: str, package: str = "orchestrator.report") -> Template:
+    """A file of `templates/` in a package. Needs jinja2, of the extras [report] and [web]."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("orchestrator.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -130,7 +130,7 @@ class ResourcesSpec(_Section):
     gpus_per_worker: AutoShare = "auto"
     """GPUs of one worker; `auto` is one where the cluster has any, and none otherwise."""
     accelerator_type: Text | None = None
-    """GPU type of all workers, by Ray's name (`H100`); null: any, also different ones for the same seed."""
+    """GPU type of all workers, by Ray's name (`H100`); null: any, and the report marks pairs on several."""
     max_parallel: AutoCount = "auto"
     """Most trials at the same time."""
     reuse_workers: bool = True

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, quote
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from orchestrator.errors import Fault, InputError, OrchestratorError
 from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
+from orchestrator.report.pagetemplate import page_template
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
 from orchestrator.web.children import Answer, Children, shown
@@ -45,22 +45,15 @@ class Site:
 
 
 class Pages:
-    """Draws templates. Everything is escaped."""
+    """Draws templates, with what every page needs."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._environment = Environment(
-            loader=PackageLoader("orchestrator.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
 
     def draw(self, request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
         """A page, with the word that its forms need."""
         word = self._site.sessions.word(request.state.session)
-        text = self._environment.get_template(template).render(
+        text = page_template(template, "orchestrator.web").render(
             word=word, root=str(self._site.children.root), storage=self._site.storage.uri, **values
         )
         return HTMLResponse(text, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -111,6 +113,11 @@ class Drive:
 
     def say(self, *events: DriverEvent) -> list[Action]:
         return self.conductor.take(list(events))
+
+
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs" / "journal.schema.json").read_text())
+)
 
 
 @pytest.fixture
@@ -388,6 +395,8 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "drive"):
             return
         self.finish()
+        for event in self.drive.events():
+            SCHEMA.validate(event)
         self.drive.record.close()
         self.folder.cleanup()
 

@@ -167,7 +167,8 @@ EXAMPLES: list[dict[str, Any]] = [
     {"event": "failure", "cell": "0" * 12, "attempt": 1, "cause": "infra", "message": "a worker died",
      "again": True, "node": None},
     {"event": "end", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 2, "state": "failed",
-     "cause": "user", "reason": "ValueError", "length": None, "value": None, "wall_s": 1.5, "gpu_s": 0.0},
+     "cause": "user", "reason": "ValueError", "length": None, "value": None, "wall_s": 1.5, "gpu_s": 0.0,
+     "lane": None},
     {"event": "note", "text": "changed code was accepted", "code_hash": "cd34"},
 ]  # fmt: skip
 
