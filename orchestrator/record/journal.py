@@ -160,7 +160,7 @@ def read_journal(storage: Storage, path: str) -> JournalContents:
     damaged: list[int] = []
     torn = seen = 0
     for part in storage.grown(path):
-        *lines, tail = storage.read_bytes(part).split(b"\n")
+        *lines, tail = storage.read_bytes(part, written_once=True).split(b"\n")
         torn += len(tail)
         for number, line in enumerate(lines, start=seen + 1):
             event = decode_event(line)
@@ -261,7 +261,7 @@ def _with_nonfinite(value: Any) -> Any:
 
 def _cut_torn_tails(storage: Storage, path: str) -> None:
     for part in storage.grown(path):
-        data = storage.read_bytes(part)
+        data = storage.read_bytes(part, written_once=True)
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             storage.write_atomic(part, data[:whole])

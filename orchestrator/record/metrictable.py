@@ -130,7 +130,7 @@ def rewind(
         storage.delete_file(parquet)
     kept: list[dict[str, Any]] = []
     for part in reversed(storage.grown(jsonl)):
-        data = storage.read_bytes(part)
+        data = storage.read_bytes(part, written_once=True)
         rows = [row for row in _decode(data.split(b"\n")[:-1]) if (row.get(key) or 0) <= limit]
         if not rows:
             storage.delete_file(part)

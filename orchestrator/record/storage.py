@@ -123,14 +123,25 @@ class Storage:
 
     # -- small files ---------------------------------------------------------------------------------------
 
-    def read_bytes(self, relative: str) -> bytes:
-        """Raises `FileNotFoundError`, or `StorageUnavailable` when the storage does not answer."""
+    def read_bytes(self, relative: str, *, written_once: bool = False) -> bytes:
+        """The content of a file, as one `write_atomic` has put it there.
+
+        An object store is asked for an object's size, then for so many bytes: of one that is replaced in
+        between, the beginning would come. So its size is looked at once more; parts of growing files, of
+        which there are many and which are never replaced, are `written_once`.
+
+        Raises `FileNotFoundError`, or `StorageUnavailable` when the storage does not answer.
+        """
 
         def read() -> bytes:
             if self.is_local:
                 return self.local_path(relative).read_bytes()
-            with self.fs.open_input_stream(self.path(relative)) as stream:
-                return bytes(stream.read())
+            path = self.path(relative)
+            while True:
+                with self.fs.open_input_stream(path) as stream:
+                    content = bytes(stream.read())
+                if written_once or self.fs.get_file_info(path).size in (len(content), None):
+                    return content
 
         return self._ask("read", relative, read)
 
@@ -314,7 +325,7 @@ class Storage:
         """The whole lines of a growing file (without newlines); a torn last line is left out."""
         lines: _Lines = []
         for path in self.grown(relative):
-            lines.extend(self.read_bytes(path).split(b"\n")[:-1])
+            lines.extend(self.read_bytes(path, written_once=True).split(b"\n")[:-1])
         return lines
 
     def delete_grown(self, relative: str) -> None:

@@ -165,3 +165,23 @@ def test_wrong_bucket_and_wrong_rights_are_not_waited_for(store: Storage, told: 
         elsewhere.write_atomic("x", b"1")
     assert "nobody-has-this-bucket" in str(caught.value) or "s3://" in str(caught.value)
     assert told == []
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_the_old_one_or_the_new(store: Storage) -> None:
+    store.write_atomic("lease", b"0")
+    over = threading.Event()
+
+    def replace_it() -> None:
+        sizes = 0
+        while not over.is_set():
+            sizes = (sizes + 1) % 7
+            store.write_atomic("lease", b"<" + b"x" * (50 * sizes) + b">")
+
+    writer = threading.Thread(target=replace_it)
+    writer.start()
+    try:
+        found = [store.read_bytes("lease") for _ in range(150)]
+    finally:
+        over.set()
+        writer.join()
+    assert [part for part in found if part != b"0" and not (part[:1] == b"<" and part[-1:] == b">")] == []
