@@ -10,6 +10,7 @@ or has not passed by then, is a `StorageUnavailable`: path, reason, what is free
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shutil
@@ -30,6 +31,8 @@ from orchestrator.record.storagefaults import unavailable
 
 _Lines = list[bytes]  # inside the class, `list` is the method
 Answer = TypeVar("Answer")
+REREADS = 100
+"""How often an object that is being replaced is read again; two in a row are rare."""
 _STORES_WITHOUT_DIRECTORIES = ("s3", "gcs", "abfs")
 
 
@@ -136,12 +139,12 @@ class Storage:
         def read() -> bytes:
             if self.is_local:
                 return self.local_path(relative).read_bytes()
-            path = self.path(relative)
-            while True:
-                with self.fs.open_input_stream(path) as stream:
+            for _ in range(REREADS):
+                with self._source(relative) as stream:
                     content = bytes(stream.read())
-                if written_once or self.fs.get_file_info(path).size in (len(content), None):
+                if written_once or self.fs.get_file_info(self.path(relative)).size in (len(content), None):
                     return content
+            raise OSError(errno.EAGAIN, "it is replaced faster than it can be read")
 
         return self._ask("read", relative, read)
 
@@ -157,7 +160,7 @@ class Storage:
                 _replace(self.local_path(relative), content)
                 return
             self._remote_parent(relative)
-            with self.fs.open_output_stream(self.path(relative)) as stream:
+            with self._sink(relative) as stream:
                 stream.write(content)
 
         self._ask("write", relative, write)
@@ -243,12 +246,16 @@ class Storage:
             self._ask("move", f"{old}/{name}", partial(self._copy, f"{old}/{name}", f"{new}/{name}"))
         self.delete_dir(old)
 
+    def _source(self, relative: str) -> Any:
+        # left alone, pyarrow unpacks what is called *.gz, and packs it on the way in
+        return self.fs.open_input_stream(self.path(relative), compression=None)
+
+    def _sink(self, relative: str) -> Any:
+        return self.fs.open_output_stream(self.path(relative), compression=None)
+
     def _copy(self, old: str, new: str) -> None:
         self._remote_parent(new)
-        with (
-            self.fs.open_input_stream(self.path(old)) as source,
-            self.fs.open_output_stream(self.path(new)) as sink,
-        ):
+        with self._source(old) as source, self._sink(new) as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
     # -- directories in and out ----------------------------------------------------------------------------
@@ -279,7 +286,7 @@ class Storage:
         if self.is_local:
             shutil.copyfile(self.local_path(relative), target)
             return
-        with self.fs.open_input_stream(self.path(relative)) as source, target.open("wb") as sink:
+        with self._source(relative) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
     def _put(self, source: Path, relative: str) -> int:
@@ -290,7 +297,7 @@ class Storage:
                     make_folder(target.parent)
                     return _write_synced(target, stream)
                 self._remote_parent(relative)
-                with self.fs.open_output_stream(self.path(relative)) as sink:
+                with self._sink(relative) as sink:
                     shutil.copyfileobj(stream, sink, 1 << 20)
                 return stream.tell()
 

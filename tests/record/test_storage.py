@@ -52,6 +52,19 @@ def test_directories_go_in_and_out(storage: Storage, tmp_path: Path) -> None:
     assert storage.sizes("z") == {}
 
 
+@pytest.mark.parametrize("name", ["code.tar.gz", "state.bz2"])
+def test_a_name_changes_no_byte(storage: Storage, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / name).write_bytes(b"as it is")
+    assert storage.copy_in(source, "there") == storage.sizes("there") == {name: 8}
+    storage.write_atomic(f"other/{name}", b"as it is")
+    assert storage.entry(f"other/{name}").size == 8  # type: ignore[union-attr]
+    assert storage.read_bytes(f"there/{name}") == storage.read_bytes(f"other/{name}") == b"as it is"
+    storage.copy_out("there", tmp_path / "out")
+    assert (tmp_path / "out" / name).read_bytes() == b"as it is"
+
+
 def test_growing_files(storage: Storage) -> None:
     for batch in ([b"one", b"two"], [b"three"]):
         appender = storage.appender("f/log.jsonl")
