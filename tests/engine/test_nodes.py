@@ -46,12 +46,17 @@ def test_a_bad_node_is_set_aside_and_no_cell_is_lost(
     study = bench("placed", STUDY)
     bad, good = (cluster.add_node(num_cpus=1).node_id for _ in range(2))
     (study.signs / "bad").write_text(bad)
-    ended = study.run("--address", cluster.address)
+    hold = study.signs / "hold"
+    hold.touch()  # or the good node is done with all before, and Ray has the fresh worker there by chance
+    with study.running("--address", cluster.address) as run:
+        run.until(lambda: "is set aside" in run.err, "the second death on one node tells")
+        hold.unlink()
+        ended = run.end()
     assert ended.code == 0, ended.err
     assert {row["state"] for row in study.results().values()} == {"done"}
     failures = study.events("failure")
     killed = [event for event in failures if event["fault"] == "worker killed"]
-    assert len(killed) == 2  # the second one tells
+    assert len(killed) == 2
     assert {event["node"] for event in killed} == {killed[0]["node"]}
     assert bad[:8] in killed[0]["node"]
     (note,) = [event["text"] for event in study.events("note") if "is set aside" in event["text"]]
