@@ -1,7 +1,7 @@
 """Handwritten digits: a small residual network on the 1,797 scans of 8×8 pixels that scikit-learn ships.
 
-Config keys: model.{width, batchnorm, dropout}, data.{batch_size, augment, mixup, balanced}, optim.{name, lr,
-weight_decay, momentum, schedule, warmup}.
+Config keys: model.{width, batchnorm, dropout}, data.{batch_size, augment, mixup, balanced, wrong_labels,
+numbering}, optim.{name, lr, weight_decay, momentum, schedule, warmup}.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator import Streams, Task
 from orchestrator.training.data.augment import crop
+from orchestrator.training.data.label_noise import wrong_labels
 from orchestrator.training.data.mixing import mixed_cross_entropy, mixup
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ LOGITS = "logits"
 
 CLASSES = 10
 TRAIN_SHARE = 0.8
+NUMBERINGS = ("ascending", "descending")
 
 
 class Digits(Task):
@@ -50,12 +52,29 @@ class Digits(Task):
         return {"all": {IMAGE: images, LABEL: labels, "id": torch.arange(len(labels))}}
 
     def split_data(self, data: Mapping[str, Any], generator: torch.Generator) -> dict[str, dict[str, Tensor]]:
-        """80 % for training, the rest for validation, another split for every seed."""
+        """80 % for training, the rest for validation, another split for every seed.
+
+        data.wrong_labels is the share of training labels that are made wrong; data.numbering counts the
+        classes of both sets upwards or downwards.
+
+        Raises:
+            ValueError: one of the two is not valid.
+        """
+        settings = self.config["data"]
+        numbering = str(settings.get("numbering", "ascending"))
+        if numbering not in NUMBERINGS:
+            raise ValueError(f"data.numbering is {numbering!r}; valid: {', '.join(NUMBERINGS)}")
         table = data["all"]
+        if numbering == "descending":
+            table = {**table, LABEL: CLASSES - 1 - table[LABEL]}
         order = torch.randperm(len(table[LABEL]), generator=generator)
         cut = int(TRAIN_SHARE * len(order))
         parts = {"train": order[:cut], "val": order[cut:]}
-        return {name: {key: column[rows] for key, column in table.items()} for name, rows in parts.items()}
+        sets = {name: {key: column[rows] for key, column in table.items()} for name, rows in parts.items()}
+        share = float(settings.get("wrong_labels", 0.0))
+        if share:
+            sets["train"][LABEL], _ = wrong_labels(sets["train"][LABEL], share, CLASSES, self.streams)
+        return sets
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
         """A `ResidualNet` as config["model"] describes it."""

@@ -49,8 +49,8 @@ def table() -> str:
         minutes, seconds = divmod(round(kept["wall_s"]), 60)
         cells = [study, f"{minutes}:{seconds:02d} min"]
         for role in ("hurt", "nothing"):
-            arm, verdict = kept[role] or (None, "–")
-            cells += [f"`{arm}`" if arm else "none", verdict]
+            arm, verdict = kept[role]
+            cells += [f"`{arm}`", verdict]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

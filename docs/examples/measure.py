@@ -25,7 +25,7 @@ PLANTED = {
     "segment": ("masks=shifted", "numbering=descending"),
     "generator": ("code=one", "mirror=mirrored"),
     "cifar-small": ("labels=wrong", "channels=bgr"),
-    "digits": (None, None),
+    "digits-planted": ("labels=wrong", "numbering=descending"),
 }
 """Study -> the arm that must hurt, the arm that does nothing."""
 
@@ -56,12 +56,12 @@ def run(study: str, storage: Path) -> dict[str, object]:
     }
 
 
-def planted(study: str, run_dir: Path) -> dict[str, object]:
-    """`hurt` and `nothing`: arm and verdict of each planted arm in `effects.json`; None where none is."""
+def planted(study: str, run_dir: Path) -> dict[str, list[str]]:
+    """`hurt` and `nothing`: arm and verdict of each planted arm in `effects.json`."""
     effects = json.loads((run_dir / "effects.json").read_text(encoding="utf-8"))["effects"]
     verdicts = {effect["arm"]: effect["verdict"] for effect in effects}
     arms = zip(("hurt", "nothing"), PLANTED[study], strict=True)
-    return {role: arm and [arm, verdicts[arm]] for role, arm in arms}
+    return {role: [arm, verdicts[arm]] for role, arm in arms}
 
 
 def main(place: str, studies: list[str]) -> None:

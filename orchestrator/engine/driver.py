@@ -7,7 +7,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,12 @@ from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
 from orchestrator.engine.messages import LaneSpec
 from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refuse_bugs, remember, remembered
 from orchestrator.engine.probe import EntrypointProbe
-from orchestrator.errors import ClusterUnavailable, ExitCode, StudyHeld
+from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import code_hash, pack_code
 from orchestrator.record.history import History, fold
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.lease import describe, is_alive, read_lease
+from orchestrator.record.lease import outlast
 from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.results import results_table, write_results
@@ -58,6 +57,7 @@ class Driver:
         shipped = _code(source)
         paths = StudyPaths.of(self.spec.name)
         new = self.options.fresh or self._reconcile(storage, paths, plan, shipped) == "new"
+        outlast(storage, paths, self.listener.note)
         if not new:
             history = fold(read_journal(storage, paths.journal).events, plan)
             if self._nothing_left(history):
@@ -69,16 +69,12 @@ class Driver:
             probe.end()
 
     def _reconcile(self, storage: Storage, paths: StudyPaths, plan: Plan, shipped: _Code) -> str:
-        """Refuse a changed study, changed code and a study that another driver holds."""
+        """Refuse a changed study and changed code."""
         options = self.options
         start = Start(
             shipped.hash, b"", {}, extend=options.extend, accept_code_change=options.accept_code_change
         )
-        how = reconcile(storage, paths, self.spec, plan, start)
-        holder = read_lease(storage, paths)
-        if holder is not None and is_alive(holder, time.time()):
-            raise StudyHeld(f"the study {self.spec.name!r} is being run by {describe(holder)}")
-        return how
+        return reconcile(storage, paths, self.spec, plan, start)
 
     def _nothing_left(self, history: History) -> bool:
         """Whether every cell is answered, or failed for its own reasons, and the results call for no more."""

@@ -22,6 +22,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 
 STALE_AFTER_S = 30.0
+LOOK_EVERY_S = 0.5
 
 
 class Lease:
@@ -88,6 +89,37 @@ class Lease:
             raise StudyHeld(f"the lease of {self._paths.root} was lost; it is held by {who}")
 
 
+def outlast(
+    storage: Storage,
+    paths: StudyPaths,
+    say: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.time,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once no driver lives: at once, or when the heartbeat of one elsewhere has gone stale.
+
+    A head that crashed leaves a lease behind; who starts the study again would be refused for nothing.
+
+    Raises:
+        StudyHeld: another driver lives. Known at once on its own host, elsewhere with its next beat.
+    """
+    heard = read_lease(storage, paths)
+    if heard is None or not is_alive(heard, clock()):
+        return
+    if not _is_here(heard):
+        say(f"{describe(heard)} has the study: waiting up to {STALE_AFTER_S:g} s for a sign of its life")
+        began = clock()
+        while clock() - began < STALE_AFTER_S:
+            pause(LOOK_EVERY_S)
+            owner = read_lease(storage, paths)
+            if owner is None or not is_alive(owner, clock()):
+                return
+            if owner != heard:
+                break
+    _refuse_if_held(read_lease(storage, paths), clock(), STALE_AFTER_S, paths)
+
+
 def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
     """The owner that the lease names, alive or not; None when there is no (readable) lease."""
     try:
@@ -99,12 +131,15 @@ def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
 
 def is_alive(owner: Mapping[str, Any], now: float, stale_after_s: float = STALE_AFTER_S) -> bool:
     """Whether that driver lives: by its process on the same host, by its heartbeat from elsewhere."""
-    here = this_process()
-    if owner.get("host") == here["host"] and isinstance(owner.get("pid"), int):
+    if _is_here(owner):
         started = owner.get("started")
         return started is not None and process_start(owner["pid"]) == started
     beat = owner.get("beat")
     return isinstance(beat, (int, float)) and now - beat < stale_after_s
+
+
+def _is_here(owner: Mapping[str, Any]) -> bool:
+    return owner.get("host") == this_process()["host"] and isinstance(owner.get("pid"), int)
 
 
 def describe(owner: Mapping[str, Any]) -> str:

@@ -18,8 +18,8 @@ SIZE: dict[str, int] = {"length": 30, "seeds": 2}
 TAKEN_UP_S = 150.0
 
 
-class Persistent:
-    """Submits the study again until a driver has taken it up, as a user (or a restart policy) would."""
+class User:
+    """Submits the study again, once: the driver itself waits for what a dead one has left behind."""
 
     def __init__(self, study: SharedStudy) -> None:
         self.study = study
@@ -30,11 +30,9 @@ class Persistent:
         known = len(self.study.events("plan")) if self.study.path("journal.jsonl").exists() else 0
 
         def taken_up() -> bool:
-            if self.job is None or self.job.status() in ("FAILED", "STOPPED", ""):
-                self.job = self.study.submit()
             return self.study.path("journal.jsonl").exists() and len(self.study.events("plan")) > known
 
-        self.job = None
+        self.job = self.study.submit()
         until(taken_up, "a driver takes the study up", TAKEN_UP_S)
 
     def kill_driver(self) -> None:
@@ -76,35 +74,35 @@ def undisturbed(cluster: Cluster) -> SharedStudy:
 
 
 @pytest.fixture(scope="module")
-def user(cluster: Cluster, undisturbed: SharedStudy) -> Persistent:
-    return Persistent(SharedStudy(cluster, steady(**SIZE), "steady"))
+def user(cluster: Cluster, undisturbed: SharedStudy) -> User:
+    return User(SharedStudy(cluster, steady(**SIZE), "steady"))
 
 
 @pytest.fixture(scope="module")
-def story(user: Persistent) -> Iterator[Story]:
+def story(user: User) -> Iterator[Story]:
     story = Story(user.study, SIZE["length"])
     user.submit()
     yield story
     write_rows("driver and head", story)
 
 
-def test_a_driver_that_is_killed(story: Story, user: Persistent) -> None:
+def test_a_driver_that_is_killed(story: Story, user: User) -> None:
     row = story.strike("kill -9 of the driver", story.victim(), user.driver_lost, lambda _: user.noticed)
     assert row.steps_repeated <= CHECKPOINT_EVERY
 
 
-def test_a_head_that_crashes(story: Story, user: Persistent) -> None:
+def test_a_head_that_crashes(story: Story, user: User) -> None:
     row = story.strike("crash of the head", story.victim(), user.head_lost, lambda _: None)
     assert row.steps_repeated <= CHECKPOINT_EVERY
 
 
-def test_driver_and_head_at_once(story: Story, user: Persistent) -> None:
+def test_driver_and_head_at_once(story: Story, user: User) -> None:
     row = story.strike("driver and head at once", story.victim(), user.both_lost, lambda _: None)
     assert row.steps_repeated <= CHECKPOINT_EVERY
 
 
 def test_every_cell_ends_exactly_once_with_the_undisturbed_curve(
-    story: Story, user: Persistent, undisturbed: SharedStudy
+    story: Story, user: User, undisturbed: SharedStudy
 ) -> None:
     assert user.job is not None
     assert user.job.end() == "SUCCEEDED", user.job.log()

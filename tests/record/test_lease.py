@@ -11,7 +11,7 @@ from orchestrator.errors import StudyHeld
 from orchestrator.record.control import Request, request, take_requests
 from orchestrator.record.journal import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.lease import Lease, is_alive, process_start, read_lease, this_process
+from orchestrator.record.lease import Lease, is_alive, outlast, process_start, read_lease, this_process
 from orchestrator.record.storage import Storage
 
 PATHS = StudyPaths.of("s")
@@ -86,6 +86,66 @@ def test_from_elsewhere_the_heartbeat_tells(storage: Storage, silent_s: float, h
             Lease.acquire(storage, PATHS, clock=clock)
     else:
         Lease.acquire(storage, PATHS, clock=clock)
+
+
+def test_a_dead_driver_elsewhere_is_waited_for(storage: Storage) -> None:
+    clock = Clock()
+    Lease.acquire(storage, PATHS, ELSEWHERE, clock=clock)
+    clock.now += 12
+    said: list[str] = []
+
+    def pause(seconds: float) -> None:
+        clock.now += seconds
+
+    outlast(storage, PATHS, said.append, clock=clock, pause=pause)
+    assert clock.now == 1000.0 + 30
+    assert said == ["process 7 on another (ada) has the study: waiting up to 30 s for a sign of its life"]
+    Lease.acquire(storage, PATHS, clock=clock)
+
+
+def test_a_driver_elsewhere_that_beats_again_refuses(storage: Storage) -> None:
+    clock = Clock()
+    lives = Lease.acquire(storage, PATHS, ELSEWHERE, clock=clock)
+
+    def pause(seconds: float) -> None:
+        clock.now += seconds
+        if clock.now >= 1002:
+            lives.beat()
+
+    with pytest.raises(StudyHeld, match=r"process 7 on another \(ada\)"):
+        outlast(storage, PATHS, [].append, clock=clock, pause=pause)
+    assert clock.now == 1002.0
+
+
+def test_a_driver_elsewhere_that_ends_is_not_waited_for(storage: Storage) -> None:
+    clock = Clock()
+    lease = Lease.acquire(storage, PATHS, ELSEWHERE, clock=clock)
+    outlast(storage, PATHS, [].append, clock=clock, pause=lambda _: lease.release())
+    assert clock.now == 1000.0
+
+
+def test_a_clock_that_is_behind_waits_no_longer_than_that(storage: Storage) -> None:
+    clock = Clock()
+    Lease.acquire(storage, PATHS, ELSEWHERE, clock=clock)
+    clock.now -= 1000
+
+    def pause(seconds: float) -> None:
+        clock.now += seconds
+
+    with pytest.raises(StudyHeld):
+        outlast(storage, PATHS, [].append, clock=clock, pause=pause)
+    assert clock.now == 30.0
+
+
+def test_nobody_waits_where_no_driver_lives_or_one_lives_here(storage: Storage) -> None:
+    def pause(_: float) -> None:
+        raise AssertionError("waits")
+
+    outlast(storage, PATHS, [].append, pause=pause)
+    lease = Lease.acquire(storage, PATHS)
+    with pytest.raises(StudyHeld, match="is run by process"):
+        outlast(storage, PATHS, [].append, pause=pause)
+    lease.release()
 
 
 def test_beats_keep_it_and_tell_the_progress(storage: Storage) -> None:

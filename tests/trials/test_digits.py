@@ -66,6 +66,8 @@ def test_every_component_changes_the_curve() -> None:
         "no-mixup": config(data__mixup=0.0),
         "no-schedule": config(optim__schedule="constant"),
         "sgd": config(optim__name="sgd", optim__lr=0.1),
+        "labels": config(data__wrong_labels=0.5),
+        "numbering": config(data__numbering="descending"),
         "seed": config() | {"seed": 1},
     }
     cache: dict[str, Any] = {}
@@ -93,6 +95,25 @@ def test_scans_are_scikit_learns() -> None:
     expected = load_digits()
     assert torch.equal(pixels, torch.from_numpy(expected.data).float())
     assert torch.equal(labels, torch.from_numpy(expected.target).long())
+
+
+def test_wrong_labels_are_those_of_training_alone() -> None:
+    def labels(arm: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        task = Digits(arm)
+        sets = task.split_data(task.build_data(arm), task.streams.generator("split"))
+        return sets["train"]["label"], sets["val"]["label"]
+
+    train, val = labels(config())
+    wrong, untouched = labels(config(data__wrong_labels=0.5))
+    assert int((wrong != train).sum()) == round(0.5 * len(train))
+    assert torch.equal(untouched, val)
+    counted_down = labels(config(data__numbering="descending"))
+    assert all(torch.equal(9 - new, old) for new, old in zip(counted_down, (train, val), strict=True))
+
+
+def test_an_unknown_numbering_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.numbering is 'up'; valid: ascending, descending"):
+        run_local(Digits, config(data__numbering="up"), max_length=1)
 
 
 def test_mixup_above_one_is_refused() -> None:
