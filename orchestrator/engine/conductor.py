@@ -15,13 +15,14 @@ from typing import Any
 
 from orchestrator.decide.asha import RungReport
 from orchestrator.decide.budget import budget_left
-from orchestrator.decide.faults import FaultKind, fault_of
+from orchestrator.decide.faults import fault_of
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine import entries, view
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopRequest, StopTrial
+from orchestrator.engine.actions import Action, Recycle, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node, bundles
 from orchestrator.engine.ends import Ends
 from orchestrator.engine.live import LiveCell
+from orchestrator.engine.losses import Losses
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -31,14 +32,13 @@ from orchestrator.engine.messages import (
     EntrypointFailed,
     GroupLost,
     LaneUp,
-    Outcome,
     RungReached,
     TrialEnded,
     TrialProgress,
     TrialStarted,
     WorkerFailed,
 )
-from orchestrator.engine.notes import Notes, last_line
+from orchestrator.engine.notes import Notes
 from orchestrator.engine.placement import Placement
 from orchestrator.engine.roster import Roster
 from orchestrator.engine.scores import Scores
@@ -46,12 +46,10 @@ from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.stopping import Stopping
 from orchestrator.engine.tickets import Tickets
-from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
+from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
-
-WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
 
 # The last reports of a trial travel beside Tune: how long its end waits for them.
 CATCH_UP_S = 5.0
@@ -87,9 +85,7 @@ class Conductor:
         self.notes, self._tickets = Notes(), Tickets()
         self.stopping = Stopping(record.journal, self.notes)
         self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
-        self._given_up: dict[tuple[str, int], Outcome] = {}  # lost groups that are not tried again
         self._taken = 0
-        self._worker_failures = 0  # in a row
         self._caught_up = threading.Condition(self.lock)
         self.roster = Roster(spec, record.history, self._journal, self.notes.add, retry_failed=retry_failed)
         self.scores = Scores(spec, record.history)
@@ -103,6 +99,16 @@ class Conductor:
             gpus=gpus_per_worker * spec.resources.workers,
             clock=clock,
             code_changed=code_changed,
+        )
+        self._losses = Losses(
+            spec.resources,
+            self.roster,
+            self.placement,
+            self.notes,
+            self.stopping,
+            self.ends,
+            self.silence,
+            self._assign,
         )
         self._take_up_decisions()
         self.roster.take_up()
@@ -250,7 +256,7 @@ class Conductor:
             live.length, live.value = outcome.length, outcome.value
             if outcome.state is not TrialState.FAILED:
                 self.placement.worked(event.lane)
-            elif (event.cell, event.attempt) not in self._given_up:
+            elif not self._losses.given_up(live):
                 fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
                 message = outcome.reason or outcome.error or "unknown"
                 if self.stop and fault.retried:
@@ -266,26 +272,8 @@ class Conductor:
         with self.lock, self.stopping.recording():
             cell = self._tickets.holder(ticket)
             live = None if cell is None else self.roster.live(cell)
-            if live is None:
-                return
-            self.ends.spend(live)
-            if live.verdict:
-                self.ends.as_decided(live)
-                return
-            given_up = self._given_up.get((live.cell.cell, live.attempts))
-            if given_up is not None:  # the lane ended before it could say so
-                self.ends.end(live, given_up.state, given_up.cause, given_up.reason, live.lane)
-                return
-            if self.stop:  # nothing failed for good: the next start goes on with it
-                self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, live.lane)
-                return
-            moved = self.placement.is_ending(live.lane)
-            fault = FaultKind.MOVED if moved else FaultKind.UNKNOWN
-            message = "its node was set aside" if moved else "the trial actor died"
-            if self.ends.failed(live, fault, message, ()):
-                self.roster.put_back(live)
-            else:
-                self.ends.end(live, TrialState.FAILED, fault.cause, message, live.lane)
+            if live is not None:
+                self._losses.actor(live)
 
     # ---- the message actor's side -----------------------------------------------------------------------
 
@@ -304,11 +292,10 @@ class Conductor:
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
         if isinstance(event, LaneUp):
-            self._worker_failures = 0
-            self.placement.lane_up(event.lane, event.nodes)
+            self._losses.lane_up(event)
             return []
         if isinstance(event, WorkerFailed):
-            return self._worker_failed(event)
+            return self._losses.worker(event)
         if isinstance(event, EntrypointFailed):
             fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
             self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
@@ -324,7 +311,7 @@ class Conductor:
             self.placement.worked(event.lane)
             self._journal("checkpoint", **entries.checkpoint(event))
         elif isinstance(event, GroupLost):
-            return self._group_lost(live, event)
+            return self._losses.group(live, event)
         elif isinstance(event, TrialStarted):
             resumed = event.resumed_step is not None
             self._journal("start", **entries.start(event))
@@ -335,46 +322,12 @@ class Conductor:
                 self.notes.add(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
         return []
 
-    def _worker_failed(self, event: WorkerFailed) -> list[Action]:
-        """Workers that never come up would be started again for ever."""
-        aside = self.placement.could_not_start(event.lane, event.node)
-        if aside is not None:
-            self._worker_failures = 0
-            return [aside]
-        self._worker_failures += 1
-        self.notes.add(f"a worker of {event.lane} could not start: {last_line(event.message)}")
-        if self._worker_failures >= self.spec.resources.workers * WORKER_STARTS:
-            reason = f"workers cannot start:\n{event.message}"
-            self.request_stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
-        return []
-
     def _progress(self, live: LiveCell, event: TrialProgress) -> None:
         last = event.reports[-1]
         self.silence.reported((event.cell, event.attempt), self.clock(), len(event.reports))
         live.length, live.value = last.length, last.value
         self.ends.seeds.take(event)
         self.ends.check_seed()
-
-    def _group_lost(self, live: LiveCell, event: GroupLost) -> list[Action]:
-        key = (event.cell, event.attempt)
-        fault = FaultKind.HANG if self.silence.hangs(key) else event.fault
-        self.ends.spend(live)
-        so_far: dict[str, Any] = {"length": live.length, "value": live.value}
-        if live.verdict:
-            assert live.verdict.state is not None
-            return [Reassign(event.lane, None, Outcome(live.verdict.state, **so_far))]
-        if not self.stop:
-            with self.stopping.recording():
-                again = self.ends.failed(live, fault, event.message, event.nodes)
-                if again and self.placement.is_ending(event.lane):
-                    return []  # the lane ends: Tune hears of it and gives the cell to another one
-                if again:
-                    return [Reassign(event.lane, self._assign(live))]
-        if self.stop:
-            cancelled = Outcome(TrialState.CANCELLED, reason=self.stop.reason, **so_far)
-            return [Reassign(event.lane, None, cancelled)]
-        self._given_up[key] = Outcome(TrialState.FAILED, fault.cause, event.message, fault=fault, **so_far)
-        return [Reassign(event.lane, None, self._given_up[key])]
 
     # ---- time -------------------------------------------------------------------------------------------
 
