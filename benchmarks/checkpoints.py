@@ -111,6 +111,7 @@ def figures(lines: list[str]) -> dict[str, Any]:
         "snapshot_s": mean(snapshots[: len(spans)]),
         "report_s": mean(note["s"] for note in reports[: len(spans)]),
         "stall_s": mean(stalls),
+        "stalls_s": [round(stall, 3) for stall in stalls],
         "epoch_s": mean(spans),
         "share": sum(stalls) / sum(spans),
     }
