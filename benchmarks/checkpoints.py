@@ -43,7 +43,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--layers", type=int, default=24, help="of 4.2 MB each")
     parser.add_argument("--steps", type=int, default=180, help="of an epoch, 64 samples each")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--json", type=Path, help="write every figure to this file")
     chosen = parser.parse_args(words)
