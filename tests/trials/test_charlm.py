@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from planted import NOT_DIFFERENT, verdicts
 
-from orchestrator.stats.results import HURTS
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
@@ -190,11 +188,3 @@ def test_every_python_has_a_text() -> None:
 def test_what_cannot_be_used_is_named(text: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(config(text, **changes))
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_the_report_is_right_about_what_is_planted(tmp_path: Path) -> None:
-    said = verdicts("charlm", tmp_path)
-    assert said["text=typos"] == HURTS
-    assert said["numbering=descending"] in NOT_DIFFERENT

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from planted import NOT_DIFFERENT, verdicts
 
-from orchestrator.stats.results import HURTS
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
@@ -139,11 +137,3 @@ def test_training_imports_neither_the_compiler_nor_scikit_learn_nor_ray() -> Non
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_the_report_is_right_about_what_is_planted(tmp_path: Path) -> None:
-    said = verdicts("digits-planted", tmp_path)
-    assert said["labels=wrong"] == HURTS
-    assert said["numbering=descending"] in NOT_DIFFERENT
