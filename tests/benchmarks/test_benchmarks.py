@@ -149,7 +149,9 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
-@pytest.mark.parametrize("script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery"])
+@pytest.mark.parametrize(
+    "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records"]
+)
 def test_help(script: str) -> None:
     shown = subprocess.run(
         [sys.executable, str(SCRIPTS / f"{script}.py"), "--help"], capture_output=True, text=True, check=True
