@@ -22,18 +22,19 @@ SEED ?= 1
 FAULTS ?= 54
 CHAOS_ARGS ?=
 
-.PHONY: help install check format test test-fast test-cluster fault-table chaos chaos-table demo bench clean
+.PHONY: help install check format test test-fast test-cluster fault-table chaos chaos-table demo bench release clean
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
 	@echo 'make demo       run configs/digits.yaml to the finished report; again: resumes'
-	@echo 'make check      formatting, lint, types, import direction'
+	@echo 'make check      formatting, lint, types, import direction, declared dependencies'
 	@echo 'make test       all tests but those of the lab; make test-fast: those without Ray and without slow ones'
 	@echo 'make test-cluster  tests on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
 	@echo 'make fault-table   measure the faults of docs/reliability.md anew'
 	@echo 'make chaos      a study under FAULTS random faults, drawn from SEED; needs root or user namespaces'
 	@echo 'make chaos-table   the same, and its table in docs/reliability.md'
 	@echo 'make bench      benchmarks/turnaround.py'
+	@echo 'make release    sdist and wheel in dist/'
 	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
 
 install: $(STAMP)
@@ -57,6 +58,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry orchestrator trials
 
 format: install
 	$(BIN)/ruff format .
@@ -98,6 +100,12 @@ demo: install
 bench: install
 	@$(BIN)/python benchmarks/turnaround.py
 
+# The wheel is built from the sdist, so that nothing which lies about in the checkout gets into it.
+release: install
+	rm -rf build dist *.egg-info
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	rm -rf build
+
 clean:
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 	find orchestrator trials tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
