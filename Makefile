@@ -1,7 +1,7 @@
 # Needs Python >= 3.11, make and git; everything else is installed into $(VENV).
 #
 #   make demo                       the digits study, from nothing to the report
-#   make test                       the whole test suite
+#   make test                       the test suite: ten minutes on two idle cores
 #   make install TORCH='torch==2.13.0 --index-url URL'
 #                                   choose the build of torch (CPU, a CUDA version); default: what pip picks
 
@@ -17,19 +17,27 @@ TORCH ?= torch==2.13.0
 LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report,web
 PYTEST_ARGS ?=
+# Processes of the tests without Ray; those with Ray run one after the other, on one Ray where they can.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SPREAD := -n $(JOBS) --dist loadfile --maxprocesses 8
 # Of `make chaos`: what draws the faults, and how many; more options: `tests/chaos/chaos.py --help`.
 SEED ?= 1
 FAULTS ?= 54
 CHAOS_ARGS ?=
 
-.PHONY: help install check format test test-fast test-cluster fault-table chaos chaos-table demo bench release clean
+.PHONY: help install check format test test-fast test-web test-all test-cluster test-cluster-short lab browser
+.PHONY: fault-table chaos chaos-table demo bench release clean
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
 	@echo 'make demo       run configs/digits.yaml to the finished report; again: resumes'
 	@echo 'make check      formatting, lint, types, import direction, declared dependencies'
-	@echo 'make test       all tests but those of the lab; make test-fast: those without Ray and without slow ones'
-	@echo 'make test-cluster  tests on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
+	@echo 'make test       ten minutes: all but long tests, the lab and the browser'
+	@echo 'make test-fast  one minute: of these, the ones without Ray that are quick'
+	@echo 'make test-web   the page and TensorBoard in a browser: needs chromium'
+	@echo 'make test-cluster-short  one study on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
+	@echo 'make test-cluster  all tests on several hosts'
+	@echo 'make test-all   everything there is, for hours'
 	@echo 'make fault-table   measure the faults of docs/reliability.md anew'
 	@echo 'make chaos      a study under FAULTS random faults, drawn from SEED; needs root or user namespaces'
 	@echo 'make chaos-table   the same, and its table in docs/reliability.md'
@@ -64,21 +72,43 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# docs/promises.md says what each of these holds.
+FAST := not ray and not slow and not long and not cluster and not web
 test: install
-	@$(BIN)/python -m pytest -q -m 'not cluster' $(PYTEST_ARGS)
+	@failed=0; \
+	$(BIN)/python -m pytest -q -m 'not ray and not long and not cluster and not web' $(SPREAD) $(PYTEST_ARGS) || failed=$$?; \
+	$(BIN)/python -m pytest -q -m 'ray and not long and not cluster and not web' $(PYTEST_ARGS) || failed=$$?; \
+	exit $$failed
 
 test-fast: install
-	@$(BIN)/python -m pytest -q -m 'not ray and not slow and not cluster' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m '$(FAST)' $(SPREAD) $(PYTEST_ARGS)
 
-# Where this is root and has apt, what the lab needs is installed; else the tests are skipped and say what is missing.
-test-cluster: install
-	@PATH="$$PATH:/usr/sbin:/sbin"; lacking=; \
-	for tool in ip nsenter unshare sshd ssh rsync; do command -v $$tool >/dev/null || lacking="$$lacking $$tool"; done; \
-	if [ -n "$$lacking" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  export DEBIAN_FRONTEND=noninteractive; \
-	  { apt-get update -qq && apt-get install -y -qq $(LAB_PACKAGES); } >/dev/null || echo "not installed:$$lacking" >&2; \
-	fi
+test-web: install browser
+	@$(BIN)/python -m pytest -q -m web tests/web tests/report $(PYTEST_ARGS)
+
+test-cluster: install lab
 	@$(BIN)/python -m pytest -q -m cluster tests/cluster tests/clusters $(PYTEST_ARGS)
+
+test-cluster-short: install lab
+	@$(BIN)/python -m pytest -q -m 'cluster and not long' tests/cluster $(PYTEST_ARGS)
+
+test-all: install lab browser
+	@failed=0; \
+	$(BIN)/python -m pytest -q -m 'not ray and not cluster and not web' $(SPREAD) $(PYTEST_ARGS) || failed=$$?; \
+	$(BIN)/python -m pytest -q -m 'ray or cluster or web' $(PYTEST_ARGS) || failed=$$?; \
+	exit $$failed
+
+# Where this is root and has apt, what a lab and a browser need is installed; else their tests are skipped and say what
+# is missing.
+APT = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then export DEBIAN_FRONTEND=noninteractive; \
+  { apt-get update -qq && apt-get install -y -qq $(1); } >/dev/null || echo "not installed: $(1)" >&2; fi
+lab:
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	for tool in ip nsenter unshare sshd ssh rsync; do command -v $$tool >/dev/null || { $(call APT,$(LAB_PACKAGES)); break; }; done
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { $(call APT,chromium); }
 
 # The fault table of docs/reliability.md, measured anew: on an idle machine, please.
 fault-table: install

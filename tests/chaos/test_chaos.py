@@ -10,7 +10,7 @@ from pathlib import Path
 import ground
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 CHAOS = Path(__file__).with_name("chaos.py")
 SMALL = {"--seed": 4, "--faults": 6, "--arms": 4, "--seeds": 2}

@@ -62,7 +62,7 @@ def missing() -> str | None:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     packages = sorted({package for tool, package in TOOLS.items() if shutil.which(tool, path=path) is None})
     if packages:
-        return f"the lab needs {', '.join(packages)} (make test-cluster installs what it may)"
+        return f"the lab needs {', '.join(packages)} (make lab installs what it may)"
     made = subprocess.run(["unshare", *NAMESPACES, "--fork", "true"], capture_output=True, text=True)
     return None if made.returncode == 0 else f"this machine allows no namespaces: {made.stderr.strip()}"
 

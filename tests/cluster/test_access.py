@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cluster import DASHBOARD, Cluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 NO_TOKEN = {"HOME": "/nowhere", "RAY_AUTH_MODE": "disabled"}
 WRONG_TOKEN = {"HOME": "/nowhere", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}

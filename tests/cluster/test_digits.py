@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster, SharedStudy
 from lab import PROJECT
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 STUDY = """\
 name: digits

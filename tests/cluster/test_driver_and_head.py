@@ -12,7 +12,7 @@ from lab import Lab
 from rows import write_rows
 from strikes import CHECKPOINT_EVERY, Story, run_undisturbed, steady
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 SIZE: dict[str, int] = {"length": 30, "seeds": 2}
 TAKEN_UP_S = 150.0

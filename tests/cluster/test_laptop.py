@@ -16,7 +16,7 @@ import pytest
 from cluster import TUNED, until
 from lab import SHARED, Host, Lab
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 STUDY = """\
 name: {name}

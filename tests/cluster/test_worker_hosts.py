@@ -11,7 +11,7 @@ from lab import Lab
 from rows import write_rows
 from strikes import CHECKPOINT_EVERY, Story, run_undisturbed, steady
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 SIZE: dict[str, int] = {"length": 24, "seeds": 10, "parallel": 2}
 

@@ -114,6 +114,7 @@ def _why_not() -> str | None:
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
 def test_a_job_goes_on_after_its_time_limit(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()

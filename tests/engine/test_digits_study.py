@@ -19,7 +19,7 @@ from orchestrator.report.build import build_report
 from orchestrator.stats.results import RESOLVED
 from orchestrator.study.spec import StudySpec
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 
 @dataclass(frozen=True)

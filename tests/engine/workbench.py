@@ -1,15 +1,19 @@
-"""Studies run by the real command in processes of their own, and their record read back."""
+"""Studies run by the real command, in processes of their own or in this one, and their record read back."""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,7 +148,11 @@ class Bench:
 
     def run(self, *words: str) -> Finished:
         """`ablate` to its end."""
-        return self.start(*words).end()
+        return self.call("ablate", "--config", str(self.file), f"storage={self.storage_root}", *words)
+
+    def call(self, *words: str) -> Finished:
+        """Any verb to its end."""
+        return self.command(*words).end()
 
     @contextmanager
     def running(self, *words: str) -> Iterator[Running]:
@@ -217,3 +225,78 @@ class Bench:
 
     def trial_file(self, arm: str, seed: int, name: str) -> Path:
         return Path(self.storage.local_path(f"{self.paths.trial_dir(arm, seed)}/{name}"))
+
+
+class SharedBench(Bench):
+    """The same where processes are not the subject: the command runs in this one, on a Ray that is there.
+
+    `start`, `command` and `running` still give processes, which start a Ray of their own.
+    """
+
+    def __init__(self, root: Path, entrypoint: str | None, text: str, address: str) -> None:
+        super().__init__(root, entrypoint, text)
+        self.address = address
+
+    def call(self, *words: str) -> Finished:
+        if words[0] == "ablate" or "--pilot" in words:
+            words = (*words, "--address", self.address)
+        return in_process(*words, cwd=self.code)
+
+
+def in_process(*words: str, cwd: Path) -> Finished:
+    """`orchestrate *words` in this process, in the directory `cwd`; the environment is put back afterwards."""
+    from orchestrator.cli.app import main
+
+    environment = dict(os.environ)
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(), _limited():
+            warnings.simplefilter("ignore")  # as in the command's own process, where the code is Ray's
+            code = main(words)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+    return Finished(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Interrupt what takes longer than `RUN_LIMIT_S`: once so that it says where it was, then at once."""
+    timers = [
+        threading.Timer(limit_s, os.kill, (os.getpid(), signal.SIGINT))
+        for limit_s in (RUN_LIMIT_S, RUN_LIMIT_S + 20)
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+
+
+@contextmanager
+def shared_head(cpus: float = 2) -> Iterator[str]:
+    """A Ray on this machine, in a directory of its own; its address."""
+    from orchestrator.engine.cluster import ENVIRONMENT
+    from orchestrator.engine.ray_private.head import embedded_ray
+
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path
+    changed = {**ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        from ray.cluster_utils import Cluster
+
+        with embedded_ray():
+            arguments = {"num_cpus": cpus, "include_dashboard": False, "temp_dir": str(folder)}
+            cluster = Cluster(initialize_head=True, head_node_args=arguments)
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from orchestrator.stats.results import HURTS
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("study", "hurts", "nothing"),
     [

@@ -1,0 +1,43 @@
+"""What tests of several folders share: the engine's `workbench`, and one Ray for all studies without an own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "engine"))
+
+from workbench import Bench, SharedBench, shared_head
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[str]:
+    """The address of a Ray that outlives all studies of these tests; each of them connects and leaves."""
+    with shared_head() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bench]:
+    """`bench("faulty", study_text)`: drivers in processes of their own, each of which starts its own Ray.
+
+    For what is about processes: signals, the command line, orphans, how Ray starts. Else `shared_bench`.
+    """
+
+    def make(entrypoint: str | None, text: str, prelude: str = "") -> Bench:
+        return Bench(tmp_path_factory.mktemp(entrypoint or "study"), entrypoint, text, prelude)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def shared_bench(tmp_path_factory: pytest.TempPathFactory, shared_ray: str) -> Callable[..., SharedBench]:
+    """`shared_bench("faulty", study_text)`: drivers in this process, workers on the shared Ray."""
+
+    def make(entrypoint: str | None, text: str) -> SharedBench:
+        return SharedBench(tmp_path_factory.mktemp(entrypoint or "study"), entrypoint, text, shared_ray)
+
+    return make
