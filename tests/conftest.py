@@ -1,4 +1,4 @@
-"""What tests of several folders share: the engine's `workbench`, and one Ray for all studies without an own."""
+"""What tests of several folders share: the `workbench` of the engine's, and one Ray for many studies."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class SharedBench(Bench):
 
 
 def in_process(*words: str, cwd: Path) -> Finished:
-    """`orchestrate *words` in this process, in the directory `cwd`; the environment is put back afterwards."""
+    """`orchestrate *words` in this process, in the directory `cwd`; puts the environment back."""
     from orchestrator.cli.app import main
 
     environment = dict(os.environ)

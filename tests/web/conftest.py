@@ -1,9 +1,8 @@
-"""Makes `tensorboard_tabs`, and `workbench` of the engine's tests, importable from the tests beside it."""
+"""Makes the modules here importable from the tests here."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "engine"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parent))
