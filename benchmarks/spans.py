@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """The training of one trial: from its first optimiser step to its last report, in Unix seconds.
+    """The training of one trial: from its first optimizer step to its last report, in Unix seconds.
 
     `slot` names the lane that it ran on; None where the runner has no such thing. `value`: its last metric.
     """

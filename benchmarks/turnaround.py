@@ -3,7 +3,7 @@
     python benchmarks/turnaround.py                      # 3 arms x 4 seeds of the digits task, all three ways
     python benchmarks/turnaround.py --runs lanes --components all --seeds 5 --epochs 8 --json figures.json
 
-For each: the time from the last report of a trial to the first optimiser step of the next one in the same
+For each: the time from the last report of a trial to the first optimizer step of the next one in the same
 slot (what is left to pay per trial), from the command to the first step, and of the whole study. The ratios
 of one table come from one run on one machine, the ways one after the other.
 """

@@ -48,7 +48,7 @@ class Corpus:
 
 @lru_cache(maxsize=2)
 def load_corpus(path: str | None, numbering: str = "ascending") -> Corpus:
-    """The text file at `path` (UTF-8), or Python's help topics in the order of their names.
+    """Return the text file at `path` (UTF-8), or Python's help topics in the order of their names.
 
     `numbering` says which characters get the low numbers; to a model that means nothing.
 
@@ -112,7 +112,7 @@ class Shape:
     dropout: float
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a word that is not known, or heads that do not share the width evenly."""
+        """Raise ValueError for a word that is not known, or heads that do not share the width evenly."""
         for key, valid in (("norm", NORMS), ("positions", POSITIONS), ("activation", tuple(ACTIVATIONS))):
             if getattr(self, key) not in valid:
                 raise ValueError(f"model.{key} is {getattr(self, key)!r}; valid: {', '.join(valid)}")
@@ -255,11 +255,11 @@ class CharLM(Task):
         return math.log(len(self.corpus.alphabet))
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        """A `GPT` as config["model"] describes it."""
+        """Return a `GPT` as config["model"] describes it."""
         return GPT(Shape(**config["model"]), len(self.corpus.alphabet), int(config["data"]["context"]))
 
     def init_weights(self, model: nn.Module, streams: Streams) -> None:
-        """Normal with SD 0.02, by module name; what is added to the residual stream is smaller (GPT-2)."""
+        """Draw from a normal with SD 0.02, smaller where it is added to the residual stream (GPT-2)."""
         depth = 2 * int(self.config["model"]["layers"])
         for name, module in model.named_modules():
             if not isinstance(module, nn.Linear | nn.Embedding):
@@ -284,7 +284,7 @@ class CharLM(Task):
         return F.cross_entropy(outputs[LOGITS].flatten(0, 1), batch[TOKENS][:, 1:].flatten())
 
     def metric_inputs(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        """What the monitors look at: logits [B, T, V], and the characters that came, [B, T]."""
+        """Return what the monitors look at: logits [B, T, V], and the characters that came, [B, T]."""
         return outputs[LOGITS], batch[TOKENS][:, 1:]
 
     def scores(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ class ResNet(nn.Module):
     """
 
     def __init__(self, classes: int, width: int, stages: int, batchnorm: bool, dropout: float) -> None:
-        """Raises ValueError when there are not 1 to 4 stages."""
+        """Raise ValueError when there are not 1 to 4 stages."""
         super().__init__()
         if not 1 <= stages <= STAGES:
             raise ValueError(f"model.stages is {stages}; valid: 1 to {STAGES}")
@@ -110,7 +110,7 @@ class Cifar(Task):
     data_keys = ("path", "limit")
 
     def build_data(self, config: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-        """The official training set, or its first data.limit images."""
+        """Return the official training set, or its first data.limit images."""
         table = read_cifar(str(config["data"]["path"]))["train"]
         limit = config["data"].get("limit") or len(table[LABEL])
         images, labels = table[IMAGE][:limit], table[LABEL][:limit]
@@ -140,7 +140,7 @@ class Cifar(Task):
         return {"train": train, "val": val}
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        """A `ResNet` as config["model"] describes it, with as many outputs as the data have classes."""
+        """Return a `ResNet` as config["model"] describes it, with one output per class."""
         model = config["model"]
         return ResNet(
             self.classes,

@@ -111,7 +111,7 @@ class _ArraysOnly(pickle.Unpickler):
         super().__init__(content, encoding="bytes")
 
     def find_class(self, module: str, name: str) -> Any:
-        """Raises UnpicklingError for everything that an array does not need."""
+        """Raise UnpicklingError for everything that an array does not need."""
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return np.empty(0).__reduce__()[0]
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")):
@@ -148,7 +148,7 @@ def _decoded(cell: Mapping[str, Any] | bytes) -> np.ndarray:
 
 
 def _image_folders(folder: Path) -> Iterator[tuple[str, np.ndarray, list[int]]]:
-    """A class has the same number in both sets: its place among the names of the training directories."""
+    """Yield each picture with its class, numbered by the names of the training directories in both sets."""
     classes = sorted(place.name for place in (folder / "train").iterdir() if place.is_dir())
     for part in ("train", "test", "val"):
         for label, name in enumerate(classes):

@@ -77,7 +77,7 @@ class Digits(Task):
         return sets
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        """A `ResidualNet` as config["model"] describes it."""
+        """Return a `ResidualNet` as config["model"] describes it."""
         model = config["model"]
         return ResidualNet(
             width=int(model["width"]), batchnorm=bool(model["batchnorm"]), dropout=float(model["dropout"])

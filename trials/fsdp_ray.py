@@ -1,6 +1,6 @@
 """FSDP (`fully_shard`) as a plain Ray Train function; it knows nothing of the orchestrator.
 
-Parameters and optimiser state are split over the workers, each of which stores its own part of a checkpoint.
+Parameters and optimizer state are split over the workers, each of which stores its own part of a checkpoint.
 Config keys: model.{width, depth}, data.batch_size (per worker), optim.{lr, weight_decay}; `seed` and
 `max_length` (epochs) are added for every trial.
 """
@@ -84,7 +84,7 @@ def shard(model: nn.Sequential, world_size: int) -> nn.Sequential:
 
 
 def batches(order: Tensor, batch_size: int, rank: int, world_size: int) -> Iterator[Tensor]:
-    """This worker's rows of each batch, [batch_size]; the last, incomplete batch is left out."""
+    """Yield this worker's rows of each batch, [batch_size]; the last, incomplete batch is left out."""
     step = batch_size * world_size
     for first in range(0, len(order) - step + 1, step):
         yield order[first + rank * batch_size : first + (rank + 1) * batch_size]

@@ -107,7 +107,7 @@ class Draw(Task):
         return {name: {key: column[rows] for key, column in table.items()} for name, rows in parts.items()}
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        """A `Generator` as config["model"] describes it, with the gate of config["loss"]."""
+        """Return a `Generator` as config["model"] describes it, with the gate of config["loss"]."""
         model = config["model"]
         return Generator(
             width=int(model["width"]),

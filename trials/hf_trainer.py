@@ -67,7 +67,7 @@ def build_model(model: dict[str, Any]) -> BertForSequenceClassification:
 
 
 def arguments(config: dict[str, Any], folder: str) -> TrainingArguments:
-    """Evaluation, then a checkpoint and a report, after every epoch."""
+    """Ask for an evaluation, then a checkpoint and a report, after every epoch."""
     optim = config["optim"]
     return TrainingArguments(
         output_dir=folder,
@@ -92,7 +92,7 @@ class Report(TrainerCallback):  # type: ignore[misc]
     """Reports what has been logged, with each worker's part of the checkpoint that was just saved."""
 
     def on_save(self, args: TrainingArguments, state: Any, *_: Any, **__: Any) -> None:
-        """Called on every worker, after the evaluation."""
+        """Report; called on every worker, after the evaluation."""
         logged = {key: value for row in state.log_history for key, value in row.items()}
         metrics = {
             "epoch": round(state.epoch),

@@ -148,7 +148,7 @@ class Segment(Task):
         return math.log(len(CLASSES)) + float(config["loss"]["dice"]) * (1.0 - 1.0 / len(CLASSES))
 
     def build_model(self, config: Mapping[str, Any]) -> nn.Module:
-        """A `UNet` as config["model"] describes it."""
+        """Return a `UNet` as config["model"] describes it."""
         model = config["model"]
         return UNet(int(model["width"]), skips=bool(model["skips"]), batchnorm=bool(model["batchnorm"]))
 

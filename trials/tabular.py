@@ -68,7 +68,7 @@ class Patients:
 
 
 def load_patients(data: Mapping[str, Any], seed: int) -> Patients:
-    """The seed's split, with what config["data"] does to it; the validation targets are never touched.
+    """Return the seed's split, with what config["data"] does to it; the validation targets are never touched.
 
     Raises:
         ValueError: `leave_out` names a column that there is not, or `columns` an order.
@@ -84,7 +84,7 @@ def load_patients(data: Mapping[str, Any], seed: int) -> Patients:
 
 
 def _kept_columns(names: list[str], data: Mapping[str, Any]) -> list[int]:
-    """Indices of the columns in the order asked for."""
+    """Return indices of the columns in the order asked for."""
     unknown = sorted(set(data["leave_out"]) - set(names))
     if unknown:
         raise ValueError(f"data.leave_out names {', '.join(unknown)}; valid: {', '.join(names)}")
@@ -95,7 +95,7 @@ def _kept_columns(names: list[str], data: Mapping[str, Any]) -> list[int]:
 
 
 def _with_wrong_targets(targets: Floats, share: float, draws: np.random.Generator) -> Floats:
-    """A `share` of the targets [N] change places among themselves, at random."""
+    """Let a `share` of the targets [N] change places among themselves, at random."""
     rows = draws.permutation(len(targets))[: round(share * len(targets))]
     changed = targets.copy()
     changed[rows] = targets[draws.permutation(rows)]

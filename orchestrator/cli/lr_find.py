@@ -14,7 +14,7 @@ def command(
 ) -> None:
     """Find a learning rate: train the baseline while the rate grows, and see where the loss falls fastest.
 
-    The curve is on the page; the suggestion is for the optimiser of the config, at its batch size.
+    The curve is on the page; the suggestion is for the optimizer of the config, at its batch size.
     """
     from orchestrator.cli.gates import ask
     from orchestrator.cli.studyfile import prepare

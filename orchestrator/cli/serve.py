@@ -74,13 +74,13 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
 
     from orchestrator.record.storage import Storage
     from orchestrator.web.app import Site, make_app
-    from orchestrator.web.children import Children
+    from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback
 
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(32)
     where = storage if "://" in storage else str(root / Path(storage).expanduser())
-    site = Site(Children(root), Storage.open(where), Sessions(token), host, port)
+    site = Site(ChildProcesses(root), Storage.open(where), Sessions(token), host, port)
     # no access log: it would hold the token
     config = uvicorn.Config(
         make_app(site),

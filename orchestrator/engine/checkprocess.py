@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.engine.probe import import_ended, import_error, import_slow
-from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, gate_from_json
+from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, gate_from_json
 
 if TYPE_CHECKING:
     from orchestrator.engine.entry import Entry
@@ -119,7 +119,7 @@ class CheckProcess:
             raise late_or_dead or import_ended(entrypoint, self._process.wait())
         yield GateResult(*running, self._how_it_ended(timeout_s, late), time.perf_counter() - start)
 
-    def _how_it_ended(self, timeout_s: float, late: threading.Event) -> Verdict:
+    def _how_it_ended(self, timeout_s: float, late: threading.Event) -> GateVerdict:
         code = self._process.wait()
         if late.is_set():
             said = f"it takes longer than {timeout_s:.0f} s"

@@ -25,14 +25,14 @@ def run_lightning(entry: Entry, assignment: Assignment, run: TrialRun, resume: M
     """
     # imported by trials that need it: two seconds
     from orchestrator.training.lightning.fit import Lit, fit
-    from orchestrator.training.lightning.place import Place
+    from orchestrator.training.lightning.place import LightningPlace
 
     with bound(assignment, run, resume), ExitStack() as stack:
         folder = None
         if resume is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-resume-")))
             run.store.fetch(resume.name, folder)
-        place = Place(
+        place = LightningPlace(
             config=assignment.config,
             unit=run.lane.unit,
             max_length=run.lane.max_length,

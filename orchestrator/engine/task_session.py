@@ -18,7 +18,7 @@ from orchestrator.engine.messages import Assignment
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import SnapshotPart
 from orchestrator.training.sink import Silent, Sink
-from orchestrator.training.snapshot import Snapshot
+from orchestrator.training.snapshot import TrainingSnapshot
 
 
 class TaskSession:
@@ -47,7 +47,7 @@ class TaskSession:
     def checkpoint_due(self, length: float) -> bool:
         return self._run.checkpoint_due(length)
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
+    def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         self._run.report(metrics, None if checkpoint is None else SnapshotPart(checkpoint))
 
     @contextmanager

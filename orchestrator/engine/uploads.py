@@ -19,7 +19,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.triallog import TrialLog
-from orchestrator.training.snapshot import Snapshot
+from orchestrator.training.snapshot import TrainingSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class StagedPart:
 class SnapshotPart:
     """A snapshot of the built-in loop, which is still to be written."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot: Snapshot | None = snapshot
+    def __init__(self, snapshot: TrainingSnapshot) -> None:
+        self._snapshot: TrainingSnapshot | None = snapshot
         self._folder: Path | None = None
 
     def files(self) -> Path:

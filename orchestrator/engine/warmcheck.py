@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.training.gates.results import ArmToCheck, CheckRequest, Verdict, failed, passed
+from orchestrator.training.gates.results import ArmToCheck, CheckRequest, GateVerdict, failed, passed
 
 STEPS = 5
 OTHERS = 3
@@ -22,7 +22,7 @@ OTHERS = 3
 TIMEOUT_S = 240.0
 
 
-def warm_equals_cold(request: CheckRequest) -> Verdict:
+def warm_equals_cold(request: CheckRequest) -> GateVerdict:
     """Losses of the reference's first steps before and after other arms."""
     program = "from orchestrator.engine.warmcheck import serve; serve()"
     done = subprocess.run(

@@ -271,7 +271,9 @@ def launch_folder(data: Mapping[str, Any], file: Path) -> Path:
 
 
 def unshared(storage: str) -> str | None:
-    """What is wrong with a storage for several machines, as far as its text tells; None when nothing is."""
+    """Return what is wrong with a storage for several machines, as far as its text tells; None when nothing
+    is.
+    """
     if "://" in storage and not storage.startswith("file://"):
         return None
     path = storage.removeprefix("file://")

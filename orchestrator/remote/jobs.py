@@ -58,7 +58,7 @@ class Order:
         ).hexdigest()[:16]
 
     def entry(self) -> dict[str, str]:
-        """What the head keeps of it, as plain words."""
+        """Return what the head keeps of it, as plain words."""
         return {
             "study": self.study,
             "file": safe_name(self.study),
@@ -81,7 +81,7 @@ class Started:
 
 
 def study_files(path: Path) -> list[Path]:
-    """The study file and those that it extends. They have been read before, so they are sound."""
+    """Return the study file and those that it extends. They have been read before, so they are sound."""
     files = [path]
     while True:
         parent = parse_yaml(files[-1].read_text(encoding="utf-8-sig"), str(files[-1])).data.get("extends")
@@ -91,12 +91,13 @@ def study_files(path: Path) -> list[Path]:
 
 
 def config_from_here(path: Path, cwd: Path) -> str:
-    """The study file as it is named from the current directory: the same words hold on the head."""
+    """Return the study file as it is named from the current directory: the same words hold on the head."""
     return os.path.relpath(path, cwd) if path.is_absolute() else str(path)
 
 
 def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | None:
-    """The job that is this order's already, among those of the cluster; None when it has to be started.
+    """Return the job that is this order's already, among those of the cluster; None when it has to be
+    started.
 
     Raises:
         StudyHeld: the study runs with other code or settings, or was asked for with other flags.
@@ -224,7 +225,7 @@ class Follower:
 
 
 def judge(job: dict[str, Any]) -> Ended:
-    """The exit code of a job that has ended: its command's own, where it lived to give one."""
+    """Return the exit code of a job that has ended: its command's own, where it lived to give one."""
     code, status = job["code"], job["status"]
     own = {int(known) for known in ExitCode}
     if status == "SUCCEEDED":

@@ -101,7 +101,7 @@ def _runs_on_head(cluster: Cluster) -> bool:
 
 
 def current_roll(cluster: Cluster) -> Roll:
-    """The live nodes now; a head that does not answer counts as down."""
+    """Return the live nodes now; a head that does not answer counts as down."""
     try:
         return cluster.roll()
     except ClusterUnavailable as error:
@@ -122,7 +122,7 @@ def _wait(cluster: Cluster, say: Say, wait_s: float) -> Roll:
 
 
 def why_missing(cluster: Cluster, roll: Roll) -> dict[str, str]:
-    """What each missing host says when it is asked over SSH."""
+    """Return what each missing host says when it is asked over SSH."""
     missing = [host for host in cluster.hosts if host.address in roll.missing]
     found = on_all(missing, lambda host: _says(cluster, host))
     return {address: str(said) for address, said in found.items()}
@@ -151,7 +151,7 @@ def running_studies(cluster: Cluster) -> list[str]:
 
 
 def refuse_while_studies_run(cluster: Cluster, otherwise: str = "") -> None:
-    """Raises `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides.
+    """Raise `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides.
 
     Raises `ClusterUnavailable` when nobody can tell whether one would.
     """
@@ -210,8 +210,8 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
 
 
 def _stop_everywhere(cluster: Cluster, hosts: list[Host]) -> Downed:
-    """The autoscaler first: it would start the workers again. The rest of the head last: a worker's raylet
-    takes long to end when it cannot say so to the head.
+    """End the autoscaler first: it would start the workers again. The rest of the head last: a worker's
+    raylet takes long to end when it cannot say so to the head.
     """
 
     def stop(host: Host, only: str = "", grace_s: float = GRACE_S) -> dict[str, Any]:

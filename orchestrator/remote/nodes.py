@@ -10,7 +10,7 @@ from orchestrator.remote.clusterfile import ClusterFile
 
 
 @dataclass(frozen=True)
-class Node:
+class ClusterNode:
     """A live node: its address as Ray knows it, and what it offers."""
 
     ip: str
@@ -27,7 +27,7 @@ class Roll:
 
     up: bool
     said: str
-    live: tuple[Node, ...]
+    live: tuple[ClusterNode, ...]
     wanted: int
     missing: tuple[str, ...]
 
@@ -58,7 +58,7 @@ def call_roll(cluster: ClusterFile, said: Mapping[str, Any]) -> Roll:
     if not said["up"]:
         return Roll(False, str(said.get("said", "")), (), cluster.wanted, cluster.hosts)
     live = tuple(
-        Node(node["ip"], node["name"], node["head"], node["resources"])
+        ClusterNode(node["ip"], node["name"], node["head"], node["resources"])
         for node in said["nodes"]
         if node["alive"]
     )
@@ -76,7 +76,7 @@ def call_roll(cluster: ClusterFile, said: Mapping[str, Any]) -> Roll:
 
 
 def _node_of(
-    cluster: ClusterFile, host: str, addresses: Sequence[str], live: Sequence[Node], claimed: set[int]
+    cluster: ClusterFile, host: str, addresses: Sequence[str], live: Sequence[ClusterNode], claimed: set[int]
 ) -> int | None:
     for number, node in enumerate(live):
         if number in claimed:

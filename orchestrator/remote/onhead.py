@@ -75,7 +75,7 @@ def _listens(dashboard: str) -> bool:
 
 
 def launcher(question: Mapping[str, Any]) -> dict[str, str]:
-    """The last words of the cluster launcher about a host: why it did not start Ray there."""
+    """Return the last words of the cluster launcher about a host: why it did not start Ray there."""
     lines: list[str] = []
     for name in ("monitor.out", "monitor.err", "monitor.log"):
         with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ def _client(question: Mapping[str, Any]) -> Any:
 
 
 def jobs(question: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The jobs that are studies of ours, the newest first."""
+    """Return the jobs that are studies of ours, the newest first."""
     found = [_job(job) for job in _client(question).list_jobs() if METADATA + "study" in (job.metadata or {})]
     return sorted(found, key=lambda job: job["started"] or 0, reverse=True)
 
@@ -136,13 +136,13 @@ def submit(question: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _output(submission: str) -> tuple[Path, Path]:
-    """(what the study's command prints on stdout, on stderr)."""
+    """Return (what the study's command prints on stdout, on stderr)."""
     folder = HOME / "jobs"
     return folder / f"{submission}.out", folder / f"{submission}.log"
 
 
 def follow(question: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job writes to stderr from `offset` on, as it comes, then how it ended.
+    """Return what the job writes to stderr from `offset` on, as it comes, then how it ended.
 
     A negative `offset` stands for that many lines before the end.
     """
@@ -185,7 +185,7 @@ def _tail_start(path: Path, lines: int) -> int:
 
 
 def output(question: Mapping[str, Any]) -> dict[str, str]:
-    """What the study's command has written to stdout."""
+    """Return what the study's command has written to stdout."""
     return {"text": _output(question["submission"])[0].read_text(encoding="utf-8", errors="replace")}
 
 

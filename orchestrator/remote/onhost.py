@@ -34,7 +34,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
 
 
 def facts(question: Mapping[str, Any]) -> dict[str, Any]:
-    """What `doctor` compares between hosts."""
+    """Return what `doctor` compares between hosts."""
     paths = {
         "temporary": Path(tempfile.gettempdir()),
         "shared memory": Path(SHARED_MEMORY),
@@ -58,7 +58,7 @@ def facts(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def version_of(name: str) -> str | None:
-    """The installed version of a distribution; None where it is missing."""
+    """Return the installed version of a distribution; None where it is missing."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -103,7 +103,7 @@ def _existing(path: Path) -> Path:
 
 
 def _gpus() -> dict[str, Any] | None:
-    """What the driver sees: `{count}`, `{error}`, or None where there is no driver."""
+    """Return what the driver sees: `{count}`, `{error}`, or None where there is no driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -126,7 +126,7 @@ def is_remote(storage: str) -> bool:
 
 
 def local(storage: str) -> Path:
-    """The path of a storage that is no object store."""
+    """Return the path of a storage that is no object store."""
     return Path(storage[len("file://") :] if storage.startswith("file://") else storage)
 
 
@@ -175,7 +175,9 @@ def take_markers(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fetch(question: Mapping[str, Any]) -> dict[str, str]:
-    """The files of a report, base64, by names below the study's directory; what is not there is left out."""
+    """Return the files of a report, base64, by names below the study's directory; what is not there is left
+    out.
+    """
     found: dict[str, bytes] = {}
     if is_remote(question["root"]):
         from orchestrator.record.storage import Storage
@@ -228,7 +230,7 @@ Table = Mapping[int, Mapping[str, Any]]
 
 
 def processes(question: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The processes of this cluster on this host."""
+    """Return the processes of this cluster on this host."""
     table = _table()
     return [
         {"pid": pid, "name": table[pid]["name"], "command": table[pid]["command"][:120]}
@@ -261,8 +263,8 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(question: Mapping[str, Any], table: Table) -> list[int]:
-    """The cluster's own; with `orphans` also workers of this user whose raylet has died: nobody's any more,
-    but they may hold GPUs.
+    """Return the cluster's own; with `orphans` also workers of this user whose raylet has died: nobody's any
+    more, but they may hold GPUs.
     """
     orphans = {
         pid

@@ -41,7 +41,8 @@ def refuse_unshared(storage: str, study_file: Path, overrides: Sequence[str]) ->
 
 
 def look(hosts: Sequence[Host], storage: str) -> dict[str, str | None]:
-    """What is wrong with the storage on each host, None where it is shared. The first host is the head.
+    """Return what is wrong with the storage on each host, None where it is shared. The first host is the
+    head.
 
     The head writes a marker, every other host looks for it and writes its own, the head sees all of them.
     Nothing stays behind.
@@ -76,7 +77,7 @@ def verdict(
     *,
     remote: bool,
 ) -> str | None:
-    """What is wrong on one host, from what it saw and what the head saw of it."""
+    """Return what is wrong on one host, from what it saw and what the head saw of it."""
     if isinstance(answer, ClusterUnavailable):
         return str(answer)
     if "error" in answer:
@@ -95,7 +96,7 @@ def _has_own_place(answer: Mapping[str, Any] | ClusterUnavailable, head: str) ->
 
 
 def require_shared(hosts: Sequence[Host], storage: str) -> None:
-    """Raises `StorageUnavailable` with every host that does not see the storage."""
+    """Raise `StorageUnavailable` with every host that does not see the storage."""
     wrong = {address: problem for address, problem in look(hosts, storage).items() if problem is not None}
     if wrong:
         listed = "; ".join(f"{address}: {problem}" for address, problem in wrong.items())

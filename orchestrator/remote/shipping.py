@@ -82,7 +82,7 @@ def _members(archive: bytes, below: Path) -> dict[str, bytes]:
 
 
 def _archive(members: dict[str, bytes]) -> bytes:
-    """The same bytes for the same files."""
+    """Return the same bytes for the same files."""
     sink = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as zipped,

@@ -35,7 +35,7 @@ class Unreachable(ClusterUnavailable):
 
 
 @dataclass(frozen=True)
-class Answer:
+class SshAnswer:
     """How a remote command ended."""
 
     code: int
@@ -84,7 +84,7 @@ class Host:
             words += ["-o", f"{name}={value}"]
         return [*words, f"{self.auth.user}@{self.address}"]
 
-    def run(self, command: str, *, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S) -> Answer:
+    def run(self, command: str, *, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S) -> SshAnswer:
         """Run shell text in the environment of the host's Ray.
 
         Raises:
@@ -97,7 +97,7 @@ class Host:
             raise Unreachable(self.address, f"no answer within {timeout_s:.0f} s") from None
         except FileNotFoundError:
             raise Unreachable(self.address, "there is no `ssh` on this machine") from None
-        answer = Answer(done.returncode, done.stdout, done.stderr.decode(errors="replace").strip())
+        answer = SshAnswer(done.returncode, done.stdout, done.stderr.decode(errors="replace").strip())
         if answer.code == SSH_FAILED:
             raise Unreachable(self.address, answer.said)
         return answer
@@ -143,7 +143,7 @@ class Host:
         return code
 
     def stream(self, program: str, verb: str, question: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        """The same, with many answers: the caller reads them from stdout, and ends the process.
+        """Return the same, with many answers: the caller reads them from stdout, and ends the process.
 
         It gets no Ctrl-C of the terminal: that one is for the caller.
         """
@@ -173,7 +173,7 @@ def launch(program: str, verb: str, question: Mapping[str, Any]) -> tuple[str, b
 
 
 def answers(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The answers among the lines of an output."""
+    """Yield the answers among the lines of an output."""
     for line in lines:
         _, mark, rest = line.partition(MARK)
         if mark:

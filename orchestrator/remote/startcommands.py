@@ -51,7 +51,7 @@ class RayStart:
 
 
 def ray_start(commands: Sequence[str]) -> RayStart | None:
-    """The `ray start` among the commands of a file, or None. Each command runs in a shell of its own."""
+    """Return the `ray start` among the commands of a file, each with a shell of its own; or None."""
     for command in commands:
         before: list[str] = []
         for part in split_commands(command):
@@ -87,7 +87,7 @@ def _start_in(part: str) -> tuple[list[str], str] | None:
 
 
 def _first_word(text: str) -> tuple[str, str]:
-    """The first word as it is written, quotes included, and what follows it."""
+    """Return the first word as it is written, quotes included, and what follows it."""
     text = text.strip()
     for kind, position in _outside(text):
         if kind.isspace():
@@ -96,7 +96,7 @@ def _first_word(text: str) -> tuple[str, str]:
 
 
 def split_commands(text: str) -> list[str]:
-    """The simple commands of a line of shell, in order, without what joins them (`;`, `&&`, `||`, `|`,
+    """Return the simple commands of a line of shell, in order, without what joins them (`;`, `&&`, `||`, `|`,
     newline).
     """
     parts: list[str] = []
@@ -133,8 +133,8 @@ def _outside(text: str) -> Iterator[tuple[str, int]]:
 
 
 def in_login_shell(command: str, environment: str = "") -> str:
-    """The words for `ssh HOST` that run `command` as the cluster launcher runs its own: a login shell that
-    has read `~/.bashrc`, then the environment of the file. What the shell itself says is thrown away: it
+    """Return the words for `ssh HOST` that run `command` as the cluster launcher runs its own: a login shell
+    that has read `~/.bashrc`, then the environment of the file. What the shell itself says is thrown away: it
     complains when it has no terminal, and start files may greet.
     """
     steps = [step for step in ("source ~/.bashrc", environment, f"({command}) 1>&4 2>&3 3>&- 4>&-") if step]

@@ -41,7 +41,7 @@ def check_token(path: Path) -> None:
 
 
 def token_problem(path: Path) -> tuple[str, str] | None:
-    """(what is wrong, what to do), or None."""
+    """Return (what is wrong, what to do), or None."""
     try:
         mode, content = stat.S_IMODE(path.stat().st_mode), path.read_bytes().strip()
     except OSError as error:
@@ -54,7 +54,7 @@ def token_problem(path: Path) -> tuple[str, str] | None:
 
 
 def fingerprint(path: Path) -> str | None:
-    """What tells two tokens apart without showing them; None where there is none."""
+    """Return what tells two tokens apart without showing them; None where there is none."""
     try:
         return hashlib.sha256(path.read_bytes().strip()).hexdigest()[:16]
     except OSError:

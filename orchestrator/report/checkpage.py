@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.report import palette
 from orchestrator.report.numbers import quantity
 from orchestrator.report.pagetemplate import page_template
-from orchestrator.training.gates.results import CheckReport, Curve
+from orchestrator.training.gates.results import CheckReport, EvidenceCurve
 
 WIDTH, HEIGHT, MARGIN = 560, 200, 46
 
@@ -34,7 +34,7 @@ def to_html(report: CheckReport, title: str = "check") -> str:
 COLOURS = {"pass": "#0a8f6c", "fail": "#c8501e", "skipped": palette.NEUTRAL}
 
 
-def drawn(curve: Curve) -> dict[str, Any]:
+def drawn(curve: EvidenceCurve) -> dict[str, Any]:
     """A curve in the coordinates of an SVG of WIDTH × HEIGHT: path, mark, and the ends of both axes."""
     xs = [math.log10(x) if curve.log_x else x for x, _ in curve.points]
     ys = [y for _, y in curve.points]

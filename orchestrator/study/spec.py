@@ -61,7 +61,7 @@ class Component(_Section):
     why: str | None = None
     """The question that this component answers, for the report."""
     acts_after: Annotated[int, Field(ge=1)] | None = None
-    """Optimiser steps before which the component does nothing: `check` then does not ask for a difference."""
+    """Optimizer steps before which the component does nothing: `check` then does not ask for a difference."""
 
 
 class StoppingSpec(_Section):

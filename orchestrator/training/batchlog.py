@@ -33,7 +33,7 @@ class BatchLog:
         self._fresh = True
 
     def add(self, step: int, loss: Tensor, beside: dict[str, float]) -> None:
-        """The loss ([]) of a step, and further values to write with it."""
+        """Take the loss ([]) of a step, and further values to write with it."""
         self._losses.append(loss.detach())
         self._beside.append((step, beside))
 

@@ -1,7 +1,7 @@
-"""Where NaN or infinity came from: a step is run again and looked at, module by module (B10).
+"""Where NaN or infinity came from: a step is run again and looked at, module by module.
 
 Nothing of this runs before a loss is not finite. For the replay to see what happened, the update that would
-have carried it into the weights is held back (`PlainOptimiser.hold`, or the loop itself).
+have carried it into the weights is held back (`PlainOptimizer.hold`, or the loop itself).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.task import ID, Batch, Outputs
 
@@ -29,19 +29,19 @@ _LINE = re.compile(r'File "([^"]+)", line (\d+), in (\w+)')
 _LISTED = 5
 
 
-class Guard:
+class DivergenceGuard:
     """Keeps a loss that is not finite out of the weights until the step has been looked at.
 
     On the CPU and one rank the loop asks after every backward pass. Elsewhere that would make the device or
-    the other ranks wait: from such a loss on, the built-in optimisers hold their updates back on the device,
+    the other ranks wait: from such a loss on, the built-in optimizers hold their updates back on the device,
     until the loop reads the losses a few steps later.
     """
 
-    def __init__(self, optimiser: object, world_size: int, device: torch.device) -> None:
+    def __init__(self, optimizer: object, world_size: int, device: torch.device) -> None:
         self._ask = device.type == "cpu" and world_size == 1
         self._hold: Tensor | None = None
-        if not self._ask and isinstance(optimiser, PlainOptimiser):
-            self._hold = optimiser.hold = torch.zeros((), device=device)
+        if not self._ask and isinstance(optimizer, PlainOptimizer):
+            self._hold = optimizer.hold = torch.zeros((), device=device)
 
     def stop(self, loss: Tensor) -> bool:
         """Take the loss [] of a step, before its update; True when the trial has to end here."""
@@ -53,7 +53,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Finding:
+class NonFinite:
     """What a replay found, and whether the weights were still sound then."""
 
     text: str
@@ -65,7 +65,7 @@ def find(
     batch: Batch,
     forward: Callable[[Batch], Outputs],
     loss: Callable[[Outputs, Batch], Tensor],
-) -> Finding | None:
+) -> NonFinite | None:
     """Run a batch forward and backward again; the first place that is not finite, or None when all is.
 
     `model` is the module inside any data-parallel wrapper, in the mode to look at. Its gradients, its
@@ -73,10 +73,10 @@ def find(
     """
     spoilt = [name for name, parameter in model.named_parameters() if not _finite(parameter)]
     if spoilt:
-        return Finding(_weights(model, spoilt), sound=False)
+        return NonFinite(_weights(model, spoilt), sound=False)
     for name, value in batch.items():
         if not _finite(value):
-            return Finding(
+            return NonFinite(
                 f"{name!r} of the batch is not finite, in samples {_samples(batch, value)}", sound=True
             )
     with preserved_random_state(), _kept_buffers(model), torch.enable_grad():
@@ -88,13 +88,13 @@ def find(
             kind = "nan" if bool(value.isnan().any()) else "inf"
             place = f"forward pass of {modules[kind]}" if kind in modules else "task's loss"
             line = f": {operations.first[kind]}" if kind in operations.first else ""
-            return Finding(f"first in the {place}{line}", sound=True)
+            return NonFinite(f"first in the {place}{line}", sound=True)
         text = _backward(model, value)
-    return Finding(f"first in the backward pass: {text}", sound=True) if text else None
+    return NonFinite(f"first in the backward pass: {text}", sound=True) if text else None
 
 
-def best_of_ranks(finding: Finding | None, world_size: int) -> str | None:
-    """The finding of the first rank whose weights were sound, else of any; the same on all ranks."""
+def best_of_ranks(finding: NonFinite | None, world_size: int) -> str | None:
+    """Return the finding of the first rank whose weights were sound, else of any; the same on all ranks."""
     findings = [finding]
     if world_size > 1:
         findings = [None] * world_size
@@ -104,7 +104,7 @@ def best_of_ranks(finding: Finding | None, world_size: int) -> str | None:
 
 
 def _backward(model: nn.Module, loss: Tensor) -> str:
-    """The operation whose gradient is not finite, by torch's anomaly detection; "" when there is none."""
+    """Return the operation whose gradient is not finite, by torch's anomaly detection, or ""."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with warnings.catch_warnings(record=True) as caught, torch.autograd.set_detect_anomaly(True):
         warnings.simplefilter("always")
@@ -155,7 +155,7 @@ def _kinds(value: Tensor) -> set[str]:
 
 
 def _caller() -> str:
-    """The line of the user's code that torch was called from."""
+    """Return the line of the user's code that torch was called from."""
     own = Path(__file__).parent
     for frame in reversed(traceback.extract_stack()):
         if "/torch/" not in frame.filename and Path(frame.filename).parent != own:
@@ -165,7 +165,7 @@ def _caller() -> str:
 
 @contextmanager
 def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
-    """The first module to finish with NaN in its output, and the first with infinity."""
+    """Note the first module to finish with NaN in its output, and the first with infinity."""
     found: dict[str, str] = {}
 
     def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -187,7 +187,7 @@ def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Running statistics are the same afterwards."""
+    """Keep running statistics as they are."""
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield

@@ -16,7 +16,7 @@ from torch import nn
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.sink import Silent, Sink
-from orchestrator.training.snapshot import Snapshot
+from orchestrator.training.snapshot import TrainingSnapshot
 from orchestrator.training.task import Task
 
 
@@ -45,7 +45,9 @@ class LocalSession:
     """What was handed to `scalars`, in order."""
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
-        """The model on the device; data parallel over the default process group when there are more ranks."""
+        """Return the model on the device; data parallel over the default process group when there are more
+        ranks.
+        """
         model = model.to(self.device)
         if self.world_size == 1:
             return model
@@ -57,7 +59,7 @@ class LocalSession:
         del length
         return self.checkpoints
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
+    def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         """Keep the metrics; write the checkpoint's files to `<trial_dir>/checkpoints/step-<step>`.
 
         Raises:
@@ -77,7 +79,7 @@ class LocalSession:
 
     @contextmanager
     def resume_dir(self) -> Iterator[Path | None]:
-        """The checkpoint handed in, as it lies."""
+        """Give the checkpoint handed in, as it lies."""
         yield self.resume_from
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:

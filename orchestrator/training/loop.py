@@ -1,7 +1,7 @@
 """The built-in training loop: one Task, one Session, exact resume.
 
 What a trial computes follows from its config alone: the validation beside it, the reports and an interruption
-change nothing. A *step* is one optimiser step.
+change nothing. A *step* is one optimizer step.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from torch import Tensor, nn
 
 from orchestrator.training import divergence, snapshot
 from orchestrator.training.batchlog import BatchLog
-from orchestrator.training.monitors.base import Clock, Run
+from orchestrator.training.monitors.base import Clock, MonitoredTrial
 from orchestrator.training.monitors.watch import Watch
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.pace import Pace
 from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
 from orchestrator.training.samples import Samples, Shard, TrainingOrder
 from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import loop_settings, optim_settings
-from orchestrator.training.snapshot import Position, Snapshot
-from orchestrator.training.task import TRAIN, VAL, Batch, Optimiser, Table, Task, data_key
+from orchestrator.training.snapshot import Position, TrainingSnapshot
+from orchestrator.training.task import TRAIN, VAL, Batch, Optimizer, Table, Task, data_key
 from orchestrator.training.validation import Validator, evaluating
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OPTIMIZER = "optimiser"
+"""Its key in checkpoints, as the first version spelled it."""
 
 
 def run_task(task_class: type[Task], session: Session) -> None:
@@ -79,8 +81,8 @@ class Trainer:
         self.position = Position()
         self.clock = Clock()
         self.model: nn.Module
-        self.optimiser: Optimiser
-        self.guard: divergence.Guard
+        self.optimizer: Optimizer
+        self.guard: divergence.DivergenceGuard
         self.watch: Watch
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._shown: dict[str, float] = {}
@@ -121,24 +123,24 @@ class Trainer:
                 model.load_state_dict(saved["model"])
             self.model = self.session.prepare_model(model)
             self.model.train()
-            own = self.task.optimiser(self.model, config)
+            own = self.task.optimizer(self.model, config)
             self.optim = optim_settings(config, extra_keys=own is not None)
-            self.optimiser = own or PlainOptimiser(self.model.parameters(), self.optim)
-            for group in self.optimiser.param_groups:
+            self.optimizer = own or PlainOptimizer(self.model.parameters(), self.optim)
+            for group in self.optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
             if saved and folder:
-                self.optimiser.load_state_dict(saved["optimiser"])
+                self.optimizer.load_state_dict(saved[OPTIMIZER])
                 self.scaler.load_state_dict(saved["scaler"])
                 snapshot.load_random_state(folder, self.session.world_rank)
             else:
                 streams.seed_globals("runtime", self.session.world_rank)
-        self.guard = divergence.Guard(self.optimiser, self.session.world_size, self.device)
+        self.guard = divergence.DivergenceGuard(self.optimizer, self.session.world_size, self.device)
         self.watch = self._watch()
 
     def _watch(self) -> Watch:
-        """The monitors, which see the trial as it is now; costs nothing when there are none."""
+        """Return the monitors, which see the trial as it is now; costs nothing when there are none."""
         session, model = self.session, unwrapped(self.model)
-        run = Run(
+        run = MonitoredTrial(
             self.task,
             model,
             self.validator.samples,
@@ -177,7 +179,7 @@ class Trainer:
         self._validate_batch()
 
     def _count_time(self, seconds: float) -> None:
-        """A step took this long, for everything that is paced by it."""
+        """Tell how long a step took, for everything that is paced by it."""
         self.pace.trained(seconds)
         self.clock.step_s += seconds
         self.clock.samples += self.settings.batch_size * self.settings.accumulate
@@ -204,25 +206,25 @@ class Trainer:
         return loss.detach()
 
     def _update(self) -> None:
-        optimiser: Any = self.optimiser  # the scaler asks for param_groups and step only
+        optimizer: Any = self.optimizer  # the scaler asks for param_groups and step only
         if self.settings.clip is not None:
-            self.scaler.unscale_(optimiser)
+            self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.scaler.step(optimiser)
+        self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _set_learning_rate(self) -> None:
         progress = self._progress()
         factor = self.task.schedule(progress, self.session.config)
         if factor is None:
             factor = self.optim.factor(progress, self.position.step)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def _changed_settings(self) -> dict[str, float]:
         """Learning rate, momentum and weight decay of the first group, where they changed."""
-        group = self.optimiser.param_groups[0]
+        group = self.optimizer.param_groups[0]
         momentum = group.get("momentum", group.get("betas", (0.0,))[0])
         now = {"lr": group["lr"], "momentum": momentum, "weight_decay": group.get("weight_decay", 0.0)}
         values = {f"optim/{name}": float(value) for name, value in now.items()}
@@ -258,7 +260,7 @@ class Trainer:
         log.warning(text)
 
     def _first_finding(self, batches: Iterable[Batch]) -> str | None:
-        """What the first batch that is not finite shows, on any rank; the same on all of them."""
+        """Return what the first batch that is not finite shows, on any rank; the same on all of them."""
         model = unwrapped(self.model)
         findings = (
             divergence.find(model, batch, lambda b: self.validator.forward(model, b), self.validator.loss)
@@ -283,12 +285,12 @@ class Trainer:
         taken = self._checkpoint() if self.session.checkpoint_due(self._length()) else None
         self.session.report({"epoch": epoch, "step": step, "train/loss": train_loss, **metrics}, taken)
 
-    def _checkpoint(self) -> Snapshot:
+    def _checkpoint(self) -> TrainingSnapshot:
         state: dict[str, Any] = {}
         if self.session.world_rank == 0:
             state = {
                 "model": unwrapped(self.model).state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                OPTIMIZER: self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
             }
         return snapshot.take(state, self.position, self.session.world_rank)
@@ -310,7 +312,7 @@ class Trainer:
         return by_unit[self.session.unit]
 
     def _total_steps(self) -> int | None:
-        """Steps of the whole trial; None where only time counts."""
+        """Return steps of the whole trial; None where only time counts."""
         unit, longest = self.session.unit, self.session.max_length
         if unit == "seconds":
             return None
@@ -345,7 +347,7 @@ class Trainer:
 
 
 def _scalar(task: Task, loss: Any) -> Tensor:
-    """The loss, which has to be one number. Raises ValueError when it is not."""
+    """Return the loss, which has to be one number. Raises ValueError when it is not."""
     if isinstance(loss, Tensor) and loss.dim() == 0:
         return loss
     found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
@@ -355,7 +357,9 @@ def _scalar(task: Task, loss: Any) -> Tensor:
 
 
 def _load_data(task: Task, session: Session) -> Mapping[str, Table]:
-    """The task's data, split for its seed; what the seed does not change comes from the session's cache."""
+    """Return the task's data, split for its seed; what the seed does not change comes from the session's
+    cache.
+    """
     key = data_key(task)
     if key not in session.cache:
         if type(task).prepare_data is not Task.prepare_data:

@@ -1,6 +1,6 @@
-"""The built-in optimisers: torch's own update rules without the `torch.optim.Optimizer` base class.
+"""The built-in optimizers: torch's own update rules without the `torch.optim.Optimizer` base class.
 
-The base class imports `torch._dynamo` when the first optimiser is made, about a second of start-up in every
+The base class imports `torch._dynamo` when the first optimizer is made, about a second of start-up in every
 worker process for a compiler that nobody asked for. The update rules are torch's public functional ones
 (`torch.optim.sgd.sgd`, `torch.optim.adam.adam`), so the numbers are torch's, bit for bit (a test compares).
 """
@@ -20,7 +20,7 @@ from orchestrator.training.settings import OptimSettings
 _FUSED_ON = ("cpu", "cuda")
 
 
-class PlainOptimiser:
+class PlainOptimizer:
     """SGD with momentum, Adam or AdamW over one group of parameters."""
 
     def __init__(self, params: Iterable[Tensor], settings: OptimSettings) -> None:
@@ -118,10 +118,10 @@ class PlainOptimiser:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict()` of an optimiser over the same parameters.
+        """Go on from `state_dict()` of an optimizer over the same parameters.
 
         Raises:
-            ValueError: the state belongs to another optimiser or another model.
+            ValueError: the state belongs to another optimizer or another model.
         """
         states = state_dict["state"]
         if state_dict["name"] != self._settings.name or len(states) != len(self._params):

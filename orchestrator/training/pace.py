@@ -33,11 +33,11 @@ class Pace:
         return self.steps > 0 and self.val_s + (1 + self.keep) * expected_s <= self.share * self.train_s
 
     def trained(self, seconds: float) -> None:
-        """A training step took this long."""
+        """Take how long a training step took."""
         self.train_s += seconds
         self.steps += 1
 
     def validated(self, seconds: float) -> None:
-        """A validation batch took this long."""
+        """Take how long a validation batch took."""
         self.val_s += seconds
         self.latest_s = seconds

@@ -48,14 +48,14 @@ def share_buffers(model: nn.Module, world_size: int) -> None:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The task's own module inside a data-parallel wrapper."""
+    """Return the task's own module inside a data-parallel wrapper."""
     inner = getattr(model, "module", None)
     parallel = hasattr(model, "no_sync") and isinstance(inner, nn.Module)
     return inner if parallel and isinstance(inner, nn.Module) else model
 
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The batch on `device`; nothing is copied where it is there already."""
+    """Return the batch on `device`; nothing is copied where it is there already."""
     if device.type == "cpu":
         return batch
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -17,7 +17,7 @@ class Samples:
     """Uniform access to a `Table`: tensors are indexed at once, datasets sample by sample."""
 
     def __init__(self, table: Table) -> None:
-        """Raises ValueError when the tensors of a table differ in length or there is no sample."""
+        """Raise ValueError when the tensors of a table differ in length or there is no sample."""
         self._tensors: dict[str, Tensor] | None = None
         self._dataset: SampleSet | None = None
         if isinstance(table, Mapping):
@@ -61,7 +61,7 @@ class Samples:
         return found.long()
 
     def take(self, indices: Tensor) -> Batch:
-        """The batch of samples at `indices` ([B] int64), with their ids."""
+        """Return the batch of samples at `indices` ([B] int64), with their ids."""
         if self._tensors is not None:
             batch = {name: tensor[indices] for name, tensor in self._tensors.items()}
         else:
@@ -100,7 +100,7 @@ class Shard:
 
     @property
     def samples_per_step(self) -> int:
-        """Samples of all ranks and forward passes in one optimiser step."""
+        """Samples of all ranks and forward passes in one optimizer step."""
         return self.batch_size * self.world_size * self.accumulate
 
     def steps_per_epoch(self, samples: int) -> int:
@@ -118,14 +118,14 @@ class Shard:
         return steps
 
     def train_indices(self, order: Tensor, step_in_epoch: int) -> Iterator[Tensor]:
-        """This rank's indices for each forward pass of a step: `accumulate` tensors of [batch_size]."""
+        """Yield this rank's indices for each forward pass of a step: `accumulate` tensors of [batch_size]."""
         start = step_in_epoch * self.samples_per_step
         width = self.batch_size * self.world_size
         for first in range(start, start + self.samples_per_step, width):
             yield order[first : first + width][self.rank :: self.world_size]
 
     def val_indices(self, samples: int) -> Iterator[Tensor]:
-        """This rank's indices over the validation set: every sample on exactly one rank, none padded."""
+        """Yield this rank's indices over the validation set: every sample on one rank, none padded."""
         mine = torch.arange(samples)[self.rank :: self.world_size]
         for first in range(0, len(mine), self.batch_size):
             yield mine[first : first + self.batch_size]
@@ -161,7 +161,7 @@ class TrainingOrder:
         return balanced_order(self._labels, self._streams, epoch)
 
     def take(self, numbers: Tensor) -> Batch:
-        """The batch of samples at `numbers` ([B] int64, out of an epoch)."""
+        """Return the batch of samples at `numbers` ([B] int64, out of an epoch)."""
         return self._samples.take(numbers % self._samples.count)
 
     def draws(self, batch: Batch, numbers: Tensor, epoch: int) -> SampleDraws:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from orchestrator.training.sink import Sink
-from orchestrator.training.snapshot import Snapshot
+from orchestrator.training.snapshot import TrainingSnapshot
 
 
 class TrialStopped(BaseException):
@@ -62,14 +62,14 @@ class Session(Protocol):
     """Where monitors write; drops everything on the ranks above 0."""
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
-        """The model on `device`, wrapped for data parallelism when there is more than one rank."""
+        """Return the model on `device`, wrapped for data parallelism when there is more than one rank."""
         ...
 
     def checkpoint_due(self, length: float) -> bool:
         """Would a checkpoint handed to the report at this length (in `unit`) be kept? Same on all ranks."""
         ...
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Snapshot | None = None) -> None:
+    def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         """Hand over one report; every rank calls it, with its own part of the checkpoint.
 
         The snapshot is written when and where the session likes.

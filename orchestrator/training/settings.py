@@ -16,7 +16,7 @@ OPTIM_KEYS = ("name", "lr", "weight_decay", "momentum", "schedule", "warmup")
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """config["optim"] for the built-in optimisers and schedules."""
+    """config["optim"] for the built-in optimizers and schedules."""
 
     name: str = "adamw"
     lr: float = 1e-3
@@ -52,7 +52,7 @@ class LoopSettings:
     """Samples per rank and forward pass."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: int = 1
-    """Forward passes per optimiser step."""
+    """Forward passes per optimizer step."""
     clip: float | None = None
     """Largest norm of the gradient."""
     val_batch_every: int | Literal["auto"] = "auto"
@@ -87,7 +87,7 @@ def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
 
 
 def optim_settings(config: Mapping[str, Any], *, extra_keys: bool = False) -> OptimSettings:
-    """Read config["optim"]; `extra_keys` allows keys that a task's own optimiser reads.
+    """Read config["optim"]; `extra_keys` allows keys that a task's own optimizer reads.
 
     Raises:
         ValueError: a value that cannot be used, or an unknown key.

@@ -23,15 +23,15 @@ class Sink(Protocol):
         ...
 
     def image(self, tag: str, image: Drawn, step: int) -> None:
-        """A picture; a function that draws it is called later, off the training path."""
+        """Take a picture; a function that draws it is called later, off the training path."""
         ...
 
     def histogram(self, tag: str, values: NDArray[Any], step: int) -> None:
-        """The distribution of numbers, [N]."""
+        """Take the distribution of numbers, [N]."""
         ...
 
     def pr_curve(self, tag: str, counts: Mapping[str, NDArray[Any]], step: int) -> None:
-        """Counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        """Count `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
         ...
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
@@ -54,7 +54,7 @@ class Silent:
     def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None: ...
 
 
-class Entry(NamedTuple):
+class SinkEntry(NamedTuple):
     """One thing that was written."""
 
     kind: str
@@ -66,33 +66,33 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Kept:
+class MemorySink:
     """A sink that keeps everything in memory: for tests and for looking at a trial in one's own process."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[SinkEntry] = field(default_factory=list)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        self.entries.append(Entry("scalars", "", step, dict(values)))
+        self.entries.append(SinkEntry("scalars", "", step, dict(values)))
 
     def image(self, tag: str, image: Drawn, step: int) -> None:
-        self.entries.append(Entry("image", tag, step, image() if callable(image) else image))
+        self.entries.append(SinkEntry("image", tag, step, image() if callable(image) else image))
 
     def histogram(self, tag: str, values: NDArray[Any], step: int) -> None:
-        self.entries.append(Entry("histogram", tag, step, values))
+        self.entries.append(SinkEntry("histogram", tag, step, values))
 
     def pr_curve(self, tag: str, counts: Mapping[str, NDArray[Any]], step: int) -> None:
-        self.entries.append(Entry("pr_curve", tag, step, dict(counts)))
+        self.entries.append(SinkEntry("pr_curve", tag, step, dict(counts)))
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
-        self.entries.append(Entry("text", tag, step, text))
+        self.entries.append(SinkEntry("text", tag, step, text))
 
     def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        self.entries.append(Entry("observe", monitor, step, [dict(row) for row in rows]))
+        self.entries.append(SinkEntry("observe", monitor, step, [dict(row) for row in rows]))
 
     def of(self, kind: str, tag: str = "") -> list[Any]:
-        """The values of one kind under one tag, in order."""
+        """Return the values of one kind under one tag, in order."""
         return [entry.value for entry in self.entries if (entry.kind, entry.tag) == (kind, tag)]
 
     def last_scalars(self) -> dict[str, float]:
-        """The latest value of every scalar."""
+        """Return the latest value of every scalar."""
         return {name: value for values in self.of("scalars") for name, value in values.items()}

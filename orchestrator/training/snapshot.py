@@ -1,6 +1,6 @@
 """A checkpoint's files: tensors and plain values only, read back with `weights_only=True`.
 
-state.pt      rank 0: model, optimiser, scaler, position
+state.pt      rank 0: model, optimizer, scaler, position
 rank-<r>.pt   every rank: its random states
 """
 
@@ -24,14 +24,14 @@ class Position:
     """Where a trial stands. The order of an epoch follows from the seed: the step says it all."""
 
     step: int = 0
-    """Optimiser steps done."""
+    """Optimizer steps done."""
     reports: int = 0
     """Reports made."""
     elapsed_s: float = 0.0
     """Training seconds over all attempts."""
 
 
-class Snapshot:
+class TrainingSnapshot:
     """This rank's part of a checkpoint as copies, which the next step cannot change.
 
     Copying takes a tenth of what writing takes: training goes on while `write` is called from another thread.
@@ -48,16 +48,16 @@ class Snapshot:
                 torch.save(state, sink)
 
 
-def take(state: dict[str, Any], position: Position, rank: int) -> Snapshot:
+def take(state: dict[str, Any], position: Position, rank: int) -> TrainingSnapshot:
     """Copy this rank's part: everything on rank 0, its random states on the others."""
     files: dict[str, Any] = {f"rank-{rank}.pt": random_state()}
     if rank == 0:
         files["state.pt"] = {"version": VERSION, "position": asdict(position), **state}
-    return Snapshot(files)
+    return TrainingSnapshot(files)
 
 
 def _copied(value: Any, seen: dict[Any, torch.Tensor]) -> Any:
-    """The same structure with copies of its tensors in the host's memory; tied ones stay tied."""
+    """Return the same structure with copies of its tensors in the host's memory; tied ones stay tied."""
     if isinstance(value, torch.Tensor):
         key = (value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else id(value)
         if key not in seen:
@@ -78,7 +78,7 @@ def _copied(value: Any, seen: dict[Any, torch.Tensor]) -> Any:
 
 
 def load(folder: Path) -> tuple[dict[str, Any], Position]:
-    """What `Snapshot.write` wrote on rank 0.
+    """Return what `TrainingSnapshot.write` wrote on rank 0.
 
     Raises:
         ValueError: the checkpoint was written by another version of the loop.

@@ -36,12 +36,12 @@ class Streams:
     root: int
 
     def seed(self, purpose: str, *names: Name) -> int:
-        """A seed in [0, 2**63), the same for the same seed, purpose and names on every machine."""
+        """Return a seed in [0, 2**63), the same for the same seed, purpose and names on every machine."""
         key = "\0".join(f"{type(part).__name__}:{part}" for part in (self.root, purpose, *names))
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
 
     def generator(self, purpose: str, *names: Name) -> torch.Generator:
-        """A fresh CPU generator at the start of the named stream."""
+        """Return a fresh CPU generator at the start of the named stream."""
         return torch.Generator().manual_seed(self.seed(purpose, *names))
 
     def seed_globals(self, purpose: str, *names: Name) -> None:
@@ -128,7 +128,7 @@ def _cuda_states() -> list[Tensor]:
 
 
 def random_state() -> dict[str, Any]:
-    """The global generators of this process as tensors and plain values (for a checkpoint)."""
+    """Return the global generators of this process as tensors and plain values (for a checkpoint)."""
     legacy: Any = np.random.get_state(legacy=True)  # typed as a dict or a tuple of anything
     kind, keys, position, has_gauss, cached = legacy
     version, words, gauss = random.getstate()

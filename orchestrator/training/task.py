@@ -42,8 +42,8 @@ Table = Mapping[str, Tensor] | SampleSet
 """Samples: named tensors that share their first dimension [N, ...] (fast: indexed directly), or a dataset."""
 
 
-class Optimiser(Protocol):
-    """What the loop needs of an optimiser; every `torch.optim.Optimizer` has it."""
+class Optimizer(Protocol):
+    """What the loop needs of an optimizer; every `torch.optim.Optimizer` has it."""
 
     param_groups: list[dict[str, Any]]
 
@@ -72,13 +72,21 @@ class Task:
     class_names: ClassVar[Sequence[str]] = ()
     """Names of the classes, for tables and pictures; numbers where there are none."""
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "optimiser" in vars(cls):  # it would be ignored without a word
+            raise TypeError(
+                f"{cls.__name__}.optimiser: this hook is spelled `optimizer` now, as torch spells it"
+            )
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.streams = Streams(int(config["seed"]))
 
     # --- what every task has -------------------------------------------------------------------------
     def build_data(self, config: Config) -> Mapping[str, Table]:
-        """The data, as {"train": table, "val": table} or in any form that `split_data` turns into that.
+        """Return the data, as {"train": table, "val": table} or in any form that `split_data` turns into
+        that.
 
         May depend on `data_keys` of the config only, not on the seed; the result is kept between trials
         and must not be changed in place.
@@ -86,11 +94,11 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__}.build_data")
 
     def build_model(self, config: Config) -> nn.Module:
-        """A fresh model on the CPU: maps a batch (dict) to outputs (dict)."""
+        """Return a fresh model on the CPU: maps a batch (dict) to outputs (dict)."""
         raise NotImplementedError(f"{type(self).__name__}.build_model")
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss to minimise, averaged over the batch: scalar, []."""
+        """Return the loss to minimise, averaged over the batch: scalar, []."""
         raise NotImplementedError(f"{type(self).__name__}.loss")
 
     # --- optional hooks ------------------------------------------------------------------------------
@@ -111,12 +119,14 @@ class Task:
         """Set initial weights from `streams` by parameter or module name (see `Streams.reset_by_name`)."""
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
-        """Outputs of the model for a batch; override it for models that take something else than a dict."""
+        """Return outputs of the model for a batch; override it for models that take something else than a
+        dict.
+        """
         outputs: Outputs = model(batch)
         return outputs
 
     def augment(self, batch: Batch, draws: SampleDraws) -> Batch:
-        """A changed training batch, on the CPU before it moves to the device; draw from `draws` only."""
+        """Return a changed training batch, on the CPU, before it moves; draw from `draws` only."""
         del draws
         return batch
 
@@ -130,11 +140,11 @@ class Task:
         return {}
 
     def metric_inputs(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, ...]:
-        """What `update` of every one of the `metrics` is called with, such as (predictions, targets)."""
+        """Return what `update` of each of the `metrics` is called with, such as (predictions, targets)."""
         raise NotImplementedError(f"{type(self).__name__}.metric_inputs: needed when metrics() returns any")
 
     def sample_losses(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The loss of every sample, [B]; override it where that is cheaper than one `loss` per sample."""
+        """Return the loss of every sample, [B]; override it where one `loss` per sample is dear."""
         size = len(next(iter(batch.values())))
         return torch.stack([self.loss(_sample(outputs, i), _sample(batch, i)) for i in range(size)])
 
@@ -143,8 +153,8 @@ class Task:
         del outputs, batch
         return {}
 
-    def optimiser(self, model: nn.Module, config: Config) -> Optimiser | None:
-        """An optimiser over the model's parameters; None builds the one that `config["optim"]` names."""
+    def optimizer(self, model: nn.Module, config: Config) -> Optimizer | None:
+        """Return an optimizer over the model's parameters; None: the one that `config["optim"]` names."""
         del model, config
         return None
 
@@ -160,7 +170,7 @@ def _sample(values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
 
 
 def data_key(task: Task) -> str:
-    """Identifies the data that `task.build_data` returns within one process."""
+    """Identify the data that `task.build_data` returns within one process."""
     section = task.config.get("data") or {}
     names = section.keys() if task.data_keys is None else task.data_keys
     wanted = {name: section.get(name) for name in names}

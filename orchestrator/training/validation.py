@@ -41,7 +41,7 @@ class Watcher(Protocol):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, and every module back in its own mode afterwards."""
+    """Switch to evaluation mode without gradients, and every module back in its own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -98,12 +98,12 @@ class Validator:
             return self._gather(totals, count) | computed
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
-        """Outputs in the trial's precision."""
+        """Return outputs in the trial's precision."""
         with self.autocast:
             return self.task.forward(model, batch)
 
     def loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The task's loss in the trial's precision."""
+        """Return the task's loss in the trial's precision."""
         with self.autocast:
             return self.task.loss(outputs, batch)
 

@@ -20,7 +20,7 @@ from orchestrator.record.storage import Storage
 from orchestrator.report.pagetemplate import page_template
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
-from orchestrator.web.children import Answer, Children, shown
+from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, overrides
 from orchestrator.web.guard import Guard, Sessions
 from orchestrator.web.looks import list_studies, look_at, run_named, state_colours
@@ -37,7 +37,7 @@ Filled = dict[str, list[str]]
 class Site:
     """What is served: study files below the directory of `children`, studies recorded in `storage`."""
 
-    children: Children
+    children: ChildProcesses
     storage: Storage
     sessions: Sessions
     host: str
@@ -51,7 +51,7 @@ class Pages:
         self._site = site
 
     def draw(self, request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
-        """A page, with the word that its forms need."""
+        """Return a page, with the word that its forms need."""
         word = self._site.sessions.word(request.state.session)
         text = page_template(template, "orchestrator.web").render(
             word=word, root=str(self._site.children.root), storage=self._site.storage.uri, **values
@@ -60,7 +60,7 @@ class Pages:
 
 
 def make_app(site: Site) -> Guard:
-    """The server's application, behind its guard."""
+    """Return the server's application, behind its guard."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ def make_app(site: Site) -> Guard:
 
 
 async def read_form(request: Request) -> Filled:
-    """The form that was sent, by name. Raises 403 without the session's word, 413 when it is too long."""
+    """Return the form that was sent, by name. Raises 403 without the session's word, 413 when too long."""
     body = b""
     async for part in request.stream():
         body += part
@@ -149,7 +149,7 @@ def _new_study(app: FastAPI, site: Site) -> None:
             form = _form(site, config, find_study_files(site.children.root))
             words = ["--config", config, *overrides(form, filled)]
         except InputError as error:
-            answer = Answer(2, "", "\n".join(f"error: {fault}" for fault in error.faults))
+            answer = ChildAnswer(2, "", "\n".join(f"error: {fault}" for fault in error.faults))
             return _form_page(request, site, config, filled, answer)
         answer = site.children.ask("plan", *words)
         if answer.code or action != "start":
@@ -168,7 +168,7 @@ def _new_study(app: FastAPI, site: Site) -> None:
 
 
 def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
-    """Raises `InputError` for a file that is not offered, or that is no sound study."""
+    """Raise `InputError` for a file that is not offered, or that is no sound study."""
     if config not in {file.path for file in known}:
         raise InputError(Fault("no study file of this directory", field="config", value=config[:200]))
     root = site.children.root
@@ -177,7 +177,7 @@ def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
 
 
 def _form_page(
-    request: Request, site: Site, config: str, filled: Filled, answer: Answer | None, command: str = ""
+    request: Request, site: Site, config: str, filled: Filled, answer: ChildAnswer | None, command: str = ""
 ) -> Response:
     known = find_study_files(site.children.root)
     config = config or (known[0].path if known else "")
@@ -231,7 +231,7 @@ def _run(site: Site, name: str) -> Run:
 
 
 def _where(site: Site, name: str) -> str:
-    """The directory of a recorded study, as commands take it from any place."""
+    """Return the directory of a recorded study, as commands take it from any place."""
     return f"{site.storage.uri.rstrip('/')}/{_run(site, name).paths.root}"
 
 

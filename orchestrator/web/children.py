@@ -26,7 +26,7 @@ _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}\Z")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChildAnswer:
     """What a command said, and its exit code."""
 
     code: int
@@ -51,11 +51,11 @@ class Launch:
 
 
 def shown(words: list[str]) -> str:
-    """The command as one would type it."""
+    """Return the command as one would type it."""
     return shlex.join(["orchestrate", *words])
 
 
-class Children:
+class ChildProcesses:
     """Starts commands in `root`, the directory that is served."""
 
     def __init__(self, root: Path) -> None:
@@ -65,7 +65,7 @@ class Children:
 
     # ---- commands that answer ----------------------------------------------------------------------------
 
-    def ask(self, *words: str) -> Answer:
+    def ask(self, *words: str) -> ChildAnswer:
         """Run a command to its end."""
         try:
             done = subprocess.run(
@@ -77,8 +77,8 @@ class Children:
                 timeout=ANSWER_S,
             )
         except subprocess.TimeoutExpired:
-            return Answer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(list(words))}")
-        return Answer(done.returncode, done.stdout, done.stderr)
+            return ChildAnswer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(list(words))}")
+        return ChildAnswer(done.returncode, done.stdout, done.stderr)
 
     # ---- studies: they outlive the page ------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Children:
     # ---- TensorBoard: as long as the page ----------------------------------------------------------------
 
     def open_board(self, study: str, where: str) -> int:
-        """The port of TensorBoard over a study, on loopback; started when it does not run."""
+        """Return the port of TensorBoard over a study, on loopback; started when it does not run."""
         port = self.board(study)
         if port is None:
             port = _free_port()
@@ -135,7 +135,7 @@ class Children:
         return port
 
     def board(self, study: str) -> int | None:
-        """The port of TensorBoard over a study, or None when it does not run."""
+        """Return the port of TensorBoard over a study, or None when it does not run."""
         child, port = self._boards.get(study, (None, 0))
         return port if child is not None and child.poll() is None else None
 

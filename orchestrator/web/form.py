@@ -77,12 +77,14 @@ class Form:
         return (self.entrypoint, *self.baseline, *self.settings)
 
     def groups(self) -> dict[str, tuple[Tick, ...]]:
-        """The boxes by the name that they are sent under."""
+        """Return the boxes by the name that they are sent under."""
         return dict(zip(TICKED, (self.components, self.monitors, self.loggers), strict=True))
 
 
 def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
-    """The form of a study. `raw`: its merged data, before validation; `entrypoints`: those to choose from."""
+    """Return the form of a study. `raw`: its merged data, before validation; `entrypoints`: those to choose
+    from.
+    """
     own = str(raw["entrypoint"])
     choices = tuple(dict.fromkeys([own, *sorted(entrypoints)]))
     alternatives = _alternatives(raw.get("components") or {})
@@ -99,7 +101,7 @@ def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
 
 
 def shown(value: Any) -> str:
-    """A value as the form shows it: words as they are, everything else as YAML on one line."""
+    """Return a value as the form shows it: words as they are, everything else as YAML on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -175,7 +177,7 @@ def _logger_ticks(chosen: Iterable[str]) -> Iterator[Tick]:
 
 
 def overrides(form: Form, filled: Mapping[str, Sequence[str]]) -> list[str]:
-    """The settings that differ from the file, as `key=value` words of the command.
+    """Return the settings that differ from the file, as `key=value` words of the command.
 
     Args:
         filled: what was sent, by name. A field that was not sent stays as it is; a box is then off.
@@ -224,7 +226,7 @@ def _fault(field: Field, text: str) -> Fault | None:
 
 
 def _written(field: Field, text: str) -> str:
-    """What stands behind the `=`: a word that YAML would read as something else is quoted."""
+    """Return what stands behind the `=`: a word that YAML would read as something else is quoted."""
     is_word = field.kind == "text" or (field.kind == "choice" and field.choices != ("true", "false"))
     return json.dumps(text, ensure_ascii=False) if is_word and _parsed(text) != text else text
 

@@ -47,7 +47,7 @@ class Sessions:
         return hmac.compare_digest(token.encode(), self._token.encode())
 
     def new(self) -> str:
-        """The cookie of a new session."""
+        """Return the cookie of a new session."""
         name = secrets.token_urlsafe(18)
         return f"{name}.{self._sign('session', name)}"
 
@@ -57,7 +57,7 @@ class Sessions:
         return hmac.compare_digest(signature.encode(), self._sign("session", name).encode())
 
     def word(self, cookie: str) -> str:
-        """What a form of this session has to hold."""
+        """Return what a form of this session has to hold."""
         return self._sign("form", cookie)
 
     def _sign(self, purpose: str, text: str) -> str:
@@ -95,7 +95,7 @@ class Guard:
         await (refused or self._app)(scope, receive, with_headers)
 
     def _refuse(self, scope: Scope) -> Response | None:
-        """The answer to a request that goes no further, or None."""
+        """Return the answer to a request that goes no further, or None."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._knows(host):
@@ -139,12 +139,12 @@ def is_loopback(host: str) -> bool:
 
 
 def page(message: str, code: int) -> Response:
-    """A short answer. `message` is HTML of our own."""
+    """Return a short answer. `message` is HTML of our own."""
     return HTMLResponse(f"<!doctype html><title>orchestrate</title><p>{message}</p>\n", code)
 
 
 def onwards(path: str) -> Response:
-    """A page that asks for `path`, a quoted one, itself: then the browser sends the strict cookie."""
+    """Return a page that asks for `path`, a quoted one, itself: then the browser sends the strict cookie."""
     safe = escape("/" + path.lstrip("/"), quote=True)
     head = f'<meta http-equiv="refresh" content="0; url={safe}">'
     return HTMLResponse(f'<!doctype html><title>orchestrate</title>{head}<p><a href="{safe}">on</a></p>\n')

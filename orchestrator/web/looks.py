@@ -100,7 +100,7 @@ class StudyLine:
 
 
 def run_named(storage: Storage, name: str) -> Run | None:
-    """The recorded study of this name, or None: one folder directly below the storage."""
+    """Return the recorded study of this name, or None: one folder directly below the storage."""
     if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
         return None
     paths = StudyPaths(name)
@@ -197,7 +197,7 @@ def _row(found: StudyStanding, cell: CellStanding) -> CellRow:
 
 
 def _folder(cell: CellStanding) -> str:
-    """The trial's directory, below the files of its study."""
+    """Return the trial's directory, below the files of its study."""
     return f"files/{quote(cell.trial_dir)}/" if cell.attempts else ""
 
 

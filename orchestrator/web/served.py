@@ -30,7 +30,7 @@ Entries = list[tuple[str, bool, int]]
 
 
 def served(run: Run, path: str) -> Response | Entries | None:
-    """A file of the study, or the entries (name, is a directory, bytes) of one of its directories.
+    """Return a file of the study, or the entries (name, is a directory, bytes) of one of its directories.
 
     None for what is not there or not shown. Paths and links cannot lead out of the study's directory.
     """

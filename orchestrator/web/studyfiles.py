@@ -27,7 +27,7 @@ class StudyFile:
 
 
 def find_study_files(root: Path) -> tuple[StudyFile, ...]:
-    """The study files in `root`, and in or below `configs` and `studies`; by path.
+    """Return the study files in `root`, and in or below `configs` and `studies`; by path.
 
     Hidden files, links that lead out of `root` and YAML files of another kind are left out.
     """

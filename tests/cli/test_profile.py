@@ -61,5 +61,5 @@ def test_a_trace_of_another_arm_for_programs(command, study: Path) -> None:
     place = Path(traced["evidence"].partition(" (")[0])
     assert place == Path("checks/planted/trace.json").resolve()
     names = {event.get("name") for event in json.loads(place.read_text())["traceEvents"]}
-    assert {"data", "augment", "forward", "backward", "optimiser", "logging"} <= names
+    assert {"data", "augment", "forward", "backward", "optimizer", "logging"} <= names
     assert "aten::addmm" in {row[0] for row in traced["tables"][0]["rows"]}

@@ -214,7 +214,7 @@ DIRT: dict[str, tuple[Callable[[], Any], Probe]] = {
     "flush denormal": (call(torch.set_flush_denormal, True), flushes_denormals),
     "grad mode and autocast": (disturb_grad_modes, grad_modes),
     "module hooks": (module_hooks, hooks_probe),
-    "optimiser hooks": (
+    "optimizer hooks": (
         lambda: register_optimizer_step_pre_hook(lambda *_: None),
         lambda: dict(_global_optimizer_pre_hooks),
     ),
@@ -315,15 +315,15 @@ def learning_curve() -> list[str]:
     features = torch.randn(64, 12)
     targets = torch.randint(0, 3, (64,))
     model = nn.Sequential(nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(3):
         for inputs, labels in DataLoader(TensorDataset(features, targets), batch_size=16, shuffle=True):
             noise = torch.as_tensor(np.random.normal(scale=0.1, size=inputs.shape), dtype=inputs.dtype)
             loss = nn.functional.cross_entropy(model(inputs + noise * random.random()), labels)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(float(loss.detach()).hex())
     return losses
 
@@ -421,9 +421,9 @@ def test_compiling_leaves_nothing_that_the_next_trial_trips_over() -> None:
         for _ in range(2):
             model = torch.nn.Linear(3, 3)
             compiled = torch.compile(model, backend="eager")
-            optimiser = torch.optim.Adam(model.parameters())
+            optimizer = torch.optim.Adam(model.parameters())
             compiled(torch.ones(2, 3)).sum().backward()
-            optimiser.step()
+            optimizer.step()
             assert state.restore() == []
         assert changed == [], changed
     """)

@@ -11,10 +11,10 @@ from toy import FEATURES, Toy, config
 from orchestrator.training import divergence
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.session import Diverged
 from orchestrator.training.settings import OptimSettings
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 
 SessionFor = Callable[..., LocalSession]
 
@@ -130,7 +130,7 @@ def test_a_validation_loss_that_is_not_finite_is_traced_and_does_not_end_the_tri
             x[17, 2] = torch.nan
             return {**parts, "val": {**parts["val"], "x": x}}
 
-    session = session_for(config(), sink=Kept())
+    session = session_for(config(), sink=MemorySink())
     trainer = Trainer(Spoilt(session.config), session)
     trainer.run()
     assert len(session.reports) == 3
@@ -162,21 +162,21 @@ def test_a_replay_leaves_everything_as_it_was() -> None:
 def test_held_updates_change_nothing(name: str) -> None:
     def run(hold: bool) -> tuple[Tensor, dict[str, Any]]:
         weight = torch.nn.Parameter(torch.ones(3))
-        optimiser = PlainOptimiser([weight], OptimSettings(name=name, lr=0.1))
-        optimiser.hold = torch.zeros(())
+        optimizer = PlainOptimizer([weight], OptimSettings(name=name, lr=0.1))
+        optimizer.hold = torch.zeros(())
         for gradient in (1.0, 2.0, 3.0):
             weight.grad = torch.full((3,), gradient)
             if hold and gradient > 1:
-                optimiser.hold.fill_(1.0)
+                optimizer.hold.fill_(1.0)
                 weight.grad.fill_(torch.nan)
-            optimiser.step()
-        return weight.detach(), optimiser.state_dict()
+            optimizer.step()
+        return weight.detach(), optimizer.state_dict()
 
     def one() -> Tensor:
         weight = torch.nn.Parameter(torch.ones(3))
-        optimiser = PlainOptimiser([weight], OptimSettings(name=name, lr=0.1))
+        optimizer = PlainOptimizer([weight], OptimSettings(name=name, lr=0.1))
         weight.grad = torch.full((3,), 1.0)
-        optimiser.step()
+        optimizer.step()
         return weight.detach()
 
     held, state = run(hold=True)

@@ -75,7 +75,7 @@ def test_a_healthy_recipe_passes() -> None:
         ("A7", faults.Coarse, "the loss on 8 samples goes from"),
         ("A8", faults.Detached, "no gradient reaches body.0.bias, body.0.weight"),
         ("A8", faults.MixedBatch, "with the other samples of its batch"),
-        ("A8", faults.ForgottenZeroGrad, "after the optimiser's zero_grad there are still gradients in"),
+        ("A8", faults.ForgottenZeroGrad, "after the optimizer's zero_grad there are still gradients in"),
         pytest.param("A9", faults.SlowLoader, "before the model sees the batch", marks=pytest.mark.slow),
         ("A10", faults.UnseededOrder, "the same seed twice gives different trials, from step 1 on"),
         ("A10", faults.LeakingState, "the same seed twice gives different trials, from step 1 on"),

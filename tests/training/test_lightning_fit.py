@@ -46,7 +46,7 @@ class Trial:
 
     def __init__(self, folder: Path, **place: Any) -> None:
         from orchestrator.training.lightning.fit import Lit, fit
-        from orchestrator.training.lightning.place import Place
+        from orchestrator.training.lightning.place import LightningPlace
         from trials.lightning_digits import DigitsData, LitDigits
 
         self.rows: list[dict[str, Any]] = []
@@ -56,7 +56,8 @@ class Trial:
         self.weights: list[torch.Tensor] = []
         with suppress(TrialStopped):
             module = fit(
-                Lit(LitDigits, DigitsData), Place(report=self.report, complete=self.complete, **given)
+                Lit(LitDigits, DigitsData),
+                LightningPlace(report=self.report, complete=self.complete, **given),
             )
             self.weights = [value.detach().clone() for value in module.state_dict().values()]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.training.gates.ladder import GATES, climb
-from orchestrator.training.gates.results import ArmToCheck, CheckRequest, Verdict
+from orchestrator.training.gates.results import ArmToCheck, CheckRequest, GateVerdict
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-def check(name: str, metric: str = "val_loss", **arm: Any) -> Mapping[str, Verdict]:
+def check(name: str, metric: str = "val_loss", **arm: Any) -> Mapping[str, GateVerdict]:
     import planted_lightning
 
     from orchestrator.training.gates.lightning import INSTEAD, WITHOUT, lightning_bench

@@ -199,11 +199,11 @@ def test_evaluation_leaves_random_numbers_and_modes_alone(session_for: SessionFo
     assert all(map(torch.equal, weights(train(without, Drawing)), weights(train(beside, Drawing))))
 
 
-def test_own_optimiser_schedule_and_torchmetrics(session_for: SessionFor) -> None:
+def test_own_optimizer_schedule_and_torchmetrics(session_for: SessionFor) -> None:
     from torchmetrics.classification import MulticlassF1Score
 
     class Own(Toy):
-        def optimiser(self, model: nn.Module, config: Any) -> Any:
+        def optimizer(self, model: nn.Module, config: Any) -> Any:
             return torch.optim.Adam(model.parameters(), lr=config["optim"]["rate"])
 
         def schedule(self, progress: float, config: Any) -> float:

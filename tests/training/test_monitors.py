@@ -15,7 +15,7 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import run_task
 from orchestrator.training.monitors import Monitor, Seen, Unfit
 from orchestrator.training.monitors.catalogue import CLASSES
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 
 SessionFor = Callable[..., LocalSession]
 
@@ -198,7 +198,7 @@ def data_of(task_class: Any) -> tuple[Tensor, Tensor]:
     return table["scores"], table["label"]
 
 
-def measured(task_class: Any, session_for: SessionFor, *monitors: str) -> Kept:
+def measured(task_class: Any, session_for: SessionFor, *monitors: str) -> MemorySink:
     return watch(task_class, session_for(config(), max_length=1, monitors=monitors))
 
 

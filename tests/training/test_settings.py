@@ -32,12 +32,12 @@ def test_the_loop_refuses(config: dict[str, object], message: str) -> None:
         ({"nesterov": True}, "does not know optim.nesterov"),
     ],
 )
-def test_the_optimiser_refuses(section: dict[str, object], message: str) -> None:
+def test_the_optimizer_refuses(section: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         optim_settings({"optim": section})
 
 
-def test_a_tasks_own_optimiser_may_read_its_own_keys() -> None:
+def test_a_tasks_own_optimizer_may_read_its_own_keys() -> None:
     assert optim_settings({"optim": {"name": "lion", "beta": 0.5}}, extra_keys=True).name == "lion"
 
 

@@ -16,7 +16,7 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer, run_task
 from orchestrator.training.ranks import unwrapped
 from orchestrator.training.session import Diverged
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 
 torch.set_num_threads(1)
 MODES = {"plain": {}, "accumulate": {"train__accumulate": 2, "train__report_every": 3}}
@@ -50,7 +50,7 @@ def main(rank: int, out: Path) -> None:
 
 def measure(session: LocalSession) -> dict[str, object]:
     """Everything that is measured on the validation set by untrained weights, the monitors' part included."""
-    sink = session.sink = Kept()
+    sink = session.sink = MemorySink()
     session.monitors = ("metrics", "confusion", "curves", "best_worst", "predictions")
     trainer = Trainer(Measured(session.config), session)
     trainer._build()

@@ -11,7 +11,7 @@ from toy import FEATURES, Toy
 
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 from orchestrator.training.task import Task
 
 SEEN = 37
@@ -68,9 +68,9 @@ def fixed(kind: str, scores_of: Any, target_of: Any) -> type[Task]:
     return type("Fixed", (Fixed,), members)
 
 
-def watch(task_class: type[Task], session: LocalSession) -> Kept:
+def watch(task_class: type[Task], session: LocalSession) -> MemorySink:
     """Train to the end; what the monitors wrote."""
-    sink = session.sink = Kept()
+    sink = session.sink = MemorySink()
     session.scalars = sink.scalars  # type: ignore[method-assign]
     Trainer(task_class(session.config), session).run()
     return sink

@@ -10,7 +10,7 @@ import torch
 from orchestrator import SampleDraws, Streams
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 from trials.segment import CLASSES, IMAGE, LOGITS, MASK, Segment, UNet, dice_loss, draw_images, mean_iou
 
 BASE: dict[str, Any] = {
@@ -67,7 +67,7 @@ class Planted(Segment):
 
 @pytest.mark.slow
 def test_masks_that_are_planted_wrong_are_the_worst_samples(tmp_path: Path) -> None:
-    settings, sink = config(data__images=240, data__augment=False), Kept()
+    settings, sink = config(data__images=240, data__augment=False), MemorySink()
     run_task(Planted, LocalSession(settings, 4, str(tmp_path), monitors=("best_worst",), sink=sink))
     last = [entry.value for entry in sink.entries if entry.kind == "observe"][-2:]
     worst = [row["id"] for rows in last for row in rows if row["list"] == "worst"]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.study.loading import load_study
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import run_task
-from orchestrator.training.sink import Kept
+from orchestrator.training.sink import MemorySink
 from trials.charlm import CharLM
 from trials.digits import Digits
 from trials.generator import Draw
@@ -34,7 +34,7 @@ def test_monitors_by_kind(
 ) -> None:
     monkeypatch.chdir(ROOT)
     spec = load_study(ROOT / "configs" / f"{study}.yaml", SMALL.get(study, []), cwd=ROOT).spec
-    sink = Kept()
+    sink = MemorySink()
     config = {**spec.baseline, "seed": 0}
     session = LocalSession(config, 2, str(tmp_path), unit="step", monitors="auto", sink=sink)
     run_task(task, session)

@@ -14,7 +14,7 @@ from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 from orchestrator.web.app import Site, make_app
-from orchestrator.web.children import Children
+from orchestrator.web.children import ChildProcesses
 from orchestrator.web.guard import Sessions
 
 STUDY = """\
@@ -99,7 +99,7 @@ def record_study(root: Path) -> None:
 
 def serve(root: Path, host: str = "127.0.0.1") -> Served:
     """The page over `root`, and a client that has come in with the token."""
-    site = Site(Children(root), Storage.open(root / "runs"), Sessions(TOKEN), host, 8765)
+    site = Site(ChildProcesses(root), Storage.open(root / "runs"), Sessions(TOKEN), host, 8765)
     client = TestClient(make_app(site), base_url=f"http://{HOST}")
     client.get("/", params={"token": TOKEN})
     return Served(root, site, client)

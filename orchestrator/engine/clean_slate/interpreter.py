@@ -20,7 +20,7 @@ from orchestrator.engine.clean_slate.parts import refill
 _INSTALLED = ("site-packages", "dist-packages")
 _OWN = __name__.partition(".")[0]
 _PATCHES_ITSELF = (
-    "torch.optim.optimizer",  # the first use of an optimiser class
+    "torch.optim.optimizer",  # the first use of an optimizer class
     "torch._dynamo.mutation_guard",  # the rest: the first compilation
     "torch._compile",
     "torch.compiler._cache",
@@ -91,7 +91,7 @@ class Patches:
     """Functions and classes that were replaced in torch, numpy and a few standard modules.
 
     Compares by identity the code (not the data: counters and caches of the libraries move on) of every
-    module, and of every class of the packages. What torch replaced itself is left alone: it wraps optimisers
+    module, and of every class of the packages. What torch replaced itself is left alone: it wraps optimizers
     at their first use, and `torch._dynamo` some functions at its first.
     """
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.engine.clean_slate import interpreter, process, torch_state
-from orchestrator.engine.clean_slate.parts import Part, Value, contents, find, flags, names, values
+from orchestrator.engine.clean_slate.parts import StatePart, Value, contents, find, flags, names, values
 
 NAMES = (
     "sys.stdin",
@@ -125,7 +125,7 @@ def _spread() -> Iterator[Value]:
     yield Value("threads", torch.get_num_threads, torch.set_num_threads, always=True)
 
 
-def _interpreter() -> Iterator[Part]:
+def _interpreter() -> Iterator[StatePart]:
     yield interpreter.Patches()  # first: what follows calls functions that may have been replaced
     yield from names(NAMES)
     yield from contents(CONTENTS)
@@ -134,7 +134,7 @@ def _interpreter() -> Iterator[Part]:
     yield interpreter.Warnings()
 
 
-def _process() -> Iterator[Part]:
+def _process() -> Iterator[StatePart]:
     yield process.WorkingDirectory()
     yield process.Umask()
     yield process.Niceness()
@@ -144,7 +144,7 @@ def _process() -> Iterator[Part]:
         yield process.Affinity()
 
 
-def _settings() -> Iterator[Part]:
+def _settings() -> Iterator[StatePart]:
     yield from torch_state.backends_unfrozen()
     if torch_state.loaded("torch") is not None:
         yield torch_state.DefaultDevice()  # before the default type: it goes through the same place
@@ -159,7 +159,7 @@ def _settings() -> Iterator[Part]:
     yield torch_state.Compiler()
 
 
-def _leftovers(code_root: Path | None) -> Iterator[Part]:
+def _leftovers(code_root: Path | None) -> Iterator[StatePart]:
     yield torch_state.ProcessGroups()
     yield interpreter.UserModules(code_root)
     yield interpreter.ImportHooks()
@@ -167,11 +167,11 @@ def _leftovers(code_root: Path | None) -> Iterator[Part]:
     if torch_state.loaded("torch") is not None:
         yield torch_state.CudaMemory()
     yield process.Threads()
-    yield process.Children()
+    yield process.LeftChildren()
     yield torch_state.RandomStates()  # last: finalisers may draw
 
 
-INVENTORY: tuple[Callable[[Path | None], Iterable[Part]], ...] = (
+INVENTORY: tuple[Callable[[Path | None], Iterable[StatePart]], ...] = (
     lambda _root: _interpreter(),
     lambda _root: _process(),
     lambda _root: _settings(),
@@ -182,7 +182,7 @@ INVENTORY: tuple[Callable[[Path | None], Iterable[Part]], ...] = (
 class ProcessState:
     """What `snapshot` captured."""
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[StatePart]) -> None:
         self.parts = tuple(parts)
 
     def restore(self, *, kept_cuda_bytes: int = 0) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 _ABSENT: Any = object()
 
 
-class Part(Protocol):
+class StatePart(Protocol):
     """One kind of state; making the object captures it."""
 
     name: str

@@ -165,7 +165,7 @@ def _ask_to_end(thread: threading.Thread) -> None:
         thread.stop()
 
 
-class Children:
+class LeftChildren:
     """Child processes that are left are noticed; zombies and `multiprocessing`'s servers do not count."""
 
     name = "child processes"

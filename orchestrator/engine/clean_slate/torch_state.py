@@ -119,7 +119,7 @@ def precision() -> Iterator[Value]:
 
 
 def global_hooks() -> Iterator[Contents | Name]:
-    """Hooks on all modules and all optimisers."""
+    """Hooks on all modules and all optimizers."""
     for path in ("torch.nn.modules.module", "torch.optim.optimizer"):
         module = loaded(path)
         for name, value in list(vars(module).items()) if module is not None else ():

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.model import modules_with_parameters
 from orchestrator.training.gates.recording import RecordingConfig, was_read
-from orchestrator.training.gates.results import ArmToCheck, Table, Verdict, failed, passed, skipped
+from orchestrator.training.gates.results import (
+    ArmToCheck,
+    EvidenceTable,
+    GateVerdict,
+    failed,
+    passed,
+    skipped,
+)
 
 STEPS = 5
 
@@ -25,7 +32,7 @@ class Tried:
     error: str | None = None
 
 
-def every_arm(bench: Bench) -> Verdict:
+def every_arm(bench: Bench) -> GateVerdict:
     """Five steps of each arm, config keys that are read noted."""
     if len(bench.request.arms) < 2:
         return skipped("the study has the reference arm only")
@@ -80,7 +87,7 @@ def _faults(tried: list[Tried]) -> Iterator[str]:
         seen.setdefault(arm.losses, name)
 
 
-def _table(tried: list[Tried]) -> Table:
+def _table(tried: list[Tried]) -> EvidenceTable:
     reference = tried[0]
     rows = []
     for arm in tried:
@@ -91,7 +98,7 @@ def _table(tried: list[Tried]) -> Table:
         difference = arm.parameters - reference.parameters
         count = f"{arm.parameters:,}" + (f" ({difference:+,})" if difference else "")
         rows.append((arm.arm.name, changes, count, _layers(reference, arm), f"{arm.losses[-1]:.6g}"))
-    return Table(
+    return EvidenceTable(
         f"The arms after {STEPS} steps",
         ("arm", "changes", "parameters", "layers", f"loss {STEPS}"),
         tuple(rows),

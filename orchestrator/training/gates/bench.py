@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from orchestrator.training.gates.results import CheckRequest
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.ranks import to_device
 from orchestrator.training.samples import Samples, TrainingOrder
 from orchestrator.training.settings import loop_settings, optim_settings
 from orchestrator.training.streams import SampleDraws
-from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimiser, Outputs, Task
+from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task
 from orchestrator.training.validation import evaluating
 
 VAL_SAMPLES = 2048
@@ -70,13 +70,13 @@ class Bench:
         return self.config_of(self.request.arms[0].config)
 
     def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """An arm's config as a trial gets it, without the validation that happens beside training."""
+        """Return an arm's config as a trial gets it, without the validation that happens beside training."""
         train = config.get("train") or {}
         quiet = {**train, "val_batch_every": 0} if isinstance(train, Mapping) else train
         return {**config, "train": quiet, "seed": self.request.seed, "max_length": 1}
 
     def under(self, config: Mapping[str, Any]) -> Bench:
-        """The same task and the same data under another config (which must not change the data)."""
+        """Return the same task and the same data under another config (which must not change the data)."""
         arm = replace(self.request.arms[0], config=config)
         other = Bench(self.task_class, replace(self.request, arms=(arm,)), self.device, self.cache)
         other.__dict__["_built"] = self._built  # where cached_property keeps it
@@ -116,11 +116,11 @@ class Bench:
         return {name: _samples(name, tables[name]) for name in (TRAIN, VAL)}
 
     def take(self, name: str, indices: Tensor) -> Batch:
-        """Samples of a set as they lie there, on the CPU."""
+        """Return samples of a set as they lie there, on the CPU."""
         return self.sets[name].take(indices)
 
     def order(self, epoch: int = 0) -> Tensor:
-        """The training samples of an epoch in the order of the loop."""
+        """Return the training samples of an epoch in the order of the loop."""
         return self._order.of(epoch) % self.sets[TRAIN].count
 
     @cached_property
@@ -134,7 +134,7 @@ class Bench:
         return made
 
     def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
-        """The batch after the task's `augment`."""
+        """Return the batch after the task's `augment`."""
         draws = SampleDraws(self.task.streams, epoch, batch[ID])
         changed: Batch = called("augment", lambda: self.task.augment(dict(batch), draws), "see the message")
         _check_batch("augment", changed)
@@ -147,7 +147,7 @@ class Bench:
 
     # --- model ---------------------------------------------------------------------------------------
     def model(self) -> nn.Module:
-        """A fresh model on the device, with the weights that a trial starts with."""
+        """Return a fresh model on the device, with the weights that a trial starts with."""
         given, task = self.config, self.task
         assert self.sets  # as in the loop, the data come first: a task may learn its classes from them
         task.streams.seed_globals("build")
@@ -159,7 +159,7 @@ class Bench:
         return built.to(self.device).train()
 
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
-        """What the model says to a batch."""
+        """Return what the model says to a batch."""
         there = to_device(batch, self.device)
         outputs = called("forward", lambda: self.task.forward(model, there), "see the message")
         if not isinstance(outputs, Mapping):
@@ -168,7 +168,7 @@ class Bench:
         return dict(outputs)
 
     def loss_of(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """The task's loss, checked to be one number."""
+        """Return the task's loss, checked to be one number."""
         there = to_device(batch, self.device)
         loss = called("loss", lambda: self.task.loss(outputs, there), "see the message")
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.dim() > 0:
@@ -187,18 +187,18 @@ class Bench:
         return sum(losses) / len(losses)
 
     def val_batches(self) -> Iterator[Batch]:
-        """The validation set, or `VAL_SAMPLES` of it."""
+        """Yield the validation set, or `VAL_SAMPLES` of it."""
         total = self.sets[VAL].count
         rows = torch.linspace(0, total - 1, min(VAL_SAMPLES, total)).long()
         for start in range(0, len(rows), self.batch_size):
             yield self.take(VAL, rows[start : start + self.batch_size])
 
-    def optimiser(self, model: nn.Module) -> Optimiser:
-        """The one that the loop would use."""
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """Return the one that the loop would use."""
         given = self.config
-        own = called("optimiser", lambda: self.task.optimiser(model, given), "see the message")
+        own = called("optimizer", lambda: self.task.optimizer(model, given), "see the message")
         settings = called("config", lambda: optim_settings(given, extra_keys=own is not None), "see optim")
-        return own or PlainOptimiser(model.parameters(), settings)
+        return own or PlainOptimizer(model.parameters(), settings)
 
     # --- whole trials --------------------------------------------------------------------------------
     def first_steps(self, config: Mapping[str, Any], steps: int) -> tuple[tuple[float, ...], nn.Module]:
@@ -210,7 +210,7 @@ class Bench:
     def trainer(
         self, config: Mapping[str, Any], steps: int, **session: Any
     ) -> Iterator[tuple[Trainer, LocalSession]]:
-        """The real loop over `steps` optimiser steps, with at most `VAL_SAMPLES` validation samples."""
+        """Set up the real loop over `steps` steps, with at most `VAL_SAMPLES` validation samples."""
         with tempfile.TemporaryDirectory(prefix="check-") as folder:
             place = LocalSession(
                 config=config if isinstance(config, dict) else dict(config),
@@ -225,7 +225,9 @@ class Bench:
 
 
 def shortened(task_class: type[Task]) -> type[Task]:
-    """The same task with at most `VAL_SAMPLES` validation samples, so that a check's reports are cheap."""
+    """Return the same task with at most `VAL_SAMPLES` validation samples, so that a check's reports are
+    cheap.
+    """
 
     def split_data(self: Any, data: Any, generator: torch.Generator) -> Any:
         tables = dict(task_class.split_data(self, data, generator))
@@ -258,7 +260,7 @@ class _Head:
 
 
 def called(hook: str, call: Callable[[], Any], fix: str) -> Any:
-    """The call's result; whatever it raises becomes a HookFault that names the hook."""
+    """Return the call's result; whatever it raises becomes a HookFault that names the hook."""
     try:
         return call()
     except (HookFault, NotShown):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orchestrator.training.gates.bench import Bench, HookFault, called
 from orchestrator.training.gates.panel import COLUMNS, base64_png, image_column, panel
-from orchestrator.training.gates.results import Picture, Table, Verdict, failed, passed
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, Picture, failed, passed
 from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
 from orchestrator.training.validation import evaluating
@@ -24,7 +24,7 @@ MOST_CLASSES = 100
 BUILT_IN = ("epoch", "step", "train/loss", "val/loss")
 
 
-def look(bench: Bench) -> Verdict:
+def look(bench: Bench) -> GateVerdict:
     """Fails where a hook gives what the loop cannot use, or the data cannot be what was meant."""
     raw = bench.take(TRAIN, bench.order()[: bench.batch_size])
     batch = bench.augmented(raw)
@@ -56,7 +56,7 @@ def label_columns(batch: Batch) -> list[str]:
 
 
 def chunks(bench: Bench, name: str, deadline: float, size: int = 1024) -> Iterator[Batch]:
-    """A set from front to back, until the deadline (`time.monotonic`)."""
+    """Yield a set from front to back, until the deadline (`time.monotonic`)."""
     total = bench.sets[name].count
     step = min(size, max(32, bench.batch_size))
     for start in range(0, total, step):
@@ -101,7 +101,7 @@ def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
 
 
 def _try_labels(bench: Bench) -> None:
-    """The loss of every batch, for what it raises."""
+    """Ask for the loss of every batch, for what it raises."""
     model = bench.model()
     with evaluating(model):
         for name in (TRAIN, VAL):
@@ -169,24 +169,24 @@ def _shape(value: Tensor) -> str:
     return f"[{', '.join(map(str, value.shape))}] {str(value.dtype).removeprefix('torch.')}"
 
 
-def _columns(batch: Batch) -> Table:
+def _columns(batch: Batch) -> EvidenceTable:
     rows = []
     for name, value in batch.items():
         numbers = value.double() if not value.is_complex() else value.abs().double()
         low, mean, high = (f"{float(x):.4g}" for x in (numbers.min(), numbers.mean(), numbers.max()))
         rows.append((name, str(list(value.shape)), str(value.dtype).removeprefix("torch."), low, mean, high))
     columns = ("tensor", "shape", "type", "min", "mean", "max")
-    return Table("A training batch, as the model gets it", columns, tuple(rows))
+    return EvidenceTable("A training batch, as the model gets it", columns, tuple(rows))
 
 
-def _histogram(column: str, found: dict[str, Counter[int]]) -> Table:
+def _histogram(column: str, found: dict[str, Counter[int]]) -> EvidenceTable:
     labels = sorted(set().union(*found.values()))
     totals = {name: max(1, sum(counter.values())) for name, counter in found.items()}
     rows = tuple(
         (str(label), *(f"{found[n][label]} ({found[n][label] / totals[n]:.1%})" for n in found))
         for label in labels
     )
-    return Table(f"{column}: how often each value occurs", (column, *found), rows)
+    return EvidenceTable(f"{column}: how often each value occurs", (column, *found), rows)
 
 
 def _panel(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.settings import OptimSettings
-from orchestrator.training.task import Batch, Optimiser
+from orchestrator.training.task import Batch, Optimizer
 
 REGULARISERS = frozenset(
     [
@@ -24,11 +24,11 @@ REGULARISERS = frozenset(
 )
 """Names of config keys, at any depth, that are set to 0 or false."""
 TRUSTED = OptimSettings(name="adamw", lr=3e-3)
-"""Tried where the config's own optimiser does not get there: is it the recipe, or only its learning rate?"""
+"""Tried where the config's own optimizer does not get there: is it the recipe, or only its learning rate?"""
 
 
 def unregularised(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The config with its regularisers off, and the dotted keys that this changes."""
+    """Return the config with its regularisers off, and the dotted keys that this changes."""
     plain: dict[str, Any] = {}
     changed: list[str] = []
     for key, value in config.items():
@@ -44,7 +44,7 @@ def unregularised(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The model in training mode, its dropout off."""
+    """Return the model in training mode, its dropout off."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
@@ -53,24 +53,24 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def own_optimiser(bench: Bench) -> Callable[[nn.Module], Optimiser]:
-    """The one of the config, at its full learning rate."""
-    return bench.optimiser
+def own_optimizer(bench: Bench) -> Callable[[nn.Module], Optimizer]:
+    """Return the one of the config, at its full learning rate."""
+    return bench.optimizer
 
 
-def trusted_optimiser(bench: Bench) -> Callable[[nn.Module], Optimiser]:
+def trusted_optimizer(bench: Bench) -> Callable[[nn.Module], Optimizer]:
     """AdamW with a learning rate that trains nearly everything a little."""
     del bench
-    return lambda model: PlainOptimiser(model.parameters(), TRUSTED)
+    return lambda model: PlainOptimizer(model.parameters(), TRUSTED)
 
 
-OPTIMISERS = (own_optimiser, trusted_optimiser)
+OPTIMISERS = (own_optimizer, trusted_optimizer)
 
 
 def fit(
     bench: Bench,
     batch: Batch,
-    optimiser_of: Callable[[nn.Module], Optimiser],
+    optimizer_of: Callable[[nn.Module], Optimizer],
     *,
     seen: Batch | None = None,
     seconds: float = 20.0,
@@ -80,7 +80,7 @@ def fit(
     `seen` is what the model gets to see in place of the batch that the loss is about.
     """
     model = without_dropout(bench.model())
-    optimiser = optimiser_of(model)
+    optimizer = optimizer_of(model)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         loss = bench.loss_of(bench.outputs(model, batch if seen is None else seen), batch)
@@ -89,8 +89,8 @@ def fit(
         if not torch.isfinite(loss):
             return
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def blank(batch: Batch) -> Batch:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.layers import MOST_ROWS
-from orchestrator.training.gates.results import Table, Verdict, failed, passed
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed
 from orchestrator.training.task import ID, TRAIN, Batch
 from orchestrator.training.validation import evaluating
 
@@ -17,10 +17,10 @@ MIXING = 1e-4
 """Relative change of a sample's outputs by its neighbours that rounding does not explain."""
 
 
-def gradients(bench: Bench) -> Verdict:
+def gradients(bench: Bench) -> GateVerdict:
     """Fails on missing, zero, NaN or infinite gradients, on stale ones, and on samples that mix."""
     model = bench.model()
-    optimiser = bench.optimiser(model)
+    optimizer = bench.optimizer(model)
     found: dict[str, Tensor] = {}
     order = bench.order()
     for rows in torch.split(order, bench.batch_size)[:BATCHES]:
@@ -30,14 +30,14 @@ def gradients(bench: Bench) -> Verdict:
         for name, param in model.named_parameters():
             if param.grad is not None and (name not in found or not found[name].any()):
                 found[name] = param.grad.detach().clone()
-        optimiser.step()  # a layer that starts at 0 lets nothing through before it has moved
+        optimizer.step()  # a layer that starts at 0 lets nothing through before it has moved
     table = _table(found)
     wanted = {name for name, param in model.named_parameters() if param.requires_grad}
     idle = sorted(name for name in wanted if name not in found or not bool(found[name].any()))
     late = bool(idle) and any(arm.acts_after for arm in bench.request.arms)
     verdict = _not_finite(found, table) or (None if late else _idle(idle, found, table))
     if verdict is None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         verdict = _stale(model, table) or _mixing(bench, model, table)
     if verdict is not None:
         return verdict
@@ -48,7 +48,7 @@ def gradients(bench: Bench) -> Verdict:
     return passed(text, tables=(table,), warnings=warnings)
 
 
-def _not_finite(found: dict[str, Tensor], table: Table) -> Verdict | None:
+def _not_finite(found: dict[str, Tensor], table: EvidenceTable) -> GateVerdict | None:
     odd = [name for name, grad in found.items() if not bool(torch.isfinite(grad).all())]
     if odd:
         return failed(
@@ -60,7 +60,7 @@ def _not_finite(found: dict[str, Tensor], table: Table) -> Verdict | None:
     return None
 
 
-def _idle(idle: list[str], found: dict[str, Tensor], table: Table) -> Verdict | None:
+def _idle(idle: list[str], found: dict[str, Tensor], table: EvidenceTable) -> GateVerdict | None:
     missing = [name for name in idle if name not in found]
     if missing:
         return failed(
@@ -80,20 +80,20 @@ def _idle(idle: list[str], found: dict[str, Tensor], table: Table) -> Verdict | 
     return None
 
 
-def _stale(model: nn.Module, table: Table) -> Verdict | None:
+def _stale(model: nn.Module, table: EvidenceTable) -> GateVerdict | None:
     left = [name for name, param in model.named_parameters() if param.grad is not None and param.grad.any()]
     if not left:
         return None
     return failed(
-        f"after the optimiser's zero_grad there are still gradients in {_named(left)}",
-        "the Task's own optimiser does not clear them: every step then adds to all steps before",
+        f"after the optimizer's zero_grad there are still gradients in {_named(left)}",
+        "the Task's own optimizer does not clear them: every step then adds to all steps before",
         "its zero_grad covers some of the parameters only",
         tables=(table,),
     )
 
 
-def _mixing(bench: Bench, model: nn.Module, table: Table) -> Verdict | None:
-    """Outputs of the first half of a batch, with its own second half and with another one in its place."""
+def _mixing(bench: Bench, model: nn.Module, table: EvidenceTable) -> GateVerdict | None:
+    """Compare outputs of the first half of a batch beside its own second half and beside another one."""
     size = min(8, bench.sets[TRAIN].count // 2)
     if size < 2:
         return None
@@ -137,11 +137,13 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
-def _table(found: dict[str, Tensor]) -> Table:
+def _table(found: dict[str, Tensor]) -> EvidenceTable:
     rows = [
         (name, *(f"{float(x):.3g}" for x in (grad.min(), grad.mean(), grad.max(), grad.norm())))
         for name, grad in found.items()
     ]
     if len(rows) > MOST_ROWS:
         rows = [*rows[:MOST_ROWS], (f"… {len(rows) - MOST_ROWS} more", "", "", "", "")]
-    return Table("First gradients that are not 0", ("parameter", "min", "mean", "max", "norm"), tuple(rows))
+    return EvidenceTable(
+        "First gradients that are not 0", ("parameter", "min", "mean", "max", "norm"), tuple(rows)
+    )

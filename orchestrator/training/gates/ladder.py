@@ -20,15 +20,15 @@ from orchestrator.training.gates import (
     speed,
 )
 from orchestrator.training.gates.bench import Bench, HookFault, NotShown
-from orchestrator.training.gates.results import CheckRequest, GateResult, Verdict, failed, skipped
+from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, skipped
 from orchestrator.training.session import Diverged
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.task import Task
 
-Gate = Callable[[Bench], Verdict]
+Gate = Callable[[Bench], GateVerdict]
 
 
-def _warm_equals_cold(bench: Bench) -> Verdict:
+def _warm_equals_cold(bench: Bench) -> GateVerdict:
     del bench
     return skipped("needs a process of its own, which the command starts")
 
@@ -71,7 +71,7 @@ def climb(
     bench: Bench | None = None,
     without: Mapping[str, str] | None = None,
 ) -> Iterator[GateResult]:
-    """The result of each gate as soon as it is there. `target` is the entrypoint.
+    """Yield the result of each gate as soon as it is there. `target` is the entrypoint.
 
     `announce` hears of number and name before a gate is asked. `bench` is what the gates look at, where it is
     not simply a Task's; `without` names gates that are skipped, and why.
@@ -94,8 +94,8 @@ def climb(
         yield GateResult(number, title, verdict, time.perf_counter() - start)
 
 
-def ask(gate: Gate, bench: Bench) -> Verdict:
-    """The gate's verdict; what it trips over in the task is one too."""
+def ask(gate: Gate, bench: Bench) -> GateVerdict:
+    """Return the gate's verdict; what it trips over in the task is one too."""
     try:
         with preserved_random_state():
             return gate(bench)

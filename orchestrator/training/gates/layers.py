@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import Table
+from orchestrator.training.gates.results import EvidenceTable
 from orchestrator.training.task import Batch
 from orchestrator.training.validation import evaluating
 
@@ -68,7 +68,7 @@ def measure_layers(bench: Bench, model: nn.Module, batch: Batch) -> list[Layer]:
     return layers
 
 
-def layer_table(layers: list[Layer]) -> Table:
+def layer_table(layers: list[Layer]) -> EvidenceTable:
     """As it is shown; long models are cut."""
     rows = [
         (x.name, x.kind, f"{x.parameters:,}", x.output, in_flops(x.flops), in_bytes(x.kept)) for x in layers
@@ -76,7 +76,7 @@ def layer_table(layers: list[Layer]) -> Table:
     if len(rows) > MOST_ROWS:
         rows = [*rows[:MOST_ROWS], (f"… {len(rows) - MOST_ROWS} more", "", "", "", "", "")]
     columns = ("layer", "kind", "parameters", "output", "FLOPs", "kept for backward")
-    return Table("Layers, in a training step", columns, tuple(rows))
+    return EvidenceTable("Layers, in a training step", columns, tuple(rows))
 
 
 def _join(parent: str, child: str) -> str:
@@ -84,7 +84,7 @@ def _join(parent: str, child: str) -> str:
 
 
 def _counted(model: nn.Module, name: str) -> str:
-    """The name under which torch's counter has a module."""
+    """Return the name under which torch's counter has a module."""
     return f"{type(model).__name__}.{name}"
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.repeat import losses_of
-from orchestrator.training.gates.results import Curve, Verdict, failed, passed
+from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.task import ID
 from orchestrator.training.validation import evaluating
@@ -28,8 +28,10 @@ FALL = 0.01
 """Share by which the loss has to fall, and by which a sample's own outputs have to beat another one's."""
 
 
-def generalises(bench: Bench) -> Verdict:
-    """The baseline as it is, over some steps; then its validation loss, and that of swapped outputs."""
+def generalises(bench: Bench) -> GateVerdict:
+    """Train the baseline as it is for some steps, then compare its validation loss with that of swapped
+    outputs.
+    """
     deadline = time.monotonic() + SECONDS
     before = bench.mean_loss(bench.model(), bench.val_batches())
     config = {**bench.config, "train": {**bench.config["train"], "report_every": EVERY}}
@@ -48,7 +50,7 @@ def generalises(bench: Bench) -> Verdict:
         after = bench.mean_loss(trainer.model, bench.val_batches())
         swapped = _swapped_loss(bench, trainer.model)
     points = tuple((float(step), loss) for step, loss in losses_of(place).items())
-    curve = Curve(f"Training loss of the baseline over {steps} steps", "step", "loss", points)
+    curve = EvidenceCurve(f"Training loss of the baseline over {steps} steps", "step", "loss", points)
     text = f"the validation loss goes from {before:.4g} to {after:.4g} in {steps} steps"
     told_apart = _told_apart(after, swapped)
     if after < before * (1 - FALL) and told_apart:
@@ -66,12 +68,14 @@ def generalises(bench: Bench) -> Verdict:
 
 
 def _told_apart(loss: float, swapped: float | None) -> bool:
-    """The loss falls, too, where only the frequencies of the answers are learnt."""
+    """Tell samples apart: the loss alone falls, too, where only the frequencies of the answers are learnt."""
     return swapped is None or loss <= swapped * (1 - FALL) or loss <= 1e-8
 
 
 def _swapped_loss(bench: Bench, model: nn.Module) -> float | None:
-    """The loss where each sample gets the outputs of its neighbour; None where outputs are not by sample."""
+    """Return the loss where each sample gets the outputs of its neighbour; None where outputs are not by
+    sample.
+    """
     losses = []
     with evaluating(model):
         for batch in bench.val_batches():

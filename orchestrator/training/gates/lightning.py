@@ -20,12 +20,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import default_collate
 
 from orchestrator.training.gates.bench import Bench, HookFault, NotShown, _samples, called
-from orchestrator.training.gates.results import CheckRequest, Verdict, failed, passed
+from orchestrator.training.gates.results import CheckRequest, GateVerdict, failed, passed
 from orchestrator.training.lightning.callback import FirstLosses
 from orchestrator.training.lightning.fit import Lit, fit, trainer_for
-from orchestrator.training.lightning.place import Place
+from orchestrator.training.lightning.place import LightningPlace
 from orchestrator.training.samples import Samples
-from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimiser, Outputs, Task
+from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task
 
 BARE = "batch"
 """Name of the tensor where samples are bare tensors; items of tuples are called 0, 1, ..."""
@@ -40,12 +40,14 @@ HALF = 3
 
 
 def lightning_bench(lit: Lit, request: CheckRequest) -> Bench:
-    """What the gates look at."""
+    """Return what the gates look at."""
     return LitBench(_as_task(lit), request, lit=lit)
 
 
 def _as_task(lit: Lit) -> type[Task]:
-    """What the gates ask of a Task's class: `classes` and `lowest_loss`, where the module declares them."""
+    """Return what the gates ask of a Task's class: `classes` and `lowest_loss`, where the module declares
+    them.
+    """
     classes, lowest = (getattr(lit.module, name, None) for name in ("classes", "lowest_loss"))
     declared = {
         "classes": classes if isinstance(classes, int) else None,
@@ -128,12 +130,12 @@ class LitBench(Bench):
             raise HookFault("training_step", f"gives a {type(given).__name__}", "return the loss")
         return {"loss": loss}
 
-    def optimiser(self, model: nn.Module) -> Optimiser:
+    def optimizer(self, model: nn.Module) -> Optimizer:
         module: Any = model
         given = called("configure_optimizers", module.configure_optimizers, "see the message")
         while isinstance(given, tuple | list) and given:
             if isinstance(given, list) and len(given) > 1:
-                raise NotShown(f"configure_optimizers gives {len(given)} optimisers")
+                raise NotShown(f"configure_optimizers gives {len(given)} optimizers")
             given = given[0]
         chosen: Any = given["optimizer"] if isinstance(given, Mapping) else given
         if not isinstance(chosen, torch.optim.Optimizer):
@@ -150,9 +152,9 @@ class LitBench(Bench):
 
     def _place(
         self, config: Mapping[str, Any], length: float, callbacks: Sequence[Any] = (), **options: Any
-    ) -> Place:
+    ) -> LightningPlace:
         where = {"accelerator": "cpu" if self.device.type == "cpu" else "auto", "devices": 1}
-        return Place(
+        return LightningPlace(
             config=config,
             unit="epoch",
             max_length=length,
@@ -162,7 +164,7 @@ class LitBench(Bench):
         )
 
 
-def repeats(bench: Bench) -> Verdict:
+def repeats(bench: Bench) -> GateVerdict:
     """A10 by Lightning's own loop: two short epochs twice, then stopped after the first and resumed."""
     assert isinstance(bench, LitBench)
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
@@ -198,7 +200,7 @@ def repeats(bench: Bench) -> Verdict:
 def _trial(
     bench: LitBench, save: Path | None = None, resume: Path | None = None
 ) -> tuple[list[dict[str, Any]], list[Tensor]]:
-    """Reports of two short epochs, and the weights at the end."""
+    """Return reports of two short epochs, and the weights at the end."""
     rows: list[dict[str, Any]] = []
 
     def report(metrics: Mapping[str, Any], write: Any) -> None:
@@ -244,7 +246,7 @@ class _Named:
 
 
 def _restored(batch: Mapping[str, Tensor]) -> Any:
-    """The batch as Lightning hands it to the module: a tensor, a list or a dict."""
+    """Return the batch as Lightning hands it to the module: a tensor, a list or a dict."""
     if set(batch) == {BARE}:
         return batch[BARE]
     if all(name.isdigit() for name in batch):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import Curve, Verdict, failed, passed
+from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed
 from orchestrator.training.task import TRAIN
 
 LOW, HIGH = 1e-6, 10.0
@@ -19,12 +19,12 @@ BLOWN_UP = 1.5
 """Times the first loss at which the test ends."""
 
 
-def find_rate(bench: Bench, steps: int = STEPS) -> Verdict:
+def find_rate(bench: Bench, steps: int = STEPS) -> GateVerdict:
     """Train the baseline with rates from 1e-6 to 10; curve, suggestion, and what the config has."""
     points = range_test(bench, steps)
     rate = suggestion(points)
     title = "Smoothed training loss by learning rate"
-    curve = Curve(title, "learning rate", "loss", tuple(points), log_x=True, mark=rate)
+    curve = EvidenceCurve(title, "learning rate", "loss", tuple(points), log_x=True, mark=rate)
     optim = bench.config.get("optim") or {}
     own = optim.get("lr") if isinstance(optim, dict) else None
     if rate is None:
@@ -42,7 +42,7 @@ def find_rate(bench: Bench, steps: int = STEPS) -> Verdict:
 def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
     """(rate, smoothed loss) per step, up to where the loss has blown up."""
     model = bench.model()
-    optimiser = bench.optimiser(model)
+    optimizer = bench.optimizer(model)
     average = 0.0
     points: list[tuple[float, float]] = []
     order, epoch, start = bench.order(), 0, 0
@@ -52,7 +52,7 @@ def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
             order = bench.order(epoch)
         rows, start = order[start : start + bench.batch_size], start + bench.batch_size
         rate = LOW * (HIGH / LOW) ** (step / (steps - 1))
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         loss = bench.loss(model, bench.augmented(bench.take(TRAIN, rows), epoch))
         if not torch.isfinite(loss):
@@ -63,8 +63,8 @@ def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
         if smoothed > BLOWN_UP * points[0][1] and step > steps // 10:
             break
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return points
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.layers import in_bytes, in_flops, layer_table, measure_layers
-from orchestrator.training.gates.results import Verdict, failed, passed, skipped
+from orchestrator.training.gates.results import GateVerdict, failed, passed, skipped
 from orchestrator.training.task import TRAIN
 
 LARGE = 1_000_000
@@ -15,7 +15,7 @@ TOLERANCE = 0.5
 """Share of the expected loss by which the first one may differ: weights are random, depth adds to it."""
 
 
-def size(bench: Bench) -> Verdict:
+def size(bench: Bench) -> GateVerdict:
     """Parameters, FLOPs of one step and memory; fails where there is nothing to train."""
     model = bench.model()
     batch = bench.augmented(bench.take(TRAIN, bench.order()[: bench.batch_size]))
@@ -43,8 +43,8 @@ def size(bench: Bench) -> Verdict:
     return passed(f"{text}; {memory}", tables=(table,), warnings=tuple(warnings))
 
 
-def initial_loss(bench: Bench) -> Verdict:
-    """The loss of an untrained model on validation data, against what the task expects of ignorance."""
+def initial_loss(bench: Bench) -> GateVerdict:
+    """Compare the loss of an untrained model on validation data with what the task expects of ignorance."""
     expected = bench.task.expected_loss(bench.config)
     if expected is None:
         return skipped("the task declares neither `classes` nor `expected_loss`")

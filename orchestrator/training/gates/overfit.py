@@ -14,10 +14,10 @@ from orchestrator.training.gates.fitting import (
     fit,
     repeated,
     spread_of,
-    trusted_optimiser,
+    trusted_optimizer,
     unregularised,
 )
-from orchestrator.training.gates.results import Curve, Verdict, failed, passed, skipped
+from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed, skipped
 from orchestrator.training.task import ID, TRAIN, Batch
 from orchestrator.training.validation import evaluating
 
@@ -34,8 +34,8 @@ BETTER = 0.8
 """A5: with data the loss falls at least to this share of what it is with zeros."""
 
 
-def inputs_matter(bench: Bench) -> Verdict:
-    """The same samples learnt from their inputs, and from zeros in their place."""
+def inputs_matter(bench: Bench) -> GateVerdict:
+    """Learn the same samples from their inputs, and from zeros in their place."""
     plain = _plain(bench)
     batch = plain.spread(TRAIN, SAMPLES)
     try:
@@ -43,10 +43,10 @@ def inputs_matter(bench: Bench) -> Verdict:
     except HookFault as fault:
         return skipped(f"the model does not take zeros: {fault.message}")
     seen, zero = float("nan"), float("nan")
-    for optimiser in OPTIMISERS:
+    for optimizer in OPTIMISERS:
         runs = (
-            fit(plain, batch, optimiser(plain), seconds=10),
-            fit(plain, batch, optimiser(plain), seen=blank(batch), seconds=10),
+            fit(plain, batch, optimizer(plain), seconds=10),
+            fit(plain, batch, optimizer(plain), seen=blank(batch), seconds=10),
         )
         for step, ((_, seen), (_, zero)) in enumerate(islice(zip(*runs, strict=False), STEPS // 2)):
             if step >= 5 and seen <= BETTER * zero:
@@ -61,7 +61,7 @@ def inputs_matter(bench: Bench) -> Verdict:
     )
 
 
-def one_sample(bench: Bench) -> Verdict:
+def one_sample(bench: Bench) -> GateVerdict:
     """Training on one sample brings the loss to about 0."""
     if bench.task_class.lowest_loss is None:
         return skipped("the task declares no `lowest_loss`")
@@ -69,7 +69,7 @@ def one_sample(bench: Bench) -> Verdict:
     return _overfit(bench, plain, repeated(plain.spread(TRAIN, 1), 4), "one sample")
 
 
-def few_samples(bench: Bench) -> Verdict:
+def few_samples(bench: Bench) -> GateVerdict:
     """Training on eight samples does too, and gives each its own outputs."""
     if bench.task_class.lowest_loss is None:
         return skipped("the task declares no `lowest_loss`")
@@ -81,23 +81,23 @@ def _plain(bench: Bench) -> Bench:
     return bench.under(unregularised(bench.request.arms[0].config)[0])
 
 
-def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> Verdict:
+def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> GateVerdict:
     off = unregularised(bench.request.arms[0].config)[1]
     said_off = f" ({', '.join(off)} off)" if off else ""
     lowest = bench.task_class.lowest_loss or 0.0
     curves: list[list[float]] = []
-    for optimiser in OPTIMISERS:
+    for optimizer in OPTIMISERS:
         losses: list[float] = []
         curves.append(losses)
-        for model, loss in _until_low(fit(plain, batch, optimiser(plain)), lowest, losses):
+        for model, loss in _until_low(fit(plain, batch, optimizer(plain)), lowest, losses):
             alike = _outputs_alike(plain, model, batch)
             if alike is not None:
                 return alike
             text = f"the loss on {what} goes from {losses[0]:.3g} to {loss:.2g} in {len(losses) - 1} steps"
             warnings: tuple[str, ...] = ()
-            if optimiser is trusted_optimiser:
+            if optimizer is trusted_optimizer:
                 warnings = (
-                    f"not with the config's own optimiser ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
+                    f"not with the config's own optimizer ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
                     f"with {TRUSTED.name} at {TRUSTED.lr:g}: try orchestrate lr-find",
                 )
             return passed(text + said_off, curves=(_curve(losses, what),), warnings=warnings)
@@ -117,7 +117,7 @@ def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> Verdict:
 def _until_low(
     steps: Iterator[tuple[nn.Module, float]], lowest: float, losses: list[float]
 ) -> Iterator[tuple[nn.Module, float]]:
-    """The first step at which the loss is near its lowest; nothing when there is none. Notes all losses."""
+    """Yield the first step at which the loss is near its lowest, if there is one, and note all losses."""
     for model, loss in islice(steps, STEPS):
         losses.append(loss)
         if loss - lowest <= NEAR_ZERO * max(losses[0] - lowest, 1e-6):
@@ -125,7 +125,7 @@ def _until_low(
             return
 
 
-def _outputs_alike(bench: Bench, model: nn.Module, batch: Batch) -> Verdict | None:
+def _outputs_alike(bench: Bench, model: nn.Module, batch: Batch) -> GateVerdict | None:
     """Different samples, the same outputs: then the loss has been reached without looking."""
     samples = len(batch[ID])
     if len(set(batch[ID].tolist())) == 1:
@@ -141,6 +141,6 @@ def _outputs_alike(bench: Bench, model: nn.Module, batch: Batch) -> Verdict | No
     )
 
 
-def _curve(losses: list[float], what: str) -> Curve:
+def _curve(losses: list[float], what: str) -> EvidenceCurve:
     points = tuple((float(step), loss) for step, loss in enumerate(losses))
-    return Curve(f"Training on {what}", "step", "loss", points)
+    return EvidenceCurve(f"Training on {what}", "step", "loss", points)

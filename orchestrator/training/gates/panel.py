@@ -19,7 +19,7 @@ COLUMNS = 8
 
 
 def image_column(batch: Batch) -> str | None:
-    """The first tensor that looks like images: [B, 1 or 3, H, W] or [B, H, W], sides from 4."""
+    """Return the first tensor that looks like images: [B, 1 or 3, H, W] or [B, H, W], sides from 4."""
     for name, tensor in batch.items():
         shape = tensor.shape
         fits = (tensor.dim() == 4 and shape[1] in (1, 3)) or tensor.dim() == 3
@@ -56,7 +56,7 @@ def png(pixels: Tensor) -> bytes:
 
 
 def base64_png(pixels: Tensor) -> str:
-    """The same, for a data URI."""
+    """Return the same, for a data URI."""
     return base64.b64encode(png(pixels)).decode()
 
 

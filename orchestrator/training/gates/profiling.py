@@ -8,9 +8,9 @@ import torch
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.layers import in_bytes, in_flops, layer_table, measure_layers
-from orchestrator.training.gates.results import Table, Verdict, passed, skipped
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, passed, skipped
 from orchestrator.training.gates.speed import PARTS, budget, measure
-from orchestrator.training.task import TRAIN, Optimiser
+from orchestrator.training.task import TRAIN, Optimizer
 
 MOST_OPERATIONS = 15
 COMPUTE = "where the hardware is not busy, a larger batch or train.precision: bf16 help"
@@ -19,24 +19,24 @@ ADVICE = {
     "augment": "let Task.augment work on whole tensors [B, ...] instead of sample by sample",
     "forward": COMPUTE,
     "backward": COMPUTE,
-    "optimiser": "many small parameters are updated one by one: a fused or foreach optimiser",
+    "optimizer": "many small parameters are updated one by one: a fused or foreach optimizer",
     "logging": "the step waits for its loss; a larger batch gives the device more to do in between",
 }
 
 
-def layers(bench: Bench) -> Verdict:
+def layers(bench: Bench) -> GateVerdict:
     """Parameters, FLOPs and memory, layer by layer and in all."""
     model = bench.model()
     batch = bench.augmented(bench.take(TRAIN, bench.order()[: bench.batch_size]))
     found = measure_layers(bench, model, batch)
-    optimiser = bench.optimiser(model)
-    optimiser.step()
+    optimizer = bench.optimizer(model)
+    optimizer.step()
     memory = {
         "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
         "gradients": sum(
             p.grad.numel() * p.grad.element_size() for p in model.parameters() if p.grad is not None
         ),
-        "optimiser state": _state_bytes(optimiser),
+        "optimizer state": _state_bytes(optimizer),
         "kept for the backward pass": sum(layer.kept for layer in found),
     }
     flops = sum(layer.flops for layer in found)
@@ -46,11 +46,11 @@ def layers(bench: Bench) -> Verdict:
     if flops:
         text += f"; {heaviest.flops / flops:.0%} of the FLOPs are in {heaviest.name}"
     rows = tuple((name, in_bytes(count)) for name, count in memory.items())
-    return passed(text, tables=(layer_table(found), Table("Memory", ("what", "bytes"), rows)))
+    return passed(text, tables=(layer_table(found), EvidenceTable("Memory", ("what", "bytes"), rows)))
 
 
-def step(bench: Bench) -> Verdict:
-    """The time of a step by part; names the bottleneck in one sentence."""
+def step(bench: Bench) -> GateVerdict:
+    """Measure the time of a step by part, and name the bottleneck in one sentence."""
     spent = measure(bench)
     total = sum(spent.values())
     slowest = max(spent, key=lambda part: spent[part])
@@ -61,8 +61,8 @@ def step(bench: Bench) -> Verdict:
     return passed(text, tables=(budget(spent),))
 
 
-def trace(bench: Bench) -> Verdict:
-    """A trace of the profiler over the steps that `step` measures, written to `request.trace`."""
+def trace(bench: Bench) -> GateVerdict:
+    """Write a trace of the profiler over the steps that `step` measures to `request.trace`."""
     if bench.request.trace is None:
         return skipped("no trace was asked for (--trace)")
     kinds = [torch.profiler.ProfilerActivity.CPU]
@@ -75,8 +75,8 @@ def trace(bench: Bench) -> Verdict:
     return passed(text, tables=(_operations(profiler, bench.device.type),))
 
 
-def _operations(profiler: Any, device: str) -> Table:
-    """The operations that take longest, without what they call."""
+def _operations(profiler: Any, device: str) -> EvidenceTable:
+    """Return the operations that take longest, without what they call."""
     own = f"self_{'device' if device == 'cuda' else 'cpu'}_time_total"
     found = [event for event in profiler.key_averages() if event.key not in PARTS]
     found.sort(key=lambda event: -getattr(event, own))
@@ -90,11 +90,11 @@ def _operations(profiler: Any, device: str) -> Table:
         )
         for event in found[:MOST_OPERATIONS]
     )
-    return Table("Operations", ("operation", "calls", "ms", "share"), rows)
+    return EvidenceTable("Operations", ("operation", "calls", "ms", "share"), rows)
 
 
-def _state_bytes(optimiser: Optimiser) -> int:
-    """Tensors in the optimiser's state."""
+def _state_bytes(optimizer: Optimizer) -> int:
+    """Tensors in the optimizer's state."""
 
     def tensors(value: Any) -> int:
         if isinstance(value, torch.Tensor):
@@ -103,4 +103,4 @@ def _state_bytes(optimiser: Optimiser) -> int:
             return sum(tensors(item) for item in value.values())
         return sum(tensors(item) for item in value) if isinstance(value, list | tuple) else 0
 
-    return tensors(optimiser.state_dict())
+    return tensors(optimizer.state_dict())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import Verdict, failed, passed
+from orchestrator.training.gates.results import GateVerdict, failed, passed
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
 from orchestrator.training.session import TrialStopped
@@ -19,8 +19,8 @@ STEPS = 6
 HALF = 3
 
 
-def repeats(bench: Bench) -> Verdict:
-    """The real loop over six steps: twice in one process, then stopped after three and resumed."""
+def repeats(bench: Bench) -> GateVerdict:
+    """Run the real loop over six steps: twice in one process, then stopped after three and resumed."""
     config = {**bench.config, "train": {**bench.config["train"], "report_every": HALF}}
     first = _trial(bench, config)
     second = _trial(bench, config)
@@ -47,7 +47,7 @@ def repeats(bench: Bench) -> Verdict:
             f"a trial that is interrupted after {HALF} steps and resumed differs, {step}",
             "state that the checkpoint does not hold: attributes of Task or model that are no buffers "
             "(register_buffer)",
-            "an optimiser whose state_dict leaves something out",
+            "an optimizer whose state_dict leaves something out",
         )
     return passed(
         f"the same seed twice, and a trial resumed after {HALF} of {STEPS} steps: equal bit for bit"

@@ -17,7 +17,7 @@ CHEAP = ("A1", "A2", "A4", "A8", "A9", "A12")
 class ArmToCheck:
     """An arm as the study file describes it; `set` holds the dotted keys that it changes.
 
-    `acts_after`: optimiser steps before which its component does nothing, as the study file says.
+    `acts_after`: optimizer steps before which its component does nothing, as the study file says.
     """
 
     name: str
@@ -57,7 +57,7 @@ class CheckRequest:
 
 
 @dataclass(frozen=True)
-class Table:
+class EvidenceTable:
     """Evidence in rows; every row is as long as `columns`."""
 
     title: str
@@ -74,7 +74,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Curve:
+class EvidenceCurve:
     """Points (x, y) to be drawn as a line; `mark` is an x worth pointing at."""
 
     title: str
@@ -86,16 +86,16 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What a gate found. `evidence` is one sentence; `causes`, most likely first, are for a failure."""
 
     state: State
     evidence: str
     causes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[EvidenceTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[EvidenceCurve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class GateResult:
 
     gate: str
     title: str
-    verdict: Verdict
+    verdict: GateVerdict
     wall_s: float = 0.0
 
     @property
@@ -135,34 +135,34 @@ class CheckReport:
 def gate_from_json(data: Mapping[str, Any]) -> GateResult:
     """Inverse of `dataclasses.asdict` for a gate's result."""
     found = data["verdict"]
-    verdict = Verdict(
+    verdict = GateVerdict(
         state=found["state"],
         evidence=found["evidence"],
         causes=tuple(found["causes"]),
         warnings=tuple(found["warnings"]),
         tables=tuple(
-            Table(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
+            EvidenceTable(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
             for table in found["tables"]
         ),
         pictures=tuple(Picture(**picture) for picture in found["pictures"]),
         curves=tuple(
-            Curve(**{**curve, "points": tuple((x, y) for x, y in curve["points"])})
+            EvidenceCurve(**{**curve, "points": tuple((x, y) for x, y in curve["points"])})
             for curve in found["curves"]
         ),
     )
     return GateResult(data["gate"], data["title"], verdict, data["wall_s"])
 
 
-def passed(evidence: str, **more: Any) -> Verdict:
-    """The gate holds."""
-    return Verdict("pass", evidence, **more)
+def passed(evidence: str, **more: Any) -> GateVerdict:
+    """Say that the gate holds."""
+    return GateVerdict("pass", evidence, **more)
 
 
-def failed(evidence: str, *causes: str, **more: Any) -> Verdict:
-    """It does not; `causes` say what to look at."""
-    return Verdict("fail", evidence, causes, **more)
+def failed(evidence: str, *causes: str, **more: Any) -> GateVerdict:
+    """Say that the gate does not hold; `causes` say what to look at."""
+    return GateVerdict("fail", evidence, causes, **more)
 
 
-def skipped(reason: str) -> Verdict:
-    """It could not be asked."""
-    return Verdict("skipped", reason)
+def skipped(reason: str) -> GateVerdict:
+    """Say that the gate could not be asked."""
+    return GateVerdict("skipped", reason)

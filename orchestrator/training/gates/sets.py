@@ -12,7 +12,7 @@ from torch import nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.data import label_columns
-from orchestrator.training.gates.results import Verdict, failed, passed
+from orchestrator.training.gates.results import GateVerdict, failed, passed
 from orchestrator.training.streams import Streams
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
 from orchestrator.training.validation import evaluating
@@ -24,7 +24,7 @@ IMBALANCE = 3.0
 """Most frequent class to rarest, from which it is worth a word."""
 
 
-def separate(bench: Bench) -> Verdict:
+def separate(bench: Bench) -> GateVerdict:
     """Fails where samples are in both sets, or where the validation set changes from pass to pass."""
     seconds = BRIEF_HASHING_S if bench.request.brief else HASHING_S
     changed = _changes(bench)
@@ -89,8 +89,8 @@ def digests(batch: Batch) -> list[bytes]:
     ]
 
 
-def _changes(bench: Bench) -> Verdict | None:
-    """The same validation batches twice, the global random states elsewhere the second time."""
+def _changes(bench: Bench) -> GateVerdict | None:
+    """Compare the same validation batches twice, the global random states elsewhere the second time."""
     model = bench.model()
     first, second = (_pass(bench, model, seed) for seed in (1, 2))
     for number, (before, after) in enumerate(zip(first, second, strict=True)):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import Table, Verdict, failed, passed
-from orchestrator.training.task import TRAIN, Optimiser
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed
+from orchestrator.training.task import TRAIN, Optimizer
 
 WARM_UP = 2
 STEPS = 10
@@ -25,7 +25,7 @@ PARTS = {
     "augment": "augmentation",
     "forward": "the forward pass",
     "backward": "the backward pass",
-    "optimiser": "the optimiser's update",
+    "optimizer": "the optimizer's update",
     "logging": "fetching the loss",
 }
 HINTS = {
@@ -34,7 +34,7 @@ HINTS = {
 }
 
 
-def step_time(bench: Bench) -> Verdict:
+def step_time(bench: Bench) -> GateVerdict:
     """Fails where training would mostly wait for its data; a step of over a second is flagged."""
     spent = measure(bench)
     total = sum(spent.values())
@@ -56,17 +56,17 @@ def step_time(bench: Bench) -> Verdict:
     return passed(text, tables=(table,), warnings=warnings)
 
 
-def budget(spent: dict[str, float]) -> Table:
+def budget(spent: dict[str, float]) -> EvidenceTable:
     """Where a step's seconds go."""
     total = sum(spent.values())
     rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
-    return Table("A training step", ("part", "ms", "share"), rows)
+    return EvidenceTable("A training step", ("part", "ms", "share"), rows)
 
 
 def measure(bench: Bench) -> dict[str, float]:
     """Seconds per step by part, the mean over up to `STEPS` steps after a warm-up."""
     model = bench.model()
-    optimiser = bench.optimiser(model)
+    optimizer = bench.optimizer(model)
     order = bench.order()
     spent = dict.fromkeys(PARTS, 0.0)
     deadline = time.monotonic() + SECONDS
@@ -81,7 +81,7 @@ def measure(bench: Bench) -> dict[str, float]:
         batch = clock("augment", lambda: bench.augmented(raw))  # noqa: B023
         loss = clock("forward", lambda: bench.loss(model, batch))  # noqa: B023
         clock("backward", loss.backward)
-        clock("optimiser", lambda: _update(optimiser))
+        clock("optimizer", lambda: _update(optimizer))
         clock("logging", lambda: float(loss.detach()))  # noqa: B023
         steps += 1
         if time.monotonic() > deadline:
@@ -89,9 +89,9 @@ def measure(bench: Bench) -> dict[str, float]:
     return {part: seconds / steps for part, seconds in spent.items()}
 
 
-def _update(optimiser: Optimiser) -> None:
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+def _update(optimizer: Optimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 class _Clock:

@@ -55,7 +55,7 @@ class Arguments:
 
 
 def divide(config: Mapping[str, Any], module: type, data: type | None) -> Arguments:
-    """The arguments that a config holds for a LightningModule, a DataModule (or None) and the Trainer.
+    """Return the arguments that a config holds for a LightningModule, a DataModule (or None) and the Trainer.
 
     Raises:
         ValueError: keys that nobody takes, that two sections give, or that the study decides; all of them.

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from orchestrator.training.lightning.place import CHECKPOINT, Place
+from orchestrator.training.lightning.place import CHECKPOINT, LightningPlace
 from orchestrator.training.ranks import sum_over_ranks
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.streams import Streams
@@ -27,7 +27,7 @@ class Reports(Checkpoint):
     and a resumed epoch has to draw what it would have drawn.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: LightningPlace) -> None:
         self._place = place
         self._streams = Streams(int(place.config["seed"]))
         self._waiting: dict[str, Any] | None = None
@@ -50,7 +50,7 @@ class Reports(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """The next epoch has no batch yet; Lightning resets the count only after the hooks of its start."""
+        """Count no batch of the next epoch yet: Lightning resets that only after the hooks of its start."""
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         progress["current"] = dict.fromkeys(progress["current"], 0)
         progress["is_last_batch"] = False
@@ -66,7 +66,7 @@ class Reports(Checkpoint):
             self._place.report(metrics, _saver(trainer))
 
     def _metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-        """What was logged, averaged over the ranks: `self.log` without sync_dist is each rank's own."""
+        """Return what was logged, averaged over the ranks: without sync_dist it is each rank's own."""
         logged = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         if self._place.world_size > 1 and logged:
             size = self._place.world_size

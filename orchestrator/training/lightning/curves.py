@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from orchestrator.training.sink import Sink
 
 
-class Curves(Logger):
+class LightningCurves(Logger):
     """Values of training steps. Those of epochs are reported, and are in the curves by that."""
 
     def __init__(self, sink: Sink) -> None:
@@ -47,7 +47,7 @@ class Curves(Logger):
 class Moments(Callback):
     """Tells the curves where the loop is."""
 
-    def __init__(self, curves: Curves) -> None:
+    def __init__(self, curves: LightningCurves) -> None:
         self._curves = curves
 
     def on_train_batch_start(
@@ -69,7 +69,7 @@ class Experiment:
         self._sink = sink
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int = 0, *_: Any, **__: Any) -> None:
-        """A number."""
+        """Take a number."""
         self._sink.scalars({tag: float(scalar_value)}, global_step)
 
     def add_scalars(
@@ -84,13 +84,13 @@ class Experiment:
         self._sink.text(tag, text_string, global_step)
 
     def add_histogram(self, tag: str, values: Any, global_step: int = 0, *_: Any, **__: Any) -> None:
-        """The distribution of numbers."""
+        """Take the distribution of numbers."""
         self._sink.histogram(tag, _array(values).reshape(-1), global_step)
 
     def add_image(
         self, tag: str, img_tensor: Any, global_step: int = 0, *_: Any, dataformats: str = "CHW", **__: Any
     ) -> None:
-        """A picture, uint8 or floats in [0, 1]: [C, H, W], or as `dataformats` says."""
+        """Take a picture, uint8 or floats in [0, 1]: [C, H, W], or as `dataformats` says."""
         pixels = _array(img_tensor)
         if dataformats == "HW":
             pixels = pixels[None]

@@ -12,8 +12,8 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer, see
 
 from orchestrator.training.lightning.arguments import Arguments, divide
 from orchestrator.training.lightning.callback import Reports
-from orchestrator.training.lightning.curves import Curves, Moments
-from orchestrator.training.lightning.place import CHECKPOINT, Place
+from orchestrator.training.lightning.curves import LightningCurves, Moments
+from orchestrator.training.lightning.place import CHECKPOINT, LightningPlace
 from orchestrator.training.lightning.watching import Watching
 
 DEFAULTS = {
@@ -44,7 +44,7 @@ class Lit:
         return module, None if self.data is None else self.data(**arguments.data)
 
 
-def fit(lit: Lit, place: Place) -> LightningModule:
+def fit(lit: Lit, place: LightningPlace) -> LightningModule:
     """Train to the end, or to where a report says stop; returns the trained module.
 
     Raises:
@@ -59,11 +59,11 @@ def fit(lit: Lit, place: Place) -> LightningModule:
 
 
 @contextmanager
-def trainer_for(lit: Lit, place: Place) -> Iterator[Trainer]:
+def trainer_for(lit: Lit, place: LightningPlace) -> Iterator[Trainer]:
     """Lightning's Trainer with the study's callbacks; what it writes besides goes into a temporary folder."""
     given = lit.divide(place.config).trainer
     given.pop("strategy", None)  # `place.options` has Ray's, as it names it
-    curves = Curves(place.sink)
+    curves = LightningCurves(place.sink)
     with tempfile.TemporaryDirectory(prefix="orchestrator-lightning-") as folder:
         yield Trainer(
             **{**DEFAULTS, **given, **place.options},
@@ -74,7 +74,7 @@ def trainer_for(lit: Lit, place: Place) -> Iterator[Trainer]:
         )
 
 
-def _length(place: Place) -> dict[str, int]:
+def _length(place: LightningPlace) -> dict[str, int]:
     if place.unit == "epoch":
         return {"max_epochs": int(place.max_length)}
     if place.unit == "step":

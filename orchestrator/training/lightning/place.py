@@ -14,7 +14,7 @@ CHECKPOINT = "lightning.ckpt"
 
 
 @dataclass
-class Place:
+class LightningPlace:
     """One rank's view of the trial. The defaults are those of a check: one process, no reports."""
 
     config: Mapping[str, Any]

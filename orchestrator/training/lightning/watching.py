@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.data import extract_batch_size
 
-from orchestrator.training.lightning.place import Place
-from orchestrator.training.monitors.base import Clock, Monitor, Run
+from orchestrator.training.lightning.place import LightningPlace
+from orchestrator.training.monitors.base import Clock, Monitor, MonitoredTrial
 from orchestrator.training.monitors.catalogue import make
 from orchestrator.training.monitors.watch import EVERY
 from orchestrator.training.streams import preserved_random_state
@@ -23,7 +23,7 @@ _HOOKS = frozenset({"start", "after_backward", "after_step"})
 class Watching(Callback):
     """Calls monitors at the first and at every 20th step."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: LightningPlace) -> None:
         """Choose the monitors.
 
         Raises:
@@ -43,7 +43,7 @@ class Watching(Callback):
         self._began_at = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        run = Run(
+        run = MonitoredTrial(
             task=cast("Any", None),  # monitors that apply do not look at it
             model=pl_module,
             val=cast("Any", None),

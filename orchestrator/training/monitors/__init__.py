@@ -1,4 +1,4 @@
-"""Monitors: what is watched beside training (practice B3 to B8, B11). One module each, and:
+"""Monitors: what is watched beside training. One module each, and:
 
 base        the interface, for monitors of one's own too
 catalogue   names to classes; which fit a task
@@ -7,9 +7,9 @@ reading     what the outputs of a task mean, by its kind
 drawing     pictures
 """
 
-from orchestrator.training.monitors.base import Clock, Monitor, Run, Unfit
+from orchestrator.training.monitors.base import Clock, Monitor, MonitoredTrial, Unfit
 from orchestrator.training.monitors.reading import Predictions
 from orchestrator.training.sink import Sink
 from orchestrator.training.validation import Seen
 
-__all__ = ["Clock", "Monitor", "Predictions", "Run", "Seen", "Sink", "Unfit"]
+__all__ = ["Clock", "Monitor", "MonitoredTrial", "Predictions", "Seen", "Sink", "Unfit"]

@@ -41,7 +41,7 @@ class Clock:
 
 
 @dataclass
-class Run:
+class MonitoredTrial:
     """The trial that a monitor watches, as one rank sees it."""
 
     task: Task
@@ -76,7 +76,7 @@ class Monitor:
     """The kinds of task (`Task.kind`) that it can watch; None: all of them, those without a kind too."""
     name: str
     """What the study file calls it; there before `start`, as `run` is."""
-    run: Run
+    run: MonitoredTrial
 
     def start(self) -> None:
         """`self.run` is there; the model is on its device.
@@ -86,13 +86,13 @@ class Monitor:
         """
 
     def after_backward(self, step: int) -> None:
-        """The gradients of every 20th step (and of the first) are complete, neither clipped nor used yet."""
+        """Look at the gradients of every 20th step (and of the first), neither clipped nor used yet."""
 
     def after_step(self, step: int) -> None:
-        """A training step is over; called for every 20th (and the first)."""
+        """Look at a training step that is over; called for every 20th (and the first)."""
 
     def validation_start(self) -> None:
-        """A validation pass begins."""
+        """Prepare for a validation pass that begins."""
 
     def validation_batch(self, seen: Seen) -> None:
         """One batch of it."""
@@ -101,4 +101,4 @@ class Monitor:
         """Predictions and targets of one or several batches of it, for tasks that have a kind."""
 
     def validation_end(self, step: int) -> None:
-        """The pass is over: sum over the ranks and write. Still in evaluation mode and without gradients."""
+        """Sum over the ranks and write: the pass is over. Still in evaluation mode and without gradients."""

@@ -1,4 +1,4 @@
-"""The validation samples with the lowest and highest loss: what is easy, what may be labelled wrong (B7)."""
+"""The validation samples with the lowest and highest loss: what is easy, what may be labelled wrong."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _classes(task: Task, outputs: Outputs, batch: Batch) -> list[dict[str, Any]]
 
 
 def _pictures(task: Task, outputs: Outputs, batch: Batch) -> Tensor | None:
-    """What the task draws of its samples, else pictures among the inputs. [B, 1 | 3, H, W]."""
+    """Return what the task draws of its samples, else pictures among the inputs. [B, 1 | 3, H, W]."""
     from orchestrator.training.monitors.drawing import picture_in
 
     drawn = task.visualize(outputs, batch)

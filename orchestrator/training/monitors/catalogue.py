@@ -28,7 +28,7 @@ ON_REQUEST = frozenset({"gradient_histograms"})
 
 
 def choose(names: tuple[str, ...] | str, task: Task) -> list[Monitor]:
-    """The monitors of a trial: those named, or with `auto` the built-in ones that fit the task's kind.
+    """Return the monitors of a trial: those named, or with `auto` the built-in ones that fit the task's kind.
 
     Raises:
         ValueError: no such monitor, or one that is named here cannot watch this kind of task.
@@ -47,7 +47,7 @@ def choose(names: tuple[str, ...] | str, task: Task) -> list[Monitor]:
 
 
 def make(name: str) -> Monitor:
-    """A monitor by its built-in name, or as module:Class.
+    """Return a monitor by its built-in name, or as module:Class.
 
     Raises:
         ValueError: there is no such monitor.

@@ -1,4 +1,4 @@
-"""The confusion matrix of the validation set (B5)."""
+"""The confusion matrix of the validation set."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def binned(predictions: Predictions) -> Tensor:
 
 
 def above(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """True and false positives [C, BINS + 1] float64 when all from a bin on is taken; the last is 0."""
+    """Return true and false positives [C, BINS + 1] float64 when all from a bin on are taken; last: 0."""
     taken = counts.double().flip(-1).cumsum(-1).flip(-1)  # [C, 2, BINS]
     taken = torch.nn.functional.pad(taken, (0, 1))
     return taken[:, 1], taken[:, 0]

@@ -1,4 +1,4 @@
-"""Precision-recall and ROC curves, one class against the rest (B5)."""
+"""Precision-recall and ROC curves, one class against the rest."""
 
 from __future__ import annotations
 

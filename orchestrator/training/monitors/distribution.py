@@ -1,4 +1,4 @@
-"""How the predictions of the validation set are distributed (B5)."""
+"""How the predictions of the validation set are distributed."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def panel(pictures: Pixels, captions: Sequence[str], columns: int = 8) -> Pixels
 
 
 def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
-    """A confusion matrix: rows are targets, shaded by the share of the row, with numbers where they fit."""
+    """Return a confusion matrix: rows are targets, shaded by the share of the row, with numbers where they
+    fit.
+    """
     classes = len(counts)
     cell = 36 if classes <= 20 else max(4, 720 // classes)
     font, labels = _font(), classes <= 20

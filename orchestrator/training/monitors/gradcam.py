@@ -1,4 +1,4 @@
-"""Grad-CAM heat maps (B8): where a convolutional network looks (Selvaraju et al. 2017, section 3).
+"""Grad-CAM heat maps: where a convolutional network looks (Selvaraju et al. 2017, section 3).
 
 The channels of the last convolution are weighted by the mean gradient of the chosen class's score, summed,
 and cut at zero.

@@ -1,4 +1,4 @@
-"""The gradients, per parameter (B6)."""
+"""The gradients, per parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usual metrics of the kind of task, over the validation set (B4).
+"""The usual metrics of the kind of task, over the validation set.
 
 Computed from sums over all samples of all ranks: whole numbers, or float64. They are those of torchmetrics
 (a test compares), without its import (a second and a half in every worker). Any other metric of torchmetrics
@@ -51,7 +51,7 @@ class Metrics(Monitor):
 
 
 def _sums(p: Predictions) -> dict[str, Tensor]:
-    """What the metrics of the kind follow from; adds up over batches."""
+    """Return what the metrics of the kind follow from; adds up over batches."""
     if p.kind == "regression":
         error, target = (p.scores - p.target).double(), p.target.double()
         one = torch.tensor(float(len(target)), dtype=torch.float64, device=error.device)

@@ -59,7 +59,7 @@ class Predictions:
 
 
 def read(task: Task, outputs: Outputs, batch: Batch) -> Predictions:
-    """The rows of a batch.
+    """Return the rows of a batch.
 
     Raises:
         ValueError: the task has no kind that is read, or its outputs or batch do not look like it.
@@ -93,7 +93,7 @@ def read(task: Task, outputs: Outputs, batch: Batch) -> Predictions:
 
 
 def class_name(names: Sequence[str], index: int) -> str:
-    """The name of a class, or its number where there is none."""
+    """Return the name of a class, or its number where there is none."""
     return str(names[index]) if index < len(names) else str(index)
 
 
@@ -167,7 +167,7 @@ class SampleLosses:
         return task.sample_losses(outputs, batch).detach().float()
 
     def _usual(self, outputs: Outputs, batch: Batch) -> Tensor | None:
-        """The loss that most tasks of this kind have, per sample; None where there is none."""
+        """Return the loss that most tasks of this kind have, per sample; None where there is none."""
         kind = self._task.kind
         if kind not in READ:
             return None

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: waiting for data or the model; samples per second; GPU memory (B3)."""
+"""Where the time of a step goes: waiting for data or the model; samples per second; GPU memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the task's own `visualize` draws of a few validation samples (B11)."""
+"""What the task's own `visualize` draws of a few validation samples."""
 
 from __future__ import annotations
 

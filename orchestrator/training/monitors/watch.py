@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.training.monitors.base import Monitor, Run, Unfit
+from orchestrator.training.monitors.base import Monitor, MonitoredTrial, Unfit
 from orchestrator.training.monitors.catalogue import choose
 from orchestrator.training.monitors.reading import READ, Joined, read
 from orchestrator.training.pace import Pace
@@ -33,7 +33,7 @@ class Watch:
     of modules that they change, is put back.
     """
 
-    def __init__(self, names: tuple[str, ...] | str, run: Run, every: int | str = "auto") -> None:
+    def __init__(self, names: tuple[str, ...] | str, run: MonitoredTrial, every: int | str = "auto") -> None:
         """Choose the monitors (see `catalogue.choose`) and start them.
 
         Raises:
@@ -77,7 +77,7 @@ class Watch:
                 self._tell("after_backward", step)
 
     def after_step(self, step: int, seconds: float) -> None:
-        """A step took this long; the caller counted it in `run.clock`."""
+        """Take how long a step took; the caller counted it in `run.clock`."""
         if self.monitors:
             self.pace.trained(seconds)
             if self.looks(step):
@@ -114,7 +114,7 @@ class Watch:
             self._spent_s += time.perf_counter() - began
 
     def end_pass(self) -> None:
-        """The pass is over: what was joined is handed on, and the monitors write."""
+        """End the pass: hand on what was joined, and let the monitors write."""
         self._joined.flush()
         self._tell("validation_end", self._step)
         self.pace.validated(_DRAWING * self._spent_s)
@@ -144,11 +144,11 @@ _HOOKS = (
 
 
 def _has(monitor: Monitor, hook: str) -> bool:
-    """Does the class of this monitor bring this hook?"""
+    """Tell whether the class of this monitor brings this hook."""
     return getattr(type(monitor), hook) is not getattr(Monitor, hook)
 
 
-def _unreadable(run: Run) -> str | None:
+def _unreadable(run: MonitoredTrial) -> str | None:
     """Why predictions and targets cannot be read from a batch of this task; None when they can."""
     if run.task.kind not in READ:
         return None

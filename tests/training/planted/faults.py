@@ -10,7 +10,7 @@ from healthy import CLASSES, Healthy, Net
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.training.optim import PlainOptimiser
+from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.settings import OptimSettings
 
 
@@ -91,14 +91,14 @@ class MixedBatch(Healthy):
             return super().features(x.transpose(0, 1).reshape(x.shape))
 
 
-class ForgetfulOptimiser(PlainOptimiser):
+class ForgetfulOptimizer(PlainOptimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgotten."""
 
 
 class ForgottenZeroGrad(Healthy):
-    def optimiser(self, model: nn.Module, config: Any) -> Any:
-        return ForgetfulOptimiser(model.parameters(), OptimSettings(name="sgd", lr=1e-3))
+    def optimizer(self, model: nn.Module, config: Any) -> Any:
+        return ForgetfulOptimizer(model.parameters(), OptimSettings(name="sgd", lr=1e-3))
 
 
 # --- A9, A10: speed and repetition ---------------------------------------------------------------------
