@@ -254,3 +254,8 @@ def test_a_loss_that_is_no_scalar_is_named(session_for: SessionFor, loss: Any, f
 def test_run_local_takes_tasks_only() -> None:
     with pytest.raises(TypeError, match="needs Ray"):
         run_local(lambda config: None, config(), max_length=1)  # type: ignore[arg-type]
+
+
+def test_the_old_spelling_of_the_optimizer_hook_is_refused() -> None:
+    with pytest.raises(TypeError, match="Old.optimiser: this hook is spelled `optimizer`"):
+        type("Old", (Task,), {"optimiser": lambda self, model, config: None})

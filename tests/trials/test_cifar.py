@@ -34,7 +34,7 @@ def config(archive: Path, **changes: Any) -> dict[str, Any]:
             "wrong_labels": 0.0,
             "channels": "rgb",
         },
-        "model": {"width": 4, "stages": 2, "batchnorm": True, "dropout": 0.1},
+        "model": {"width": 8, "stages": 2, "batchnorm": True, "dropout": 0.1},
         "optim": {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4, "schedule": "cosine"},
         "train": {"val_batch_every": 0},
     }
@@ -115,7 +115,7 @@ def test_every_component_changes_the_curve(archive: Path) -> None:
         {"optim__weight_decay": 0.0},
         {"optim__schedule": "constant"},
         {"model__stages": 1},
-        {"model__width": 2},
+        {"model__width": 16},
         {"data__wrong_labels": 0.4},
         {"data__channels": "bgr"},
     ]
