@@ -13,6 +13,7 @@ from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import Diverged
 from orchestrator.training.streams import Streams
+from orchestrator.training.task import Task
 
 SessionFor = Callable[..., LocalSession]
 
