@@ -258,5 +258,5 @@ def test_run_local_takes_tasks_only() -> None:
 
 
 def test_the_old_spelling_of_the_optimizer_hook_is_refused() -> None:
-    with pytest.raises(TypeError, match="Old.optimiser: this hook is spelled `optimizer`"):
+    with pytest.raises(TypeError, match="this hook is spelled `optimizer`"):
         type("Old", (Task,), {"optimiser": lambda self, model, config: None})
