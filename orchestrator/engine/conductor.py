@@ -45,14 +45,10 @@ from orchestrator.engine.scores import Scores
 from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.stopping import Stopping
-from orchestrator.engine.tickets import Tickets
 from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
-
-# The last reports of a trial travel beside Tune: how long its end waits for them.
-CATCH_UP_S = 5.0
 
 
 class Conductor:
@@ -82,11 +78,10 @@ class Conductor:
         self.started_at = clock()
         self.wanted_lanes = 0
         self.silence = Silence(spec.failures.report_timeout)
-        self.notes, self._tickets = Notes(), Tickets()
+        self.notes = Notes()
+        self._handed: dict[str, tuple[str, int]] = {}  # by cell: the attempt that was last handed out
         self.stopping = Stopping(record.journal, self.notes)
         self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
-        self._taken = 0
-        self._caught_up = threading.Condition(self.lock)
         self.roster = Roster(spec, record.history, self._journal, self.notes.add, retry_failed=retry_failed)
         self.scores = Scores(spec, record.history)
         self.ends = Ends(
@@ -170,8 +165,8 @@ class Conductor:
             room = self.wanted_lanes - len(self.roster.running())
             return max(0, min(self.waiting(), room))
 
-    def next_assignment(self) -> tuple[int, Assignment] | None:
-        """The next ticket and its attempt; None while the lanes are full or nothing is ready."""
+    def next_assignment(self) -> Assignment | None:
+        """The next attempt; None while the lanes are full or nothing is ready."""
         with self.lock:
             if self.stop or len(self.roster.running()) >= self.wanted_lanes:
                 return None
@@ -180,7 +175,8 @@ class Conductor:
                 return None
             with self.stopping.recording():
                 assignment = self._assign(live)
-                return self._tickets.issue(live.cell.cell), assignment
+                self._handed[assignment.cell] = assignment.key
+                return assignment
             return None  # it could not be written down
 
     def _assign(self, live: LiveCell) -> Assignment:
@@ -239,9 +235,8 @@ class Conductor:
         return self.stopping.answer() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
-        """A trial ended on all of its ranks. Waits until all that happened before it is taken in."""
+        """A trial ended on all of its ranks; what it said before is taken in."""
         with self.lock, self.stopping.recording():
-            self._caught_up.wait_for(lambda: self._taken >= event.events_before, CATCH_UP_S)
             live = self.roster.live(event.cell, event.attempt)
             if live is None:
                 return
@@ -267,12 +262,12 @@ class Conductor:
                     return
             self.ends.end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
 
-    def actor_lost(self, ticket: int) -> None:
-        """The trial actor of an attempt died: its lane is gone, the cell goes to another one."""
+    def actor_lost(self, handed: tuple[str, int]) -> None:
+        """The slot that got this attempt is gone; its cell goes to another one, or ends."""
+        cell, _ = handed
         with self.lock, self.stopping.recording():
-            cell = self._tickets.holder(ticket)
-            live = None if cell is None else self.roster.live(cell)
-            if live is not None:
+            live = self.roster.live(cell)
+            if live is not None and self._handed.get(cell) == handed:
                 self._losses.actor(live)
 
     # ---- the message actor's side -----------------------------------------------------------------------
@@ -284,10 +279,8 @@ class Conductor:
             for event in events:
                 with self.stopping.recording():
                     actions += self._take_one(event)
-                self._taken += 1
             with self.stopping.recording():
                 self.record.journal.sync()
-            self._caught_up.notify_all()
             return actions + self.ends.take_due()
 
     def _take_one(self, event: DriverEvent) -> list[Action]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from typing import Any
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
-from orchestrator.engine.messages import LaneSpec
+from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refuse_bugs, remember, remembered
 from orchestrator.engine.probe import EntrypointProbe
 from orchestrator.errors import ClusterUnavailable, ExitCode
@@ -35,9 +33,6 @@ from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.loading import LoadedStudy
 
 log = logging.getLogger(__name__)
-
-# What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
-ON_HEAD = {"node:__internal_head__": 0.0001}
 
 
 class Driver:
@@ -182,11 +177,9 @@ class Driver:
     def _conduct(
         self, plan: Plan, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float
     ) -> StudyOutcome:
-        import ray
-
-        from orchestrator.engine.broker import Broker
         from orchestrator.engine.conductor import Conductor
         from orchestrator.engine.pump import Pump
+        from orchestrator.engine.tune_runtime import TuneRuntime
 
         conductor = Conductor(
             record,
@@ -196,44 +189,24 @@ class Driver:
             code_changed=record.code_changed,
         )
         if not conductor.finished():
-            broker = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(Broker).remote()
+            facts = self._facts(storage, record, shipped, gpus)
             grows = self.options.address is not None
-            pump = Pump(conductor, broker, record, self.listener, grows=grows, kept_cpus=self._kept_cpus())
-            lane = self._lane_spec(storage, record, shipped, gpus)
+            runtime = TuneRuntime(facts, grows=grows, kept_cpus=self._kept_cpus())
+            pump = Pump(conductor, runtime, record, self.listener)
             with self._signals_to(pump), pump:
-                _run_tune(conductor, broker, lane)
+                runtime.run(pump.road)
         return self._close(plan, storage, record, conductor)
 
-    def _lane_spec(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> LaneSpec:
-        spec = self.spec
-        return LaneSpec(
-            study=spec.name,
-            entrypoint=spec.entrypoint,
+    def _facts(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> RunFacts:
+        return RunFacts(
+            spec=self.spec,
+            storage=storage,
+            study_root=record.paths.root,
             module_root=None if shipped.root is None else str(shipped.root),
             code_hash=shipped.hash,
             code_archive=_archive(record, shipped),
-            storage=storage,
-            study_root=record.paths.root,
-            metric=spec.metric.name,
-            mode=spec.metric.mode,
-            average_last=spec.metric.average_last,
-            also=tuple(spec.metric.also),
-            unit=spec.stopping.unit,
-            max_length=float(spec.stopping.max),
-            checkpoint_every=spec.checkpoint.every,
-            keep_best=spec.checkpoint.keep_best,
-            keep_latest=spec.checkpoint.keep_latest,
-            allow_short=spec.allow_short,
-            workers=spec.resources.workers,
-            cpus_per_worker=spec.resources.cpus_per_worker,
             gpus_per_worker=gpus,
-            accelerator_type=spec.resources.accelerator_type,
-            reuse_workers=spec.resources.reuse_workers,
-            monitor=spec.monitor,
-            loggers=spec.loggers,
             began=float(read_journal(storage, record.paths.journal).events[0]["t"]),
-            datamodule=spec.datamodule,
-            datasets=spec.datasets,
         )
 
     def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:
@@ -298,38 +271,6 @@ def _code(source: EntrypointSource) -> _Code:
 def _archive(record: StudyRecord, shipped: _Code) -> str:
     paths = record.paths
     return paths.changed_code_archive(shipped.hash) if record.code_changed else paths.code_archive
-
-
-def _run_tune(conductor: Any, broker: Any, lane: LaneSpec) -> None:
-    """Let Tune run until every cell is answered or the study stops."""
-    from ray import tune
-    from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
-
-    from orchestrator.engine.lane import Lane
-    from orchestrator.engine.tune_adapters import CellScheduler, CellSearcher
-
-    staging = tempfile.mkdtemp(prefix="orchestrator-tune-")
-    trainable = tune.with_resources(
-        tune.with_parameters(Lane, broker=broker, spec=lane),
-        PlacementGroupFactory([ON_HEAD]),
-    )
-    tuner = Tuner(
-        trainable,
-        tune_config=TuneConfig(
-            search_alg=CellSearcher(conductor, broker),
-            scheduler=CellScheduler(conductor, broker),
-            num_samples=-1,
-            reuse_actors=lane.reuse_workers,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name="tune", storage_path=staging, verbose=0, failure_config=tune.FailureConfig(max_failures=0)
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.engine.messages import LaneCondemned, LaneSpec, TrialEnded
+from orchestrator.engine.messages import Assignment, LaneCondemned, RunFacts, TrialEnded
 from orchestrator.engine.ray_private.head import configure_lane_process
 
 log = logging.getLogger(__name__)
 
 LANE_CHECK_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
+HEALTH_CHECK_INTERVAL_S = 0.25  # of Ray Train's controller
 
 
 class Lane(tune.Trainable):
@@ -27,31 +28,39 @@ class Lane(tune.Trainable):
     else goes round it.
     """
 
-    def setup(self, config: dict[str, Any], broker: Any = None, spec: LaneSpec | None = None) -> None:
+    def setup(self, config: dict[str, Any], broker: Any = None, facts: RunFacts | None = None) -> None:
         assert broker is not None
-        assert spec is not None
+        assert facts is not None
         self.lane = f"lane-{uuid.uuid4().hex[:8]}"
-        self.broker, self.spec = broker, spec
+        self.broker, self.facts = broker, facts
+        self.assignment: Assignment | None = config["assignment"]
         self.error: BaseException | None = None
         self.trainer: Any = None
-        taken = broker.take.remote(self.lane, spec.workers, config["ticket"])
+        opened = broker.open_lane.remote(self.lane, facts.spec.resources.workers)
         self.thread = threading.Thread(target=self._serve, name="orchestrator-lane", daemon=True)
         self.thread.start()
-        ray.get(taken)
+        ray.get(opened)
 
     def _serve(self) -> None:
         """Keep the worker group up until the lane is closed."""
-        configure_lane_process(self.spec.health_check_interval_s)
+        configure_lane_process(HEALTH_CHECK_INTERVAL_S)
         try:
             shunned = ray.get(self.broker.shunned.remote())
-            self.trainer = _trainer(self.broker, self.lane, self.spec, shunned)
+            self.trainer = _trainer(self.broker, self.lane, self.facts, shunned)
             self.trainer.fit()
         except BaseException as error:
             log.exception("the worker group of %s ended", self.lane)
             self.error = error
 
     def step(self) -> dict[str, Any]:
-        """Wait for what Tune has to see next."""
+        """Wait for what Tune has to see next.
+
+        The first trial of a new lane is taken here and not in `setup`: until Tune calls `step` it may give
+        the trial to a lane that has become idle, and end this one.
+        """
+        if self.assignment is not None:
+            ray.get(self.broker.take.remote(self.lane, self.assignment))
+            self.assignment = None
         waiting = self.broker.next_event.remote(self.lane)
         while True:
             ready, _ = ray.wait([waiting], timeout=LANE_CHECK_S)
@@ -69,8 +78,8 @@ class Lane(tune.Trainable):
 
         (False would end the trial in Tune without a word to its scheduler.)
         """
-        ticket = new_config["ticket"]
-        ray.get(self.broker.take.remote(self.lane, self.spec.workers, ticket, takes_over=True))
+        self.assignment = None
+        ray.get(self.broker.take.remote(self.lane, new_config["assignment"]))
         return True
 
     def cleanup(self) -> None:
@@ -84,10 +93,10 @@ class Lane(tune.Trainable):
         """Nothing: trials keep their own checkpoints."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: see `save_checkpoint`."""
+        """Nothing: trials find their own checkpoints."""
 
 
-def _trainer(broker: Any, lane: str, spec: LaneSpec, shunned: tuple[str, ...]) -> Any:
+def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from orchestrator.engine.lane_entry import lane_loop
@@ -98,17 +107,17 @@ def _trainer(broker: Any, lane: str, spec: LaneSpec, shunned: tuple[str, ...]) -
         log.warning("this version of Ray lacks a name that lanes build on; using the stock TorchTrainer")
         from orchestrator.engine.stock_trainer import lane_trainer
 
-    use_gpu = spec.gpus_per_worker > 0
-    resources = {"CPU": spec.cpus_per_worker} | ({"GPU": spec.gpus_per_worker} if use_gpu else {})
+    asked, use_gpu = facts.spec.resources, facts.gpus_per_worker > 0
+    resources = {"CPU": asked.cpus_per_worker} | ({"GPU": facts.gpus_per_worker} if use_gpu else {})
     return lane_trainer(
         lane_loop,
-        {"broker": broker, "lane": lane, "spec": spec},
+        {"broker": broker, "lane": lane, "facts": facts},
         use_gpu,
         scaling_config=ScalingConfig(
-            num_workers=spec.workers,
+            num_workers=asked.workers,
             use_gpu=use_gpu,
             resources_per_worker=resources,
-            accelerator_type=spec.accelerator_type,
+            accelerator_type=asked.accelerator_type,
             label_selector={"ray.io/node-id": f"!in({','.join(shunned)})"} if shunned else None,
         ),
         run_config=RunConfig(

@@ -1,8 +1,9 @@
-"""What the message actor knows: lanes, the trial of each, and the tickets that Tune has handed out."""
+"""What the message actor knows of each worker group, and of the trial that it works on."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from orchestrator.engine.messages import Answer, Assignment, Attached, LaneEvent, Outcome
@@ -13,7 +14,7 @@ class LaneTrial:
     """The assignment that a lane works on."""
 
     assignment: Assignment
-    since: float
+    since: float = field(default_factory=time.monotonic)
     incarnation: str | None = None  # the worker group that took it
     answers: dict[int, asyncio.Future[Answer]] = field(default_factory=dict)  # by report
     asked: dict[int, int] = field(default_factory=dict)  # by report: ranks that have asked
@@ -31,22 +32,55 @@ class LaneTrial:
         """Neither ended nor lost."""
         return not (self.ended or self.lost)
 
+    def begin(self, incarnation: str) -> None:
+        """Workers take it: waiting for them is not the trial's time."""
+        if self.incarnation is None:
+            self.incarnation, self.since = incarnation, time.monotonic()
 
-@dataclass
-class Ticket:
-    """One attempt that Tune handed out, and the lane that Tune has put it on so far.
+    def ask(self, index: int, ranks: int) -> asyncio.Future[Answer]:
+        """The answer to a report, the same for each of the `ranks`."""
+        settled = self.answers.setdefault(index, asyncio.get_running_loop().create_future())
+        self.asked[index] = self.asked.get(index, 0) + 1
+        if self.asked[index] == ranks:  # the last one: all have the future
+            del self.answers[index], self.asked[index]
+            self.open.add(settled)
+            settled.add_done_callback(self.open.discard)
+        return settled
 
-    Kept for the whole run: a trial actor that Tune has given up may come late.
-    """
+    def decide(self, answer: Answer) -> None:
+        """Answer the rung that rank 0 waits at, if it does."""
+        if self.awaited and not self.awaited.done():
+            self.awaited.set_result(answer)
 
-    assignment: asyncio.Future[Assignment]
-    lane: str | None = None
+    async def wait_for_parts(self, name: str, rank: int, files: dict[str, int], ranks: int) -> dict[str, int]:
+        """One rank's part of a checkpoint is stored. Rank 0 waits for all, and gets the list of all files."""
+        parts = self.parts.setdefault(name, {})
+        parts[rank] = files
+        complete = self.complete.setdefault(name, asyncio.Event())
+        if len(parts) == ranks:
+            complete.set()
+        if rank != 0:
+            return files
+        await complete.wait()
+        self.parts.pop(name, None)
+        self.complete.pop(name, None)
+        return {file: size for part in parts.values() for file, size in part.items()}
+
+    def release(self, answer: Answer) -> None:
+        """The trial is over: nobody waits any more."""
+        self.decide(answer)
+        for settled in (*self.answers.values(), *self.open):
+            if not settled.done():
+                settled.set_result(answer)
+        for complete in self.complete.values():
+            complete.set()
 
 
 @dataclass
 class LaneState:
     """A worker group and what it works on. `incarnation` changes with every restart of the group."""
 
+    name: str
     world_size: int
     incarnation: str = ""
     ranks: dict[int, Attached] = field(default_factory=dict)
@@ -56,3 +90,8 @@ class LaneState:
     recycling: bool = False
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     events: asyncio.Queue[LaneEvent] = field(default_factory=asyncio.Queue)
+
+    async def notify(self) -> None:
+        """Wake the workers that wait for an assignment."""
+        async with self.changed:
+            self.changed.notify_all()

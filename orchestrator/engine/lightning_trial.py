@@ -34,15 +34,15 @@ def run_lightning(entry: Entry, assignment: Assignment, run: TrialRun, resume: M
             run.store.fetch(resume.name, folder)
         place = LightningPlace(
             config=assignment.config,
-            unit=run.lane.unit,
-            max_length=run.lane.max_length,
+            unit=run.spec.stopping.unit,
+            max_length=float(run.spec.stopping.max),
             report=_reporter(run),
             complete=lambda: run.complete,
             resume=folder,
             rank=run.rank,
             world_size=run.world_size,
             sink=run.log or Silent(),
-            monitors=run.lane.monitor,
+            monitors=run.spec.monitor,
             options=_options(assignment.config),
         )
         fit(Lit(entry.target, entry.data), place)
@@ -51,7 +51,7 @@ def run_lightning(entry: Entry, assignment: Assignment, run: TrialRun, resume: M
 def _reporter(run: TrialRun) -> Callable[[Mapping[str, Any], Callable[[Path], None] | None], None]:
     def report(metrics: Mapping[str, Any], save: Callable[[Path], None] | None) -> None:
         part = None
-        length = metrics.get(run.lane.unit, run.index + 1)
+        length = metrics.get(run.spec.stopping.unit, run.index + 1)
         if save is not None and run.checkpoint_due(float(length)):
             folder = Path(tempfile.mkdtemp(prefix="orchestrator-lightning-"))
             save(folder)

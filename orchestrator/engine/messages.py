@@ -8,44 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 
+if TYPE_CHECKING:
+    from orchestrator.study.spec import StudySpec
+
 
 @dataclass(frozen=True)
-class LaneSpec:
-    """What every worker group of a study has in common; sent once to each lane."""
+class RunFacts:
+    """What every worker of a study has to know: the study, and a few facts of this run of it."""
 
-    study: str
-    entrypoint: str
+    spec: StudySpec  # for workers of another process as `study.plainspec` has it
+    storage: Any  # record.storage.Storage
+    study_root: str
     module_root: str | None  # where the entrypoint's module was found; None: an installed package
     code_hash: str
     code_archive: str
-    storage: Any  # record.storage.Storage
-    study_root: str
-    metric: str
-    mode: Literal["min", "max"]
-    average_last: int
-    also: tuple[str, ...]
-    unit: str
-    max_length: float
-    checkpoint_every: float  # in the study's unit; 0: only at rungs and at the end
-    keep_best: int
-    keep_latest: int
-    allow_short: bool
-    workers: int
-    cpus_per_worker: float
-    gpus_per_worker: float
-    reuse_workers: bool
-    accelerator_type: str | None = None
-    monitor: tuple[str, ...] | str = "auto"
-    loggers: tuple[str, ...] = ("tensorboard",)
+    gpus_per_worker: float  # `auto` resolved
     began: float = 0.0  # time of the journal's first line: tells studies of one name apart
-    datamodule: str | None = None
-    datasets: str | None = None
-    health_check_interval_s: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -206,6 +189,19 @@ class LaneCondemned:
     reason: str
 
 
+DriverEvent = (
+    LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed | WorkerFailed
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Events in their order, after the `first` ones. What is said twice is known by its number."""
+
+    first: int = 0
+    events: tuple[DriverEvent, ...] = ()
+
+
 @dataclass(frozen=True)
 class TrialEnded:
     """All ranks have left the trial (or one of them failed)."""
@@ -215,13 +211,10 @@ class TrialEnded:
     attempt: int
     outcome: Outcome
     wall_s: float
-    events_before: int = 0  # how many `DriverEvent`s the message actor had when the trial ended
+    said: Said = Said()  # what came before the end and the driver may not have taken in yet
 
 
 LaneEvent = RungReached | TrialEnded | LaneCondemned
-DriverEvent = (
-    LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed | WorkerFailed
-)
 
 
 @dataclass

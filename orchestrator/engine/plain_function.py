@@ -38,10 +38,10 @@ def run_function(
 @contextmanager
 def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Iterator[None]:
     """`ray.train.*` is that of the trial in this context."""
-    storage = run.lane.storage
+    storage = run.storage
     shards = None
-    if run.lane.datasets is not None:
-        shards = make_shards(run.lane.datasets, assignment.config, run.rank, run.world_size)
+    if run.spec.datasets is not None:
+        shards = make_shards(run.spec.datasets, assignment.config, run.rank, run.world_size)
     latest = _checkpoint(run, resume.name) if resume else None
 
     def report(
@@ -69,9 +69,10 @@ def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Ite
     def reported() -> list[ReportedCheckpoint]:
         assert run.uploads is not None
         run.uploads.wait()
+        metric = run.spec.metric.name
         return [
             ReportedCheckpoint(
-                _checkpoint(run, name), {run.lane.metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
+                _checkpoint(run, name), {metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
             )
             for name, manifest in run.uploads.kept
         ]
@@ -91,7 +92,7 @@ def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Ite
 
 
 def _checkpoint(run: TrialRun, name: str) -> Checkpoint:
-    storage = run.lane.storage
+    storage = run.storage
     return Checkpoint(storage.path(run.paths.checkpoint(name)), filesystem=storage.fs)
 
 

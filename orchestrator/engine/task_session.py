@@ -28,14 +28,14 @@ class TaskSession:
         context = ray.train.get_context()
         self._run = run
         self.config: dict[str, Any] = dict(assignment.config)
-        self.unit = run.lane.unit
-        self.max_length = run.lane.max_length
+        self.unit: str = run.spec.stopping.unit
+        self.max_length = float(run.spec.stopping.max)
         self.world_rank, self.world_size = run.rank, run.world_size
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
-        self.trial_dir = run.lane.storage.path(assignment.trial_dir)
+        self.trial_dir = run.storage.path(assignment.trial_dir)
         self.cache = cache
-        self.monitors = run.lane.monitor
+        self.monitors: tuple[str, ...] | str = run.spec.monitor
         self.sink: Sink = run.log or Silent()
 
     def prepare_model(self, model: nn.Module) -> nn.Module:

@@ -24,9 +24,9 @@ from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
     Assignment,
-    LaneSpec,
     Outcome,
     Progress,
+    RunFacts,
     RungReached,
 )
 from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
@@ -42,10 +42,10 @@ UNIT_KEYS = ("epoch", "step")
 
 
 class TrialRun:
-    """See the module's text.
+    """What a report of one rank of one attempt does.
 
     Args:
-        lane: what all trials of the study share.
+        facts: what all trials of the study share.
         assignment: the attempt.
         link: the line to the message actor.
         rank, world_size: this worker's place.
@@ -56,7 +56,7 @@ class TrialRun:
 
     def __init__(
         self,
-        lane: LaneSpec,
+        facts: RunFacts,
         assignment: Assignment,
         link: Link,
         rank: int,
@@ -66,11 +66,12 @@ class TrialRun:
         passed_over: tuple[str, ...] = (),
     ) -> None:
         self.trackers = trackers or Trackers(())
-        self.lane, self.assignment, self.link = lane, assignment, link
+        self.facts, self.assignment, self.link = facts, assignment, link
+        self.spec, self.storage = facts.spec, facts.storage
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
         self.passed_over = passed_over
-        self.store = CheckpointStore(lane.storage, self.paths, assignment.attempt)
+        self.store = CheckpointStore(facts.storage, self.paths, assignment.attempt)
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
         self.value: float | None = resume.value if resume else None
@@ -90,24 +91,24 @@ class TrialRun:
 
     def open(self) -> None:
         """Open the record of this attempt (rank 0) and begin to count training time."""
-        lane = self.lane
+        spec = self.spec
         if self.rank == 0:
             point = ResumePoint.of(self.resume) if self.resume else None
             self.trackers.open(self._tracked(), _warn)
             self.log = TrialLog(
-                lane.storage,
+                self.storage,
                 self.paths,
                 self.assignment.attempt,
                 point,
                 adopted=self._adopted(),
-                tensorboard="tensorboard" in lane.loggers,
+                tensorboard="tensorboard" in spec.loggers,
                 trackers=self.trackers,
             )
             if self.resume is None:
                 self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
-            self.log.hparams(self.assignment.config, metrics=[lane.metric])
+            self.log.hparams(self.assignment.config, metrics=[spec.metric.name])
         self.uploads = CheckpointUploads(
-            self.store, self.link, self.rank, self.world_size, self.log, lane.keep_best, lane.keep_latest
+            self.store, self.link, self.rank, self.world_size, self.log, spec.checkpoint
         )
         self._since = time.monotonic()
         if self.rank == 0:
@@ -120,7 +121,7 @@ class TrialRun:
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
         stored = False
-        final = {self.lane.metric: self.value} if self.value is not None else {}
+        final = {self.spec.metric.name: self.value} if self.value is not None else {}
         try:
             if self.uploads:
                 if self.rank == 0:
@@ -146,7 +147,7 @@ class TrialRun:
 
     def checkpoint_due(self, length: float) -> bool:
         """Whether a checkpoint at the next report, at this length, is kept. Rank 0's word counts."""
-        if self.lane.unit != "seconds" and self._milestone(length):
+        if self.spec.stopping.unit != "seconds" and self._milestone(length):
             return True
         return self._on_schedule(length) or (self.world_size == 1 and self.link.stop_wanted().stop)
 
@@ -158,7 +159,7 @@ class TrialRun:
             ValueError: the report lacks what the study needs of it; says what and where to mend it.
         """
         if self.complete or self.answer.stop:
-            raise TrialStopped(self.answer.reason or f"the trial has reached max: {self.lane.max_length:g}")
+            raise TrialStopped(self.answer.reason or f"the trial has reached max: {self.spec.stopping.max:g}")
         row = flatten(metrics)
         self.index += 1
         time_s = self.training_s()
@@ -177,7 +178,7 @@ class TrialRun:
             )
         if value is not None:
             self.value = self._averaged(value)
-        reached_max = self.length >= self.lane.max_length
+        reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
         answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
         self._keep(part, row, time_s, answer)
@@ -213,14 +214,14 @@ class TrialRun:
         return tuple(found.name for found in self.store.complete() if found.report <= self.resume.report)
 
     def _tracked(self) -> TrackedTrial:
-        lane, a = self.lane, self.assignment
-        path = lane.storage.path(lane.study_root)
-        folder = path if lane.storage.is_local else f"{tempfile.gettempdir()}/orchestrator-{lane.study}"
+        storage, study, a = self.storage, self.spec.name, self.assignment
+        path = storage.path(self.facts.study_root)
+        folder = path if storage.is_local else f"{tempfile.gettempdir()}/orchestrator-{study}"
         Path(folder).mkdir(parents=True, exist_ok=True)
         place = a.trial_dir.partition("/trials/")[2]  # <arm>/seed-<n>[/sample-<m>]
         return TrackedTrial(
-            run_id=run_id(a.cell, path, lane.began),
-            study=lane.study,
+            run_id=run_id(a.cell, path, self.facts.began),
+            study=study,
             name=place,
             arm=a.arm,
             seed=a.seed,
@@ -229,7 +230,7 @@ class TrialRun:
         )
 
     def _length_of(self, row: Mapping[str, Any], time_s: float) -> float:
-        unit = self.lane.unit
+        unit = self.spec.stopping.unit
         if unit == "report":
             return float(self.index)
         if unit == "seconds":
@@ -244,27 +245,30 @@ class TrialRun:
         return float(length)
 
     def _value_of(self, row: Mapping[str, Any]) -> float | None:
-        value = row.get(self.lane.metric)
+        value = row.get(self.spec.metric.name)
         if value is None or isinstance(value, bool) or not isinstance(value, numbers.Real):
             return None
         return float(value)
 
+    def _oriented(self, value: float) -> float:
+        return value if self.spec.metric.mode == "max" else -value
+
     def _averaged(self, value: float) -> float:
-        if self.lane.average_last == 1 or self.log is None:
+        if self.spec.metric.average_last == 1 or self.log is None:
             return value
-        last = self.log.last_values(self.lane.metric, self.lane.average_last)
+        last = self.log.last_values(self.spec.metric.name, self.spec.metric.average_last)
         return math.fsum(last) / len(last)
 
     def _on_schedule(self, length: float) -> bool:
         """Whether a multiple of `checkpoint.every` lies between the last report and this length."""
-        every = self.lane.checkpoint_every
+        every = self.spec.checkpoint.every
         return every > 0 and math.floor(length / every + 1e-9) > math.floor(self._passed / every + 1e-9)
 
     def _milestone(self, length: float) -> bool:
         """Whether a report at this length ends the trial or passes a rung."""
         passed = highest_rung(self.assignment.rungs, self._passed)
         return (
-            length >= self.lane.max_length
+            length >= self.spec.stopping.max
             or highest_rung(self.assignment.rungs, length, above=passed) is not None
         )
 
@@ -273,11 +277,11 @@ class TrialRun:
         name = checkpoint_name(_step(row, self.index), self.assignment.attempt) if due else None
         if value is not None and not math.isfinite(value):
             return Answer(
-                True, TrialState.DIVERGED, f"{self.lane.metric} is {value} at report {self.index}", name
+                True, TrialState.DIVERGED, f"{self.spec.metric.name} is {value} at report {self.index}", name
             )
-        if self.lane.unit == "seconds" and reached_max:
+        if self.spec.stopping.unit == "seconds" and reached_max:
             return Answer(
-                True, TrialState.DONE, f"{self.lane.max_length:g} seconds of training are over", name
+                True, TrialState.DONE, f"{self.spec.stopping.max:g} seconds of training are over", name
             )
         return Answer(False, checkpoint=name)
 
@@ -302,8 +306,8 @@ class TrialRun:
         self._asked = rung
         if rung in self.assignment.decided:
             return None
-        score = self.value if self.lane.mode == "max" else -self.value
-        also = {key: row[key] for key in (self.lane.metric, *self.lane.also) if key in row}
+        score = self._oriented(self.value)
+        also = {key: row[key] for key in (self.spec.metric.name, *self.spec.metric.also) if key in row}
         return RungReached(
             self.assignment.cell, self.assignment.attempt, rung, self.length, score, self.value, also
         )
@@ -317,7 +321,7 @@ class TrialRun:
             return
         if part is None and self.world_size == 1:
             return
-        score = None if self.value is None else (self.value if self.lane.mode == "max" else -self.value)
+        score = None if self.value is None else self._oriented(self.value)
         manifest = Manifest(
             step=_step(row, self.index),
             epoch=row.get("epoch"),

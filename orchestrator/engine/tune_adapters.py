@@ -13,30 +13,29 @@ from ray.tune.search import Searcher
 from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import RungReached, TrialEnded
 from orchestrator.engine.ray_private.head import IdleLanes
+from orchestrator.engine.runtime import Road
 
 
 class CellSearcher(Searcher):
-    """Hands out tickets: one attempt at one cell each, None while there is nothing to do."""
+    """Hands out attempts. Tune moves one whose actor still starts to a slot that has become idle, and ends
+    the actor: so a new slot takes its attempt only when Tune calls it (see `lane`).
+    """
 
-    def __init__(self, conductor: Conductor, broker: Any) -> None:
+    def __init__(self, conductor: Conductor) -> None:
         super().__init__()
-        self._conductor, self._broker = conductor, broker
+        self._conductor = conductor
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher for a restore that is never made: the journal is the truth."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next ticket; None: ask again later; FINISHED: every cell is answered or the study stops."""
+        """The next attempt; None: ask again later; FINISHED: every cell is answered or the study stops."""
         del trial_id
         if self._conductor.finished():
             return str(Searcher.FINISHED)
-        offer = self._conductor.next_assignment()
-        if offer is None:
-            return None
-        ticket, assignment = offer
-        self._broker.offer.remote(ticket, assignment)
-        return {"ticket": ticket}
+        assignment = self._conductor.next_assignment()
+        return None if assignment is None else {"assignment": assignment}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -47,7 +46,7 @@ class CellSearcher(Searcher):
         """Nothing: the journal is the truth."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Nothing: the journal is the truth."""
 
 
 class CellScheduler(TrialScheduler):
@@ -59,14 +58,14 @@ class CellScheduler(TrialScheduler):
 
     _supports_buffered_results = False
 
-    def __init__(self, conductor: Conductor, broker: Any) -> None:
+    def __init__(self, road: Road, broker: Any) -> None:
         super().__init__()
-        self._conductor, self._broker = conductor, broker
+        self._road, self._conductor, self._broker = road, road.conductor, broker
         self._idle = IdleLanes()
         self._any_trial: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """See `CellSearcher`."""
+        """Tune pickles its scheduler too."""
         return {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -82,28 +81,28 @@ class CellScheduler(TrialScheduler):
         """A rung was reached."""
         event = result.get("event")
         if isinstance(event, RungReached):
-            answer = self._conductor.rung(event)
+            answer = self._road.rung(event)
             self._broker.answer.remote(event.cell, event.attempt, answer)
         elif isinstance(event, TrialEnded):
-            self._conductor.ended(event)
+            self._road.ended(event)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial's end, as the lane reported it."""
         event = result.get("event")
         if isinstance(event, TrialEnded):
-            self._conductor.ended(event)
+            self._road.ended(event)
         # before Tune puts this lane aside: it is kept when a cell waits for it, else its resources are freed
         self._keep_idle_lanes(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The trial actor died (with its node, say): the cell goes back, its lane is free."""
         self._broker.actor_lost.remote()
-        self._conductor.actor_lost(int(trial.config["ticket"]))
+        self._conductor.actor_lost(trial.config["assignment"].key)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """A trial that never started goes back."""
-        self._conductor.actor_lost(int(trial.config["ticket"]))
+        self._conductor.actor_lost(trial.config["assignment"].key)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """First come, first served: the searcher hands out no more than the lanes can hold.

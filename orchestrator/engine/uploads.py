@@ -12,14 +12,17 @@ import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.link import Link
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.triallog import TrialLog
-from orchestrator.training.snapshot import TrainingSnapshot
+
+if TYPE_CHECKING:
+    from orchestrator.study.spec import CheckpointSpec
+    from orchestrator.training.snapshot import TrainingSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +87,10 @@ class CheckpointUploads:
         rank: int,
         world_size: int,
         triallog: TrialLog | None,
-        keep_best: int,
-        keep_latest: int,
+        keep: CheckpointSpec,
     ) -> None:
         self._store, self._link, self._rank, self._world_size = store, link, rank, world_size
-        self._log, self._keep_best, self._keep_latest = triallog, keep_best, keep_latest
+        self._log, self._keep = triallog, keep
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="orchestrator-upload")
         self._running: Future[None] | None = None
         self.kept: list[tuple[str, Manifest]] = []
@@ -154,6 +156,6 @@ class CheckpointUploads:
         complete = replace(manifest, files=files)
         self._store.commit(name, complete)
         self.kept.append((name, complete))
-        left = self._store.retain(self._keep_best, self._keep_latest)
+        left = self._store.retain(self._keep.keep_best, self._keep.keep_latest)
         self._store.describe(checkpoints={"latest": left.latest, "best": left.best})
         self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.training.sink import Sink
-from orchestrator.training.snapshot import TrainingSnapshot
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from orchestrator.training.snapshot import TrainingSnapshot
 
 
 class TrialStopped(BaseException):

@@ -17,7 +17,7 @@ from traces import CellName
 
 from orchestrator.record.checkpoints import MANIFEST, CheckpointStore
 
-LANE, BROKER = "ray::ResourceTrainable", "ray::Broker"  # Tune names trial actors by its own wrapper
+LANE, BROKER = "ray::ResourceTrainable", "ray::MessageActor"  # Tune names trial actors by its own wrapper
 STALL_S = 4.0
 FULL_S = 20.0
 HELD = 4

@@ -30,7 +30,7 @@ Result = Callable[[Cell], float | Cause]
 
 @dataclass
 class _Lane:
-    ticket: int
+    ticket: tuple[str, int]
     assignment: Assignment
     leave: TrialState | None = None
     passed: float = 0.0
@@ -83,7 +83,7 @@ class Story:
 
     def _fill(self) -> None:
         while offer := self.conductor.next_assignment():
-            self._busy.append(_Lane(*offer))
+            self._busy.append(_Lane(offer.key, offer))
 
     def _happen(self) -> None:
         lane = self.dice.choice(self._busy)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-import pytest
-
+from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.broker import STALE, Broker
 from orchestrator.engine.messages import (
@@ -60,23 +59,22 @@ class Scene:
     broker: Broker
     killed: list[Any]
     size: int
+    taken: int = 0
 
     @classmethod
     async def up(cls, size: int = 1, patience_s: float = 0.01) -> Scene:
         """The lane has the assignment `c`, its workers are attached, and every rank has taken it."""
         killed: list[Any] = []
-        scene = cls(Broker(killed.append, patience_s, patience_s), killed, size)
-        await scene.give(1, assignment())
+        scene = cls(Broker(killed.append, unknown, patience_s, patience_s), killed, size)
+        await scene.give(assignment())
         await scene.group("first")
         assert [await scene.next("first", 0) for _ in range(size)] == [1] * size
         return scene
 
-    async def give(self, ticket: int, what: Assignment) -> None:
-        taking = asyncio.ensure_future(self.broker.take("lane", self.size, ticket))
-        await asyncio.sleep(0)
-        assert not taking.done()  # a ticket waits for its assignment
-        await self.broker.offer(ticket, what)
-        await taking
+    async def give(self, what: Assignment) -> None:
+        if not await self.broker.describe():
+            await self.broker.open_lane("lane", self.size)
+        await self.broker.take("lane", what)
 
     async def group(self, name: str) -> None:
         for rank in range(self.size):
@@ -100,19 +98,29 @@ class Scene:
         assert isinstance(event, TrialEnded)
         return event
 
+    async def drain(self, timeout_s: float = 0.0) -> tuple[Any, ...]:
+        said = await self.broker.drain(self.taken, timeout_s)
+        assert said.first == self.taken
+        self.taken += len(said.events)
+        return said.events
+
     async def news(self, kind: type) -> list[Any]:
-        return [event for event in await self.broker.drain(0.0) if isinstance(event, kind)]
+        return [event for event in await self.drain() if isinstance(event, kind)]
 
     async def lost(self) -> GroupLost:
         """What is said when it is known why the group was lost."""
         while True:
-            for event in await self.broker.drain(10.0):
+            for event in await self.drain(10.0):
                 if isinstance(event, GroupLost):
                     return event
 
 
+async def unknown(ranks: Sequence[Attached]) -> GroupEnd:
+    return GroupEnd(FaultKind.UNKNOWN, tuple(sorted({who.node for who in ranks})))
+
+
 @in_a_loop
-async def test_a_trial_from_ticket_to_end() -> None:
+async def test_a_trial_from_its_assignment_to_its_end() -> None:
     scene = await Scene.up()
     assert await scene.news(LaneUp) == [LaneUp("lane", ("node",), (100,), "first")]
     assert await scene.broker.reports("lane", 1, [progress(1), progress(2)]) == CONTINUE
@@ -124,8 +132,8 @@ async def test_a_trial_from_ticket_to_end() -> None:
     await scene.end(DONE)
     event = await scene.ended()
     assert (event.cell, event.attempt, event.outcome) == ("c", 1, DONE)
-    assert event.events_before == 2  # the lane, and the reports
     (heard,) = await scene.news(TrialProgress)
+    assert event.said.events[-1] == heard  # what the driver may not have taken in travels with the end
     assert heard.reports == (progress(1), progress(2))
     assert await scene.broker.reports("lane", 1, [progress(4)]) == STALE
     assert await scene.news(TrialProgress) == []
@@ -134,8 +142,8 @@ async def test_a_trial_from_ticket_to_end() -> None:
 
 @in_a_loop
 async def test_the_start_of_a_trial_names_what_its_ranks_compute_on() -> None:
-    scene = Scene(Broker(lambda _: None), [], 3)
-    await scene.give(1, assignment())
+    scene = Scene(Broker(lambda _: None, unknown), [], 3)
+    await scene.give(assignment())
     for rank, device in enumerate(("H100", "A100", "H100")):
         await scene.broker.attach("lane", "first", Attached(rank, "node", 100 + rank, None, device))
     await scene.next("first", 0)
@@ -190,98 +198,27 @@ async def test_a_stop_reaches_a_trial_at_its_next_report_and_at_a_rung() -> None
 
 @in_a_loop
 async def test_a_stop_that_comes_before_the_workers_ends_the_trial_at_once() -> None:
-    broker = Broker()
+    broker = Broker(lambda _: None, unknown)
     scene = Scene(broker, [], 1)
-    await scene.give(1, assignment())
+    await scene.give(assignment())
     await broker.stop_trial("c", 1, STOP)
     assert (await scene.ended()).outcome.state is TrialState.CANCELLED
     await broker.stop_trial("d", 1, STOP)  # and before its assignment
-    await scene.give(2, assignment("d"))
+    await scene.give(assignment("d"))
     assert (await scene.ended()).cell == "d"
 
 
-def moved(scene: Scene) -> asyncio.Future[None]:
-    """Tune gives ticket 1 to an idle lane, which has workers."""
-    return asyncio.ensure_future(scene.broker.take("idle", 1, 1, takes_over=True))
-
-
-async def idle_workers(scene: Scene) -> asyncio.Future[Assignment | None]:
-    await scene.broker.attach("idle", "warm", Attached(0, "node", 7, "warm-0"))
-    return asyncio.ensure_future(scene.broker.next_assignment("idle", "warm", 0))
-
-
-@pytest.mark.parametrize("first", ["new lane", "idle lane"])
 @in_a_loop
-async def test_an_idle_lane_has_the_trial_that_a_new_one_was_asked_for(first: str) -> None:
-    scene = Scene(Broker(), [], 1)
-    takes = {
-        "new lane": lambda: asyncio.ensure_future(scene.broker.take("lane", 1, 1)),
-        "idle lane": lambda: moved(scene),
-    }
-    early = takes.pop(first)()
-    await asyncio.sleep(0)
-    late = next(iter(takes.values()))()
-    await asyncio.sleep(0)
-    await scene.broker.offer(1, assignment())
-    await asyncio.gather(early, late)
-    taken = await (await idle_workers(scene))
-    assert taken is not None
-    assert taken.cell == "c"
-    await scene.group("cold")
-    waiting = asyncio.ensure_future(scene.next("cold", 0))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    await scene.broker.ended("idle", taken.serial, 0, DONE)
-    assert isinstance(await scene.broker.next_event("idle"), TrialEnded)
-    await scene.broker.take("lane", 1, 1)  # a new lane that comes up when all is over
-    await scene.broker.close_lane("lane")
-    assert await waiting is None
-
-
-@in_a_loop
-async def test_a_trial_that_waits_for_new_workers_moves_to_an_idle_lane() -> None:
-    scene = Scene(Broker(), [], 1)
-    await scene.give(1, assignment())
-    await moved(scene)
-    taken = await (await idle_workers(scene))
-    assert taken == replace(assignment(), serial=1)
-    await scene.group("cold")
-    waiting = asyncio.ensure_future(scene.next("cold", 0))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    waiting.cancel()
-    assert await scene.news(GroupLost) == []
-
-
-@in_a_loop
-async def test_a_moved_trial_that_workers_had_begun_goes_on_as_the_next_attempt() -> None:
+async def test_what_was_said_is_kept_until_it_has_been_taken_in() -> None:
     scene = await Scene.up()
-    await moved(scene)
-    waiting = await idle_workers(scene)
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    assert scene.killed == ["first-0"]
-    assert await scene.broker.reports("lane", 1, [progress(1)]) == STALE
-    (event,) = await scene.news(GroupLost)
-    assert (event.lane, event.cell, event.attempt, event.nodes) == ("idle", "c", 1, ())
-    await scene.broker.reassign("idle", assignment(attempt=2))
-    taken = await waiting
-    assert taken is not None
-    assert taken.attempt == 2
-
-
-@in_a_loop
-async def test_a_stop_finds_a_trial_that_is_being_moved() -> None:
-    scene = Scene(Broker(), [], 1)
-    new = asyncio.ensure_future(scene.broker.take("lane", 1, 1))
-    await scene.broker.stop_trial("c", 1, STOP)
-    idle = moved(scene)
-    await asyncio.sleep(0)
-    await scene.broker.offer(1, assignment())
-    await asyncio.gather(new, idle)
-    event = await scene.broker.next_event("idle")
-    assert isinstance(event, TrialEnded)
-    assert event.outcome.state is TrialState.CANCELLED
+    await scene.broker.reports("lane", 1, [progress(1)])
+    first = await scene.broker.drain(0, 0.0)
+    assert await scene.broker.drain(0, 0.0) == first  # the answer was lost, or is still under way
+    await scene.broker.reports("lane", 1, [progress(2)])
+    await scene.end(DONE)
+    assert (await scene.ended()).said.events[: len(first.events)] == first.events
+    (new,) = (await scene.broker.drain(len(first.events), 0.0)).events
+    assert new.reports == (progress(2),)
 
 
 @in_a_loop
@@ -334,7 +271,7 @@ async def test_a_rank_that_raises_does_not_wait_for_peers_in_a_collective() -> N
     assert event.outcome.cause is Cause.USER
     assert event.outcome.recycle == ("ranks [0] did not leave the trial",)
     assert scene.killed == ["first-0", "first-1"]
-    await scene.give(2, assignment("d"))
+    await scene.give(assignment("d"))
     waiting = asyncio.ensure_future(scene.next("first", 1))  # the workers that are being killed get nothing
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -402,9 +339,14 @@ async def test_a_closed_lane_lets_its_workers_go() -> None:
 @in_a_loop
 async def test_drain_waits_for_the_first_event() -> None:
     scene = await Scene.up()
-    await scene.broker.drain(0.0)
-    assert await scene.broker.drain(0.01) == []
-    waiting = asyncio.ensure_future(scene.broker.drain(10.0))
+    await scene.drain()
+    assert await scene.drain(0.01) == ()
+    waiting = asyncio.ensure_future(scene.drain(10.0))
     await asyncio.sleep(0)
     await scene.broker.reports("lane", 1, [progress(1)])
     assert len(await waiting) == 1
+    waiting = asyncio.ensure_future(scene.drain(10.0))
+    await asyncio.sleep(0)
+    await scene.broker.wake()
+    assert await waiting == ()
+    assert await scene.drain(10.0) == ()  # the study is over: nobody waits any more

@@ -106,10 +106,10 @@ class Drive:
         found = read_journal(self.storage, self.record.paths.journal).events
         return [dict(event) for event in found if kind in (None, event["event"])]
 
-    def assign(self) -> tuple[int, Assignment]:
+    def assign(self) -> tuple[tuple[str, int], Assignment]:
         offer = self.conductor.next_assignment()
         assert offer is not None
-        return offer
+        return offer.key, offer
 
     def say(self, *events: DriverEvent) -> list[Action]:
         return self.conductor.take(list(events))
@@ -245,22 +245,6 @@ def test_a_recorded_stop_holds_although_the_trial_did_not_hear_of_it(
     assert worse.cell not in d.conductor.roster.queue()
 
 
-def test_what_happened_before_an_end_is_taken_in_first(drive: Callable[..., Drive]) -> None:
-    import threading
-
-    d = drive()
-    _, first = d.assign()
-    end = TrialEnded(
-        "lane", first.cell, 1, Outcome(TrialState.DONE, length=9, value=0.5), 1.0, events_before=2
-    )
-    tune = threading.Thread(target=d.conductor.ended, args=(end,))
-    tune.start()
-    d.say(progress(first, 9))
-    d.say(CheckpointKept("lane", first.cell, 1, "step-00000009", 9, 9.0, 0.5))
-    tune.join()
-    assert [event["event"] for event in d.events()][-2:] == ["checkpoint", "end"]
-
-
 def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[..., Drive]) -> None:
     d = drive()
     old, first = d.assign()
@@ -367,7 +351,7 @@ def test_the_same_reports_give_curves_that_show_a_seed_that_is_ignored(drive: Ca
 class Lane:
     """What the world outside knows of an attempt that is under way."""
 
-    ticket: int
+    ticket: tuple[str, int]
     assignment: Assignment
     since: float
     length: int = 0
@@ -375,7 +359,7 @@ class Lane:
 
     @property
     def name(self) -> str:
-        return f"lane-{self.ticket}"
+        return "-".join(("lane", self.ticket[0], str(self.ticket[1])))
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -388,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.drive = Drive(Path(self.folder.name))
         self.lanes, self.old = [], list[DriverEvent | TrialEnded]()
-        self.tickets: list[int] = []  # of this driver
+        self.tickets: list[tuple[str, int]] = []  # of this driver
         self.most_attempts: Counter[str] = Counter()
 
     def teardown(self) -> None:
@@ -406,10 +390,9 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def assign(self) -> None:
         while len(self.lanes) < LANES and (offer := self.drive.conductor.next_assignment()):
-            ticket, assignment = offer
-            self.lanes.append(Lane(ticket, assignment, self.drive.clock.now))
-            self.tickets.append(ticket)
-            self.say(TrialStarted(self.lanes[-1].name, assignment.cell, assignment.attempt, None))
+            self.lanes.append(Lane(offer.key, offer, self.drive.clock.now))
+            self.tickets.append(offer.key)
+            self.say(TrialStarted(self.lanes[-1].name, offer.cell, offer.attempt, None))
 
     def pick(self, index: int) -> Lane:
         return self.lanes[index % len(self.lanes)]

@@ -1,0 +1,80 @@
+"""Worker groups as the driver sees them, and the one road on which it hears of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orchestrator.engine.actions import Action
+from orchestrator.engine.capacity import Node
+from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.messages import Answer, RungReached, Said, TrialEnded
+
+
+class Runtime(Protocol):
+    """Starts worker groups, gives them attempts, and ends them. Tune on Ray, or threads of one process.
+
+    A runtime asks the conductor for attempts (`next_assignment`) as long as there is room. It tells the road
+    of every rung and every end, and the conductor of a slot that was lost with its attempt (`actor_lost`).
+    """
+
+    def run(self, road: Road) -> None:
+        """Run attempts until the conductor has finished; returns when no worker is at one any more."""
+        ...
+
+    def drain(self, taken: int, timeout_s: float) -> Said:
+        """What was said after the first `taken` events; waits up to `timeout_s` seconds for something."""
+        ...
+
+    def carry_out(self, action: Action) -> None:
+        """Reassign, recycle, stop a trial, or set nodes aside. Does not wait until that is done."""
+        ...
+
+    def nodes(self) -> list[Node]:
+        """The machines, those that were lost included."""
+        ...
+
+    def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
+        """What could be used beyond what there is: resources by name, one bundle a worker."""
+        ...
+
+    def wake(self) -> None:
+        """Let `drain` return at once, now and from now on: the study is over."""
+        ...
+
+
+class Road:
+    """Brings what workers said to the conductor, each thing once and in its order.
+
+    The thread beside the runtime drains it all the time. The end of a trial carries what was said before it,
+    so that whoever sees it first never has to wait for the other.
+    """
+
+    def __init__(self, conductor: Conductor, runtime: Runtime) -> None:
+        self.conductor, self.runtime = conductor, runtime
+        self._taken = 0
+
+    def drain(self, timeout_s: float) -> None:
+        """Take in what is new, and wait up to `timeout_s` seconds for it."""
+        self._take(self.runtime.drain(self._taken, timeout_s))
+
+    def rung(self, event: RungReached) -> Answer:
+        """Decide at a rung."""
+        return self.conductor.rung(event)
+
+    def ended(self, event: TrialEnded) -> None:
+        """A trial ended on all of its ranks."""
+        self._take(event.said)
+        self.conductor.ended(event)
+
+    def carry_out(self, actions: Sequence[Action]) -> None:
+        """Let the runtime do what the conductor wants done."""
+        for action in actions:
+            self.runtime.carry_out(action)
+
+    def _take(self, said: Said) -> None:
+        with self.conductor.lock:
+            new = said.events[self._taken - said.first :]
+            self._taken += len(new)
+            actions = self.conductor.take(new)
+        self.carry_out(actions)

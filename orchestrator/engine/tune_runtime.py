@@ -1,0 +1,116 @@
+"""Worker groups on Ray: Tune owns the trials, Ray Train the workers; an actor stands between them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import ray
+from pydantic import BaseModel
+from ray import tune
+from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
+
+from orchestrator.engine import cluster
+from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside
+from orchestrator.engine.capacity import Node
+from orchestrator.engine.lane import Lane
+from orchestrator.engine.message_actor import MessageActor
+from orchestrator.engine.messages import RunFacts, Said
+from orchestrator.engine.runtime import Road
+from orchestrator.engine.tune_adapters import CellScheduler, CellSearcher
+
+# What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
+ON_HEAD = {"node:__internal_head__": 0.0001}
+
+
+class TuneRuntime:
+    """The `Runtime` of a Ray that this process is connected to.
+
+    Args:
+        facts: what every worker has to know.
+        grows: a cluster that may add nodes when it is asked to.
+        kept_cpus: of each node, for what runs beside the workers.
+    """
+
+    def __init__(self, facts: RunFacts, *, grows: bool = False, kept_cpus: float = 0.0) -> None:
+        self._facts = replace(facts, spec=plain(facts.spec))
+        self._grows, self._kept_cpus = grows, kept_cpus
+        actor = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(MessageActor)
+        self._broker = actor.remote()
+
+    def run(self, road: Road) -> None:
+        """Let Tune run until every cell is answered or the study stops."""
+        staging = tempfile.mkdtemp(prefix="orchestrator-tune-")
+        trainable = tune.with_resources(
+            tune.with_parameters(Lane, broker=self._broker, facts=self._facts),
+            PlacementGroupFactory([ON_HEAD]),
+        )
+        tuner = Tuner(
+            trainable,
+            tune_config=TuneConfig(
+                search_alg=CellSearcher(road.conductor),
+                scheduler=CellScheduler(road, self._broker),
+                num_samples=-1,
+                reuse_actors=self._facts.spec.resources.reuse_workers,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=staging,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def drain(self, taken: int, timeout_s: float) -> Said:
+        """See `Runtime`."""
+        said: Said = ray.get(self._broker.drain.remote(taken, timeout_s))
+        return said
+
+    def carry_out(self, action: Action) -> None:
+        """See `Runtime`."""
+        if isinstance(action, Reassign):
+            self._broker.reassign.remote(action.lane, action.assignment, action.outcome)
+        elif isinstance(action, Recycle):
+            self._broker.recycle.remote(action.lane, action.cell, action.attempt, action.reason)
+        elif isinstance(action, SetAside):
+            self._broker.set_aside.remote(action.nodes, action.lanes, action.reason)
+        else:
+            self._broker.stop_trial.remote(action.cell, action.attempt, action.answer)
+
+    def nodes(self) -> list[Node]:
+        """See `Runtime`."""
+        return cluster.nodes(self._kept_cpus)
+
+    def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
+        """Ask a cluster that grows for nodes; the last request counts until there is another one."""
+        if not self._grows:
+            return
+        try:
+            cluster.ask_for(bundles)
+        except (ray.exceptions.RayError, ConnectionError):
+            if bundles:  # else the study needs nothing any more, of a cluster that is gone
+                raise
+
+    def wake(self) -> None:
+        """See `Runtime`."""
+        self._broker.wake.remote()
+
+
+def plain(value: Any) -> Any:
+    """A study's values by the same names, without pydantic, whose models take a worker 0.3 s to import."""
+    if isinstance(value, BaseModel):
+        return SimpleNamespace(**{name: plain(getattr(value, name)) for name in type(value).model_fields})
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(inner) for inner in value)
+    return value
