@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.link import LineDown, Link
+from orchestrator.engine.link import LineDown, Link, WorkerKilled
 from orchestrator.engine.messages import Assignment, Outcome, RunFacts
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
@@ -137,6 +137,8 @@ def _call(user_code: UserCode, run: TrialRun) -> Outcome:
     spec = run.spec
     try:
         user_code(run)
+    except WorkerKilled:
+        raise
     except TrialStopped:
         return run.outcome()
     except BaseException as error:

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.api import Listener, RunOptions, StudyOutcome
+from orchestrator.engine.closing import conclude
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refuse_bugs, remember, remembered
 from orchestrator.engine.probe import EntrypointProbe
@@ -132,7 +133,7 @@ class Driver:
             try:
                 self._keep(storage, record.paths, shipped, found)
                 with told_to(self.listener.note):
-                    return self._conduct(plan, storage, record, shipped, gpus)
+                    return self._conduct(storage, record, shipped, gpus)
             finally:
                 record.close()
         finally:
@@ -174,9 +175,7 @@ class Driver:
             env=collect_env(shipped.root or Path.cwd()),
         )
 
-    def _conduct(
-        self, plan: Plan, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float
-    ) -> StudyOutcome:
+    def _conduct(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> StudyOutcome:
         from orchestrator.engine.conductor import Conductor
         from orchestrator.engine.pump import Pump
         from orchestrator.engine.tune_runtime import TuneRuntime
@@ -195,7 +194,7 @@ class Driver:
             pump = Pump(conductor, runtime, record, self.listener)
             with self._signals_to(pump), pump:
                 runtime.run(pump.road)
-        return self._close(plan, storage, record, conductor)
+        return conclude(conductor, record, f"orchestrate ablate --config {self.study.source}")
 
     def _facts(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> RunFacts:
         return RunFacts(
@@ -207,25 +206,6 @@ class Driver:
             code_archive=_archive(record, shipped),
             gpus_per_worker=gpus,
             began=float(read_journal(storage, record.paths.journal).events[0]["t"]),
-        )
-
-    def _close(self, plan: Plan, storage: Storage, record: StudyRecord, conductor: Any) -> StudyOutcome:
-        if conductor.stop is not None:
-            conductor.give_up_waiting()
-        if conductor.lost is not None:
-            raise conductor.lost
-        record.lease.verify()
-        history = fold(read_journal(storage, record.paths.journal).events, plan)
-        write_results(storage, record.paths, results_table(self.spec, history, record.paths))
-        if conductor.stop is not None and conductor.stop.error is not None:
-            raise conductor.stop.error
-        code = ExitCode(conductor.exit_code())
-        return StudyOutcome(
-            exit_code=code,
-            root=storage.path(record.paths.root),
-            counts=conductor.counts(),
-            interrupted=code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED),
-            resume_hint=f"orchestrate ablate --config {self.study.source}",
         )
 
     @contextmanager

@@ -23,6 +23,10 @@ class LineDown(Exception):
     """The broker cannot be reached: the driver went away."""
 
 
+class WorkerKilled(BaseException):
+    """In a worker that is no process of its own, in place of the signal that would end it."""
+
+
 class Call(Protocol):
     """Calls a method of the broker and waits for its answer. Raises `LineDown`."""
 
@@ -123,6 +127,6 @@ class Link:
             self._wake.clear()
             try:
                 self.flush()
-            except LineDown:
+            except (LineDown, WorkerKilled):
                 return  # the next call of the trial's own thread says so
             time.sleep(FLUSH_EVERY_S)

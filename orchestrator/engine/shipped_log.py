@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from pathlib import Path
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.storage import Storage
 
 log = logging.getLogger(__name__)
+
+
+def local_log(storage: Storage, target: str) -> Path:
+    """Where this process writes a log that is to be `target` on the storage."""
+    path = Path(tempfile.gettempdir()) / f"orchestrator-{os.getpid()}" / target
+    if storage.is_local:
+        path = Path(storage.local_path(target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def ship_log(storage: Storage, written: Path, target: str) -> None:

@@ -10,12 +10,10 @@ fresh workers.
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import traceback
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,7 +33,7 @@ from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
 from orchestrator.engine.plain_function import run_function
 from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.shipped_code import fetch_code
-from orchestrator.engine.shipped_log import ship_log
+from orchestrator.engine.shipped_log import local_log, ship_log
 from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.record.layout import TrialPaths
@@ -100,7 +98,9 @@ class LaneWorker:
         try:
             torch.set_num_threads(self.threads)  # OpenMP counts per thread, and this one is new
             paths = TrialPaths(assignment.trial_dir)
-            output = TrialOutput(self._log_path(paths), attempt=assignment.attempt)
+            output = TrialOutput(
+                local_log(self.facts.storage, paths.log(self.rank)), attempt=assignment.attempt
+            )
             place = Rank(self.rank, self.world_size, partial(_same_on_all_ranks, self.world_size), self._load)
             try:
                 with output:
@@ -122,15 +122,6 @@ class LaneWorker:
             run_lightning(entry, run.assignment, run, run.resume)
         else:
             run_function(entry.target, run.assignment, run, run.resume)
-
-    def _log_path(self, paths: TrialPaths) -> Path:
-        relative = paths.log(self.rank)
-        if self.facts.storage.is_local:
-            path = Path(self.facts.storage.local_path(relative))
-        else:
-            path = Path(tempfile.gettempdir()) / f"orchestrator-{os.getpid()}" / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 def _call(broker: Any, method: str, *arguments: Any) -> Any:

@@ -1,0 +1,37 @@
+"""The end of a run: what is still open is closed, and the tables are written."""
+
+from __future__ import annotations
+
+from orchestrator.engine.api import StudyOutcome
+from orchestrator.engine.conductor import Conductor
+from orchestrator.errors import ExitCode
+from orchestrator.record.history import fold
+from orchestrator.record.journal import read_journal
+from orchestrator.record.results import results_table, write_results
+from orchestrator.record.studyrecord import StudyRecord
+
+
+def conclude(conductor: Conductor, record: StudyRecord, resume_hint: str = "") -> StudyOutcome:
+    """Cancel what did not leave, and write the results of all that has ended.
+
+    Raises:
+        StorageUnavailable, StudyHeld: the record cannot be written any more.
+        OrchestratorError: why the study had to stop.
+    """
+    if conductor.stop is not None:
+        conductor.give_up_waiting()
+    if conductor.lost is not None:
+        raise conductor.lost
+    record.lease.verify()
+    history = fold(read_journal(record.storage, record.paths.journal).events, record.plan)
+    write_results(record.storage, record.paths, results_table(conductor.spec, history, record.paths))
+    if conductor.stop is not None and conductor.stop.error is not None:
+        raise conductor.stop.error
+    code = ExitCode(conductor.exit_code())
+    return StudyOutcome(
+        exit_code=code,
+        root=record.storage.path(record.paths.root),
+        counts=conductor.counts(),
+        interrupted=code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED),
+        resume_hint=resume_hint,
+    )

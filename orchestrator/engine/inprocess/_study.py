@@ -1,0 +1,86 @@
+"""A whole study in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.engine.api import Listener, StudyOutcome
+from orchestrator.engine.attempt import UserCode
+from orchestrator.engine.closing import conclude
+from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.inprocess._faults import Faults
+from orchestrator.engine.inprocess._runtime import InProcess
+from orchestrator.engine.inprocess._session import user_code
+from orchestrator.engine.messages import RunFacts
+from orchestrator.engine.pump import Pump
+from orchestrator.engine.snapshot import Snapshot
+from orchestrator.errors import ExitCode
+from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.study.spec import StudySpec
+
+
+class Quiet:
+    """A listener that shows nothing, and keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.notes.append(text)
+
+
+def run_in_process(
+    spec: StudySpec,
+    record: StudyRecord,
+    function: Callable[..., Any],
+    *,
+    slots: int = 1,
+    nodes: int = 1,
+    faults: Faults | None = None,
+    listener: Listener | None = None,
+    retry_failed: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> StudyOutcome:
+    """Run what is left of a study, with threads for workers; the caller closes the record.
+
+    Args:
+        record: the opened record (lease held).
+        function: called with the config of each trial; reports with `inprocess.report`.
+        slots: how many trials of a node run at once; what they share of this process is theirs to guard.
+        faults: what goes wrong on the way, for tests.
+        clock: seconds, monotonic; budgets and silence go by it.
+
+    Raises:
+        OrchestratorError: why the study had to stop.
+        DriverKilled: a fault said so; the record is as that driver left it.
+    """
+    conductor = Conductor(
+        record,
+        spec,
+        gpus_per_worker=0.0,
+        retry_failed=retry_failed,
+        code_changed=record.code_changed,
+        clock=clock,
+    )
+    if not conductor.finished():
+        facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0)
+        load: Callable[[], UserCode] = lambda: user_code(function)  # noqa: E731
+        with InProcess(facts, load, slots=slots, nodes=nodes, faults=faults) as runtime:
+            _run(Pump(conductor, runtime, record, listener or Quiet()), runtime)
+    return conclude(conductor, record)
+
+
+def _run(pump: Pump, runtime: InProcess) -> None:
+    """The first Ctrl-C lets running trials leave at their next report, the second one leaves them."""
+    with pump:
+        try:
+            runtime.run(pump.road)
+        except KeyboardInterrupt:
+            pump.stop_soon("stopped by Ctrl-C", ExitCode.INTERRUPTED)
+            runtime.run(pump.road)

@@ -1,0 +1,156 @@
+"""A worker group as threads: each rank runs attempt after attempt until its group is closed or killed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from orchestrator.decide.faults import FaultKind
+from orchestrator.engine.attempt import Attempt, Rank, UserCode
+from orchestrator.engine.inprocess._output import Output
+from orchestrator.engine.link import Link, WorkerKilled
+from orchestrator.engine.messages import Answer, Assignment, Attached, Progress, RunFacts, RungReached
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all groups of a runtime share.
+
+    `send` begins a call of the broker; `load` finds the user's code; `at_report` is called before a report of
+    a rank counts; `left` when a group has no thread any more.
+    """
+
+    facts: RunFacts
+    output: Output
+    send: Callable[[str, tuple[Any, ...]], Future[Any]]
+    load: Callable[[], UserCode]
+    at_report: Callable[[Group, Assignment, int, int], None]
+    left: Callable[[Group], None]
+
+
+@dataclass(eq=False)
+class Group:
+    """One worker group of a slot; one that is killed is followed by another with a name of its own."""
+
+    lane: str
+    node: str
+    place: Workplace
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    ends: dict[int, FaultKind | None] = field(default_factory=dict)  # by rank: what ended it; None: we did
+    killed_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.size = self._alive = self.place.facts.spec.resources.workers
+        self.killed = threading.Event()
+        self._lock, self._calls = threading.Lock(), set[Future[Any]]()
+        self._same = _Same(self.size)
+
+    def start(self) -> None:
+        """Start its threads."""
+        for rank in range(self.size):
+            name = f"{self.lane}-{self.name}-{rank}"
+            threading.Thread(target=self._serve, args=(rank,), name=name, daemon=True).start()
+
+    def kill(self, rank: int | None = None, fault: FaultKind | None = None) -> None:
+        """End all ranks: `rank` (None: each) of this fault, the others because the group ends with it."""
+        with self._lock:
+            if self.killed.is_set():
+                return
+            self.ends = {other: fault if rank in (None, other) else None for other in range(self.size)}
+            self.killed_at = time.monotonic()
+            self.killed.set()
+            calls = list(self._calls)
+        self._same.give_up()
+        for call in calls:
+            call.cancel()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call the broker, as long as this group lives."""
+        with self._lock:
+            if self.killed.is_set():
+                raise WorkerKilled
+            waiting = self.place.send(method, arguments)
+            self._calls.add(waiting)
+        try:
+            return waiting.result()
+        except CancelledError:
+            raise WorkerKilled from None
+        finally:
+            with self._lock:
+                self._calls.discard(waiting)
+
+    def _serve(self, rank: int) -> None:
+        try:
+            self._work(rank)
+        except WorkerKilled:
+            self.kill()
+        finally:
+            with self._lock:
+                self._alive -= 1
+                last = self._alive == 0
+            if last:
+                self.place.left(self)
+
+    def _work(self, rank: int) -> None:
+        place = self.place
+        link = _Line(self, rank)
+        here = Rank(rank, self.size, partial(self._same.value, rank), place.load)
+        link.attach(Attached(rank, self.node, os.getpid(), self))
+        serial = 0
+        try:
+            while (assignment := link.next_assignment(serial)) is not None:
+                serial = assignment.serial
+                link.at_report = partial(place.at_report, self, assignment, rank)
+                with place.output.to(place.facts.storage, assignment, rank):
+                    outcome = Attempt(place.facts, assignment, link, here).run()
+                link.ended(outcome)
+        finally:
+            link.close()
+
+
+class _Line(Link):
+    """A line that is cut when its group is killed, and on which faults happen."""
+
+    def __init__(self, group: Group, rank: int) -> None:
+        super().__init__(group.call, group.lane, rank, group.name)
+        self.at_report: Callable[[int], None]
+
+    def post(self, progress: Progress) -> Answer:
+        self.at_report(progress.index)
+        return super().post(progress)
+
+    def ask(self, index: int, proposal: Answer, rung: RungReached | None) -> Answer:
+        if self._rank != 0:
+            self.at_report(index)
+        return super().ask(index, proposal, rung)
+
+
+class _Same:
+    """Rank 0's value for every rank, as often as they ask."""
+
+    def __init__(self, size: int) -> None:
+        self._barrier = threading.Barrier(size)
+        self._value: Any = None
+
+    def value(self, rank: int, value: Any) -> Any:
+        """Wait for all ranks; returns what rank 0 came with."""
+        try:
+            if rank == 0:
+                self._value = value
+            self._barrier.wait()
+            value = self._value
+            self._barrier.wait()
+        except threading.BrokenBarrierError:
+            raise WorkerKilled from None
+        return value
+
+    def give_up(self) -> None:
+        """Let nobody wait any more."""
+        self._barrier.abort()
