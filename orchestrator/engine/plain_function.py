@@ -81,7 +81,7 @@ def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Ite
     with bind_trial(
         name=name,
         storage_path=storage.path(parent),
-        filesystem=storage.fs,
+        filesystem=storage.backend.arrow,
         checkpoint=latest,
         config=assignment.config,
         report=report,
@@ -93,7 +93,7 @@ def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Ite
 
 def _checkpoint(run: TrialRun, name: str) -> Checkpoint:
     storage = run.storage
-    return Checkpoint(storage.path(run.paths.checkpoint(name)), filesystem=storage.fs)
+    return Checkpoint(storage.path(run.paths.checkpoint(name)), filesystem=storage.backend.arrow)
 
 
 def _refuse(mode: CheckpointUploadMode, upload: Callable[..., Any] | None, validation: Any) -> None:

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import InternalError, StorageUnavailable, StudyHeld
-from orchestrator.record.appender import Appender
-from orchestrator.record.storage import Storage
+from orchestrator.record.storage import Appender, Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
 VERSION = 1

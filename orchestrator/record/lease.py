@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class Lease:
         token = uuid.uuid4().hex
         mine = {**this_process(), **(owner or {}), "token": token, "since": now, "beat": now}
         _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
-        with _exclusively(storage, paths):
+        # where there are no locks, `beat` finds out
+        with storage.exclusively(f"{paths.control_dir}/.lock"):
             before = read_lease(storage, paths)
             _refuse_if_held(before, now, stale_after_s, paths)
             mine["driver"] = 1 + max(above, _last_driver(storage, paths, before))
@@ -189,20 +190,6 @@ def _refuse_if_held(
         raise StudyHeld(
             f"study {paths.root} is run by {describe(owner)}; stop that (orchestrate stop) or wait for it"
         )
-
-
-@contextlib.contextmanager
-def _exclusively(storage: Storage, paths: StudyPaths) -> Iterator[None]:
-    """Nobody comes in between look and write. Object stores have no locks: there `beat` finds out."""
-    if not storage.is_local:
-        yield
-        return
-    import fcntl
-
-    storage.make_dir(paths.control_dir)
-    with storage.local_path(f"{paths.control_dir}/.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _first_line(path: Path) -> str:

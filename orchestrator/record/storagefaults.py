@@ -5,11 +5,14 @@ Local file systems say it by `errno`; object stores (pyarrow's S3 and GCS client
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from orchestrator.errors import StorageUnavailable
 
@@ -127,6 +130,15 @@ def size(count: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
+def free_bytes(path: Path) -> int | None:
+    """What users may still write on the file system of a path (which need not exist); None: unknown."""
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError, ValueError):
+            found = os.statvfs(folder)
+            return found.f_bavail * found.f_frsize
+    return None
 
 
 def _kind_of(error: OSError) -> StorageFaultKind | None:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import StorageUnavailable
-from orchestrator.record.appender import Appender
 from orchestrator.record.attempts import owner_of, refuse_superseded, take_over
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.events import EventFile, as_float, flat_config
@@ -34,7 +33,7 @@ from orchestrator.record.metrictable import (
     publish,
     remove_older,
 )
-from orchestrator.record.storage import Storage
+from orchestrator.record.storage import Appender, Storage
 from orchestrator.record.trackers.process import Trackers
 
 log = logging.getLogger(__name__)

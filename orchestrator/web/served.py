@@ -39,7 +39,7 @@ def served(run: Run, path: str) -> Response | Entries | None:
         return None
     below = "/".join((run.paths.root, *parts))
     try:
-        entry = run.storage.entry(below)
+        entry = run.storage.look_up(below)
         if entry is None:
             return None
         if entry.is_dir:

@@ -104,7 +104,7 @@ class Stepped(Storage):
 
 
 def stepped(storage: Storage, turns: Turns) -> Storage:
-    return Stepped(storage.uri, storage.root, storage.fs, storage.patience_s, turns)
+    return Stepped(storage.backend, storage.patience_s, turns)
 
 
 def value(attempt: int, report: int) -> float:

@@ -133,7 +133,7 @@ def test_two_processes_of_which_one_stands_still_until_it_is_replaced(local: Sto
     here = Path(__file__).parent
     path = f"{here}{os.pathsep}{here.parents[1]}"
     with subprocess.Popen(
-        [sys.executable, "-c", DRIVER, local.root],
+        [sys.executable, "-c", DRIVER, local.uri],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StorageUnavailable, StudyError
-from orchestrator.record.appender import LocalAppender
 from orchestrator.record.layout import StudyPaths, TrialPaths, checkpoint_name, safe_name
 from orchestrator.record.storage import Storage
+from orchestrator.record.storage.directory import FileAppender
 
 
 def test_files_come_back(storage: Storage) -> None:
@@ -50,19 +50,6 @@ def test_directories_go_in_and_out(storage: Storage, tmp_path: Path) -> None:
     assert (tmp_path / "target/empty").read_bytes() == b""
     storage.delete_dir("z")
     assert storage.sizes("z") == {}
-
-
-@pytest.mark.parametrize("name", ["code.tar.gz", "state.bz2"])
-def test_a_name_changes_no_byte(storage: Storage, tmp_path: Path, name: str) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    (source / name).write_bytes(b"as it is")
-    assert storage.copy_in(source, "there") == storage.sizes("there") == {name: 8}
-    storage.write_atomic(f"other/{name}", b"as it is")
-    assert storage.entry(f"other/{name}").size == 8  # type: ignore[union-attr]
-    assert storage.read_bytes(f"there/{name}") == storage.read_bytes(f"other/{name}") == b"as it is"
-    storage.copy_out("there", tmp_path / "out")
-    assert (tmp_path / "out" / name).read_bytes() == b"as it is"
 
 
 def test_growing_files(storage: Storage) -> None:
@@ -135,7 +122,7 @@ def test_storage_travels(storage: Storage) -> None:
 
 def test_a_failed_append_leaves_no_half_line(local: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     appender = local.appender("log")
-    assert isinstance(appender, LocalAppender)
+    assert isinstance(appender, FileAppender)
     appender.append([b"good"])
     write = os.write
 

@@ -9,9 +9,9 @@ import pickle
 import pytest
 
 from orchestrator.errors import StorageUnavailable, StudyError
-from orchestrator.record.objectstores import with_endpoint
 from orchestrator.record.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, patiently, told_to
 from orchestrator.record.storage import Storage
+from orchestrator.record.storage.objectstore import with_endpoint
 from orchestrator.record.storagefaults import classify, size, unavailable
 
 

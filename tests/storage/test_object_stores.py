@@ -160,7 +160,7 @@ def test_flapping_and_slow_storage_loses_nothing(store: Storage, proxy: Proxy, t
 
 
 def test_wrong_bucket_and_wrong_rights_are_not_waited_for(store: Storage, told: list[str]) -> None:
-    elsewhere = replace(store, root="nobody-has-this-bucket/runs")
+    elsewhere = replace(Storage.open("s3://nobody-has-this-bucket/runs"), patience_s=store.patience_s)
     with pytest.raises((StorageUnavailable, FileNotFoundError)) as caught:
         elsewhere.write_atomic("x", b"1")
     assert "nobody-has-this-bucket" in str(caught.value) or "s3://" in str(caught.value)

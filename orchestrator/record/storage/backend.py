@@ -1,0 +1,112 @@
+"""What a place that keeps studies has to do: six operations; the others have slower defaults.
+
+Paths are relative to the root, with `/`, never with `..`; an empty one is the root. `Storage` calls an
+operation again when its error says that the place does not answer (`record.storagefaults` tells which do), so
+each may be done twice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.record.storage.appender import Appender
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One thing in a directory; `size` in bytes (0 for a directory)."""
+
+    name: str
+    is_dir: bool
+    size: int
+
+
+@dataclass(frozen=True)
+class Backend(ABC):
+    """A place, named by `uri`. Picklable: workers receive it.
+
+    Raises `FileNotFoundError` for what is not there, another `OSError` when the place fails.
+    """
+
+    uri: str
+    shared = True
+    """Whether other processes that receive it see the same files."""
+    arrow: Any = None
+    """The `pyarrow.fs.FileSystem` that Ray opens it with; None for a directory."""
+
+    # -- to be written -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, path: str, *, written_once: bool = False) -> bytes:
+        """The content of a file, as one `write` has put it; `written_once`: there was only one."""
+
+    @abstractmethod
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file for good: readers see the old content or the new. Makes directories as needed."""
+
+    @abstractmethod
+    def look_up(self, path: str) -> Stored | None:
+        """The file or directory at this path, or None."""
+
+    @abstractmethod
+    def list(self, path: str) -> Iterable[Stored]:
+        """What lies directly in a directory; empty when there is no such directory."""
+
+    @abstractmethod
+    def delete_file(self, path: str) -> None:
+        """Remove one file."""
+
+    @abstractmethod
+    def delete_dir(self, path: str) -> None:
+        """Remove a directory with all that is in it."""
+
+    # -- what some places do better ------------------------------------------------------------------------
+
+    def where(self, path: str) -> str:
+        """The path as programs that open the place themselves want it."""
+        return "/".join(part for part in (self.uri.rstrip("/"), path.strip("/")) if part)
+
+    def put(self, source: Path, path: str) -> int:
+        """Copy a local file to the place, not necessarily in one step; returns its bytes."""
+        content = source.read_bytes()
+        self.write(path, content)
+        return len(content)
+
+    def get(self, path: str, target: Path) -> None:
+        """Copy a file to a local one."""
+        target.write_bytes(self.read(path))
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy a file within the place."""
+        self.write(new, self.read(old))
+
+    def rename(self, old: str, new: str) -> bool:  # noqa: ARG002 - for those that can
+        """Rename a directory in one step; False where that cannot be done."""
+        return False
+
+    def make_dir(self, path: str) -> None:  # noqa: B027 - nothing to do where there are only files
+        """Make a directory and those above it, where they exist apart from their files."""
+
+    def settle(self, folder: str) -> None:  # noqa: B027 - nothing to do where a `put` lasts by itself
+        """Make the names of what was `put` into a directory last."""
+
+    def appender(self, path: str) -> Appender | None:  # noqa: ARG002 - for those that can
+        """A file that grows, or None where files cannot: numbered segments are written there."""
+        return None
+
+    def exclusively(self, path: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for those that can
+        """Alone among all processes that ask for the same path; at once where there are no locks."""
+        return nullcontext()
+
+    def refuse_links_out(self, path: str) -> None:  # noqa: B027 - nothing to do where there are no links
+        """Raises `StudyError` with every symbolic link below a directory that leads out of it."""
+
+    def probe(self, path: str) -> None:
+        """Write and remove this file; leaves nothing else behind, directories included."""
+        self.write(path, b"probe")
+        self.delete_file(path)

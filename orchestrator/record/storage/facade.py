@@ -1,0 +1,245 @@
+"""One small interface over every place that keeps studies, with relative posix paths.
+
+A storage that does not answer is asked again for a while (`patience`). A fault that will not pass by itself,
+or has not passed by then, is a `StorageUnavailable`: path, reason, what is free there, what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from orchestrator.record.patience import PATIENCE_S, patiently
+from orchestrator.record.storage.appender import Appender, SegmentAppender, segments_of
+from orchestrator.record.storage.backend import Backend, Stored
+from orchestrator.record.storage.directory import Directory
+from orchestrator.record.storage.registry import backend_at, backend_over
+from orchestrator.record.storagefaults import free_bytes, unavailable
+
+_Lines = list[bytes]  # inside the class, `list` is the method
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A storage root. Picklable: workers receive it.
+
+    `patience_s`: how long to ask again when it does not answer.
+    """
+
+    backend: Backend
+    patience_s: float = PATIENCE_S
+
+    @classmethod
+    def open(cls, where: Any, *, root: str = "") -> Storage:
+        """From a path, a URI (`file://`, `s3://`, `gs://`, ...) or a `pyarrow.fs.FileSystem` (with `root`).
+
+        Touches nothing. Raises `StudyError` when the URI cannot be understood.
+        """
+        if isinstance(where, Storage):
+            return where
+        if isinstance(where, (str, os.PathLike)):
+            return cls(backend_at(os.fspath(where)))
+        return cls(where if isinstance(where, Backend) else backend_over(where, root))
+
+    # -- where ---------------------------------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """What the user wrote, made absolute when local."""
+        return self.backend.uri
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a directory of this machine (which may be shared with others)."""
+        return isinstance(self.backend, Directory)
+
+    def path(self, relative: str = "") -> str:
+        """The path below the root as the file system wants it."""
+        parts = PurePosixPath(relative)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ValueError(f"not a path below the storage root: {relative!r}")
+        return self.backend.where(relative)
+
+    def local_path(self, relative: str = "") -> Path:
+        """The path on this machine; only for local storage.
+
+        The root itself may be a link, but no link may lead out of the first directory below it (the
+        study's): raises `StudyError` then.
+        """
+        if not isinstance(self.backend, Directory):
+            raise ValueError(f"{self.uri} is not a local directory")
+        self.path(relative)
+        return self.backend.at(relative)
+
+    def refuse_links_out(self, relative: str) -> None:
+        """Raises `StudyError` with every link below a local directory that leads out of it."""
+        self.backend.refuse_links_out(relative)
+
+    # -- small files ---------------------------------------------------------------------------------------
+
+    def read_bytes(self, relative: str, *, written_once: bool = False) -> bytes:
+        """The content of a file, as one `write_atomic` has put it there.
+
+        `written_once`: it is never replaced, which saves object stores a question; so are the parts of
+        growing files.
+
+        Raises `FileNotFoundError`, or `StorageUnavailable` when the storage does not answer.
+        """
+        read = partial(self.backend.read, relative, written_once=written_once)
+        return self._ask("read", relative, read)
+
+    def read_text(self, relative: str) -> str:
+        return self.read_bytes(relative).decode("utf-8")
+
+    def write_atomic(self, relative: str, data: bytes | str) -> None:
+        """Readers see the old content or the new, never a part; directories are made as needed."""
+        content = data.encode("utf-8") if isinstance(data, str) else data
+        self._ask("write", relative, lambda: self.backend.write(relative, content))
+
+    def exists(self, relative: str) -> bool:
+        return self.look_up(relative) is not None
+
+    def look_up(self, relative: str) -> Stored | None:
+        """The file or directory at this path, or None."""
+        return self._ask("look up", relative, lambda: self.backend.look_up(relative))
+
+    def list(self, relative: str = "") -> Sequence[Stored]:
+        """What lies directly in a directory, by name; empty when there is no such directory."""
+        found = self._ask("list", relative, lambda: self.backend.list(relative))
+        return sorted(found, key=lambda item: item.name)
+
+    def sizes(self, relative: str) -> dict[str, int]:
+        """Every file below a directory: path relative to it -> bytes."""
+        found: dict[str, int] = {}
+        for item in self.list(relative):
+            if item.is_dir:
+                below = self.sizes(f"{relative}/{item.name}".lstrip("/"))
+                found.update({f"{item.name}/{name}": size for name, size in below.items()})
+            else:
+                found[item.name] = item.size
+        return found
+
+    def make_dir(self, relative: str) -> None:
+        self._ask("make", relative, lambda: self.backend.make_dir(relative))
+
+    def delete_file(self, relative: str) -> None:
+        """Remove one file; one that is not there is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete", relative, lambda: self.backend.delete_file(relative))
+
+    def delete_dir(self, relative: str) -> None:
+        """Remove a directory with all that is in it; one that is not there is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete", relative, lambda: self.backend.delete_dir(relative))
+
+    def move_dir(self, old: str, new: str) -> None:
+        """Rename a directory. On object stores it is copied and then deleted, which takes its time."""
+        if self._ask("move", old, lambda: self.backend.rename(old, new)):
+            return
+        for name in self.sizes(old):
+            self._ask("move", f"{old}/{name}", partial(self.backend.copy, f"{old}/{name}", f"{new}/{name}"))
+        self.delete_dir(old)
+
+    @contextlib.contextmanager
+    def exclusively(self, relative: str) -> Iterator[None]:
+        """Nobody else comes in with this path; object stores, without locks, let everybody in."""
+        with self.backend.exclusively(relative):
+            yield
+
+    # -- directories in and out ----------------------------------------------------------------------------
+
+    def copy_in(self, local_dir: Path, relative: str) -> dict[str, int]:
+        """Copy every file below `local_dir` to the storage; returns path relative to it -> bytes written."""
+        sizes: dict[str, int] = {}
+        for source in sorted(Path(local_dir).rglob("*")):
+            if source.is_file():
+                name = source.relative_to(local_dir).as_posix()
+                target = f"{relative}/{name}"
+                sizes[name] = self._ask("write", target, partial(self.backend.put, source, target))
+        for folder in {str(PurePosixPath(f"{relative}/{name}").parent) for name in sizes}:
+            self._ask("write", folder, partial(self.backend.settle, folder))
+        return sizes
+
+    def copy_out(self, relative: str, local_dir: Path) -> None:
+        """Copy every file below a stored directory to `local_dir`, which is made."""
+        local_dir = Path(local_dir)
+        local_dir.mkdir(parents=True, exist_ok=True)
+        for name in self.sizes(relative):
+            target = local_dir / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = f"{relative}/{name}"
+            self._ask("read", source, partial(self.backend.get, source, target))
+
+    # -- what grows ----------------------------------------------------------------------------------------
+
+    def appender(self, relative: str, first: int = 1) -> Appender:
+        """A file that grows: locally one file, elsewhere (or where some lie already) numbered segments.
+
+        `first`: the lowest number for them.
+        """
+        segments = self.segments(relative)
+        if not segments:
+            whole = self._ask("open", relative, lambda: self.backend.appender(relative))
+            if whole is not None:
+                return whole
+
+        def put(number: int, data: bytes) -> None:
+            self.write_atomic(f"{relative}.{number:05d}", data)
+
+        return SegmentAppender(put, next_number=max(first, segments[-1][0] + 1 if segments else 1))
+
+    def segments(self, relative: str) -> Sequence[tuple[int, str]]:
+        """(number, path) of the numbered segments of a growing file, in order."""
+        folder, _, name = relative.rpartition("/")
+        prefix = f"{folder}/" if folder else ""
+        return [
+            (number, prefix + leaf) for number, leaf in segments_of(name, [e.name for e in self.list(folder)])
+        ]
+
+    def grown(self, relative: str) -> Sequence[str]:
+        """The paths that make up a growing file, in order: the file itself, then its segments."""
+        whole = [relative] if self.exists(relative) else []
+        return [*whole, *(path for _, path in self.segments(relative))]
+
+    def read_lines(self, relative: str) -> Sequence[bytes]:
+        """The whole lines of a growing file (without newlines); a torn last line is left out."""
+        lines: _Lines = []
+        for path in self.grown(relative):
+            lines.extend(self.read_bytes(path, written_once=True).split(b"\n")[:-1])
+        return lines
+
+    def delete_grown(self, relative: str) -> None:
+        """Remove a growing file with its segments."""
+        for path in self.grown(relative):
+            self.delete_file(path)
+
+    # -- can it be used ------------------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        """Write and remove a probe; leaves nothing behind.
+
+        Raises `StudyError` when a local path, `StorageUnavailable` when a remote one cannot be written.
+        """
+        probe = f".probe-{uuid.uuid4().hex}"
+        # before a study there is nothing to lose by saying so at once
+        replace(self, patience_s=0.0)._ask("write", probe, lambda: self.backend.probe(probe))
+
+    def _ask(self, verb: str, relative: str, act: Callable[[], Answer]) -> Answer:
+        """What `act`, which may be done twice, answers; asked again while the storage does not answer."""
+        path = self.path(relative)
+        shown = path if self.is_local else f"{relative or '.'} in {self.uri}"
+        try:
+            return patiently(act, f"{verb} {shown}", self.patience_s, watched=not self.is_local)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            free = free_bytes(Path(path)) if self.is_local else None
+            waited = float(getattr(error, "waited_s", 0.0))
+            raise unavailable(error, verb, shown, free_bytes=free, waited_s=waited) from error

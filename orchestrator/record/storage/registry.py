@@ -1,0 +1,57 @@
+"""Which back end a URI names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from orchestrator.errors import Fault, StudyError
+from orchestrator.record.storage.backend import Backend
+from orchestrator.record.storage.directory import Directory, directory_of
+from orchestrator.record.storage.objectstore import ObjectStore, object_store
+
+SCHEMES: dict[str, Callable[[str], Backend]] = {
+    "file": directory_of,
+    **dict.fromkeys(("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"), object_store),
+}
+"""By the scheme of a URI, what opens it, touching nothing."""
+
+
+def backend_at(uri: str) -> Backend:
+    """The place that a path or a URI names.
+
+    Raises:
+        StudyError: the URI cannot be understood.
+    """
+    scheme, separator, _ = uri.partition("://")
+    _refuse_secrets(uri)
+    try:
+        return SCHEMES[scheme if separator else "file"](uri)
+    except (KeyError, ValueError, OSError, ImportError, NotImplementedError) as error:
+        hint = "a path, file://, s3:// or gs://"
+        fault = Fault(f"cannot use this storage: {error}", field="storage", value=uri, hint=hint)
+        raise StudyError(fault) from None
+
+
+def backend_over(filesystem: Any, root: str) -> Backend:
+    """The place `root` in a `pyarrow.fs.FileSystem`."""
+    from pyarrow import fs
+
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return directory_of(root)
+    if isinstance(filesystem, fs.SubTreeFileSystem) and isinstance(filesystem.base_fs, fs.LocalFileSystem):
+        return Directory(str(Path(filesystem.base_path) / root))
+    return ObjectStore(f"{filesystem.type_name}:{root}", filesystem, root.strip("/"))
+
+
+def _refuse_secrets(uri: str) -> None:
+    """A study's storage is written into its record and into messages."""
+    parts = urlsplit(uri)
+    if parts.password is None and not {"secret_key", "session_token"} & set(parse_qs(parts.query)):
+        return
+    shown = f"{parts.scheme}://...@{parts.hostname or ''}{parts.path}"
+    hint = "put them into the environment or the profile of the cloud's command line"
+    fault = Fault("credentials do not belong in the URI", field="storage", value=shown, hint=hint)
+    raise StudyError(fault)
