@@ -48,6 +48,7 @@ class Driver:
         """Run what is left of the study. What can be refused is refused before Ray is started."""
         plan = make_plan(self.spec)
         storage = Storage.open(self.spec.storage)
+        storage.check_shared()
         storage.check_writable()
         source = locate(self.spec.entrypoint, self.study.source, Path.cwd())
         shipped = _code(source)

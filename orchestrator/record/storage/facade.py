@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from orchestrator.errors import Fault, StudyError
 from orchestrator.record.patience import PATIENCE_S, patiently
 from orchestrator.record.storage.appender import Appender, SegmentAppender, segments_of
 from orchestrator.record.storage.backend import Backend, Stored
@@ -230,6 +231,13 @@ class Storage:
         probe = f".probe-{uuid.uuid4().hex}"
         # before a study there is nothing to lose by saying so at once
         replace(self, patience_s=0.0)._ask("write", probe, lambda: self.backend.probe(probe))
+
+    def check_shared(self) -> None:
+        """Raises `StudyError` when the processes of workers would not see what is stored here."""
+        if not self.backend.shared:
+            hint = "name a directory or a service; memory is for run_local and for tests"
+            fault = Fault("workers cannot reach this storage", field="storage", value=self.uri, hint=hint)
+            raise StudyError(fault)
 
     def _ask(self, verb: str, relative: str, act: Callable[[], Answer]) -> Answer:
         """What `act`, which may be done twice, answers; asked again while the storage does not answer."""

@@ -1,4 +1,4 @@
-"""Which back end a URI names."""
+"""Which back end a URI names: those of this package, and those that others register."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.storage.backend import Backend
-from orchestrator.record.storage.directory import Directory, directory_of
-from orchestrator.record.storage.objectstore import ObjectStore, object_store
+from orchestrator.study.plugins import Registry
 
-SCHEMES: dict[str, Callable[[str], Backend]] = {
-    "file": directory_of,
-    **dict.fromkeys(("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"), object_store),
-}
+_DIRECTORY = "orchestrator.record.storage.directory:directory_of"
+_OBJECTS = "orchestrator.record.storage.objectstore:object_store"
+
+SCHEMES: Registry[Callable[[str], Backend]] = Registry(
+    "storage",
+    "orchestrator.storages",
+    {"file": _DIRECTORY, **dict.fromkeys(("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"), _OBJECTS)},
+    callable,
+)
 """By the scheme of a URI, what opens it, touching nothing."""
 
 
@@ -27,22 +31,31 @@ def backend_at(uri: str) -> Backend:
     """
     scheme, separator, _ = uri.partition("://")
     _refuse_secrets(uri)
+    name = scheme if separator else "file"
+    if name not in SCHEMES:
+        raise _unusable(uri, f"unknown scheme {name!r}")
     try:
-        return SCHEMES[scheme if separator else "file"](uri)
-    except (KeyError, ValueError, OSError, ImportError, NotImplementedError) as error:
-        hint = "a path, file://, s3:// or gs://"
-        fault = Fault(f"cannot use this storage: {error}", field="storage", value=uri, hint=hint)
-        raise StudyError(fault) from None
+        return SCHEMES.get(name)(uri)
+    except (ValueError, OSError, ImportError, NotImplementedError) as error:
+        raise _unusable(uri, str(error)) from None
+
+
+def _unusable(uri: str, why: str) -> StudyError:
+    hint = "a path, file://, s3:// or gs://"
+    return StudyError(Fault(f"cannot use this storage: {why}", field="storage", value=uri, hint=hint))
 
 
 def backend_over(filesystem: Any, root: str) -> Backend:
     """The place `root` in a `pyarrow.fs.FileSystem`."""
     from pyarrow import fs
 
+    from orchestrator.record.storage.directory import directory_of
+    from orchestrator.record.storage.objectstore import ObjectStore
+
     if isinstance(filesystem, fs.LocalFileSystem):
         return directory_of(root)
     if isinstance(filesystem, fs.SubTreeFileSystem) and isinstance(filesystem.base_fs, fs.LocalFileSystem):
-        return Directory(str(Path(filesystem.base_path) / root))
+        return directory_of(str(Path(filesystem.base_path) / root))
     return ObjectStore(f"{filesystem.type_name}:{root}", filesystem, root.strip("/"))
 
 
