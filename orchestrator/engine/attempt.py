@@ -23,11 +23,10 @@ from orchestrator.engine.messages import Assignment, Outcome, RunFacts
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
-from orchestrator.record.appender import free_bytes
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.storagefaults import StorageFaultKind, classify, size
+from orchestrator.record.storagefaults import StorageFaultKind, classify, free_bytes, size
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.training.session import Diverged, TrialStopped
 

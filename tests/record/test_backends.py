@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,23 @@ from orchestrator.record.storage.conformance import PROMISES
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_promises(storage: Storage, promise: Callable[[Backend], None]) -> None:
     promise(storage.backend)
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+@pytest.mark.parametrize("scheme", ["memory", "local"])
+def test_promises_by_fsspec(scheme: str, promise: Callable[[Backend], None], tmp_path: Path) -> None:
+    where = f"/{uuid.uuid4().hex}" if scheme == "memory" else str(tmp_path / "store")
+    promise(Storage.open(f"{scheme}://{where}").backend)
+
+
+def test_files_in_memory_are_for_one_process() -> None:
+    storage = Storage.open("memory://runs")
+    with pytest.raises(StudyError, match="workers cannot reach this storage"):
+        storage.check_shared()
+    storage.write_atomic("x", "1")
+    assert Storage.open("memory://runs").read_text("x") == "1"
+    assert storage.path("a/b") == "/runs/a/b"
+    storage.delete_file("x")
 
 
 @pytest.mark.parametrize("uri", ["carrier-pigeon://coop/7", "s3a+dvc://x", "sftp2://host"])

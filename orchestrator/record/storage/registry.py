@@ -32,17 +32,18 @@ def backend_at(uri: str) -> Backend:
     scheme, separator, _ = uri.partition("://")
     _refuse_secrets(uri)
     name = scheme if separator else "file"
-    if name not in SCHEMES:
-        raise _unusable(uri, f"unknown scheme {name!r}")
     try:
-        return SCHEMES.get(name)(uri)
+        return SCHEMES.get(name)(uri) if name in SCHEMES else _by_fsspec(uri)
     except (ValueError, OSError, ImportError, NotImplementedError) as error:
-        raise _unusable(uri, str(error)) from None
+        hint = "a path, file://, s3://, gs:// or another URI that fsspec knows"
+        fault = Fault(f"cannot use this storage: {error}", field="storage", value=uri, hint=hint)
+        raise StudyError(fault) from None
 
 
-def _unusable(uri: str, why: str) -> StudyError:
-    hint = "a path, file://, s3:// or gs://"
-    return StudyError(Fault(f"cannot use this storage: {why}", field="storage", value=uri, hint=hint))
+def _by_fsspec(uri: str) -> Backend:
+    from orchestrator.record.storage.fsspecfiles import FsspecFiles
+
+    return FsspecFiles.at(uri)
 
 
 def backend_over(filesystem: Any, root: str) -> Backend:
