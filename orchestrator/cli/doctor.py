@@ -19,9 +19,10 @@ from orchestrator.cli import console, oncluster
 from orchestrator.cli.estimate import Machine
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption
+from orchestrator.engine import ray_private
 from orchestrator.errors import ExitCode, OrchestratorError
 
-TESTED = {"ray": "2.60.0", "torch": "2.13.0"}
+TESTED = {"ray": ray_private.TESTED, "torch": ("2.13.0",)}
 """What the tests ran with; `constraints.txt` has the whole set."""
 GIB = 2**30
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
@@ -121,10 +122,9 @@ def _packages() -> Iterator[Finding]:
         if not requirement.specifier.contains(found, prereleases=True):
             yield Finding(requirement.name, "fail", found, f"{requirement.specifier} is needed: make install")
         elif tested is not None:
-            same = found.partition("+")[0] == tested
-            yield Finding(
-                requirement.name, "ok" if same else "warn", found, None if same else f"tested with {tested}"
-            )
+            same = found.partition("+")[0] in tested
+            hint = None if same else f"tested with {' and '.join(tested)}"
+            yield Finding(requirement.name, "ok" if same else "warn", found, hint)
 
 
 def _memory() -> Finding:

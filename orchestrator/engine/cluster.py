@@ -14,7 +14,13 @@ from ray.exceptions import AuthenticationError
 
 from orchestrator.engine import authentication
 from orchestrator.engine.capacity import ANY, Node
-from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray, keep_ray_off_stdout
+from orchestrator.engine.ray_private.head import (
+    EMBEDDED,
+    LANE_ENVIRONMENT,
+    embedded_ray,
+    keep_ray_off_stdout,
+    token_by_default,
+)
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -62,6 +68,7 @@ def connect(address: str | None) -> None:
             warnings.simplefilter("ignore")
             if address is None:
                 os.environ.update(LANE_ENVIRONMENT, **{EMBEDDED: "1"})
+                token_by_default()
                 with embedded_ray():
                     ray.init(address="local", include_dashboard=False, **options)
             else:

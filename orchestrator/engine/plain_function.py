@@ -8,9 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray.train import Checkpoint
-from ray.train.v2.api.report_config import CheckpointUploadMode
-from ray.train.v2.api.reported_checkpoint import ReportedCheckpoint, ReportedCheckpointStatus
+from ray.train import Checkpoint, CheckpointUploadMode, ReportedCheckpoint, ReportedCheckpointStatus
 
 from orchestrator.engine.datasets import make_shards
 from orchestrator.engine.messages import Assignment

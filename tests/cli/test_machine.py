@@ -15,7 +15,7 @@ def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     findings = {finding["name"]: finding for finding in command("doctor", "--json").document}
     assert findings["python"]["state"] == "ok"
-    assert findings["ray"]["detail"].startswith("2.60.")
+    assert findings["ray"]["state"] == "ok"
     assert findings["torch"]["state"] == "ok"
     assert findings["storage"]["state"] == "ok"
     assert set(findings) >= {
@@ -39,7 +39,7 @@ def test_doctor_fails_where_the_storage_cannot_be_written(command, tmp_path: Pat
 
 
 def test_doctor_names_versions_that_were_not_tested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(doctor.TESTED, "torch", "2.0.0")
+    monkeypatch.setitem(doctor.TESTED, "torch", ("2.0.0",))
     found = next(finding for finding in doctor.examine(str(tmp_path)) if finding.name == "torch")
     assert (found.state, found.hint) == ("warn", "tested with 2.0.0")
 

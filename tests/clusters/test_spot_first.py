@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from .files import CLOUDS, CLUSTERS, environment, prepared
+from .files import CLOUDS, environment, prepared
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("path", CLOUDS, ids=lambda path: path.name)]
 EXPIRES_S = 1800.0
+SCORER = "orchestrator.engine.ray_private.spot_first.score"
 
 
 class Cloud:
@@ -65,13 +66,11 @@ def _chosen_by_us() -> Iterator[None]:
     from ray.autoscaler._private.node_launcher import BaseNodeLauncher
 
     before = BaseNodeLauncher.__init__
-    sys.path.insert(0, str(CLUSTERS))
     try:
-        with environment(RAY_AUTOSCALER_UTILIZATION_SCORER="spot_first.score"):
+        with environment(RAY_AUTOSCALER_UTILIZATION_SCORER=SCORER):
             yield
     finally:
-        sys.path.remove(str(CLUSTERS))
-        sys.modules.pop("spot_first", None)
+        sys.modules.pop(SCORER.rpartition(".")[0], None)
         BaseNodeLauncher.__init__ = before
 
 

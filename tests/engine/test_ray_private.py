@@ -1,22 +1,111 @@
 """Every private name of Ray that `orchestrator.engine.ray_private` builds on is there, as it is used there.
 
-When one of these fails after an update of Ray, the module named in the test has to follow.
+When one of these fails after an update of Ray, the module named in the test has to follow; nothing outside of
+its package needs to.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
-from collections.abc import Callable
+import re
+import tomllib
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+from packaging.specifiers import SpecifierSet
 
+from orchestrator.engine import ray_private
 from orchestrator.engine.ray_private.head import LANE_ENVIRONMENT
 
+ROOT = Path(__file__).parents[2]
+ROOM = Path(ray_private.__file__).parent
 V2 = "ray.train.v2._internal.execution"
+# Packages of Ray whose names are its own, though they begin with no underscore.
+INTERNAL = ("ray.core", "ray.train.v2", "ray.tune.execution", "ray.tune.utils")
+
+IMPORTED = {
+    "backend": {
+        "ray.train._internal.utils:get_address_and_port",
+        "ray.train.torch.config:_set_torch_distributed_env_vars",
+        "ray.train.torch.config:_setup_torch_process_group",
+    },
+    "binding": {
+        f"{V2}.context:get_train_context",
+        f"{V2}.storage:StorageContext",
+        f"{V2}.train_fn_utils:DistributedTrainFnUtils",
+        f"{V2}.train_fn_utils:get_train_fn_utils",
+        f"{V2}.train_fn_utils:set_train_fn_utils",
+    },
+    "deaths": {"ray.core.generated.common_pb2:NodeDeathInfo"},
+    "head": {"ray._private.node:Node", "ray._private:worker", "ray._raylet:Config"},
+    "spot_first": {
+        "ray.autoscaler._private.node_launcher:BaseNodeLauncher",
+        "ray.autoscaler._private.resource_demand_scheduler:_resource_based_utilization_scorer",
+    },
+    "trainer": {
+        f"{V2}.controller:TrainController",
+        f"{V2}.scaling_policy.fixed:FixedScalingPolicy",
+        f"{V2}.worker_group:WorkerGroup",
+        f"{V2}.worker_group:state",
+        f"{V2}.worker_group:worker_group",
+        "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer",
+    },
+}
+"""What each module of the room imports of Ray's own: the whole of it, as the next two tests hold."""
+
+
+def private_imports(file: Path) -> Iterator[str]:
+    """`module:name` of every import from Ray's own packages, and `ray._x.y` of every such attribute."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}:{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        else:
+            continue
+        for name in names:
+            if re.match(r"ray\b.*[.:]_(?!_)", name) or name.startswith(INTERNAL):
+                yield name
+
+
+def test_only_the_room_knows_private_names() -> None:
+    tops = ("orchestrator", "trials", "configs", "benchmarks")
+    outside = [path for top in tops for path in (ROOT / top).rglob("*.py") if not path.is_relative_to(ROOM)]
+    assert {str(path): sorted(found) for path in outside if (found := set(private_imports(path)))} == {}
+
+
+def test_the_room_imports_what_is_listed_here() -> None:
+    found = {path.stem: set(private_imports(path)) for path in ROOM.glob("*.py")}
+    assert {module: names for module, names in found.items() if names} == IMPORTED
+
+
+@pytest.mark.parametrize("name", sorted(set().union(*IMPORTED.values())))
+def test_what_is_imported_is_there(name: str) -> None:
+    assert named(name) is not None
+
+
+def test_the_pin_lets_in_what_is_tested() -> None:
+    lowest, highest = ray_private.TESTED
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [pin] = [line.rpartition("]")[2] for line in project["dependencies"] if line.startswith("ray[")]
+    major, minor, _ = map(int, highest.split("."))
+    assert SpecifierSet(pin) == SpecifierSet(f">={lowest},<{major}.{minor + 1}")
+    assert f"ray=={highest}\n" in (ROOT / "constraints.txt").read_text()
+    assert SpecifierSet(pin).contains(ray.__version__)
+
+
+def test_what_clusters_start_from_has_the_highest_version() -> None:
+    _, highest = ray_private.TESTED
+    assert f'rayVersion: "{highest}"' in (ROOT / "configs" / "clusters" / "kuberay.yaml").read_text()
+    assert f"FROM rayproject/ray:{highest}-" in (ROOT / "docs" / "clouds.md").read_text()
 
 
 def named(path: str) -> Any:
@@ -147,9 +236,25 @@ def test_tune_keeps_idle_lanes_in_a_cache() -> None:
     assert parameters(cache.increase_max) == ["self", "key", "by"]
 
 
-def test_ray_reads_the_settings_of_a_lane() -> None:
-    import ray
+def test_a_ray_that_is_started_here_can_be_told_to_ask_for_a_token() -> None:
+    assert callable(named("ray._raylet:Config.initialize"))
+    assert inspect.getsource(named("ray._private.worker:init")).count("ensure_token_if_auth_enabled") > 0
 
+
+def test_ray_says_how_workers_and_nodes_ended() -> None:
+    assert isinstance(named("ray.core.generated.common_pb2:NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED"), int)
+    assert isinstance(named("ray.exceptions:ActorDiedError.preempted"), property)
+    assert callable(named("ray._private.worker:print_to_stdstream"))
+
+
+def test_the_autoscaler_can_be_told_which_nodes_come_first() -> None:
+    scorer = named("ray.autoscaler._private.resource_demand_scheduler:_resource_based_utilization_scorer")
+    assert parameters(scorer) == ["node_resources", "resources", "node_availability_summary"]
+    launch = named("ray.autoscaler._private.node_launcher:BaseNodeLauncher._launch_node")
+    assert "create_node_with_resources_and_labels" in inspect.getsource(launch)
+
+
+def test_ray_reads_the_settings_of_a_lane() -> None:
     root = Path(ray.__file__).parent
     where = [*(root / "train").rglob("*.py"), *(root / "air").rglob("*.py"), *(root / "tune").rglob("*.py")]
     text = "".join(path.read_text() for path in where if path.name in ("constants.py", "session.py"))

@@ -1,6 +1,6 @@
 """Every private name of Ray that the project touches; `tests/engine/test_ray_private.py` watches them.
 
-Three things need them (Ray 2.60):
+Four things need them:
 
 * **A trial inside a long-lived worker group.** `ray.train.report` and its siblings are bound to the group's
   only run. `bind_trial` gives the process's internal train context another run config, storage and
@@ -13,6 +13,12 @@ Three things need them (Ray 2.60):
   `LaneTrainer` runs the same controller inside the trial actor. The placement group is released by
   the lane; when the trial actor dies, Ray frees it with its owner.
 
+* **Why a worker or a node is gone** (`deaths`), and which node type is started next (`spot_first`).
+
 `head` is all that the driver imports; `trainer` and `backend` belong to the trial actor, `binding` to the
-worker. Only the worker imports torch.
+worker, `deaths` to the message actor, `spot_first` to the autoscaler on the head. Only the worker imports
+torch.
 """
+
+TESTED = ("2.57.0", "2.60.0")
+"""The lowest and the highest version of Ray that is tested; pyproject.toml lets in those between them."""

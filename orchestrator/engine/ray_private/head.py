@@ -30,6 +30,19 @@ def configure_lane_process(health_check_interval_s: float) -> None:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(health_check_interval_s)
 
 
+def token_by_default() -> None:
+    """Let a Ray that is started here ask for a token, as it does by itself from 2.59 on.
+
+    What `RAY_AUTH_MODE` says is obeyed.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    from ray._raylet import Config
+
+    os.environ["RAY_AUTH_MODE"] = "token"
+    Config.initialize("")  # reads the environment anew
+
+
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
 
 

@@ -2,8 +2,9 @@
 
 When a node type cannot be launched, neither autoscaler of Ray 2.60 goes over to another type: asked again,
 both choose the one that failed. Version 1 remembers the failure and lets the choice be replaced, as is done
-here; its process on the head imports this module (`RAY_AUTOSCALER_UTILIZATION_SCORER=spot_first.score`). A
-failure is forgotten after 30 minutes (`AUTOSCALER_NODE_AVAILABILITY_MAX_STALENESS_S`): spot is tried again.
+here: `RAY_AUTOSCALER_UTILIZATION_SCORER` names `score`, and the autoscaler's process on the head imports
+this module. A failure is forgotten after 30 minutes (`AUTOSCALER_NODE_AVAILABILITY_MAX_STALENESS_S`): spot
+is tried again.
 """
 
 from __future__ import annotations
