@@ -16,6 +16,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report,web
+CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
 # Processes of the tests without Ray; those with Ray run one after the other, on one Ray where they can.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -26,7 +27,7 @@ FAULTS ?= 54
 CHAOS_ARGS ?=
 
 .PHONY: help install check format test test-fast test-web test-all test-cluster test-cluster-short lab browser
-.PHONY: fault-table chaos chaos-table demo bench release clean
+.PHONY: fault-table chaos chaos-table demo bench release clean test-ray
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
@@ -37,6 +38,7 @@ help:
 	@echo 'make test-web   the page and TensorBoard in a browser: needs chromium'
 	@echo 'make test-cluster-short  one study on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
 	@echo 'make test-cluster  all tests on several hosts'
+	@echo 'make test-ray   the lowest version of Ray (or RAY=2.58.1): its private names and a study'
 	@echo 'make test-all   everything there is, for hours'
 	@echo 'make fault-table   measure the faults of docs/reliability.md anew'
 	@echo 'make chaos      a study under FAULTS random faults, drawn from SEED; needs root or user namespaces'
@@ -58,7 +60,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$$python" -m venv $(VENV) || { echo 'python -m venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }; \
 	fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 check: install
@@ -91,6 +93,18 @@ test-cluster: install lab
 
 test-cluster-short: install lab
 	@$(BIN)/python -m pytest -q -m 'cluster and not long' tests/cluster $(PYTEST_ARGS)
+
+# Ray alone is another one; everything else is that of $(VENV).
+test-ray: install
+	@ray='$(RAY)'; [ -n "$$ray" ] || ray=$$($(BIN)/python -c 'from orchestrator.engine import ray_private as r; print(r.TESTED[0])'); \
+	other="$(VENV)-ray-$$ray"; \
+	if [ ! -x "$$other/bin/python" ]; then \
+	  $(BIN)/python -m venv --without-pip "$$other"; \
+	  { pwd; $(BIN)/python -c 'import sys; print(*(p for p in sys.path if "-packages" in p), sep="\n")'; } > beside.pth; \
+	  mv beside.pth "$$("$$other/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/"; \
+	fi; \
+	$(BIN)/python -m pip --python "$$other/bin/python" install --quiet --disable-pip-version-check --no-deps --ignore-installed "ray==$$ray"; \
+	"$$other/bin/python" -m pytest -q tests/engine/test_ray_private.py tests/engine/test_two_workers.py $(PYTEST_ARGS)
 
 test-all: install lab browser
 	@failed=0; \

@@ -14,7 +14,7 @@ from orchestrator.study.loading import load_study
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    ROOT / "README.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted((ROOT / "configs").glob("**/*.md")),
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from released import ROOT, Release
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 Orchestrate = Callable[..., subprocess.CompletedProcess[str]]
 

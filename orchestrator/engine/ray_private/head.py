@@ -37,7 +37,7 @@ def token_by_default() -> None:
     """
     if "RAY_AUTH_MODE" in os.environ:
         return
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined] # a class of the C++ part
 
     os.environ["RAY_AUTH_MODE"] = "token"
     Config.initialize("")  # reads the environment anew
