@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from spans import Span
 
+from orchestrator.record.events import TrialEnd
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
@@ -29,9 +30,9 @@ def lane_spans(study: LoadedStudy, plan: Plan) -> list[Span]:
     storage, paths = Storage.open(study.spec.storage), StudyPaths.of(study.spec.name)
     spans = []
     for event in read_journal(storage, paths.journal).events:
-        if event["event"] != "end":
+        if not isinstance(event, TrialEnd):
             continue
-        cell = plan.cell(event["cell"])
+        cell = plan.cell(event.cell)
         folder = Path(storage.local_path(paths.trial_dir(cell.arm, cell.seed)))
         points = sorted(scalars(folder), key=lambda point: point.wall_time)
         first = next(point for point in points if point.tag == "train/batch_loss")
@@ -41,8 +42,8 @@ def lane_spans(study: LoadedStudy, plan: Plan) -> list[Span]:
                 f"{cell.arm} seed {cell.seed}",
                 first.wall_time,
                 last.wall_time,
-                event["lane"],
-                event["value"],
+                event.lane,
+                event.value,
             )
         )
     return spans

@@ -18,13 +18,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from leavings import save, scratch_folder
 from machine import describe
 
+from orchestrator.decide.faults import FaultKind
+from orchestrator.decide.states import TrialState
+from orchestrator.record.events import Assigned, AttemptFailed, Checkpointed, Event, Started, TrialEnd
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import Cell, make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -54,38 +56,35 @@ def large_study(cells: int, seeds: int) -> StudySpec:
 def write_record(storage: Storage, spec: StudySpec, checkpoints: int) -> tuple[int, int]:
     """Write the record of a study under way; returns how many cells and lines it has."""
     plan = make_plan(spec)
-    record = StudyRecord.open(storage, spec, plan, "no code", clock=lambda: 1.7e9)
+    record = StudyRecord.open(storage, spec, plan, Start("no code"), clock=lambda: 1.7e9)
     try:
-        record.journal.append_many(
-            event for number, cell in enumerate(plan.cells) for event in events(number, cell, checkpoints)
-        )
+        for number, cell in enumerate(plan.cells):
+            record.append(*events(number, cell, checkpoints))
     finally:
         record.close()
     return len(plan.cells), len(storage.read_lines(record.paths.journal))
 
 
-def events(number: int, cell: Cell, checkpoints: int) -> Iterator[dict[str, Any]]:
+def events(number: int, cell: Cell, checkpoints: int) -> Iterator[Event]:
     """What the journal says of one cell."""
     done, odd = number % 2 == 0, number % 20
     if not done and odd not in (1, 3):
         return
-    place = {"cell": cell.cell, "arm": cell.arm, "seed": cell.seed}
-    value = random.Random(number).gauss(10.0)
+    value, lane = random.Random(number).gauss(10.0), f"lane-{number % 8}"
     attempts = 2 if odd == 1 else 1
     for attempt in range(1, attempts + 1):
-        here = {"cell": cell.cell, "attempt": attempt, "lane": f"lane-{number % 8}"}
-        yield {"event": "assign", **place, "attempt": attempt, "lane": None, "resume": None}
-        yield {"event": "start", **here, "devices": ["CPU"], "resume": None}
+        yield Assigned(cell.cell, cell.arm, cell.seed, attempt, None, None)
+        yield Started(cell.cell, attempt, lane, ("CPU",), None)
         for step in range(1, checkpoints + 1):
-            far = {"step": step, "length": LENGTH * step / checkpoints, "value": value + 1 / step}
-            yield {"event": "checkpoint", **here, "name": f"step-{step:08d}", **far}
+            length = LENGTH * step / checkpoints
+            yield Checkpointed(cell.cell, attempt, f"step-{step:08d}", step, length, value + 1 / step)
         if attempt < attempts:
-            spent = {"wall_s": 10.0, "gpu_s": 0.0}
-            why = {"cause": "infra", "fault": "infra", "message": "the worker is gone", "again": True}
-            yield {"event": "failure", **place, **here, **why, **spent}
+            fault = FaultKind.WORKER_KILLED
+            message = "the worker is gone"
+            yield AttemptFailed(cell.cell, attempt, fault.cause, message, True, None, fault, False, 10.0, 0.0)
     if done:
-        end = {"state": "done", "cause": None, "reason": None, "length": LENGTH, "value": value}
-        yield {"event": "end", **place, **here, **end, "wall_s": 60.0, "gpu_s": 0.0}
+        how = (TrialState.DONE, None, None, float(LENGTH), value, 60.0, 0.0, lane)
+        yield TrialEnd(cell.cell, cell.arm, cell.seed, attempts, *how)
 
 
 def seconds(words: tuple[str, ...], folder: Path) -> tuple[float, float]:

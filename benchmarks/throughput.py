@@ -95,7 +95,7 @@ def run_study(study: dict[str, Any], scratch: Path) -> tuple[list[dict[str, Any]
     if ended.code != 0:
         raise SystemExit(f"{name} ended with {ended.code} {ended.hung or ''}:\n{output.read_text()[-4000:]}")
     notes = [json.loads(file.read_text()) for file in sorted(scratch.glob(f"{name}-*.json"))]
-    return notes, list(read_journal(storage, StudyPaths.of(name).journal).events)
+    return notes, [line.plain() for line in read_journal(storage, StudyPaths.of(name).journal).lines]
 
 
 def report_rate(notes: Sequence[dict[str, Any]], journal: Sequence[dict[str, Any]]) -> dict[str, Any]:

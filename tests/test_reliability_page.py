@@ -49,4 +49,5 @@ def test_the_causes_are_those_of_the_code() -> None:
 
 def test_the_journal_schema_knows_every_fault() -> None:
     schema = json.loads((DOCS / "journal.schema.json").read_text())
-    assert schema["$defs"]["failure"]["properties"]["fault"]["enum"] == [str(kind) for kind in FaultKind]
+    assert schema["$defs"]["failure"]["properties"]["fault"]["$ref"] == "#/$defs/FaultKind"
+    assert schema["$defs"]["FaultKind"]["enum"] == [str(kind) for kind in FaultKind]

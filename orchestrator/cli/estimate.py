@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from orchestrator.decide.states import TrialState
 
 if TYPE_CHECKING:
-    from orchestrator.record.history import History
     from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.state import StudyState
     from orchestrator.record.storage import Storage
     from orchestrator.study.spec import ResourcesSpec
 
@@ -64,7 +64,7 @@ class RunCost:
     disk_bytes: int
 
 
-def cost_of(storage: Storage, paths: StudyPaths, history: History, scale: float = 1.0) -> RunCost | None:
+def cost_of(storage: Storage, paths: StudyPaths, history: StudyState, scale: float = 1.0) -> RunCost | None:
     """Averaged over the finished runs of a study; None when it has none.
 
     Args:

@@ -128,8 +128,8 @@ def show(alike: list[GateResult], *, as_json: bool) -> None:
 
 def write(report: CheckReport, folder: Path, job: str) -> str | None:
     """JSON, TensorBoard and the page; returns the page's path, None where its extra is missing."""
-    from orchestrator.record.events import EventFile
     from orchestrator.record.storage import Storage
+    from orchestrator.record.tensorboard import EventFile
 
     (folder / f"{job}.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
     storage, now = Storage.open(str(folder)), time.time()

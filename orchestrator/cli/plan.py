@@ -16,7 +16,7 @@ from orchestrator.cli.studyfile import PreparedStudy, prepare
 from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
-    from orchestrator.record.history import History
+    from orchestrator.record.state import StudyState
     from orchestrator.simulate.planning import PowerForecast
     from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
@@ -83,11 +83,13 @@ def forecast(
     Args:
         earlier: a study to tell what a run takes, while this one has finished none.
     """
-    from orchestrator.record.history import fold
+    from orchestrator.record.recorded import read_record
+    from orchestrator.record.state import fold
 
     spec, plan = study.loaded.spec, study.plan
     own = _run_of(study)
-    history = None if fresh or not own.storage.exists(own.paths.plan_json) else _recorded(own, plan)
+    recorded = None if fresh else read_record(own.storage, own.paths)
+    history = None if recorded is None else recorded.state_of(plan)
     cost = None if history is None else cost_of(own.storage, own.paths, history)
     if cost is None and earlier is not None:
         cost = _cost_elsewhere(earlier, spec)
@@ -98,7 +100,7 @@ def forecast(
     return Forecast(study, remaining, count, estimate(runs, count, cost), answered)
 
 
-def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: History | None) -> int:
+def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: StudyState | None) -> int:
     """How many runs are left, at most: results may call for cells that are not in the plan yet, or for
     fewer.
     """
@@ -113,17 +115,14 @@ def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: Hist
     return max(1, len(plan.arms) * cells_per_arm(spec) - begun) + later
 
 
-def _remaining(spec: StudySpec, history: History, retry_failed: bool) -> tuple[str, ...]:
+def _remaining(spec: StudySpec, history: StudyState, retry_failed: bool) -> tuple[str, ...]:
     """The cells that may still run: first those that have to, in their order, then those that looks may ask
     for.
     """
     from orchestrator.decide.agenda import agenda
-    from orchestrator.decide.states import TrialState
 
     left = set(history.remaining(retry_failed))
-    for cell in left:
-        history.cells[cell].state = TrialState.PENDING
-    todo = agenda(spec, history.plan, history.cells, history.families)
+    todo = agenda(spec, history.plan, history.with_open(left), history.families)
     cells = dict.fromkeys((*todo.wanted, *todo.ahead, *history.cells))
     return tuple(cell for cell in cells if cell in left and cell not in todo.skip)
 
@@ -135,21 +134,13 @@ def _run_of(study: PreparedStudy) -> Run:
     return Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
 
 
-def _recorded(run: Run, plan: Plan) -> History:
-    """The journal of this study folded over the new plan."""
-    from orchestrator.record.history import fold
-    from orchestrator.record.journal import read_journal
-
-    return fold(read_journal(run.storage, run.paths.journal).events, plan)
-
-
 def _cost_elsewhere(run: Run, spec: StudySpec) -> RunCost | None:
     """What a run takes as another study tells it; None when it measures length in another unit."""
     view = run.view()
     stopping = view.spec["stopping"]
     if stopping["unit"] != spec.stopping.unit:
         return None
-    return cost_of(run.storage, run.paths, view.history, float(spec.stopping.max) / float(stopping["max"]))
+    return cost_of(run.storage, run.paths, view.state, float(spec.stopping.max) / float(stopping["max"]))
 
 
 def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
     if spec.metric.name != metric:
         message = f"this study measures {spec.metric.name}, the new one {metric}"
         raise InputError(Fault(message, field="--from", value=study, hint="state --sd"))
-    evaluation = evaluations(spec, view.plan, view.history.families)[0]
-    results = table(evaluation, view.history.cells).values.tolist()
+    evaluation = evaluations(spec, view.plan, view.state.families)[0]
+    results = table(evaluation, view.state.cells).values.tolist()
     values = {
         arm: dict(zip(evaluation.seeds, row, strict=True))
         for arm, row in zip(evaluation.arms, results, strict=True)

@@ -33,8 +33,8 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
         InputError: no such study, an unknown rule, or a design that cannot be replayed.
     """
     from orchestrator.cli.estimate import Machine, lanes
-    from orchestrator.record.history import CellRecord
     from orchestrator.record.metrictable import read_metrics
+    from orchestrator.record.state import TrialRecord
     from orchestrator.simulate.recorded import DEFAULT, replays
     from orchestrator.study.spec import StudySpec
 
@@ -42,12 +42,12 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
     view = run.view()
     spec = StudySpec.model_validate(view.spec)
 
-    def rows(record: CellRecord) -> list[dict[str, Any]]:
+    def rows(record: TrialRecord) -> list[dict[str, Any]]:
         trial = run.paths.trial(record.arm, record.seed, record.sample, record.phase)
         return read_metrics(run.storage, trial)
 
-    count = max(1, lanes(spec.resources, Machine.here(), len(view.history.cells)))
-    found = replays(spec, view.history, tuple(rules) or DEFAULT, rows, count)
+    count = max(1, lanes(spec.resources, Machine.here(), len(view.state.cells)))
+    found = replays(spec, view.state, tuple(rules) or DEFAULT, rows, count)
     if as_json:
         console.data_json(document(view.plan.study, found, count))
         return

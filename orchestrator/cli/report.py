@@ -124,7 +124,7 @@ def build(run: Run, *, curves: bool = False) -> StudyReport:
 
     view = run.view()
     spec = StudySpec.model_validate(view.spec)
-    built = build_report(run.storage, run.paths, spec, view.plan, view.history)
+    built = build_report(run.storage, run.paths, spec, view.plan, view.state)
     return with_curves(built, run.storage, run.paths, spec) if curves else built
 
 
@@ -135,7 +135,7 @@ def save(run: Run, built: StudyReport) -> None:
     from orchestrator.study.spec import StudySpec
 
     view = run.view()
-    table = results_table(StudySpec.model_validate(view.spec), view.history, run.paths)
+    table = results_table(StudySpec.model_validate(view.spec), view.state)
     write_results(run.storage, run.paths, table)
     missing = write_report(run.storage, run.paths, built)
     if missing is not None:

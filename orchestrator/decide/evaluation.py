@@ -23,7 +23,7 @@ OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
 
 
 class Facts(Protocol):
-    """What is known of a cell: `CellRecord` of a journal, `LiveCell` of a running study. `value` in user's
+    """What is known of a cell: `TrialRecord` of a journal, `LiveCell` of a running study. `value` in user's
     units.
     """
 
@@ -72,7 +72,7 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
     """All evaluations of the study, in the order in which they are shown.
 
     Args:
-        families: arm -> number of the start that brought it (`History.families`); arms that `--extend` has
+        families: arm -> number of the start that brought it (`StudyState.families`); arms that `--extend` has
             added
             are judged among themselves, against the same reference.
     """

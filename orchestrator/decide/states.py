@@ -55,7 +55,8 @@ TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
             TrialState.SKIPPED,
         }
     ),
-    TrialState.FAILED: frozenset({TrialState.PENDING, TrialState.RUNNING}),
+    # -> skipped: it lost its infrastructure, and the next start finds that nothing needs it any more
+    TrialState.FAILED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
     TrialState.CANCELLED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
     TrialState.DONE: frozenset(),
     TrialState.STOPPED: frozenset(),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from orchestrator.engine.api import StudyOutcome
 from orchestrator.engine.conductor import Conductor
 from orchestrator.errors import ExitCode
-from orchestrator.record.history import fold
-from orchestrator.record.journal import read_journal
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
@@ -23,8 +21,7 @@ def conclude(conductor: Conductor, record: StudyRecord, resume_hint: str = "") -
     if conductor.lost is not None:
         raise conductor.lost
     record.lease.verify()
-    history = fold(read_journal(record.storage, record.paths.journal).events, record.plan)
-    write_results(record.storage, record.paths, results_table(conductor.spec, history, record.paths))
+    write_results(record.storage, record.paths, results_table(conductor.spec, record.state))
     if conductor.stop is not None and conductor.stop.error is not None:
         raise conductor.stop.error
     code = ExitCode(conductor.exit_code())

@@ -46,6 +46,7 @@ from orchestrator.engine.silence import Silence
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
+from orchestrator.record.events import Noted
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
@@ -80,13 +81,13 @@ class Conductor:
         self.silence = Silence(spec.failures.report_timeout)
         self.notes = Notes()
         self._handed: dict[str, tuple[str, int]] = {}  # by cell: the attempt that was last handed out
-        self.stopping = Stopping(record.journal, self.notes)
+        self.stopping = Stopping(record, self.notes)
         self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
-        self.roster = Roster(spec, record.history, self._journal, self.notes.add, retry_failed=retry_failed)
-        self.scores = Scores(spec, record.history)
+        self.roster = Roster(spec, record, self.notes.add, retry_failed=retry_failed)
+        self.scores = Scores(spec, record.state)
         self.ends = Ends(
             spec,
-            record.journal,
+            record,
             self.roster,
             self.placement,
             self.notes,
@@ -108,7 +109,7 @@ class Conductor:
         self._take_up_decisions()
         self.roster.take_up()
         self.ends.seeds.grow(self.plan)
-        record.journal.sync()
+        record.sync()
         self.done_before = sum(live.state.terminal for live in self.roster.cells.values())
 
     @property
@@ -133,13 +134,13 @@ class Conductor:
 
     def _take_up_decisions(self) -> None:
         """Rungs are decided once, also when the trial did not live to hear of it."""
-        for (cell_id, rung), made in self.record.history.decided.items():
-            live = self.cells.get(cell_id)
-            if live is None or live.state.answered:
+        for cell_id, record in self.record.state.cells.items():
+            live = self.cells[cell_id]
+            if live.state.answered:
                 continue
-            live.recorded.add(rung)
-            if made.get("action") == "stop":
-                live.verdict = Answer(True, TrialState(made["state"]), made.get("reason"))
+            live.recorded |= record.decisions.keys()
+            if record.stop is not None:
+                live.verdict = Answer(True, record.stop.state, record.stop.reason)
         for live in self.cells.values():
             if live.verdict and live.verdict.state and live.state is TrialState.RUNNING:
                 self.ends.write(live, live.verdict.state, None, live.verdict.reason, None)
@@ -185,8 +186,8 @@ class Conductor:
             self.roster.move(live, TrialState.RUNNING)
         live.attempts += 1
         live.assigned_at, live.cause, live.reason = self.clock(), None, None
-        self._journal("assign", **entries.assign(live))
-        self.record.journal.sync()
+        self.record.append(entries.assign(live))
+        self.record.sync()
         return Assignment(
             cell=cell.cell,
             arm=cell.arm,
@@ -226,9 +227,9 @@ class Conductor:
         decision = self.scores.decide(cell, report)
         live.recorded.add(event.rung)
         live.length, live.value = event.length, event.value
-        self._journal("report", **entries.report(live, event))
-        self._journal("decision", **entries.decision(live, decision))
-        self.record.journal.sync()
+        self.record.append(entries.report(live, event))
+        self.record.append(entries.decision(live, decision))
+        self.record.sync()
         if decision.action == "stop":
             live.verdict = Answer(True, decision.state, decision.reason)
             return live.verdict
@@ -280,7 +281,7 @@ class Conductor:
                 with self.stopping.recording():
                     actions += self._take_one(event)
             with self.stopping.recording():
-                self.record.journal.sync()
+                self.record.sync()
             return actions + self.ends.take_due()
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
@@ -302,12 +303,12 @@ class Conductor:
         elif isinstance(event, CheckpointKept):
             live.retries = 0
             self.placement.worked(event.lane)
-            self._journal("checkpoint", **entries.checkpoint(event))
+            self.record.append(entries.checkpoint(event))
         elif isinstance(event, GroupLost):
             return self._losses.group(live, event)
         elif isinstance(event, TrialStarted):
             resumed = event.resumed_step is not None
-            self._journal("start", **entries.start(event))
+            self.record.append(entries.start(event))
             self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
             for what in event.passed_over:
                 self.notes.add(f"{live.name}: a checkpoint cannot be used: {what}")
@@ -372,13 +373,10 @@ class Conductor:
 
     # ---- the record -------------------------------------------------------------------------------------
 
-    def _journal(self, event: str, **fields: Any) -> None:
-        self.record.journal.append(event, **fields)
-
     def _write_note(self, text: str) -> None:
         """A line for people that is also kept."""
         self.notes.add(text)
-        self._journal("note", text=text)
+        self.record.append(Noted(text))
 
     def new_notes(self) -> list[str]:
         """What happened since the last call and is worth a line."""

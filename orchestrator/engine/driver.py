@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,13 +21,13 @@ from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refu
 from orchestrator.engine.probe import EntrypointProbe
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import code_hash, pack_code
-from orchestrator.record.history import History, fold
-from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import outlast
 from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
+from orchestrator.record.recorded import RecordedStudy, read_record
 from orchestrator.record.results import results_table, write_results
+from orchestrator.record.state import StudyState
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.study.cells import Plan, make_plan
@@ -53,36 +54,41 @@ class Driver:
         source = locate(self.spec.entrypoint, self.study.source, Path.cwd())
         shipped = _code(source)
         paths = StudyPaths.of(self.spec.name)
-        new = self.options.fresh or self._reconcile(storage, paths, plan, shipped) == "new"
-        outlast(storage, paths, self.listener.note)
-        if not new:
-            history = fold(read_journal(storage, paths.journal).events, plan)
-            if self._nothing_left(history):
-                return self._answered_already(storage, paths, history)
+        start = self._start(shipped)
+        found = None if start.fresh else read_record(storage, paths)
+        reconcile(found, self.spec, plan, start)
+        if outlast(storage, paths, self.listener.note) and found is not None:
+            found = read_record(storage, paths, found.journal)
+        if found is not None:
+            state = found.state_of(plan)
+            if self._nothing_left(state):
+                return self._answered_already(storage, paths, state)
         probe = self._ask_ahead(storage, paths, source, shipped)
         try:
-            return self._run(plan, storage, shipped, probe)
+            return self._run(plan, storage, shipped, probe, found)
         finally:
             probe.end()
 
-    def _reconcile(self, storage: Storage, paths: StudyPaths, plan: Plan, shipped: _Code) -> str:
-        """Refuse a changed study and changed code."""
+    def _start(self, shipped: _Code) -> Start:
         options = self.options
-        start = Start(
-            shipped.hash, b"", {}, extend=options.extend, accept_code_change=options.accept_code_change
+        return Start(
+            shipped.hash,
+            shipped.archive,
+            fresh=options.fresh,
+            extend=options.extend,
+            accept_code_change=options.accept_code_change,
         )
-        return reconcile(storage, paths, self.spec, plan, start)
 
-    def _nothing_left(self, history: History) -> bool:
+    def _nothing_left(self, history: StudyState) -> bool:
         """Whether every cell is answered, or failed for its own reasons, and the results call for no more."""
         if self.options.retry_failed and history.remaining(retry_failed=True):
             return False
         left = agenda(self.spec, history.plan, history.cells, history.families)
         return left.complete and not any(cell in left.skip for cell in history.remaining())
 
-    def _answered_already(self, storage: Storage, paths: StudyPaths, history: History) -> StudyOutcome:
+    def _answered_already(self, storage: Storage, paths: StudyPaths, history: StudyState) -> StudyOutcome:
         """Nothing is left to run: only the tables are written, in case they are missing."""
-        write_results(storage, paths, results_table(self.spec, history, paths))
+        write_results(storage, paths, results_table(self.spec, history))
         states = [record.state for record in history.cells.values()]
         failed = any(not state.answered for state in states)
         return StudyOutcome(
@@ -119,7 +125,12 @@ class Driver:
             remember(storage, paths, fingerprint(request, shipped.hash), found)
 
     def _run(
-        self, plan: Plan, storage: Storage, shipped: _Code, probe: EntrypointProbe | Preflight
+        self,
+        plan: Plan,
+        storage: Storage,
+        shipped: _Code,
+        probe: EntrypointProbe | Preflight,
+        found: RecordedStudy | None,
     ) -> StudyOutcome:
         with _import_ahead("ray.tune"):
             probe.result()
@@ -129,10 +140,11 @@ class Driver:
         try:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             self._check_capacity(gpus)
-            found = self._heed(probe, gpus)
-            record = self._open_record(plan, storage, shipped)
+            findings = self._heed(probe, gpus)
+            start = replace(self._start(shipped), env=collect_env(shipped.root or Path.cwd()))
+            record = StudyRecord.open(storage, self.spec, plan, start, found=found)
             try:
-                self._keep(storage, record.paths, shipped, found)
+                self._keep(storage, record.paths, shipped, findings)
                 with told_to(self.listener.note):
                     return self._conduct(storage, record, shipped, gpus)
             finally:
@@ -162,19 +174,6 @@ class Driver:
         from orchestrator.engine import cluster
 
         return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
-
-    def _open_record(self, plan: Plan, storage: Storage, shipped: _Code) -> StudyRecord:
-        return StudyRecord.open(
-            storage,
-            self.spec,
-            plan,
-            shipped.hash,
-            fresh=self.options.fresh,
-            extend=self.options.extend,
-            accept_code_change=self.options.accept_code_change,
-            code_bytes=shipped.archive,
-            env=collect_env(shipped.root or Path.cwd()),
-        )
 
     def _conduct(self, storage: Storage, record: StudyRecord, shipped: _Code, gpus: float) -> StudyOutcome:
         from orchestrator.engine.conductor import Conductor
@@ -206,7 +205,7 @@ class Driver:
             code_hash=shipped.hash,
             code_archive=_archive(record, shipped),
             gpus_per_worker=gpus,
-            began=float(read_journal(storage, record.paths.journal).events[0]["t"]),
+            began=record.journal.began or 0.0,
         )
 
     @contextmanager

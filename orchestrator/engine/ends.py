@@ -16,7 +16,7 @@ from orchestrator.engine.roster import Roster
 from orchestrator.engine.seedcheck import SeedCheck
 from orchestrator.engine.stopping import Stopping
 from orchestrator.errors import ExitCode, StudyError
-from orchestrator.record.journal import Journal
+from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.spec import StudySpec
 
 
@@ -32,7 +32,7 @@ class Ends:
     def __init__(
         self,
         spec: StudySpec,
-        journal: Journal,
+        record: StudyRecord,
         roster: Roster,
         placement: Placement,
         notes: Notes,
@@ -42,7 +42,7 @@ class Ends:
         clock: Callable[[], float],
         code_changed: bool,
     ) -> None:
-        self._journal, self._roster, self._placement = journal, roster, placement
+        self._record, self._roster, self._placement = record, roster, placement
         self._notes, self._stopping = notes, stopping
         self._max_retries = spec.failures.max_retries
         self._gpus, self._clock, self._code_changed = gpus, clock, code_changed
@@ -61,8 +61,8 @@ class Ends:
         again = verdict.again and self._stopping.request is None
         where = ", ".join(map(self._placement.name, nodes)) or None
         entry = entries.failure(live, fault, message, again=again, node=where, gpus=self._gpus)
-        self._journal.append("failure", **entry)
-        self._journal.sync()
+        self._record.append(entry)
+        self._record.sync()
         kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
         there = f" on {where}" if where and fault.speaks_against_node else ""
         what_now = "tried again" if again else verdict.reason
@@ -82,7 +82,7 @@ class Ends:
             self._due += self._roster.proceed(live)
             if len(self._roster.plan.cells) > known:
                 self.seeds.grow(self._roster.plan)
-        self._journal.sync()
+        self._record.sync()
         self.check_seed()
 
     def as_decided(self, live: LiveCell, lane: str | None = None) -> None:
@@ -98,7 +98,7 @@ class Ends:
         self._roster.move(live, state)
         live.cause, live.reason, live.lane = cause, reason, None
         entry = entries.end(live, lane, code_changed=self._code_changed, gpus=self._gpus)
-        self._journal.append("end", **entry)
+        self._record.append(entry)
 
     def check_seed(self) -> None:
         """Stop the study once it is known that the entrypoint ignores its seed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.messages import Answer
-from orchestrator.record.history import CellRecord
+from orchestrator.record.state import TrialRecord
 from orchestrator.study.cells import Cell
 
 
@@ -31,7 +31,7 @@ class LiveCell:
     _unrecorded_s: float = 0.0  # of attempts that ended and are not journalled yet
 
     @classmethod
-    def of(cls, cell: Cell, record: CellRecord) -> LiveCell:
+    def of(cls, cell: Cell, record: TrialRecord) -> LiveCell:
         """As the journal left it."""
         return cls(
             cell,
@@ -67,7 +67,7 @@ class LiveCell:
         self._unrecorded_s += wall_s
         self.assigned_at = None
 
-    def cost(self, gpus: float) -> dict[str, float]:
+    def unrecorded(self) -> float:
         """Seconds since the last event that carried any: the journal's sums are the cell's totals."""
         spent, self._unrecorded_s = self._unrecorded_s, 0.0
-        return {"wall_s": spent, "gpu_s": spent * gpus}
+        return spent

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
 from orchestrator.decide.evaluation import is_outcome
@@ -18,12 +17,11 @@ from orchestrator.engine import entries
 from orchestrator.engine.actions import Action, StopTrial
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import Answer
-from orchestrator.record.history import History
+from orchestrator.record.events import BatchAdded, LookTaken
+from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Batch
 from orchestrator.study.spec import StudySpec
 
-Journal = Callable[..., None]
-"""Appends an event with its fields."""
 Look = tuple[str, int, str, int, str, int, float | None]
 """Phase, family, arm, number of seeds, what it has led to, pairs and p: a run that is tried again changes
 those.
@@ -34,7 +32,7 @@ class Roster:
     """See the module's text.
 
     Args:
-        history: the record so far; its plan grows with every batch.
+        record: what has happened so far, and takes what happens.
         retry_failed: also run cells again that failed by their own fault.
         note: says one line to people.
     """
@@ -42,17 +40,15 @@ class Roster:
     def __init__(
         self,
         spec: StudySpec,
-        history: History,
-        journal: Journal,
+        record: StudyRecord,
         note: Callable[[str], None],
         *,
         retry_failed: bool = False,
     ) -> None:
+        history = record.state
         self.spec, self.plan = spec, history.plan
-        self._families, self._journal, self._note = history.families, journal, note
-        self.cells = {
-            cell: LiveCell.of(self.plan.cell(cell), record) for cell, record in history.cells.items()
-        }
+        self._families, self._record, self._note = history.families, record, note
+        self.cells = {cell: LiveCell.of(self.plan.cell(cell), one) for cell, one in history.cells.items()}
         self._running: dict[str, LiveCell] = {}  # looked at in every step of Tune
         self._seen = {_look_of(event) for event in history.looks}
         self._again = set(history.remaining(retry_failed))
@@ -165,7 +161,7 @@ class Roster:
         return agenda(self.spec, self.plan, self.cells, self._families)
 
     def _add(self, batch: Batch) -> None:
-        self._journal("batch", **batch.to_json())
+        self._record.append(BatchAdded.of(batch))
         self._note(f"{batch.reason} ({len(batch.cells)} cells)")
         self.plan = self.plan.grown(batch)
         for cell in batch.cells:
@@ -178,7 +174,7 @@ class Roster:
             if _look_of(entry) in self._seen:
                 continue
             self._seen.add(_look_of(entry))
-            self._journal("look", **entry)
+            self._record.append(entry)
             # one that goes on and finds the budget spent is told once, with what came of it
             news.setdefault(look.number, {})[judged.arm(look)] = in_words(look)
         for number, words in news.items():
@@ -195,11 +191,9 @@ class Roster:
         if live.state in (TrialState.PENDING, TrialState.CANCELLED):
             self.move(live, TrialState.SKIPPED)
             live.cause, live.reason, live.lane = None, reason, None
-            self._journal("end", **entries.end(live, None, code_changed=False, gpus=0.0))
+            self._record.append(entries.end(live, None, code_changed=False, gpus=0.0))
         return []
 
 
-def _look_of(event: dict[str, Any]) -> Look:
-    arm, action = str(event.get("arm")), str(event.get("action"))
-    where = str(event.get("phase")), int(event.get("family", 0)), arm, int(event["number"])
-    return *where, action, int(event.get("n", 0)), event.get("p")
+def _look_of(event: LookTaken) -> Look:
+    return event.phase, event.family, event.arm, event.number, event.action, event.n, event.p

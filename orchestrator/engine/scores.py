@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.decide.asha import Decision, RungReport, decide
 from orchestrator.decide.competition import Competition, competition
-from orchestrator.record.history import History
+from orchestrator.record.state import StudyState
 from orchestrator.study.cells import Cell
 from orchestrator.study.spec import StudySpec
 
@@ -12,7 +12,7 @@ from orchestrator.study.spec import StudySpec
 class Scores:
     """Oriented scores by group and rung, rebuilt from the journal when the study is taken up again."""
 
-    def __init__(self, spec: StudySpec, history: History) -> None:
+    def __init__(self, spec: StudySpec, history: StudyState) -> None:
         self._spec, self._reference = spec, history.plan.reference
         self._groups: dict[str, dict[float, dict[str, float]]] = {}
         for rung, scores in history.rung_table.items():

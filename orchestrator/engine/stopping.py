@@ -10,7 +10,8 @@ from orchestrator.engine.actions import StopRequest
 from orchestrator.engine.messages import Answer
 from orchestrator.engine.notes import Notes
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
-from orchestrator.record.journal import Journal
+from orchestrator.record.events import Noted
+from orchestrator.record.studyrecord import StudyRecord
 
 
 class Stopping:
@@ -19,8 +20,8 @@ class Stopping:
     `request`: the first one, None while the study goes on; `lost`: why the record cannot be written any more.
     """
 
-    def __init__(self, journal: Journal, notes: Notes) -> None:
-        self._journal, self._notes = journal, notes
+    def __init__(self, record: StudyRecord, notes: Notes) -> None:
+        self._record, self._notes = record, notes
         self.request: StopRequest | None = None
         self.lost: StorageUnavailable | StudyHeld | None = None
 
@@ -31,8 +32,8 @@ class Stopping:
         self.request = request
         self._notes.add(request.reason)
         with self.recording():
-            self._journal.append("note", text=request.reason)
-            self._journal.sync()
+            self._record.append(Noted(request.reason))
+            self._record.sync()
 
     def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
         """Whatever this process learns from now on is lost; cells go on from their checkpoints next time."""

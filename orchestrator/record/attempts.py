@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 

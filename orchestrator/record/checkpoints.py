@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import attempt_of, owner_of, refuse_superseded
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 from orchestrator.record.storagefaults import StorageFaultKind

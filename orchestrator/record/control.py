@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 

@@ -1,178 +1,297 @@
-"""TensorBoard event files of one trial: tensorboardX's messages, written without its multiprocessing queue.
+"""What can happen to a study: one class per kind of event, and its line in the journal.
 
-One event carries all scalars of a step. Later attempts write a new file that sorts after the earlier ones and
-starts with a session mark, so that TensorBoard drops what a crashed attempt wrote beyond its checkpoint.
+The journal's lines, `docs/journal.schema.json` and all that a record says (`record.state`) follow from these
+classes. A field that has a default was not always written: it is left out of a line where it has that value.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import math
-import re
-import socket
-import struct
-import time
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
-from orchestrator.record.storage import Storage
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-_BINS = 30
-_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
+from orchestrator.decide.faults import FaultKind
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.record.jsonlines import with_nonfinite
+from orchestrator.study.cells import Batch
 
+VERSION = 1
+"""Of the journal's lines. Fields may be added without a new one: unknown ones are passed over."""
 
-class EventFile:
-    """One event file; what earlier ones have from `purge_step` on is hidden. Not thread-safe."""
-
-    def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int = 0) -> None:
-        # imported here: tensorboardX imports torch when it is installed
-        from tensorboardX.proto import event_pb2, summary_pb2
-
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        earlier = [int(match.group(1)) for match in map(_FILE.fullmatch, _names(storage, folder)) if match]
-        # names decide the order of reading, and the clocks of two nodes may differ
-        stamp = max([int(time.time()), *(second + 1 for second in earlier)])
-        name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.a{attempt}"
-        self._appender = storage.appender(f"{folder}/{name}")
-        self._frames: list[bytes] = []
-        now = time.time()
-        self._add(self._event(wall_time=now, file_version="brain.Event:2"))
-        # in the first file too: TensorBoard takes only the second mark that it sees for a restart
-        mark = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._add(self._event(wall_time=now, step=purge_step, session_log=mark))
-
-    def scalars(self, values: Mapping[str, float], step: int, wall_time: float) -> None:
-        """One point per tag."""
-        points = [self._summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=points)))
-
-    def text(self, tag: str, text: str, step: int, wall_time: float) -> None:
-        """Markdown text."""
-        from tensorboardX.summary import text as text_summary
-
-        self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
-
-    def png(self, tag: str, image: bytes, step: int, wall_time: float, channels: int = 3) -> None:
-        """A picture, as a PNG file."""
-        width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
-        picture = self._summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=image
-        )
-        value = self._summary.Value(tag=tag, image=picture)
-        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
-
-    def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
-        """A picture: [H, W, 1 | 3 | 4] uint8."""
-        from PIL import Image
-
-        channels = pixels.shape[2]
-        png = io.BytesIO()
-        # little compression: half the time for a third more bytes
-        Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
-            png, format="PNG", compress_level=1
-        )
-        self.png(tag, png.getvalue(), step, wall_time, channels)
-
-    def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
-        """The distribution of finite numbers, [N] with N ≥ 1."""
-        from tensorboardX.summary import histogram
-
-        self._add(self._event(wall_time=wall_time, step=step, summary=histogram(tag, values, bins=_BINS)))
-
-    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int, wall_time: float) -> None:
-        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
-        from tensorboardX.summary import pr_curve_raw
-
-        tp, fp, tn, fn = (counts[name] for name in ("tp", "fp", "tn", "fn"))
-        precision = tp / (tp + fp).clip(1)
-        recall = tp / (tp + fn).clip(1)
-        curve = pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp))
-        self._add(self._event(wall_time=wall_time, step=step, summary=curve))
-
-    def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
-        """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""
-        from tensorboardX.summary import hparams
-
-        experiment, start, _ = hparams(dict(config), dict.fromkeys(metrics, 0.0))
-        for summary in (experiment, start):
-            self._add(self._event(wall_time=wall_time, summary=summary))
-
-    def hparams_end(self, success: bool, wall_time: float) -> None:
-        """Close the trial's row."""
-        from tensorboardX.proto.api_pb2 import Status
-        from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
-        from tensorboardX.proto.summary_pb2 import SummaryMetadata
-
-        status = Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
-        content = HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0)
-        plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
-        value = self._summary.Value(
-            tag="_hparams_/session_end_info", metadata=SummaryMetadata(plugin_data=plugin)
-        )
-        self._add(self._event(wall_time=wall_time, summary=self._summary(value=[value])))
-
-    def write(self) -> None:
-        """Hand what was collected to the file."""
-        if self._frames:
-            self._appender.write(b"".join(self._frames))
-            self._frames.clear()
-
-    def sync(self) -> None:
-        """Everything so far is durable."""
-        self.write()
-        self._appender.sync()
-
-    def close(self) -> None:
-        self.sync()
-        self._appender.close()
-
-    def _add(self, event: Any) -> None:
-        self._frames.append(_frame(event.SerializeToString()))
+_NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 
 
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested config -> dotted keys with values that HParams can hold (bool, number, string)."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flat_config(value, f"{name}."))
-        elif isinstance(value, (bool, int, float, str)):
-            flat[name] = value
-        else:
-            flat[name] = json.dumps(value, default=str)
-    return flat
+def _says(description: str, **schema: Any) -> Any:
+    """What the schema says of a field beyond its type; nothing of it is checked when a line is read."""
+    return (
+        WithJsonSchema({**schema, "description": description}) if schema else Field(description=description)
+    )
 
 
-def as_float(value: Any) -> float | None:
-    """A scalar as a float; None for text, for NaN there is NaN."""
-    if isinstance(value, str):
-        return None
+def _number(description: str) -> Any:
+    return _says(f"{description}; NaN and the infinities are strings", **_NUMBER)
+
+
+CellId = Annotated[str, _says("identity of the cell", type="string", pattern="^[0-9a-f]{12}$")]
+ArmName = Annotated[str, _says("name of the arm")]
+Seed = Annotated[int, _says("seed of the cell")]
+Attempt = Annotated[int, _says("1 for the first try of the cell", type="integer", minimum=1)]
+Length = Annotated[int | float, _number("in the study's unit")]
+Value = Annotated[float, _number("the metric in the user's units")]
+Score = Annotated[int | float, _number("higher is better")]
+Number = Annotated[float, _number("a number")]
+Seconds = Annotated[
+    float, _says("seconds that no earlier event of the cell counts", type="number", minimum=0)
+]
+FreeForm = Annotated[dict[str, Any], AfterValidator(with_nonfinite)]
+Resumed = Annotated[int | None, _says("step of the checkpoint that it continues from")]
+Group = Annotated[str | None, _says("the worker group; null: none yet, or none any more")]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class CellEvent(Event):
+    """Something that happened to the trial of one cell."""
+
+    cell: CellId
+
+
+@dataclass(frozen=True)
+class StudyStarted(Event):
+    """The driver started: what is to be run."""
+
+    kind = "plan"
+    plan_hash: Annotated[str, _says("hash of the plan")]
+    cells: Annotated[int, _says("number of cells in the plan")]
+    reason: Literal["new", "resume", "extend"]
+    arms: Annotated[
+        tuple[str, ...] | None,
+        _says("names of the arms; those that a later plan adds are a Holm family of their own"),
+    ] = None
+    taken: Annotated[
+        dict[str, int] | None,
+        _says("driver -> how many of its lines this driver has read; later ones of it do not count"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class BatchAdded(Event):
+    """Results have called for more arms or cells; registered before any of them runs."""
+
+    kind = "batch"
+    reason: Annotated[str, _says("what called for them")]
+    new_arms: Annotated[tuple[FreeForm, ...], _says("as the arms of plan.json")]
+    new_cells: Annotated[tuple[FreeForm, ...], _says("as the cells of plan.json")]
+
+    @classmethod
+    def of(cls, batch: Batch) -> BatchAdded:
+        """The event of a batch."""
+        return cls(**batch.to_json())
+
+    @property
+    def batch(self) -> Batch:
+        """What is added; raises ValueError when it is no batch."""
+        try:
+            return Batch.from_json(vars(self))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"a batch that cannot be read: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Assigned(CellEvent):
+    """An attempt was given to a worker group."""
+
+    kind = "assign"
+    arm: ArmName
+    seed: Seed
+    attempt: Attempt
+    lane: Group
+    resume: Resumed
+
+
+@dataclass(frozen=True)
+class Started(CellEvent):
+    """The workers have taken the attempt, and are about to call the user's code."""
+
+    kind = "start"
+    attempt: Attempt
+    lane: Annotated[str, _says("the worker group")]
+    devices: Annotated[
+        tuple[str, ...],
+        _says(
+            "what the workers compute on, each type once: CPU, or Ray's name of the node's GPU type (GPU "
+            "where Ray has none)"
+        ),
+    ]
+    resume: Resumed
+
+
+@dataclass(frozen=True)
+class Reported(CellEvent):
+    """A trial reported at a rung or at its end."""
+
+    kind = "report"
+    arm: ArmName
+    attempt: Attempt
+    rung: Annotated[Length | None, _says("highest rung passed")]
+    length: Annotated[Length | None, _says("where the trial stands")]
+    score: Score | None
+    value: Value | None
+    metrics: Annotated[FreeForm, _says("everything that was reported")]
+
+
+@dataclass(frozen=True)
+class Decided(CellEvent):
+    """What the rule said to a report."""
+
+    kind = "decision"
+    action: Literal["continue", "stop"]
+    state: Annotated[TrialState | None, _says("what the trial ends as")]
+    rule: Annotated[str, _says("name of the rule")]
+    rung: Length | None
+    cutoff: Annotated[Score | None, _says("lowest score that continues")]
+    rank: Annotated[int | None, _says("1 is the best")]
+    peers: Annotated[int | None, _says("scores compared, this one included")]
+    reason: Annotated[str | None, _says("in words")]
+    arm: ArmName | None = None
+    attempt: Attempt | None = None
+    length: Length | None = None
+
+
+@dataclass(frozen=True)
+class LookTaken(Event):
+    """What the sequential rule found about one arm at one look; values in the metric's units."""
+
+    kind = "look"
+    phase: Annotated[str, _says("of the study", enum=["fixed", "retuned"])]
+    family: Annotated[
+        int,
+        _says(
+            "0 for the arms of the first start, then one more for each extension", type="integer", minimum=0
+        ),
+    ]
+    arm: ArmName
+    number: Annotated[
+        int, _says("seeds of this look; later ones are not looked at", type="integer", minimum=1)
+    ]
+    n: Annotated[
+        int, _says("of them, seeds under which arm and reference have a value", type="integer", minimum=0)
+    ]
+    action: Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
+    delta: Annotated[Number | None, _says("mean difference from the reference")]
+    lo: Annotated[Number | None, _says("lower end of the arm's sequential interval")]
+    hi: Annotated[Number | None, _says("upper end")]
+    p: Annotated[Number | None, _says("two-sided p of this look")]
+    level: Annotated[Number | None, _says("nominal level that p was compared with")]
+    power: Annotated[Number | None, _says("predictive power at the best later look")]
+    seeds_needed: Annotated[int | None, _says("seeds that would be needed, where it was given up")]
+
+
+@dataclass(frozen=True)
+class Checkpointed(CellEvent):
+    """A checkpoint is complete."""
+
+    kind = "checkpoint"
+    attempt: Attempt
+    name: Annotated[str, _says("its directory under checkpoints/")]
+    step: Annotated[int, _says("step as the trial counts")]
+    length: Length
+    value: Value | None
+
+
+@dataclass(frozen=True)
+class AttemptFailed(CellEvent):
+    """An attempt failed."""
+
+    kind = "failure"
+    attempt: Attempt
+    cause: Cause
+    message: Annotated[str, _says("what happened")]
+    again: Annotated[bool, _says("the cell is tried again")]
+    node: Annotated[str | None, _says("where")]
+    fault: Annotated[
+        FaultKind | None, _says("the kind of the failure; preempted and moved do not count as a retry")
+    ] = None
+    preempted: Annotated[bool, _says("journals before the faults had kinds: the node was taken away")] = False
+    wall_s: Seconds | None = None
+    gpu_s: Seconds | None = None
+
+
+@dataclass(frozen=True)
+class TrialEnd(CellEvent):
+    """A cell came to an end."""
+
+    kind = "end"
+    arm: ArmName
+    seed: Seed
+    attempt: Annotated[int, _says("the last one; 0: it never started", type="integer", minimum=0)]
+    state: TrialState
+    cause: Cause | None
+    reason: str | None
+    length: Length | None
+    value: Value | None
+    wall_s: Seconds
+    gpu_s: Seconds
+    lane: Annotated[str | None, _says("the worker group that it was on, if any")] = ""
+    accepted_code_change: Annotated[bool, _says("ended under code that was changed and accepted")] = False
+
+
+@dataclass(frozen=True)
+class Noted(Event):
+    """Anything else worth keeping."""
+
+    kind = "note"
+    text: Annotated[str, _says("in words")]
+    code_hash: Annotated[str | None, _says("code that was accepted from here on")] = None
+    torn_bytes: Annotated[int | None, _says("bytes of an unfinished line that were cut off")] = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A line whose kind is known and whose fields make no sense."""
+
+    kind: str
+    cell: str
+    why: str
+
+
+KINDS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        *(StudyStarted, BatchAdded, Assigned, Started, Reported, Decided),
+        *(LookTaken, Checkpointed, AttemptFailed, TrialEnd, Noted),
+    )
+}
+
+
+def written(event: Event) -> Iterator[tuple[str, Any]]:
+    """The fields that a line has, with their names."""
+    yield "event", event.kind
+    for field in fields(event):
+        value = getattr(event, field.name)
+        if field.default is MISSING or value != field.default:
+            yield field.name, list(value) if isinstance(value, tuple) else value
+
+
+def read(line: Mapping[str, Any]) -> Event | Unreadable:
+    """The event of a line of a known kind (`KINDS`)."""
+    kind = str(line["event"])
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan if isinstance(value, int) else None
+        return _reader(kind).validate_python(line)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+        return Unreadable(kind, str(line.get("cell")), "; ".join(wrong))
 
 
-def _names(storage: Storage, folder: str) -> list[str]:
-    return [entry.name for entry in storage.list(folder)]
-
-
-def _frame(data: bytes) -> bytes:
-    """One TFRecord: length, its checksum, data, its checksum."""
-    return _frame_head(len(data)) + data + struct.pack("<I", _checksum()(data))
-
-
-@lru_cache(maxsize=4096)
-def _frame_head(length: int) -> bytes:
-    head = struct.pack("<Q", length)
-    return head + struct.pack("<I", _checksum()(head))
-
-
-@lru_cache(maxsize=1)
-def _checksum() -> Any:
-    from tensorboardX.record_writer import masked_crc32c
-
-    return masked_crc32c
+@cache
+def _reader(kind: str) -> TypeAdapter[Event]:
+    return TypeAdapter(KINDS[kind])

@@ -11,58 +11,82 @@ driver, and a new driver's first line says how many lines of each earlier one it
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import InternalError, StorageUnavailable, StudyHeld
+from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
+from orchestrator.record import events
+from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
+from orchestrator.record.jsonlines import to_json
 from orchestrator.record.storage import Appender, Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
-VERSION = 1
-EVENTS = (
-    "plan",
-    "batch",
-    "assign",
-    "start",
-    "report",
-    "decision",
-    "look",
-    "checkpoint",
-    "failure",
-    "end",
-    "note",
-)
-_WITH_MESSAGES = ("failure", "end", "note")  # what user code raised may hold a secret
+_WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may hold a secret
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a journal: an event, when it was written (seconds since 1970) and by which driver.
+
+    `driver` is 0 in journals of versions that had no numbers.
+    """
+
+    t: float
+    driver: int
+    event: Event | Unreadable
+
+    def plain(self) -> dict[str, Any]:
+        """The line as plain data."""
+        fields = vars(self.event) if isinstance(self.event, Unreadable) else dict(events.written(self.event))
+        return {
+            "v": events.VERSION,
+            "t": self.t,
+            **fields,
+            **({"driver": self.driver} if self.driver else {}),
+        }
 
 
 @dataclass(frozen=True)
 class JournalContents:
-    """`events` in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of unreadable lines;
-    `late`: how many lines were ignored, because a driver that had been replaced wrote them.
+    """What a journal says.
+
+    `lines`: those that count, in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of
+    unreadable lines; `late`: how many were ignored, because a driver that had been replaced wrote them;
+    `parts`: the files that were read, with the bytes of each.
     """
 
-    events: tuple[dict[str, Any], ...]
+    lines: tuple[Line, ...] = ()
     torn: int = 0
     damaged: tuple[int, ...] = ()
     late: int = 0
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Iterator[Event | Unreadable]:
+        """The events of all lines that count."""
+        return (line.event for line in self.lines)
 
     def by_driver(self) -> dict[str, int]:
         """How many lines of each driver count: what the next driver's first line says as `taken`."""
-        return dict(Counter(str(event.get("driver", 0)) for event in self.events))
+        return dict(Counter(str(line.driver) for line in self.lines))
+
+    @property
+    def last_driver(self) -> int:
+        """The highest number of a driver that has written a line that counts."""
+        return max((line.driver for line in self.lines), default=0)
 
 
 class Journal:
     """The one writer. A line is in the file when `append` returns, and on the disk after `sync`.
 
-    `fault`: why nothing can be written any more. From then on every call raises it: only the next `open` can
-    know what a failed write has left, and a lost lease does not come back.
+    `contents`: what was there when it was opened; `began`: when its first line was written; `fault`: why
+    nothing can be written any more. From then on every call raises it: only the next `open` can know what a
+    failed write has left, and a lost lease does not come back.
     """
 
     def __init__(
@@ -73,17 +97,12 @@ class Journal:
         driver: int = 0,
         hold: Callable[[], None] | None = None,
     ) -> None:
-        self._appender = appender
-        self._clock = clock
+        self._appender, self._clock = appender, clock
         self._driver, self._hold = driver, hold
         self._unsynced = False
         self.contents = contents
+        self.began = contents.lines[0].t if contents.lines else None
         self.fault: StorageUnavailable | StudyHeld | None = None
-
-    @property
-    def torn_bytes(self) -> int:
-        """How much of an unfinished line was cut off when the journal was opened."""
-        return self.contents.torn
 
     @classmethod
     def open(
@@ -94,32 +113,29 @@ class Journal:
         *,
         driver: int = 0,
         hold: Callable[[], None] | None = None,
+        read: JournalContents | None = None,
     ) -> Journal:
-        """Open for writing: reads what is there (`contents`), cuts off a torn tail.
+        """Open for writing: takes in what is there (`contents`), cuts off a torn tail.
 
-        `driver`: the number of the lease, 0 for none; `hold` raises `StudyHeld` once the lease is lost.
+        Args:
+            driver: the number of the lease, 0 for none.
+            hold: raises `StudyHeld` once the lease is lost.
+            read: what was read before; the journal is read again only if more was written since.
         """
-        contents = read_journal(storage, path)
+        contents = read_journal(storage, path, read)
         if contents.torn:
             _cut_torn_tails(storage, path)
         appender = storage.appender(path, first=max(0, driver - 1) * _SEGMENTS + 1)
         return cls(appender, contents, clock, driver, hold)
 
-    def append(self, event: str, **fields: Any) -> None:
-        """Append one event with its fields."""
-        self.append_many([{"event": event, **fields}])
-
-    def append_many(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Append events, each a mapping with the key `event`.
-
-        Raises `InternalError` for an unknown kind, `StorageUnavailable` when they cannot be written.
-        """
+    def append(self, *happened: Event) -> None:
+        """Append events. Raises `StorageUnavailable` when they cannot be written."""
         now = self._clock()
-        mine = {"driver": self._driver} if self._driver else {}
-        lines = [encode_event({**event, **mine}, now) for event in events]
+        lines = [encode(Line(now, self._driver, event)) for event in happened]
         with self._noting_faults():
             self._unsynced = True
             self._appender.append(lines)
+        self.began = now if self.began is None else self.began
 
     def sync(self) -> None:
         """Make all that was appended durable, then look at the lease.
@@ -153,109 +169,101 @@ class Journal:
             raise
 
 
-def read_journal(storage: Storage, path: str) -> JournalContents:
-    """Every whole line of a journal that counts; one that does not exist is empty. Changes nothing."""
-    events: list[dict[str, Any]] = []
+def read_journal(storage: Storage, path: str, before: JournalContents | None = None) -> JournalContents:
+    """Read every whole line of a journal that counts; one that does not exist is empty. Changes nothing.
+
+    Args:
+        before: what was read earlier; it is returned when nothing has been written since.
+
+    Raises:
+        StudyError: a line is of another version.
+    """
+    paths = storage.grown(path)
+    if before is not None and _unchanged(storage, path, paths, before):
+        return before
+    lines: list[Line] = []
     damaged: list[int] = []
+    parts: dict[str, int] = {}
     torn = seen = 0
-    for part in storage.grown(path):
-        *lines, tail = storage.read_bytes(part, written_once=True).split(b"\n")
+    for part in paths:
+        data = storage.read_bytes(part, written_once=True)
+        parts[part] = len(data)
+        *whole, tail = data.split(b"\n")
         torn += len(tail)
-        for number, line in enumerate(lines, start=seen + 1):
-            event = decode_event(line)
-            if event is None:
-                damaged.append(number)
+        for number, text in enumerate(whole, start=1):
+            line = decode(text, where=f"{storage.uri}/{part}", number=number)
+            if line is None:
+                damaged.append(seen + number)
             else:
-                events.append(event)
-        seen += len(lines)
-    count = without_late(events)
-    return JournalContents(tuple(count), torn, tuple(damaged), len(events) - len(count))
+                lines.append(line)
+        seen += len(whole)
+    count = without_late(lines)
+    return JournalContents(tuple(count), torn, tuple(damaged), len(lines) - len(count), parts)
 
 
-def without_late(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events without those that a driver wrote after a later one had read what there was.
+def _unchanged(storage: Storage, path: str, paths: Sequence[str], before: JournalContents) -> bool:
+    """Segments are written once; the file itself only grows."""
+    if list(paths) != list(before.parts):
+        return False
+    whole = storage.look_up(path) if path in before.parts else None
+    return whole is None or whole.size == before.parts[path]
+
+
+def without_late(lines: Sequence[Line]) -> list[Line]:
+    """The lines without those that a driver wrote after a later one had read what there was.
 
     The newest driver's first line decides: it names all drivers before it.
     """
-    starts = [event for event in events if event.get("event") == "plan" and "taken" in event]
+    starts = [
+        (line.driver, line.event.taken)
+        for line in lines
+        if isinstance(line.event, StudyStarted) and line.event.taken is not None
+    ]
     if not starts:
-        return list(events)
-    newest = max(starts, key=lambda event: int(event["driver"]))
-    left = Counter({int(driver): int(lines) for driver, lines in newest["taken"].items()})
-    count = []
-    for event in events:
-        driver = int(event.get("driver", 0))
-        left[driver] -= 1
-        if driver >= newest["driver"] or left[driver] >= 0:
-            count.append(event)
-    return count
+        return list(lines)
+    newest, taken = max(starts, key=lambda start: start[0])
+    left = Counter({int(driver): count for driver, count in taken.items()})
+    kept = []
+    for line in lines:
+        left[line.driver] -= 1
+        if line.driver >= newest or left[line.driver] >= 0:
+            kept.append(line)
+    return kept
 
 
-def encode_event(event: Mapping[str, Any], now: float) -> bytes:
+def encode(line: Line) -> bytes:
     """One line of the journal, without its newline."""
-    if event.get("event") not in EVENTS:
-        raise InternalError(f"unknown journal event {event.get('event')!r}; valid: {', '.join(EVENTS)}")
-    line = {"v": VERSION, "t": now, **event}
-    if event["event"] in _WITH_MESSAGES:
+    plain = line.plain()
+    if isinstance(line.event, _WITH_MESSAGES):
         known = environment_secrets()
-        line = {key: masked(item, known) if isinstance(item, str) else item for key, item in line.items()}
-    return to_json(line)
+        plain = {key: masked(item, known) if isinstance(item, str) else item for key, item in plain.items()}
+    return to_json(plain)
 
 
-def decode_event(line: bytes) -> dict[str, Any] | None:
-    """The event of one line, or None when the line is not an event."""
+def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:
+    """Read one line; None when it is no event. `where` and `number`: file and line, for messages.
+
+    Raises:
+        StudyError: the line is of another version.
+    """
     try:
-        event = from_json(line)
+        line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or event.get("event") not in EVENTS:
+    if not isinstance(line, dict):
         return None
-    return event
-
-
-def to_json(value: Any) -> bytes:
-    """Strict JSON on one line; non-finite floats become the strings "nan", "inf" and "-inf"."""
-    try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    except ValueError:
-        finite = _without_nonfinite(value)
-        text = json.dumps(finite, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    return text.encode("utf-8", "backslashreplace")
-
-
-def from_json(line: bytes | str) -> Any:
-    """Reads what `to_json` wrote; raises `ValueError`."""
-    return _with_nonfinite(json.loads(line))
-
-
-def _plain(value: Any) -> Any:
-    """numpy and torch scalars, paths and enums in a form that JSON has."""
-    if hasattr(value, "item") and getattr(value, "size", 1) in (1, ()):
-        value = value.item()
-        return repr(value) if isinstance(value, complex) else _without_nonfinite(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, (set, frozenset)) else str(value)
-
-
-def _without_nonfinite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(float(value))
-    if isinstance(value, Mapping):
-        return {key: _without_nonfinite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nonfinite(item) for item in value]
-    return value
-
-
-def _with_nonfinite(value: Any) -> Any:
-    if isinstance(value, str):
-        return _NOT_FINITE.get(value, value)
-    if isinstance(value, dict):
-        return {key: _with_nonfinite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_nonfinite(item) for item in value]
-    return value
+    if line.get("v", events.VERSION) != events.VERSION:
+        message = f"the journal's lines have version {line['v']}, and this version of the program reads "
+        hint = "use the version that has written it (env.json names it), or a later one than this"
+        raise StudyError(Fault(f"{message}{events.VERSION}", file=where, line=number, hint=hint))
+    if line.get("event") not in events.KINDS:
+        return None
+    t, driver = line.get("t"), line.get("driver")
+    return Line(
+        float(t) if isinstance(t, (int, float)) else 0.0,
+        driver if isinstance(driver, int) else 0,
+        events.read(line),
+    )
 
 
 def _cut_torn_tails(storage: Storage, path: str) -> None:

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+_TRIALS = "trials"
+
 
 def safe_name(name: str) -> str:
     """`name` as one path component: readable, reversible, never empty, hidden, `.` or `..`."""
@@ -28,6 +30,13 @@ def checkpoint_name(step: int, attempt: int = 1) -> str:
 
 def _of_attempt(attempt: int) -> str:
     return "" if attempt == 1 else f".a{attempt}"
+
+
+def trial_folder(arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> str:
+    """`trials/<arm>/seed-<n>[/sample-<m>]`; phases other than fixed and tune are named in the path."""
+    leaf = f"seed-{seed}" if phase in ("fixed", "tune") else f"{safe_name(phase)}-seed-{seed}"
+    tail = "" if sample is None else f"/sample-{sample}"
+    return f"{_TRIALS}/{safe_name(arm)}/{leaf}{tail}"
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ class StudyPaths:
 
     @property
     def trials_dir(self) -> str:
-        return f"{self.root}/trials"
+        return f"{self.root}/{_TRIALS}"
 
     @property
     def results_parquet(self) -> str:
@@ -182,10 +191,8 @@ class StudyPaths:
         return f"{self.root}/figures/{name}"
 
     def trial_dir(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> str:
-        """`trials/<arm>/seed-<n>[/sample-<m>]`; phases other than fixed and tune are named in the path."""
-        leaf = f"seed-{seed}" if phase in ("fixed", "tune") else f"{safe_name(phase)}-seed-{seed}"
-        tail = "" if sample is None else f"/sample-{sample}"
-        return f"{self.trials_dir}/{safe_name(arm)}/{leaf}{tail}"
+        """The directory of one trial; see `trial_folder`."""
+        return f"{self.root}/{trial_folder(arm, seed, sample, phase)}"
 
     def trial(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> TrialPaths:
         """The files of one trial."""

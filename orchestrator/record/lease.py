@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StudyHeld
-from orchestrator.record.journal import from_json, read_journal, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 
@@ -43,11 +43,17 @@ class Lease:
         *,
         clock: Callable[[], float] = time.time,
         stale_after_s: float = STALE_AFTER_S,
-        above: int = 0,
+        last_driver: Callable[[], int] = lambda: 0,
     ) -> Lease:
-        """Take the lease, with a number `above` all others. `owner` is merged over what `this_process` says.
+        """Take the lease, with a number above all others.
 
-        Raises `StudyHeld`, and writes nothing, when another live driver holds it.
+        Args:
+            owner: is merged over what `this_process` says.
+            last_driver: the highest number that a driver has had, asked for when nobody else can take the
+                lease; the lease of a driver that died before its first line counts, too.
+
+        Raises:
+            StudyHeld: another live driver holds it; nothing is written then.
         """
         now = clock()
         token = uuid.uuid4().hex
@@ -57,7 +63,8 @@ class Lease:
         with storage.exclusively(f"{paths.control_dir}/.lock"):
             before = read_lease(storage, paths)
             _refuse_if_held(before, now, stale_after_s, paths)
-            mine["driver"] = 1 + max(above, _last_driver(storage, paths, before))
+            number = (before or {}).get("driver")
+            mine["driver"] = 1 + max(number if isinstance(number, int) else 0, last_driver())
             storage.write_atomic(paths.lease, to_json(mine))
             lease = cls(storage, paths, mine, clock)
             lease.verify()
@@ -97,17 +104,20 @@ def outlast(
     *,
     clock: Callable[[], float] = time.time,
     pause: Callable[[float], None] = time.sleep,
-) -> None:
+) -> bool:
     """Return once no driver lives: at once, or when the heartbeat of one elsewhere has gone stale.
 
-    A head that crashed leaves a lease behind; who starts the study again would be refused for nothing.
+    A head that crashed leaves a lease behind; whoever starts the study again would be refused for nothing.
+
+    Returns:
+        Whether one was waited for: it may have written more.
 
     Raises:
         StudyHeld: another driver lives. Known at once on its own host, elsewhere with its next beat.
     """
     heard = read_lease(storage, paths)
     if heard is None or not is_alive(heard, clock()):
-        return
+        return False
     if not _is_here(heard):
         say(f"{describe(heard)} has the study: waiting up to {STALE_AFTER_S:g} s for a sign of its life")
         began = clock()
@@ -115,10 +125,11 @@ def outlast(
             pause(LOOK_EVERY_S)
             owner = read_lease(storage, paths)
             if owner is None or not is_alive(owner, clock()):
-                return
+                return True
             if owner != heard:
                 break
     _refuse_if_held(read_lease(storage, paths), clock(), STALE_AFTER_S, paths)
+    return True
 
 
 def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
@@ -174,13 +185,6 @@ def process_start(pid: int) -> str | None:
     except PermissionError:
         return "running"
     return "running"
-
-
-def _last_driver(storage: Storage, paths: StudyPaths, before: Mapping[str, Any] | None) -> int:
-    """The highest number so far; the lease of a driver that died before its first line counts, too."""
-    written = read_journal(storage, paths.journal).events
-    numbers = [event.get("driver", 0) for event in (*written, before or {})]
-    return max(number for number in (0, *numbers) if isinstance(number, int))
 
 
 def _refuse_if_held(

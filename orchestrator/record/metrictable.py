@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.record.attempts import owner_of
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 

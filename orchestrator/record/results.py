@@ -1,53 +1,40 @@
-"""`results.parquet` and `results.csv`: one row per cell of the plan, none ever missing."""
+"""`results.parquet` and `results.csv`: one row per cell of the plan, none ever missing.
+
+The columns are those of `TrialRecord`.
+"""
 
 from __future__ import annotations
 
 import io
-import math
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from orchestrator.decide.used import used_cells
-from orchestrator.record.history import CellRecord, History
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import StudyState, columns
 from orchestrator.record.storage import Storage
 from orchestrator.study.spec import StudySpec
 
-COLUMNS = (
-    "cell",
-    "arm",
-    "seed",
-    "phase",
-    "sample",
-    "state",
-    "cause",
-    "reason",
-    "length",
-    "value",
-    "used",
-    "wall_s",
-    "gpu_s",
-    "attempts",
-    "trial_dir",
-    "device",
-)
-_TEXT = ("cell", "arm", "phase", "state", "cause", "reason", "trial_dir", "device")
-_INTEGER = ("seed", "sample", "attempts")
+COLUMNS = tuple(column.name for _, column in columns())
 
 
-def results_table(spec: StudySpec, history: History, paths: StudyPaths) -> Any:
-    """A `pyarrow.Table` with `COLUMNS`, rows in the plan's order, what later batches added at the end.
+def results_table(spec: StudySpec, state: StudyState) -> Any:
+    """Put the results together: a `pyarrow.Table` with `COLUMNS`.
 
-    `length` in the study's unit, `value` in the user's units (null where there is none), `used`: enters the
-    effects, `wall_s` and `gpu_s` in seconds, `trial_dir` relative to the study's directory, `device`: CPU or
-    Ray's name of the GPU type, all of them where the run went on elsewhere (null before it has started).
+    Rows come in the plan's order, what later batches added at the end.
     """
     import pyarrow as pa
 
-    used = used_cells(spec, history.plan, history.cells, history.families)
-    rows = [_row(record, paths, record.cell in used) for record in history.cells.values()]
-    kinds = {**dict.fromkeys(_TEXT, pa.string()), **dict.fromkeys(_INTEGER, pa.int64()), "used": pa.bool_()}
-    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in COLUMNS])
-    return pa.Table.from_pylist(rows, schema=schema)
+    used = used_cells(spec, state.plan, state.cells, state.families)
+    arrays, kinds = [], []
+    for field, column in columns():
+        values = [getattr(record, field) for record in state.cells.values()]
+        if field == "used":
+            values = [cell in used for cell in state.cells]
+        kind = _arrow_type(column.type)
+        kinds.append((column.name, kind))
+        arrays.append(pa.array([column.show(value) for value in values], kind))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(kinds))
 
 
 def write_results(storage: Storage, paths: StudyPaths, table: Any) -> None:
@@ -62,24 +49,16 @@ def write_results(storage: Storage, paths: StudyPaths, table: Any) -> None:
     storage.write_atomic(paths.results_csv, text.getvalue())
 
 
-def _row(record: CellRecord, paths: StudyPaths, used: bool) -> dict[str, Any]:
-    folder = paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
-    finite = record.value is not None and math.isfinite(record.value)
-    return {
-        "cell": record.cell,
-        "arm": record.arm,
-        "seed": record.seed,
-        "phase": record.phase,
-        "sample": record.sample,
-        "state": record.state.value,
-        "cause": record.cause.value if record.cause else None,
-        "reason": record.reason,
-        "length": record.length,
-        "value": record.value if finite else None,
-        "used": used,
-        "wall_s": record.wall_s,
-        "gpu_s": record.gpu_s,
-        "attempts": record.attempts,
-        "trial_dir": folder.removeprefix(f"{paths.root}/"),
-        "device": ", ".join(record.devices) or None,
-    }
+def columns_in_words() -> str:
+    """The table of the columns, as Markdown."""
+    rows = [f"| `{c.name}` | {_arrow_type(c.type)} | {c.unit} | {c.doc} |" for _, c in columns()]
+    return "\n".join(["| column | type | unit | what it is |", "|---|---|---|---|", *rows])
+
+
+def _arrow_type(annotation: Any) -> Any:
+    """Text for words, states and lists of words."""
+    import pyarrow as pa
+
+    kinds = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    plain = get_args(annotation)[0] if isinstance(annotation, UnionType) else annotation
+    return kinds.get(plain, pa.string())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.recorded import RecordedStudy
     from orchestrator.record.storage import Storage
-    from orchestrator.record.studyview import StudyView
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Run:
         path = Path(where)
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else where
 
-    def view(self) -> StudyView:
+    def view(self) -> RecordedStudy:
         """Everything that is recorded, read now. Raises `StudyError` when the record is damaged."""
-        from orchestrator.record.studyview import read_study
+        from orchestrator.record.recorded import read_study
 
         return read_study(self.storage, self.paths.root)

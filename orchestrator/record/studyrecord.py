@@ -9,17 +9,20 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable
-from orchestrator.record.history import History, fold
-from orchestrator.record.journal import Journal, from_json, read_journal
+from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
+from orchestrator.record.events import Event, Noted, StudyStarted
+from orchestrator.record.journal import Journal, read_journal
+from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
+from orchestrator.record.recorded import RecordedStudy, read_record
+from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
 from orchestrator.study.identity import (
@@ -31,19 +34,23 @@ from orchestrator.study.identity import (
 )
 from orchestrator.study.spec import StudySpec
 
+How = Literal["new", "resume", "extend"]
+
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a study is started: what is allowed, and what is recorded about the start.
+    """How a study is started: its code, what is allowed, and what is recorded about the start.
 
-    `code_bytes`: the packed code; `env`: `collect_env`; `owner`: who drives it, for the lease.
+    `code_bytes`: the packed code; `env`: `collect_env`; `fresh`: rename an existing directory and begin anew;
+    `extend`: accept more arms and seeds; `accept_code_change`: accept other code; `owner`: who drives it, for
+    the lease.
     """
 
     code_hash: str
-    code_bytes: bytes
-    env: Mapping[str, Any]
+    code_bytes: bytes = b""
+    env: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
     extend: bool = False
     accept_code_change: bool = False
@@ -52,7 +59,7 @@ class Start:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study that this process drives.
+    """A study that this process drives: its journal and its state, which change together by `append`.
 
     `how`: new, resume or extend; `code_changed`: the code is not that of the first start, so that cells which
     end from now on are marked; `moved`: where `fresh` has put the old directory.
@@ -60,13 +67,31 @@ class StudyRecord:
 
     storage: Storage
     paths: StudyPaths
-    plan: Plan
     journal: Journal
-    history: History
+    state: StudyState
     lease: Lease
-    how: str
+    how: How
     code_changed: bool = False
     moved: str | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan with all that results have added to it."""
+        return self.state.plan
+
+    def append(self, *happened: Event) -> None:
+        """Write events down, and apply them. They are on the disk after `sync`.
+
+        Raises:
+            StorageUnavailable, StudyHeld: they cannot be written; nothing is applied then.
+        """
+        self.journal.append(*happened)
+        for event in happened:
+            self.state.apply(event)
+
+    def sync(self) -> None:
+        """Make all that was appended durable; raises as `Journal.sync`."""
+        self.journal.sync()
 
     @classmethod
     def open(
@@ -74,69 +99,71 @@ class StudyRecord:
         storage: Storage,
         spec: StudySpec,
         plan: Plan,
-        code_hash: str,
+        start: Start,
         *,
-        fresh: bool = False,
-        extend: bool = False,
-        accept_code_change: bool = False,
-        code_bytes: bytes = b"",
-        env: Mapping[str, Any] | None = None,
-        owner: Mapping[str, Any] | None = None,
+        found: RecordedStudy | None = None,
         clock: Callable[[], float] = time.time,
     ) -> StudyRecord:
         """Create the study's record, or take up the one that is there.
 
-        `fresh` renames an existing directory; `extend` accepts more arms and seeds; `accept_code_change`
-        other code. Raises `ChangedStudy` and `ChangedCode` (with all differences), `StudyHeld`, and
-        `StudyError` or `StorageUnavailable` when the storage cannot be written; nothing is written then.
+        Args:
+            found: what was read of it before; the journal is read again only if more was written since.
+
+        Raises:
+            ChangedStudy, ChangedCode: with all differences.
+            StudyHeld: another driver has it.
+            StudyError, StorageUnavailable: it cannot be read, or not be written. In all these cases nothing
+                is written.
         """
-        start = Start(code_hash, code_bytes, env or {}, fresh, extend, accept_code_change, owner)
         paths = StudyPaths.of(spec.name)
         storage.check_writable()
         storage.refuse_links_out(paths.root)
-        if not fresh:
-            reconcile(storage, paths, spec, plan, start)
-        moved, last = _move_away(storage, paths, start, clock) if fresh else (None, 0)
-        lease = Lease.acquire(storage, paths, start.owner, clock=clock, above=last)
+        moved, last, seen = None, 0, None if found is None else found.journal
+        if start.fresh:
+            moved, last, seen = *_move_away(storage, paths, start, clock), None
+        else:
+            found = found or read_record(storage, paths)
+            reconcile(found, spec, plan, start)
+            seen = None if found is None else found.journal
+
+        def last_driver() -> int:
+            nonlocal seen
+            seen = read_journal(storage, paths.journal, seen)
+            return max(last, seen.last_driver)
+
+        lease = Lease.acquire(storage, paths, start.owner, clock=clock, last_driver=last_driver)
         try:
             # again, now that nobody else can change it
-            how = reconcile(storage, paths, spec, plan, start)
-            return cls._take_up(storage, paths, spec, plan, start, lease, how, moved, clock)
+            found = read_record(storage, paths, seen)
+            how = reconcile(found, spec, plan, start)
+            first = start.code_hash if found is None else found.code_hash
+            _write_start(storage, paths, spec, plan, start, how)
+            seen = None if found is None else found.journal
+            journal = Journal.open(
+                storage, paths.journal, clock, driver=lease.driver, hold=lease.verify, read=seen
+            )
+            state = fold(journal.contents.events, plan)
+            changed = start.code_hash != first
+            record = cls(storage, paths, journal, state, lease, how, changed, moved)
+            record._note_start(plan, start, first)
         except BaseException:
             lease.release()
             raise
+        return record
 
-    @classmethod
-    def _take_up(
-        cls,
-        storage: Storage,
-        paths: StudyPaths,
-        spec: StudySpec,
-        plan: Plan,
-        start: Start,
-        lease: Lease,
-        how: str,
-        moved: str | None,
-        clock: Callable[[], float],
-    ) -> StudyRecord:
-        if how == "new":
-            storage.delete_grown(paths.journal)  # of a start that did not get as far as its plan
-            storage.write_atomic(paths.code_archive, start.code_bytes)
-            env = json.dumps({"code_hash": start.code_hash, **start.env}, indent=1, default=str)
-            storage.write_atomic(paths.env_json, env + "\n")
-        storage.write_atomic(paths.study_yaml, _HEADER + _dump(spec.to_dict()))
-        storage.write_atomic(paths.plan_json, json.dumps(plan.to_json(), indent=1) + "\n")
-        journal = Journal.open(storage, paths.journal, clock, driver=lease.driver, hold=lease.verify)
-        history = fold(journal.contents.events, plan)
-        _note_start(journal, plan, how)
-        first = _first_code(storage, paths)
-        if start.code_hash != (history.accepted_code[-1] if history.accepted_code else first):
-            storage.write_atomic(paths.changed_code_archive(start.code_hash), start.code_bytes)
-            journal.append("note", text="changed code was accepted", code_hash=start.code_hash)
-            history.accepted_code.append(start.code_hash)
-        journal.sync()
-        changed = start.code_hash != first
-        return cls(storage, paths, plan, journal, history, lease, how, changed, moved)
+    def _note_start(self, plan: Plan, start: Start, first: str | None) -> None:
+        before = self.journal.contents
+        arms = tuple(arm.name for arm in plan.arms)
+        self.append(StudyStarted(plan.hash, len(plan.cells), self.how, arms, before.by_driver()))
+        if before.torn:
+            text = f"cut off {before.torn} bytes of a line that was not finished"
+            self.append(Noted(text, torn_bytes=before.torn))
+        if before.late:
+            self.append(Noted(f"{before.late} lines of a driver that had been replaced do not count"))
+        if start.code_hash != (self.state.accepted_code[-1] if self.state.accepted_code else first):
+            self.storage.write_atomic(self.paths.changed_code_archive(start.code_hash), start.code_bytes)
+            self.append(Noted("changed code was accepted", code_hash=start.code_hash))
+        self.sync()
 
     def close(self) -> None:
         """Close the journal and give the lease back.
@@ -151,23 +178,27 @@ class StudyRecord:
                 self.lease.release()
 
 
-def reconcile(storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, start: Start) -> str:
-    """`new`, `resume` or `extend`; raises `ChangedStudy` or `ChangedCode`. Writes nothing."""
-    if not storage.exists(paths.plan_json):
+def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: Start) -> How:
+    """Compare a start with what is recorded: `new`, `resume` or `extend`. Writes nothing.
+
+    Raises:
+        ChangedStudy, ChangedCode: it is another study, or other code.
+    """
+    if found is None:
         return "new"
-    how = _same_study(storage, paths, spec, start.extend)
+    how = _same_study(found, spec, start.extend)
     if how == "resume":
-        _same_registration(storage, paths, plan)
-    _same_code(storage, paths, start)
+        _same_registration(found, plan)
+    _same_code(found, start)
     return how
 
 
-def _same_study(storage: Storage, paths: StudyPaths, spec: StudySpec, extend: bool) -> str:
-    where = f"{storage.uri}/{paths.study_yaml}"
+def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
+    where = f"{found.storage.uri}/{found.paths.study_yaml}"
     hint = "use --fresh to start anew (the old directory is kept under another name)"
     try:
-        old = frozen_view(StudySpec.model_validate(yaml.safe_load(storage.read_text(paths.study_yaml))))
-    except (ValidationError, yaml.YAMLError, OSError, ValueError) as error:
+        old = frozen_view(StudySpec.model_validate(yaml.safe_load(found.spec_text)))
+    except (ValidationError, yaml.YAMLError, ValueError) as error:
         fault = Fault(f"the study on disk cannot be read by this version: {error}", file=where, hint=hint)
         raise ChangedStudy(fault) from error
     new = frozen_view(spec)
@@ -185,16 +216,16 @@ def _same_study(storage: Storage, paths: StudyPaths, spec: StudySpec, extend: bo
     raise ChangedStudy([*faults, Fault(f"{spec.name} is another study than the one on disk", hint=hint)])
 
 
-def _same_registration(storage: Storage, paths: StudyPaths, plan: Plan) -> None:
+def _same_registration(found: RecordedStudy, plan: Plan) -> None:
     """The same settings must still mean the same looks, levels, cells: another version may work them out
     otherwise.
     """
-    where = f"{storage.uri}/{paths.plan_json}"
+    where = f"{found.storage.uri}/{found.paths.plan_json}"
     hint = "use the version that started the study (env.json names it), or --fresh to start anew"
     try:
-        old = from_json(storage.read_bytes(paths.plan_json))
+        old = from_json(found.plan_data)
         registered, old_hash = dict(old.get("registered", {})), old["hash"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError) as error:
         fault = Fault(f"the plan on disk cannot be read: {error!r}", file=where, hint=hint)
         raise ChangedStudy(fault) from error
     if old_hash == plan.hash:
@@ -204,9 +235,8 @@ def _same_registration(storage: Storage, paths: StudyPaths, plan: Plan) -> None:
     raise ChangedStudy([*faults, Fault("this version would not run the plan that was registered", hint=hint)])
 
 
-def _same_code(storage: Storage, paths: StudyPaths, start: Start) -> None:
-    notes = [event for event in read_journal(storage, paths.journal).events if event.get("code_hash")]
-    current = str(notes[-1]["code_hash"]) if notes else _first_code(storage, paths)
+def _same_code(found: RecordedStudy, start: Start) -> None:
+    current = found.current_code
     if current is None or start.code_hash == current or start.accept_code_change:
         return
     hint = (
@@ -215,17 +245,21 @@ def _same_code(storage: Storage, paths: StudyPaths, start: Start) -> None:
     )
     message = "the Python code has changed since the study was started"
     raise ChangedCode(
-        Fault(message, file=f"{storage.uri}/{paths.root}", value=start.code_hash[:12], hint=hint)
+        Fault(message, file=f"{found.storage.uri}/{found.paths.root}", value=start.code_hash[:12], hint=hint)
     )
 
 
-def _first_code(storage: Storage, paths: StudyPaths) -> str | None:
-    try:
-        env = from_json(storage.read_bytes(paths.env_json))
-    except (FileNotFoundError, ValueError):
-        return None
-    found = env.get("code_hash") if isinstance(env, dict) else None
-    return None if found is None else str(found)
+def _write_start(
+    storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, start: Start, how: How
+) -> None:
+    if how == "new":
+        storage.delete_grown(paths.journal)  # of a start that did not get as far as its plan
+        storage.write_atomic(paths.code_archive, start.code_bytes)
+        env = json.dumps({"code_hash": start.code_hash, **start.env}, indent=1, default=str)
+        storage.write_atomic(paths.env_json, env + "\n")
+    text = yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True)
+    storage.write_atomic(paths.study_yaml, f"{_HEADER}{text}")
+    storage.write_atomic(paths.plan_json, json.dumps(plan.to_json(), indent=1) + "\n")
 
 
 def _move_away(
@@ -234,7 +268,13 @@ def _move_away(
     """Where the old directory is now, and the number of the last lease there."""
     if not storage.exists(paths.plan_json):
         return None, 0
-    lease = Lease.acquire(storage, paths, start.owner, clock=clock)
+
+    def last_driver() -> int:
+        with suppress(StudyError):  # of another version: it is moved away unread
+            return read_journal(storage, paths.journal).last_driver
+        return 0
+
+    lease = Lease.acquire(storage, paths, start.owner, clock=clock, last_driver=last_driver)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock()))
     moved, count = f"{paths.root}.{stamp}", 1
     while storage.exists(moved):
@@ -247,20 +287,3 @@ def _move_away(
         raise
     storage.delete_file(StudyPaths(moved).lease)
     return moved, lease.driver
-
-
-def _note_start(journal: Journal, plan: Plan, how: str) -> None:
-    arms = [arm.name for arm in plan.arms]
-    taken = journal.contents.by_driver()
-    cells = len(plan.cells)
-    journal.append("plan", plan_hash=plan.hash, cells=cells, arms=arms, reason=how, taken=taken)
-    if journal.torn_bytes:
-        text = f"cut off {journal.torn_bytes} bytes of a line that was not finished"
-        journal.append("note", text=text, torn_bytes=journal.torn_bytes)
-    if journal.contents.late:
-        text = f"{journal.contents.late} lines of a driver that had been replaced do not count"
-        journal.append("note", text=text)
-
-
-def _dump(spec: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True))

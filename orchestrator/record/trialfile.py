@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 

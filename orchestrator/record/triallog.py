@@ -19,8 +19,7 @@ import numpy as np
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import owner_of, refuse_superseded, take_over
 from orchestrator.record.checkpoints import Manifest
-from orchestrator.record.events import EventFile, as_float, flat_config
-from orchestrator.record.journal import to_json
+from orchestrator.record.jsonlines import to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.metrictable import (
     OBSERVATIONS,
@@ -34,6 +33,7 @@ from orchestrator.record.metrictable import (
     remove_older,
 )
 from orchestrator.record.storage import Appender, Storage
+from orchestrator.record.tensorboard import EventFile, as_float, flat_config
 from orchestrator.record.trackers.process import Trackers
 
 log = logging.getLogger(__name__)

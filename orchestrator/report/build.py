@@ -11,9 +11,9 @@ from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.decide.used import used_cells
-from orchestrator.record.history import CellRecord, History
-from orchestrator.record.journal import from_json
+from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report import devices
 from orchestrator.report.compare import differences
@@ -50,7 +50,7 @@ _CHOSEN = (
 
 
 def build_report(
-    storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, history: History
+    storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, history: StudyState
 ) -> StudyReport:
     """Everything that a report says about the study as far as it got, but for its curves.
 
@@ -59,7 +59,7 @@ def build_report(
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
-    arms = {arm.name: _unseen(_arm(arm, plan, history, paths, used), unseen) for arm in plan.arms}
+    arms = {arm.name: _unseen(_arm(arm, plan, history, used), unseen) for arm in plan.arms}
     evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
     searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
@@ -108,7 +108,7 @@ def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
     return tuple(group for group in groups if len(group) > 1)
 
 
-def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths, used: frozenset[str]) -> ArmReport:
+def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str]) -> ArmReport:
     cells = [cell for cell in plan.cells if cell.arm == arm.name]
     cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
     records = [history.cells[cell.cell] for cell in cells]
@@ -118,7 +118,7 @@ def _arm(arm: Arm, plan: Plan, history: History, paths: StudyPaths, used: frozen
         component=arm.component,
         why=arm.why,
         change=dict(arm.set),
-        runs=tuple(_run(cell, history.cells[cell.cell], paths, used) for cell in cells),
+        runs=tuple(_run(cell, history.cells[cell.cell], used) for cell in cells),
         wall_s=sum(record.wall_s for record in records),
         gpu_s=sum(record.gpu_s for record in records),
         parts=arm.parts,
@@ -138,8 +138,7 @@ def _unseen(arm: ArmReport, why: str) -> ArmReport:
     )
 
 
-def _run(cell: Cell, record: CellRecord, paths: StudyPaths, used: frozenset[str]) -> Run:
-    folder = paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
+def _run(cell: Cell, record: TrialRecord, used: frozenset[str]) -> Run:
     return Run(
         cell=record.cell,
         seed=record.seed,
@@ -150,7 +149,7 @@ def _run(cell: Cell, record: CellRecord, paths: StudyPaths, used: frozenset[str]
         value=record.value,
         used=record.cell in used,
         attempts=record.attempts,
-        trial_dir=folder.removeprefix(f"{paths.root}/"),
+        trial_dir=record.trial_dir,
         accepted_code_change=record.accepted_code_change,
         devices=record.devices,
         phase=record.phase,
@@ -177,7 +176,7 @@ def _tuned(search: ArmTuning, arm: ArmReport) -> Tuned:
     )
 
 
-def _provenance(storage: Storage, paths: StudyPaths, history: History) -> Provenance:
+def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Provenance:
     try:
         env = from_json(storage.read_bytes(paths.env_json))
     except (FileNotFoundError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.record.history import CellRecord
+from orchestrator.record.state import TrialRecord
 from orchestrator.report.model import Evaluation
 
 MIXED = "on mixed devices"
@@ -17,7 +17,7 @@ MIXED = "on mixed devices"
 
 
 def mixed_seeds(
-    arms: Iterable[str], seeds: Iterable[int], records: Mapping[str, Sequence[CellRecord]]
+    arms: Iterable[str], seeds: Iterable[int], records: Mapping[str, Sequence[TrialRecord]]
 ) -> dict[int, tuple[str, ...]]:
     """Seed -> the types that the runs of `arms` under it were on, where these are more than one.
 

@@ -10,7 +10,7 @@ from orchestrator.decide.agenda import Judged, in_words
 from orchestrator.decide.effects import NOT_FINISHED, seeds_seen, sequential_effects
 from orchestrator.decide.evaluation import final_value, is_outcome, resolve_rule
 from orchestrator.decide.states import TrialState
-from orchestrator.record.history import CellRecord, History
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.report.devices import MIXED, mixed_seeds
 from orchestrator.report.model import Evaluation, LookTaken, Phase
 from orchestrator.stats.effects import fixed_effects, summarise
@@ -23,7 +23,7 @@ from orchestrator.study.spec import StudySpec
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> seed -> value of a run that reached full length."""
-Records = Mapping[str, Sequence[CellRecord]]
+Records = Mapping[str, Sequence[TrialRecord]]
 Families = tuple[tuple[str, ...], ...]
 
 
@@ -38,7 +38,7 @@ def evaluate(
     phase: Phase,
     spec: StudySpec,
     plan: Plan,
-    history: History,
+    history: StudyState,
     judged: Sequence[Judged],
     used: frozenset[str],
 ) -> Evaluation:
@@ -81,12 +81,12 @@ def evaluate(
     )
 
 
-def _values(records: Iterator[CellRecord]) -> dict[int, float]:
+def _values(records: Iterator[TrialRecord]) -> dict[int, float]:
     valued = ((record.seed, final_value(record)) for record in records)
     return {seed: value for seed, value in valued if value is not None}
 
 
-def _families(spec: StudySpec, main: Sequence[Contrast], history: History) -> Families:
+def _families(spec: StudySpec, main: Sequence[Contrast], history: StudyState) -> Families:
     """The main effects by Holm family: those of the first plan, then each `--extend`."""
     names = [contrast.name for contrast in main]
     if spec.design in CROSSED:
@@ -140,7 +140,7 @@ def _sequential(
     )
 
 
-def _within(records: Sequence[CellRecord], seeds: Sequence[int]) -> list[CellRecord]:
+def _within(records: Sequence[TrialRecord], seeds: Sequence[int]) -> list[TrialRecord]:
     return [record for record in records if record.seed in set(seeds)]
 
 
@@ -171,7 +171,7 @@ def _fixed(
     }
 
 
-def _tally(records: Sequence[CellRecord]) -> tuple[int, int]:
+def _tally(records: Sequence[TrialRecord]) -> tuple[int, int]:
     """Runs that failed or diverged, and all that were needed."""
     failed = sum(record.state in (TrialState.FAILED, TrialState.DIVERGED) for record in records)
     return failed, sum(record.state is not TrialState.SKIPPED for record in records)
@@ -184,7 +184,7 @@ def _deterministic(spec: StudySpec, values: Values) -> str | None:
     return DETERMINISTIC if spec.deterministic and same and repeated else None
 
 
-def _described(effect: Effect, records: Sequence[CellRecord], mixed: int) -> Effect:
+def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Effect:
     """The effect with what only the records know: runs of its arm that a rule has stopped, and `mixed` seeds
     whose runs were on different GPUs.
     """

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from orchestrator.decide.states import TrialState
-from orchestrator.record.history import CellRecord, History
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.report.model import Ledger, LedgerEntry
 from orchestrator.study.cells import TUNE, Plan
 from orchestrator.study.spec import StudySpec
@@ -14,9 +14,9 @@ from orchestrator.study.spec import StudySpec
 _SAVING = (TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
 
 
-def ledger(spec: StudySpec, plan: Plan, history: History) -> Ledger:
+def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
     """Every cell of the plan once, whatever became of it; arms in the plan's order."""
-    groups: dict[tuple[str, str, TrialState], list[CellRecord]] = {}
+    groups: dict[tuple[str, str, TrialState], list[TrialRecord]] = {}
     for arm in plan.arms:
         for cell in plan.cells:
             if cell.arm == arm.name:
@@ -49,10 +49,10 @@ def ledger(spec: StudySpec, plan: Plan, history: History) -> Ledger:
     )
 
 
-def _in_grid(record: CellRecord, spec: StudySpec) -> bool:
+def _in_grid(record: TrialRecord, spec: StudySpec) -> bool:
     """Whether the grid without any rule would have this run: reinvested seeds are beyond it."""
     return record.phase == TUNE or record.seed in spec.seeds
 
 
-def _trained(records: Iterable[CellRecord]) -> float:
+def _trained(records: Iterable[TrialRecord]) -> float:
     return math.fsum(record.length or 0.0 for record in records)

@@ -11,8 +11,8 @@ from orchestrator.decide.states import TrialState
 from orchestrator.study.naming import cell_name
 
 if TYPE_CHECKING:
-    from orchestrator.record.history import CellRecord, History
     from orchestrator.record.run import Run
+    from orchestrator.record.state import TrialRecord
 
 
 GLYPHS: dict[str, str] = {
@@ -95,13 +95,12 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     """Read where a study stands. Raises `StudyError` when its record is damaged."""
     from orchestrator.record.lease import describe, is_alive, read_lease
 
-    spec, plan, history, progress = run.view()
+    recorded = run.view()
+    spec, plan, history = recorded.spec, recorded.plan, recorded.state
     lease = read_lease(run.storage, run.paths)
     alive = lease is not None and is_alive(lease, clock())
-    cells = tuple(
-        _cell(run, history, history.cells[cell.cell], spec, progress if alive else None)
-        for cell in plan.cells
-    )
+    progress = recorded.progress() if alive else None
+    cells = tuple(_cell(history.cells[cell.cell], spec["metric"]["mode"], progress) for cell in plan.cells)
     maximum = float(spec["stopping"]["max"])
     return StudyStanding(
         study=plan.study,
@@ -118,14 +117,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     )
 
 
-def _cell(
-    run: Run,
-    history: History,
-    record: CellRecord,
-    spec: Mapping[str, Any],
-    progress: Mapping[str, Any] | None,
-) -> CellStanding:
-    folder = run.paths.trial_dir(record.arm, record.seed, record.sample, record.phase)
+def _cell(record: TrialRecord, mode: str, progress: Mapping[str, Any] | None) -> CellStanding:
     now = (progress or {}).get(record.cell)
     latest = now if isinstance(now, Mapping) and record.state is TrialState.RUNNING else {}
     return CellStanding(
@@ -142,25 +134,15 @@ def _cell(
         attempts=record.attempts,
         wall_s=record.wall_s,
         gpu_s=record.gpu_s,
-        trial_dir=folder.removeprefix(f"{run.paths.root}/"),
-        stop=_stop(history, record, spec["metric"]["mode"]),
+        trial_dir=record.trial_dir,
+        stop=_stop(record, mode),
     )
 
 
-def _stop(history: History, record: CellRecord, mode: str) -> Stop | None:
+def _stop(record: TrialRecord, mode: str) -> Stop | None:
     """The last decision that ended this cell, if a decision did."""
-    if record.state not in (TrialState.STOPPED, TrialState.DIVERGED):
+    last = record.stop
+    if last is None or record.state not in (TrialState.STOPPED, TrialState.DIVERGED):
         return None
-    found = [event for (cell, _), event in history.decided.items() if cell == record.cell]
-    ended = [event for event in found if event.get("action") == "stop"]
-    if not ended:
-        return None
-    last = ended[-1]
-    cutoff = last.get("cutoff")
-    return Stop(
-        rule=str(last.get("rule")),
-        rung=last.get("rung"),
-        cutoff=cutoff if cutoff is None or mode == "max" else -cutoff,
-        rank=last.get("rank"),
-        peers=last.get("peers"),
-    )
+    cutoff = last.cutoff if last.cutoff is None or mode == "max" else -last.cutoff
+    return Stop(last.rule, last.rung, cutoff, last.rank, last.peers)

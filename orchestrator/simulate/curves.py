@@ -9,14 +9,14 @@ from numbers import Real
 from typing import Any
 
 from orchestrator.decide.rungs import highest_rung
-from orchestrator.record.history import CellRecord
+from orchestrator.record.state import TrialRecord
 from orchestrator.simulate.asha import Curve, Point
 from orchestrator.study.spec import StudySpec
 
 
 def curve(
     spec: StudySpec,
-    record: CellRecord,
+    record: TrialRecord,
     rows: Sequence[Mapping[str, Any]],
     ladder: Sequence[float],
     *,

@@ -22,7 +22,7 @@ from orchestrator.decide.evaluation import Evaluation, evaluations, final_value,
 from orchestrator.decide.resolve import resolve
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, StudyError
-from orchestrator.record.history import CellRecord, History
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Curve, Ending, matched, replay
 from orchestrator.simulate.curves import curve
 from orchestrator.simulate.methods import declared
@@ -36,7 +36,7 @@ RULES = ("none", "resolve", "asha", "save", "reinvest", "strict")
 """`resolve` as registered; `save`, `reinvest`, `strict`: it with that goal, or variance: per_arm."""
 DEFAULT = ("none", "resolve", "asha")
 
-Rows = Callable[[CellRecord], list[dict[str, Any]]]
+Rows = Callable[[TrialRecord], list[dict[str, Any]]]
 Run = tuple[str, int]
 """Arm and seed."""
 
@@ -106,7 +106,7 @@ def agreement(one: Replay, grid: Replay) -> Agreement:
 
 
 def replays(
-    spec: StudySpec, history: History, rules: Iterable[str], rows: Rows, lanes: int = 1
+    spec: StudySpec, history: StudyState, rules: Iterable[str], rows: Rows, lanes: int = 1
 ) -> tuple[Replay, ...]:
     """Every rule on every evaluation (phase and Holm family) of the study.
 
@@ -150,7 +150,7 @@ def _under(spec: StudySpec, rule: str) -> StudySpec:
     return spec.model_copy(update={"stopping": spec.stopping.model_copy(update=changes), "report": report})
 
 
-def _sequential(spec: StudySpec, evaluation: Evaluation, history: History, rule: str) -> Replay:
+def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState, rule: str) -> Replay:
     registered = resolve_rule(spec, len(evaluation.arms) - 1)
     if rule == "none":  # the grid is a rule with one look, after all seeds
         seeds = len(spec.seeds)
@@ -183,7 +183,7 @@ def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
     return tuple(Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms)
 
 
-def _cut_short(evaluation: Evaluation, history: History) -> NDArray[np.bool_]:
+def _cut_short(evaluation: Evaluation, history: StudyState) -> NDArray[np.bool_]:
     """Runs that a rule has stopped: at full length they were never made."""
     cut = np.zeros((len(evaluation.arms), len(evaluation.seeds)), dtype=np.bool_)
     for row, arm in enumerate(evaluation.arms):
@@ -193,11 +193,11 @@ def _cut_short(evaluation: Evaluation, history: History) -> NDArray[np.bool_]:
     return cut
 
 
-def _record(evaluation: Evaluation, history: History, cell: tuple[int, int]) -> CellRecord:
+def _record(evaluation: Evaluation, history: StudyState, cell: tuple[int, int]) -> TrialRecord:
     return history.cells[evaluation.cells[evaluation.arms[cell[0]], evaluation.seeds[cell[1]]]]
 
 
-def _halving(spec: StudySpec, evaluation: Evaluation, history: History, rows: Rows, lanes: int) -> Replay:
+def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows: Rows, lanes: int) -> Replay:
     """ASHA as it would have gone, and a plain paired t at each arm's matched rung with Holm."""
     rule = stopping_rule(spec)
     results = table(evaluation, history.cells)
@@ -227,7 +227,7 @@ def _seen(
     spec: StudySpec,
     evaluation: Evaluation,
     rule: StoppingRule,
-    runs: Iterable[tuple[tuple[int, int], CellRecord, Curve, Ending]],
+    runs: Iterable[tuple[tuple[int, int], TrialRecord, Curve, Ending]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """What the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's last."""
     shape = len(evaluation.arms), len(spec.seeds)

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
-from orchestrator.record.journal import from_json, read_journal
+from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
+from orchestrator.record.journal import Line, read_journal
+from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
@@ -19,7 +21,6 @@ from orchestrator.report.palette import STATES
 from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding, standing
 
 LATEST_EVENTS = 25
-_TOLD = ("assign", "decision", "failure", "end", "note")
 _MOST_ROWS = 200
 """Rows of a table of cells: a page of a study with thousands of cells stays one that a phone can draw."""
 
@@ -223,29 +224,39 @@ def _effect(effect: Mapping[str, Any]) -> EffectRow:
 
 def _events(run: Run, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """(clock time, words) of the latest events, the newest first. `names`: of the cells."""
-    told = [e for e in read_journal(run.storage, run.paths.journal).events if e.get("event") in _TOLD]
-    return tuple((_clock(event), _words(event, names)) for event in reversed(told[-LATEST_EVENTS:]))
+    found: list[tuple[str, str]] = []
+    for line in reversed(read_journal(run.storage, run.paths.journal).lines):
+        words = _words(line, names)
+        if words is not None:
+            found.append((_clock(line), words))
+        if len(found) == LATEST_EVENTS:
+            break
+    return tuple(found)
 
 
-def _words(event: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    kind = str(event["event"])
-    if kind == "note":
-        return str(event.get("text") or "")
-    name = names.get(str(event.get("cell")), str(event.get("cell")))
-    reason = " ".join(str(event.get("reason") or "").split())
-    words = {
-        "assign": f"{name}: attempt {event.get('attempt')} starts",
-        "decision": f"{name}: {event.get('action')}",
-        "failure": f"{name}: failure ({event.get('cause')})",
-        "end": f"{name}: {event.get('state')}",
-    }[kind]
-    return f"{words}; {reason}" if reason else words
+def _words(line: Line, names: Mapping[str, str]) -> str | None:
+    """What happened; None where it is not worth a line."""
+    match line.event:
+        case Noted(text=text):
+            return text
+        case Assigned(attempt=attempt):
+            words, reason = f"attempt {attempt} starts", None
+        case Decided(action=words, reason=reason):
+            pass
+        case AttemptFailed(cause=cause):
+            words, reason = f"failure ({cause})", None
+        case TrialEnd(state=state, reason=reason):
+            words = str(state)
+        case _:
+            return None
+    reason = " ".join((reason or "").split())
+    return f"{names.get(line.event.cell, line.event.cell)}: {words}{f'; {reason}' if reason else ''}"
 
 
-def _clock(event: Mapping[str, Any]) -> str:
+def _clock(line: Line) -> str:
     try:
-        return time.strftime("%H:%M:%S", time.localtime(float(event["t"])))
-    except (KeyError, TypeError, ValueError, OverflowError):
+        return time.strftime("%H:%M:%S", time.localtime(line.t)) if line.t else ""
+    except (ValueError, OverflowError):
         return ""
 
 

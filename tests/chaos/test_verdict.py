@@ -9,6 +9,8 @@ from chaos import study_text
 from verdict import ends_wrong
 from workbench import Bench
 
+from orchestrator.decide.states import TrialState
+from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.journal import Journal
 
 
@@ -20,24 +22,28 @@ def study(tmp_path: Path) -> Bench:
     return study
 
 
-def happen(study: Bench, *events: tuple[str, str, dict[str, object]]) -> None:
+def happen(study: Bench, *events: tuple[str, int, str]) -> None:
+    """(arm, attempt, how it ended, or nothing: it was assigned)."""
     journal = Journal.open(study.storage, study.paths.journal)
     cells = {cell.arm: cell.cell for cell in study.plan().cells}
-    for event, arm, fields in events:
-        journal.append(event, cell=cells[arm], **fields)
+    for arm, attempt, how in events:
+        who = (cells[arm], arm, 0, attempt)
+        if how:
+            journal.append(TrialEnd(*who, TrialState(how), None, None, 3.0, 0.5, 1.0, 0.0))
+        else:
+            journal.append(Assigned(*who, None, None))
     journal.close()
 
 
 def test_a_lost_cell_a_doubled_one_and_an_attempt_given_out_twice(study: Bench) -> None:
-    done, first = {"state": "done"}, {"attempt": 1}
     happen(
         study,
-        ("assign", "baseline", first),
-        ("end", "baseline", done),
-        ("assign", "baseline", first),
-        ("end", "baseline", done),
-        ("assign", "no-mixup", first),
-        ("end", "no-mixup", {"state": "cancelled"}),
+        ("baseline", 1, ""),
+        ("baseline", 1, "done"),
+        ("baseline", 1, ""),
+        ("baseline", 1, "done"),
+        ("no-mixup", 1, ""),
+        ("no-mixup", 1, "cancelled"),
     )
     found = ends_wrong(study)
     assert [line.partition(": ")[2] for line in found[:2]] == ["ended 2 times", "ended 0 times"]
@@ -48,11 +54,11 @@ def test_a_lost_cell_a_doubled_one_and_an_attempt_given_out_twice(study: Bench) 
 def test_cells_that_were_interrupted_and_then_done_are_right(study: Bench) -> None:
     happen(
         study,
-        ("assign", "baseline", {"attempt": 1}),
-        ("end", "baseline", {"state": "cancelled"}),
-        ("assign", "baseline", {"attempt": 2}),
-        ("end", "baseline", {"state": "done"}),
-        ("assign", "no-mixup", {"attempt": 1}),
-        ("end", "no-mixup", {"state": "done"}),
+        ("baseline", 1, ""),
+        ("baseline", 1, "cancelled"),
+        ("baseline", 2, ""),
+        ("baseline", 2, "done"),
+        ("no-mixup", 1, ""),
+        ("no-mixup", 1, "done"),
     )
     assert ends_wrong(study) == []

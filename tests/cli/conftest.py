@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.record.events import Assigned, Decided, Reported, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 
@@ -77,7 +79,9 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(study: Path) -> StudyRecord:
     """The study's record, open: driven by this process."""
     spec = load_study(study).spec
-    return StudyRecord.open(Storage.open(spec.storage), spec, make_plan(spec), "0" * 64, clock=lambda: 1000.0)
+    return StudyRecord.open(
+        Storage.open(spec.storage), spec, make_plan(spec), Start("0" * 64), clock=lambda: 1000.0
+    )
 
 
 @pytest.fixture
@@ -86,42 +90,21 @@ def recorded(record: StudyRecord) -> Path:
     by_name = {(cell.arm, cell.seed): cell.cell for cell in record.plan.cells}
     baseline, other = by_name["baseline", 0], by_name["baseline", 1]
     stopped, failed = by_name["no-batchnorm", 0], by_name["no-dropout", 0]
-    journal = record.journal
     for lane, cell in enumerate((baseline, other, stopped, failed)):
         view = record.plan.cell(cell)
-        journal.append(
-            "assign", cell=cell, arm=view.arm, seed=view.seed, attempt=1, lane=f"lane-{lane}", resume=None
-        )
-    journal.append(
-        "report",
-        cell=stopped,
-        arm="no-batchnorm",
-        attempt=1,
-        rung=3,
-        length=3.0,
-        score=-0.8,
-        value=0.8,
-        metrics={},
-    )
+        record.append(Assigned(cell, view.arm, view.seed, 1, f"lane-{lane}", None))
+    record.append(Reported(stopped, "no-batchnorm", 1, 3.0, 3.0, -0.8, 0.8, {}))
     reason = "rank 3 of 4 at rung 3, only the best 2 continue"
-    decision = {"action": "stop", "state": "stopped", "rule": "asha", "rung": 3.0, "cutoff": -0.5}
-    journal.append("decision", cell=stopped, **decision, rank=3, peers=4, reason=reason)
-    ends = [
-        {"cell": baseline, "state": "done", "cause": None, "reason": None, "length": 9.0, "value": 0.25},
-        {"cell": stopped, "state": "stopped", "cause": None, "reason": reason, "length": 3.0, "value": 0.8},
-        {
-            "cell": failed,
-            "state": "failed",
-            "cause": "user",
-            "reason": "ValueError: no such\nwidth",
-            "length": 2.0,
-            "value": None,
-        },
+    record.append(Decided(stopped, "stop", TrialState.STOPPED, "asha", 3.0, -0.5, 3, 4, reason))
+    ends: list[tuple[str, TrialState, Cause | None, str | None, float, float | None]] = [
+        (baseline, TrialState.DONE, None, None, 9.0, 0.25),
+        (stopped, TrialState.STOPPED, None, reason, 3.0, 0.8),
+        (failed, TrialState.FAILED, Cause.USER, "ValueError: no such\nwidth", 2.0, None),
     ]
-    for end in ends:
-        view = record.plan.cell(str(end["cell"]))
-        journal.append("end", arm=view.arm, seed=view.seed, attempt=1, wall_s=60.0, gpu_s=0.0, **end)
-    journal.sync()
+    for cell, *end in ends:
+        view = record.plan.cell(cell)
+        record.append(TrialEnd(cell, view.arm, view.seed, 1, *end, wall_s=60.0, gpu_s=0.0))
+    record.sync()
     log = record.storage.local_path(record.paths.trial("no-dropout", 0).log())
     log.parent.mkdir(parents=True)
     log.write_text("loading\nValueError: no such width\n")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.decide.states import TrialState
+from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 
@@ -99,28 +101,17 @@ def finished(study: Path) -> Path:
     study.write_text(text)
     spec = load_study(study).spec
     plan = make_plan(spec)
-    record = StudyRecord.open(Storage.open(spec.storage), spec, plan, "0" * 64, clock=lambda: 1000.0)
+    record = StudyRecord.open(Storage.open(spec.storage), spec, plan, Start("0" * 64), clock=lambda: 1000.0)
     for cell in plan.cells:
         value = VALUES[cell.arm][cell.seed]
-        who = {"cell": cell.cell, "arm": cell.arm, "attempt": 1}
-        record.journal.append("assign", **who, seed=cell.seed, lane="lane-0", resume=None)
-        record.journal.append(
-            "end",
-            **who,
-            seed=cell.seed,
-            state="done",
-            cause=None,
-            reason=None,
-            length=9.0,
-            value=value,
-            wall_s=60.0,
-            gpu_s=36.0,
-        )
+        done = (TrialState.DONE, None, None, 9.0, value)
+        record.append(Assigned(cell.cell, cell.arm, cell.seed, 1, "lane-0", None))
+        record.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, *done, wall_s=60.0, gpu_s=36.0))
         rows = [{"report": e, "epoch": e, "time_s": 6.0 * e, "loss": value + 1 / e} for e in range(1, 10)]
         metrics = record.storage.local_path(record.paths.trial(cell.arm, cell.seed).metrics_jsonl)
         metrics.parent.mkdir(parents=True, exist_ok=True)
         metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    record.journal.sync()
+    record.sync()
     record.close()
     return study
 

@@ -188,8 +188,8 @@ class SharedStudy:
         return Path(self.storage.local_path(f"{self.paths.root}/{name}".rstrip("/")))
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        found = read_journal(self.storage, self.paths.journal).events
-        return [dict(event) for event in found if kind is None or event["event"] == kind]
+        found = read_journal(self.storage, self.paths.journal).lines
+        return [line.plain() for line in found if kind in (None, line.event.kind)]
 
     def results(self) -> dict[tuple[str, int], dict[str, Any]]:
         """`results.parquet` by arm and seed; every cell of the plan exactly once."""

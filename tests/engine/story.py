@@ -17,10 +17,10 @@ from orchestrator.decide.used import used_cells
 from orchestrator.engine.actions import Action, Reassign, StopTrial
 from orchestrator.engine.conductor import Conductor
 from orchestrator.engine.messages import Assignment, GroupLost, Outcome, RungReached, TrialEnded
-from orchestrator.record.history import History, fold
 from orchestrator.record.journal import read_journal
+from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import Cell, make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -53,7 +53,7 @@ class Story:
     drivers: int = 0
     _busy: list[_Lane] = field(default_factory=list)
 
-    def play(self) -> History:
+    def play(self) -> StudyState:
         """Run the study to its end; returns what the journal says."""
         self.plan = make_plan(self.spec)
         self._start()
@@ -67,7 +67,7 @@ class Story:
         self.record.close()
         return self.history()
 
-    def history(self) -> History:
+    def history(self) -> StudyState:
         events = read_journal(Storage.open(self.root), self.record.paths.journal).events
         return fold(events, self.plan)
 
@@ -75,7 +75,7 @@ class Story:
         self.drivers += 1
         self._busy.clear()
         storage = Storage.open(self.root)
-        self.record = StudyRecord.open(storage, self.spec, self.plan, "code", extend=self.extend)
+        self.record = StudyRecord.open(storage, self.spec, self.plan, Start("code", extend=self.extend))
         self.conductor = Conductor(
             self.record, self.spec, gpus_per_worker=0.0, clock=lambda: 0.0, retry_failed=self.retry_failed
         )
@@ -148,12 +148,12 @@ class Story:
                     lane.assignment, lane.leave, lane.passed = action.assignment, None, 0.0
 
 
-def judged(spec: StudySpec, history: History) -> list[Judged]:
+def judged(spec: StudySpec, history: StudyState) -> list[Judged]:
     """What the sequential rule says about the results in the journal."""
     return agenda(spec, history.plan, history.cells, history.families).judged
 
 
-def used_values(spec: StudySpec, history: History) -> dict[str, float | None]:
+def used_values(spec: StudySpec, history: StudyState) -> dict[str, float | None]:
     """Cell -> value of all runs that enter the effects."""
     used = used_cells(spec, history.plan, history.cells, history.families)
     return {cell: history.cells[cell].value for cell in sorted(used)}

@@ -36,10 +36,10 @@ from orchestrator.engine.messages import (
     TrialStarted,
 )
 from orchestrator.errors import ExitCode
-from orchestrator.record.history import History, fold
-from orchestrator.record.journal import read_journal
+from orchestrator.record.journal import JournalContents, read_journal
+from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -84,7 +84,7 @@ class Drive:
         self.start()
 
     def start(self, **options: Any) -> Conductor:
-        self.record = StudyRecord.open(self.storage, self.spec, self.plan, "code")
+        self.record = StudyRecord.open(self.storage, self.spec, self.plan, Start("code"))
         self.conductor = Conductor(
             self.record,
             self.spec,
@@ -99,12 +99,14 @@ class Drive:
         self.record.close()
         return self.start(**options)
 
-    def history(self) -> History:
-        return fold(self.events(), self.plan)
+    def history(self) -> StudyState:
+        return fold(self.read().events, self.plan)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        found = read_journal(self.storage, self.record.paths.journal).events
-        return [dict(event) for event in found if kind in (None, event["event"])]
+        return [line.plain() for line in self.read().lines if kind in (None, line.event.kind)]
+
+    def read(self) -> JournalContents:
+        return read_journal(self.storage, self.record.paths.journal)
 
     def assign(self) -> tuple[tuple[str, int], Assignment]:
         offer = self.conductor.next_assignment()

@@ -14,7 +14,7 @@ import pytest
 from workbench import REPOSITORY, Bench
 
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.studyview import read_study
+from orchestrator.record.recorded import read_study
 from orchestrator.report.build import build_report
 from orchestrator.stats.results import RESOLVED
 from orchestrator.study.spec import StudySpec
@@ -85,7 +85,7 @@ def test_the_ledger_adds_up(studies: tuple[Study, Study]) -> None:
         paths = StudyPaths.of(study.name)
         view = read_study(study.bench.storage, study.name)
         report = build_report(
-            study.bench.storage, paths, StudySpec.model_validate(view.spec), view.plan, view.history
+            study.bench.storage, paths, StudySpec.model_validate(view.spec), view.plan, view.state
         )
         recorded = math.fsum(row["wall_s"] for row in study.rows)
         assert math.fsum(entry.wall_s for entry in report.ledger.entries) == pytest.approx(recorded, abs=1e-9)

@@ -10,7 +10,7 @@ import pytest
 from workbench import Bench
 
 from orchestrator.record.checkpoints import CheckpointStore
-from orchestrator.record.journal import from_json, to_json
+from orchestrator.record.jsonlines import from_json, to_json
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

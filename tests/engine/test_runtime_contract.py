@@ -22,7 +22,7 @@ from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -94,8 +94,8 @@ class Finished:
 
     def events(self, arm: str) -> list[dict[str, Any]]:
         (cell,) = [cell.cell for cell in make_plan(self.spec).cells if cell.arm == arm]
-        found = read_journal(self.storage, self.paths.journal).events
-        return [dict(event) for event in found if event.get("cell") == cell]
+        found = [line.plain() for line in read_journal(self.storage, self.paths.journal).lines]
+        return [event for event in found if event.get("cell") == cell]
 
     def log(self, arm: str) -> str:
         return Path(self.storage.local_path(f"{self.paths.trial_dir(arm, 0)}/log.txt")).read_text()
@@ -116,7 +116,7 @@ def with_threads(folder: Path) -> Finished:
     spec = study(folder)
     storage = Storage.open(spec.storage)
     faults = Faults(*(Fault(what, at, arm=f"kind={kind}") for kind, (what, at) in FAULTS.items()))
-    with closing(StudyRecord.open(storage, spec, make_plan(spec), "code")) as record:
+    with closing(StudyRecord.open(storage, spec, make_plan(spec), Start("code"))) as record:
         outcome = run_in_process(spec, record, in_threads, faults=faults, clock=faults.clock)
     return Finished(spec, outcome, storage)
 
@@ -133,7 +133,7 @@ def with_ray(folder: Path) -> Finished:
     spec = study(folder)
     storage = Storage.open(spec.storage)
     code = pack_code(ENTRYPOINTS)
-    with closing(StudyRecord.open(storage, spec, make_plan(spec), "code", code_bytes=code)) as record:
+    with closing(StudyRecord.open(storage, spec, make_plan(spec), Start("code", code))) as record:
         facts = RunFacts(
             spec, storage, record.paths.root, str(ENTRYPOINTS), "contract", record.paths.code_archive, 0.0
         )

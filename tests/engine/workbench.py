@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.recorded import read_study
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyview import read_study
 from orchestrator.study.cells import Plan, make_plan, trial_config
 from orchestrator.study.loading import LoadedStudy, load_study
 
@@ -190,12 +190,12 @@ class Bench:
         self, kind: str | None = None, arm: str | None = None, seed: int | None = None
     ) -> list[dict[str, Any]]:
         """The journal; `arm` and `seed` choose the events of a cell."""
-        found = read_journal(self.storage, self.paths.journal).events
+        found = [line.plain() for line in read_journal(self.storage, self.paths.journal).lines]
         if arm is not None:
             plan = self.plan()
             cells = {c.cell for c in plan.cells if c.arm == arm and (seed is None or c.seed == seed)}
             found = [event for event in found if event.get("cell") in cells]
-        return [dict(event) for event in found if kind is None or event["event"] == kind]
+        return [event for event in found if kind in (None, event["event"])]
 
     def results(self) -> dict[tuple[str, int], dict[str, Any]]:
         """`results.parquet` by arm and seed; every cell of the plan exactly once."""
@@ -220,7 +220,7 @@ class Bench:
     def length(self, arm: str, seed: int = 0) -> float:
         """How far a trial is, as the driver last said; its full length when it does not run."""
         cell = next(cell.cell for cell in self.plan().cells if (cell.arm, cell.seed) == (arm, seed))
-        progress = read_study(self.storage, self.paths.root).progress or {}
+        progress = read_study(self.storage, self.paths.root).progress() or {}
         return float(progress[cell]["length"] or 0) if cell in progress else float("inf")
 
     def trial_file(self, arm: str, seed: int, name: str) -> Path:

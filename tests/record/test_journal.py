@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import InternalError
-from orchestrator.record.journal import (
-    EVENTS,
-    Journal,
-    decode_event,
-    encode_event,
-    from_json,
-    read_journal,
-    to_json,
+from orchestrator.decide.faults import FaultKind
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.errors import StudyError
+from orchestrator.record.events import (
+    KINDS,
+    Assigned,
+    AttemptFailed,
+    BatchAdded,
+    Checkpointed,
+    Decided,
+    Event,
+    LookTaken,
+    Noted,
+    Reported,
+    Started,
+    StudyStarted,
+    TrialEnd,
+    Unreadable,
 )
+from orchestrator.record.eventschema import journal_schema
+from orchestrator.record.journal import Journal, Line, decode, encode, read_journal
+from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.storage import Storage
+from orchestrator.study.cells import Cell
 
 PATH = "study/journal.jsonl"
 WORDS = st.text(max_size=8).filter(lambda word: word not in ("nan", "inf", "-inf"))
@@ -28,10 +42,40 @@ SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats()
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
 )
-FIELDS = st.dictionaries(
-    st.text("abcdef_", min_size=1, max_size=5).filter(lambda key: key != "event"), VALUES, max_size=4
+TEXTS = st.text(max_size=8)
+NUMBERS = st.floats() | st.none()
+CELLS = st.text("0123456789abcdef", min_size=12, max_size=12)
+EVENT: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Noted, TEXTS, code_hash=st.none() | TEXTS),
+    st.builds(
+        Reported,
+        CELLS,
+        TEXTS,
+        st.integers(1, 9),
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        NUMBERS,
+        st.dictionaries(WORDS, VALUES),
+    ),
+    st.builds(
+        TrialEnd,
+        CELLS,
+        TEXTS,
+        st.integers(),
+        st.integers(0, 9),
+        st.sampled_from(TrialState),
+        st.none() | st.sampled_from(Cause),
+        st.none() | TEXTS,
+        NUMBERS,
+        NUMBERS,
+        st.floats(0, 9),
+        st.floats(0, 9),
+    ),
+    st.builds(
+        Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | st.integers()
+    ),
 )
-EVENT = st.builds(lambda kind, fields: {"event": kind, **fields}, st.sampled_from(EVENTS), FIELDS)
 REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
 
@@ -40,7 +84,7 @@ def same(one: Any, other: Any) -> bool:
         return isinstance(other, float) and math.isnan(other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
+    if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and one == other
 
@@ -59,12 +103,10 @@ def test_json_is_strict_and_comes_back(value: Any) -> None:
 
 @REUSE
 @given(events=st.lists(EVENT, max_size=6), cut=st.integers(0, 2000))
-def test_every_whole_line_survives_a_cut_anywhere(
-    local: Storage, events: list[dict[str, Any]], cut: int
-) -> None:
+def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[Event], cut: int) -> None:
     local.delete_grown(PATH)
     journal = Journal.open(local, PATH, clock=lambda: 12.5)
-    journal.append_many(events)
+    journal.append(*events)
     journal.close()
     data = local.read_bytes(PATH)
     kept = data[: min(cut, len(data))]
@@ -74,69 +116,82 @@ def test_every_whole_line_survives_a_cut_anywhere(
     contents = read_journal(local, PATH)
     assert contents.torn == torn
     assert contents.damaged == ()
-    expected = [{"v": 1, "t": 12.5, **event} for event in events[:whole]]
-    assert same(list(contents.events), expected)
+    assert [(line.t, line.driver) for line in contents.lines] == [(12.5, 0)] * whole
+    for event, written in zip(contents.events, events, strict=False):
+        assert type(event) is type(written)
+        assert same(vars(event), vars(written))
 
     journal = Journal.open(local, PATH, clock=lambda: 13.0)
-    assert journal.torn_bytes == torn
-    journal.append("note", text="after")
+    assert journal.contents.torn == torn
+    journal.append(Noted("after"))
     journal.close()
     again = read_journal(local, PATH)
-    assert (again.torn, again.damaged, len(again.events)) == (0, (), whole + 1)
-    assert again.events[-1]["text"] == "after"
+    assert (again.torn, again.damaged, len(again.lines)) == (0, (), whole + 1)
+    assert again.lines[-1].event == Noted("after")
 
 
 def test_it_continues_over_any_storage(storage: Storage) -> None:
     for number in range(3):
         journal = Journal.open(storage, PATH)
-        assert len(journal.contents.events) == 2 * number
-        journal.append("note", text=f"{number}a")
+        assert len(journal.contents.lines) == 2 * number
+        journal.append(Noted(f"{number}a"))
         journal.sync()
-        journal.append("note", text=f"{number}b")
+        journal.append(Noted(f"{number}b"))
         journal.close()
-    assert [event["text"] for event in read_journal(storage, PATH).events] == [
-        "0a",
-        "0b",
-        "1a",
-        "1b",
-        "2a",
-        "2b",
-    ]
+    texts = ["0a", "0b", "1a", "1b", "2a", "2b"]
+    assert list(read_journal(storage, PATH).events) == [Noted(text) for text in texts]
 
 
 def test_a_torn_segment_is_repaired(storage: Storage) -> None:
     journal = Journal.open(storage, PATH)
-    journal.append("note", text="good")
+    journal.append(Noted("good"))
     journal.close()
     part = storage.grown(PATH)[-1]
     storage.write_atomic(part, storage.read_bytes(part) + b'{"v":1,"event":"no')
     journal = Journal.open(storage, PATH)
-    assert journal.torn_bytes == 18
-    journal.append("note", text="next")
+    assert journal.contents.torn == 18
+    journal.append(Noted("next"))
     journal.close()
     contents = read_journal(storage, PATH)
-    assert [event["text"] for event in contents.events] == ["good", "next"]
+    assert list(contents.events) == [Noted("good"), Noted("next")]
     assert contents.torn == 0
 
 
 def test_damaged_lines_are_named_and_passed_over(local: Storage) -> None:
-    local.write_atomic(
-        PATH, b'{"event":"note"}\nrubbish\n\x00\x00\n{"event":"unheard of"}\n[1]\n{"event":"end"}\n'
-    )
+    good = b'{"event":"note","text":"x","later":[1]}\n'
+    local.write_atomic(PATH, good + b'rubbish\n\x00\x00\n{"event":"unheard of"}\n[1]\n{"event":"end"}\n')
     contents = read_journal(local, PATH)
     assert contents.damaged == (2, 3, 4, 5)
-    assert [event["event"] for event in contents.events] == ["note", "end"]
+    first, last = contents.events
+    assert first == Noted("x")
+    assert isinstance(last, Unreadable)
+    assert last.why.startswith("cell: Field required; arm: ")
 
 
-def test_unknown_events_are_a_bug(local: Storage) -> None:
-    journal = Journal.open(local, PATH)
-    with pytest.raises(InternalError, match="valid: plan, batch, assign"):
-        journal.append("party", fun=True)
+def test_a_line_of_another_version_is_refused_in_words(local: Storage) -> None:
+    local.write_atomic(PATH, b'{"v":1,"event":"note","text":"x"}\n{"v":2,"event":"unheard of"}\n')
+    with pytest.raises(StudyError) as caught:
+        read_journal(local, PATH)
+    assert caught.value.exit_code == 2
+    text = str(caught.value)
+    assert text.startswith(f"{local.uri}/{PATH}:2: the journal's lines have version 2, and this version")
+    assert text.endswith("use the version that has written it (env.json names it), or a later one than this")
+
+
+def test_a_journal_is_read_again_only_when_there_is_more(storage: Storage) -> None:
+    journal = Journal.open(storage, PATH)
+    journal.append(Noted("one"))
+    journal.sync()
+    before = read_journal(storage, PATH)
+    assert read_journal(storage, PATH, before) is before
+    journal.append(Noted("two"))
     journal.close()
+    after = read_journal(storage, PATH, before)
+    assert list(after.events) == [Noted("one"), Noted("two")]
 
 
 def test_a_missing_journal_is_empty(storage: Storage) -> None:
-    assert read_journal(storage, PATH).events == ()
+    assert read_journal(storage, PATH).lines == ()
 
 
 def test_numpy_scalars_are_numbers() -> None:
@@ -148,29 +203,24 @@ def test_numpy_scalars_are_numbers() -> None:
     assert math.isnan(back["c"])
 
 
-EXAMPLES: list[dict[str, Any]] = [
-    {"event": "plan", "plan_hash": "ab12", "cells": 40, "reason": "new"},
-    {"event": "batch", "reason": "interactions: auto", "new_arms": [{"arm": "no-a+no-b"}],
-     "new_cells": [{"cell": "0" * 12, "arm": "no-a+no-b", "seed": 0, "phase": "fixed", "sample": None,
-                    "set": {}}]},
-    {"event": "assign", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 1, "lane": "3",
-     "resume": None},
-    {"event": "start", "cell": "0" * 12, "attempt": 1, "lane": "lane-3", "devices": ["A100"], "resume": 120},
-    {"event": "report", "cell": "0" * 12, "arm": "baseline", "attempt": 1, "rung": 2, "length": 2,
-     "score": 0.5, "value": math.nan, "metrics": {"val/accuracy": math.inf, "epoch": 2}},
-    {"event": "decision", "cell": "0" * 12, "action": "stop", "state": "stopped", "rule": "asha", "rung": 2,
-     "cutoff": 0.75, "rank": 3, "peers": 4, "reason": "rank 3 of 4"},
-    {"event": "look", "phase": "fixed", "family": 0, "arm": "no-a", "number": 3, "n": 3, "action": "futile",
-     "delta": -0.1, "lo": -0.5, "hi": 0.3, "p": 0.4, "level": 0.002, "power": 0.01, "seeds_needed": 40},
-    {"event": "checkpoint", "cell": "0" * 12, "attempt": 1, "name": "step-00000120", "step": 120, "length": 2,
-     "value": 0.5},
-    {"event": "failure", "cell": "0" * 12, "attempt": 1, "cause": "infra", "message": "a worker died",
-     "again": True, "node": None},
-    {"event": "end", "cell": "0" * 12, "arm": "baseline", "seed": 0, "attempt": 2, "state": "failed",
-     "cause": "user", "reason": "ValueError", "length": None, "value": None, "wall_s": 1.5, "gpu_s": 0.0,
-     "lane": None},
-    {"event": "note", "text": "changed code was accepted", "code_hash": "cd34"},
-]  # fmt: skip
+CELL = "0" * 12
+EXAMPLES: list[Event] = [
+    StudyStarted("ab12", 40, "new", ("baseline",), {"1": 3}),
+    BatchAdded("interactions: auto", ({"arm": "no-a+no-b"},), (asdict(Cell(CELL, "no-a+no-b", 0)),)),
+    Assigned(CELL, "baseline", 0, 1, "3", None),
+    Started(CELL, 1, "lane-3", ("A100",), 120),
+    Reported(CELL, "baseline", 1, 2.0, 2.0, 0.5, math.nan, {"val/accuracy": math.inf, "epoch": 2}),
+    Decided(CELL, "stop", TrialState.STOPPED, "asha", 2.0, 0.75, 3, 4, "rank 3 of 4"),
+    LookTaken("fixed", 0, "no-a", 3, 3, "futile", -0.1, -0.5, 0.3, 0.4, 0.002, 0.01, 40),
+    Checkpointed(CELL, 1, "step-00000120", 120, 2.0, 0.5),
+    AttemptFailed(
+        CELL, 1, Cause.INFRA, "a worker died", True, None, FaultKind.UNKNOWN, wall_s=0.5, gpu_s=0.0
+    ),
+    TrialEnd(CELL, "baseline", 0, 2, TrialState.FAILED, Cause.USER, "ValueError", None, None, 1.5, 0.0, None),
+    Noted("changed code was accepted", code_hash="cd34"),
+]
+# what older versions did not write yet, and what is written only where there is something to say
+OPTIONAL = {"arms", "taken", "fault", "wall_s", "gpu_s", "code_hash"}
 
 
 def schema() -> dict[str, Any]:
@@ -178,29 +228,39 @@ def schema() -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_every_kind_of_event_follows_the_schema(local: Storage) -> None:
-    journal = Journal.open(local, PATH)
-    journal.append_many(EXAMPLES)
+def test_the_schema_is_that_of_the_events() -> None:
+    assert schema() == journal_schema(), (
+        "python -m orchestrator.record.eventschema > docs/journal.schema.json"
+    )
+
+
+def test_every_kind_of_event_follows_the_schema_and_comes_back(local: Storage) -> None:
+    journal = Journal.open(local, PATH, driver=3)
+    journal.append(*EXAMPLES)
     journal.close()
     validator = jsonschema.Draft202012Validator(schema())
     lines = [json.loads(line) for line in local.read_lines(PATH)]
-    assert [line["event"] for line in lines] == list(EVENTS)
+    assert [line["event"] for line in lines] == list(KINDS)
     for line in lines:
         validator.validate(line)
+        assert list(line)[:3] == ["v", "t", "event"]
+        assert line["driver"] == 3
+    for event, example in zip(read_journal(local, PATH).events, EXAMPLES, strict=True):
+        assert same(vars(event), vars(example))
 
 
 def test_the_schema_refuses_what_is_missing_or_misspelt() -> None:
     validator = jsonschema.Draft202012Validator(schema())
     for example in EXAMPLES:
-        line = json.loads(to_json({"v": 1, "t": 0.0, **example}))
+        line = json.loads(encode(Line(0.0, 0, example)))
         for key in line:
-            if key != "code_hash":
-                assert not validator.is_valid({k: v for k, v in line.items() if k != key}), (example, key)
-        if example["event"] != "note":
-            assert not validator.is_valid({**line, "sead": 1}), example
+            without = validator.is_valid({name: item for name, item in line.items() if name != key})
+            optional = key in OPTIONAL and not (isinstance(example, TrialEnd) and key.endswith("_s"))
+            assert without is optional, (example, key)
+        assert not validator.is_valid({**line, "sead": 1}), example
 
 
 def test_secrets_of_the_environment_do_not_reach_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
-    line = encode_event({"event": "failure", "reason": "refused: hunter2-very-secret"}, 0.0)
-    assert decode_event(line) == {"v": 1, "t": 0.0, "event": "failure", "reason": "refused: ***"}
+    line = encode(Line(0.0, 0, Noted("refused: hunter2-very-secret")))
+    assert decode(line) == Line(0.0, 0, Noted("refused: ***"))

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import StudyHeld
 from orchestrator.record.control import Request, request, take_requests
-from orchestrator.record.journal import from_json
+from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease, is_alive, outlast, process_start, read_lease, this_process
 from orchestrator.record.storage import Storage

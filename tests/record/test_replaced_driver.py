@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +14,12 @@ from hypothesis import strategies as st
 
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import StudyHeld
-from orchestrator.record.history import fold
-from orchestrator.record.journal import read_journal, without_late
+from orchestrator.record.events import Assigned, Noted, StudyStarted, TrialEnd
+from orchestrator.record.journal import JournalContents, Line, read_journal, without_late
+from orchestrator.record.state import fold
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
-from orchestrator.study.cells import make_plan
+from orchestrator.record.studyrecord import Start, StudyRecord
+from orchestrator.study.cells import Cell, make_plan
 from orchestrator.study.spec import StudySpec
 
 SPEC = StudySpec.model_validate(
@@ -41,28 +41,18 @@ ELSEWHERE = {"host": "another", "pid": 7, "started": "1"}
 
 def drive(storage: Storage, now: float = NOW) -> StudyRecord:
     """A driver of another host: its heartbeat alone tells whether it lives."""
-    return StudyRecord.open(storage, SPEC, PLAN, "c0", owner=ELSEWHERE, clock=lambda: now)
+    return StudyRecord.open(storage, SPEC, PLAN, Start("c0", owner=ELSEWHERE), clock=lambda: now)
 
 
-def assign(record: StudyRecord, cell: Any, attempt: int) -> None:
-    record.journal.append(
-        "assign", cell=cell.cell, arm=cell.arm, seed=cell.seed, attempt=attempt, lane=None, resume=None
-    )
-    record.journal.sync()
+def assign(record: StudyRecord, cell: Cell, attempt: int) -> None:
+    record.append(Assigned(cell.cell, cell.arm, cell.seed, attempt, None, None))
+    record.sync()
 
 
-def end(record: StudyRecord, cell: Any, attempt: int, value: float) -> None:
-    record.journal.append(
-        "end",
-        cell=cell.cell,
-        arm=cell.arm,
-        seed=cell.seed,
-        attempt=attempt,
-        state="done",
-        length=8,
-        value=value,
-    )
-    record.journal.sync()
+def end(record: StudyRecord, cell: Cell, attempt: int, value: float) -> None:
+    who = (cell.cell, cell.arm, cell.seed, attempt)
+    record.append(TrialEnd(*who, TrialState.DONE, None, None, 8.0, value, 1.0, 0.0))
+    record.sync()
 
 
 def values(storage: Storage, record: StudyRecord) -> dict[str, float | None]:
@@ -75,13 +65,13 @@ def test_late_lines_do_not_count_and_overwrite_nothing(storage: Storage) -> None
     old = drive(storage)
     assign(old, FIRST, 1)
     new = drive(storage, NOW + 60)
-    assert new.history.cells[FIRST.cell].attempts == 1
+    assert new.state.cells[FIRST.cell].attempts == 1
     assign(new, FIRST, 2)
     with pytest.raises(StudyHeld, match="was lost"):
         end(old, FIRST, 1, 0.1)
     for _ in range(2):
         with pytest.raises(StudyHeld):
-            old.journal.append("note", text="more")
+            old.append(Noted("more"))
     old.close()
     end(new, FIRST, 2, 0.2)
     assert values(storage, new) == {FIRST.cell: 0.2}
@@ -90,8 +80,8 @@ def test_late_lines_do_not_count_and_overwrite_nothing(storage: Storage) -> None
     new.close()
 
     third = drive(storage, NOW + 120)
-    assert third.history.cells[FIRST.cell].value == 0.2
-    assert "do not count" in read_journal(storage, third.paths.journal).events[-1]["text"]
+    assert third.state.cells[FIRST.cell].value == 0.2
+    assert "do not count" in read_journal(storage, third.paths.journal).lines[-1].plain()["text"]
     third.close()
 
 
@@ -103,13 +93,15 @@ def test_an_attempt_number_is_given_out_once(storage: Storage) -> None:
     with pytest.raises(StudyHeld):
         assign(old, FIRST, 1)  # so it never leaves the driver
     assign(new, FIRST, 1)
-    events = read_journal(storage, new.paths.journal).events
-    assert [event["driver"] for event in events if event["event"] == "assign"] == [2]
+    lines = read_journal(storage, new.paths.journal).lines
+    assert [line.driver for line in lines if isinstance(line.event, Assigned)] == [2]
 
 
 def test_a_fresh_study_has_higher_numbers_than_the_one_that_was_moved_away(storage: Storage) -> None:
     old = drive(storage)
-    moved = StudyRecord.open(storage, SPEC, PLAN, "c0", fresh=True, owner=ELSEWHERE, clock=lambda: NOW + 60)
+    moved = StudyRecord.open(
+        storage, SPEC, PLAN, Start("c0", fresh=True, owner=ELSEWHERE), clock=lambda: NOW + 60
+    )
     assert moved.lease.driver > old.lease.driver
 
 
@@ -160,23 +152,21 @@ def test_two_processes_of_which_one_stands_still_until_it_is_replaced(local: Sto
 @given(steps=st.lists(st.none() | st.integers(0, 4), max_size=30))
 def test_what_counts_is_what_the_newest_driver_has_read_or_written(steps: list[int | None]) -> None:
     """None: another driver takes over; a number: that driver, replaced or not, writes a line."""
-    journal: list[dict[str, Any]] = []
-    count: list[dict[str, Any]] = []
+    journal: list[Line] = []
+    count: list[Line] = []
     drivers = 0
     for number, step in enumerate([None, *steps]):
         if step is None:
             drivers += 1
             seen = without_late(journal)
             assert seen == count
-            taken: dict[str, int] = {}
-            for event in seen:
-                taken[str(event["driver"])] = taken.get(str(event["driver"]), 0) + 1
-            line: dict[str, Any] = {"event": "plan", "driver": drivers, "taken": taken}
+            taken = JournalContents(tuple(seen)).by_driver()
+            line = Line(number, drivers, StudyStarted("hash", 1, "resume", (), taken))
         else:
-            line = {"event": "note", "driver": 1 + step % drivers, "text": str(number)}
+            line = Line(number, 1 + step % drivers, Noted(str(number)))
         journal.append(line)
-        if line["driver"] == drivers:
+        if line.driver == drivers:
             count.append(line)
     assert without_late(journal) == count
-    by_driver = sorted(journal, key=lambda event: event["driver"])  # as the segments of an object store
-    assert without_late(by_driver) == sorted(count, key=lambda event: event["driver"])
+    by_driver = sorted(journal, key=lambda line: line.driver)  # as the segments of an object store
+    assert without_late(by_driver) == sorted(count, key=lambda line: line.driver)

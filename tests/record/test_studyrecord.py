@@ -7,12 +7,14 @@ import pytest
 
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, StudyError, StudyHeld
-from orchestrator.record.journal import from_json, read_journal
+from orchestrator.record.events import Assigned, Noted, StudyStarted, TrialEnd
+from orchestrator.record.journal import read_journal
+from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease, read_lease
+from orchestrator.record.recorded import find_study, read_study
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
-from orchestrator.record.studyview import find_study, read_study
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -41,14 +43,22 @@ Opener = Callable[..., StudyRecord]
 
 @pytest.fixture
 def start(storage: Storage) -> Opener:
-    def start(spec: StudySpec | None = None, code: str = "c0", **options: Any) -> StudyRecord:
+    def start(
+        spec: StudySpec | None = None,
+        code: str = "c0",
+        clock: Callable[[], float] = lambda: 1_700_000_000.0,
+        **options: Any,
+    ) -> StudyRecord:
         spec = spec or study()
-        options.setdefault("clock", lambda: 1_700_000_000.0)
-        return StudyRecord.open(
-            storage, spec, make_plan(spec), code, code_bytes=code.encode(), env={"python": "3.11"}, **options
-        )
+        start = Start(code, code.encode(), {"python": "3.11"}, **options)
+        return StudyRecord.open(storage, spec, make_plan(spec), start, clock=clock)
 
     return start
+
+
+def starts(storage: Storage) -> list[str]:
+    events = read_journal(storage, PATHS.journal).events
+    return [event.reason for event in events if isinstance(event, StudyStarted)]
 
 
 def everything(storage: Storage) -> dict[str, bytes]:
@@ -60,36 +70,32 @@ def test_a_new_study_is_recorded_before_anything_runs(storage: Storage, start: O
     assert (record.how, record.code_changed, record.moved) == ("new", False, None)
     assert set(storage.sizes("digits")) >= {"study.yaml", "plan.json", "env.json", "code.tar.gz"}
     assert from_json(storage.read_bytes(PATHS.env_json)) == {"code_hash": "c0", "python": "3.11"}
-    assert len(record.history.remaining()) == 4
+    assert len(record.state.remaining()) == 4
     record.close()
     assert read_lease(storage, PATHS) is None
-    spec, plan, history, progress = read_study(storage, "digits")
-    assert StudySpec.model_validate(spec) == study()
-    assert plan == make_plan(study())
-    assert list(history.cells) == [cell.cell for cell in plan.cells]
-    assert progress is None
+    found = read_study(storage, "digits")
+    assert StudySpec.model_validate(found.spec) == study()
+    assert found.plan == found.registered == make_plan(study())
+    assert list(found.state.cells) == [cell.cell for cell in found.plan.cells]
+    assert found.progress() is None
 
 
 def test_the_same_command_again_goes_on(storage: Storage, start: Opener) -> None:
     record = start()
     cell = record.plan.cells[0]
-    record.journal.append(
-        "assign", cell=cell.cell, arm=cell.arm, seed=cell.seed, attempt=1, lane="0", resume=None
-    )
-    record.journal.append("end", cell=cell.cell, attempt=1, state="done", value=0.5)
+    who = (cell.cell, cell.arm, cell.seed, 1)
+    record.append(Assigned(*who, "0", None))
+    record.append(TrialEnd(*who, TrialState.DONE, None, None, 8.0, 0.5, 1.0, 0.0))
     record.lease.beat({"done": 1})
     record.close()
     again = start(study(budget={"wall": "2h"}, resources={"max_parallel": 3}))
     assert again.how == "resume"
-    assert again.history.cells[cell.cell].state is TrialState.DONE
-    assert len(again.history.remaining()) == 3
+    assert again.state.cells[cell.cell].state is TrialState.DONE
+    assert len(again.state.remaining()) == 3
     again.close()
     assert read_study(storage, "digits").spec["budget"]["wall"] == 7200
-    assert read_study(storage, "digits").progress == {"done": 1}
-    plans = [
-        event["reason"] for event in read_journal(storage, PATHS.journal).events if event["event"] == "plan"
-    ]
-    assert plans == ["new", "resume"]
+    assert read_study(storage, "digits").progress() == {"done": 1}
+    assert starts(storage) == ["new", "resume"]
 
 
 def test_a_torn_journal_is_noted(storage: Storage, start: Opener) -> None:
@@ -97,8 +103,8 @@ def test_a_torn_journal_is_noted(storage: Storage, start: Opener) -> None:
     part = storage.grown(PATHS.journal)[-1]
     storage.write_atomic(part, storage.read_bytes(part) + b'{"v":1')
     start().close()
-    notes = [event for event in read_journal(storage, PATHS.journal).events if event["event"] == "note"]
-    assert [note["torn_bytes"] for note in notes] == [6]
+    events = read_journal(storage, PATHS.journal).events
+    assert [event.torn_bytes for event in events if isinstance(event, Noted)] == [6]
 
 
 def test_a_changed_study_is_refused_with_all_differences(storage: Storage, start: Opener) -> None:
@@ -122,7 +128,7 @@ def test_more_arms_and_seeds_need_extend(storage: Storage, start: Opener) -> Non
     assert everything(storage) == before
     record = start(study(components=MORE, seeds=3), extend=True)
     assert record.how == "extend"
-    assert len(record.history.cells) == 9
+    assert len(record.state.cells) == 9
     record.close()
     assert start(study(components=MORE, seeds=3)).how == "resume"
 
@@ -147,7 +153,7 @@ def test_changed_code_is_refused_until_it_is_accepted(storage: Storage, start: O
     for how in ({"accept_code_change": True}, {}):
         record = start(code="c1", **how)
         assert record.code_changed
-        assert record.history.accepted_code == ["c1"]
+        assert record.state.accepted_code == ["c1"]
         record.close()
     assert storage.read_bytes(PATHS.code_archive) == b"c0"
     assert storage.read_bytes(PATHS.changed_code_archive("c1")) == b"c1"
@@ -184,7 +190,7 @@ def test_a_held_study_is_refused(storage: Storage, start: Opener) -> None:
     first = start()
     with pytest.raises(StudyHeld):
         start()
-    first.journal.append("note", text="still mine")
+    first.append(Noted("still mine"))
     first.close()
     start().close()
 
@@ -203,8 +209,7 @@ def test_a_start_that_was_cut_off_begins_anew(storage: Storage, start: Opener) -
     record = start(study(stopping={"max": 9}), code="c1")
     assert (record.how, record.code_changed) == ("new", False)
     record.close()
-    plans = [event["reason"] for event in read_journal(storage, PATHS.journal).events]
-    assert plans == ["new"]
+    assert starts(storage) == ["new"]
 
 
 def test_an_unreadable_record_is_no_traceback(storage: Storage, start: Opener) -> None:

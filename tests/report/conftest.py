@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from orchestrator.decide.agenda import agenda
-from orchestrator.record.history import History, fold
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.record.events import Assigned, BatchAdded, Event, Started, StudyStarted, TrialEnd
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.report.build import build_report
 from orchestrator.report.curves import with_curves
@@ -38,7 +40,7 @@ class Studied:
     storage: Storage
     paths: StudyPaths
     report: StudyReport
-    history: History
+    history: StudyState
     spec: StudySpec
 
     @property
@@ -84,7 +86,7 @@ def study(tmp_path: Path) -> Build:
         )
         plan = make_plan(spec)
         planned = plans or [[arm.name for arm in plan.arms]]
-        events: list[dict[str, Any]] = [{"event": "plan", "arms": arms} for arms in planned]
+        events: list[Event] = [StudyStarted("hash", 1, "new", tuple(arms)) for arms in planned]
         new: Sequence[Cell] = plan.cells
         while new:
             for cell in new:
@@ -92,7 +94,7 @@ def study(tmp_path: Path) -> Build:
                 events += _events(cell, outcomes[cell.arm].get(cell.seed) if known else later(cell))
             history = fold(events, plan)
             batches = agenda(spec, history.plan, history.cells, history.families).batches
-            events += [{"event": "batch", **batch.to_json()} for batch in batches]
+            events += map(BatchAdded.of, batches)
             new = [cell for batch in batches for cell in batch.cells]
         assert not history.problems
         storage, paths = Storage.open(tmp_path), StudyPaths.of(spec.name)
@@ -105,16 +107,19 @@ def study(tmp_path: Path) -> Build:
     return build
 
 
-def _events(cell: Cell, ended: Ended | float | None) -> list[dict[str, Any]]:
+def _events(cell: Cell, ended: Ended | float | None) -> list[Event]:
     if ended is None:
         return []
     ended = ended if isinstance(ended, Ended) else Ended(ended)
-    common = {"cell": cell.cell, "arm": cell.arm, "seed": cell.seed, "attempt": 1}
-    assigned = {"event": "assign", "lane": 0, "resume": None, **common}
-    end = {"event": "end", **common, **vars(ended)}
-    who = {"cell": cell.cell, "attempt": 1, "lane": "lane-0"}
-    started = {"event": "start", **who, "devices": list(end.pop("devices")), "resume": None}
-    return [assigned, started] if ended.state == "running" else [assigned, started, end]
+    events: list[Event] = [
+        Assigned(cell.cell, cell.arm, cell.seed, 1, None, None),
+        Started(cell.cell, 1, "lane-0", ended.devices, None),
+    ]
+    if ended.state != "running":
+        how = (TrialState(ended.state), Cause(ended.cause) if ended.cause else None, ended.reason)
+        costs = (ended.wall_s, ended.gpu_s)
+        events.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, *how, ended.length, ended.value, *costs))
+    return events
 
 
 def _write_curves(

@@ -76,7 +76,7 @@ def test_the_golden_study(golden) -> None:
 
 
 def test_the_used_runs_are_those_of_results(golden) -> None:
-    rows = results_table(golden.spec, golden.history, golden.paths).to_pylist()
+    rows = results_table(golden.spec, golden.history).to_pylist()
     used = {row["cell"] for row in rows if row["used"]}
     assert used == {run.cell for arm in golden.report.all_arms for run in arm.runs if run.used}
 

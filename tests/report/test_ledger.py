@@ -20,7 +20,7 @@ def test_every_second_is_in_it(study, ended) -> None:
             "no-aug": {0: ended(None, "failed", "oom", wall_s=11.9, length=1), 2: ended(state="running")},
         }
     )
-    ledger, table = made.report.ledger, results_table(made.spec, made.history, made.paths)
+    ledger, table = made.report.ledger, results_table(made.spec, made.history)
     for column in ("wall_s", "gpu_s"):
         seconds = table.column(column).to_pylist()
         assert getattr(ledger, column) == math.fsum(seconds)

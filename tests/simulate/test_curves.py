@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.decide.states import TrialState
-from orchestrator.record.history import CellRecord
+from orchestrator.record.state import TrialRecord
 from orchestrator.simulate.asha import Point
 from orchestrator.simulate.curves import curve, points
 from orchestrator.study.spec import StudySpec
@@ -66,6 +66,6 @@ def test_what_is_not_finite_is_passed_on() -> None:
 
 @pytest.mark.parametrize(("rows", "time"), [([row(1, 0.1), row(9, 0.9)], 90.0), ([], 9.0)])
 def test_a_run_takes_as_long_as_its_last_report_says(rows: list[dict[str, Any]], time: float) -> None:
-    record = CellRecord("c", "baseline", 0, state=TrialState.DONE, length=9.0, value=0.9)
+    record = TrialRecord("c", "baseline", 0, state=TrialState.DONE, length=9.0, value=0.9)
     found = curve(spec(), record, rows, LADDER, protected=True)
     assert (found.length, found.time, found.protected) == (9.0, time, True)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.errors import StudyError
-from orchestrator.record.history import CellRecord, History
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.recorded import Agreement, Replay, agreement, replays
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
@@ -39,31 +39,31 @@ def study(**changes: Any) -> StudySpec:
     return StudySpec.model_validate(data)
 
 
-def recorded(spec: StudySpec, values: Values, sign: float = 1.0) -> History:
+def recorded(spec: StudySpec, values: Values, sign: float = 1.0) -> StudyState:
     plan = make_plan(spec)
-    history = History(plan)
+    history = StudyState(plan)
     for cell in plan.cells:
         value = sign * values[cell.arm][cell.seed]
-        history.cells[cell.cell] = CellRecord(
+        history.cells[cell.cell] = TrialRecord(
             cell.cell, cell.arm, cell.seed, state=TrialState.DONE, length=9.0, value=value
         )
     return history
 
 
-def cell(history: History, arm: str, seed: int) -> CellRecord:
+def cell(history: StudyState, arm: str, seed: int) -> TrialRecord:
     return next(one for one in history.cells.values() if (one.arm, one.seed) == (arm, seed))
 
 
-def flat(record: CellRecord) -> list[dict[str, Any]]:
+def flat(record: TrialRecord) -> list[dict[str, Any]]:
     """A curve on which every report says the final value."""
     return [{"epoch": e, "accuracy": record.value, "time_s": float(e)} for e in range(1, 10)]
 
 
-def no_curves(record: CellRecord) -> list[dict[str, Any]]:
+def no_curves(record: TrialRecord) -> list[dict[str, Any]]:
     raise AssertionError("only asha looks at curves")
 
 
-def replayed(spec: StudySpec, history: History, *rules: str, rows=no_curves) -> list[Replay]:
+def replayed(spec: StudySpec, history: StudyState, *rules: str, rows=no_curves) -> list[Replay]:
     return list(replays(spec, history, rules, rows))
 
 
@@ -204,4 +204,4 @@ def test_a_run_that_asha_has_stopped_lacks_its_end() -> None:
 def test_what_cannot_be_replayed_says_so(changes: dict[str, Any], rule: str, message: str) -> None:
     spec = study(**changes)
     with pytest.raises(StudyError, match=message):
-        replays(spec, History(make_plan(spec)), [rule], no_curves)
+        replays(spec, StudyState(make_plan(spec)), [rule], no_curves)

@@ -12,6 +12,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.engine.actions import Reassign, StopTrial
 from orchestrator.engine.capacity import Node
 from orchestrator.errors import ExitCode, StorageUnavailable
+from orchestrator.record.events import Noted
 
 STEPS = ("assign", "rung", "end", "lost")
 
@@ -68,9 +69,9 @@ def pad(drive: Drive) -> None:
     path = drive.record.storage.local_path(drive.record.paths.journal)
     room = -path.stat().st_size % 4096
     text = "x" * max(0, room - 80)
-    drive.record.journal.append("note", text=text)
+    drive.record.journal.append(Noted(text))
     while -path.stat().st_size % 4096 > 60:
-        drive.record.journal.append("note", text="")
+        drive.record.journal.append(Noted(""))
 
 
 @own_mounts

@@ -10,6 +10,7 @@ from disks import DyingDisk, fill, own_mounts, remount, small_disk
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.events import Noted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths, checkpoint_name
 from orchestrator.record.metrictable import read_metrics, read_observations
@@ -21,18 +22,18 @@ JOURNAL = StudyPaths.of("s").journal
 
 
 def texts(storage: Storage) -> list[str]:
-    return [event["text"] for event in read_journal(storage, JOURNAL).events]
+    return [line.plain()["text"] for line in read_journal(storage, JOURNAL).lines]
 
 
 @own_mounts
 def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
     storage = Storage.open(small_disk(tmp_path / "disk", "1m"))
     journal = Journal.open(storage, JOURNAL)
-    journal.append("note", text="before")
+    journal.append(Noted("before"))
     journal.sync()
     ballast = fill(tmp_path / "disk")
     with pytest.raises(StorageUnavailable) as caught:
-        journal.append_many({"event": "note", "text": "x" * 1000} for _ in range(100))
+        journal.append(*(Noted("x" * 1000) for _ in range(100)))
     assert caught.value.kind == "disk full"
     assert f"cannot write {tmp_path}/disk/{JOURNAL}: No space left on device; 0 bytes free" in str(
         caught.value
@@ -40,13 +41,13 @@ def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_ro
     assert "make room there" in str(caught.value)
     assert "run the same command again" in str(caught.value)
     with pytest.raises(StorageUnavailable):  # also with room again: this writer cannot know what it has lost
-        journal.append("note", text="late")
+        journal.append(Noted("late"))
     journal.close()
     ballast.unlink()
     assert texts(storage)[0] == "before"
     again = Journal.open(storage, JOURNAL)
-    assert again.torn_bytes == 0
-    again.append("note", text="after")
+    assert again.contents.torn == 0
+    again.append(Noted("after"))
     again.close()
     assert texts(storage)[-1] == "after"
 
@@ -55,7 +56,7 @@ def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_ro
 def test_a_journal_on_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
     storage = Storage.open(small_disk(tmp_path / "disk", "1m"))
     journal = Journal.open(storage, JOURNAL)
-    journal.append("note", text="before")
+    journal.append(Noted("before"))
     journal.close()
     remount(tmp_path / "disk", "ro")
     with pytest.raises(StorageUnavailable) as caught:
@@ -66,7 +67,7 @@ def test_a_journal_on_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
     assert texts(storage) == ["before"]
     remount(tmp_path / "disk", "rw")
     again = Journal.open(storage, JOURNAL)
-    again.append("note", text="after")
+    again.append(Noted("after"))
     again.close()
     assert texts(storage) == ["before", "after"]
 
@@ -76,10 +77,10 @@ def test_a_journal_on_a_dying_disk_is_believed_only_as_far_as_it_was_synced(tmp_
     with closing(DyingDisk(tmp_path / "disk")) as disk:
         storage = Storage.open(disk.folder)
         journal = Journal.open(storage, JOURNAL)
-        journal.append("note", text="before")
+        journal.append(Noted("before"))
         journal.sync()
         disk.die()
-        journal.append("note", text="in the page cache only")
+        journal.append(Noted("in the page cache only"))
         with pytest.raises(StorageUnavailable) as caught:
             journal.sync()
         assert caught.value.kind == "I/O error"
@@ -90,7 +91,7 @@ def test_a_journal_on_a_dying_disk_is_believed_only_as_far_as_it_was_synced(tmp_
         disk.revive()
         assert texts(storage)[0] == "before"
         again = Journal.open(storage, JOURNAL)
-        again.append("note", text="after")
+        again.append(Noted("after"))
         again.close()
         assert texts(storage)[-1] == "after"
 

@@ -13,6 +13,7 @@ from stores import CREDENTIALS, Proxy, Server, server
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.events import Noted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths, checkpoint_name
 from orchestrator.record.patience import told_to
@@ -105,7 +106,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing_but_time(
 ) -> None:
     patient = replace(store, patience_s=60.0)
     journal = Journal.open(patient, JOURNAL)
-    journal.append("note", text="before")
+    journal.append(Noted("before"))
     journal.sync()
     proxy.become("refuse")
     back = threading.Event()
@@ -117,11 +118,11 @@ def test_a_store_that_comes_back_in_time_costs_nothing_but_time(
             proxy.become("pass")
 
     with told_to(tell):
-        journal.append("note", text="meanwhile")
+        journal.append(Noted("meanwhile"))
         journal.sync()
         put(CheckpointStore(patient, TRIAL), tmp_path / "own", 1)
     journal.close()
-    assert [event["text"] for event in read_journal(store, JOURNAL).events] == ["before", "meanwhile"]
+    assert [line.plain()["text"] for line in read_journal(store, JOURNAL).lines] == ["before", "meanwhile"]
     assert [entry.name for entry in store.list("s")][:2] == ["journal.jsonl.00001", "journal.jsonl.00002"]
     assert latest_step(store) == 1
     assert any("answers again after" in line for line in told)
@@ -145,7 +146,7 @@ def test_flapping_and_slow_storage_loses_nothing(store: Storage, proxy: Proxy, t
     try:
         journal = Journal.open(patient, JOURNAL)
         for number in range(5):
-            journal.append("note", text=str(number))
+            journal.append(Noted(str(number)))
             journal.sync()
         put(CheckpointStore(patient, TRIAL), tmp_path / "own", 1)
         put(CheckpointStore(patient, TRIAL), tmp_path / "own", 2)
@@ -154,7 +155,7 @@ def test_flapping_and_slow_storage_loses_nothing(store: Storage, proxy: Proxy, t
         stop.set()
         thread.join()
         proxy.become("pass")
-    assert [event["text"] for event in read_journal(store, JOURNAL).events] == list("01234")
+    assert [line.plain()["text"] for line in read_journal(store, JOURNAL).lines] == list("01234")
     assert latest_step(store) == 2
     assert proxy.hit > 5
 

@@ -67,8 +67,8 @@ def undisturbed(kind: str, root: Path, made: dict[str, Bench]) -> Bench:
 
 
 def events(storage: Storage, study: Bench, kind: str) -> list[dict[str, Any]]:
-    found = read_journal(storage, study.paths.journal).events
-    return [dict(event) for event in found if event["event"] == kind]
+    found = read_journal(storage, study.paths.journal).lines
+    return [line.plain() for line in found if line.event.kind == kind]
 
 
 def table(storage: Storage, study: Bench) -> list[dict[str, Any]]:

@@ -8,9 +8,11 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.record.events import Assigned, Noted, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 from orchestrator.web.app import Site, make_app
@@ -71,26 +73,19 @@ def record_study(root: Path) -> None:
     """One cell done, one failed with a hostile reason, one under way, the others pending."""
     spec = load_study(root / "configs" / "small.yaml").spec
     record = StudyRecord.open(
-        Storage.open(root / "runs"), spec, make_plan(spec), "0" * 64, clock=lambda: 1000.0
+        Storage.open(root / "runs"), spec, make_plan(spec), Start("0" * 64), clock=lambda: 1000.0
     )
     by_name = {(cell.arm, cell.seed): cell.cell for cell in record.plan.cells}
     for arm, seed in (("baseline", 0), ("baseline", 1), ("no-batchnorm", 0)):
-        words = {"cell": by_name[arm, seed], "arm": arm, "seed": seed, "attempt": 1}
-        record.journal.append("assign", **words, lane="lane-0", resume=None)
-    ends = [
-        ("baseline", 0, {"state": "done", "cause": None, "reason": None, "length": 3.0, "value": 0.25}),
-        (
-            "no-batchnorm",
-            0,
-            {"state": "failed", "cause": "user", "reason": "<img src=x>", "length": 1.0, "value": None},
-        ),
+        record.append(Assigned(by_name[arm, seed], arm, seed, 1, "lane-0", None))
+    ends: list[tuple[str, TrialState, Cause | None, str | None, float, float | None]] = [
+        ("baseline", TrialState.DONE, None, None, 3.0, 0.25),
+        ("no-batchnorm", TrialState.FAILED, Cause.USER, "<img src=x>", 1.0, None),
     ]
-    for arm, seed, end in ends:
-        record.journal.append(
-            "end", cell=by_name[arm, seed], arm=arm, seed=seed, attempt=1, wall_s=2.0, gpu_s=0.0, **end
-        )
-    record.journal.append("note", text="a note & more")
-    record.journal.sync()
+    for arm, *end in ends:
+        record.append(TrialEnd(by_name[arm, 0], arm, 0, 1, *end, wall_s=2.0, gpu_s=0.0))
+    record.append(Noted("a note & more"))
+    record.sync()
     log = record.storage.local_path(StudyPaths("small").trial("no-batchnorm", 0).log())
     log.parent.mkdir(parents=True)
     log.write_text("loading\n")

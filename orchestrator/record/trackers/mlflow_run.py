@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record.events import flat_config
+from orchestrator.record.tensorboard import flat_config
 from orchestrator.record.trackers.run import TrackedTrial
 
 RUN_TAG = "orchestrator.run"

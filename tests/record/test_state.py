@@ -2,19 +2,38 @@ from __future__ import annotations
 
 import io
 import math
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.decide.states import Cause, TrialState
-from orchestrator.record.history import fold
+from orchestrator.decide.states import Cause, IllegalTransition, TrialState
+from orchestrator.record.events import (
+    Assigned,
+    AttemptFailed,
+    BatchAdded,
+    Checkpointed,
+    Decided,
+    Event,
+    LookTaken,
+    Noted,
+    Reported,
+    Started,
+    StudyStarted,
+    TrialEnd,
+    read,
+    written,
+)
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.results import COLUMNS, results_table, write_results
+from orchestrator.record.results import COLUMNS, columns_in_words, results_table, write_results
+from orchestrator.record.state import fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Arm, Batch, Cell, Plan
 from orchestrator.study.spec import StudySpec
@@ -43,16 +62,31 @@ IDS = [cell.cell for cell in CELLS]
 ONE = IDS[0]
 
 
-def assign(cell: str = ONE, attempt: int = 1) -> dict[str, Any]:
-    return {"event": "assign", "cell": cell, "attempt": attempt}
+def assign(cell: str = ONE, attempt: int = 1) -> Assigned:
+    return Assigned(cell, "arm", 0, attempt, None, None)
 
 
-def end(cell: str = ONE, state: str = "done", **fields: Any) -> dict[str, Any]:
-    return {"event": "end", "cell": cell, "attempt": 1, "state": state, "wall_s": 2.0, "gpu_s": 1.0, **fields}
+def end(cell: str = ONE, state: str = "done", cause: str | None = None, **fields: Any) -> TrialEnd:
+    plain = TrialEnd(
+        cell, "arm", 0, 1, TrialState(state), Cause(cause) if cause else None, None, None, None, 2.0, 1.0
+    )
+    return replace(plain, **fields)
 
 
-def failure(cell: str = ONE, cause: str = "infra", again: bool = True, **fields: Any) -> dict[str, Any]:
-    return {"event": "failure", "cell": cell, "cause": cause, "message": "it broke", "again": again, **fields}
+def failure(cell: str = ONE, cause: str = "infra", again: bool = True, **fields: Any) -> AttemptFailed:
+    return AttemptFailed(cell, 1, Cause(cause), "it broke", again, None, **fields)
+
+
+def report(cell: str = ONE, rung: float = 2.0, value: float = 0.25) -> Reported:
+    return Reported(cell, "arm", 1, rung, rung, -value, value, {})
+
+
+def checkpoint(cell: str = ONE, name: str = "step-00000010") -> Checkpointed:
+    return Checkpointed(cell, 1, name, 10, 2.0, 0.25)
+
+
+def decision(cell: str = ONE, rung: float = 6.0) -> Decided:
+    return Decided(cell, "stop", TrialState.STOPPED, "asha", rung, 0.5, 3, 3, "rank 3 of 3")
 
 
 def test_an_empty_journal_leaves_everything_to_do() -> None:
@@ -75,8 +109,8 @@ def test_what_is_left_after_each_end() -> None:
         assert history.cells[ONE].cause is Cause(cause)
 
 
-def start(attempt: int, *devices: str, resume: int | None = None) -> dict[str, Any]:
-    return {"event": "start", "cell": ONE, "attempt": attempt, "devices": list(devices), "resume": resume}
+def start(attempt: int, *devices: str, resume: int | None = None) -> Started:
+    return Started(ONE, attempt, "lane", devices, resume)
 
 
 def test_a_run_is_on_the_gpus_that_its_result_comes_from() -> None:
@@ -89,15 +123,15 @@ def test_a_run_is_on_the_gpus_that_its_result_comes_from() -> None:
     assert anew.cells[ONE].devices == ("H100",)
     late = fold([*first, assign(attempt=2), end(), start(2, "H100")], PLAN)
     assert late.problems == [f"event 6: start of {ONE}: the cell is done already"]
-    table = results_table(SPEC, fold(resumed, PLAN), StudyPaths.of("s"))
+    table = results_table(SPEC, fold(resumed, PLAN))
     assert table["device"].to_pylist() == ["A100, H100"] + [None] * 5
 
 
 def test_a_running_cell_is_resumed_with_its_attempts_counted() -> None:
     events = [
         assign(),
-        {"event": "report", "cell": ONE, "rung": 2, "length": 2, "score": -0.25, "value": 0.25},
-        {"event": "checkpoint", "cell": ONE, "name": "step-00000010"},
+        report(),
+        checkpoint(),
         assign(attempt=2),
     ]
     history = fold(events, PLAN)
@@ -113,9 +147,15 @@ def test_a_running_cell_is_resumed_with_its_attempts_counted() -> None:
 
 
 def test_retries_count_from_the_last_checkpoint() -> None:
-    events = [assign(), failure(), assign(attempt=2), failure(cause="hang"), failure(preempted=True)]
+    events: list[Event] = [
+        assign(),
+        failure(),
+        assign(attempt=2),
+        failure(cause="hang"),
+        failure(preempted=True),
+    ]
     assert fold(events, PLAN).cells[ONE].retries_since_progress == 2
-    events.append({"event": "checkpoint", "cell": ONE, "name": "step-00000010"})
+    events.append(checkpoint())
     assert fold(events, PLAN).cells[ONE].retries_since_progress == 0
 
 
@@ -133,8 +173,15 @@ def test_costs_add_up_over_attempts() -> None:
 
 
 def test_decisions_are_found_again() -> None:
-    decision = {"event": "decision", "cell": ONE, "rung": 6, "action": "stop", "reason": "rank 3 of 3"}
-    assert fold([assign(), decision], PLAN).decided == {(ONE, 6.0): decision}
+    record = fold([assign(), decision()], PLAN).cells[ONE]
+    assert (record.decisions, record.stop) == ({6.0: decision()}, decision())
+
+
+def test_a_trial_that_was_given_up_gets_all_of_its_retries_again() -> None:
+    events: list[Event] = [assign(), failure(), assign(attempt=2), failure(again=False)]
+    events.append(end(state="failed", cause="infra"))
+    assert fold(events, PLAN).cells[ONE].retries_since_progress == 2
+    assert fold([*events, assign(attempt=2)], PLAN).cells[ONE].retries_since_progress == 0
 
 
 def test_the_first_answer_stands() -> None:
@@ -151,50 +198,71 @@ def test_the_first_answer_stands() -> None:
     assert len(history.problems) == 3
 
 
+NONSENSE: list[dict[str, Any]] = [
+    {
+        "event": "assign",
+        "cell": "elsewhere",
+        "arm": "a",
+        "seed": 0,
+        "attempt": 1,
+        "lane": None,
+        "resume": None,
+    },
+    {"event": "assign", "cell": ONE},
+    {**dict(written(end())), "state": "running"},
+    {**dict(written(end())), "state": "tired"},
+    {**dict(written(report())), "score": None},
+    {**dict(written(failure())), "cause": "weather"},
+    {"event": "end", "state": "done"},
+]
+
+
 def test_nonsense_is_listed_and_changes_nothing() -> None:
-    nonsense = [
-        {"event": "assign", "cell": "elsewhere", "attempt": 1},
-        {"event": "assign", "cell": ONE},
-        {"event": "end", "cell": ONE, "state": "running"},
-        {"event": "end", "cell": ONE, "state": "tired"},
-        {"event": "report", "cell": ONE, "rung": 2, "length": 2},
-        {"event": "failure", "cell": ONE, "cause": "weather"},
-        {"event": "end", "state": "done"},
-    ]
-    history = fold(nonsense, PLAN)
-    assert len(history.problems) == len(nonsense)
-    assert history.cells == fold([], PLAN).cells
+    state = fold(map(read, NONSENSE), PLAN)
+    assert len(state.problems) == len(NONSENSE)
+    assert "event 2: assign of 000000000000: arm: Field required" in state.problems[1]
+    assert state.cells == fold([], PLAN).cells
+
+
+def test_an_event_that_cannot_be_changes_nothing() -> None:
+    state = fold([assign(), failure(), assign(attempt=2), end(value=0.5, length=8.0)], PLAN)
+    before = deepcopy(state)
+    for event in (assign(), failure(), report(), start(1, "A100"), checkpoint(), end(), end("elsewhere")):
+        with pytest.raises((ValueError, IllegalTransition)):
+            state.apply(event)
+        assert state == before
 
 
 def test_accepted_code_is_remembered() -> None:
-    events = [{"event": "note", "text": "x"}, {"event": "note", "text": "y", "code_hash": "c1"}]
-    assert fold(events, PLAN).accepted_code == ["c1"]
+    assert fold([Noted("x"), Noted("y", code_hash="c1")], PLAN).accepted_code == ["c1"]
 
 
-KEYS = ("cell", "attempt", "state", "cause", "rung", "length", "score", "value", "again", "name", "wall_s")
-ANY = st.dictionaries(
-    st.sampled_from(KEYS),
-    st.sampled_from(
-        [*IDS[:2], "done", "failed", "infra", "user", "nan", 1, 2.5, -1, None, True, math.nan, [], {}]
-    ),
-)
-EVENTS = st.sampled_from(
-    ["plan", "assign", "report", "decision", "checkpoint", "failure", "end", "note", "?"]
+GOOD: list[Event] = [
+    *(assign(cell, attempt) for cell in IDS[:2] for attempt in (1, 2)),
+    *(end(cell, state, cause) for cell in IDS[:2] for state, cause in (("done", None), ("failed", "infra"))),
+    *(failure(again=again) for again in (True, False)),
+    *(report(), decision(), checkpoint(), start(1, "A100"), Noted("x"), StudyStarted("h", 6, "new")),
+]
+ODD = st.sampled_from([*IDS[:2], "failed", "infra", "user", "nan", 1, 2.5, -1, None, True, math.nan, [], {}])
+LINES = st.sampled_from([dict(written(event)) for event in GOOD]).flatmap(
+    lambda line: st.dictionaries(
+        st.sampled_from([key for key in line if key != "event"]), ODD, max_size=2
+    ).map(lambda changes: {**line, **changes})
 )
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.builds(lambda kind, fields: {"event": kind, **fields}, EVENTS, ANY), max_size=12))
-def test_fold_survives_any_journal(events: list[dict[str, Any]]) -> None:
-    history = fold(events, PLAN)
-    assert list(history.cells) == IDS
-    answered = {cell for cell, record in history.cells.items() if record.state.answered}
-    assert answered.isdisjoint(history.remaining(retry_failed=True))
-    assert answered | set(history.remaining(retry_failed=True)) == set(IDS)
+@given(st.lists(LINES, max_size=12))
+def test_any_journal_can_be_read(lines: list[dict[str, Any]]) -> None:
+    events = [read(line) for line in lines]
+    state = fold(events, PLAN)
+    assert list(state.cells) == IDS
+    answered = {cell for cell, record in state.cells.items() if record.state.answered}
+    assert answered.isdisjoint(state.remaining(retry_failed=True))
+    assert answered | set(state.remaining(retry_failed=True)) == set(IDS)
     more = fold([*events, *events], PLAN)
     assert answered <= {cell for cell, record in more.cells.items() if record.state.answered}
-    paths = StudyPaths.of("s")
-    assert results_table(SPEC, history, paths).num_rows == len(IDS)
+    assert results_table(SPEC, state).num_rows == len(IDS)
 
 
 class Driver(RuleBasedStateMachine):
@@ -202,7 +270,7 @@ class Driver(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
         self.state = dict.fromkeys(IDS, "pending")
         self.cause: dict[str, str | None] = dict.fromkeys(IDS)
         self.attempts = dict.fromkeys(IDS, 0)
@@ -218,6 +286,7 @@ class Driver(RuleBasedStateMachine):
     def start(self, data: st.DataObject) -> None:
         cell = data.draw(st.sampled_from([cell for cell in self.left() if self.state[cell] != "running"]))
         self.attempts[cell] += 1
+        self.tries[cell] = 0 if self.state[cell] == "failed" else self.tries[cell]
         self.state[cell] = "running"
         self.events.append(assign(cell, self.attempts[cell]))
 
@@ -242,7 +311,7 @@ class Driver(RuleBasedStateMachine):
     def checkpoint(self, data: st.DataObject) -> None:
         cell = data.draw(st.sampled_from([cell for cell in IDS if self.state[cell] == "running"]))
         self.tries[cell] = 0
-        self.events.append({"event": "checkpoint", "cell": cell, "name": "step-1"})
+        self.events.append(checkpoint(cell))
 
     @rule()
     def crash_and_come_back(self) -> None:
@@ -268,19 +337,22 @@ def test_batches_grow_the_plan_and_a_broken_one_is_told() -> None:
         (Arm("no-a+no-b", None, "pair", {}, {}, None, ("a", "b")),),
         (Cell("9" * 12, "no-a+no-b", 0, set={"a": 0}),),
     )
-    broken = {"event": "batch", "reason": "?", "new_arms": [1], "new_cells": None}
-    known = {"event": "batch", **more.to_json()}
-    history = fold([known, broken, assign("9" * 12), end("9" * 12), known], PLAN)
-    assert history.plan.arm("no-a+no-b") == more.arms[0]
-    assert history.plan.cells == (*CELLS, *more.cells)
-    assert list(history.cells) == [*IDS, "9" * 12]
-    assert history.cells["9" * 12].state is TrialState.DONE
-    (problem,) = history.problems
-    assert problem.startswith("event 2: a batch that cannot be read")
+    broken = BatchAdded("?", ({"arm": 1},), ({},))
+    known = BatchAdded.of(more)
+    state = fold([known, broken, assign("9" * 12), end("9" * 12), known], PLAN)
+    assert state.plan.arm("no-a+no-b") == more.arms[0]
+    assert state.plan.cells == (*CELLS, *more.cells)
+    assert list(state.cells) == [*IDS, "9" * 12]
+    assert state.cells["9" * 12].state is TrialState.DONE
+    (problem,) = state.problems
+    assert problem.startswith("event 2: batch: a batch that cannot be read")
 
 
 def test_looks_are_kept_in_their_order() -> None:
-    looks = [{"event": "look", "arm": "no-a", "number": number} for number in (3, 4)]
+    looks = [
+        LookTaken("fixed", 0, "no-a", number, number, "continue", 0.1, None, None, 0.4, 0.01, 0.5, None)
+        for number in (3, 4)
+    ]
     assert fold(looks, PLAN).looks == looks
 
 
@@ -289,14 +361,14 @@ TestDriver.settings = settings(max_examples=40, stateful_step_count=25, deadline
 
 
 def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:
-    events = [
+    events: list[Event] = [
         assign(), end(length=8, value=0.5),
         assign(IDS[1]), end(IDS[1], "diverged", length=3, value=math.nan, reason="NaN, at step 7"),
         assign(IDS[2]), end(IDS[2], "failed", cause="oom", reason="out of\nmemory"),
         assign(IDS[3]), end(IDS[3], "stopped", length=2, value=0.25),
     ]  # fmt: skip
     paths = StudyPaths.of("s")
-    write_results(storage, paths, results_table(SPEC, fold(events, PLAN), paths))
+    write_results(storage, paths, results_table(SPEC, fold(events, PLAN)))
     table = pq.read_table(io.BytesIO(storage.read_bytes(paths.results_parquet)))
     assert tuple(table.column_names) == COLUMNS
     assert table["cell"].to_pylist() == IDS
@@ -309,3 +381,9 @@ def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:
         parse_options=pc.ParseOptions(newlines_in_values=True),
     )
     assert text.num_rows == len(IDS)
+
+
+def test_the_columns_are_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- columns of the results -->\n")[2].partition("\n<!-- end -->")[0]
+    assert table == columns_in_words(), "docs/storage.md: put in what `columns_in_words()` says"

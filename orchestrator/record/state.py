@@ -1,0 +1,312 @@
+"""What the record says about a study: one `apply` of events, for the running engine and all readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import singledispatchmethod
+from typing import Any, NamedTuple, get_type_hints
+
+from orchestrator.decide.faults import FaultKind, fault_of
+from orchestrator.decide.states import Cause, IllegalTransition, TrialState, advance
+from orchestrator.record.events import (
+    Assigned,
+    AttemptFailed,
+    BatchAdded,
+    CellEvent,
+    Checkpointed,
+    Decided,
+    Event,
+    LookTaken,
+    Noted,
+    Reported,
+    Started,
+    StudyStarted,
+    TrialEnd,
+    Unreadable,
+)
+from orchestrator.record.layout import trial_folder
+from orchestrator.study.cells import Cell, Plan
+from orchestrator.study.naming import cell_name
+
+_AGAIN = (Cause.HANG, Cause.INFRA)
+
+
+class Column(NamedTuple):
+    """One column of the results. `show`: a field's value as it stands in the table."""
+
+    name: str
+    type: Any
+    unit: str
+    doc: str
+    show: Callable[[Any], Any]
+
+
+def _column(
+    doc: str, unit: str = "", name: str = "", show: Callable[[Any], Any] = lambda value: value
+) -> dict[str, Any]:
+    """Describe a field that is a column of the results, too: its metadata."""
+    return {"name": name, "unit": unit, "doc": doc, "show": show}
+
+
+def _in_words(devices: tuple[str, ...]) -> str | None:
+    return ", ".join(devices) or None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+@dataclass
+class TrialRecord:
+    """Where the trial of one cell stands: all that its events say, and nothing else.
+
+    Fields that are columns of the results (`columns`) say so; `retries_since_progress`: hangs and
+    infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided.
+    """
+
+    cell: str = field(metadata=_column("identity of the cell, 12 hex digits"))
+    arm: str = field(metadata=_column("name of the arm"))
+    seed: int = field(metadata=_column("its seed"))
+    phase: str = field(default="fixed", metadata=_column("`fixed`, `tune` (the search) or `retuned`"))
+    sample: int | None = field(default=None, metadata=_column("number of the sample in the search"))
+    state: TrialState = field(
+        default=TrialState.PENDING, metadata=_column("what the trial ended as, or where it stands")
+    )
+    cause: Cause | None = field(default=None, metadata=_column("why it failed"))
+    reason: str | None = field(default=None, metadata=_column("why it ended, in words"))
+    length: float | None = field(
+        default=None, metadata=_column("how far it was trained, at its end or its last rung", "the study's")
+    )
+    value: float | None = field(
+        default=None, metadata=_column("the metric there, where it is finite", "the metric's", show=_finite)
+    )
+    used: bool = field(default=False, metadata=_column("whether the value enters an effect"))
+    wall_s: float = field(
+        default=0.0, metadata=_column("time on worker groups, all attempts together", "seconds")
+    )
+    gpu_s: float = field(default=0.0, metadata=_column("GPU time, all attempts together", "seconds"))
+    attempts: int = field(default=0, metadata=_column("number of the last attempt; 0: it never started"))
+    trial_dir: str = field(default="", metadata=_column("its directory, below that of the study"))
+    devices: tuple[str, ...] = field(
+        default=(),
+        metadata=_column(
+            "CPU, or Ray's name of the GPU type; all of them where the run went on elsewhere",
+            name="device",
+            show=_in_words,
+        ),
+    )
+    latest_checkpoint: str | None = None
+    retries_since_progress: int = 0
+    accepted_code_change: bool = False
+    decisions: dict[float, Decided] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.trial_dir = trial_folder(self.arm, self.seed, self.sample, self.phase)
+
+    @classmethod
+    def of(cls, cell: Cell) -> TrialRecord:
+        """The record of a cell of which nothing has happened."""
+        return cls(cell.cell, cell.arm, cell.seed, cell.phase, cell.sample)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return cell_name(self.arm, self.seed, self.phase, self.sample)
+
+    @property
+    def stop(self) -> Decided | None:
+        """The latest decision to stop the trial, if there is one."""
+        stops = [made for made in self.decisions.values() if made.action == "stop"]
+        return stops[-1] if stops else None
+
+    def is_left(self, retry_failed: bool) -> bool:
+        """Whether the next start runs it: no answers, and failures of its own only when asked for."""
+        if self.state is TrialState.FAILED:
+            return retry_failed or self.cause in _AGAIN
+        return not self.state.answered
+
+
+def columns() -> Iterator[tuple[str, Column]]:
+    """Field of `TrialRecord` -> the column that it is, in their order."""
+    types = get_type_hints(TrialRecord)
+    for one in fields(TrialRecord):
+        if one.metadata:
+            told = dict(one.metadata)
+            yield one.name, Column(told.pop("name") or one.name, types[one.name], **told)
+
+
+@dataclass
+class StudyState:
+    """Every cell's trial, and what was decided. Changed by `apply`, and by nothing else.
+
+    `plan`: with all that later batches have added; `cells`: identity of the cell -> its trial, in the plan's
+    order; `rung_table`: rung -> {cell: oriented score}; `looks`: of the sequential rule; `families`: arm ->
+    number of the start that brought it; `accepted_code`: hashes of changed code that the user accepted;
+    `problems`: events that made no sense.
+    """
+
+    plan: Plan
+    cells: dict[str, TrialRecord] = field(default_factory=dict)
+    rung_table: dict[float, dict[str, float]] = field(default_factory=dict)
+    looks: list[LookTaken] = field(default_factory=list)
+    families: dict[str, int] = field(default_factory=dict)
+    accepted_code: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._add_cells()
+
+    def remaining(self, retry_failed: bool = False) -> list[str]:
+        """The cells that are left to do, in the plan's order.
+
+        Answered cells are kept. Pending, cancelled, running (their driver died) and those that hung or lost
+        their infrastructure come again; what failed for its own reasons only with `retry_failed`.
+        """
+        return [cell for cell, record in self.cells.items() if record.is_left(retry_failed)]
+
+    def with_open(self, cells: Container[str]) -> dict[str, TrialRecord]:
+        """The trials as decisions have to see them when `cells` are run again, whatever they ended as."""
+        return {
+            cell: replace(record, state=TrialState.PENDING)
+            if cell in cells and record.state is not TrialState.PENDING
+            else record
+            for cell, record in self.cells.items()
+        }
+
+    @singledispatchmethod
+    def apply(self, event: Event) -> None:
+        """Take in that this has happened.
+
+        Raises:
+            ValueError, IllegalTransition: it cannot have (a second end, an unknown cell); nothing is changed.
+        """
+        raise TypeError(f"{event!r} is no event")
+
+    @apply.register
+    def _(self, event: Unreadable) -> None:
+        raise ValueError(event.why)
+
+    @apply.register
+    def _(self, event: StudyStarted) -> None:
+        self._add_families(event.arms or ())
+
+    @apply.register
+    def _(self, event: BatchAdded) -> None:
+        self.plan = self.plan.grown(event.batch)
+        self._add_cells()
+
+    @apply.register
+    def _(self, event: LookTaken) -> None:
+        self.looks.append(event)
+
+    @apply.register
+    def _(self, event: Noted) -> None:
+        if event.code_hash:
+            self.accepted_code.append(event.code_hash)
+
+    @apply.register
+    def _(self, event: Assigned) -> None:
+        record = self._record(event)
+        before, record.state = record.state, advance(record.state, TrialState.RUNNING)
+        if before is TrialState.FAILED:  # it was given up, and is given all of its retries again
+            record.retries_since_progress = 0
+        record.attempts = max(record.attempts, event.attempt)
+        record.cause = record.reason = None
+
+    @apply.register
+    def _(self, event: Started) -> None:
+        record = self._unanswered(event)
+        before = () if event.resume is None else record.devices
+        record.devices = tuple(dict.fromkeys((*before, *event.devices)))
+
+    @apply.register
+    def _(self, event: Reported) -> None:
+        record = self._unanswered(event)
+        if event.rung is not None:
+            if event.score is None:
+                raise ValueError("a rung without a score")
+            self.rung_table.setdefault(float(event.rung), {})[event.cell] = float(event.score)
+        record.length = None if event.length is None else float(event.length)
+        record.value = event.value
+
+    @apply.register
+    def _(self, event: Decided) -> None:
+        if event.rung is not None:
+            self._record(event).decisions[event.rung] = event
+
+    @apply.register
+    def _(self, event: Checkpointed) -> None:
+        record = self._unanswered(event)
+        record.latest_checkpoint = event.name
+        record.retries_since_progress = 0
+
+    @apply.register
+    def _(self, event: AttemptFailed) -> None:
+        record = self._unanswered(event)
+        if event.again and record.state is not TrialState.PENDING:
+            record.state = advance(record.state, TrialState.PENDING)
+        record.cause, record.reason = event.cause, event.message
+        _spend(record, event)
+        # journals of earlier versions name the cause only
+        fault = FaultKind.PREEMPTED if event.preempted else event.fault or fault_of(event.cause)
+        record.retries_since_progress += fault.counts
+
+    @apply.register
+    def _(self, event: TrialEnd) -> None:
+        record = self._record(event)
+        if not event.state.terminal:
+            raise ValueError(f"{event.state} is not an end")
+        record.state = advance(record.state, event.state)
+        record.cause, record.reason = event.cause, event.reason
+        record.length = record.length if event.length is None else float(event.length)
+        record.value = event.value
+        record.attempts = max(record.attempts, event.attempt)
+        record.accepted_code_change = event.accepted_code_change
+        _spend(record, event)
+
+    def _record(self, event: CellEvent) -> TrialRecord:
+        record = self.cells.get(event.cell)
+        if record is None:
+            raise ValueError("the cell is not in the plan")
+        return record
+
+    def _unanswered(self, event: CellEvent) -> TrialRecord:
+        record = self._record(event)
+        if record.state.answered:
+            raise ValueError(f"the cell is {record.state} already")
+        return record
+
+    def _add_cells(self) -> None:
+        for cell in self.plan.cells:
+            if cell.cell not in self.cells:
+                self.cells[cell.cell] = TrialRecord.of(cell)
+
+    def _add_families(self, arms: Iterable[str]) -> None:
+        family = 1 + max(self.families.values(), default=-1)
+        self.families.update((arm, family) for arm in list(arms) if arm not in self.families)
+
+
+def fold(events: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
+    """The state of `plan` after these events.
+
+    Events that cannot be change nothing and are listed in `problems`: the first answer of a cell stands, and
+    a study is never lost to one bad line.
+    """
+    state = StudyState(plan)
+    for number, event in enumerate(events, start=1):
+        try:
+            state.apply(event)
+        except (IllegalTransition, ValueError) as error:
+            cell = getattr(event, "cell", None)
+            what = event.kind if cell is None else f"{event.kind} of {cell}"
+            state.problems.append(f"event {number}: {what}: {error}")
+    # arms that no start has brought yet come with the next one: they must not be judged with the others
+    state._add_families(arm.name for arm in plan.arms)
+    return state
+
+
+def _spend(record: TrialRecord, event: AttemptFailed | TrialEnd) -> None:
+    record.wall_s += event.wall_s or 0.0
+    record.gpu_s += event.gpu_s or 0.0

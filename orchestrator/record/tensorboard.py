@@ -1,0 +1,178 @@
+"""TensorBoard event files of one trial: tensorboardX's messages, written without its multiprocessing queue.
+
+One event carries all scalars of a step. Later attempts write a new file that sorts after the earlier ones and
+starts with a session mark, so that TensorBoard drops what a crashed attempt wrote beyond its checkpoint.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.record.storage import Storage
+
+_BINS = 30
+_FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
+
+
+class EventFile:
+    """One event file; what earlier ones have from `purge_step` on is hidden. Not thread-safe."""
+
+    def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int = 0) -> None:
+        # imported here: tensorboardX imports torch when it is installed
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        earlier = [int(match.group(1)) for match in map(_FILE.fullmatch, _names(storage, folder)) if match]
+        # names decide the order of reading, and the clocks of two nodes may differ
+        stamp = max([int(time.time()), *(second + 1 for second in earlier)])
+        name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.a{attempt}"
+        self._appender = storage.appender(f"{folder}/{name}")
+        self._frames: list[bytes] = []
+        now = time.time()
+        self._add(self._event(wall_time=now, file_version="brain.Event:2"))
+        # in the first file too: TensorBoard takes only the second mark that it sees for a restart
+        mark = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(self._event(wall_time=now, step=purge_step, session_log=mark))
+
+    def scalars(self, values: Mapping[str, float], step: int, wall_time: float) -> None:
+        """One point per tag."""
+        points = [self._summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=points)))
+
+    def text(self, tag: str, text: str, step: int, wall_time: float) -> None:
+        """Markdown text."""
+        from tensorboardX.summary import text as text_summary
+
+        self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
+
+    def png(self, tag: str, image: bytes, step: int, wall_time: float, channels: int = 3) -> None:
+        """A picture, as a PNG file."""
+        width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
+        picture = self._summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=image
+        )
+        value = self._summary.Value(tag=tag, image=picture)
+        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
+
+    def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
+        """A picture: [H, W, 1 | 3 | 4] uint8."""
+        from PIL import Image
+
+        channels = pixels.shape[2]
+        png = io.BytesIO()
+        # little compression: half the time for a third more bytes
+        Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
+            png, format="PNG", compress_level=1
+        )
+        self.png(tag, png.getvalue(), step, wall_time, channels)
+
+    def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
+        """The distribution of finite numbers, [N] with N ≥ 1."""
+        from tensorboardX.summary import histogram
+
+        self._add(self._event(wall_time=wall_time, step=step, summary=histogram(tag, values, bins=_BINS)))
+
+    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int, wall_time: float) -> None:
+        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        from tensorboardX.summary import pr_curve_raw
+
+        tp, fp, tn, fn = (counts[name] for name in ("tp", "fp", "tn", "fn"))
+        precision = tp / (tp + fp).clip(1)
+        recall = tp / (tp + fn).clip(1)
+        curve = pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp))
+        self._add(self._event(wall_time=wall_time, step=step, summary=curve))
+
+    def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
+        """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""
+        from tensorboardX.summary import hparams
+
+        experiment, start, _ = hparams(dict(config), dict.fromkeys(metrics, 0.0))
+        for summary in (experiment, start):
+            self._add(self._event(wall_time=wall_time, summary=summary))
+
+    def hparams_end(self, success: bool, wall_time: float) -> None:
+        """Close the trial's row."""
+        from tensorboardX.proto.api_pb2 import Status
+        from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
+        from tensorboardX.proto.summary_pb2 import SummaryMetadata
+
+        status = Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
+        content = HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0)
+        plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+        value = self._summary.Value(
+            tag="_hparams_/session_end_info", metadata=SummaryMetadata(plugin_data=plugin)
+        )
+        self._add(self._event(wall_time=wall_time, summary=self._summary(value=[value])))
+
+    def write(self) -> None:
+        """Hand what was collected to the file."""
+        if self._frames:
+            self._appender.write(b"".join(self._frames))
+            self._frames.clear()
+
+    def sync(self) -> None:
+        """Everything so far is durable."""
+        self.write()
+        self._appender.sync()
+
+    def close(self) -> None:
+        self.sync()
+        self._appender.close()
+
+    def _add(self, event: Any) -> None:
+        self._frames.append(_frame(event.SerializeToString()))
+
+
+def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested config -> dotted keys with values that HParams can hold (bool, number, string)."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flat_config(value, f"{name}."))
+        elif isinstance(value, (bool, int, float, str)):
+            flat[name] = value
+        else:
+            flat[name] = json.dumps(value, default=str)
+    return flat
+
+
+def as_float(value: Any) -> float | None:
+    """A scalar as a float; None for text, for NaN there is NaN."""
+    if isinstance(value, str):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan if isinstance(value, int) else None
+
+
+def _names(storage: Storage, folder: str) -> list[str]:
+    return [entry.name for entry in storage.list(folder)]
+
+
+def _frame(data: bytes) -> bytes:
+    """One TFRecord: length, its checksum, data, its checksum."""
+    return _frame_head(len(data)) + data + struct.pack("<I", _checksum()(data))
+
+
+@lru_cache(maxsize=4096)
+def _frame_head(length: int) -> bytes:
+    head = struct.pack("<Q", length)
+    return head + struct.pack("<I", _checksum()(head))
+
+
+@lru_cache(maxsize=1)
+def _checksum() -> Any:
+    from tensorboardX.record_writer import masked_crc32c
+
+    return masked_crc32c
