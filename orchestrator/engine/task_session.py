@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,12 +51,8 @@ class TaskSession:
 
     @contextmanager
     def resume_dir(self) -> Iterator[Path | None]:
-        if self._run.resume is None:
-            yield None
-            return
-        with tempfile.TemporaryDirectory(prefix="orchestrator-resume-") as folder:
-            self._run.store.fetch(self._run.resume.name, Path(folder))
-            yield Path(folder)
+        with self._run.resume_dir() as folder:
+            yield folder
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         self._run.scalars(values, step)

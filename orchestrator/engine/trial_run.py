@@ -12,8 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,16 @@ class TrialRun:
             self.answer = answer
             raise TrialStopped(answer.reason or "stopped")
         self.complete = reached_max
+
+    @contextmanager
+    def resume_dir(self) -> Iterator[Path | None]:
+        """All ranks' parts of the checkpoint to go on from, as long as the block; None for a fresh start."""
+        if self.resume is None:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="orchestrator-resume-") as folder:
+            self.store.fetch(self.resume.name, Path(folder))
+            yield Path(folder)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values of one step for the curves."""

@@ -161,3 +161,61 @@ def test_a_cell_is_given_up_when_its_retries_are_used(tmp_path: Path) -> None:
 def test_a_study_of_plain_functions_needs_neither_ray_nor_torch() -> None:
     code = "import sys, orchestrator.engine.inprocess; sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+RAY_FUNCTION = """\
+import json
+import tempfile
+from pathlib import Path
+
+import ray.train
+import ray.train.collective
+
+
+def train(config):
+    first = 1
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            first = json.loads((Path(folder) / "state.json").read_text()) + 1
+    assert ray.train.get_context().get_world_rank() in (0, 1)
+    assert ray.train.collective.broadcast_from_rank_zero(first) == first
+    for epoch in range(first, config["max_length"] + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "state.json").write_text(json.dumps(epoch))
+            loss = (config["level"] + config["seed"]) / epoch
+            ray.train.report({"epoch": epoch, "loss": loss}, ray.train.Checkpoint.from_directory(folder))
+"""
+
+
+def test_a_ray_train_function_runs_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "plain_ray_trial.py").write_text(RAY_FUNCTION)
+    scene = Scene(tmp_path / "runs", entrypoint="plain_ray_trial:train", resources={"workers": 2})
+    killed = Fault("worker killed", at=3, arm="level=low", seed=1)
+    assert scene.run(killed, function=None, code_root=tmp_path, slots=2) is ExitCode.DONE
+    assert scene.failures() == ["worker killed"]
+    assert scene.curves()["level=low", 1] == [(1, 1.5), (2, 0.75), (3, 0.5)]
+
+
+def test_a_task_has_the_curves_that_it_has_alone(tmp_path: Path) -> None:
+    code_root = Path(__file__).parents[1] / "training"
+    config: dict[str, Any] = {"data": {"batch_size": 8}, "optim": {"name": "sgd", "lr": 0.05}}
+    scene = Scene(
+        tmp_path,
+        entrypoint="toy:Toy",
+        baseline=config,
+        components={"lr": {"swap": {"low": {"optim.lr": 0.01}}}},
+        seeds=[3],
+        metric={"name": "val/loss", "mode": "min"},
+        monitor=[],
+    )
+    killed = Fault("worker killed", at=2, arm="baseline")
+    assert scene.run(killed, function=None, code_root=code_root, slots=2) is ExitCode.DONE
+    from toy import Toy
+
+    from orchestrator.training.local import run_local
+
+    alone = run_local(Toy, {**config, "seed": 3}, max_length=3)
+    rows = read_metrics(scene.storage, scene.paths.trial("baseline", 3))
+    assert [row["val/loss"] for row in rows] == [row["val/loss"] for row in alone]
+    assert [row["attempt"] for row in rows][-1] == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +120,7 @@ def with_threads(folder: Path) -> Finished:
     return Finished(spec, outcome, storage)
 
 
-def with_ray(folder: Path) -> Finished:
+def with_ray(folder: Path, address: str) -> Finished:
     from orchestrator.engine import cluster
     from orchestrator.engine.closing import conclude
     from orchestrator.engine.conductor import Conductor
@@ -137,7 +136,7 @@ def with_ray(folder: Path) -> Finished:
         facts = RunFacts(
             spec, storage, record.paths.root, str(ENTRYPOINTS), "contract", record.paths.code_archive, 0.0
         )
-        cluster.connect(None)
+        cluster.connect(address)
         try:
             conductor = Conductor(record, spec, gpus_per_worker=0.0)
             runtime = TuneRuntime(facts)
@@ -151,15 +150,15 @@ def with_ray(folder: Path) -> Finished:
     return Finished(spec, outcome, storage)
 
 
-RUNTIMES: dict[str, Callable[[Path], Finished]] = {"threads": with_threads, "ray": with_ray}
-
-
 @pytest.fixture(
     scope="module",
     params=["threads", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])],
 )
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return RUNTIMES[request.param](tmp_path_factory.mktemp("contract"))
+    folder = tmp_path_factory.mktemp("contract")
+    if request.param == "threads":
+        return with_threads(folder)
+    return with_ray(folder, request.getfixturevalue("shared_ray"))
 
 
 @pytest.mark.parametrize("arm", ENDS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,29 +38,41 @@ def report(metrics: Mapping[str, Any], checkpoint: Path | str | None = None) -> 
     session().report(metrics, None if checkpoint is None else stage(Path(checkpoint), move=False))
 
 
-@contextmanager
-def get_checkpoint() -> Iterator[Path | None]:
+def get_checkpoint() -> AbstractContextManager[Path | None]:
     """The files to go on from, in a folder that lives as long as the block; None for a fresh start."""
-    run = session()
-    if run.resume is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="orchestrator-resume-") as folder:
-        run.store.fetch(run.resume.name, Path(folder))
-        yield Path(folder)
+    return session().resume_dir()
+
+
+def same_on_all_ranks(value: Any) -> Any:
+    """Rank 0's value, once every rank of this thread's group has asked."""
+    return _here.same(value)
+
+
+def begin_worker(same: Callable[[Any], Any]) -> None:
+    """This thread is a worker; `same` is what `same_on_all_ranks` does there."""
+    _here.same = same
 
 
 def user_code(function: Callable[..., Any]) -> UserCode:
-    """A plain function of the config, or of nothing, as a trial."""
+    """A plain function of the config, or of nothing, as a trial. What it calls of `ray.train` works too."""
 
     def run_function(run: TrialRun) -> None:
         _here.run = run
         try:
-            if len(inspect.signature(function).parameters) == 0:
-                function()
-            else:
-                function(dict(run.assignment.config))
+            with _ray_train():
+                if len(inspect.signature(function).parameters) == 0:
+                    function()
+                else:
+                    function(dict(run.assignment.config))
         finally:
             _here.run = None
 
     return run_function
+
+
+def _ray_train() -> Any:
+    if "ray.train" not in sys.modules:
+        return nullcontext()
+    from orchestrator.engine.ray_private.in_threads import ray_train_of_threads
+
+    return ray_train_of_threads(session, report, same_on_all_ranks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.api import Listener, StudyOutcome
@@ -38,8 +40,9 @@ class Quiet:
 def run_in_process(
     spec: StudySpec,
     record: StudyRecord,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | None = None,
     *,
+    code_root: Path | None = None,
     slots: int = 1,
     nodes: int = 1,
     faults: Faults | None = None,
@@ -51,7 +54,8 @@ def run_in_process(
 
     Args:
         record: the opened record (lease held).
-        function: called with the config of each trial; reports with `inprocess.report`.
+        function: called with each config; reports with `inprocess.report`, or with `ray.train.report`.
+            None: the study's entrypoint, a plain function or a Task, which is imported from `code_root`.
         slots: how many trials of a node run at once; what they share of this process is theirs to guard.
         faults: what goes wrong on the way, for tests.
         clock: seconds, monotonic; budgets and silence go by it.
@@ -70,10 +74,18 @@ def run_in_process(
     )
     if not conductor.finished():
         facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0)
-        load: Callable[[], UserCode] = lambda: user_code(function)  # noqa: E731
+        load = partial(user_code, function) if function is not None else _entrypoint(spec, code_root)
         with InProcess(facts, load, slots=slots, nodes=nodes, faults=faults) as runtime:
             _run(Pump(conductor, runtime, record, listener or Quiet()), runtime)
     return conclude(conductor, record)
+
+
+def _entrypoint(spec: StudySpec, code_root: Path | None) -> Callable[[], UserCode]:
+    import torch
+
+    from orchestrator.engine.inprocess._entry import entrypoint_of
+
+    return entrypoint_of(spec, code_root, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _run(pump: Pump, runtime: InProcess) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind
 from orchestrator.engine.attempt import Attempt, Rank, UserCode
 from orchestrator.engine.inprocess._output import Output
+from orchestrator.engine.inprocess._session import begin_worker
 from orchestrator.engine.link import Link, WorkerKilled
 from orchestrator.engine.messages import Answer, Assignment, Attached, Progress, RunFacts, RungReached
 
@@ -102,6 +103,7 @@ class Group:
         place = self.place
         link = _Line(self, rank)
         here = Rank(rank, self.size, partial(self._same.value, rank), place.load)
+        begin_worker(here.same)
         link.attach(Attached(rank, self.node, os.getpid(), self))
         serial = 0
         try:

@@ -85,10 +85,11 @@ def kill_the_trial_actor() -> None:
     """Tune names its actors by its own wrapper; the study has one slot, so there is one."""
     for process in Path("/proc").iterdir():
         try:
-            ours = process.name.isdecimal() and os.getpgid(int(process.name)) == os.getpgid(0)
+            status = (process / "status").read_text()
+            ours = f"\nPPid:\t{os.getppid()}\n" in status  # the same raylet has started both
             if ours and b"ray::ResourceTrainable" in (process / "cmdline").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
-        except (ProcessLookupError, FileNotFoundError):
+        except (ProcessLookupError, FileNotFoundError, NotADirectoryError):
             continue
     threading.Event().wait(600)
 
