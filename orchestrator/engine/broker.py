@@ -20,6 +20,7 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
 from orchestrator.engine.joint import joint_outcome
 from orchestrator.engine.lane_state import LaneState, LaneTrial
 from orchestrator.engine.messages import (
@@ -27,7 +28,6 @@ from orchestrator.engine.messages import (
     Answer,
     Assignment,
     Attached,
-    CheckpointKept,
     DriverEvent,
     EntrypointFailed,
     GroupLost,
@@ -35,11 +35,9 @@ from orchestrator.engine.messages import (
     LaneEvent,
     LaneUp,
     Outcome,
-    Progress,
     RungReached,
     Said,
     TrialEnded,
-    TrialProgress,
     TrialStarted,
     WorkerFailed,
 )
@@ -82,14 +80,6 @@ class Broker:
         self._background: set[asyncio.Task[None]] = set()
         self._stops: dict[tuple[str, int], Answer] = {}
 
-    async def describe(self) -> list[str]:
-        """Each lane in one line, for `doctor` and for tests that fail."""
-        return [
-            f"{name}: serial {lane.serial} ranks {sorted(lane.ranks)} closed {lane.closed} "
-            f"recycling {lane.recycling} queued {lane.events.qsize()} trial {lane.trial}"
-            for name, lane in self._lanes.items()
-        ]
-
     # ---- the driver -------------------------------------------------------------------------------------
 
     async def drain(self, taken: int, timeout_s: float) -> Said:
@@ -112,38 +102,24 @@ class Broker:
         for _, trial in self._at(cell, attempt):
             trial.decide(answer)
 
-    async def stop_trial(self, cell: str, attempt: int, answer: Answer) -> None:
-        """Let a trial leave at rank 0's next report; one that no worker has taken yet ends at once."""
-        self._stops[cell, attempt] = answer
-        for lane, trial in self._at(cell, attempt):
-            self._stop(lane, trial)
-
-    async def reassign(
-        self, lane_id: str, assignment: Assignment | None, outcome: Outcome | None = None
-    ) -> None:
-        """After a lost group: the next attempt at the cell, or (None) its end with `outcome`."""
-        lane = self._lanes.get(lane_id)
-        if lane is None or lane.trial is None:
-            return
-        if assignment is None:
-            self._end_trial(lane, outcome or Outcome(TrialState.FAILED, Cause.INFRA))
+    async def carry_out(self, action: Action) -> None:
+        """What the driver wants done."""
+        if isinstance(action, StopTrial):
+            self._stops[action.cell, action.attempt] = action.answer
+            for lane, trial in self._at(action.cell, action.attempt):
+                self._stop(lane, trial)
+        elif isinstance(action, Reassign):
+            await self._reassign(action)
+        elif isinstance(action, Recycle):
+            for lane, trial in self._at(action.cell, action.attempt):
+                if lane.name == action.lane and trial.to_do:
+                    self._post(self._lose(lane, trial, action.reason))
+                    self._kill_group(lane)
         else:
-            await self._set_assignment(lane, assignment)
-
-    async def recycle(self, lane_id: str, cell: str, attempt: int, reason: str) -> None:
-        """Kill the worker group of an attempt; Ray Train starts a fresh one, which attaches again."""
-        for lane, trial in self._at(cell, attempt):
-            if lane.name == lane_id and trial.to_do:
-                self._post(self._lose(lane, trial, reason))
-                self._kill_group(lane)
-
-    async def set_aside(self, nodes: tuple[str, ...], lanes: tuple[str, ...], reason: str) -> None:
-        """New lanes go to none of these nodes; `lanes` end, Tune hears of it and makes new ones."""
-        self._set_aside = nodes
-        for lane_id in lanes:
-            lane = self._lanes.get(lane_id)
-            if lane is not None and not lane.closed:
-                lane.events.put_nowait(LaneCondemned(lane_id, reason))
+            self._set_aside = action.nodes
+            for condemned in (self._lanes[name] for name in action.lanes if name in self._lanes):
+                if not condemned.closed:
+                    condemned.events.put_nowait(LaneCondemned(condemned.name, action.reason))
 
     # ---- a slot: the owner's side of a worker group ------------------------------------------------------
 
@@ -205,24 +181,20 @@ class Broker:
         lane.trial.begin(incarnation)
         return lane.trial.assignment
 
-    async def started(
-        self, lane_id: str, serial: int, resumed_step: int | None, passed_over: tuple[str, ...] = ()
-    ) -> None:
-        """Rank 0 is about to call the user's code."""
-        trial = self._current(lane_id, serial)
-        if trial:
-            a = trial.assignment
-            devices = tuple(sorted({who.device for who in self._lanes[lane_id].ranks.values()}))
-            self._post(TrialStarted(lane_id, a.cell, a.attempt, resumed_step, devices, passed_over))
-
-    async def reports(self, lane_id: str, serial: int, batch: list[Progress]) -> Answer:
-        """Reports of rank 0 that do not wait for a decision."""
+    async def say(self, lane_id: str, serial: int, event: DriverEvent) -> Answer:
+        """Rank 0 has something for the driver; returns the latest word from there."""
         trial = self._current(lane_id, serial)
         if trial is None:
             return STALE
-        a = trial.assignment
-        self._post(TrialProgress(lane_id, a.cell, a.attempt, tuple(batch)))
+        if isinstance(event, TrialStarted):
+            devices = {who.device for who in self._lanes[lane_id].ranks.values()}
+            event = replace(event, devices=tuple(sorted(devices)))
+        self._post(event)
         return trial.stop or CONTINUE
+
+    async def say_apart(self, event: WorkerFailed | EntrypointFailed) -> None:
+        """A worker ended outside of any trial, or its code cannot be imported."""
+        self._post(event)
 
     async def ask(
         self, lane_id: str, serial: int, rank: int, index: int, proposal: Answer, rung: RungReached | None
@@ -263,15 +235,6 @@ class Broker:
         everything = await trial.wait_for_parts(name, rank, files, self._lanes[lane_id].world_size)
         return everything if rank != 0 or self._current(lane_id, serial) is not None else None
 
-    async def checkpoint_kept(
-        self, lane_id: str, serial: int, name: str, step: int, length: float, value: float | None
-    ) -> None:
-        """Rank 0 wrote the manifest of a checkpoint."""
-        trial = self._current(lane_id, serial)
-        if trial:
-            a = trial.assignment
-            self._post(CheckpointKept(lane_id, a.cell, a.attempt, name, step, length, value))
-
     async def ended(self, lane_id: str, serial: int, rank: int, outcome: Outcome) -> None:
         """One rank left the trial."""
         lane = self._lanes[lane_id]
@@ -286,14 +249,6 @@ class Broker:
         elif outcome.state in (TrialState.FAILED, TrialState.DIVERGED):
             self._later(self._give_up_on_peers(lane, trial))
 
-    async def worker_failed(self, lane_id: str, message: str, node: str = "") -> None:
-        """A worker ended outside of any trial."""
-        self._post(WorkerFailed(lane_id, message, node))
-
-    async def entrypoint_failed(self, lane_id: str, message: str) -> None:
-        """The user's module does not import on a worker."""
-        self._post(EntrypointFailed(lane_id, message))
-
     # ---- inside -----------------------------------------------------------------------------------------
 
     def _at(self, cell: str, attempt: int) -> list[tuple[LaneState, LaneTrial]]:
@@ -307,6 +262,15 @@ class Broker:
         if trial is None or not trial.to_do or trial.assignment.serial != serial:
             return None
         return trial
+
+    async def _reassign(self, action: Reassign) -> None:
+        lane = self._lanes.get(action.lane)
+        if lane is None or lane.trial is None:
+            return
+        if action.assignment is not None:
+            await self._set_assignment(lane, action.assignment)
+        else:
+            self._end_trial(lane, action.outcome or Outcome(TrialState.FAILED, Cause.INFRA))
 
     async def _set_assignment(self, lane: LaneState, assignment: Assignment) -> None:
         lane.serial += 1

@@ -15,7 +15,10 @@ def lane_loop(config: dict[str, Any]) -> None:
     except Exception:
         import ray
 
+        from orchestrator.engine.messages import WorkerFailed
+
         # Ray Train starts the group again, for ever: somebody has to hear why
         node = ray.get_runtime_context().get_node_id()
-        config["broker"].worker_failed.remote(config["lane"], traceback.format_exc(limit=-8), node)
+        failed = WorkerFailed(config["lane"], traceback.format_exc(limit=-8), node)
+        config["broker"].say_apart.remote(failed)
         raise

@@ -11,9 +11,14 @@ from orchestrator.engine.messages import (
     Answer,
     Assignment,
     Attached,
+    CheckpointKept,
+    DriverEvent,
+    EntrypointFailed,
     Outcome,
     Progress,
     RungReached,
+    TrialProgress,
+    TrialStarted,
 )
 
 FLUSH_EVERY_S = 0.05
@@ -43,7 +48,7 @@ class Link:
     def __init__(self, call: Call, lane: str, rank: int, incarnation: str) -> None:
         self._call, self._lane, self._rank, self.incarnation = call, lane, rank, incarnation
         self._pending: list[Progress] = []
-        self._serial = 0
+        self._serial, self._trial = 0, (lane, "", 0)
         self._stop: Answer = CONTINUE
         self._lock = threading.Lock()
         self._sending = threading.Lock()
@@ -61,10 +66,11 @@ class Link:
         if assignment is not None:
             with self._lock:
                 self._serial, self._stop, self._pending = assignment.serial, CONTINUE, []
+                self._trial = (self._lane, *assignment.key)
         return assignment
 
     def entrypoint_failed(self, message: str) -> None:
-        self._call("entrypoint_failed", self._lane, message)
+        self._call("say_apart", EntrypointFailed(self._lane, message))
 
     def close(self) -> None:
         """Send nothing more."""
@@ -74,7 +80,7 @@ class Link:
     # ---- one trial --------------------------------------------------------------------------------------
 
     def started(self, resumed_step: int | None, passed_over: tuple[str, ...] = ()) -> None:
-        self._call("started", self._lane, self._serial, resumed_step, passed_over)
+        self._say(TrialStarted(*self._trial, resumed_step, passed_over=passed_over))
 
     def post(self, progress: Progress) -> Answer:
         """Queue a report; returns the latest word from the driver (which may be older than the report)."""
@@ -103,7 +109,7 @@ class Link:
         return done
 
     def checkpoint_kept(self, name: str, step: int, length: float, value: float | None) -> None:
-        self._call("checkpoint_kept", self._lane, self._serial, name, step, length, value)
+        self._say(CheckpointKept(*self._trial, name, step, length, value))
 
     def ended(self, outcome: Outcome) -> None:
         self.flush()
@@ -113,13 +119,17 @@ class Link:
         """Send what is queued and wait for the answer."""
         with self._sending:
             with self._lock:
-                batch, self._pending, serial = self._pending, [], self._serial
+                batch, self._pending, serial = tuple(self._pending), [], self._serial
+                event = TrialProgress(*self._trial, batch)
             if not batch:
                 return
-            answer = self._call("reports", self._lane, serial, batch)
+            answer = self._call("say", self._lane, serial, event)
             with self._lock:
                 if serial == self._serial and answer.stop:
                     self._stop = answer
+
+    def _say(self, event: DriverEvent) -> None:
+        self._call("say", self._lane, self._serial, event)
 
     def _send_loop(self) -> None:
         while not self._closed:

@@ -31,7 +31,7 @@ from orchestrator.engine.messages import (
 )
 from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.record.attempts import Superseded
-from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.record.trackers.run import TrackedTrial, run_id
@@ -108,7 +108,7 @@ class TrialRun:
                 self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
             self.log.hparams(self.assignment.config, metrics=[spec.metric.name])
         self.uploads = CheckpointUploads(
-            self.store, self.link, self.rank, self.world_size, self.log, spec.checkpoint
+            self.store, self.link, self.rank, self.world_size, self.log, self._keep_some
         )
         self._since = time.monotonic()
         if self.rank == 0:
@@ -321,6 +321,10 @@ class TrialRun:
         return RungReached(
             self.assignment.cell, self.assignment.attempt, rung, self.length, score, self.value, also
         )
+
+    def _keep_some(self) -> Kept:
+        keep = self.spec.checkpoint
+        return self.store.retain(keep.keep_best, keep.keep_latest)
 
     def _keep(self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer) -> None:
         """Hand a due checkpoint to the uploads; every rank takes part, also with nothing to give."""

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
 
 from orchestrator.engine import cluster
-from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside
+from orchestrator.engine.actions import Action
 from orchestrator.engine.capacity import Node
 from orchestrator.engine.lane import Lane
 from orchestrator.engine.message_actor import MessageActor
@@ -77,14 +77,7 @@ class TuneRuntime:
 
     def carry_out(self, action: Action) -> None:
         """See `Runtime`."""
-        if isinstance(action, Reassign):
-            self._broker.reassign.remote(action.lane, action.assignment, action.outcome)
-        elif isinstance(action, Recycle):
-            self._broker.recycle.remote(action.lane, action.cell, action.attempt, action.reason)
-        elif isinstance(action, SetAside):
-            self._broker.set_aside.remote(action.nodes, action.lanes, action.reason)
-        else:
-            self._broker.stop_trial.remote(action.cell, action.attempt, action.answer)
+        self._broker.carry_out.remote(action)
 
     def nodes(self) -> list[Node]:
         """See `Runtime`."""

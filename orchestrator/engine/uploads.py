@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.engine.link import Link
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
-from orchestrator.record.checkpoints import CheckpointStore, Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
 from orchestrator.record.triallog import TrialLog
 
 if TYPE_CHECKING:
-    from orchestrator.study.spec import CheckpointSpec
     from orchestrator.training.snapshot import TrainingSnapshot
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,10 @@ class SnapshotPart:
 
 
 class CheckpointUploads:
-    """At most one upload at a time; `put` waits for the one before it."""
+    """At most one upload at a time; `put` waits for the one before it.
+
+    `keep` removes the checkpoints that are not kept any more.
+    """
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class CheckpointUploads:
         rank: int,
         world_size: int,
         triallog: TrialLog | None,
-        keep: CheckpointSpec,
+        keep: Callable[[], Kept],
     ) -> None:
         self._store, self._link, self._rank, self._world_size = store, link, rank, world_size
         self._log, self._keep = triallog, keep
@@ -156,6 +159,6 @@ class CheckpointUploads:
         complete = replace(manifest, files=files)
         self._store.commit(name, complete)
         self.kept.append((name, complete))
-        left = self._store.retain(self._keep.keep_best, self._keep.keep_latest)
+        left = self._keep()
         self._store.describe(checkpoints={"latest": left.latest, "best": left.best})
         self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.actions import Reassign, Recycle, StopTrial
 from orchestrator.engine.broker import STALE, Broker
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -48,6 +49,10 @@ def progress(index: int) -> Progress:
     return Progress(index, index, 0.5, index, {"loss": 0.5})
 
 
+def reported(*reports: Progress) -> TrialProgress:
+    return TrialProgress("lane", "c", 1, reports)
+
+
 def rung() -> RungReached:
     return RungReached("c", 1, 1.0, 1.0, 0.5, 0.5, {})
 
@@ -60,6 +65,7 @@ class Scene:
     killed: list[Any]
     size: int
     taken: int = 0
+    opened: bool = False
 
     @classmethod
     async def up(cls, size: int = 1, patience_s: float = 0.01) -> Scene:
@@ -72,7 +78,8 @@ class Scene:
         return scene
 
     async def give(self, what: Assignment) -> None:
-        if not await self.broker.describe():
+        if not self.opened:
+            self.opened = True
             await self.broker.open_lane("lane", self.size)
         await self.broker.take("lane", what)
 
@@ -123,7 +130,7 @@ async def unknown(ranks: Sequence[Attached]) -> GroupEnd:
 async def test_a_trial_from_its_assignment_to_its_end() -> None:
     scene = await Scene.up()
     assert await scene.news(LaneUp) == [LaneUp("lane", ("node",), (100,), "first")]
-    assert await scene.broker.reports("lane", 1, [progress(1), progress(2)]) == CONTINUE
+    assert await scene.broker.say("lane", 1, reported(progress(1), progress(2))) == CONTINUE
     asked = scene.ask(0, 3, rung())
     assert await scene.broker.next_event("lane") == rung()
     assert not asked.done()
@@ -135,7 +142,7 @@ async def test_a_trial_from_its_assignment_to_its_end() -> None:
     (heard,) = await scene.news(TrialProgress)
     assert event.said.events[-1] == heard  # what the driver may not have taken in travels with the end
     assert heard.reports == (progress(1), progress(2))
-    assert await scene.broker.reports("lane", 1, [progress(4)]) == STALE
+    assert await scene.broker.say("lane", 1, reported(progress(4))) == STALE
     assert await scene.news(TrialProgress) == []
     assert scene.killed == []
 
@@ -147,7 +154,7 @@ async def test_the_start_of_a_trial_names_what_its_ranks_compute_on() -> None:
     for rank, device in enumerate(("H100", "A100", "H100")):
         await scene.broker.attach("lane", "first", Attached(rank, "node", 100 + rank, None, device))
     await scene.next("first", 0)
-    await scene.broker.started("lane", 1, 40)
+    await scene.broker.say("lane", 1, TrialStarted("lane", "c", 1, 40))
     (started,) = await scene.news(TrialStarted)
     assert (started.devices, started.resumed_step) == (("A100", "H100"), 40)
 
@@ -190,9 +197,9 @@ async def test_a_stop_reaches_a_trial_at_its_next_report_and_at_a_rung() -> None
     scene = await Scene.up()
     asked = scene.ask(0, 1, rung())
     await scene.broker.next_event("lane")
-    await scene.broker.stop_trial("c", 1, STOP)
+    await scene.broker.carry_out(StopTrial("c", 1, STOP))
     assert (await asked).state is TrialState.CANCELLED
-    assert await scene.broker.reports("lane", 1, [progress(2)]) == STOP
+    assert await scene.broker.say("lane", 1, reported(progress(2))) == STOP
     await scene.broker.answer("c", 1, CONTINUE)  # too late, and harmless
 
 
@@ -201,9 +208,9 @@ async def test_a_stop_that_comes_before_the_workers_ends_the_trial_at_once() -> 
     broker = Broker(lambda _: None, unknown)
     scene = Scene(broker, [], 1)
     await scene.give(assignment())
-    await broker.stop_trial("c", 1, STOP)
+    await broker.carry_out(StopTrial("c", 1, STOP))
     assert (await scene.ended()).outcome.state is TrialState.CANCELLED
-    await broker.stop_trial("d", 1, STOP)  # and before its assignment
+    await broker.carry_out(StopTrial("d", 1, STOP))  # and before its assignment
     await scene.give(assignment("d"))
     assert (await scene.ended()).cell == "d"
 
@@ -211,10 +218,10 @@ async def test_a_stop_that_comes_before_the_workers_ends_the_trial_at_once() -> 
 @in_a_loop
 async def test_what_was_said_is_kept_until_it_has_been_taken_in() -> None:
     scene = await Scene.up()
-    await scene.broker.reports("lane", 1, [progress(1)])
+    await scene.broker.say("lane", 1, reported(progress(1)))
     first = await scene.broker.drain(0, 0.0)
     assert await scene.broker.drain(0, 0.0) == first  # the answer was lost, or is still under way
-    await scene.broker.reports("lane", 1, [progress(2)])
+    await scene.broker.say("lane", 1, reported(progress(2)))
     await scene.end(DONE)
     assert (await scene.ended()).said.events[: len(first.events)] == first.events
     (new,) = (await scene.broker.drain(len(first.events), 0.0)).events
@@ -228,9 +235,9 @@ async def test_a_new_group_means_that_the_old_one_was_lost() -> None:
     event = await scene.lost()
     assert (event.cell, event.attempt, event.nodes) == ("c", 1, ("node",))
     assert await scene.next("first", 1) is None  # whoever is left of the first group leaves
-    assert await scene.broker.reports("lane", 1, [progress(1)]) == STALE
+    assert await scene.broker.say("lane", 1, reported(progress(1))) == STALE
     waiting = asyncio.ensure_future(scene.next("second", 0))
-    await scene.broker.reassign("lane", assignment(attempt=2))
+    await scene.broker.carry_out(Reassign("lane", assignment(attempt=2)))
     assert await waiting == 2
     await scene.end(DONE, serial=1)  # late, from the first group
     await scene.end(DONE, serial=2)
@@ -242,22 +249,22 @@ async def test_a_new_group_means_that_the_old_one_was_lost() -> None:
 async def test_a_lost_trial_that_is_given_up_ends_as_the_driver_says() -> None:
     scene = await Scene.up()
     await scene.group("second")
-    await scene.broker.reassign("lane", None, Outcome(TrialState.FAILED, Cause.HANG, "silent"))
+    await scene.broker.carry_out(Reassign("lane", None, Outcome(TrialState.FAILED, Cause.HANG, "silent")))
     assert (await scene.ended()).outcome.cause is Cause.HANG
 
 
 @in_a_loop
 async def test_recycling_hits_the_attempt_that_was_meant_only() -> None:
     scene = await Scene.up(size=2)
-    await scene.broker.recycle("lane", "c", 2, "hang")
-    await scene.broker.recycle("lane", "other", 1, "hang")
-    await scene.broker.recycle("no such lane", "c", 1, "hang")
+    await scene.broker.carry_out(Recycle("lane", "c", 2, "hang"))
+    await scene.broker.carry_out(Recycle("lane", "other", 1, "hang"))
+    await scene.broker.carry_out(Recycle("no such lane", "c", 1, "hang"))
     assert scene.killed == []
-    await scene.broker.recycle("lane", "c", 1, "hang")
+    await scene.broker.carry_out(Recycle("lane", "c", 1, "hang"))
     assert scene.killed == ["first-0", "first-1"]
     (event,) = await scene.news(GroupLost)
     assert event.message == "hang"
-    await scene.broker.recycle("lane", "c", 1, "hang")  # it is lost already
+    await scene.broker.carry_out(Recycle("lane", "c", 1, "hang"))  # it is lost already
     assert len(scene.killed) == 2
     await scene.group("second")
     assert await scene.news(GroupLost) == []  # the loss is known
@@ -333,7 +340,6 @@ async def test_a_closed_lane_lets_its_workers_go() -> None:
     await asyncio.sleep(0)
     await scene.broker.close_lane("lane")
     assert await waiting is None
-    assert len(await scene.broker.describe()) == 1
 
 
 @in_a_loop
@@ -343,7 +349,7 @@ async def test_drain_waits_for_the_first_event() -> None:
     assert await scene.drain(0.01) == ()
     waiting = asyncio.ensure_future(scene.drain(10.0))
     await asyncio.sleep(0)
-    await scene.broker.reports("lane", 1, [progress(1)])
+    await scene.broker.say("lane", 1, reported(progress(1)))
     assert len(await waiting) == 1
     waiting = asyncio.ensure_future(scene.drain(10.0))
     await asyncio.sleep(0)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, cast
 
 from orchestrator.decide.faults import FaultKind, GroupEnd, RankEnd, why_lost
-from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside
+from orchestrator.engine.actions import Action, SetAside
 from orchestrator.engine.attempt import UserCode
 from orchestrator.engine.broker import Broker
 from orchestrator.engine.capacity import ANY, Node
@@ -134,15 +134,9 @@ class InProcess:
 
     def carry_out(self, action: Action) -> None:
         """See `Runtime`."""
-        if isinstance(action, Reassign):
-            self._tell("reassign", action.lane, action.assignment, action.outcome)
-        elif isinstance(action, Recycle):
-            self._tell("recycle", action.lane, action.cell, action.attempt, action.reason)
-        elif isinstance(action, SetAside):
+        if isinstance(action, SetAside):
             self._set_aside = action.nodes
-            self._tell("set_aside", action.nodes, action.lanes, action.reason)
-        else:
-            self._tell("stop_trial", action.cell, action.attempt, action.answer)
+        self._tell("carry_out", action)
 
     def nodes(self) -> list[Node]:
         """See `Runtime`: nodes on which `slots` worker groups fit."""
