@@ -14,6 +14,7 @@ from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 
 if TYPE_CHECKING:
+    from orchestrator.record.storage import Storage
     from orchestrator.study.spec import StudySpec
 
 
@@ -22,7 +23,7 @@ class RunFacts:
     """What every worker of a study has to know: the study, and a few facts of this run of it."""
 
     spec: StudySpec  # for workers of another process as `study.plainspec` has it
-    storage: Any  # record.storage.Storage
+    storage: Storage
     study_root: str
     module_root: str | None  # where the entrypoint's module was found; None: an installed package
     code_hash: str

@@ -38,7 +38,7 @@ class _OfThread(LocalTrainFnUtils):
         if not names and not kept:
             return None
         path = run.paths.checkpoint([*names, *kept][-1])
-        return Checkpoint(run.storage.path(path), filesystem=run.storage.fs)
+        return Checkpoint(run.storage.path(path), filesystem=run.storage.backend.arrow)
 
     def get_context(self) -> LocalTrainContext:
         run = self._trial()
