@@ -38,12 +38,13 @@ def later_pairs(spec: StudySpec, plan: Plan) -> int:
 def _planned(spec: StudySpec, plan: Plan) -> str:
     from orchestrator.study.seeds import most_seeds
     from orchestrator.study.size import samples_per_arm
+    from orchestrator.study.stopping import rule_of
 
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
     trials = text.length(spec.stopping.max, spec.stopping.unit)
     tuned = f"{arms} arms × {samples} samples = {arms * samples} trials to tune, then " if samples else ""
     twice = "twice (fixed, retuned) " if spec.tune is not None and spec.tune.compare == "both" else ""
-    if spec.stopping.rule != "resolve":
+    if not rule_of(spec).looks(spec):
         return f"{tuned}{twice}{arms} arms × {seeds} seeds = {arms * seeds} trials of {trials}"
     most = most_seeds(spec)
     if most > seeds:
@@ -54,22 +55,17 @@ def _planned(spec: StudySpec, plan: Plan) -> str:
 
 def stopping(spec: StudySpec) -> str:
     """How a study ends before its grid is full."""
-    rule = spec.stopping
-    if rule.rule == "none":
-        return "none: every trial runs to its full length"
-    if rule.rule == "asha":
-        return f"asha: {_rungs(spec, rule.grace, rule.reduction)}, the reference always"
-    given_up = f", given up below {rule.futility:.0%} chance of that" if rule.futility else ""
-    left = "saved" if rule.goal == "save" else "given to the others"
-    return (
-        f"resolve: no more seeds for an arm whose effect is resolved{given_up}; what is left over is {left}"
-    )
+    from orchestrator.study.stopping import rule_of
+
+    return rule_of(spec).describe(spec)
 
 
 def interactions(spec: StudySpec, plan: Plan) -> str | None:
     """Which interactions are asked for, and what that costs; None where there are none."""
+    from orchestrator.study.stopping import rule_of
+
     pairs = sum(arm.kind == "pair" for arm in plan.arms)
-    all_seeds = "; the arms they are made of get all their seeds" if spec.stopping.rule == "resolve" else ""
+    all_seeds = "; the arms they are made of get all their seeds" if rule_of(spec).looks(spec) else ""
     if pairs:
         return f"{pairs} pair{'' if pairs == 1 else 's'}{all_seeds}"
     if later_pairs(spec, plan):
@@ -81,28 +77,23 @@ def interactions(spec: StudySpec, plan: Plan) -> str | None:
 
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     """The search that every arm gets."""
+    from orchestrator.decide.stopping import stopping_rule
     from orchestrator.study.size import samples_per_arm
 
     keys = ", ".join(tune.space)
     how = (
         f"{tune.search} search over {keys}, {samples_per_arm(spec)} samples for every arm (seed {tune.seed})"
     )
-    if tune.stopping.rule == "none":
+    if not (ending := stopping_rule(tune.stopping.rule)).stops_at_rungs:
         return f"{how}, all to their full length"
-    return f"{how}; asha within each arm: {_rungs(spec, tune.stopping.grace, tune.stopping.reduction)}"
+    return f"{how}; {ending.name} within each arm: {ending.describe_rungs(spec, tune.stopping)}"
 
 
 def looks(spec: StudySpec) -> str:
     """When effects are looked at."""
-    from orchestrator.study.seeds import looks as numbers
+    from orchestrator.study.stopping import rule_of
 
-    if spec.stopping.rule != "resolve":
+    numbers = rule_of(spec).looks(spec)
+    if not numbers:
         return "none"
-    return f"after {', '.join(map(str, numbers(spec)))} seeds (α = {spec.report.alpha:g} in all)"
-
-
-def _rungs(spec: StudySpec, grace: float, reduction: float) -> str:
-    from orchestrator.decide.rungs import rungs
-
-    steps = ", ".join(text.number(rung) for rung in rungs(grace, reduction, spec.stopping.max))
-    return f"rungs at {steps} {spec.stopping.unit}s, the best 1/{text.number(reduction)} go on"
+    return f"after {', '.join(map(str, numbers))} seeds (α = {spec.report.alpha:g} in all)"

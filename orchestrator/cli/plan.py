@@ -105,11 +105,13 @@ def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], history: Stud
     fewer.
     """
     from orchestrator.study.size import cells_per_arm
+    from orchestrator.study.stopping import rule_of
 
     if not remaining:
         return 0
     later = describe.later_pairs(spec, plan) * len(spec.seeds)
-    if spec.tune is None and spec.stopping.goal == "save":
+    goal = rule_of(spec).goal(spec)
+    if spec.tune is None and not (goal and goal.budgeted):
         return len(remaining) + later
     begun = 0 if history is None else sum(record.attempts > 0 for record in history.cells.values())
     return max(1, len(plan.arms) * cells_per_arm(spec) - begun) + later
@@ -202,7 +204,9 @@ def _show_arms(found: Forecast) -> None:
 
 def _at_most(spec: StudySpec, plan: Plan) -> bool:
     """Whether results may call for less than the estimate."""
-    return spec.stopping.rule == "resolve" or bool(describe.later_pairs(spec, plan))
+    from orchestrator.study.stopping import rule_of
+
+    return bool(rule_of(spec).looks(spec)) or bool(describe.later_pairs(spec, plan))
 
 
 def _cost(cost: Estimate, *, at_most: bool) -> str:

@@ -87,7 +87,7 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
     """What this study can detect with that noise. Takes about a second: it simulates."""
     from dataclasses import replace
 
-    from orchestrator.decide.evaluation import resolve_rule
+    from orchestrator.decide.sequential import RESOLVE
     from orchestrator.simulate.planning import power_forecast
     from orchestrator.study.combining import CROSSED
     from orchestrator.study.size import cells_per_arm
@@ -103,7 +103,7 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
         margin=None if spec.report.margin is None else float(spec.report.margin),
         variance=spec.report.variance,
         # the arms that pairs are made of get all their seeds, whatever the rule says
-        rule=None if crossed or pairs or len(spec.seeds) < 2 else resolve_rule(spec, arms),
+        rule=None if crossed or pairs or len(spec.seeds) < 2 else RESOLVE.on_seeds(spec, arms),
         weights=_main_effects(spec, plan) if crossed else None,
         grid_runs=len(plan.arms) * cells_per_arm(spec),
     )

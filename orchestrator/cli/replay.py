@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from orchestrator.simulate.recorded import Replay, Said
     from orchestrator.study.spec import StudySpec
 
-TITLES = {
-    "none": "none (the grid)",
-    "asha": "asha (rung-only)",
-    "save": "resolve, save",
-    "reinvest": "resolve, reinvest",
-    "strict": "resolve, variance: per_arm",
-}
 _SHOWN = 6
 """Missing runs that are named one by one."""
 
@@ -35,7 +28,7 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
     from orchestrator.cli.estimate import Machine, lanes
     from orchestrator.record.metrictable import read_metrics
     from orchestrator.record.state import TrialRecord
-    from orchestrator.simulate.recorded import DEFAULT, replays
+    from orchestrator.simulate.recorded import default_rules, replays
     from orchestrator.study.spec import StudySpec
 
     run = find_run(study, storage)
@@ -47,13 +40,14 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
         return read_metrics(run.storage, trial)
 
     count = max(1, lanes(spec.resources, Machine.here(), len(view.state.cells)))
-    found = replays(spec, view.state, tuple(rules) or DEFAULT, rows, count)
+    found = replays(spec, view.state, tuple(rules) or default_rules(), rows, count)
     if as_json:
         console.data_json(document(view.plan.study, found, count))
         return
-    asha = f"; asha on {count} lanes" if any(one.rule == "asha" for one in found) else ""
+    stopped = dict.fromkeys(one.rule for one in found if one.follows.stops_at_rungs)
+    lanes_said = f"; {', '.join(stopped)} on {count} lanes" if stopped else ""
     metric = f"{spec.metric.name} ({spec.metric.mode})"
-    console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{asha}")
+    console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{lanes_said}")
     for group in _groups(found):
         console.show(costs(spec, group), "")
         console.show(verdicts(spec, group), "")
@@ -82,7 +76,7 @@ def _agreement(one: Replay, found: Sequence[Replay]) -> dict[str, int] | None:
 
 def _grid(one: Replay, found: Sequence[Replay]) -> Replay | None:
     where = (one.phase, one.family)
-    return next((g for g in found if g.rule == "none" and (g.phase, g.family) == where), None)
+    return next((g for g in found if not g.follows.drops_runs and (g.phase, g.family) == where), None)
 
 
 def _groups(found: Sequence[Replay]) -> list[list[Replay]]:
@@ -101,7 +95,7 @@ def costs(spec: StudySpec, group: Sequence[Replay]) -> Table:
     for one in group:
         share = f"{one.length / one.grid_length:.2f}" if one.grid_length else text.number(None)
         table.add_row(
-            TITLES.get(one.rule, one.rule),
+            one.title,
             f"{one.runs} of {one.grid_runs}",
             text.length(one.length, spec.stopping.unit),
             share if one.finished else f"{share} so far",
@@ -125,7 +119,7 @@ def verdicts(spec: StudySpec, group: Sequence[Replay]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold")
     for one in group:
-        table.add_column(TITLES.get(one.rule, one.rule), overflow="fold")
+        table.add_column(one.title, overflow="fold")
     for number, said in enumerate(group[0].said):
         table.add_row(said.arm, *(_said(one.said[number], spec.stopping.unit) for one in group))
     return table
@@ -146,6 +140,5 @@ def _gaps(one: Replay) -> str:
     more = len(one.missing) - len(names)
     rest = f" and {more} more" if more > 0 else ""
     return (
-        f"{TITLES.get(one.rule, one.rule)}: stops there; it asks for runs that were never made in full: "
-        f"{', '.join(names)}{rest}"
+        f"{one.title}: stops there; it asks for runs that were never made in full: {', '.join(names)}{rest}"
     )

@@ -15,7 +15,6 @@ from orchestrator.decide.evaluation import (
     Facts,
     evaluations,
     is_outcome,
-    resolve_rule,
     table,
 )
 from orchestrator.decide.pairs import (
@@ -25,8 +24,10 @@ from orchestrator.decide.pairs import (
     undecided_arms,
     wants_pairs,
 )
-from orchestrator.decide.resolve import ArmLook, Course, resolve
+from orchestrator.decide.resolve import ArmLook, Course, ResolveRule, resolve
+from orchestrator.decide.stopping import rule_of
 from orchestrator.decide.tuning import proposals, tunings, winners
+from orchestrator.stats.results import Mode
 from orchestrator.study.cells import FIXED, RETUNED, TUNE, Batch, Cell, Plan
 from orchestrator.study.spec import StudySpec
 
@@ -76,10 +77,11 @@ def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Ma
     made.batches += [*proposals(spec, plan, found, facts), *winners(spec, plan, found)]
     lost = {arm.arm for arm in found if arm.complete and arm.winner is None}
     for evaluation in evaluations(spec, plan, families):
-        if spec.stopping.rule == "resolve":
-            _sequential(made, spec, plan, evaluation, facts, lost)
-        else:
+        rule = rule_of(spec).on_seeds(spec, len(evaluation.arms) - 1)
+        if rule is None:
             made.wanted += _open(_cells(plan, evaluation), facts)
+        else:
+            _sequential(made, spec, plan, evaluation, rule, facts, lost)
     made.wanted += _open(interaction_cells(spec, plan), facts)
     if made.complete and wants_pairs(spec, plan):
         resolved = _resolved(spec, plan, facts, made.judged)
@@ -100,7 +102,7 @@ def _tidy(made: Agenda) -> Agenda:
 
 def depends_on_results(spec: StudySpec) -> bool:
     """Whether the agenda changes while the study runs, but for what has ended."""
-    return spec.stopping.rule == "resolve" or spec.tune is not None or spec.interactions == "auto"
+    return bool(rule_of(spec).looks(spec)) or spec.tune is not None or spec.interactions == "auto"
 
 
 def _open(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> list[str]:
@@ -112,6 +114,7 @@ def _sequential(
     spec: StudySpec,
     plan: Plan,
     evaluation: Evaluation,
+    rule: ResolveRule,
     facts: Mapping[str, Facts],
     lost: set[str],
 ) -> None:
@@ -120,7 +123,7 @@ def _sequential(
         why = f"tune: no sample of {plan.reference} reached full length"
         made.skip.update(dict.fromkeys(_open(_cells(plan, evaluation), facts), why))
         return
-    course = follow(spec, evaluation, facts, lost if evaluation.phase == RETUNED else set())
+    course = follow(rule, spec.metric.mode, evaluation, facts, lost if evaluation.phase == RETUNED else set())
     made.judged.append(Judged(evaluation, course))
 
     def cells(places: Iterable[tuple[int, int]]) -> list[str]:
@@ -156,17 +159,19 @@ def in_words(look: ArmLook) -> str:
 
 
 def follow(
-    spec: StudySpec, evaluation: Evaluation, facts: Mapping[str, Facts], lost: Iterable[str] = ()
+    rule: ResolveRule,
+    mode: Mode,
+    evaluation: Evaluation,
+    facts: Mapping[str, Facts],
+    lost: Iterable[str] = (),
 ) -> Course:
-    """The course of the sequential rule over an evaluation. Arms in `lost` count as failed under every
-    seed.
-    """
+    """Follow the sequential rule over an evaluation. Arms in `lost` count as failed under every seed."""
     results = table(evaluation, facts)
-    values = results.values if spec.metric.mode == "max" else -results.values
+    values = results.values if mode == "max" else -results.values
     ended = results.ended.copy()
     for arm in lost:
         ended[evaluation.arms.index(arm)] = True
-    return resolve(resolve_rule(spec, len(evaluation.arms) - 1), values, ended)
+    return resolve(rule, values, ended)
 
 
 def _resolved(

@@ -12,10 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.resolve import ResolveRule, few_arms
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.study.cells import FIXED, RETUNED, Plan
-from orchestrator.study.seeds import evaluation_seeds, gamma, looks
+from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.spec import StudySpec
 
 OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
@@ -119,20 +118,3 @@ def final_value(fact: Facts) -> float | None:
     if fact.state is not TrialState.DONE or fact.value is None or not math.isfinite(fact.value):
         return None
     return fact.value
-
-
-def resolve_rule(spec: StudySpec, arms: int) -> ResolveRule:
-    """The registered rule for a family of `arms` (without the reference). The margin is in the metric's
-    units, which orienting does not change.
-    """
-    return ResolveRule(
-        looks=looks(spec),
-        seeds=len(spec.seeds),
-        alpha=spec.report.alpha,
-        gamma=gamma(spec),
-        futility=spec.stopping.futility,
-        margin=None if spec.report.margin is None else float(spec.report.margin),
-        goal=spec.stopping.goal,
-        variance=spec.report.variance,
-        few_arms=few_arms(arms),
-    )

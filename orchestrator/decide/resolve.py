@@ -4,8 +4,7 @@ Looks are synchronous and see no seed beyond their own: a decision depends on re
 faster. So the whole course is a pure function of the results that are there; it is computed anew whenever a
 run ends, after a restart of the driver, in the simulator and for the report, always by the same code.
 
-`goal: save`: all arms that are still active go to their next look together. `goal: reinvest`: after the first
-look, rounds of the two arms that promise most for what they cost, while the budget lasts.
+Which arms are looked at together, and what may run ahead, is the goal's (`decide.goals`).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.decide.goals import goal_of
 from orchestrator.stats.levels import nominal_levels, spending
 from orchestrator.stats.moderated import Estimates, estimate
 from orchestrator.stats.power import Question, predictive_power, seeds_needed
@@ -28,8 +28,6 @@ Cell = tuple[int, int]
 """Row and index of the seed."""
 
 _FEW_ARMS = 4
-ROUND = 2
-"""Arms of a round under `goal: reinvest`. With more, power falls; with fewer, lanes wait."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class ResolveRule:
     gamma: float = 2.0
     futility: float = 0.10
     margin: float | None = None
-    goal: Literal["save", "reinvest"] = "save"
+    goal: str = "save"
     variance: Literal["moderated", "per_arm"] = "moderated"
     few_arms: bool = False
 
@@ -143,11 +141,11 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
     if values.shape != ended.shape or values.ndim != 2 or values.shape[1] < max(rule.looks[-1], rule.seeds):
         shapes = f"values {values.shape} and ended {ended.shape}"
         raise ValueError(f"{shapes} must both be (1 + arms, seeds of the last look)")
-    walk = _Walk(rule, values)
+    walk = Walk(rule, values)
     pending: dict[int, int] = {}
     wanted: list[Cell] = []
     while walk.active:
-        pending = walk.next_round()
+        pending = walk.goal.next_round(walk)
         if not pending:
             walk.give_up()
             break
@@ -188,42 +186,33 @@ def _question(rule: ResolveRule, family: int, equivalence_family: int, index: in
     return Question(difference, equivalence, rule.margin)
 
 
-class _Walk:
-    """The state of the rule between two rounds."""
+class Walk:
+    """The state of the rule between two rounds. Rows: 0 is the reference, then the arms.
+
+    `active`: rows that have not ended; `number`: seeds that the looks so far have seen, by row; `rounds`: how
+    many there were.
+    """
 
     def __init__(self, rule: ResolveRule, values: NDArray[np.float64]) -> None:
         self.rule = rule
+        self.goal = goal_of(rule.goal)
         self.values = values
         self.arms = values.shape[0] - 1
-        self.number = [0] * (self.arms + 1)  # seeds that the looks so far have seen, by row
+        self.number = [0] * (self.arms + 1)
         self.active = list(range(1, self.arms + 1))
         self.looks: list[ArmLook] = []
         self.final: dict[int, ArmLook] = {}
         self._latest: dict[int, ArmLook] = {}
-        self._rounds = 0
+        self.rounds = 0
         self._different = self._equivalent = 0
         self._weights = np.hstack([-np.ones((self.arms, 1)), np.eye(self.arms)])
         self._index = {look: index for index, look in enumerate(rule.looks)}
 
-    def next_round(self) -> dict[int, int]:
-        """Rows of the next round and the seeds at which each is looked at; empty when the budget is spent."""
-        if self.rule.goal == "save" or not self._rounds:
-            return {row: self._next(row) for row in self.active}
-        return self._affordable({}, ROUND)
-
     def ahead(self, pending: dict[int, int]) -> Iterator[Cell]:
-        """What may run before a look asks for it: the nearest look first.
-
-        With a budget only the next look of arms that wait for their round, as far as the budget pays for it:
-        what runs ahead in vain is not paid from it, and must not become more than that.
-        """
+        """What may run before a look asks for it: the nearest look first."""
         seen = [pending.get(row, number) for row, number in enumerate(self.number)]
         reference = max(self.rule.seeds, self.number[0], *pending.values())
-        if self.rule.goal == "save":
-            rounds = [(row, look) for look in self.rule.looks for row in self.active]
-        else:
-            rounds = list(self._affordable(pending, self.arms).items()) if self._rounds else []
-        for row, look in rounds:
+        for row, look in self.goal.ahead(self, pending):
             yield from ((0, seed) for seed in range(reference, look))
             yield from ((row, seed) for seed in range(seen[row], look))
             reference, seen[row] = max(reference, look), max(seen[row], look)
@@ -235,17 +224,18 @@ class _Walk:
         for row, number in enumerate(numbers):
             yield from ((row, seed) for seed in range(number))
 
-    def _next(self, row: int) -> int:
+    def next_look(self, row: int) -> int:
+        """The seeds of the next look at an active arm."""
         look = self.rule.next_look(self.number[row])
         assert look is not None, "an arm ends at its last look"
         return look
 
-    def _affordable(self, taken: dict[int, int], most: int) -> dict[int, int]:
+    def affordable(self, taken: dict[int, int], most: int) -> dict[int, int]:
         """Up to `most` active arms beside `taken`, best first, whose next look the budget pays for."""
         budget = self.rule.seeds * (self.arms + 1)
         chosen: dict[int, int] = {}
         for row in sorted(set(self.active) - set(taken), key=lambda row: (-self._promise(row), row)):
-            with_it = {**taken, **chosen, row: self._next(row)}
+            with_it = {**taken, **chosen, row: self.next_look(row)}
             numbers = [with_it.get(other, number) for other, number in enumerate(self.number)][1:]
             if sum(numbers) + max(self.rule.seeds, *numbers) <= budget:
                 chosen[row] = with_it[row]
@@ -263,7 +253,7 @@ class _Walk:
         for row, number in pending.items():
             self.number[row] = number
         self.number[0] = max(self.number)
-        self._rounds += 1
+        self.rounds += 1
         visible = self.values[:, : self.number[0]].copy()
         for row, number in enumerate(self.number):
             visible[row, number:] = np.nan
@@ -322,7 +312,7 @@ class _Walk:
             n, mean, v, df, se, half, flagged, testable, unchanged = table[row - 1]
             yield ArmLook(
                 arm=row,
-                round=self._rounds,
+                round=self.rounds,
                 number=self.number[row],
                 n=n,
                 mean=mean if math.isfinite(mean) else None,

@@ -1,8 +1,20 @@
-"""Rungs: the lengths at which a trial is compared with the others."""
+"""Rungs: the lengths at which a trial is compared with others, and what is decided there.
+
+All scores here are oriented: higher is better. The scheduler and the simulator call the same code.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.decide.states import TrialState
+
+Scores = Mapping[float, Mapping[str, float]]
+"""Rung -> {cell: oriented score} of those that have passed it."""
 
 
 def rungs(grace: float, reduction: float, maximum: float) -> tuple[float, ...]:
@@ -27,3 +39,90 @@ def highest_rung(rungs: Iterable[float], length: float, above: float | None = No
     """
     reached = [rung for rung in rungs if rung <= length and (above is None or rung > above)]
     return max(reached, default=None)
+
+
+@dataclass(frozen=True)
+class RungReport:
+    """A trial's score when it passed `rung` (in the study's unit; `length` is where it really stands)."""
+
+    cell: str
+    arm: str
+    rung: float
+    length: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided and everything that explains it.
+
+    `state` is what the trial ends as (None when it continues); `cutoff` the lowest oriented score that
+    continues; `rank` counts from 1 for the best; `peers` is the number of scores compared at the rung,
+    this trial's included (0 when nothing was compared).
+    """
+
+    action: Literal["continue", "stop"]
+    state: TrialState | None
+    rule: str
+    reason: str
+    rung: float | None = None
+    cutoff: float | None = None
+    rank: int | None = None
+    peers: int = 0
+
+    @classmethod
+    def goes_on(cls, rule: str, report: RungReport, reason: str) -> Decision:
+        """Let the trial continue without having compared it."""
+        return cls("continue", None, rule, reason, rung=report.rung)
+
+
+class RungRule(ABC):
+    """What decides at rungs, with its settings. `rule`: the stopping rule's name; `rungs`: ascending, in the
+    study's unit.
+    """
+
+    rule: str
+    rungs: tuple[float, ...]
+
+    @abstractmethod
+    def judge(self, report: RungReport, table: Scores, protected: bool) -> Decision:
+        """Decide on a report with a finite score.
+
+        Args:
+            table: what was recorded before it, in its group; diverged trials with scores that are not finite.
+            protected: the reference arm: it may be ranked, and is never stopped.
+        """
+
+
+@dataclass(frozen=True)
+class Alone(RungRule):
+    """Nobody competes, and no rung is anything to a trial."""
+
+    rule: str = "none"
+    rungs: tuple[float, ...] = ()
+
+    def judge(self, report: RungReport, table: Scores, protected: bool) -> Decision:
+        return Decision.goes_on(self.rule, report, "no rule stops trials early")
+
+
+def decide(rule: RungRule, table: Scores, report: RungReport, protected: bool) -> Decision:
+    """Decide on `report`, given `table`, the scores recorded before it.
+
+    A score that is not finite stops every trial as *diverged*, whatever the rule.
+    """
+    if not math.isfinite(report.score):
+        reason = f"the metric is not finite at length {report.length:g}"
+        return Decision("stop", TrialState.DIVERGED, rule.rule, reason, rung=report.rung)
+    return rule.judge(report, table, protected)
+
+
+def others_at(table: Scores, report: RungReport) -> list[float]:
+    """The scores at the report's rung that it is compared with; diverged peers rank last.
+
+    A cell that comes back after a crash replaces its own score.
+    """
+    return [
+        score if math.isfinite(score) else -math.inf
+        for cell, score in table.get(report.rung, {}).items()
+        if cell != report.cell
+    ]

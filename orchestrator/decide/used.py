@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from orchestrator.decide.agenda import Judged, agenda
 from orchestrator.decide.evaluation import Facts, final_value
 from orchestrator.decide.pairs import interaction_cells
+from orchestrator.decide.stopping import rule_of
 from orchestrator.study.cells import TUNE, Plan
-from orchestrator.study.seeds import looks
 from orchestrator.study.spec import StudySpec
 
 
@@ -22,11 +22,12 @@ def used_cells(
     pooled variance.
     """
     valued = {cell.cell for cell in plan.cells if final_value(facts[cell.cell]) is not None}
-    if spec.stopping.rule != "resolve":
+    looks = rule_of(spec).looks(spec)
+    if not looks:
         return frozenset(cell.cell for cell in plan.cells if cell.cell in valued and cell.phase != TUNE)
     used = {cell.cell for cell in interaction_cells(spec, plan)}
     for judged in agenda(spec, plan, facts, families).judged:
-        used |= set(_looked_at(judged, looks(spec)[0]))
+        used |= set(_looked_at(judged, looks[0]))
     return frozenset(used & valued)
 
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from orchestrator.decide.asha import RungReport
 from orchestrator.decide.budget import budget_left
 from orchestrator.decide.faults import fault_of
+from orchestrator.decide.rungs import RungReport
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine import entries, view
 from orchestrator.engine.actions import Action, Recycle, StopRequest, StopTrial

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from orchestrator.decide.agenda import Judged
-from orchestrator.decide.asha import Decision
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.resolve import ArmLook
+from orchestrator.decide.rungs import Decision
 from orchestrator.engine.live import LiveCell
 from orchestrator.engine.messages import CheckpointKept, RungReached, TrialStarted
 from orchestrator.record import events

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.decide.asha import Decision, RungReport, decide
-from orchestrator.decide.competition import Competition, competition
+from orchestrator.decide.rungs import Decision, RungReport, decide
+from orchestrator.decide.stopping import Competition, competition
 from orchestrator.record.state import StudyState
 from orchestrator.study.cells import Cell
 from orchestrator.study.spec import StudySpec

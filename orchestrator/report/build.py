@@ -25,15 +25,14 @@ from orchestrator.report.model import (
     Provenance,
     Run,
     StudyReport,
-    Tier,
     Tuned,
 )
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Cell, Plan
 from orchestrator.study.combining import CROSSED
 from orchestrator.study.designs import alias_table
-from orchestrator.study.seeds import looks
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import rule_of
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
 _EXPLAINED = {
@@ -63,7 +62,8 @@ def build_report(
     evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
     searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
-    tier: Tier = "rung-only" if spec.stopping.rule == "asha" else "full-length"
+    rule = rule_of(spec)
+    goal = rule.goal(spec)
     report = StudyReport(
         study=plan.study,
         metric=spec.metric.name,
@@ -71,14 +71,14 @@ def build_report(
         unit=spec.stopping.unit,
         max_length=spec.stopping.max,
         design=spec.design,
-        rule=spec.stopping.rule,
-        goal=spec.stopping.goal if spec.stopping.rule == "resolve" else None,
-        tier=tier,
+        rule=rule.name,
+        goal=None if goal is None else goal.name,
+        tier=rule.tier,
         alpha=spec.report.alpha,
         margin=spec.report.margin,
         variance=spec.report.variance,
         seeds=tuple(spec.seeds),
-        looks=looks(spec) if spec.stopping.rule == "resolve" else (),
+        looks=rule.looks(spec),
         plan_hash=plan.hash,
         provenance=_provenance(storage, paths, history),
         reference=arms[plan.reference],

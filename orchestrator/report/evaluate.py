@@ -8,14 +8,16 @@ from dataclasses import replace
 
 from orchestrator.decide.agenda import Judged, in_words
 from orchestrator.decide.effects import NOT_FINISHED, seeds_seen, sequential_effects
-from orchestrator.decide.evaluation import final_value, is_outcome, resolve_rule
+from orchestrator.decide.evaluation import final_value, is_outcome
+from orchestrator.decide.resolve import ResolveRule
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import rule_of
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.report.devices import MIXED, mixed_seeds
 from orchestrator.report.model import Evaluation, LookTaken, Phase
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
-from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect
+from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
 from orchestrator.study.cells import Plan
 from orchestrator.study.combining import CROSSED
 from orchestrator.study.contrasts import Contrast, contrasts
@@ -117,10 +119,11 @@ def _judge(
     for family in families:
         members = [contrast for contrast in main if contrast.name in family]
         course = courses.get((plan.reference, *family))
-        if course is None:
+        rule = rule_of(spec).on_seeds(spec, len(members))
+        if course is None or rule is None:
             effects |= _fixed(spec, values, members, records)
             continue
-        for effect in _sequential(spec, course, members, values, records):
+        for effect in _sequential(rule, spec.metric.mode, course, members, values, records):
             effects[effect.arm] = effect
     if joint:
         registered = {arm: _within(rows, spec.seeds) for arm, rows in records.items()}
@@ -130,14 +133,17 @@ def _judge(
 
 
 def _sequential(
-    spec: StudySpec, judged: Judged, members: Sequence[Contrast], values: Values, records: Records
+    rule: ResolveRule,
+    mode: Mode,
+    judged: Judged,
+    members: Sequence[Contrast],
+    values: Values,
+    records: Records,
 ) -> tuple[Effect, ...]:
-    rule, seeds = resolve_rule(spec, len(members)), judged.evaluation.seeds
+    seeds = judged.evaluation.seeds
     numbers = seeds_seen(judged.course, rule, members)
     failures = {arm: _tally(_within(records[arm], seeds[:number])) for arm, number in numbers.items()}
-    return sequential_effects(
-        judged.course, rule, members, values, seeds, spec.metric.mode, failures=failures
-    )
+    return sequential_effects(judged.course, rule, members, values, seeds, mode, failures=failures)
 
 
 def _within(records: Sequence[TrialRecord], seeds: Sequence[int]) -> list[TrialRecord]:
@@ -151,7 +157,7 @@ def _fixed(
     records: Records,
 ) -> dict[str, Effect]:
     """From all seeds there are; flagged while some of the runs are still to come, as under `resolve`."""
-    no_claim = RUNG_ONLY if spec.stopping.rule == "asha" else _deterministic(spec, values)
+    no_claim = RUNG_ONLY if rule_of(spec).tier == RUNG_ONLY else _deterministic(spec, values)
     found = fixed_effects(
         values,
         members,

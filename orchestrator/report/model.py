@@ -15,8 +15,8 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
+from orchestrator.study.stopping import Tier
 
-Tier = Literal["full-length", "rung-only"]
 Phase = Literal["fixed", "retuned"]
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "Provenance",
     "Run",
     "StudyReport",
-    "Tier",
     "Tuned",
 ]
 

@@ -24,6 +24,7 @@ from orchestrator.stats.results import (
     UNRESOLVED,
     Effect,
 )
+from orchestrator.study.stopping import GOALS, RULES
 
 RUNG_ONLY_LABEL = "rung-only, no claim at full length"
 SPENDING = "Difference and equivalence each spend their own α."
@@ -106,8 +107,9 @@ def cost_line(report: StudyReport) -> str:
     cost = report.ledger
     gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
     saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
-    # with goal: reinvest the plan has more seeds than its budget pays for: that they never ran saves nothing
-    skipped = 0 if report.goal == "reinvest" else cost.runs(TrialState.SKIPPED)
+    # a plan with a budget has more seeds than it pays for: that they never ran saves nothing
+    budgeted = report.goal is not None and GOALS.get(report.goal).budgeted
+    skipped = 0 if budgeted else cost.runs(TrialState.SKIPPED)
     saved += f" ({count(skipped, 'run')} not needed)" if skipped else ""
     trained = f"trained {cost.spent:g} of the grid's {quantity(cost.grid, report.unit)}"
     return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"
@@ -256,7 +258,7 @@ def failed(runs: Iterable[Run]) -> int:
 
 def interval_name(report: StudyReport, kind: str = "main") -> str:
     """`95 % CI`; of main effects under the sequential rule `95 % sequential CI`."""
-    sequential = report.rule == "resolve" and kind == "main"
+    sequential = RULES.get(report.rule).sequential and kind == "main"
     return f"{confidence(report)} {'sequential ' if sequential else ''}CI"
 
 
@@ -320,7 +322,7 @@ def caption(report: StudyReport, evaluation: Evaluation) -> str:
         first, *later = [count(len(family), "arm") for family in evaluation.families] or ["no arm"]
         family = f"{first} (and {', '.join(later)} added later)" if later else first
         method = max((effect.method for effect in tested), key=len)
-        kind = "sequential interval" if report.rule == "resolve" else "interval"
+        kind = "sequential interval" if RULES.get(report.rule).sequential else "interval"
         text += f"; {method}, {kind} per arm; verdict: Holm p over {family} at most {report.alpha:g}"
         text += f". {SPENDING.removesuffix('.')}" if report.margin is not None else ""
     elif report.tier == RUNG_ONLY:

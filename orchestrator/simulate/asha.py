@@ -1,4 +1,4 @@
-"""Successive halving on curves that exist already, decided by `decide.asha.decide`, as the engine does it.
+"""Rules that stop trials at rungs, on curves that exist already: decided by the code that the engine asks.
 
 Arrival order: cells start in their order on a fixed number of lanes, each takes the time that its curve says,
 and a lane that becomes free takes the next cell at once. Reports at the same moment arrive in the order of
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.asha import RungReport, StoppingRule, decide
+from orchestrator.decide.rungs import RungReport, RungRule, decide
 from orchestrator.decide.states import TrialState
 
 
@@ -49,7 +49,7 @@ class Ending:
     state: TrialState
 
 
-def replay(curves: Sequence[Curve], rule: StoppingRule, lanes: int) -> list[Ending]:
+def replay(curves: Sequence[Curve], rule: RungRule, lanes: int) -> list[Ending]:
     """Run all curves through the rule; endings in their order. Raises `ValueError` without a lane."""
     if lanes < 1:
         raise ValueError(f"at least one lane is needed, got {lanes}")

@@ -1,6 +1,6 @@
 """The methods that are compared: each takes a simulated study and says what it found and what it spent.
 
-No method decides anything itself: early stopping is `decide.asha`, the sequential rule `decide.resolve`,
+No method decides anything itself: early stopping is `decide.rungs`, the sequential rule `decide.resolve`,
 tests and corrections are `stats`.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.asha import StoppingRule
+from orchestrator.decide.asha import Halving
+from orchestrator.decide.goals import goal_of
 from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
 from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Point, matched, replay
@@ -81,7 +82,7 @@ def halving(study: Study, design: Design, *, protected: bool) -> Judged:
     """
     curves, seeds = study.curves, design.seeds
     rows = curves.shape[0]
-    rule = StoppingRule("asha", RUNGS[:-1], design.reduction)
+    rule = Halving(RUNGS[:-1], design.reduction)
     cells = [(row, seed) for seed in range(seeds) for row in range(rows)]
     runs = [_curve(study, row, seed, protected and row == 0) for row, seed in cells]
     endings = replay(runs, rule, design.lanes)
@@ -160,12 +161,12 @@ def registered(
     design: Design,
     arms: int,
     *,
-    goal: Literal["save", "reinvest"] = "save",
+    goal: str = "save",
     futility: float = 0.10,
     variance: Variance = "moderated",
 ) -> ResolveRule:
     """The rule that a study file with this design and the default looks registers."""
-    most = max(MOST_SEEDS, design.seeds) if goal == "reinvest" else design.seeds
+    most = goal_of(goal).most_seeds(MOST_SEEDS, design.seeds)
     return ResolveRule(
         looks=standard_looks(most),
         seeds=design.seeds,

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.asha import StoppingRule
-from orchestrator.decide.competition import stopping_rule
 from orchestrator.decide.effects import sequential_effects
-from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, resolve_rule, table
-from orchestrator.decide.resolve import resolve
+from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, table
+from orchestrator.decide.resolve import ResolveRule, few_arms, resolve
+from orchestrator.decide.rungs import RungRule
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import StoppingRule, Variant, rule_of, stopping_rule
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Curve, Ending, matched, replay
@@ -30,11 +30,8 @@ from orchestrator.stats.moderated import estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
 from orchestrator.study.combining import CROSSED
 from orchestrator.study.contrasts import Contrast
-from orchestrator.study.spec import StudySpec
-
-RULES = ("none", "resolve", "asha", "save", "reinvest", "strict")
-"""`resolve` as registered; `save`, `reinvest`, `strict`: it with that goal, or variance: per_arm."""
-DEFAULT = ("none", "resolve", "asha")
+from orchestrator.study.spec import StoppingSpec, StudySpec
+from orchestrator.study.stopping import RULES
 
 Rows = Callable[[TrialRecord], list[dict[str, Any]]]
 Run = tuple[str, int]
@@ -77,6 +74,16 @@ class Replay:
     missing: tuple[Run, ...]
 
     @property
+    def title(self) -> str:
+        """The rule and what was changed of it, in words."""
+        return variants()[self.rule][1].title
+
+    @property
+    def follows(self) -> StoppingRule:
+        """The rule, without what was changed of it."""
+        return stopping_rule(variants()[self.rule][0])
+
+    @property
     def finished(self) -> bool:
         """Every run that the rule asks for is on record."""
         return not self.missing
@@ -105,23 +112,37 @@ def agreement(one: Replay, grid: Replay) -> Agreement:
     )
 
 
+def variants() -> dict[str, tuple[str, Variant]]:
+    """Name every rule as registered, then with other settings: each with the rule and what is changed."""
+    rules = {name: stopping_rule(name) for name in default_rules()}
+    found = {name: (name, Variant(rule.title)) for name, rule in rules.items()}
+    for name, rule in rules.items():
+        found |= {key: (name, variant) for key, variant in rule.variants().items()}
+    return found
+
+
+def default_rules() -> tuple[str, ...]:
+    """Name every rule as registered, first those that claim something at full length."""
+    return tuple(sorted(RULES, key=lambda name: RULES.get(name).tier != "full-length"))
+
+
 def replays(
     spec: StudySpec, history: StudyState, rules: Iterable[str], rows: Rows, lanes: int = 1
 ) -> tuple[Replay, ...]:
     """Every rule on every evaluation (phase and Holm family) of the study.
 
     Args:
-        rows: the reports of a run, as in its `metrics.parquet`; only asked by `asha`.
-        lanes: trials at the same time, which decides who competes with whom under `asha`.
+        rows: the reports of a run, as in its `metrics.parquet`; only asked by rules that stop at rungs.
+        lanes: trials at the same time, which decides who competes with whom under such a rule.
 
     Raises:
         StudyError: an unknown rule, or a study whose effects are no comparisons with one reference.
     """
-    rules = tuple(rules)
+    known, rules = variants(), tuple(rules)
     faults = [
-        Fault("no rule has this name", field="--rule", value=rule, hint=f"valid: {', '.join(RULES)}")
+        Fault("no rule has this name", field="--rule", value=rule, hint=f"valid: {', '.join(known)}")
         for rule in rules
-        if rule not in RULES
+        if rule not in known
     ]
     if spec.design in CROSSED:
         hint = "its effects come from all of its runs: no rule but none applies"
@@ -132,29 +153,46 @@ def replays(
         raise StudyError(faults)
     found = []
     for rule in rules:
-        under = _under(spec, rule)
+        name, variant = known[rule]
+        under = _under(spec, name, variant)
         for evaluation in evaluations(under, history.plan, history.families):
-            if rule == "asha":
-                found.append(_halving(under, evaluation, history, rows, lanes))
+            if stopping_rule(name).stops_at_rungs:
+                one = _halving(under, evaluation, history, rows, lanes)
             else:
-                found.append(_sequential(under, evaluation, history, rule))
+                one = _sequential(under, evaluation, history)
+            found.append(replace(one, rule=rule))
     return tuple(found)
 
 
-def _under(spec: StudySpec, rule: str) -> StudySpec:
-    """The study file with another rule in it."""
-    changes: dict[str, Any] = {"rule": rule if rule in ("none", "asha") else "resolve"}
-    if rule in ("save", "reinvest"):
-        changes |= {"goal": rule, "looks": "auto", "gamma": "auto"}
-    report = spec.report.model_copy(update={"variance": "per_arm"}) if rule == "strict" else spec.report
-    return spec.model_copy(update={"stopping": spec.stopping.model_copy(update=changes), "report": report})
+def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
+    """The study file with another rule in it, whose own settings are at their defaults."""
+    settings = RULES.get(rule).settings or StoppingSpec
+    stopping = {**spec.stopping.model_dump(), "rule": rule, **variant.stopping}
+    kept = {key: value for key, value in stopping.items() if key in settings.model_fields}
+    changed = {
+        "stopping": settings.model_validate(kept),
+        "report": spec.report.model_copy(update=dict(variant.report)),
+    }
+    return spec.model_copy(update=changed)
 
 
-def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState, rule: str) -> Replay:
-    registered = resolve_rule(spec, len(evaluation.arms) - 1)
-    if rule == "none":  # the grid is a rule with one look, after all seeds
-        seeds = len(spec.seeds)
-        registered = replace(registered, looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
+def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
+    """The grid is a rule with one look, after all seeds."""
+    seeds, margin = len(spec.seeds), spec.report.margin
+    return ResolveRule(
+        looks=(seeds,),
+        seeds=seeds,
+        alpha=spec.report.alpha,
+        futility=0.0,
+        margin=None if margin is None else float(margin),
+        variance=spec.report.variance,
+        few_arms=few_arms(arms),
+    )
+
+
+def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:
+    arms = len(evaluation.arms) - 1
+    registered = rule_of(spec).on_seeds(spec, arms) or _one_look(spec, arms)
     results = table(evaluation, history.cells)
     ended = results.ended & ~_cut_short(evaluation, history)
     sign = 1.0 if spec.metric.mode == "max" else -1.0
@@ -175,7 +213,7 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState, ru
     spent = [place for place in sorted(course.needed) if ended[place]]
     lengths = [_record(evaluation, history, place).length or 0.0 for place in spent]
     missing = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in course.wanted)
-    return _result(spec, evaluation, rule, tuple(said), lengths, missing)
+    return _result(spec, evaluation, tuple(said), lengths, missing)
 
 
 def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
@@ -198,8 +236,8 @@ def _record(evaluation: Evaluation, history: StudyState, cell: tuple[int, int]) 
 
 
 def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows: Rows, lanes: int) -> Replay:
-    """ASHA as it would have gone, and a plain paired t at each arm's matched rung with Holm."""
-    rule = stopping_rule(spec)
+    """The rule as it would have gone at rungs, and a plain paired t at each arm's matched rung with Holm."""
+    rule = rule_of(spec).at_rungs(spec.stopping, spec.stopping.max)
     results = table(evaluation, history.cells)
     places = [(row, column) for column in range(len(spec.seeds)) for row in range(len(evaluation.arms))]
     made = [place for place in places if results.ended[place]]
@@ -220,13 +258,13 @@ def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows:
         if ending.state is TrialState.DONE and record.state is TrialState.STOPPED
     ]
     runs = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in missing)
-    return _result(spec, evaluation, "asha", said, [ending.length for ending in endings], runs)
+    return _result(spec, evaluation, said, [ending.length for ending in endings], runs)
 
 
 def _seen(
     spec: StudySpec,
     evaluation: Evaluation,
-    rule: StoppingRule,
+    rule: RungRule,
     runs: Iterable[tuple[tuple[int, int], TrialRecord, Curve, Ending]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """What the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's last."""
@@ -250,7 +288,7 @@ def _compared(
     rungs: NDArray[np.intp],
     evaluation: Evaluation,
     spec: StudySpec,
-    rule: StoppingRule,
+    rule: RungRule,
     sign: float,
 ) -> tuple[Said, ...]:
     tests = estimate(D, np.eye(len(D)), "per_arm")
@@ -271,14 +309,13 @@ def _compared(
 def _result(
     spec: StudySpec,
     evaluation: Evaluation,
-    rule: str,
     said: tuple[Said, ...],
     lengths: Sequence[float],
     missing: tuple[Run, ...],
 ) -> Replay:
     grid = len(evaluation.arms) * len(spec.seeds)
     return Replay(
-        rule=rule,
+        rule=spec.stopping.rule,
         phase=evaluation.phase,
         family=evaluation.family,
         said=said,

@@ -14,8 +14,9 @@ from orchestrator.study.designs import Arm, expand_arms, searched_config
 from orchestrator.study.identity import OPTIONAL, canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.search import registered_draws
-from orchestrator.study.seeds import evaluation_seeds, gamma, looks
+from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import rule_of
 
 __all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
 
@@ -181,14 +182,9 @@ def registration(spec: StudySpec) -> dict[str, Any]:
         "margin": report.margin,
         "variance": report.variance,
     }
-    if stopping.rule == "resolve":
-        fixed |= {
-            "goal": stopping.goal,
-            "looks": list(looks(spec)),
-            "gamma": gamma(spec),
-            "futility": stopping.futility,
-        }
-    return fixed
+    rule = rule_of(spec)
+    versions = {} if rule.version == 1 else {"rule_version": rule.version}
+    return fixed | rule.registered(spec) | versions
 
 
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from orchestrator.study.faults import Problem, nearest, show
 from orchestrator.study.spec import Component, StudySpec
+from orchestrator.study.stopping import rule_of
 from orchestrator.study.yamlfile import Path
 
 Pair = tuple[str, str]
@@ -123,8 +124,8 @@ def _interaction_problems(spec: StudySpec) -> Iterator[Problem]:
     elif spec.interactions == "auto" and spec.design == "pairs":
         message = "must not be auto with design: pairs, which runs every pair anyway"
         yield Problem(path, message, hint="remove interactions, or use design: leave-one-out")
-    elif spec.interactions == "auto" and spec.stopping.rule == "asha":
-        message = "must not be auto with rule: asha, which resolves no effect"
+    elif spec.interactions == "auto" and rule_of(spec).tier != "full-length":
+        message = f"must not be auto with rule: {spec.stopping.rule}, which resolves no effect"
         yield Problem(path, message, hint="use rule: resolve or none, or list the pairs")
 
 

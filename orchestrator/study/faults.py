@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.yamlfile import Path, dotted
@@ -29,6 +31,14 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     """Raise a StudyError with every problem, or return when there is none."""
     if problems:
         raise StudyError([problem.fault() for problem in problems])
+
+
+def unused_problems(section: BaseModel, path: Path, keys: Iterable[str], when: str) -> Iterator[Problem]:
+    """Find settings that would have no effect. Defaults are accepted: a study on disk holds all of them."""
+    for key in keys:
+        value = getattr(section, key)
+        if value != type(section).model_fields[key].default:
+            yield Problem((*path, key), f"is only used {when}", show(value), hint="remove it")
 
 
 def nearest(word: str, valid: Iterable[str], *, instead: Sequence[str] = (), most: int = 20) -> str:

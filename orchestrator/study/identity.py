@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.study.faults import show
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import RULES
 
 MUTABLE = frozenset(
     {
@@ -68,8 +69,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def extends_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether `new` only adds arms or seeds to `old`, so that every cell and every effect of `old` is kept.
 
-    Seeds: not with `resolve`, whose error levels hold for the seeds that were registered before the first
-    run. Arms: in leave-one-out and pairs, components, alternatives, listed interactions, and exclusions that
+    Seeds: not where error levels hold for those that were registered before the first run (`resolve`).
+    Arms: in leave-one-out and pairs, components, alternatives, listed interactions, and exclusions that
     concern new components. In the other designs every component is part of every effect: none can be added.
     """
     more_seeds = set(old["seeds"]) <= set(new["seeds"])
@@ -86,7 +87,7 @@ def extends_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 def seeds_are_registered(view: Mapping[str, Any]) -> bool:
     """Whether the seeds of a study (its frozen view) are fixed once it has begun, as with `resolve`."""
-    return bool(view["stopping"]["rule"] == "resolve")
+    return RULES.get(view["stopping"]["rule"]).sequential
 
 
 def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -101,8 +102,9 @@ def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         )
         if set(old["seeds"]) == set(new["seeds"]):
             return only
+        rule = old["stopping"]["rule"]
         return (
-            "seeds cannot be added to a study with rule: resolve: adding them after seeing results voids its "
+            f"seeds cannot be added to a study with rule: {rule}: adding them after seeing results voids its "
             f"error levels (goal: reinvest registers more from the start); {only}"
         )
     return f"--extend accepts only more {_listed([*accepted, 'seeds'])} here"

@@ -17,6 +17,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
 from orchestrator.errors import Fault, InputError
 from orchestrator.study.faults import nearest
 
@@ -25,6 +28,37 @@ T = TypeVar("T")
 
 class PluginError(InputError):
     """What a package has registered cannot be used."""
+
+
+class OneOf:
+    """Let a field of a pydantic model take the names of a registry, as `Annotated[str, OneOf(RULES)]`.
+
+    `where`: only of those that fulfil a condition. Faults and JSON schema are those of a `Literal`.
+    """
+
+    def __init__(self, registry: Registry[Any], where: Callable[[Any], bool] | None = None) -> None:
+        self.registry, self.where = registry, where
+
+    def names(self) -> list[str]:
+        """List the names that are valid."""
+        return list(self.registry) if self.where is None else self.registry.names(self.where)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._checked, serialization=core_schema.str_schema()
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": self.names(), "type": "string"}
+
+    def _checked(self, value: Any) -> Any:
+        if value not in self.registry or not (self.where is None or self.where(self.registry.get(value))):
+            names = [repr(name) for name in self.names()]
+            listed = " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+            raise PydanticKnownError("literal_error", {"expected": listed})
+        return value
 
 
 class Registry(Generic[T]):
@@ -52,6 +86,10 @@ class Registry(Generic[T]):
         """Yield the names: the built-in ones in their order, then those of packages by the alphabet."""
         yield from self._built_in
         yield from sorted(name for name in _brought(self.group) if name not in self._built_in)
+
+    def names(self, where: Callable[[T], bool]) -> list[str]:
+        """List the names of those that fulfil a condition; imports all."""
+        return [name for name in self if where(self.get(name))]
 
     def get(self, name: str) -> T:
         """Import what the name stands for; the same object every time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import rule_of
 
 _LOOKS = (3, 4, 5, 6, 8, 10, 12)
 _FEW_SEEDS = 6
@@ -19,14 +20,12 @@ def standard_gamma(most: int) -> float:
 
 
 def most_seeds(spec: StudySpec) -> int:
-    """The most seeds that an arm may get: `max_seeds` with `goal: reinvest`, else those of the file."""
-    stopping = spec.stopping
-    reinvests = stopping.rule == "resolve" and stopping.goal == "reinvest"
-    return max(stopping.max_seeds, len(spec.seeds)) if reinvests else len(spec.seeds)
+    """The most seeds that an arm may get: those of the file, or more where the stopping rule adds some."""
+    return rule_of(spec).most_seeds(spec)
 
 
 def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
-    """The seeds of the study in their order, those that `goal: reinvest` may add included.
+    """The seeds of the study in their order, those that the rule may add included.
 
     What is added are the next whole numbers above the largest seed of the file: fixed before the first run.
     """

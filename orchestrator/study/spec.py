@@ -7,12 +7,23 @@ that addresses a key which the baseline lacks, two equal arms) is checked in `ru
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from orchestrator.study.loggernames import Loggers
 from orchestrator.study.monitornames import Monitors
+from orchestrator.study.plugins import OneOf
+from orchestrator.study.stopping import GOALS, RULES
 from orchestrator.study.values import (
     AutoCount,
     AutoLooks,
@@ -67,10 +78,10 @@ class Component(_Section):
 class StoppingSpec(_Section):
     """How long a trial is, and when it may end before that."""
 
-    rule: Literal["none", "asha", "resolve"] = "none"
+    rule: Annotated[str, OneOf(RULES)] = "none"
     """`none`: the whole grid; `resolve`: full-length seeds until each effect is resolved; `asha`: stops the
     unpromising trials at rungs (exploration, no claim at full length)."""
-    goal: Literal["save", "reinvest"] = "save"
+    goal: Annotated[str, OneOf(GOALS)] = "save"
     """What resolved arms leave over: saved, or given to the unresolved ones (resolve)."""
     max_seeds: Annotated[int, Field(ge=2)] = 12
     """Most seeds of an arm (resolve with goal: reinvest)."""
@@ -91,10 +102,17 @@ class StoppingSpec(_Section):
     """Rungs at grace · reduction^i below max; with asha, the best 1/reduction go on at each."""
 
 
+def _of_its_rule(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Check the section by the model of the rule that it names, which may add settings of its own."""
+    rule = value.get("rule") if isinstance(value, Mapping) else None
+    settings = RULES.get(rule).settings if isinstance(rule, str) and rule in RULES else None
+    return handler(value) if settings is None else settings.model_validate(value)
+
+
 class TuneStopping(_Section):
     """How samples of one arm compete."""
 
-    rule: Literal["none", "asha"] = "asha"
+    rule: Annotated[str, OneOf(RULES, lambda rule: rule.for_samples)] = "asha"
     """`asha` stops a sample against the samples of the same arm; `none` runs all of them to `max`."""
     grace: PositiveNumber = 1
     """First rung, in the study's unit."""
@@ -202,7 +220,7 @@ class StudySpec(_Section):
     """A study with more cells than this is refused."""
     seeds: Seeds
     """A number n means 0..n-1; or a list."""
-    stopping: StoppingSpec
+    stopping: Annotated[SerializeAsAny[StoppingSpec], WrapValidator(_of_its_rule)]
     tune: TuneSpec | None = None
     resources: ResourcesSpec = ResourcesSpec()
     budget: BudgetSpec = BudgetSpec()

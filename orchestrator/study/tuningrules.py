@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
 from orchestrator.study.combining import CROSSED
-from orchestrator.study.faults import Problem, show
+from orchestrator.study.faults import Problem, show, unused_problems
 from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.size import samples_per_arm
 from orchestrator.study.space import Choice, Space, parse_space, settings_in
 from orchestrator.study.spec import RESERVED, StudySpec, TuneSpec
-from orchestrator.study.stoppingrules import rung_problems, unused_problems
+from orchestrator.study.stopping import RULES, rule_of
+from orchestrator.study.stoppingrules import rung_problems
 
 
 def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
@@ -20,10 +21,12 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
     tune = spec.tune
     if tune is None:
         return
-    if spec.stopping.rule == "asha":
-        message = "is only possible with rule: resolve or none: the winners are compared at full length"
+    rule = rule_of(spec)
+    if rule.tier != "full-length":
+        able = " or ".join(reversed(RULES.names(lambda one: one.tier == "full-length")))
+        message = f"is only possible with rule: {able}: the winners are compared at full length"
         yield Problem(
-            ("tune",), message, hint="use stopping.rule: resolve; asha stops samples in tune.stopping"
+            ("tune",), message, hint=f"use stopping.rule: resolve; {rule.name} stops samples in tune.stopping"
         )
     if spec.design in CROSSED:
         message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
@@ -90,7 +93,8 @@ def _search_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[
 
 def _stopping_problems(spec: StudySpec, tune: TuneSpec) -> Iterator[Problem]:
     path = ("tune", "stopping")
-    if tune.stopping.rule == "none":
-        yield from unused_problems(tune.stopping, path, ("grace", "reduction"), "with rule: asha")
+    if not RULES.get(tune.stopping.rule).stops_at_rungs:
+        able = " or ".join(RULES.names(lambda one: one.for_samples and one.stops_at_rungs))
+        yield from unused_problems(tune.stopping, path, ("grace", "reduction"), f"with rule: {able}")
     else:
         yield from rung_problems(spec.stopping, tune.stopping.grace, path)

@@ -16,6 +16,7 @@ from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.study.changes import MISSING, lookup
 from orchestrator.study.loggernames import LOGGERS, missing_extra
 from orchestrator.study.monitornames import BUILT_IN
+from orchestrator.study.plugins import OneOf
 from orchestrator.study.schema import model_at
 from orchestrator.study.secrets import looks_secret
 from orchestrator.study.values import is_number
@@ -146,8 +147,11 @@ def _setting(raw: Mapping[str, Any], name: str) -> Field:
     value = lookup(raw, name)
     text = shown(info.get_default() if value is MISSING else value)
     about = " ".join((info.description or "").split())
-    if get_origin(info.annotation) is Literal:
-        return Field(name, text, "choice", tuple(get_args(info.annotation)), about)
+    valid = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    for registered in (one for one in info.metadata if isinstance(one, OneOf)):
+        valid = tuple(registered.names())
+    if valid:
+        return Field(name, text, "choice", valid, about)
     return Field(name, text, "yaml", (), about)
 
 

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.decide.asha import Decision, RungReport, StoppingRule, decide
+from orchestrator.decide.asha import Halving
+from orchestrator.decide.rungs import Alone, Decision, RungReport, RungRule, decide
 from orchestrator.decide.states import TrialState
 
-ASHA = StoppingRule("asha", (2, 6, 18), 3)
-NONE = StoppingRule("none")
+ASHA = Halving((2, 6, 18), 3)
+NONE = Alone()
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 any_float = st.floats(width=32)
 tables = st.dictionaries(st.sampled_from([f"peer{i}" for i in range(12)]), any_float, max_size=12)
-rules = st.builds(StoppingRule, st.just("asha"), st.just((2, 6)), st.floats(1.1, 6))
+rules = st.builds(Halving, st.just((2, 6)), st.floats(1.1, 6))
 
 
 def report(score: float, rung: float = 2, cell: str = "me") -> RungReport:
@@ -53,7 +54,7 @@ def test_a_cell_that_comes_back_does_not_compete_with_itself() -> None:
 @pytest.mark.parametrize("rule", [ASHA, NONE])
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("protected", [True, False])
-def test_what_is_not_finite_has_diverged(rule: StoppingRule, score: float, protected: bool) -> None:
+def test_what_is_not_finite_has_diverged(rule: RungRule, score: float, protected: bool) -> None:
     decision = decide(rule, at({}), report(score), protected)
     assert (decision.action, decision.state) == ("stop", TrialState.DIVERGED)
     assert "not finite" in decision.reason
@@ -65,13 +66,13 @@ def test_rule_none_never_stops(peers: dict[str, float], score: float, protected:
 
 
 @given(rules, tables, finite)
-def test_the_reference_is_never_stopped(rule: StoppingRule, peers: dict[str, float], score: float) -> None:
+def test_the_reference_is_never_stopped(rule: RungRule, peers: dict[str, float], score: float) -> None:
     decision = decide(rule, at(peers), report(score), protected=True)
     assert (decision.action, decision.state) == ("continue", None)
 
 
 @given(rules, finite)
-def test_the_first_to_arrive_is_never_stopped(rule: StoppingRule, score: float) -> None:
+def test_the_first_to_arrive_is_never_stopped(rule: RungRule, score: float) -> None:
     assert decide(rule, {}, report(score), protected=False).action == "continue"
 
 
@@ -85,7 +86,7 @@ def test_decisions_depend_on_results_only(rule, peers, score, random) -> None:  
 
 @given(rules, tables, finite, finite)
 def test_a_better_score_never_fares_worse(
-    rule: StoppingRule, peers: dict[str, float], one: float, two: float
+    rule: RungRule, peers: dict[str, float], one: float, two: float
 ) -> None:
     worse, better = sorted((one, two))
     if decide(rule, at(peers), report(worse), protected=False).action == "continue":
@@ -94,7 +95,7 @@ def test_a_better_score_never_fares_worse(
 
 @given(rules, tables, finite)
 def test_the_decision_agrees_with_what_explains_it(
-    rule: StoppingRule, peers: dict[str, float], score: float
+    rule: RungRule, peers: dict[str, float], score: float
 ) -> None:
     decision = decide(rule, at(peers), report(score), protected=False)
     assert decision.cutoff is not None
@@ -111,6 +112,6 @@ def test_the_cut_off_is_the_quantile(reduction: int, others: list[float], score:
     low, part = divmod(exact, reduction)
     quantile = scores[low] if part == 0 else scores[low + 1]  # who is above an interpolated value
     table = at({str(i): value for i, value in enumerate(others)})
-    decision = decide(StoppingRule("asha", (2,), reduction), table, report(score), protected=False)
+    decision = decide(Halving((2,), reduction), table, report(score), protected=False)
     assert (decision.action == "continue") == (score >= quantile)
     assert np.all(np.quantile(scores, 1 - 1 / reduction) <= quantile + 1e-9 * abs(quantile) + 1e-9)

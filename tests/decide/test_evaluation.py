@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.decide.evaluation import resolve_rule
 from orchestrator.decide.resolve import ResolveRule
+from orchestrator.decide.sequential import RESOLVE
 from orchestrator.study.spec import ReportSpec, StudySpec
 
 
@@ -42,7 +42,7 @@ def study(stopping: dict[str, object], seeds: int) -> StudySpec:
     ],
 )
 def test_the_rule_of_a_study_file(stopping: dict[str, object], seeds: int, rule: ResolveRule) -> None:
-    assert resolve_rule(study(stopping, seeds), 4) == rule
+    assert RESOLVE.on_seeds(study(stopping, seeds), 4) == rule
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_few_arms_and_the_strict_mode_take_levels_that_always_hold(
     arms: int, variance: str, union: bool
 ) -> None:
     spec = study({}, 5).model_copy(update={"report": ReportSpec(variance=variance)})
-    rule = resolve_rule(spec, arms)
+    rule = RESOLVE.on_seeds(spec, arms)
     assert rule.strict is union
     spent = sum(rule.levels(0.05))
     assert spent == pytest.approx(0.05) if union else spent > 0.05

@@ -10,8 +10,8 @@ import pytest
 import torch
 from workbench import REPOSITORY, Bench, Finished
 
-from orchestrator.decide.asha import RungReport, StoppingRule, decide
-from orchestrator.decide.rungs import rungs
+from orchestrator.decide.asha import Halving
+from orchestrator.decide.rungs import RungReport, decide, rungs
 from orchestrator.training.local import run_local
 from trials.digits import Digits
 
@@ -83,7 +83,7 @@ def test_stops_are_at_rungs_and_the_baseline_is_never_stopped(halved: Halved) ->
 
 
 def test_replaying_the_reports_gives_the_same_decisions(halved: Halved) -> None:
-    rule, table = StoppingRule("asha", RUNGS, 3.0), dict[float, dict[str, float]]()
+    rule, table = Halving(RUNGS, 3.0), dict[float, dict[str, float]]()
     events = [event for event in halved.study.events() if event["event"] in ("report", "decision")]
     assert [event["event"] for event in events] == ["report", "decision"] * (len(events) // 2)
     for report, made in zip(events[::2], events[1::2], strict=True):

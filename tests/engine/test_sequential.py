@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import Story, judged, study, used_values
 
-from orchestrator.decide.evaluation import resolve_rule
 from orchestrator.decide.resolve import resolve
+from orchestrator.decide.sequential import RESOLVE
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.study.cells import Cell
 from orchestrator.study.spec import StudySpec
@@ -76,7 +76,7 @@ def test_the_live_decision_is_the_simulated_one(
     history = story.play()
     seeds = 5 if goal == "save" else MOST_SEEDS
     values = results.table(seeds)
-    simulated = resolve(resolve_rule(spec, len(COMPONENTS)), values, np.ones_like(values, dtype=bool))
+    simulated = resolve(RESOLVE.on_seeds(spec, len(COMPONENTS)), values, np.ones_like(values, dtype=bool))
     (found,) = judged(spec, history)
     assert found.course.looks == simulated.looks
     assert found.course.final == simulated.final
@@ -147,7 +147,7 @@ def test_arms_that_are_added_later_change_nothing_for_the_others(tmp_path: Path,
         assert after.cells[cell].attempts == record.attempts
     _, second = judged(spec, after)
     alone = results.table(5)[[0, 4]]
-    assert second.course.looks == resolve(resolve_rule(spec, 1), alone, np.ones_like(alone, bool)).looks
+    assert second.course.looks == resolve(RESOLVE.on_seeds(spec, 1), alone, np.ones_like(alone, bool)).looks
 
 
 @pytest.mark.parametrize("lanes", [1, 6])
@@ -163,7 +163,7 @@ def test_a_failure_that_is_tried_again_is_as_if_it_had_not_been(tmp_path: Path, 
     values = results.table(5)
     assert history.problems == []
     (found,) = judged(spec, history)
-    assert found.course == resolve(resolve_rule(spec, 4), values, np.ones_like(values, bool))
+    assert found.course == resolve(RESOLVE.on_seeds(spec, 4), values, np.ones_like(values, bool))
 
 
 TUNE: dict[str, Any] = {

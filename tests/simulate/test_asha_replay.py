@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.decide.asha import StoppingRule
+from orchestrator.decide.asha import Halving
 from orchestrator.decide.states import TrialState
 from orchestrator.simulate.asha import Curve, Ending, Point, replay
 
-RULE = StoppingRule("asha", (1, 3), 3)
+RULE = Halving((1, 3), 3)
 
 
 def curve(name: str, scores: tuple[float, float], pace: float = 1.0, protected: bool = False) -> Curve:

@@ -1,0 +1,94 @@
+"""The stopping rule `resolve`: full-length seeds until each effect is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.decide.stopping import StoppingRule, Variant
+from orchestrator.study.faults import Problem, show
+from orchestrator.study.seeds import gamma, looks
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import GOALS, GoalTerms
+
+if TYPE_CHECKING:
+    from orchestrator.decide.resolve import ResolveRule
+
+
+class _Resolve(StoppingRule):
+    name = "resolve"
+    uses = frozenset({"goal", "max_seeds", "looks", "gamma", "futility"})
+    drops_runs = True
+    sequential = True
+
+    def problems(self, spec: StudySpec) -> Iterator[Problem]:
+        stopping = spec.stopping
+        if len(spec.seeds) < 2:
+            message = "one seed says nothing about the spread between seeds, which resolve judges by"
+            hint = "use seeds: 5, or stopping.rule: none"
+            yield Problem(("seeds",), message, show(list(spec.seeds)), hint)
+            return
+        goal = self.goal(spec)
+        faults = list(goal.problems(spec))
+        yield from faults
+        most = self.most_seeds(spec)
+        if faults and goal.budgeted:
+            return
+        if stopping.looks != "auto" and stopping.looks[-1] != most:
+            source = "max_seeds" if goal.budgeted else "the number of seeds"
+            message = f"must end with {most}, {source}: there is always a look when an arm has all its seeds"
+            below = [look for look in stopping.looks if look < most]
+            path = ("stopping", "looks")
+            yield Problem(path, message, show(stopping.looks), hint=f"use {[*below, most]}")
+
+    def goal(self, spec: StudySpec) -> GoalTerms:
+        return GOALS.get(spec.stopping.goal)
+
+    def most_seeds(self, spec: StudySpec) -> int:
+        return self.goal(spec).most_seeds(spec.stopping.max_seeds, len(spec.seeds))
+
+    def looks(self, spec: StudySpec) -> tuple[int, ...]:
+        return looks(spec)
+
+    def registered(self, spec: StudySpec) -> dict[str, Any]:
+        stopping, goal = spec.stopping, self.goal(spec)
+        fixed: dict[str, Any] = {
+            "goal": stopping.goal,
+            "looks": list(looks(spec)),
+            "gamma": gamma(spec),
+            "futility": stopping.futility,
+        }
+        return fixed if goal.version == 1 else {**fixed, "goal_version": goal.version}
+
+    def describe(self, spec: StudySpec) -> str:
+        futility = spec.stopping.futility
+        given_up = f", given up below {futility:.0%} chance of that" if futility else ""
+        resolved = f"resolve: no more seeds for an arm whose effect is resolved{given_up}"
+        return f"{resolved}; what is left over is {self.goal(spec).left_over}"
+
+    def on_seeds(self, spec: StudySpec, arms: int) -> ResolveRule:
+        from orchestrator.decide.resolve import ResolveRule, few_arms
+
+        margin = spec.report.margin  # in the metric's units, which orienting does not change
+        return ResolveRule(
+            looks=looks(spec),
+            seeds=len(spec.seeds),
+            alpha=spec.report.alpha,
+            gamma=gamma(spec),
+            futility=spec.stopping.futility,
+            margin=None if margin is None else float(margin),
+            goal=spec.stopping.goal,
+            variance=spec.report.variance,
+            few_arms=few_arms(arms),
+        )
+
+    def variants(self) -> Mapping[str, Variant]:
+        goals = {
+            name: Variant(f"resolve, {name}", {"goal": name, "looks": "auto", "gamma": "auto"})
+            for name in GOALS
+        }
+        strict = Variant("resolve, variance: per_arm", report={"variance": "per_arm"})
+        return {**goals, "strict": strict}
+
+
+RESOLVE = _Resolve()

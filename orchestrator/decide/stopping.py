@@ -1,0 +1,114 @@
+"""What a stopping rule is: what it says about a study, its decision at a rung, its test on the seed axis.
+
+A rule of another package subclasses `StoppingRule`, overrides what it does otherwise than `none`, and is
+registered under an entry point of the group `orchestrator.stopping_rules`. The live engine, the agenda, the
+report and the simulator ask the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from orchestrator.decide.rungs import Alone, RungRule
+from orchestrator.study.cells import TUNE, Cell
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import RULES, StoppingTerms
+
+if TYPE_CHECKING:
+    from orchestrator.decide.resolve import ResolveRule
+
+
+class Ladder(Protocol):
+    """Where the rungs are: `stopping` or `tune.stopping` of a study file."""
+
+    @property
+    def grace(self) -> float: ...
+
+    @property
+    def reduction(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A rule with other settings, which replays of recorded studies offer beside it.
+
+    `stopping`, `report`: what it changes in these sections.
+    """
+
+    title: str
+    stopping: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StoppingRule(StoppingTerms):
+    """How trials and seeds end early. As it stands: not at all, every run of the grid is made in full."""
+
+    def at_rungs(self, stopping: Ladder, longest: float) -> RungRule:
+        """Return what decides at rungs, for trials of the length `longest` in the study's unit.
+
+        Args:
+            stopping: the section of the study file, with the rule's own settings where it has some;
+                `tune.stopping` while samples of one arm compete.
+        """
+        return Alone(self.name)
+
+    def on_seeds(self, spec: StudySpec, arms: int) -> ResolveRule | None:
+        """Return the sequential test for a family of `arms` beside the reference; None: all seeds run."""
+        return None
+
+    def describe_rungs(self, spec: StudySpec, stopping: Ladder) -> str:
+        """Say in words where trials may end, as `stopping` has it."""
+        steps = ", ".join(f"{rung:.5g}" for rung in self.at_rungs(stopping, spec.stopping.max).rungs)
+        return f"rungs at {steps} {spec.stopping.unit}s"
+
+    def variants(self) -> Mapping[str, Variant]:
+        """Return what replays offer beside the rule itself, by name."""
+        return {}
+
+
+class _None(StoppingRule):
+    name = "none"
+    title = "none (the grid)"
+
+    def describe(self, spec: StudySpec) -> str:
+        return "none: every trial runs to its full length"
+
+
+NONE = _None()
+
+
+def stopping_rule(name: str) -> StoppingRule:
+    """Return the rule of that name. Raises as `Registry.get` does."""
+    return cast("StoppingRule", RULES.get(name))
+
+
+def rule_of(spec: StudySpec) -> StoppingRule:
+    """Return the rule that the evaluation of a study is under."""
+    return stopping_rule(spec.stopping.rule)
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What decides about a cell at rungs, the group whose scores it is compared with, and whether it may be
+    stopped.
+    """
+
+    rule: RungRule
+    group: str = ""
+    protected: bool = False
+
+
+def competition(spec: StudySpec, reference: str, cell: Cell) -> Competition:
+    """Find what decides about `cell` at a rung: samples compete with those of their arm, all others together.
+
+    The reference arm is protected, except while it is tuned.
+    """
+    if cell.phase != TUNE:
+        rule = rule_of(spec).at_rungs(spec.stopping, spec.stopping.max)
+        return Competition(rule, protected=cell.arm == reference)
+    if spec.tune is None:
+        return Competition(NONE.at_rungs(spec.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
+    samples = stopping_rule(spec.tune.stopping.rule)
+    return Competition(samples.at_rungs(spec.tune.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
