@@ -25,9 +25,9 @@ from typing import NamedTuple
 from machine import describe
 
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.loggers import TrackedTrial
 from orchestrator.record.storage import Storage
 from orchestrator.record.trackers.process import Trackers
-from orchestrator.record.trackers.run import TrackedTrial
 from orchestrator.record.triallog import TrialLog
 
 CASES: dict[str, tuple[str, ...]] = {"none": (), "wandb": ("wandb",), "mlflow": ("mlflow",)}

@@ -33,8 +33,8 @@ from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
-from orchestrator.record.trackers.process import Trackers
-from orchestrator.record.trackers.run import TrackedTrial, run_id
+from orchestrator.record.loggers import TrackedTrial
+from orchestrator.record.trackers.process import Trackers, run_id
 from orchestrator.record.triallog import ResumePoint, TrialLog
 from orchestrator.training.session import TrialStopped
 
@@ -101,7 +101,7 @@ class TrialRun:
                 self.assignment.attempt,
                 point,
                 adopted=self._adopted(),
-                tensorboard="tensorboard" in spec.loggers,
+                loggers=spec.loggers,
                 trackers=self.trackers,
             )
             if self.resume is None:

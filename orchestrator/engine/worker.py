@@ -37,7 +37,7 @@ from orchestrator.engine.shipped_log import local_log, ship_log
 from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.trackers.process import Trackers
+from orchestrator.record.trackers.process import Trackers, services
 from orchestrator.training.loop import run_task
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
@@ -53,8 +53,7 @@ class LaneWorker:
         incarnation = _same_on_all_ranks(self.world_size, os.urandom(8).hex())
         self.link = Link(partial(_call, broker), lane, self.rank, incarnation)
         self.cache: dict[str, Any] = {}
-        elsewhere = tuple(name for name in spec.loggers if name != "tensorboard")
-        self.trackers = Trackers(elsewhere if self.rank == 0 else ())
+        self.trackers = Trackers(services(spec.loggers) if self.rank == 0 else ())
         self.threads = max(1, int(spec.resources.cpus_per_worker))
         torch.set_num_threads(self.threads)
         self.code_root = fetch_code(facts)

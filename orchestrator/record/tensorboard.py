@@ -13,17 +13,20 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
+from orchestrator.record.loggers import FileLogger
 from orchestrator.record.storage import Storage
 
 _BINS = 30
 _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
 
 
-class EventFile:
+class EventFile(FileLogger):
     """One event file; what earlier ones have from `purge_step` on is hidden. Not thread-safe."""
 
     def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int = 0) -> None:
@@ -43,75 +46,78 @@ class EventFile:
         mark = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._add(self._event(wall_time=now, step=purge_step, session_log=mark))
 
-    def scalars(self, values: Mapping[str, float], step: int, wall_time: float) -> None:
+    def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
         """One point per tag."""
         points = [self._summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=points)))
+        self._show(points, step, time_s)
 
-    def text(self, tag: str, text: str, step: int, wall_time: float) -> None:
+    def text(self, tag: str, value: str, step: int, time_s: float) -> None:
         """Markdown text."""
-        from tensorboardX.summary import text as text_summary
+        from tensorboardX.summary import text
 
-        self._add(self._event(wall_time=wall_time, step=step, summary=text_summary(tag, text)))
+        self._show(text(tag, value), step, time_s)
 
-    def png(self, tag: str, image: bytes, step: int, wall_time: float, channels: int = 3) -> None:
+    def png(self, tag: str, image: bytes, step: int, time_s: float, channels: int = 3) -> None:
         """A picture, as a PNG file."""
         width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
         picture = self._summary.Image(
             height=height, width=width, colorspace=channels, encoded_image_string=image
         )
-        value = self._summary.Value(tag=tag, image=picture)
-        self._add(self._event(wall_time=wall_time, step=step, summary=self._summary(value=[value])))
+        self._show([self._summary.Value(tag=tag, image=picture)], step, time_s)
 
-    def image(self, tag: str, pixels: Any, step: int, wall_time: float) -> None:
-        """A picture: [H, W, 1 | 3 | 4] uint8."""
+    def image(self, tag: str, value: Any, step: int, time_s: float) -> None:
+        """A picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
         from PIL import Image
 
+        pixels = value() if callable(value) else value
         channels = pixels.shape[2]
         png = io.BytesIO()
         # little compression: half the time for a third more bytes
         Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(
             png, format="PNG", compress_level=1
         )
-        self.png(tag, png.getvalue(), step, wall_time, channels)
+        self.png(tag, png.getvalue(), step, time_s, channels)
 
-    def histogram(self, tag: str, values: Any, step: int, wall_time: float) -> None:
-        """The distribution of finite numbers, [N] with N ≥ 1."""
+    def histogram(self, tag: str, value: Any, step: int, time_s: float) -> None:
+        """The distribution of the finite ones among numbers, [N]; nothing when there are none."""
         from tensorboardX.summary import histogram
 
-        self._add(self._event(wall_time=wall_time, step=step, summary=histogram(tag, values, bins=_BINS)))
+        numbers = np.asarray(value, dtype=np.float64).reshape(-1)
+        finite = numbers[np.isfinite(numbers)]
+        if finite.size:
+            self._show(histogram(tag, finite, bins=_BINS), step, time_s)
 
-    def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int, wall_time: float) -> None:
+    def pr_curve(self, tag: str, value: Mapping[str, Any], step: int, time_s: float) -> None:
         """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
         from tensorboardX.summary import pr_curve_raw
 
-        tp, fp, tn, fn = (counts[name] for name in ("tp", "fp", "tn", "fn"))
+        tp, fp, tn, fn = (value[name] for name in ("tp", "fp", "tn", "fn"))
         precision = tp / (tp + fp).clip(1)
         recall = tp / (tp + fn).clip(1)
-        curve = pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp))
-        self._add(self._event(wall_time=wall_time, step=step, summary=curve))
+        self._show(pr_curve_raw(tag, tp, fp, tn, fn, precision, recall, num_thresholds=len(tp)), step, time_s)
 
-    def hparams_start(self, config: Mapping[str, Any], metrics: list[str], wall_time: float) -> None:
-        """The trial as one row of the HParams tab: its flat config and the tags that show its metrics."""
+    def began(self, config: Mapping[str, Any], metrics: Sequence[str], time_s: float) -> None:
+        """Make the trial one row of the HParams tab: its flat config and the tags that show its metrics."""
         from tensorboardX.summary import hparams
 
-        experiment, start, _ = hparams(dict(config), dict.fromkeys(metrics, 0.0))
+        names = [f"final/{name}" for name in metrics]
+        experiment, start, _ = hparams(flat_config(config), dict.fromkeys(names, 0.0))
         for summary in (experiment, start):
-            self._add(self._event(wall_time=wall_time, summary=summary))
+            self._show(summary, None, time_s)
 
-    def hparams_end(self, success: bool, wall_time: float) -> None:
+    def ended(self, finals: Mapping[str, float], step: int, success: bool, time_s: float) -> None:
         """Close the trial's row."""
         from tensorboardX.proto.api_pb2 import Status
         from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
         from tensorboardX.proto.summary_pb2 import SummaryMetadata
 
+        if finals:
+            self.scalars({f"final/{name}": float(value) for name, value in finals.items()}, step, time_s)
         status = Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
         content = HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0)
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
-        value = self._summary.Value(
-            tag="_hparams_/session_end_info", metadata=SummaryMetadata(plugin_data=plugin)
-        )
-        self._add(self._event(wall_time=wall_time, summary=self._summary(value=[value])))
+        metadata = SummaryMetadata(plugin_data=plugin)
+        self._show([self._summary.Value(tag="_hparams_/session_end_info", metadata=metadata)], None, time_s)
 
     def write(self) -> None:
         """Hand what was collected to the file."""
@@ -127,6 +133,12 @@ class EventFile:
     def close(self) -> None:
         self.sync()
         self._appender.close()
+
+    def _show(self, summary: Any, step: int | None, time_s: float) -> None:
+        """One event with a summary, or with the values of one."""
+        whole = self._summary(value=summary) if isinstance(summary, list) else summary
+        at = {} if step is None else {"step": step}
+        self._add(self._event(wall_time=time_s, summary=whole, **at))
 
     def _add(self, event: Any) -> None:
         self._frames.append(_frame(event.SerializeToString()))

@@ -10,17 +10,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import owner_of, refuse_superseded, take_over
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.jsonlines import to_json
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.loggers import FileLogger, Logger
 from orchestrator.record.metrictable import (
     OBSERVATIONS,
     REPORT_COLUMNS,
@@ -33,8 +32,9 @@ from orchestrator.record.metrictable import (
     remove_older,
 )
 from orchestrator.record.storage import Appender, Storage
-from orchestrator.record.tensorboard import EventFile, as_float, flat_config
+from orchestrator.record.tensorboard import as_float
 from orchestrator.record.trackers.process import Trackers
+from orchestrator.study.loggernames import LOGGERS
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,10 @@ class ResumePoint:
 class TrialLog:
     """The log of one attempt, used by rank 0 on its worker.
 
-    `trackers` get the scalars that TensorBoard gets; `adopted`: the checkpoints of earlier attempts that it
-    takes over. Without a resume point, or with one, what earlier attempts wrote beyond it is dropped from the
-    tables and hidden from TensorBoard. What the thread could not write is raised by the next `flush`.
+    Of the `loggers` those that write files run here; the scalars go to `trackers`, too. `adopted`: the
+    checkpoints of earlier attempts that it takes over. Without a resume point, or with one, what earlier
+    attempts wrote beyond it is dropped from the tables and hidden from TensorBoard. What the thread could not
+    write is raised by the next `flush`.
 
     Raises `Superseded`, here and in `finish`, when a later attempt has taken the trial over.
     """
@@ -74,7 +75,7 @@ class TrialLog:
         resume: ResumePoint | None = None,
         *,
         adopted: Sequence[str] = (),
-        tensorboard: bool = True,
+        loggers: Sequence[str] = ("tensorboard",),
         trackers: Trackers | None = None,
     ) -> None:
         self._storage, self._trial, self._attempt = storage, trial, attempt
@@ -88,12 +89,14 @@ class TrialLog:
         self._steps = storage.appender(own[STEPS.name])
         self._observations: Appender | None = None  # most trials without monitors never need it
         self._observations_path = own[OBSERVATIONS.name]
-        self._events: EventFile | None = None
-        if tensorboard:
-            self._events = EventFile(storage, trial.root, attempt, purge_step=keep.step + 1)
-        self._trackers = trackers
+        self._files: list[FileLogger] = [
+            kind(storage, trial.root, attempt, purge_step=keep.step + 1)
+            for kind in map(LOGGERS.get, loggers)
+            if issubclass(kind, FileLogger)
+        ]
+        self._loggers: Sequence[Logger | Trackers] = (*self._files, trackers or Trackers(()))
         self._last_step = max(keep.step, 0)
-        self._hparams: list[str] | None = None
+        self._begun = False
         self._queue: deque[tuple[Any, ...]] = deque()
         # encoded reports, steps and observations, not yet written
         self._lines: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
@@ -119,21 +122,21 @@ class TrialLog:
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Markdown text for TensorBoard."""
-        self._queue.append((self._write_text, time.time(), tag, text, step))
+        self._queue.append((self._to_files, time.time(), "text", tag, text, step))
 
     def image(self, tag: str, image: Any, step: int) -> None:
         """A picture [H, W, 1 | 3] uint8 for TensorBoard, or a function that draws it, called off this
         path.
         """
-        self._queue.append((self._write_image, time.time(), tag, image, step))
+        self._queue.append((self._to_files, time.time(), "image", tag, image, step))
 
     def histogram(self, tag: str, values: Any, step: int) -> None:
         """The distribution of `values`, an array of numbers [N]; those that are not finite are left out."""
-        self._queue.append((self._write_histogram, time.time(), tag, values, step))
+        self._queue.append((self._to_files, time.time(), "histogram", tag, values, step))
 
     def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int) -> None:
         """A precision-recall curve: arrays `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
-        self._queue.append((self._write_pr_curve, time.time(), tag, counts, step))
+        self._queue.append((self._to_files, time.time(), "pr_curve", tag, counts, step))
 
     def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
         """Rows of plain values that a monitor saw at a step, for `observations.parquet`."""
@@ -174,7 +177,7 @@ class TrialLog:
         try:
             self.flush()
         finally:
-            for target in (self._reports, self._steps, self._observations, self._events):
+            for target in (self._reports, self._steps, self._observations, *self._files):
                 if target is not None:
                     target.close()
 
@@ -229,16 +232,13 @@ class TrialLog:
             if encoded and target is not None:
                 target.append(encoded)
                 encoded.clear()
-        if self._events is not None:
-            self._events.write()
+        for file in self._files:
+            file.write()
 
     def _sync(self) -> None:
-        self._reports.sync()
-        self._steps.sync()
-        if self._observations is not None:
-            self._observations.sync()
-        if self._events is not None:
-            self._events.sync()
+        for target in (self._reports, self._steps, self._observations, *self._files):
+            if target is not None:
+                target.sync()
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -259,23 +259,9 @@ class TrialLog:
         self._last_step = max(self._last_step, step)
         self._points(plain, step, now)
 
-    def _write_text(self, now: float, tag: str, text: str, step: int) -> None:
-        if self._events is not None:
-            self._events.text(tag, text, step, now)
-
-    def _write_image(self, now: float, tag: str, image: Any | Callable[[], Any], step: int) -> None:
-        if self._events is not None:
-            self._events.image(tag, image() if callable(image) else image, step, now)
-
-    def _write_histogram(self, now: float, tag: str, values: Any, step: int) -> None:
-        finite = np.asarray(values, dtype=np.float64).reshape(-1)
-        finite = finite[np.isfinite(finite)]
-        if self._events is not None and finite.size:
-            self._events.histogram(tag, finite, step, now)
-
-    def _write_pr_curve(self, now: float, tag: str, counts: Mapping[str, Any], step: int) -> None:
-        if self._events is not None:
-            self._events.pr_curve(tag, counts, step, now)
+    def _to_files(self, now: float, what: str, tag: str, value: Any, step: int) -> None:
+        for file in self._files:
+            getattr(file, what)(tag, value, step, now)
 
     def _write_observations(self, monitor: str, rows: list[dict[str, Any]], step: int) -> None:
         for row in rows:
@@ -290,23 +276,17 @@ class TrialLog:
         metrics: tuple[str, ...],
         success: bool,
     ) -> None:
-        if self._events is None:
-            return
-        if self._hparams is None:
-            self._hparams = [f"final/{name}" for name in dict.fromkeys([*metrics, *(final or {})])]
-            self._events.hparams_start(flat_config(config), self._hparams, now)
-        if final is not None:
-            finals = {f"final/{name}": float(value) for name, value in final.items()}
-            if finals:
-                self._events.scalars(finals, self._last_step, now)
-            self._events.hparams_end(success, now)
+        for file in self._files:
+            if not self._begun:
+                file.began(config, list(dict.fromkeys([*metrics, *(final or {})])), now)
+            if final is not None:
+                file.ended(final, self._last_step, success, now)
+        self._begun = True
 
     def _points(self, values: Mapping[str, Any], step: int, now: float) -> None:
         points = {tag: number for tag, value in values.items() if (number := as_float(value)) is not None}
-        if points and self._events is not None:
-            self._events.scalars(points, step, now)
-        if points and self._trackers is not None:
-            self._trackers.scalars(points, step, now)
+        for logger in self._loggers if points else ():
+            logger.scalars(points, step, now)
 
     def _remember(self, row: Mapping[str, Any]) -> None:
         for key, value in row.items():

@@ -11,7 +11,7 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.faults import Problem
-from orchestrator.study.loggernames import missing_extra
+from orchestrator.study.loggernames import lacking
 from orchestrator.study.merging import Merged, apply_override, read_merged
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
@@ -69,7 +69,7 @@ def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = 
         if ("monitor",) not in unsound:
             faults += _missing_monitors(merged, data.get("monitor"), path, cwd)
         if ("loggers",) not in unsound:
-            faults += _missing_extras(merged, data.get("loggers"), path)
+            faults += _lackings(merged, data.get("loggers"), path)
     if faults or spec is None:
         raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
     return LoadedStudy(spec, path, merged.data, source)
@@ -107,23 +107,23 @@ def _missing_code(merged: Merged, name: str, field: str, path: Path, cwd: Path) 
     return []
 
 
-def _missing_extras(merged: Merged, loggers: Any, path: Path) -> list[Fault]:
+def _lackings(merged: Merged, loggers: Any, path: Path) -> list[Fault]:
     """Loggers whose package is not installed here: nodes of a cluster have the same environment."""
-    extras = [extra for name in loggers or () if (extra := missing_extra(name)) is not None]
+    missing = [(name, what) for name in loggers or () if (what := lacking(name)) is not None]
     return [
         _placed(
             merged,
             Fault(
-                f"the logger {extra!r} is not installed",
+                f"the logger {name!r} is not installed",
                 str(path),
                 None,
                 "loggers",
-                extra,
-                f"pip install 'orchestrator[{extra}]' on every node, or take it out",
+                name,
+                f"pip install {what} on every node, or take it out",
             ),
             "loggers",
         )
-        for extra in extras
+        for name, what in missing
     ]
 
 

@@ -1,22 +1,43 @@
-"""Where the curves of a trial go: what `loggers` in a study file may list, and which extra each needs."""
+"""Where the curves of a trial go: what `loggers` in a study file may list."""
 
 from __future__ import annotations
 
 import importlib.util
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from orchestrator.study.faults import nearest, show
+from orchestrator.study.plugins import Registry
 
-LOGGERS: dict[str, str | None] = {"tensorboard": None, "wandb": "wandb", "mlflow": "mlflow"}
-"""Loggers by name, each with the module that its extra of the same name installs."""
+_BUILT_IN = {
+    "tensorboard": "orchestrator.record.tensorboard:EventFile",
+    "wandb": "orchestrator.record.trackers.wandb_run:WandbRun",
+    "mlflow": "orchestrator.record.trackers.mlflow_run:MlflowRun",
+}
 
 
-def missing_extra(logger: str) -> str | None:
-    """The extra that this logger needs and this Python does not have, or None. Imports nothing."""
-    module = LOGGERS[logger]
-    return None if module is None or importlib.util.find_spec(module) is not None else logger
+class LoggerClass(Protocol):
+    """What a study asks of a logger (`orchestrator.record.loggers`) before it starts."""
+
+    needs: str | None
+    """The module that has to be installed for it."""
+
+
+def _is_logger(found: object) -> bool:
+    return isinstance(found, type) and hasattr(found, "needs")
+
+
+LOGGERS: Registry[Any] = Registry("logger", "orchestrator.loggers", _BUILT_IN, _is_logger)
+"""The classes of loggers, by the names that a study lists."""
+
+
+def lacking(logger: str) -> str | None:
+    """What pip has to install for this logger, or None. What it needs is looked for, not imported."""
+    kind: LoggerClass = LOGGERS.get(logger)
+    if kind.needs is None or importlib.util.find_spec(kind.needs) is not None:
+        return None
+    return f"'orchestrator[{logger}]'" if logger in _BUILT_IN else kind.needs
 
 
 def _names(value: Any) -> Any:
@@ -24,7 +45,7 @@ def _names(value: Any) -> Any:
         raise ValueError("must be a list such as [tensorboard, wandb]; [] writes the tables only")
     names = list(value)
     for name in names:
-        if not isinstance(name, str) or name not in LOGGERS:
+        if name not in LOGGERS:
             hint = nearest(name, LOGGERS) if isinstance(name, str) else f"valid: {', '.join(LOGGERS)}"
             raise ValueError(f"has no logger {show(name)}; {hint}")
     if len(set(names)) != len(names):
@@ -32,8 +53,9 @@ def _names(value: Any) -> Any:
     return tuple(names)
 
 
+_NAME = {"anyOf": [{"enum": list(_BUILT_IN)}, {"type": "string"}]}
 Loggers = Annotated[
     tuple[str, ...],
     BeforeValidator(_names),
-    WithJsonSchema({"type": "array", "items": {"enum": list(LOGGERS)}, "uniqueItems": True}),
+    WithJsonSchema({"type": "array", "items": _NAME, "uniqueItems": True}),
 ]

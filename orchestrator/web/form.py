@@ -14,7 +14,7 @@ from unicodedata import category
 
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.study.changes import MISSING, lookup
-from orchestrator.study.loggernames import LOGGERS, missing_extra
+from orchestrator.study.loggernames import LOGGERS, lacking
 from orchestrator.study.monitornames import BUILT_IN
 from orchestrator.study.plugins import OneOf
 from orchestrator.study.schema import model_at
@@ -175,8 +175,7 @@ def _monitor_ticks(chosen: Any) -> Iterator[Tick]:
 
 def _logger_ticks(chosen: Iterable[str]) -> Iterator[Tick]:
     for name in LOGGERS:
-        lacking = missing_extra(name)
-        if lacking is None or name in chosen:
+        if lacking(name) is None or name in chosen:
             yield Tick(name, name, name in chosen, "")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.loggers import TrackedTrial
 from orchestrator.record.storage import Storage
 from orchestrator.record.trackers import process
-from orchestrator.record.trackers.process import Trackers
-from orchestrator.record.trackers.run import TrackedTrial, run_id
+from orchestrator.record.trackers.process import Trackers, run_id
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb")

@@ -82,7 +82,7 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
 
 
 def test_columns_have_types(local: Storage) -> None:
-    with TrialLog(local, TRIAL, tensorboard=False) as log:
+    with TrialLog(local, TRIAL, loggers=()) as log:
         log.report(
             {
                 **row(1),
@@ -113,7 +113,7 @@ def test_columns_have_types(local: Storage) -> None:
 
 
 def test_a_trial_without_reports_has_an_empty_table(local: Storage) -> None:
-    TrialLog(local, TRIAL, tensorboard=False).finish()
+    TrialLog(local, TRIAL, loggers=()).finish()
     assert table(local, TRIAL.metrics_parquet).num_rows == 0
     assert read_metrics(local, TRIAL) == []
 
@@ -286,7 +286,7 @@ def test_hparams_show_one_row_per_trial(local: Storage) -> None:
 
 
 def test_what_the_thread_could_not_write_is_raised_by_flush(local: Storage, tmp_path: Path) -> None:
-    log = TrialLog(local, TRIAL, tensorboard=False)
+    log = TrialLog(local, TRIAL, loggers=())
     log.report({"report": 1, "step": "not a number"})
     with pytest.raises(ValueError, match="invalid literal"):
         log.flush()

@@ -37,7 +37,7 @@ def test_loggers_may_change_between_runs(tmp_path: Path) -> None:
 
 
 def test_a_logger_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOGGERS, "wandb", "a_package_that_is_not_here")
+    monkeypatch.setattr(LOGGERS.get("wandb"), "needs", "a_package_that_is_not_here")
     with pytest.raises(StudyError, match=r"the logger 'wandb' is not installed") as caught:
         load(tmp_path, "loggers: [tensorboard, wandb]")
     (fault,) = caught.value.faults

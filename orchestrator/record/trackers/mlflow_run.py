@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.record.loggers import ServiceLogger, TrackedTrial
 from orchestrator.record.tensorboard import flat_config
-from orchestrator.record.trackers.run import TrackedTrial
 
 RUN_TAG = "orchestrator.run"
 _MOST_PARAMS = 100  # in one request
@@ -19,8 +19,10 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOU
 _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "diverged": "FINISHED", "cancelled": "KILLED"}
 
 
-class MlflowRun:
+class MlflowRun(ServiceLogger):
     """See the module's text. The experiment is the study's, unless MLFLOW_EXPERIMENT_NAME names one."""
+
+    needs = "mlflow"
 
     def __init__(self, trial: TrackedTrial) -> None:
         for name, value in _PATIENCE.items():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
-from orchestrator.record.trackers.run import TrackedTrial
+from orchestrator.record.loggers import ServiceLogger, TrackedTrial
+from orchestrator.study.loggernames import LOGGERS
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,11 @@ MOST_WAITING = 10_000
 """Messages that wait for a slow service; what comes beyond that is not sent."""
 CLOSE_S = 60.0
 """How long the end of a trial waits for its curves to arrive; then the process is ended."""
+
+
+def services(loggers: Iterable[str]) -> tuple[str, ...]:
+    """Those of these loggers that run beside the worker."""
+    return tuple(name for name in loggers if issubclass(LOGGERS.get(name), ServiceLogger))
 
 
 class Trackers:
@@ -137,3 +144,15 @@ class _Child:
                     self.closed.set()
         self.gone = True
         self.closed.set()
+
+
+def run_id(cell: str, study_root: str, began: float) -> str:
+    """The same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
+
+    Args:
+        cell: identity of the cell.
+        study_root: where the study is kept.
+        began: time of the first line of its journal.
+    """
+    instance = hashlib.sha256(f"{study_root}\n{began!r}".encode()).hexdigest()[:8]
+    return f"{cell}-{instance}"

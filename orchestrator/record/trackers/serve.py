@@ -13,22 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from orchestrator.record.trackers.run import TrackedTrial, Tracker
+from orchestrator.record.loggers import ServiceLogger, TrackedTrial
+from orchestrator.study.loggernames import LOGGERS
 
-
-def _wandb(trial: TrackedTrial) -> Tracker:
-    from orchestrator.record.trackers.wandb_run import WandbRun
-
-    return WandbRun(trial)
-
-
-def _mlflow(trial: TrackedTrial) -> Tracker:
-    from orchestrator.record.trackers.mlflow_run import MlflowRun
-
-    return MlflowRun(trial)
-
-
-TRACKERS: dict[str, Callable[[TrackedTrial], Tracker]] = {"wandb": _wandb, "mlflow": _mlflow}
 INTERRUPTED = "interrupted"
 TRIES = 2
 """Trials in a row without a beginning, after which a tracker is left alone: each costs a timeout."""
@@ -39,7 +26,7 @@ class Server:
 
     def __init__(self, names: list[str], say: Callable[[dict[str, Any]], None]) -> None:
         self._names, self._say = list(names), say
-        self._open: dict[str, Tracker] = {}
+        self._open: dict[str, ServiceLogger] = {}
         self._failed: dict[str, int] = {}  # trials in a row that a tracker could not begin
 
     def take(self, message: dict[str, Any]) -> None:
@@ -48,7 +35,7 @@ class Server:
             self._close(INTERRUPTED, {})
             trial = TrackedTrial(**message["open"])
             for name in [name for name in self._names if self._failed.get(name, 0) < TRIES]:
-                tracker = self._tried(name, TRACKERS[name], trial)
+                tracker = self._tried(name, self._begun, name, trial)
                 self._failed[name] = self._failed.get(name, 0) + 1 if tracker is None else 0
                 if tracker is not None:
                     self._open[name] = tracker
@@ -64,6 +51,10 @@ class Server:
     def end(self) -> None:
         """Nothing more will come."""
         self._close(INTERRUPTED, {})
+
+    def _begun(self, name: str, trial: TrackedTrial) -> ServiceLogger:
+        begun: ServiceLogger = LOGGERS.get(name)(trial)
+        return begun
 
     def _close(self, state: str, finals: dict[str, float]) -> None:
         for name, tracker in list(self._open.items()):

@@ -6,13 +6,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.record.trackers.run import TrackedTrial
+from orchestrator.record.loggers import ServiceLogger, TrackedTrial
 
 INIT_TIMEOUT_S = 30
 
 
-class WandbRun:
+class WandbRun(ServiceLogger):
     """See the module's text. The project is the study's, unless WANDB_PROJECT names one."""
+
+    needs = "wandb"
 
     def __init__(self, trial: TrackedTrial) -> None:
         import wandb

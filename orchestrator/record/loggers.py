@@ -1,0 +1,105 @@
+"""What a logger has to do: one that writes files beside the trial's, or one that talks to a service.
+
+    TrialLog ─┬─> FileLogger, in the worker (TensorBoard)
+              └─> Trackers ──lines of JSON──> a process beside the worker ──> ServiceLogger (wandb, MLflow)
+
+A study lists loggers by their names (`study.loggernames`, where they are registered).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from orchestrator.record.storage import Storage
+
+
+class Logger(ABC):
+    """One attempt's curves at one place."""
+
+    needs: ClassVar[str | None] = None
+    """The module that has to be installed for it."""
+
+    @abstractmethod
+    def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
+        """Values of one step; `time_s` is the time of day."""
+
+
+class FileLogger(Logger):
+    """Files below `folder` on the storage, for instance by `storage.appender`; called by one thread.
+
+    It runs in the worker: it must not patch modules, start threads or wait for a network. A later `attempt`
+    has files of its own, and hides what earlier ones have from `purge_step` on.
+    """
+
+    @abstractmethod
+    def __init__(self, storage: Storage, folder: str, attempt: int, purge_step: int = 0) -> None: ...
+
+    @abstractmethod
+    def write(self) -> None:
+        """Hand what was collected to the file; called about once a second."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return once everything so far is durable."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Sync and let go."""
+
+    def text(self, tag: str, value: str, step: int, time_s: float) -> None:
+        """Markdown text."""
+
+    def image(self, tag: str, value: Any, step: int, time_s: float) -> None:
+        """A picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
+
+    def histogram(self, tag: str, value: Any, step: int, time_s: float) -> None:
+        """The distribution of numbers, [N]."""
+
+    def pr_curve(self, tag: str, value: Mapping[str, Any], step: int, time_s: float) -> None:
+        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+
+    def began(self, config: Mapping[str, Any], metrics: Sequence[str], time_s: float) -> None:
+        """The trial's config, and the names of the metrics that it will end with."""
+
+    def ended(self, finals: Mapping[str, float], step: int, success: bool, time_s: float) -> None:
+        """The metrics that it ended with."""
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """One trial, for all its attempts: they continue the run with the same `run_id`."""
+
+    run_id: str
+    study: str
+    name: str
+    """For people: `no-mixup seed 2`."""
+    arm: str
+    seed: int
+    config: Mapping[str, Any]
+    folder: str
+    """Local directory for what is kept offline: the study's, where the storage is local."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `TrackedTrial(**data)` reads it back."""
+        return asdict(self)
+
+    def tags(self) -> dict[str, str]:
+        """What runs are grouped and filtered by."""
+        return {"study": self.study, "arm": self.arm, "seed": str(self.seed)}
+
+
+class ServiceLogger(Logger):
+    """One run at one service, in a process beside the worker: it may import, patch and wait as it likes.
+
+    Any exception ends it, with a warning in the trial's log.
+    """
+
+    @abstractmethod
+    def __init__(self, trial: TrackedTrial) -> None: ...
+
+    @abstractmethod
+    def close(self, state: str, finals: Mapping[str, float]) -> None:
+        """The attempt is over: `state` as in results.parquet, or `interrupted` when the worker went away."""
