@@ -12,6 +12,7 @@ from orchestrator.study.plugins import Registry
 
 _BUILT_IN = {
     "tensorboard": "orchestrator.record.tensorboard:EventFile",
+    "csv": "orchestrator.record.csvfile:CsvFile",
     "wandb": "orchestrator.record.trackers.wandb_run:WandbRun",
     "mlflow": "orchestrator.record.trackers.mlflow_run:MlflowRun",
 }

@@ -66,6 +66,25 @@ def table(storage: Storage, path: str) -> Any:
     return pq.read_table(io.BytesIO(storage.read_bytes(path)))
 
 
+def test_csv_has_every_point_of_every_attempt(storage: Storage, tmp_path: Path) -> None:
+    for attempt, resume in ((1, None), (2, ResumePoint(report=1, step=10))):
+        with TrialLog(storage, TRIAL, attempt, resume, loggers=("csv",)) as log:
+            log.report({"report": attempt, "step": 10 * attempt, "attempt": attempt, "val/a": 1 / 3})
+            log.flush()
+            log.scalars({"lr": 0.5, "name": "no number"}, 10 * attempt + 1)
+
+    def rows(name: str) -> list[list[str]]:
+        return [line.decode().split(",") for line in storage.read_lines(f"{TRIAL.root}/{name}")]
+
+    for name, step in (("curves.csv", 10), ("curves.a2.csv", 20)):
+        head, *points = rows(name)
+        assert head == ["step", "time", "tag", "value"]
+        assert [(s, tag, float(value)) for s, _, tag, value in points] == [
+            (str(step), "val/a", 1 / 3),
+            (str(step + 1), "lr", 0.5),
+        ]
+
+
 def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
     log = run(storage, range(1, 4))
     expected = [row(report) for report in (1, 2, 3)]
