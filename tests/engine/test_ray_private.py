@@ -44,6 +44,11 @@ IMPORTED = {
     },
     "deaths": {"ray.core.generated.common_pb2:NodeDeathInfo"},
     "head": {"ray._private.node:Node", "ray._private:worker", "ray._raylet:Config"},
+    "in_threads": {
+        f"{V2}.train_fn_utils:LocalTrainFnUtils",
+        f"{V2}.train_fn_utils:set_train_fn_utils",
+        "ray.train.v2.api.context:LocalTrainContext",
+    },
     "spot_first": {
         "ray.autoscaler._private.node_launcher:BaseNodeLauncher",
         "ray.autoscaler._private.resource_demand_scheduler:_resource_based_utilization_scorer",
