@@ -275,11 +275,12 @@ class TrialRun:
         return every > 0 and math.floor(length / every + 1e-9) > math.floor(self._passed / every + 1e-9)
 
     def _milestone(self, length: float) -> bool:
-        """Whether a report at this length ends the trial or passes a rung."""
+        """Whether a report at this length ends the trial, passes a rung or a length that the study names."""
         passed = highest_rung(self.assignment.rungs, self._passed)
         return (
             length >= self.spec.stopping.max
             or highest_rung(self.assignment.rungs, length, above=passed) is not None
+            or any(self._passed < named <= length for named in self.spec.checkpoint.at)
         )
 
     def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
@@ -324,7 +325,7 @@ class TrialRun:
 
     def _keep_some(self) -> Kept:
         keep = self.spec.checkpoint
-        return self.store.retain(keep.keep_best, keep.keep_latest)
+        return self.store.retain(keep.keep_best, keep.keep_latest, keep.at)
 
     def _keep(self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer) -> None:
         """Hand a due checkpoint to the uploads; every rank takes part, also with nothing to give."""

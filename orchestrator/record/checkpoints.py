@@ -142,16 +142,18 @@ class CheckpointStore:
             )
         return target
 
-    def retain(self, keep_best: int, keep_latest: int) -> Kept:
+    def retain(self, keep_best: int, keep_latest: int, at: Sequence[float] = ()) -> Kept:
         """Remove complete checkpoints beyond the newest `keep_latest` and the best `keep_best` (by score).
 
-        The newest complete one always stays; incomplete ones, which may be on their way, are not touched.
+        The newest complete one always stays, and so does the first one at or after each of the lengths `at`;
+        incomplete ones, which may be on their way, are not touched.
         """
         self._refuse_superseded()
         found = self.complete()
         latest = [manifest.name for manifest in reversed(found)][: max(1, keep_latest)]
         best = [manifest.name for manifest in best_first(found)][: max(0, keep_best)]
-        removed = [manifest.name for manifest in found if manifest.name not in {*latest, *best}]
+        named = [next((m.name for m in found if m.length >= length), "") for length in at]
+        removed = [manifest.name for manifest in found if manifest.name not in {*latest, *best, *named}]
         for name in removed:
             self._remove(name)
         return Kept(tuple(latest), tuple(best), tuple(removed))

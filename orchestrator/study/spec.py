@@ -180,6 +180,8 @@ class CheckpointSpec(_Section):
 
     every: PositiveNumber = 1
     """Distance of checkpoints, in the study's unit."""
+    at: Annotated[tuple[PositiveNumber, ...], Field(strict=False)] = ()
+    """Further lengths, in the study's unit, at which one is made; those are kept for good."""
     keep_best: Annotated[int, Field(ge=0)] = 1
     """How many of the best are kept."""
     keep_latest: Annotated[int, Field(ge=1)] = 2

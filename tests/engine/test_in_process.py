@@ -23,11 +23,12 @@ from orchestrator.engine.inprocess import (
     session,
 )
 from orchestrator.errors import ExitCode
+from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -69,7 +70,7 @@ class Scene:
 
     def run(self, *faults: Fault, function: Callable[..., Any] = train, **options: Any) -> ExitCode:
         planted = Faults(*faults)
-        with closing(StudyRecord.open(self.storage, self.spec, self.plan, "code")) as record:
+        with closing(StudyRecord.open(self.storage, self.spec, self.plan, Start("code"))) as record:
             outcome = run_in_process(
                 self.spec, record, function, faults=planted, clock=planted.clock, **options
             )
@@ -161,6 +162,14 @@ def test_a_cell_is_given_up_when_its_retries_are_used(tmp_path: Path) -> None:
 def test_a_study_of_plain_functions_needs_neither_ray_nor_torch() -> None:
     code = "import sys, orchestrator.engine.inprocess; sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_checkpoints_at_named_lengths_are_made_and_stay(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, checkpoint={"every": 100, "at": [2], "keep_best": 0, "keep_latest": 1})
+    assert scene.run(slots=2) is ExitCode.DONE
+    for cell in scene.plan.cells:
+        store = CheckpointStore(scene.storage, scene.paths.trial(cell.arm, cell.seed))
+        assert [kept.length for kept in store.complete()] == [2, 3]
 
 
 RAY_FUNCTION = """\

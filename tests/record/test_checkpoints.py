@@ -99,6 +99,14 @@ def test_retention_keeps_the_newest_and_the_best(storage: Storage) -> None:
     assert names(store) == [checkpoint_name(step) for step in (2, 5, 6)]
 
 
+def test_retention_keeps_the_first_at_or_after_each_named_length(storage: Storage) -> None:
+    store = CheckpointStore(storage, TRIAL)
+    for step in (1, 3, 4, 6):
+        save(store, step)
+    store.retain(0, 1, at=(2, 3, 9))
+    assert names(store) == [checkpoint_name(step) for step in (3, 6)]
+
+
 def test_retention_never_removes_the_only_good_one(local: Storage) -> None:
     store = CheckpointStore(local, TRIAL)
     save(store, 1)
