@@ -85,8 +85,8 @@ class Scene:
         return rows
 
     def failures(self) -> list[str]:
-        events = read_journal(self.storage, self.paths.journal).events
-        return [str(event["fault"]) for event in events if event["event"] == "failure"]
+        lines = [line.plain() for line in read_journal(self.storage, self.paths.journal).lines]
+        return [str(line["fault"]) for line in lines if line["event"] == "failure"]
 
     def curves(self) -> dict[tuple[str, int], list[tuple[int, float]]]:
         return {
