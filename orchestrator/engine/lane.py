@@ -31,7 +31,7 @@ class Lane(tune.Trainable):
     def setup(self, config: dict[str, Any], broker: Any = None, facts: RunFacts | None = None) -> None:
         assert broker is not None
         assert facts is not None
-        self.lane = f"lane-{uuid.uuid4().hex[:8]}"
+        self.lane = f"slot-{uuid.uuid4().hex[:8]}"
         self.broker, self.facts = broker, facts
         self.assignment: Assignment | None = config["assignment"]
         self.error: BaseException | None = None
