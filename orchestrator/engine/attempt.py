@@ -207,4 +207,4 @@ def _with(
     fault: FaultKind | None = None,
 ) -> Outcome:
     length = run.length if run.index else None
-    return Outcome(state, cause, reason, error, length, run.value, run.index, run.training_s(), fault=fault)
+    return Outcome(state, cause, reason, error, length, run.value, fault=fault)

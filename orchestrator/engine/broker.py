@@ -21,8 +21,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
-from orchestrator.engine.joint import joint_outcome
-from orchestrator.engine.lane_state import LaneState, LaneTrial
+from orchestrator.engine.lane_state import LaneState, LaneTrial, joint_outcome
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -159,10 +158,7 @@ class Broker:
             lane.incarnation, lane.ranks, lane.recycling = incarnation, {}, False
         lane.ranks[who.rank] = who
         if len(lane.ranks) == lane.world_size:
-            ranks = [lane.ranks[rank] for rank in sorted(lane.ranks)]
-            self._post(
-                LaneUp(lane_id, tuple(r.node for r in ranks), tuple(r.pid for r in ranks), incarnation)
-            )
+            self._post(LaneUp(lane_id, tuple(lane.ranks[rank].node for rank in sorted(lane.ranks))))
             await lane.notify()
 
     async def next_assignment(self, lane_id: str, incarnation: str, after: int) -> Assignment | None:

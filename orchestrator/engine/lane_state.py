@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from orchestrator.decide.states import TrialState
 from orchestrator.engine.messages import Answer, Assignment, Attached, LaneEvent, Outcome
 
 
@@ -95,3 +96,31 @@ class LaneState:
         """Wake the workers that wait for an assignment."""
         async with self.changed:
             self.changed.notify_all()
+
+
+def joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
+    """The trial's outcome: that of the rank that left first with the worst one (later ones follow from it),
+    with rank 0's length and value, and every rank's leftovers."""
+    severity = [
+        TrialState.DONE,
+        TrialState.STOPPED,
+        TrialState.SKIPPED,
+        TrialState.CANCELLED,
+        TrialState.DIVERGED,
+        TrialState.FAILED,
+    ]
+    worst = max(
+        outcomes, key=lambda rank: (not outcomes[rank].secondary, severity.index(outcomes[rank].state))
+    )
+    chosen, lead = outcomes[worst], outcomes.get(0, outcomes[worst])
+    leftovers = tuple(
+        f"rank {rank}: {what}" if len(outcomes) > 1 else what
+        for rank in sorted(outcomes)
+        for what in outcomes[rank].recycle
+    )
+    return replace(
+        chosen,
+        length=lead.length,
+        value=lead.value,
+        recycle=leftovers,
+    )

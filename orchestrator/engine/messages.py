@@ -102,8 +102,6 @@ class Outcome:
     error: str | None = None  # the user's traceback, last frames
     length: float | None = None
     value: float | None = None
-    reports: int = 0
-    time_s: float = 0.0
     recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
     secondary: bool = False  # a broken collective: another rank's failure is the cause
     fault: FaultKind | None = None  # None: what the cause alone says
@@ -118,8 +116,6 @@ class LaneUp:
 
     lane: str
     nodes: tuple[str, ...]
-    pids: tuple[int, ...]
-    incarnation: str
 
 
 @dataclass(frozen=True)
@@ -224,6 +220,5 @@ class Attached:
 
     rank: int
     node: str
-    pid: int
     handle: Any = field(repr=False)
     device: str = "CPU"  # or Ray's name of its node's GPU type

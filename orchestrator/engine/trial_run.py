@@ -205,15 +205,11 @@ class TrialRun:
 
     def outcome(self) -> Outcome:
         """How this rank left a trial that did not raise an error of its own."""
-        common: dict[str, Any] = {
-            "length": self.length if self.index else None,
-            "value": self.value,
-            "reports": self.index,
-            "time_s": self.training_s(),
-        }
+        length = self.length if self.index else None
         if self.answer.stop:
-            return Outcome(self.answer.state or TrialState.CANCELLED, reason=self.answer.reason, **common)
-        return Outcome(TrialState.DONE, **common)
+            state = self.answer.state or TrialState.CANCELLED
+            return Outcome(state, reason=self.answer.reason, length=length, value=self.value)
+        return Outcome(TrialState.DONE, length=length, value=self.value)
 
     # ---- inside -----------------------------------------------------------------------------------------
 

@@ -66,7 +66,6 @@ class LaneWorker:
             Attached(
                 self.rank,
                 ray.get_runtime_context().get_node_id(),
-                os.getpid(),
                 current_worker_handle(),
                 _device(self.facts.gpus_per_worker),
             )

@@ -85,7 +85,7 @@ class Scene:
 
     async def group(self, name: str) -> None:
         for rank in range(self.size):
-            await self.broker.attach("lane", name, Attached(rank, "node", 100 + rank, f"{name}-{rank}"))
+            await self.broker.attach("lane", name, Attached(rank, "node", f"{name}-{rank}"))
 
     async def next(self, group: str, after: int) -> int | None:
         found = await self.broker.next_assignment("lane", group, after)
@@ -129,7 +129,7 @@ async def unknown(ranks: Sequence[Attached]) -> GroupEnd:
 @in_a_loop
 async def test_a_trial_from_its_assignment_to_its_end() -> None:
     scene = await Scene.up()
-    assert await scene.news(LaneUp) == [LaneUp("lane", ("node",), (100,), "first")]
+    assert await scene.news(LaneUp) == [LaneUp("lane", ("node",))]
     assert await scene.broker.say("lane", 1, reported(progress(1), progress(2))) == CONTINUE
     asked = scene.ask(0, 3, rung())
     assert await scene.broker.next_event("lane") == rung()
@@ -152,7 +152,7 @@ async def test_the_start_of_a_trial_names_what_its_ranks_compute_on() -> None:
     scene = Scene(Broker(lambda _: None, unknown), [], 3)
     await scene.give(assignment())
     for rank, device in enumerate(("H100", "A100", "H100")):
-        await scene.broker.attach("lane", "first", Attached(rank, "node", 100 + rank, None, device))
+        await scene.broker.attach("lane", "first", Attached(rank, "node", None, device))
     await scene.next("first", 0)
     await scene.broker.say("lane", 1, TrialStarted("lane", "c", 1, 40))
     (started,) = await scene.news(TrialStarted)
@@ -310,7 +310,7 @@ async def test_a_broken_collective_gives_way_to_the_error_that_broke_it() -> Non
 @in_a_loop
 async def test_the_worst_outcome_counts_with_rank_0s_numbers_and_all_leftovers() -> None:
     scene = await Scene.up(size=2)
-    await scene.end(Outcome(TrialState.DONE, length=9, value=0.5, reports=9, recycle=("a thread",)), rank=0)
+    await scene.end(Outcome(TrialState.DONE, length=9, value=0.5, recycle=("a thread",)), rank=0)
     await scene.end(Outcome(TrialState.FAILED, Cause.OOM, "memory", length=8, recycle=("a child",)), rank=1)
     outcome = (await scene.ended()).outcome
     assert (outcome.state, outcome.cause, outcome.length, outcome.value) == ("failed", "oom", 9, 0.5)

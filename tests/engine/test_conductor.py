@@ -278,7 +278,7 @@ def test_a_trial_that_is_lost_while_the_study_stops_is_interrupted_and_has_not_f
 def test_a_trial_that_is_given_up_stays_so_when_its_lane_ends_first(drive: Callable[..., Drive]) -> None:
     d = drive(failures={"max_retries": 0, "report_timeout": 10})
     ticket, a = d.assign()
-    (action,) = d.say(LaneUp("lane", ("node",), (1,), "group"), lost(a))
+    (action,) = d.say(LaneUp("lane", ("node",)), lost(a))
     assert isinstance(action, Reassign)
     assert action.assignment is None
     d.conductor.actor_lost(ticket)
@@ -294,7 +294,7 @@ def test_a_trial_that_is_given_up_is_no_progress_of_its_node(drive: Callable[...
     actions: list[Action] = []
     for _ in range(3):
         _, a = d.assign()
-        actions += d.say(LaneUp("lane", ("node",), (1,), "group"), lost(a))
+        actions += d.say(LaneUp("lane", ("node",)), lost(a))
         d.conductor.ended(ended(a, TrialState.FAILED, Cause.INFRA))
     (aside,) = [action for action in actions if isinstance(action, SetAside)]
     assert (aside.nodes, aside.lanes) == (("node",), ("lane",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -104,7 +103,7 @@ class Group:
         link = _Line(self, rank)
         here = Rank(rank, self.size, partial(self._same.value, rank), place.load)
         begin_worker(here.same)
-        link.attach(Attached(rank, self.node, os.getpid(), self))
+        link.attach(Attached(rank, self.node, self))
         serial = 0
         try:
             while (assignment := link.next_assignment(serial)) is not None:
