@@ -15,8 +15,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from orchestrator.cli.report import build
-from orchestrator.cli.runs import find_run
+from orchestrator.api.recorded import open_study
 from orchestrator.report.terminal import render
 
 
@@ -24,7 +23,7 @@ def draw(study: str, target: Path) -> None:
     """Write the terminal report of `study` (a run directory) to `target` as SVG; loads no fonts."""
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$[/bold] orchestrate report {Path(study).name}")
-    report = build(find_run(study, "runs"))
+    report = open_study(study, "runs").report(curves=False)
     console.print(render(replace(report, location=f"runs/{Path(study).name}", is_local=False)))
     layout = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     layout = layout.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")

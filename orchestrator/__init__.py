@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.api.recorded import OpenedStudy as OpenedStudy
+    from orchestrator.api.recorded import open_study as open_study
+    from orchestrator.api.study import Study as Study
     from orchestrator.training.monitors.base import Monitor as Monitor
     from orchestrator.training.streams import SampleDraws as SampleDraws
     from orchestrator.training.streams import Streams as Streams
@@ -19,12 +22,24 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Monitor": "orchestrator.training.monitors.base",
+    "OpenedStudy": "orchestrator.api.recorded",
     "SampleDraws": "orchestrator.training.streams",
-    "Task": "orchestrator.training.task",
     "Streams": "orchestrator.training.streams",
+    "Study": "orchestrator.api.study",
+    "Task": "orchestrator.training.task",
+    "open_study": "orchestrator.api.recorded",
 }
 
-__all__ = ["Monitor", "SampleDraws", "Streams", "Task", "__version__"]
+__all__ = [
+    "Monitor",
+    "OpenedStudy",
+    "SampleDraws",
+    "Streams",
+    "Study",
+    "Task",
+    "__version__",
+    "open_study",
+]
 
 
 def __getattr__(name: str) -> Any:

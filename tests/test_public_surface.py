@@ -97,6 +97,9 @@ def test_exit_codes() -> None:
 
 
 def test_exports() -> None:
-    assert set(orchestrator.__all__) == {"Monitor", "SampleDraws", "Streams", "Task", "__version__"}
+    assert set(orchestrator.__all__) == {
+        *("Study", "open_study", "OpenedStudy"),
+        *("Monitor", "SampleDraws", "Streams", "Task", "__version__"),
+    }
     for name in orchestrator.__all__:
         assert getattr(orchestrator, name) is not None

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.cli.report import build
-from orchestrator.cli.runs import find_run
+from orchestrator.api.recorded import open_study
 from orchestrator.report.terminal import render
 
 PAGES = Path(__file__).parent
@@ -29,7 +28,9 @@ COLUMNS = 100
 def report_of(study: str) -> str:
     """What `orchestrate report` prints for the run directory `study`, as plain text."""
     console = Console(file=io.StringIO(), width=COLUMNS, color_system=None)
-    built = replace(build(find_run(study, "runs")), location=f"runs/{Path(study).name}", is_local=False)
+    built = replace(
+        open_study(study, "runs").report(curves=False), location=f"runs/{Path(study).name}", is_local=False
+    )
     console.print(render(built))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines())

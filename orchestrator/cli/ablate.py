@@ -11,11 +11,11 @@ import typer
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
-from orchestrator.cli.studyfile import PreparedStudy, prepare
 from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
-    from orchestrator.engine.api import RunOptions, StudyOutcome
+    from orchestrator.api.recorded import StudyResult
+    from orchestrator.api.study import Study
     from orchestrator.report.model import StudyReport
 
 
@@ -76,36 +76,35 @@ def command(
             dry_run=dry_run,
         )
         return
-    study = prepare(config, overrides)
+    from orchestrator.api.study import Study
+
+    study = Study.from_file(config, *(overrides or ()))
     if dry_run:
-        from orchestrator.cli.plan import forecast, show
+        from orchestrator.cli.plan import show
 
-        show(forecast(study, retry_failed=retry_failed, fresh=fresh), as_json=as_json)
+        show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
         return
-    from orchestrator.cli.gates import request_of
-    from orchestrator.engine.api import RunOptions
+    from orchestrator.cli.report import say_what_is_missing
+    from orchestrator.cli.report import show as show_report
 
-    asked = request_of(study)
-    options = RunOptions(address, fresh, extend, accept_code_change, retry_failed, asked, no_check)
-    _here(study, options, config, overrides, as_json=as_json)
-
-
-def _here(
-    study: PreparedStudy, options: RunOptions, config: Path, overrides: list[str] | None, *, as_json: bool
-) -> None:
-    """Run the study in this process, and say what came of it."""
-    outcome = _run(study, options)
-    built = _report(study)
+    result = study.run(
+        address,
+        fresh=fresh,
+        extend=extend,
+        accept_code_change=accept_code_change,
+        retry_failed=retry_failed,
+        check=not no_check,
+    )
+    assert result.final is not None  # `run` writes it
+    say_what_is_missing()
     if as_json:
-        console.data_json(document(study, outcome, built))
+        console.data_json(document(result, result.final))
     else:
-        from orchestrator.cli.report import show as show_report
-
-        show_report(built)
-    for line in next_steps(study, outcome, config, overrides):
+        show_report(result.final)
+    for line in next_steps(study, result, config, overrides):
         console.progress(line)
-    if outcome.exit_code is not ExitCode.DONE:
-        raise typer.Exit(int(outcome.exit_code))
+    if result.exit_code is not ExitCode.DONE:
+        raise typer.Exit(int(result.exit_code))
 
 
 def _cluster_of(cluster: Path | None, address: str | None) -> Path:
@@ -118,59 +117,36 @@ def _cluster_of(cluster: Path | None, address: str | None) -> Path:
     return cluster
 
 
-def _run(study: PreparedStudy, options: RunOptions) -> StudyOutcome:
-    from orchestrator.cli.live import display
-    from orchestrator.engine.api import run_study
-
-    with display() as listener:
-        return run_study(study.loaded, options, listener)
-
-
-def _report(study: PreparedStudy) -> StudyReport:
-    """Computed from the record, not from what this process remembers; written beside it."""
-    from orchestrator.cli.report import build, save
-    from orchestrator.record.layout import StudyPaths
-    from orchestrator.record.run import Run
-    from orchestrator.record.storage import Storage
-
-    run = Run(Storage.open(study.loaded.spec.storage), StudyPaths.of(study.plan.study))
-    built = build(run, curves=True)
-    save(run, built)
-    return built
-
-
-def document(study: PreparedStudy, outcome: StudyOutcome, built: StudyReport) -> dict[str, Any]:
+def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
     """`ablate --json`: how the run ended, and what `effects.json` says."""
     from orchestrator.report.effects_json import to_json
 
     return {
-        "study": study.plan.study,
-        "root": outcome.root,
-        "exit_code": int(outcome.exit_code),
-        "interrupted": outcome.interrupted,
-        "counts": outcome.counts,
-        "report": to_json(built),
+        "study": result.name,
+        "root": result.outcome.root,
+        "exit_code": int(result.exit_code),
+        "interrupted": result.interrupted,
+        "counts": result.outcome.counts,
+        "report": to_json(final),
     }
 
 
-def next_steps(
-    study: PreparedStudy, outcome: StudyOutcome, config: Path, overrides: list[str] | None
-) -> list[str]:
+def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[str] | None) -> list[str]:
     """What one would want to do now, as commands."""
     from orchestrator.report.write import missing_extra
 
-    where = f"{study.loaded.spec.storage.rstrip('/')}/{study.plan.study}"
+    where = f"{study.spec.storage.rstrip('/')}/{study.name}"
     again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
     on_cluster = os.environ.get("ORCHESTRATE_CLUSTER_FILE")  # set for a job that a laptop has started
     there = f" --cluster {on_cluster}" if on_cluster else ""
     again += there
     page = "report.html" if missing_extra() is None else "report.md"
     lines = [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
-    if outcome.exit_code is ExitCode.BUDGET:
+    if result.exit_code is ExitCode.BUDGET:
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
-    elif outcome.interrupted:
+    elif result.interrupted:
         lines.append(f"go on:   {again}")
-    elif outcome.exit_code is not ExitCode.DONE:
+    elif result.exit_code is not ExitCode.DONE:
         lines.append(
             f"why:     orchestrate status {where}{there}; orchestrate logs ARM SEED --study {where}{there}"
         )

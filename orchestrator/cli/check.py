@@ -25,7 +25,7 @@ def command(
     A ladder of gates, each with its evidence and, where it fails, the likely causes; also as a page and in
     TensorBoard. The code runs in a process of its own, without Ray. Exit code 1 when a gate fails.
     """
+    from orchestrator.api.study import Study
     from orchestrator.cli.gates import ask
-    from orchestrator.cli.studyfile import prepare
 
-    ask(prepare(config, overrides), "check", out, only=gate or (), as_json=as_json)
+    ask(Study.from_file(config, *(overrides or ())), "check", out, only=gate or (), as_json=as_json)

@@ -15,8 +15,8 @@ from typing import Literal
 
 import typer
 
+from orchestrator.api.machine import Machine
 from orchestrator.cli import console, oncluster
-from orchestrator.cli.estimate import Machine
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.engine import ray_private

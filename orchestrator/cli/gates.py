@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.util
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import console
-from orchestrator.errors import ExitCode, Fault, InputError
+from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.cli.studyfile import PreparedStudy
-    from orchestrator.study.designs import Arm
-    from orchestrator.study.spec import StudySpec
-    from orchestrator.training.gates.results import ArmToCheck, CheckReport, CheckRequest, GateResult
+    from orchestrator.api.checking import Job
+    from orchestrator.api.study import Study
+    from orchestrator.training.gates.results import CheckReport, CheckRequest, GateResult
 
 OutOption = Annotated[
     Path,
@@ -31,8 +26,8 @@ IN_THE_TERMINAL = {"check": ("A12",), "lr-find": (), "profile": ("P1", "P2", "P3
 
 
 def ask(
-    study: PreparedStudy,
-    job: Literal["check", "lr-find", "profile"],
+    study: Study,
+    job: Job,
     out: Path,
     *,
     only: Sequence[str] = (),
@@ -48,27 +43,23 @@ def ask(
         StudyError: the entrypoint does not import.
         typer.Exit: a gate failed (1); everything has been shown and written.
     """
-    from orchestrator.engine.checkprocess import run_gates
-    from orchestrator.training.gates.results import CheckReport
+    from orchestrator.api.checking import climb, folder_for, request_of, write
 
     request = request or request_of(study, only)
-    spec = study.loaded.spec
-    folder = out / spec.name
-    _make(folder)
-    start = time.perf_counter()
-    gates: list[GateResult] = []
+    folder = folder_for(study, out)
     waiting: list[GateResult] = []
-    for gate in run_gates(request, job, threads=max(1, int(spec.resources.cpus_per_worker))):
-        gates.append(gate)
+
+    def tell(gate: GateResult) -> None:
         if waiting and gate.verdict != waiting[-1].verdict:
             show(waiting, as_json=as_json)
-            waiting = []
+            waiting.clear()
         waiting.append(gate)
         if gate.state != "skipped":  # which may be the first of many for the same reason
             show(waiting, as_json=as_json)
-            waiting = []
+            waiting.clear()
+
+    report = climb(study, job, request, tell)
     show(waiting, as_json=as_json)
-    report = CheckReport(spec.name, spec.entrypoint, tuple(gates), time.perf_counter() - start)
     place = write(report, folder, job)
     if as_json:
         console.data_json({"page": place, **report.to_json()})
@@ -78,37 +69,6 @@ def ask(
     if not report.passed:
         raise typer.Exit(int(ExitCode.FAILED))
     return report
-
-
-def request_of(study: PreparedStudy, only: Sequence[str] = ()) -> CheckRequest:
-    """The study's arms under its first seed."""
-    from orchestrator.training.gates.results import GATE_NUMBERS, CheckRequest
-
-    unknown = [number for number in only if number not in GATE_NUMBERS]
-    if unknown:
-        valid = f"valid: {', '.join(GATE_NUMBERS)}"
-        raise InputError(
-            [Fault("there is no such gate", field="--gate", value=n, hint=valid) for n in unknown]
-        )
-    spec = study.loaded.spec
-    return CheckRequest(
-        entrypoint=spec.entrypoint,
-        root=str(study.entrypoint.root),
-        seed=spec.seeds[0],
-        metrics=(spec.metric.name, *spec.metric.also),
-        arms=tuple(_arm(spec, arm) for arm in study.plan.arms),
-        only=tuple(only),
-        datamodule=spec.datamodule,
-    )
-
-
-def _arm(spec: StudySpec, arm: Arm) -> ArmToCheck:
-    from orchestrator.training.gates.results import ArmToCheck
-
-    names = arm.parts or ((arm.component,) if arm.component else ())
-    after = [spec.components[name].acts_after for name in names]
-    earliest = min((steps for steps in after if steps is not None), default=None)
-    return ArmToCheck(arm.name, arm.config, arm.set, None if None in after else earliest)
 
 
 def show(alike: list[GateResult], *, as_json: bool) -> None:
@@ -124,37 +84,6 @@ def show(alike: list[GateResult], *, as_json: bool) -> None:
         console.data(f"{'':14}warning: {warning}")
     for cause in verdict.causes:
         console.data(f"{'':14}look at: {cause}")
-
-
-def write(report: CheckReport, folder: Path, job: str) -> str | None:
-    """JSON, TensorBoard and the page; returns the page's path, None where its extra is missing."""
-    from orchestrator.record.storage import Storage
-    from orchestrator.record.tensorboard import EventFile
-
-    (folder / f"{job}.json").write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n")
-    storage, now = Storage.open(str(folder)), time.time()
-    events = EventFile(storage, f"tensorboard/{job}", 0)
-    for gate in report.gates:
-        events.text(f"check/{gate.gate}", f"**{gate.state}**: {gate.verdict.evidence}", 0, now)
-        for picture in gate.verdict.pictures:
-            events.png(f"check/{gate.gate}", base64.b64decode(picture.png), 0, now)
-    events.close()
-    if importlib.util.find_spec("jinja2") is None:
-        return None
-    from orchestrator.report.checkpage import to_html
-
-    page = folder / f"{job}.html"
-    page.write_text(to_html(report, job), encoding="utf-8")
-    return str(page)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            Fault(f"cannot be written: {error.strerror}", field="--out", value=str(folder))
-        ) from None
 
 
 _WORDS = ("changes", "layers")

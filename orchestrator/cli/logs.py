@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.api.recorded import OpenedStudy, open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import ArmArgument, StorageOption
-from orchestrator.cli.runs import find_run
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
-    from orchestrator.study.cells import Cell, Plan
+    from orchestrator.study.cells import Cell
 
 _LANDMARK = 256
 
@@ -50,9 +49,9 @@ def command(
         words += [] if sample is None else ["--sample", str(sample)]
         words += [word for word, wanted in (("--follow", follow), ("--path", path_only)) if wanted]
         oncluster.verb(cluster, words, study, given(storage))
-    run = find_run(study, storage)
-    cell = _find_cell(run.view().plan, arm, seed, sample)
-    path = run.paths.trial(cell.arm, cell.seed, cell.sample, cell.phase).log(rank)
+    run = open_study(study, storage)
+    cell = run.trial(arm, seed, sample)
+    path = run.trial_paths(cell).log(rank)
     if path_only:
         console.data(run.storage.path(path))
         return
@@ -83,35 +82,12 @@ def tail(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[],
         wait()
 
 
-def _content(run: Run, path: str) -> bytes:
+def _content(run: OpenedStudy, path: str) -> bytes:
     return b"".join(run.storage.read_bytes(part) for part in run.storage.grown(path))
 
 
-def _is_open(run: Run, cell: Cell) -> bool:
+def _is_open(run: OpenedStudy, cell: Cell) -> bool:
     """The trial runs or waits, and somebody drives the study."""
-    from orchestrator.report.standing import standing
-
-    found = standing(run)
+    found = run.status()
     state = next(view.state for view in found.cells if view.cell == cell.cell)
     return found.driver is not None and state in (TrialState.PENDING, TrialState.RUNNING)
-
-
-def _find_cell(plan: Plan, arm: str, seed: int, sample: int | None) -> Cell:
-    """The trial of that seed or sample; of two phases under one seed the later one."""
-    from orchestrator.study.faults import nearest
-
-    arms = [known.name for known in plan.arms]
-    if arm not in arms:
-        raise InputError(Fault("the study has no such arm", field="ARM", value=arm, hint=nearest(arm, arms)))
-    cells = [cell for cell in plan.cells if cell.arm == arm]
-    found = [cell for cell in cells if (cell.seed, cell.sample) == (seed, sample)]
-    if found:
-        return found[-1]
-    if sample is None:
-        what, field, value = "seed", "SEED", seed
-        valid = [str(cell.seed) for cell in cells if cell.sample is None]
-    else:
-        what, field, value = "sample under this seed", "--sample", sample
-        valid = [str(cell.sample) for cell in cells if cell.seed == seed and cell.sample is not None]
-    hint = f"valid: {', '.join(dict.fromkeys(valid)) or 'none'}"
-    raise InputError(Fault(f"the arm has no such {what}", field=field, value=str(value), hint=hint))

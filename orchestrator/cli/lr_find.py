@@ -16,7 +16,7 @@ def command(
 
     The curve is on the page; the suggestion is for the optimizer of the config, at its batch size.
     """
+    from orchestrator.api.study import Study
     from orchestrator.cli.gates import ask
-    from orchestrator.cli.studyfile import prepare
 
-    ask(prepare(config, overrides), "lr-find", out, as_json=as_json)
+    ask(Study.from_file(config, *(overrides or ())), "lr-find", out, as_json=as_json)

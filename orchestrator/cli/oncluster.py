@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.api.recorded import STUDY_SUFFIXES
 from orchestrator.cli import console
-from orchestrator.cli.runs import STUDY_SUFFIXES
 from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:

@@ -32,12 +32,13 @@ def command(
 
     Names the bottleneck. The code runs in a process of its own, without Ray.
     """
-    from orchestrator.cli.gates import ask, request_of
-    from orchestrator.cli.studyfile import prepare
+    from orchestrator.api.checking import request_of
+    from orchestrator.api.study import Study
+    from orchestrator.cli.gates import ask
 
-    study = prepare(config, overrides)
+    study = Study.from_file(config, *(overrides or ()))
     request = request_of(study)
-    place = out / study.loaded.spec.name / "trace.json"
+    place = out / study.spec.name / "trace.json"
     request = replace(
         request,
         arms=(_chosen(request.arms, arm),),

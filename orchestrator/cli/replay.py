@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import console, text
-from orchestrator.cli.runs import find_run
+from orchestrator.api.recorded import open_study
+from orchestrator.cli import console
+from orchestrator.report import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,29 +26,17 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
     Raises:
         InputError: no such study, an unknown rule, or a design that cannot be replayed.
     """
-    from orchestrator.cli.estimate import Machine, lanes
-    from orchestrator.record.metrictable import read_metrics
-    from orchestrator.record.state import TrialRecord
-    from orchestrator.simulate.recorded import default_rules, replays
-    from orchestrator.study.spec import StudySpec
-
-    run = find_run(study, storage)
-    view = run.view()
-    spec = StudySpec.model_validate(view.spec)
-
-    def rows(record: TrialRecord) -> list[dict[str, Any]]:
-        trial = run.paths.trial(record.arm, record.seed, record.sample, record.phase)
-        return read_metrics(run.storage, trial)
-
-    count = max(1, lanes(spec.resources, Machine.here(), len(view.state.cells)))
-    found = replays(spec, view.state, tuple(rules) or default_rules(), rows, count)
+    recorded = open_study(study, storage)
+    spec = recorded.spec
+    count = recorded.slots()
+    found = recorded.replay(rules, count)
     if as_json:
-        console.data_json(document(view.plan.study, found, count))
+        console.data_json(document(spec.name, found, count))
         return
     stopped = dict.fromkeys(one.rule for one in found if one.follows.stops_at_rungs)
     lanes_said = f"; {', '.join(stopped)} on {count} lanes" if stopped else ""
     metric = f"{spec.metric.name} ({spec.metric.mode})"
-    console.data(f"{view.plan.study}: {metric}, as recorded, nothing is resampled{lanes_said}")
+    console.data(f"{spec.name}: {metric}, as recorded, nothing is resampled{lanes_said}")
     for group in _groups(found):
         console.show(costs(spec, group), "")
         console.show(verdicts(spec, group), "")
@@ -93,11 +82,11 @@ def costs(spec: StudySpec, group: Sequence[Replay]) -> Table:
     for heading in ("rule", "runs", "trained", "of the grid", "says what the grid says"):
         table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
     for one in group:
-        share = f"{one.length / one.grid_length:.2f}" if one.grid_length else text.number(None)
+        share = f"{one.length / one.grid_length:.2f}" if one.grid_length else plain.number(None)
         table.add_row(
             one.title,
             f"{one.runs} of {one.grid_runs}",
-            text.length(one.length, spec.stopping.unit),
+            plain.length(one.length, spec.stopping.unit),
             share if one.finished else f"{share} so far",
             _agrees(one, group),
         )
@@ -107,7 +96,7 @@ def costs(spec: StudySpec, group: Sequence[Replay]) -> Table:
 def _agrees(one: Replay, group: Sequence[Replay]) -> str:
     found = _agreement(one, group)
     if found is None or not found["arms"]:
-        return text.number(None)
+        return plain.number(None)
     opposite = f", {found['opposite']} opposite" if found["opposite"] else ""
     return f"{found['same']} of {found['arms']} arms{opposite}"
 
@@ -130,8 +119,8 @@ def _said(said: Said, unit: str) -> str:
         return "(cannot be replayed)"
     if said.delta is None:
         return said.verdict
-    interval = "" if said.lo is None else f" [{text.number(said.lo)}, {text.number(said.hi)}]"
-    where = "" if said.rung is None else f" at {unit} {text.number(said.rung)}"
+    interval = "" if said.lo is None else f" [{plain.number(said.lo)}, {plain.number(said.hi)}]"
+    where = "" if said.rung is None else f" at {unit} {plain.number(said.rung)}"
     return f"{said.verdict}{where}: {said.delta:+.5g}{interval}, n = {said.n}"
 
 

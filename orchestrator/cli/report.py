@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.api.recorded import OpenedStudy, open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
-from orchestrator.cli.runs import find_run
 from orchestrator.errors import ExitCode, Fault, InputError
-from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport
@@ -52,13 +51,13 @@ def command(
     form = wanted[0] if wanted else ""
     if cluster is not None:
         oncluster.report(cluster, study, other, given(storage), wanted)
-    run = find_run(study, storage)
+    run = open_study(study, storage)
     if other is not None:
-        complete = _compare(run, find_run(other, storage), form, write=write)
+        complete = _compare(run, open_study(other, storage), form, write=write)
     else:
-        built = build(run, curves=write or form == "--html")
+        built = run.report(curves=write or form == "--html", write=write)
         if write:
-            save(run, built)
+            say_what_is_missing()
         _show(built, form)
         complete = built.complete
     if not complete:
@@ -90,14 +89,12 @@ def _show(built: StudyReport, form: str) -> None:
         show(built)
 
 
-def _compare(first: Run, second: Run, form: str, *, write: bool) -> bool:
+def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool) -> bool:
     """Print both studies side by side; returns whether both are complete."""
-    from orchestrator.report.compare import compare
-
     if write or form in ("--latex", "--html"):
         hint = "a comparison is printed as text, with --markdown or with --json"
         raise InputError(Fault("not for two studies", value="--write" if write else form, hint=hint))
-    found = compare(build(first), build(second))
+    found = first.compare(second)
     if form == "--json":
         from orchestrator.report.effects_json import comparison_json
 
@@ -113,31 +110,11 @@ def _compare(first: Run, second: Run, form: str, *, write: bool) -> bool:
     return found.first.complete and found.second.complete
 
 
-def build(run: Run, *, curves: bool = False) -> StudyReport:
-    """Compute the report from what is recorded now; `curves`: also from the metric tables of the trials.
+def say_what_is_missing() -> None:
+    """The forms of the report that were not written, for want of an extra."""
+    from orchestrator.report.write import missing_extra
 
-    Raises `StudyError` when the record is damaged.
-    """
-    from orchestrator.report.build import build_report
-    from orchestrator.report.curves import with_curves
-    from orchestrator.study.spec import StudySpec
-
-    view = run.view()
-    spec = StudySpec.model_validate(view.spec)
-    built = build_report(run.storage, run.paths, spec, view.plan, view.state)
-    return with_curves(built, run.storage, run.paths, spec) if curves else built
-
-
-def save(run: Run, built: StudyReport) -> None:
-    """Write every form of the report and the results into the study's directory, each file atomically."""
-    from orchestrator.record.results import results_table, write_results
-    from orchestrator.report.write import write_report
-    from orchestrator.study.spec import StudySpec
-
-    view = run.view()
-    table = results_table(StudySpec.model_validate(view.spec), view.state)
-    write_results(run.storage, run.paths, table)
-    missing = write_report(run.storage, run.paths, built)
+    missing = missing_extra()
     if missing is not None:
         console.progress(missing)
 

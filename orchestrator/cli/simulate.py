@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import console, replay, text
+from orchestrator.cli import console, replay
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.errors import Fault, InputError
+from orchestrator.report import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +105,7 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
     truth, design = series.truth, series.design
     console.data(
         f"{truth.name}: {series.studies} studies, {truth.arms} arms and the baseline, {design.seeds} seeds, "
-        f"ρ = {text.number(truth.rho)}"
+        f"ρ = {plain.number(truth.rho)}"
     )
     console.show(table(found), "")
     console.data(LEGEND)

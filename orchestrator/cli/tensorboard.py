@@ -12,10 +12,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
-from orchestrator.cli.runs import find_run
 from orchestrator.errors import Fault, InputError
 from orchestrator.record.run import Run
 
@@ -38,7 +38,7 @@ def command(
         oncluster.verb(cluster, words, study, given(storage), forward=port)
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError(Fault("TensorBoard is not installed", hint="pip install tensorboard"))
-    run = find_run(study, storage)
+    run = open_study(study, storage)
     if run.storage.is_local:
         _become(serve_words(str(run.storage.local_path(run.paths.trials_dir)), port))
     with tempfile.TemporaryDirectory(prefix="orchestrate-tensorboard-") as folder:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.cli import console, describe
+from orchestrator.cli import console
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
-from orchestrator.cli.studyfile import prepare
 
 
 def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
@@ -12,8 +11,11 @@ def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: 
 
     Its arms, its entrypoint and its storage too. Starts nothing, writes nothing.
     """
-    study = prepare(config, overrides)
-    spec, plan = study.loaded.spec, study.plan
+    from orchestrator.api import describe
+    from orchestrator.api.study import Study
+
+    study = Study.from_file(config, *(overrides or ()))
+    spec, plan = study.spec, study.plan
     if as_json:
         console.data_json(
             {

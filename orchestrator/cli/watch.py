@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import StorageOption, StudyArgument
-from orchestrator.cli.runs import find_run
-from orchestrator.cli.status import arms_table, explanations, headline
-from orchestrator.report.standing import StudyStanding, standing
+from orchestrator.cli.status import arms_table
+from orchestrator.report.standing import StudyStanding
+from orchestrator.report.standingwords import explanations, headline
 
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
@@ -33,9 +34,9 @@ def command(
     """
     if cluster is not None:
         oncluster.verb(cluster, ["watch", STUDY, "--every", str(every)], study, given(storage))
-    run = find_run(study, storage)
+    run = open_study(study, storage)
     follow = follow_on_screen if sys.stdout.isatty() else follow_as_lines
-    follow(lambda: standing(run), lambda: time.sleep(every))
+    follow(run.status, lambda: time.sleep(every))
 
 
 def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:

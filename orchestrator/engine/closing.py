@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.engine.api import StudyOutcome
 from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
 
-def conclude(conductor: Conductor, record: StudyRecord, resume_hint: str = "") -> StudyOutcome:
+def conclude(conductor: Conductor, record: StudyRecord) -> StudyOutcome:
     """Cancel what did not leave, and write the results of all that has ended.
 
     Raises:
@@ -30,5 +30,4 @@ def conclude(conductor: Conductor, record: StudyRecord, resume_hint: str = "") -
         root=record.storage.path(record.paths.root),
         counts=conductor.counts(),
         interrupted=code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED),
-        resume_hint=resume_hint,
     )

@@ -6,7 +6,8 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from orchestrator.engine.ray_private.head import (
     EMBEDDED,
     LANE_ENVIRONMENT,
     embedded_ray,
-    keep_ray_off_stdout,
+    ray_off_stdout,
     token_by_default,
 )
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
@@ -47,16 +48,40 @@ DATASETS_CPUS = 1.0
 """CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
 
-def connect(address: str | None) -> None:
-    """Start Ray in this process, or connect to a running cluster.
+@contextmanager
+def connected(address: str | None) -> Iterator[bool]:
+    """Ray while the block lasts; yields whether its cluster may grow, so that a study can wait for nodes.
+
+    A Ray that is initialised in this process already is used and left as it was found. Otherwise one is
+    started on this machine, or the cluster at `address` connected to, and left at the end.
 
     Raises:
-        ClusterUnavailable: no cluster answers at `address`, or it does not take our token.
+        ClusterUnavailable: no cluster answers at `address`, it does not take our token, or this process is
+            connected to another one.
     """
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        if ray.is_initialized():
+            _refuse_another(address)
+            stack.enter_context(_environment({}))
+            yield True
+            return
+        here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: "1"}
+        stack.enter_context(_environment(here if address is None else {EMBEDDED: None}))
+        stack.enter_context(ray_off_stdout())
+        stack.callback(ray.shutdown)
+        _connect(address)
+        stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
+        authentication.keep_token_private()
+        warning = authentication.unprotected(address)
+        if warning:
+            log.warning(warning)
+        yield address is not None
+
+
+def _connect(address: str | None) -> None:
     if address is not None:
         _knock(address)
-    for key, value in ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
     options: dict[str, Any] = {
         "namespace": f"orchestrator-{os.getpid()}",
         "logging_level": logging.ERROR,
@@ -67,12 +92,10 @@ def connect(address: str | None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if address is None:
-                os.environ.update(LANE_ENVIRONMENT, **{EMBEDDED: "1"})
                 token_by_default()
                 with embedded_ray():
                     ray.init(address="local", include_dashboard=False, **options)
             else:
-                os.environ.pop(EMBEDDED, None)
                 ray.init(address=address, **options)
     except AuthenticationError as error:
         first = str(error).strip().partition("\n")[0]
@@ -82,12 +105,35 @@ def connect(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
-    keep_ray_off_stdout()
-    _quiet()
-    authentication.keep_token_private()
-    warning = authentication.unprotected(address)
-    if warning:
-        log.warning(warning)
+
+
+def _refuse_another(address: str | None) -> None:
+    """The Ray of this process is not the cluster that was asked for."""
+    here = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", here):
+        raise ClusterUnavailable(
+            f"this process is connected to the Ray at {here} already, and {address} was asked for: leave the "
+            "address out to use the one that is there, or call ray.shutdown() first"
+        )
+
+
+@contextmanager
+def _environment(needed: Mapping[str, str | None]) -> Iterator[None]:
+    """`ENVIRONMENT` where nothing else is set, `needed` in any case (None: not set), and then as before."""
+    before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *needed)}
+    _set({name: value for name, value in ENVIRONMENT.items() if before[name] is None} | dict(needed))
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _knock(address: str) -> None:
@@ -104,12 +150,22 @@ def _knock(address: str) -> None:
         ) from error
 
 
-def _quiet() -> None:
-    """The terminal is ours: Ray's own loggers speak only when something is wrong."""
-    for name in ("ray", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # a lane that ends is an error to Tune; what becomes of its trial is said by us
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+# Ray's own loggers speak only when something is wrong. A lane that ends is an error to Tune; what becomes of
+# its trial is said by us.
+_LEVELS = dict.fromkeys(("ray", "ray.train", "ray.data"), logging.ERROR) | {"ray.tune": logging.CRITICAL}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What people read is ours."""
+    before = {name: logging.getLogger(name).level for name in _LEVELS}
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def gpus_per_worker(resources: ResourcesSpec) -> float:

@@ -49,6 +49,11 @@ class Groups:
                 self._free(held[lane][0])
         return freed
 
+    def free_all(self) -> None:
+        """Remove every group: the study is over, and its Ray may go on."""
+        while self._held:
+            self._free(self._held.popitem()[1][0])
+
 
 async def _is_dead(actor: Any) -> bool:
     for _ in range(TRIES):

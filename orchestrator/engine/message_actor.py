@@ -26,6 +26,10 @@ class MessageActor(Broker):
         """A trial actor died: what it held is free for the next one."""
         await self._groups.free_those_of_the_dead()
 
+    async def release(self) -> None:
+        """The study is over, and its Ray may go on: nothing of the study stays there."""
+        self._groups.free_all()
+
 
 def _kill(handle: Any) -> None:
     ray.kill(handle, no_restart=True)

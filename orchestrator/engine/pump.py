@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 
 from orchestrator.engine.actions import StopRequest
-from orchestrator.engine.api import Listener
 from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.running import Listener
 from orchestrator.engine.runtime import Road, Runtime
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.control import take_requests

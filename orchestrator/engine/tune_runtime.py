@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from orchestrator.engine.tune_adapters import CellScheduler, CellSearcher
 
 # What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
 ON_HEAD = {"node:__internal_head__": 0.0001}
+RELEASE_S = 10.0
 
 
 class TuneRuntime:
@@ -96,6 +98,12 @@ class TuneRuntime:
     def wake(self) -> None:
         """See `Runtime`."""
         self._broker.wake.remote()
+
+    def close(self) -> None:
+        """End what is beside Tune: a Ray that goes on after the study keeps nothing of it."""
+        with suppress(ray.exceptions.RayError, ConnectionError):
+            ray.get(self._broker.release.remote(), timeout=RELEASE_S)
+            ray.kill(self._broker)
 
 
 def plain(value: Any) -> Any:

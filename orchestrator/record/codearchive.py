@@ -10,9 +10,11 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import Fault, InputError, StudyError
+from orchestrator.study.entrypoint import EntrypointSource
 
 _CODE = (".py", ".pyi")
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
@@ -27,6 +29,25 @@ FILE_LIMIT = 1 << 20
 """Bytes of one text file beyond which it is data, not code."""
 TOTAL_LIMIT = 64 << 20
 ENTRY_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class PackedCode:
+    """The user's code as it was when a run started.
+
+    `root` is None for a package that is installed on every node: `env.json` has its version.
+    """
+
+    root: Path | None
+    hash: str
+    archive: bytes
+
+    @classmethod
+    def of(cls, source: EntrypointSource) -> PackedCode:
+        """Read and pack what is below the entrypoint's root now."""
+        if "site-packages" in source.root.parts:
+            return cls(None, "installed", b"")
+        return cls(source.root, code_hash(source.root), pack_code(source.root))
 
 
 def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:

@@ -52,6 +52,15 @@ def to_json(report: StudyReport) -> dict[str, Any]:
     return {key: finite(value) for key, value in data.items()}
 
 
+def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
+    """Every effect of every phase as one flat row, the phase to be read first in front."""
+    return [
+        finite({"phase": evaluation.phase, **_effect(report, evaluation, effect)})
+        for evaluation in report.evaluations
+        for effect in evaluation.all_effects
+    ]
+
+
 def _evaluation(report: StudyReport, evaluation: Evaluation) -> dict[str, Any]:
     sample = evaluation.samples[report.reference.arm]
     worth = evaluation.pairing

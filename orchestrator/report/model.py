@@ -304,7 +304,7 @@ class Provenance:
     accepted_code: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyReport:
     """Everything that a report says about a study.
 
@@ -384,6 +384,15 @@ class StudyReport:
             and not run.used
             and run.state is not TrialState.SKIPPED
         )
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{effect.arm} {effect.verdict}" for effect in self.first.all_effects)
+        return f"StudyReport({self.study}: {said})"
+
+    def _repr_html_(self) -> str:
+        from orchestrator.report.notebook import report_html
+
+        return report_html(self)
 
 
 @dataclass(frozen=True)

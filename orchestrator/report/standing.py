@@ -90,6 +90,11 @@ class StudyStanding:
         """Plain data for `status --json`."""
         return {**asdict(self), "counts": self.counts()}
 
+    def _repr_html_(self) -> str:
+        from orchestrator.report.notebook import standing_html
+
+        return standing_html(self)
+
 
 def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     """Read where a study stands. Raises `StudyError` when its record is damaged."""

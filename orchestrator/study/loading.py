@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from orchestrator.study import references
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.faults import Problem
 from orchestrator.study.loggernames import lacking
-from orchestrator.study.merging import Merged, apply_override, read_merged
+from orchestrator.study.merging import MAPPING, Merged, apply_override, mapping_merged, read_merged
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import validate
@@ -43,7 +43,20 @@ def load_study(path: Path, overrides: Sequence[str] = (), *, cwd: Path | None = 
         StudyError: with all faults, each with file, line, dotted field, value and what is valid.
     """
     path = Path(path)
-    merged = read_merged(path)
+    return _checked(read_merged(path), path, overrides, cwd)
+
+
+def load_mapping(
+    study: Mapping[str, Any], folder: Path, overrides: Sequence[str] = (), *, cwd: Path | None = None
+) -> LoadedStudy:
+    """Load and check a study that a program has put together: the keys of a study file, as plain data.
+
+    Paths in it are relative to `folder`. The rest is as in `load_study`.
+    """
+    return _checked(mapping_merged(study, folder), folder / MAPPING, overrides, cwd)
+
+
+def _checked(merged: Merged, path: Path, overrides: Sequence[str], cwd: Path | None) -> LoadedStudy:
     problems = [problem for override in overrides for problem in apply_override(merged, override)]
     secret = secret_problems(merged.data)
     if secret:  # alone: other faults show values

@@ -6,6 +6,7 @@ Merging is done here and not by OmegaConf, because the place of every value has 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -18,6 +19,8 @@ from orchestrator.study.yamlfile import MAX_CHARACTERS, Document, Path, Place, d
 
 COMMAND_LINE = "command line"
 MAX_EXTENDS = 20
+MAPPING = "the study's mapping"
+"""The place of what no file says."""
 
 
 @dataclass
@@ -50,9 +53,32 @@ def read_merged(file: FilePath) -> Merged:
     return _read(file, [], MAX_CHARACTERS)
 
 
+def mapping_merged(study: Mapping[str, Any], folder: FilePath) -> Merged:
+    """A study as a mapping of plain data, and what it extends; paths are relative to `folder`.
+
+    Raises:
+        StudyError: as `read_merged`; also for values that a study file cannot hold.
+    """
+    file = folder / MAPPING
+    try:
+        text = json.dumps(study, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        hint = "a study is plain data: mappings, lists, text, numbers, true, false and null"
+        raise StudyError(
+            Fault(f"cannot be written into a study file: {error}", file=MAPPING, hint=hint)
+        ) from None
+    merged = _joined(text, file, [], MAX_CHARACTERS)
+    here = Place(MAPPING)
+    merged.places = {path: here if one.file == str(file) else one for path, one in merged.places.items()}
+    return merged
+
+
 def _read(file: FilePath, chain: list[FilePath], room: int) -> Merged:
+    return _joined(_text(file), file, chain, room)
+
+
+def _joined(text: str, file: FilePath, chain: list[FilePath], room: int) -> Merged:
     """`room`: characters that this file and those that it extends may have together."""
-    text = _text(file)
     if chain and len(text) > room:
         message = f"the files that extend each other have more than {MAX_CHARACTERS:,} characters in all"
         raise StudyError(Fault(message, file=str(file)))

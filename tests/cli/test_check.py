@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from orchestrator.cli.gates import write
+from orchestrator.api.checking import write
 from orchestrator.engine.checkprocess import finite, run_gates
 from orchestrator.report.checkpage import to_html
 from orchestrator.training.gates.panel import base64_png

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.live import LiveTable, PlainLines, draw, summary
+from orchestrator.api.progress import LiveTable, draw, shown, summary
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.snapshot import CellView, Snapshot
 
@@ -85,7 +85,7 @@ def test_plain_lines_tell_every_change_once(capsys: pytest.CaptureFixture[str]) 
     running = change(before, "no-0", 0, state=TrialState.RUNNING, attempt=1)
     again = change(running, "no-0", 0, attempt=2)
     failed = change(again, "no-0", 0, state=TrialState.FAILED, length=2.0, reason="no\nluck")
-    with PlainLines() as lines:
+    with shown("plain") as lines:
         for now in (before, before, running, running, again, failed):
             lines.update(now)
         lines.update(replace(failed, elapsed_s=200.0))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api.machine import Machine
+from orchestrator.api.recorded import open_study
 from orchestrator.cli import doctor, tensorboard
-from orchestrator.cli.estimate import Machine
-from orchestrator.cli.runs import find_run
 
 
 def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_tensorboard_listens_on_this_machine_only() -> None:
 
 
 def test_mirror_copies_new_event_files_only(recorded: Path, tmp_path: Path) -> None:
-    run = find_run("small", "runs")
+    run = open_study("small", "runs")
     trial = recorded / "trials/no-dropout/seed-0"
     (trial / "events.out.tfevents.1.host.a1.00001").write_bytes(b"one")
     assert tensorboard.mirror(run, tmp_path / "mirror") == 1

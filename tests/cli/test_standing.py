@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, logs, status, watch
-from orchestrator.cli.runs import find_run
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
@@ -122,7 +122,7 @@ def test_status_shows_what_the_driver_says_of_running_trials(command, driven) ->
 
 
 def test_watch_ends_with_the_driver(command, driven, capsys: pytest.CaptureFixture[str]) -> None:
-    run = find_run("small", "runs")
+    run = open_study("small", "runs")
     waits: list[StudyStanding] = []
 
     def wait() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.estimate import Machine, lanes
+from orchestrator.api.machine import Machine, slots
 from orchestrator.study.schema import json_schema
 from orchestrator.study.spec import ResourcesSpec
 
@@ -165,7 +165,7 @@ def test_plan_knows_what_is_recorded(command, study: Path, recorded: Path) -> No
     ],
 )
 def test_lanes_on_this_machine(resources: dict[str, object], machine: Machine, expected: int) -> None:
-    assert lanes(ResourcesSpec.model_validate(resources), machine, cells=6) == expected
+    assert slots(ResourcesSpec.model_validate(resources), machine, cells=6) == expected
 
 
 def test_schema(command) -> None:

@@ -13,11 +13,13 @@ from orchestrator.engine import authentication
 
 REPOSITORY = Path(__file__).parents[2]
 _OPEN = """
+import contextlib
 import os
 from pathlib import Path
 from orchestrator.engine import cluster
 import ray
-cluster.connect(None)
+stack = contextlib.ExitStack()
+stack.enter_context(cluster.connected(None))
 
 @ray.remote
 def work():

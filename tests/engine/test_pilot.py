@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from workbench import Bench
 
-from orchestrator.cli.pilot import FIRST_SEED
+from orchestrator.api.pilot import FIRST_SEED
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

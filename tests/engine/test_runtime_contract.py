@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.decide.states import TrialState
 from orchestrator.engine import inprocess
-from orchestrator.engine.api import StudyOutcome
 from orchestrator.engine.inprocess import Fault, Faults, run_in_process
+from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.codearchive import pack_code
 from orchestrator.record.journal import read_journal
@@ -136,17 +136,12 @@ def with_ray(folder: Path, address: str) -> Finished:
         facts = RunFacts(
             spec, storage, record.paths.root, str(ENTRYPOINTS), "contract", record.paths.code_archive, 0.0
         )
-        cluster.connect(address)
-        try:
+        with cluster.connected(address):
             conductor = Conductor(record, spec, gpus_per_worker=0.0)
             runtime = TuneRuntime(facts)
-            with Pump(conductor, runtime, record, Quiet()) as pump:
+            with closing(runtime), Pump(conductor, runtime, record, Quiet()) as pump:
                 runtime.run(pump.road)
             outcome = conclude(conductor, record)
-        finally:
-            import ray
-
-            ray.shutdown()
     return Finished(spec, outcome, storage)
 
 

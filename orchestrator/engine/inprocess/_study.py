@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.api import Listener, StudyOutcome
 from orchestrator.engine.attempt import UserCode
 from orchestrator.engine.closing import conclude
 from orchestrator.engine.conductor import Conductor
@@ -17,6 +16,7 @@ from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import user_code
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import Pump
+from orchestrator.engine.running import Listener, StudyOutcome
 from orchestrator.engine.snapshot import Snapshot
 from orchestrator.errors import ExitCode
 from orchestrator.record.studyrecord import StudyRecord

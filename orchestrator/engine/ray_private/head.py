@@ -64,21 +64,27 @@ def embedded_ray() -> Iterator[None]:
             setattr(Node, name, method)
 
 
-def keep_ray_off_stdout() -> None:
+@contextmanager
+def ray_off_stdout() -> Iterator[None]:
     """Ray prints what raylets complain about on stdout, whatever `log_to_driver` says; stdout is for data.
 
     The driver says itself what happened to a worker; Ray's words go to the log.
     """
     from ray._private import worker
 
-    if not hasattr(worker, "print_to_stdstream"):
-        return
+    before = getattr(worker, "print_to_stdstream", None)
 
     def to_log(data: dict[str, Any], *_: Any, **__: Any) -> None:
         for line in data.get("lines", ()):
             log.info("%s: %s", data.get("pid"), line)
 
-    worker.print_to_stdstream = to_log
+    if before is not None:
+        worker.print_to_stdstream = to_log
+    try:
+        yield
+    finally:
+        if before is not None:
+            worker.print_to_stdstream = before
 
 
 class IdleLanes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.report.model import Evaluation, StudyReport
@@ -44,8 +44,10 @@ _STYLE = {
 _DATELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 
-def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dict[str, bytes]:
-    """File name -> content of every figure that the report has data for.
+def draw_figures(
+    report: StudyReport, formats: tuple[str, ...] = FORMATS, only: Collection[str] = ()
+) -> dict[str, bytes]:
+    """File name -> content of every figure that the report has data for, or of those in `only`.
 
     Those of a second evaluation carry its phase in their names. Needs the extra [report].
     """
@@ -57,7 +59,7 @@ def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dic
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
-        for name, figure in _all(report):
+        for name, figure in _all(report, only):
             for _ in range(2):  # sizes and places depend on each other
                 figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, the same in every format
@@ -68,7 +70,7 @@ def draw_figures(report: StudyReport, formats: tuple[str, ...] = FORMATS) -> dic
     return files
 
 
-def _all(report: StudyReport) -> Iterator[tuple[str, Figure]]:
+def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, Figure]]:
     from orchestrator.report.figures import course, effects
 
     drawn: dict[str, Draw] = {
@@ -81,9 +83,11 @@ def _all(report: StudyReport) -> Iterator[tuple[str, Figure]]:
     }
     for index, evaluation in enumerate(report.evaluations):
         for name, draw in drawn.items():
+            if only and name not in only:
+                continue
             figure = draw(report, evaluation)
             if figure is not None:
                 yield f"{name}-{evaluation.phase}" if index else name, figure
-    figure = course.ledger(report)
+    figure = None if only and "ledger" not in only else course.ledger(report)
     if figure is not None:
         yield "ledger", figure

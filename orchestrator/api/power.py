@@ -1,86 +1,19 @@
-"""What a study can detect, for `orchestrate plan`: from a stated noise, an earlier study or a pilot."""
+"""What a study can detect, given how much its metric differs between seeds."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.cli import text
-from orchestrator.cli.runs import find_run
-from orchestrator.errors import Fault, InputError
+from orchestrator.report import plain
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from orchestrator.cli.estimate import Estimate
+    from orchestrator.api.forecasting import Estimate
     from orchestrator.simulate.planning import ExpectedCost, Noise, PowerForecast
     from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
-
-
-def given_noise(
-    sd: float | None, rho: float | None, earlier: str | None, storage: str, metric: str
-) -> Noise | None:
-    """The noise that the options name; None where they name none.
-
-    Raises:
-        InputError: values that cannot be, options that exclude each other, a study that shows no noise or has
-            another metric.
-    """
-    faults = []
-    if sd is not None and not 0 < sd < float("inf"):
-        faults.append(Fault("must be a number above 0", field="--sd", value=str(sd)))
-    if rho is not None and not 0 <= rho < 1:
-        faults.append(Fault("must be a correlation from 0 to below 1", field="--rho", value=str(rho)))
-    if rho is not None and sd is None:
-        faults.append(Fault("says nothing without --sd", field="--rho", hint="give --sd too"))
-    if sd is not None and earlier is not None:
-        faults.append(Fault("not together with --from", field="--sd", hint="give one of the two"))
-    if faults:
-        raise InputError(faults)
-    if earlier is not None:
-        return _recorded_noise(earlier, storage, metric)
-    if sd is None:
-        return None
-    from orchestrator.simulate.planning import Noise
-
-    return Noise(sd, rho or 0.0)
-
-
-def refuse_pilot_beside(sd: float | None, earlier: str | None) -> None:
-    """Raises `InputError` when the noise is known already."""
-    for value, field in ((sd, "--sd"), (earlier, "--from")):
-        if value is not None:
-            raise InputError(Fault("not together with --pilot", field=field, hint="give one of the two"))
-
-
-def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
-    """The noise between the seeds of an earlier study's arms."""
-    from orchestrator.decide.evaluation import evaluations, table
-    from orchestrator.simulate.planning import noise_of
-    from orchestrator.study.spec import StudySpec
-
-    run = find_run(study, storage)
-    view = run.view()
-    spec = StudySpec.model_validate(view.spec)
-    if spec.metric.name != metric:
-        message = f"this study measures {spec.metric.name}, the new one {metric}"
-        raise InputError(Fault(message, field="--from", value=study, hint="state --sd"))
-    evaluation = evaluations(spec, view.plan, view.state.families)[0]
-    results = table(evaluation, view.state.cells).values.tolist()
-    values = {
-        arm: dict(zip(evaluation.seeds, row, strict=True))
-        for arm, row in zip(evaluation.arms, results, strict=True)
-    }
-    reference = values.pop(evaluation.arms[0])
-    noise = noise_of(reference, values)
-    if noise is None:
-        hint = "it takes two finished seeds of an arm whose values differ; or state --sd"
-        raise InputError(
-            Fault("this study does not show how seeds differ", field="--from", value=study, hint=hint)
-        )
-    return noise
 
 
 def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
@@ -159,13 +92,8 @@ def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
         seeds = (
             "more than 1000 seeds" if found.seeds_for_margin is None else f"{found.seeds_for_margin} seeds"
         )
-        said["margin"] = f"±{text.number(found.margin)}: equivalence takes about {seeds}"
+        said["margin"] = f"±{plain.number(found.margin)}: equivalence takes about {seeds}"
     return said
-
-
-def document(found: PowerForecast | None) -> dict[str, Any] | None:
-    """`plan --json`, under `power`."""
-    return None if found is None else asdict(found)
 
 
 def _family(found: PowerForecast) -> str:

@@ -1,25 +1,30 @@
-"""What `ablate` shows while it runs, on stderr: a table in a terminal, lines elsewhere.
+"""What a run shows: a table in a terminal or a notebook, lines elsewhere.
 
-Both are fed with whole snapshots, from a background thread; neither asks a clock.
+All are fed with whole snapshots, from a background thread; neither asks a clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli import console, text
 from orchestrator.decide.states import TrialState
+from orchestrator.engine.running import Listener
 from orchestrator.engine.snapshot import CellView, Snapshot
+from orchestrator.report import fragments, plain
 from orchestrator.report.standing import GLYPHS
 
+STARTING = "importing the entrypoint, then starting Ray ..."
 SUMMARY_EVERY_S = 60.0
+SHOWN_NOTES = 8
 _STYLES = {
     TrialState.PENDING: "dim",
     TrialState.RUNNING: "cyan",
@@ -35,30 +40,51 @@ _ARM_WIDTH = 24
 _LINES_AROUND = 9
 
 
-class Display(Protocol):
-    """A listener of the engine that is opened before a run and closed after it."""
-
-    def update(self, snapshot: Snapshot) -> None: ...
-    def note(self, text: str) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+Progress = Listener | Literal["auto", "rich", "notebook", "plain", "none"]
+"""A listener of one's own, or which of these to use."""
 
 
-def display() -> Display:
-    """The one that fits stderr."""
-    screen = console.err()
-    return LiveTable(screen) if screen.is_terminal else PlainLines()
+@contextmanager
+def shown(progress: Progress = "auto") -> Iterator[Listener]:
+    """The listener that is wanted, open while the block lasts. `auto`: what fits where this process runs."""
+    if progress == "auto":
+        progress = "notebook" if _in_notebook() else "rich" if sys.stderr.isatty() else "plain"
+    if progress == "none":
+        yield Silence()
+    elif progress == "plain":
+        lines = PlainLines()
+        lines.note(STARTING)
+        yield lines
+    elif progress == "notebook":
+        yield NotebookTable()
+    elif progress == "rich":
+        with LiveTable(Console(file=sys.stderr, highlight=False)) as table:
+            yield table
+    else:
+        yield progress
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code: it can show a table and draw it again."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class Silence:
+    """Shows nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
 
 
 class LiveTable:
     """Arms × seeds, redrawn in place; notes scroll by above it."""
 
     def __init__(self, screen: Console) -> None:
-        self._live = Live(
-            Text("importing the entrypoint, then starting Ray ..."), console=screen, auto_refresh=False
-        )
+        self._live = Live(Text(STARTING), console=screen, auto_refresh=False)
 
     def update(self, snapshot: Snapshot) -> None:
         size = self._live.console.size
@@ -75,6 +101,34 @@ class LiveTable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+
+class NotebookTable:
+    """The same as one table below a notebook's cell, drawn again when something has changed."""
+
+    def __init__(self) -> None:
+        from IPython import display
+
+        screen: Any = display  # IPython has no types
+        self._html = screen.HTML
+        self._handle = screen.display(self._html(fragments.line(STARTING)), display_id=True)
+        self._page, self._notes = fragments.line(STARTING), list[str]()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Draw the table when it differs from the one that is there."""
+        page = table_html(snapshot)
+        if page != self._page:
+            self._page = page
+            self._draw()
+
+    def note(self, text: str) -> None:
+        """A line below the table."""
+        self._notes.append(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        notes = (fragments.line(note, quiet=True) for note in self._notes[-SHOWN_NOTES:])
+        self._handle.update(self._html(fragments.block(self._page, *notes)))
 
 
 class PlainLines:
@@ -100,19 +154,12 @@ class PlainLines:
             self._line(snapshot, summary(snapshot))
 
     def note(self, text: str) -> None:
-        console.progress(text)
-
-    def __enter__(self) -> Self:
-        console.progress("importing the entrypoint, then starting Ray ...")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+        """A line, shown at once."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
     def _line(self, snapshot: Snapshot, line: str) -> None:
-        console.progress(f"[{text.duration(snapshot.elapsed_s)}] {line}")
+        self.note(f"[{plain.duration(snapshot.elapsed_s)}] {line}")
 
 
 def summary(snapshot: Snapshot) -> str:
@@ -121,20 +168,39 @@ def summary(snapshot: Snapshot) -> str:
     parts = [
         f"{answered}/{len(snapshot.cells)} cells answered",
         "1 lane" if snapshot.lanes == 1 else f"{snapshot.lanes} lanes",
-        f"{text.duration(snapshot.elapsed_s)} gone",
+        f"{plain.duration(snapshot.elapsed_s)} gone",
     ]
     if snapshot.eta_s is not None:
-        parts.append(f"{text.duration(snapshot.eta_s)} left")
+        parts.append(f"{plain.duration(snapshot.eta_s)} left")
     if snapshot.spent_gpu_h:
         parts.append(f"{snapshot.spent_gpu_h:.2f} GPU h spent")
     return ", ".join(parts)
 
 
-def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
-    """The live table for a terminal of this size, in characters."""
+def table_html(snapshot: Snapshot) -> str:
+    """The arms with a glyph per trial, and the summary, as HTML."""
+    rows = []
+    for arm, views in _by_arm(snapshot).items():
+        glyphs, mean = _narrow(views)
+        rows.append((arm, glyphs.plain, mean.plain))
+    return fragments.block(
+        fragments.title(snapshot.study, f"{snapshot.metric} ({snapshot.mode})"),
+        fragments.table(("arm", "seeds", _mean_of(snapshot)), rows, (2,)),
+        fragments.line(plain.legend(snapshot.counts()), quiet=True),
+        fragments.line(summary(snapshot), quiet=True),
+    )
+
+
+def _by_arm(snapshot: Snapshot) -> dict[str, list[CellView]]:
     by_arm: dict[str, list[CellView]] = {arm: [] for arm in snapshot.arms}
     for view in snapshot.cells:
         by_arm.setdefault(view.arm, []).append(view)
+    return by_arm
+
+
+def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
+    """The live table for a terminal of this size, in characters."""
+    by_arm = _by_arm(snapshot)
     seeds = sorted({view.seed for view in snapshot.cells})
     one_phase = len({view.phase for view in snapshot.cells}) == 1 and seeds
     roomy = one_phase and _ARM_WIDTH + _CELL_WIDTH * len(seeds) <= width
@@ -156,7 +222,7 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
     ]
     if hidden:
         parts.append(Text(f"and {hidden} more arms", style="dim"))
-    parts.append(Text(text.legend(snapshot.counts()), style="dim"))
+    parts.append(Text(plain.legend(snapshot.counts()), style="dim"))
     parts.append(Text(summary(snapshot)))
     parts += [Text(note, style="yellow", overflow="ellipsis", no_wrap=True) for note in snapshot.notes[-2:]]
     return Group(*parts)
@@ -181,7 +247,7 @@ def _wide(snapshot: Snapshot, views: Sequence[CellView], seeds: Sequence[int]) -
         if view is None:
             entries.append(Text())
             continue
-        words = text.number(view.value) if view.value is not None else ""
+        words = plain.number(view.value) if view.value is not None else ""
         if view.state is TrialState.RUNNING:
             words = f"{(view.length or 0) / snapshot.max_length:.0%} {words}"
         entries.append(Text(f"{GLYPHS[view.state]} {words}".rstrip(), style=_STYLES[view.state]))
@@ -198,7 +264,7 @@ def _narrow(views: Sequence[CellView]) -> list[Text]:
             glyphs.append(GLYPHS[view.state], style=_STYLES[view.state])
     last = [view for view in views if view.phase == phases[-1] and view.sample is None]
     values = [view.value for view in last if view.state is TrialState.DONE and view.value is not None]
-    return [glyphs, Text(text.number(sum(values) / len(values)) if values else "")]
+    return [glyphs, Text(plain.number(sum(values) / len(values)) if values else "")]
 
 
 def _mean_of(snapshot: Snapshot) -> str:
@@ -212,7 +278,7 @@ def _words(snapshot: Snapshot, view: CellView) -> str:
     if view.state is TrialState.RUNNING and view.attempt > 1:
         words += f", attempt {view.attempt}"
     if view.state.terminal and view.length is not None:
-        words += f" at {text.length(view.length, snapshot.unit)}"
+        words += f" at {plain.length(view.length, snapshot.unit)}"
     if view.state.terminal and view.value is not None:
-        words += f", {snapshot.metric} {text.number(view.value)}"
+        words += f", {snapshot.metric} {plain.number(view.value)}"
     return words + (f": {' '.join(view.reason.split())}" if view.reason else "")

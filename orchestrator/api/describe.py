@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli import text
+from orchestrator.report import plain
 
 if TYPE_CHECKING:
+    from orchestrator.api.forecasting import Estimate, Forecast
+    from orchestrator.simulate.planning import PowerForecast
     from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec, TuneSpec
 
@@ -41,7 +43,7 @@ def _planned(spec: StudySpec, plan: Plan) -> str:
     from orchestrator.study.stopping import rule_of
 
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
-    trials = text.length(spec.stopping.max, spec.stopping.unit)
+    trials = plain.length(spec.stopping.max, spec.stopping.unit)
     tuned = f"{arms} arms × {samples} samples = {arms * samples} trials to tune, then " if samples else ""
     twice = "twice (fixed, retuned) " if spec.tune is not None and spec.tune.compare == "both" else ""
     if not rule_of(spec).looks(spec):
@@ -97,3 +99,54 @@ def looks(spec: StudySpec) -> str:
     if not numbers:
         return "none"
     return f"after {', '.join(map(str, numbers))} seeds (α = {spec.report.alpha:g} in all)"
+
+
+def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, str]:
+    """What a study would run and take, one line per heading; `detects`: what it can find."""
+    from orchestrator.api import power
+
+    spec, plan = found.spec, found.plan
+    total = len(found.remaining) + found.answered
+    left = f"; {found.answered} of {total} answered already" if found.answered else ""
+    pairs = interactions(spec, plan)
+    fit = f"{found.slots} at the same time on this machine" if found.slots else "none fit on this machine"
+    return {
+        "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode})",
+        "cells": f"{size(spec, plan)}{left}",
+        **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),
+        "stopping": stopping(spec),
+        "looks": looks(spec),
+        **({"pairs": pairs} if pairs is not None else {}),
+        "lanes": fit,
+        "estimate": cost(found.estimate, at_most=found.at_most),
+        "storage": f"{spec.storage}/{plan.study}",
+        **(power.lines(detects, found.estimate) if detects is not None else {}),
+    }
+
+
+def differences(plan: Plan) -> list[tuple[str, str, str]]:
+    """Every arm with what it changes and why; the reference first."""
+    reference = plan.arm(plan.reference)
+    return [
+        (
+            arm.name,
+            "(reference)" if arm is reference else plain.difference(arm.set, reference.config),
+            arm.why or "",
+        )
+        for arm in plan.arms
+    ]
+
+
+def cost(found: Estimate, *, at_most: bool) -> str:
+    """`12 runs, 3h 20m, 5.00 GPU hours, 120 MiB on disk`."""
+    if found.runs == 0:
+        return "nothing is left to run"
+    most = "at most " if at_most else ""
+    if found.wall_s is None and found.gpu_h is None:
+        return f"{most}{found.runs} runs; time and disk are unknown until a trial has finished"
+    parts = [f"{most}{found.runs} runs", plain.duration(found.wall_s)]
+    if found.gpu_h:
+        parts.append(f"{found.gpu_h:.2f} GPU hours")
+    if found.disk_bytes is not None:
+        parts.append(f"{found.disk_bytes / 2**20:.0f} MiB on disk")
+    return ", ".join(parts)

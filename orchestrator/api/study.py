@@ -1,0 +1,220 @@
+"""A study that can be run: what its file says, checked, and everything about it worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.api.recorded import OpenedStudy, StudyResult
+from orchestrator.errors import Fault, InputError, StudyError
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+from orchestrator.study.cells import Plan, make_plan
+from orchestrator.study.entrypoint import EntrypointSource
+from orchestrator.study.loading import LoadedStudy, load_mapping, load_study
+from orchestrator.study.merging import MAPPING
+from orchestrator.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from orchestrator.api.forecasting import Forecast
+    from orchestrator.api.progress import Progress
+    from orchestrator.engine.running import RunOptions
+    from orchestrator.simulate.planning import Noise, PowerForecast
+    from orchestrator.training.gates.results import CheckReport
+
+_CODE = ("entrypoint", "datamodule", "datasets")
+"""Keys of a study that name Python objects."""
+
+
+class Study:
+    """A study that can be run.
+
+    Made by `from_file` or `from_dict`, which check everything that can be checked without running user code
+    or writing anything. `spec` is the validated study, `plan` its arms and trials, `storage` where it is
+    kept, `paths` its files there, `entrypoint` where the user's code was found, `source` the study file.
+    """
+
+    def __init__(self, spec: StudySpec, source: Path, entrypoint: EntrypointSource) -> None:
+        self.spec, self.source, self.entrypoint = spec, source, entrypoint
+        self.paths = StudyPaths.of(spec.name)
+        self.storage = _storage(spec, source)
+        self.plan: Plan = make_plan(spec)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *overrides: str) -> Study:
+        """Load and check a study file.
+
+        Args:
+            path: the file.
+            overrides: single settings, such as `"baseline.optim.lr=3e-4"`, `"seeds=3"`.
+
+        Raises:
+            StudyError: with all faults of file, settings, arms, code and storage, each with its place.
+            StorageUnavailable: a remote storage does not answer.
+        """
+        return cls._of(load_study(Path(path), list(overrides), cwd=Path.cwd()))
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any], *overrides: str, folder: str | Path = ".") -> Study:
+        """Check a study that a program has put together: the keys of a study file, as plain data.
+
+        Args:
+            mapping: the study; `entrypoint`, `datamodule` and `datasets` may be the function or class itself
+                instead of its name, where a file defines it.
+            overrides: as in `from_file`.
+            folder: where relative paths of `extends` begin, and where code is looked for besides the current
+                directory.
+
+        Raises:
+            StudyError: with all faults; also for values that a study file cannot hold.
+            StorageUnavailable: a remote storage does not answer.
+        """
+        named = {key: _name(key, value) if key in _CODE else value for key, value in mapping.items()}
+        return cls._of(load_mapping(named, Path(folder), list(overrides), cwd=Path.cwd()))
+
+    @classmethod
+    def _of(cls, loaded: LoadedStudy) -> Study:
+        assert loaded.entrypoint is not None  # looked for because of `cwd`
+        return cls(loaded.spec, loaded.source, loaded.entrypoint)
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.spec.name
+
+    @cached_property
+    def config(self) -> str | None:
+        """The study file for messages; None for a study that no file holds."""
+        return None if self.source.name == MAPPING else str(self.source)
+
+    def forecast(
+        self, *, retry_failed: bool = False, fresh: bool = False, earlier: OpenedStudy | None = None
+    ) -> Forecast:
+        """What the next run would do, and what it would take as far as finished trials tell.
+
+        Args:
+            retry_failed: as in `run`.
+            fresh: as in `run`.
+            earlier: a study to tell what a trial takes, while this one has finished none.
+        """
+        from orchestrator.api.forecasting import forecast
+
+        return forecast(self, retry_failed=retry_failed, fresh=fresh, earlier=earlier)
+
+    def power(self, noise: Noise) -> PowerForecast:
+        """What the study can detect with that noise between seeds. Takes about a second: it simulates.
+
+        Args:
+            noise: `OpenedStudy.noise()` of an earlier study or a pilot, or `Noise(sd, rho)`.
+        """
+        from orchestrator.api.power import predict
+
+        return predict(self.spec, self.plan, noise)
+
+    def check(self, *gates: str, out: str | Path | None = None) -> CheckReport:
+        """Ask the gates whether the recipe is sound: data, model, gradients, speed, what every arm does.
+
+        The code runs in a process of its own, without Ray.
+
+        Args:
+            gates: only these, such as `"A6"`; none: all.
+            out: a folder for the page, its data and TensorBoard; None: nothing is written.
+
+        Raises:
+            InputError: there is no such gate, or `out` cannot be written.
+            StudyError: the entrypoint does not import.
+        """
+        from orchestrator.api.checking import check
+
+        return check(self, gates, None if out is None else Path(out))
+
+    def recorded(self) -> OpenedStudy:
+        """The study on disk, to read from; its methods raise `StudyError` while it has never run."""
+        return OpenedStudy(self.storage, self.paths)
+
+    def run(
+        self,
+        address: str | None = None,
+        *,
+        fresh: bool = False,
+        extend: bool = False,
+        accept_code_change: bool = False,
+        retry_failed: bool = False,
+        check: bool = True,
+        progress: Progress = "auto",
+    ) -> StudyResult:
+        """Run the study, or what is left of it, and write its report.
+
+        A Ray that this process has initialised is used and left alone; otherwise one is started on this
+        machine, or the cluster at `address` connected to, and left at the end. Running again finishes the
+        missing trials and nothing else. In the main thread the first Ctrl-C stops cleanly, the second at
+        once.
+
+        Args:
+            address: a running Ray cluster; None: the Ray of this process, or one on this machine.
+            fresh: start anew; the old directory is renamed, never deleted.
+            extend: accept more arms, alternatives and seeds.
+            accept_code_change: go on with changed code; later trials are marked.
+            retry_failed: run again what failed by its own fault, too.
+            check: ask the cheap gates before a new study, and refuse one in which they find a fault.
+            progress: where to show the run: `auto` (what fits terminal, notebook or log), `rich`, `notebook`,
+                `plain`, `none`, or a listener of your own.
+
+        Returns:
+            How it ended, and the recorded study to read from. Trials that fail do not raise.
+
+        Raises:
+            InputError: the study, its code or its check cannot be used (`ChangedStudy`, `ChangedCode`).
+            Unavailable: no cluster, no storage, or another process runs this study (`StudyHeld`).
+        """
+        from orchestrator.api.checking import request_of
+        from orchestrator.engine.running import RunOptions
+
+        asked = request_of(self)
+        options = RunOptions(
+            address, fresh, extend, accept_code_change, retry_failed, asked, no_check=not check
+        )
+        result = self.run_with(options, progress)
+        return replace(result, final=result.report(write=True))
+
+    def run_with(self, options: RunOptions, progress: Progress = "auto") -> StudyResult:
+        """Run what is left of the study, for programs that hold the options together. Writes no report."""
+        from orchestrator.api.progress import shown
+        from orchestrator.engine.driver import run_study
+
+        with shown(progress) as listener:
+            return StudyResult(self.storage, self.paths, run_study(self, options, listener))
+
+    def __repr__(self) -> str:
+        return f"Study({self.name}: {len(self.plan.arms)} arms, {len(self.plan.cells)} trials)"
+
+    def _repr_html_(self) -> str:
+        return self.forecast()._repr_html_()
+
+
+def _storage(spec: StudySpec, source: Path) -> Storage:
+    """Where the study is kept: it can be written, and no link leads out of it."""
+    try:
+        storage = Storage.open(spec.storage)
+        storage.check_shared()
+        storage.check_writable()
+    except InputError as error:
+        raise StudyError([replace(fault, file=str(source)) for fault in error.faults]) from None
+    storage.refuse_links_out(StudyPaths.of(spec.name).root)
+    return storage
+
+
+def _name(key: str, value: Any) -> Any:
+    """`module:name` of a function or class; anything else as it is."""
+    if not callable(value):
+        return value
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    if module in (None, "__main__") or not name.isidentifier():
+        hint = "workers import it: put it at the top level of a file (in a notebook: %%writefile train.py)"
+        raise StudyError(
+            Fault("is not defined in a module of its own", field=key, value=repr(value), hint=hint)
+        )
+    return f"{module}:{name}"

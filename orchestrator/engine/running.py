@@ -1,0 +1,93 @@
+"""What a run of a study is asked, what it is told, and how it ends: below the driver, above nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.errors import ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.engine.snapshot import Snapshot
+    from orchestrator.record.layout import StudyPaths
+    from orchestrator.record.storage import Storage
+    from orchestrator.study.cells import Plan
+    from orchestrator.study.entrypoint import EntrypointSource
+    from orchestrator.study.spec import StudySpec
+    from orchestrator.training.gates.results import CheckRequest
+
+
+class RunnableStudy(Protocol):
+    """A sound study, everything about it worked out: nothing of this is worked out again by a run."""
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study, validated."""
+        ...
+
+    @property
+    def plan(self) -> Plan:
+        """Its arms, and the cells that are known before any result."""
+        ...
+
+    @property
+    def storage(self) -> Storage:
+        """Where it is kept; it has been seen to be writable."""
+        ...
+
+    @property
+    def paths(self) -> StudyPaths:
+        """Its files below the storage."""
+        ...
+
+    @property
+    def entrypoint(self) -> EntrypointSource:
+        """Where the user's code is."""
+        ...
+
+    @property
+    def source(self) -> Path:
+        """The study file."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How this run differs from a plain one.
+
+    `address`: a running Ray cluster; `fresh`: start anew, the old directory is renamed; `extend`: accept more
+    arms and seeds; `accept_code_change`: go on with other code; `retry_failed`: run again what failed by its
+    own fault, too; `check`: what to ask the cheap gates of before a new study (None: nothing); `no_check`: do
+    not ask them now.
+    """
+
+    address: str | None = None
+    fresh: bool = False
+    extend: bool = False
+    accept_code_change: bool = False
+    retry_failed: bool = False
+    check: CheckRequest | None = None
+    no_check: bool = False
+
+
+class Listener(Protocol):
+    """Where a run shows itself. Called from background threads."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """The study as it stands, a few times a second."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One thing that happened and is worth a line."""
+        ...
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """How a run ended. `counts`: trials per state; `root`: the study's directory, as the storage names it."""
+
+    exit_code: ExitCode
+    root: str
+    counts: dict[str, int] = field(default_factory=dict)
+    interrupted: bool = False

@@ -1,0 +1,98 @@
+"""Studies run from Python: with a Ray of their own, and with one that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator import Study, open_study
+from orchestrator.engine import cluster
+from orchestrator.errors import ClusterUnavailable, ExitCode
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[str]:
+    """A Ray that somebody has initialised before any study, by its address."""
+    import ray
+
+    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield str(context.address_info["gcs_address"])
+    ray.shutdown()
+
+    return {key: value for key, value in ray.available_resources().items() if key in ("CPU", "GPU")}
+
+
+def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:
+    result = Study.from_dict({**study, "name": name}).run(progress="none", check=False, **options)
+    assert result.counts == {"done": 4}
+    return result.exit_code
+
+
+def test_an_initialised_ray_is_used_and_left_alone(study: dict[str, Any], there: str) -> None:
+    import ray
+
+    variables = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in ("ray", "ray.tune", "ray.train")}
+    assert run(study, "first") is ExitCode.DONE
+    assert run(study, "second", address=there) is ExitCode.DONE
+    assert ray.is_initialized()
+    assert ray.get_runtime_context().gcs_address == there
+    assert dict(os.environ) == variables
+    assert {name: logging.getLogger(name).level for name in levels} == levels
+
+
+def test_what_a_study_held_is_free_after_it(study: dict[str, Any], there: str) -> None:
+    import ray
+    from ray.util.state import list_actors, list_placement_groups
+
+    del there, list_actors, list_placement_groups
+    run(study, "over")
+
+    @ray.remote(num_cpus=2)
+    def whole() -> bool:
+        return True
+
+    assert ray.get(whole.remote(), timeout=60)  # all of the machine can be had again
+
+
+def test_from_another_thread(study: dict[str, Any], there: str) -> None:
+    del there
+    codes: list[ExitCode] = []
+    thread = threading.Thread(target=lambda: codes.append(run(study, "thread")))
+    thread.start()
+    thread.join()
+    assert codes == [ExitCode.DONE]
+
+
+def test_where_an_event_loop_runs(study: dict[str, Any], there: str) -> None:
+    del there
+
+    async def cell() -> ExitCode:
+        return run(study, "loop")
+
+    assert asyncio.run(cell()) is ExitCode.DONE
+
+
+def test_another_cluster_than_the_one_that_is_there_is_refused(study: dict[str, Any], there: str) -> None:
+    with pytest.raises(ClusterUnavailable, match=f"connected to the Ray at {there} already"):
+        run(study, "elsewhere", address="10.0.0.7:6379")
+
+
+def test_a_ray_of_its_own_ends_with_the_study(study: dict[str, Any]) -> None:
+    import ray
+
+    if ray.is_initialized():
+        pytest.fail("the tests before this one should have left no Ray")
+    assert run(study, "alone") is ExitCode.DONE
+    assert not ray.is_initialized()
+    assert run(study, "alone") is ExitCode.DONE  # nothing is left: no Ray is started
+    assert open_study("alone").view().plan.study == "alone"
+    assert cluster.EMBEDDED not in os.environ
