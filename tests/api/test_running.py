@@ -27,8 +27,6 @@ def there() -> Iterator[str]:
     yield str(context.address_info["gcs_address"])
     ray.shutdown()
 
-    return {key: value for key, value in ray.available_resources().items() if key in ("CPU", "GPU")}
-
 
 def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:
     result = Study.from_dict({**study, "name": name}).run(progress="none", check=False, **options)
