@@ -32,14 +32,14 @@ def _later(spec: StudySpec, plan: Plan) -> str:
 def later_pairs(spec: StudySpec, plan: Plan) -> int:
     """The most pairs that results may still call for (`interactions: auto`)."""
     from orchestrator.decide.pairs import wants_pairs
-    from orchestrator.study.combining import possible_pairs
+    from orchestrator.study.designs import possible_pairs
 
     return len(possible_pairs(spec)) if wants_pairs(spec, plan) else 0
 
 
 def _planned(spec: StudySpec, plan: Plan) -> str:
+    from orchestrator.study.designs import samples_per_arm
     from orchestrator.study.seeds import most_seeds
-    from orchestrator.study.size import samples_per_arm
     from orchestrator.study.stopping import rule_of
 
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
@@ -80,7 +80,7 @@ def interactions(spec: StudySpec, plan: Plan) -> str | None:
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     """The search that every arm gets."""
     from orchestrator.decide.stopping import stopping_rule
-    from orchestrator.study.size import samples_per_arm
+    from orchestrator.study.designs import samples_per_arm
 
     keys = ", ".join(tune.space)
     how = (

@@ -12,7 +12,7 @@ from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
-from orchestrator.study.size import cells_per_arm
+from orchestrator.study.designs import cells_per_arm
 from orchestrator.study.stopping import rule_of
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.api.study import Study
 from orchestrator.engine.running import RunOptions
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, OrchestratorError
+from orchestrator.study.design import design_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run_pilot(study: Study, seeds: int, address: str | None, progress: Progress 
 def pilot_of(study: Study, seeds: int) -> Study:
     """The reference of a study alone, every seed to its full length."""
     data = study.spec.to_dict()
-    if study.spec.design == "add-one-in":
+    if design_of(study.spec).strips:
         data["baseline"] = dict(study.plan.arms[0].config)
     stopping = {key: data["stopping"][key] for key in ("max", "unit")}
     alone: dict[str, Any] = {

@@ -22,10 +22,10 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
 
     from orchestrator.decide.sequential import RESOLVE
     from orchestrator.simulate.planning import power_forecast
-    from orchestrator.study.combining import CROSSED
-    from orchestrator.study.size import cells_per_arm
+    from orchestrator.study.design import design_of
+    from orchestrator.study.designs import cells_per_arm
 
-    crossed = spec.design in CROSSED
+    crossed = design_of(spec).crossed
     pairs = any(arm.kind == "pair" for arm in plan.arms) and not crossed
     arms = len(plan.arms) - 1 if crossed else sum(arm.kind not in ("reference", "pair") for arm in plan.arms)
     found = power_forecast(
@@ -47,7 +47,7 @@ def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
     """The weights of the main effects of a factorial design, (effects, arms)."""
     import numpy as np
 
-    from orchestrator.study.contrasts import contrasts
+    from orchestrator.study.designs import contrasts
 
     main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
     return np.array([[one.weights.get(arm.name, 0.0) for arm in plan.arms] for one in main])
@@ -58,7 +58,7 @@ def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> E
     from dataclasses import replace
 
     from orchestrator.simulate.metrics import Figure
-    from orchestrator.study.size import cells_per_arm, samples_per_arm
+    from orchestrator.study.designs import cells_per_arm, samples_per_arm
 
     fixed = len(plan.arms) * samples_per_arm(spec)
     times = (cells_per_arm(spec) - samples_per_arm(spec)) // len(spec.seeds)

@@ -29,6 +29,7 @@ from orchestrator.decide.stopping import rule_of
 from orchestrator.decide.tuning import proposals, tunings, winners
 from orchestrator.stats.results import Mode
 from orchestrator.study.cells import FIXED, RETUNED, TUNE, Batch, Cell, Plan
+from orchestrator.study.designs import chosen_later
 from orchestrator.study.spec import StudySpec
 
 
@@ -102,7 +103,7 @@ def _tidy(made: Agenda) -> Agenda:
 
 def depends_on_results(spec: StudySpec) -> bool:
     """Whether the agenda changes while the study runs, but for what has ended."""
-    return bool(rule_of(spec).looks(spec)) or spec.tune is not None or spec.interactions == "auto"
+    return bool(rule_of(spec).looks(spec)) or spec.tune is not None or chosen_later(spec)
 
 
 def _open(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> list[str]:

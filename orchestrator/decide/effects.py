@@ -9,7 +9,7 @@ from orchestrator.decide.resolve import ArmLook, Course, ResolveRule
 from orchestrator.stats.claims import Material, Tally, Tested, draw_effects, gather
 from orchestrator.stats.moderated import critical_t
 from orchestrator.stats.results import Effect, Mode
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.designs import Contrast
 
 NOT_FINISHED = "not finished"
 _EARLY = frozenset({"different", "equivalent", "futile"})

@@ -8,9 +8,8 @@ from orchestrator.decide.evaluation import Facts, evaluations, table
 from orchestrator.stats.effects import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
-from orchestrator.study.combining import possible_pairs
-from orchestrator.study.contrasts import contrasts
-from orchestrator.study.designs import pair_arms
+from orchestrator.study.design import design_of
+from orchestrator.study.designs import chosen_later, contrasts, pair_arms, possible_pairs
 from orchestrator.study.spec import StudySpec
 
 _DIFFERENT = (HELPS, HURTS, SIZE_UNCLEAR)
@@ -42,7 +41,7 @@ def undecided_arms(spec: StudySpec, plan: Plan, finished: Sequence[bool]) -> fro
 def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
     """Whether pairs are still to be chosen: a factorial design has all of them in its runs already."""
     chosen = any(arm.kind == "pair" for arm in plan.arms)
-    return spec.interactions == "auto" and spec.design == "leave-one-out" and not chosen
+    return chosen_later(spec) and design_of(spec).chooses_pairs and not chosen
 
 
 def interaction_batch(spec: StudySpec, resolved: Iterable[str]) -> Batch | None:

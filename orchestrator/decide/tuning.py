@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from orchestrator.decide.evaluation import Facts, final_value, is_outcome
 from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, make_cells
+from orchestrator.study.designs import searches
 from orchestrator.study.search import Params, seed_text
 from orchestrator.study.seeds import evaluation_seeds
-from orchestrator.study.size import searches
 from orchestrator.study.space import study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 

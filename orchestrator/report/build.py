@@ -29,8 +29,8 @@ from orchestrator.report.model import (
 )
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Cell, Plan
-from orchestrator.study.combining import CROSSED
-from orchestrator.study.designs import alias_table
+from orchestrator.study.design import design_of
+from orchestrator.study.designs import alias_table, chosen_later
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.stopping import rule_of
 
@@ -204,11 +204,11 @@ def _notes(
         notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
     for evaluation in evaluations:
         notes += _lost(reference, evaluation)
-        notes += devices.note(evaluation, averaged=spec.design in CROSSED)
+        notes += devices.note(evaluation, averaged=design_of(spec).crossed)
     effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
     flags = {flag for effect in effects for flag in effect.flags}
     notes += [text for flag, text in _EXPLAINED.items() if flag in flags]
-    if spec.interactions == "auto" and any(arm.kind == "pair" for arm in arms):
+    if chosen_later(spec) and any(arm.kind == "pair" for arm in arms):
         notes.append(_CHOSEN)
     barren = [search.arm for search in searches if search.complete and search.winner is None]
     if barren:

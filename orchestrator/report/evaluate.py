@@ -19,8 +19,8 @@ from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
 from orchestrator.study.cells import Plan
-from orchestrator.study.combining import CROSSED
-from orchestrator.study.contrasts import Contrast, contrasts
+from orchestrator.study.design import design_of
+from orchestrator.study.designs import Contrast, contrasts
 from orchestrator.study.spec import StudySpec
 
 Values = Mapping[str, Mapping[int, float]]
@@ -91,7 +91,7 @@ def _values(records: Iterator[TrialRecord]) -> dict[int, float]:
 def _families(spec: StudySpec, main: Sequence[Contrast], history: StudyState) -> Families:
     """The main effects by Holm family: those of the first plan, then each `--extend`."""
     names = [contrast.name for contrast in main]
-    if spec.design in CROSSED:
+    if design_of(spec).crossed:
         return (tuple(names),)
     numbers = sorted({history.families.get(name, 0) for name in names})
     return tuple(

@@ -15,6 +15,7 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
+from orchestrator.study.design import DESIGNS
 from orchestrator.study.stopping import Tier
 
 Phase = Literal["fixed", "retuned"]
@@ -362,7 +363,7 @@ class StudyReport:
     @property
     def averaged(self) -> bool:
         """Effects are averages over all runs of a factorial design, not differences of two arms."""
-        return self.design in ("factorial", "fractional")
+        return DESIGNS.get(self.design).crossed
 
     def behind(self, effect: Effect, phase: str) -> tuple[Run, ...]:
         """The runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""

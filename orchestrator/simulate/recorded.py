@@ -28,8 +28,8 @@ from orchestrator.simulate.curves import curve
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
-from orchestrator.study.combining import CROSSED
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.design import design_of
+from orchestrator.study.designs import Contrast
 from orchestrator.study.spec import StoppingSpec, StudySpec
 from orchestrator.study.stopping import RULES
 
@@ -144,7 +144,7 @@ def replays(
         for rule in rules
         if rule not in known
     ]
-    if spec.design in CROSSED:
+    if design_of(spec).crossed:
         hint = "its effects come from all of its runs: no rule but none applies"
         faults.append(Fault(f"a {spec.design} design cannot be replayed", hint=hint))
     if len(spec.seeds) < 2:

@@ -30,7 +30,7 @@ from orchestrator.stats.results import (
     Mode,
     PairedT,
 )
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.designs import Contrast
 
 Tally = tuple[int, int]
 """Runs of an arm that failed or diverged, and all its runs."""

@@ -14,7 +14,7 @@ from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 from orchestrator.stats.power import Question, seeds_needed
 from orchestrator.stats.results import Effect, Mode, Sample
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.designs import Contrast
 
 
 def summarise(arm: str, values: Mapping[int, float]) -> Sample:

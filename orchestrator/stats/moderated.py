@@ -110,7 +110,7 @@ def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimate
 
     Args:
         Y: (arms, seeds), NaN where there is no value.
-        W: (contrasts, arms); the weights of a contrast, as in `study.contrasts`.
+        W: (contrasts, arms); the weights of a contrast, as in `study.designs.contrasts`.
         variance: `per_arm` pools nothing: plain paired t-tests.
     """
     present = np.isfinite(Y)

@@ -1,7 +1,7 @@
 """What the statistics say, as data that knows nothing about how it looks.
 
 Values are in the metric's own units unless a name says otherwise. D are the paired values of a contrast, one
-per seed (`study.contrasts.Contrast`); for a leave-one-out arm D = Y(arm) − Y(reference).
+per seed (`study.designs.Contrast`); for a leave-one-out arm D = Y(arm) − Y(reference).
 """
 
 from __future__ import annotations

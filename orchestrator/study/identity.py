@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.study.design import DESIGNS
 from orchestrator.study.faults import show
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.stopping import RULES
@@ -30,10 +31,6 @@ All else is frozen, `report` too: alpha and margin are registered before the fir
 """
 OPTIONAL = ("datamodule", "datasets")
 """Code that few studies name: no part of the view of those that do not."""
-
-
-_GROWING = ("leave-one-out", "pairs")
-"""Designs whose effects do not change when others come."""
 
 
 def canonical(value: Any) -> str:
@@ -77,7 +74,7 @@ def extends_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if not more_seeds or (seeds_are_registered(old) and old["seeds"] != new["seeds"]):
         return False
     kept = {**new, "seeds": old["seeds"]}
-    if old["design"] in _GROWING and new["design"] == old["design"]:
+    if DESIGNS.get(old["design"]).grows and new["design"] == old["design"]:
         grown = {key: _kept(key, old, new) for key in ("components", "interactions", "exclude")}
         if any(part is None for part in grown.values()):
             return False
@@ -92,7 +89,7 @@ def seeds_are_registered(view: Mapping[str, Any]) -> bool:
 
 def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What `--extend` would accept for this study, as a sentence; `old` and `new` are frozen views."""
-    growing = old["design"] in _GROWING
+    growing = DESIGNS.get(old["design"]).grows
     accepted = ["components", "alternatives", "listed interactions"] if growing else []
     if seeds_are_registered(old):
         only = (

@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.study.designs import searches
 from orchestrator.study.identity import canonical
-from orchestrator.study.size import searches
 from orchestrator.study.space import Choice, Space, study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 

@@ -20,6 +20,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from orchestrator.study.design import DESIGNS
 from orchestrator.study.loggernames import Loggers
 from orchestrator.study.monitornames import Monitors
 from orchestrator.study.plugins import OneOf
@@ -211,7 +212,7 @@ class StudySpec(_Section):
     """Free-form settings, handed to the entrypoint with `seed` and `max_length` added."""
     components: dict[str, Component] = {}
     """What is taken away or exchanged, by name."""
-    design: Literal["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"] = "leave-one-out"
+    design: Annotated[str, OneOf(DESIGNS)] = "leave-one-out"
     """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away; `pairs` adds every
     pair of components with `without`, `factorial` is all combinations, `fractional` a resolution-IV part."""
     interactions: Interactions = "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.study.combining import CROSSED
+from orchestrator.study.design import design_of
 from orchestrator.study.faults import Problem, show, unused_problems
 from orchestrator.study.spec import StoppingSpec, StudySpec
 from orchestrator.study.stopping import RULES, StoppingTerms, rule_of
@@ -18,7 +18,7 @@ def stopping_problems(spec: StudySpec) -> Iterator[Problem]:
     """Find every fault of `stopping`, and of seeds that do not go with it."""
     stopping, rule = spec.stopping, rule_of(spec)
     yield from _length_problems(stopping, rule)
-    if spec.design in CROSSED and rule.drops_runs:
+    if design_of(spec).crossed and rule.drops_runs:
         message = f"is not possible with design: {spec.design}: its effects need every run"
         yield Problem(("stopping", "rule"), message, rule.name, hint="use rule: none, or leave-one-out")
     for key in _OF_SOME_RULES:

@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
-from orchestrator.study.combining import CROSSED
+from orchestrator.study.design import design_of
+from orchestrator.study.designs import samples_per_arm
 from orchestrator.study.faults import Problem, show, unused_problems
 from orchestrator.study.seeds import evaluation_seeds
-from orchestrator.study.size import samples_per_arm
 from orchestrator.study.space import Choice, Space, parse_space, settings_in
 from orchestrator.study.spec import RESERVED, StudySpec, TuneSpec
 from orchestrator.study.stopping import RULES, rule_of
@@ -28,10 +28,10 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
         yield Problem(
             ("tune",), message, hint=f"use stopping.rule: resolve; {rule.name} stops samples in tune.stopping"
         )
-    if spec.design in CROSSED:
+    if design_of(spec).crossed:
         message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
         yield Problem(("tune",), message, hint="use design: leave-one-out, or remove tune")
-    if tune.compare == "retuned" and (spec.design == "pairs" or spec.interactions != "none"):
+    if tune.compare == "retuned" and (design_of(spec).every_pair or spec.interactions != "none"):
         message = "leaves no place for interactions: pairs are run with the settings of this file"
         hint = "use compare: both or fixed, or take the pairs out of the study"
         yield Problem(("tune", "compare"), message, "retuned", hint)

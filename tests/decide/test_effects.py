@@ -6,7 +6,7 @@ import pytest
 from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.stats.results import Effect
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.designs import Contrast
 
 Y = np.array(
     [

@@ -11,7 +11,7 @@ from scipy import stats
 
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.results import Effect
-from orchestrator.study.contrasts import Contrast
+from orchestrator.study.designs import Contrast
 
 # statistics of the project, golden data: baseline and four arms over five seeds
 BASELINE = [93.9, 94.1, 94.0, 94.2, 93.8]

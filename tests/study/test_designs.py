@@ -12,10 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
-from orchestrator.study.combining import possible_pairs
-from orchestrator.study.contrasts import Contrast, contrasts
-from orchestrator.study.designs import Arm, alias_table, expand_arms, pair_arms, searched_config
-from orchestrator.study.fractions import GENERATORS, aliases, all_runs, fraction
+from orchestrator.study.designs import (
+    Arm,
+    Contrast,
+    alias_table,
+    contrasts,
+    expand_arms,
+    pair_arms,
+    possible_pairs,
+    searched_config,
+)
+from orchestrator.study.designs.fractions import GENERATORS, aliases, all_runs, fraction
 from orchestrator.study.loading import LoadedStudy
 from orchestrator.study.spec import StudySpec
 

@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.cells import Plan, make_plan
-from orchestrator.study.combining import possible_pairs
-from orchestrator.study.contrasts import contrasts
-from orchestrator.study.designs import alias_table, pair_arms, searched_config
+from orchestrator.study.designs import (
+    alias_table,
+    contrasts,
+    pair_arms,
+    possible_pairs,
+    searched_config,
+    searches,
+)
 from orchestrator.study.loading import LoadedStudy, load_study
 from orchestrator.study.search import grid, random_draws
 from orchestrator.study.seeds import evaluation_seeds, gamma, looks, most_seeds
-from orchestrator.study.size import searches
 from orchestrator.study.space import study_space
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml

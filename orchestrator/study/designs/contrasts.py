@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from orchestrator.study.combining import CROSSED, Pair, asked_pairs, away_labels
-from orchestrator.study.designs import Arm
+from orchestrator.study.design import design_of
+from orchestrator.study.designs.combining import Pair, away_labels
 from orchestrator.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from orchestrator.study.designs.arms import Arm
 
 _ZERO = 1e-12
 
@@ -43,23 +45,21 @@ def contrasts(spec: StudySpec, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
     Args:
         arms: the arms of the study, the reference first; later pair arms (`interactions: auto`) behind them.
     """
-    if spec.design in CROSSED:
-        return tuple(_crossed(spec, arms))
+    return design_of(spec).contrasts(spec, arms)
+
+
+def differences(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
+    """Every arm minus the reference, then the interaction of every pair arm."""
     reference, *others = arms
-    mains = [
-        Contrast(arm.name, "main", (arm.component,), {arm.name: 1.0, reference.name: -1.0}, reference.name)
-        for arm in others
-        if arm.component is not None
-    ]
+    for arm in others:
+        if arm.component is not None:
+            weights = {arm.name: 1.0, reference.name: -1.0}
+            yield Contrast(arm.name, "main", (arm.component,), weights, reference.name)
     labels = away_labels(spec)
-    pairs = [
-        Contrast(
-            arm.name, "interaction", arm.parts, _double_difference(arm, labels, reference), reference.name
-        )
-        for arm in others
-        if arm.kind == "pair"
-    ]
-    return (*mains, *pairs)
+    for arm in others:
+        if arm.kind == "pair":
+            weights = _double_difference(arm, labels, reference)
+            yield Contrast(arm.name, "interaction", arm.parts, weights, reference.name)
 
 
 def _double_difference(pair: Arm, labels: Mapping[str, str], reference: Arm) -> dict[str, float]:
@@ -68,8 +68,8 @@ def _double_difference(pair: Arm, labels: Mapping[str, str], reference: Arm) -> 
     return {pair.name: 1.0, labels[one]: -1.0, labels[other]: -1.0, reference.name: 1.0}
 
 
-def _crossed(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
-    """Main effects and the asked interactions from all runs, by least squares.
+def least_squares(spec: StudySpec, arms: Sequence[Arm], pairs: Sequence[Pair]) -> Iterator[Contrast]:
+    """Main effects and the interactions of `pairs` from all runs.
 
     Model: Y = mean + Σ effect_i z_i + Σ interaction_ij z_i z_j with z = +½ where a component is taken away,
     −½ where it is present, so that effect_i has the sign of taking i away and is its average over the others,
@@ -79,8 +79,7 @@ def _crossed(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
     """
     labels = away_labels(spec)
     names = tuple(labels)
-    pairs = asked_pairs(spec) if spec.design == "factorial" else ()
-    solution = _least_squares(names, pairs, arms)
+    solution = _solved(names, pairs, arms)
     effects: list[tuple[str, ...]] = [(name,) for name in names]
     effects += pairs
     for effect, row in zip(effects, solution[1:], strict=True):
@@ -91,8 +90,10 @@ def _crossed(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
         yield Contrast(name, "main" if len(effect) == 1 else "interaction", effect, weights, arms[0].name)
 
 
-def _least_squares(names: Sequence[str], pairs: Sequence[Pair], arms: Sequence[Arm]) -> NDArray[np.float64]:
+def _solved(names: Sequence[str], pairs: Sequence[Pair], arms: Sequence[Arm]) -> NDArray[Any]:
     """The matrix, (1 + names + pairs, arms), that takes the arms' values to the model's coefficients."""
+    import numpy as np  # a study file is checked without it
+
     away = [arm.parts or ((arm.component,) if arm.component else ()) for arm in arms]
     z = {name: np.array([0.5 if name in parts else -0.5 for parts in away]) for name in names}
     columns = [np.ones(len(arms)), *z.values(), *(z[one] * z[other] for one, other in pairs)]

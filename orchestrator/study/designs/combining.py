@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
+from orchestrator.study.design import design_of
 from orchestrator.study.faults import Problem, nearest, show
 from orchestrator.study.spec import Component, StudySpec
 from orchestrator.study.stopping import rule_of
 from orchestrator.study.yamlfile import Path
 
 Pair = tuple[str, str]
-
-CROSSED = frozenset({"factorial", "fractional"})
-"""Designs whose effects come from all runs, not from a comparison with one reference arm."""
 
 
 def away_label(name: str, component: Component) -> str | None:
@@ -61,23 +59,13 @@ def possible_pairs(spec: StudySpec, among: Collection[str] | None = None) -> tup
     return tuple(pair for pair in combinations(names, 2) if not is_excluded(spec, pair))
 
 
-def planned_pairs(spec: StudySpec) -> tuple[Pair, ...]:
-    """The pairs that get an arm from the start, in file order; those that are faulty are left out."""
-    pairs: dict[Pair, None] = {}
-    if spec.design == "pairs":
-        simple = [
-            f"no-{name}" for name, component in spec.components.items() if component.without is not None
-        ]
-        pairs.update(dict.fromkeys(possible_pairs(spec, simple)))
-    if spec.design in ("leave-one-out", "pairs"):
-        pairs.update(dict.fromkeys(asked_pairs(spec)))
-    return tuple(pairs)
+def chosen_later(spec: StudySpec) -> bool:
+    """Whether `interactions` is auto: results say which pairs, or the design takes all that it can."""
+    return spec.interactions == "auto"
 
 
-def asked_pairs(spec: StudySpec) -> tuple[Pair, ...]:
-    """The pairs that `interactions` lists; in a factorial design `auto` stands for all of them."""
-    if spec.design == "factorial" and spec.interactions == "auto":
-        return possible_pairs(spec)
+def listed_pairs(spec: StudySpec) -> tuple[Pair, ...]:
+    """The pairs that `interactions` lists, in file order; those that are faulty are left out."""
     if isinstance(spec.interactions, str):
         return ()
     possible = set(possible_pairs(spec))
@@ -94,7 +82,7 @@ def combining_problems(spec: StudySpec) -> list[Problem]:
 
 
 def _exclude_problems(spec: StudySpec) -> Iterator[Problem]:
-    removable = {name for name, component in spec.components.items() if component.without is not None}
+    design = design_of(spec)
     for index, group in enumerate(spec.exclude):
         path: Path = ("exclude", index)
         if not _distinct(group):
@@ -103,30 +91,21 @@ def _exclude_problems(spec: StudySpec) -> Iterator[Problem]:
         unknown = [name for name in group if name not in spec.components]
         for name in unknown:
             yield _unknown_problem(spec, name, path)
-        if not unknown and spec.design == "add-one-in" and set(group) <= removable:
-            message = "cannot be excluded in add-one-in: its reference takes all components away together"
-            yield Problem(path, message, show(list(group)), hint="use design: leave-one-out or pairs")
-    if spec.exclude and spec.design == "fractional":
-        message = "is not possible with a fractional design: each of its runs is needed"
-        yield Problem(("exclude",), message, hint="use design: factorial, or join the components")
+        problem = None if unknown else design.group_problem(spec, group, path)
+        if problem is not None:
+            yield problem
+    yield from design.exclude_problems(spec)
 
 
 def _interaction_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.interactions == "none":
         return
-    path: Path = ("interactions",)
-    if spec.design == "add-one-in":
-        message = "are only defined where components are taken away from the baseline, not in add-one-in"
-        yield Problem(path, message, hint="use design: leave-one-out")
-    elif spec.design == "fractional":
-        message = "cannot be estimated in a fractional design: they are aliased with each other"
-        yield Problem(path, message, hint="use design: factorial, or remove interactions")
-    elif spec.interactions == "auto" and spec.design == "pairs":
-        message = "must not be auto with design: pairs, which runs every pair anyway"
-        yield Problem(path, message, hint="remove interactions, or use design: leave-one-out")
-    elif spec.interactions == "auto" and rule_of(spec).tier != "full-length":
+    problem = design_of(spec).interaction_problem(spec)
+    if problem is not None:
+        yield problem
+    elif chosen_later(spec) and rule_of(spec).tier != "full-length":
         message = f"must not be auto with rule: {spec.stopping.rule}, which resolves no effect"
-        yield Problem(path, message, hint="use rule: resolve or none, or list the pairs")
+        yield Problem(("interactions",), message, hint="use rule: resolve or none, or list the pairs")
 
 
 def _listed_problems(spec: StudySpec) -> Iterator[Problem]:

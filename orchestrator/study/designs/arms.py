@@ -8,12 +8,13 @@ from typing import Any
 
 from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
-from orchestrator.study.combining import Pair, combining_problems, in_file_order
-from orchestrator.study.drafts import BASELINE, Draft, Singles, design_drafts, pair_drafts
+from orchestrator.study.design import design_of
+from orchestrator.study.designs.combining import Pair, chosen_later, combining_problems, in_file_order
+from orchestrator.study.designs.drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
+from orchestrator.study.designs.fractions import AliasSet
+from orchestrator.study.designs.size import cells_per_arm, searches, size_problem
 from orchestrator.study.faults import Problem, raise_problems, show
-from orchestrator.study.fractions import GENERATORS, AliasSet, aliases
 from orchestrator.study.identity import canonical
-from orchestrator.study.size import cells_per_arm, searches, size_problem
 from orchestrator.study.spec import StudySpec
 
 _MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes
@@ -55,7 +56,7 @@ def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     problems = combining_problems(spec) + problems
     planned = sum(draft.planned for draft in drafts)
     # what a fractional design checks besides is never run; what `interactions: auto` checks may be
-    later = len(drafts) - planned if spec.interactions == "auto" else 0
+    later = len(drafts) - planned if chosen_later(spec) else 0
     too_many = size_problem(spec, planned, later)
     if too_many is not None:
         problems.append(too_many)
@@ -81,7 +82,7 @@ def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...
     wanted: list[Pair] = list(dict.fromkeys(in_file_order(spec, pair) for pair in pairs))
     drafts = list(pair_drafts(spec, wanted, singles, problems))
     builder = _Builder(spec)
-    for single in (Draft(BASELINE, None, "reference", {}, ("baseline",)), *singles.drafts):
+    for single in (REFERENCE, *singles.drafts):
         builder.build(single)
     arms = [arm for arm in map(builder.build, drafts) if arm is not None]
     raise_problems(problems + builder.problems)
@@ -90,8 +91,7 @@ def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...
 
 def alias_table(spec: StudySpec) -> tuple[AliasSet, ...]:
     """Which effects of a fractional design cannot be told apart, by component; empty for other designs."""
-    names = tuple(spec.components)
-    return aliases(names) if spec.design == "fractional" and len(names) in GENERATORS else ()
+    return design_of(spec).aliases(spec)
 
 
 def searched_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from orchestrator.study.design import design_of
 from orchestrator.study.faults import Problem
-from orchestrator.study.fractions import GENERATORS, fraction
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path
 
@@ -44,11 +44,8 @@ def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
     total = (arms + later) * cells_per_arm(spec)
     if total <= spec.max_cells:
         return None
-    count, at_least = arms, ""
-    if spec.design == "factorial":
-        exact = not spec.exclude
-        count = 2 ** len(spec.components) if exact else arms
-        at_least = "" if exact else "more than "
+    count, exact = design_of(spec).needs(spec, arms)
+    at_least = "" if exact else "more than "
     seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
     parts = [seeds + (", fixed and retuned" if _evaluates_twice(spec) else "")]
     if samples_per_arm(spec):
@@ -59,7 +56,7 @@ def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
         f"{at_least}{total:,} cells are needed ({at_least}{count + later:,} arms{pairs}; "
         f"{' and '.join(parts)} each), but max_cells allows {spec.max_cells:,}"
     )
-    return Problem(_place(spec), message, hint=_ways_out(spec, total, exact=not at_least))
+    return Problem(_place(spec), message, hint=_ways_out(spec, total, exact=exact))
 
 
 def _evaluates_twice(spec: StudySpec) -> bool:
@@ -69,21 +66,15 @@ def _evaluates_twice(spec: StudySpec) -> bool:
 def _place(spec: StudySpec) -> Path:
     if "max_cells" in spec.model_fields_set:
         return ("max_cells",)
-    if spec.design in ("factorial", "pairs"):
+    if design_of(spec).many_arms:
         return ("design",)
     return ("tune",) if samples_per_arm(spec) > len(spec.seeds) else ("seeds",)
 
 
 def _ways_out(spec: StudySpec, total: int, *, exact: bool) -> str:
     ways = []
-    names = list(spec.components)
-    if spec.design == "factorial" and len(names) in GENERATORS and not spec.exclude:
-        runs = len(fraction(names))
-        ways.append(f"design: fractional ({runs} arms, {runs * cells_per_arm(spec):,} cells)")
-    elif spec.design in ("factorial", "fractional", "pairs"):
-        ways.append("design: leave-one-out")
-    elif spec.interactions == "auto":
-        ways.append("list the pairs in interactions")
+    smaller = design_of(spec).smaller(spec)
+    ways += [smaller] if smaller else []
     if samples_per_arm(spec):
         ways.append("fewer samples")
     ways.append("fewer seeds")
