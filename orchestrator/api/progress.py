@@ -18,7 +18,8 @@ from rich.text import Text
 
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.running import Listener
-from orchestrator.engine.snapshot import CellView, Snapshot
+from orchestrator.engine.status import Snapshot
+from orchestrator.record.state import TrialRecord
 from orchestrator.report import fragments, plain
 from orchestrator.report.standing import GLYPHS
 
@@ -141,12 +142,12 @@ class PlainLines:
     def update(self, snapshot: Snapshot) -> None:
         first = not self._seen
         for view in snapshot.cells:
-            now = (view.state, view.attempt)
+            now = (view.state, view.attempts)
             before, self._seen[view.cell] = self._seen.get(view.cell), now
             # what earlier runs of the command have answered is no news; what never ran is in a note of its
             # own
             old = first and view.state is not TrialState.RUNNING
-            never_ran = view.state in (TrialState.SKIPPED, TrialState.PENDING) and not view.attempt
+            never_ran = view.state in (TrialState.SKIPPED, TrialState.PENDING) and not view.attempts
             if now != before and not old and not never_ran:
                 self._line(snapshot, f"{view.name}: {_words(snapshot, view)}")
         if first or snapshot.elapsed_s >= self._next_summary_s:
@@ -191,8 +192,8 @@ def table_html(snapshot: Snapshot) -> str:
     )
 
 
-def _by_arm(snapshot: Snapshot) -> dict[str, list[CellView]]:
-    by_arm: dict[str, list[CellView]] = {arm: [] for arm in snapshot.arms}
+def _by_arm(snapshot: Snapshot) -> dict[str, list[TrialRecord]]:
+    by_arm: dict[str, list[TrialRecord]] = {arm: [] for arm in snapshot.arms}
     for view in snapshot.cells:
         by_arm.setdefault(view.arm, []).append(view)
     return by_arm
@@ -228,7 +229,7 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
     return Group(*parts)
 
 
-def _fitting(by_arm: dict[str, list[CellView]], rows: int) -> tuple[list[str], int]:
+def _fitting(by_arm: dict[str, list[TrialRecord]], rows: int) -> tuple[list[str], int]:
     """The arms to show in their order: all, or first those where something goes on."""
     if len(by_arm) <= rows:
         return list(by_arm), 0
@@ -238,7 +239,7 @@ def _fitting(by_arm: dict[str, list[CellView]], rows: int) -> tuple[list[str], i
     return [arm for arm in by_arm if arm in chosen], len(by_arm) - len(chosen)
 
 
-def _wide(snapshot: Snapshot, views: Sequence[CellView], seeds: Sequence[int]) -> list[Text]:
+def _wide(snapshot: Snapshot, views: Sequence[TrialRecord], seeds: Sequence[int]) -> list[Text]:
     """One entry per seed: glyph and last metric, or how far a running trial is."""
     by_seed = {view.seed: view for view in views}
     entries = []
@@ -254,7 +255,7 @@ def _wide(snapshot: Snapshot, views: Sequence[CellView], seeds: Sequence[int]) -
     return entries
 
 
-def _narrow(views: Sequence[CellView]) -> list[Text]:
+def _narrow(views: Sequence[TrialRecord]) -> list[Text]:
     """All cells as glyphs, phase by phase, and the mean of the finished values of the last phase."""
     glyphs = Text()
     phases = list(dict.fromkeys(view.phase for view in views))
@@ -273,10 +274,10 @@ def _mean_of(snapshot: Snapshot) -> str:
     return f"mean {snapshot.metric}" + (f" ({phases[-1]})" if len(phases) > 1 else "")
 
 
-def _words(snapshot: Snapshot, view: CellView) -> str:
+def _words(snapshot: Snapshot, view: TrialRecord) -> str:
     words = str(view.state)
-    if view.state is TrialState.RUNNING and view.attempt > 1:
-        words += f", attempt {view.attempt}"
+    if view.state is TrialState.RUNNING and view.attempts > 1:
+        words += f", attempt {view.attempts}"
     if view.state.terminal and view.length is not None:
         words += f" at {plain.length(view.length, snapshot.unit)}"
     if view.state.terminal and view.value is not None:

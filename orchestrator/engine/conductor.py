@@ -1,9 +1,8 @@
 """The conductor: the only place that changes the study's record while it runs. Knows neither Ray nor torch.
 
-It hands out attempts, answers at rungs through `decide`, counts failures, watches silence and budgets, and
-journals every step before the step takes effect; when it cannot, the study stops. Its answers to events of
-the message actor are **actions**, plain data that the driver carries out. One lock: Tune's thread and the
-event thread both come here.
+It hands out attempts, answers at rungs through `decide`, watches silence and budgets, and journals every step
+before the step takes effect; when it cannot, the study stops. What it wants done are **actions**, plain data
+that a runtime carries out. One lock: the runtime's thread and the one beside it both come here.
 """
 
 from __future__ import annotations
@@ -14,15 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from orchestrator.decide.budget import budget_left
-from orchestrator.decide.faults import fault_of
 from orchestrator.decide.rungs import RungReport
-from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine import entries, view
+from orchestrator.engine import status
 from orchestrator.engine.actions import Action, Recycle, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node, bundles
-from orchestrator.engine.ends import Ends
-from orchestrator.engine.live import LiveCell
-from orchestrator.engine.losses import Losses
+from orchestrator.engine.failurepolicy import FailurePolicy
+from orchestrator.engine.hangs import HangDetector
+from orchestrator.engine.livetrial import LiveTrial
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -38,22 +35,21 @@ from orchestrator.engine.messages import (
     TrialStarted,
     WorkerFailed,
 )
-from orchestrator.engine.notes import Notes
 from orchestrator.engine.placement import Placement
-from orchestrator.engine.roster import Roster
-from orchestrator.engine.scores import Scores
-from orchestrator.engine.silence import Silence
-from orchestrator.engine.snapshot import Snapshot
-from orchestrator.engine.stopping import Stopping
+from orchestrator.engine.rungtable import RungTable
+from orchestrator.engine.runlog import RunLog
+from orchestrator.engine.seedcheck import SeedCheck
+from orchestrator.engine.trialqueue import TrialQueue
 from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
-from orchestrator.record.events import Noted
+from orchestrator.record.events import Assigned, Checkpointed, Decided, Reported, Started
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import Plan, trial_config
 from orchestrator.study.spec import StudySpec
 
 
 class Conductor:
-    """See the module's text.
+    """Drives one run of a study. Thread-safe.
 
     Args:
         record: the opened study record (lease held).
@@ -73,89 +69,60 @@ class Conductor:
         code_changed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.record, self.spec = record, spec
-        self.gpus_per_worker, self.clock = gpus_per_worker, clock
+        self.record, self.spec, self.clock = record, spec, clock
         self.lock = threading.RLock()
-        self.started_at = clock()
         self.wanted_lanes = 0
-        self.silence = Silence(spec.failures.report_timeout)
-        self.notes = Notes()
-        self._handed: dict[str, tuple[str, int]] = {}  # by cell: the attempt that was last handed out
-        self.stopping = Stopping(record, self.notes)
-        self.placement = Placement(spec.resources, gpus_per_worker, self._write_note)
-        self.roster = Roster(spec, record, self.notes.add, retry_failed=retry_failed)
-        self.scores = Scores(spec, record.state)
-        self.ends = Ends(
+        self._gpus_per_worker, self._started_at = gpus_per_worker, clock()
+        self._log = RunLog(record)
+        self._hangs = HangDetector(spec.failures.report_timeout)
+        self._placement = Placement(spec.resources, gpus_per_worker, self._log.note)
+        self._rungs, self._seeds = RungTable(spec, record.state), SeedCheck(spec, record.state)
+        self.queue = TrialQueue(spec, self._log, retry_failed=retry_failed)
+        self._failures = FailurePolicy(
             spec,
-            record,
-            self.roster,
-            self.placement,
-            self.notes,
-            self.stopping,
+            self._log,
+            self.queue,
+            self._placement,
+            self._hangs,
             gpus=gpus_per_worker * spec.resources.workers,
-            clock=clock,
             code_changed=code_changed,
+            clock=clock,
+            assign=self._assign,
         )
-        self._losses = Losses(
-            spec.resources,
-            self.roster,
-            self.placement,
-            self.notes,
-            self.stopping,
-            self.ends,
-            self.silence,
-            self._assign,
-        )
-        self._take_up_decisions()
-        self.roster.take_up()
-        self.ends.seeds.grow(self.plan)
         record.sync()
-        self.done_before = sum(live.state.terminal for live in self.roster.cells.values())
+        self._ended_before = sum(trial.state.terminal for trial in self.queue.seen())
 
     @property
     def stop(self) -> StopRequest | None:
         """Why the study stops, once it does."""
-        return self.stopping.request
+        return self._log.request
 
     @property
     def lost(self) -> StorageUnavailable | StudyHeld | None:
         """Why the record cannot be written any more."""
-        return self.stopping.lost
+        return self._log.lost
 
     @property
     def plan(self) -> Plan:
         """The plan with all that results have added to it."""
-        return self.roster.plan
+        return self.record.plan
 
-    @property
-    def cells(self) -> dict[str, LiveCell]:
-        """Every cell of the plan."""
-        return self.roster.cells
-
-    def _take_up_decisions(self) -> None:
-        """Rungs are decided once, also when the trial did not live to hear of it."""
-        for cell_id, record in self.record.state.cells.items():
-            live = self.cells[cell_id]
-            if live.state.answered:
-                continue
-            live.recorded |= record.decisions.keys()
-            if record.stop is not None:
-                live.verdict = Answer(True, record.stop.state, record.stop.reason)
-        for live in self.cells.values():
-            if live.verdict and live.verdict.state and live.state is TrialState.RUNNING:
-                self.ends.write(live, live.verdict.state, None, live.verdict.reason, None)
+    def trials(self) -> list[TrialRecord]:
+        """Every trial: running ones as far as they are, those that wait as pending."""
+        with self.lock:
+            return self.queue.seen()
 
     # ---- what to run ------------------------------------------------------------------------------------
 
     def finished(self) -> bool:
         """Whether nothing is left to hand out, now or later."""
         with self.lock:
-            return self.stop is not None or not (self.roster.running() or self.roster.waiting())
+            return self.stop is not None or not (self.queue.running() or self.queue.waiting())
 
     def waiting(self) -> int:
         """How many cells wait for a lane."""
         with self.lock:
-            return 0 if self.stop else self.roster.waiting()
+            return 0 if self.stop else self.queue.waiting()
 
     def idle_lanes(self) -> int:
         """How many lanes may stay up without a trial: a cell waits for each, and there is room for it.
@@ -163,260 +130,255 @@ class Conductor:
         A trial that lost its workers counts as running: they come back where an idle lane makes room.
         """
         with self.lock:
-            room = self.wanted_lanes - len(self.roster.running())
+            room = self.wanted_lanes - len(self.queue.running())
             return max(0, min(self.waiting(), room))
 
     def next_assignment(self) -> Assignment | None:
         """The next attempt; None while the lanes are full or nothing is ready."""
         with self.lock:
-            if self.stop or len(self.roster.running()) >= self.wanted_lanes:
+            if self.stop or len(self.queue.running()) >= self.wanted_lanes:
                 return None
-            live = self.roster.next()
+            live = self.queue.next()
             if live is None:
                 return None
-            with self.stopping.recording():
+            with self._log.recording():
                 assignment = self._assign(live)
-                self._handed[assignment.cell] = assignment.key
+                live.handed = assignment.attempt
                 return assignment
             return None  # it could not be written down
 
-    def _assign(self, live: LiveCell) -> Assignment:
-        cell = live.cell
-        if live.state is not TrialState.RUNNING:
-            self.roster.move(live, TrialState.RUNNING)
-        live.attempts += 1
-        live.assigned_at, live.cause, live.reason = self.clock(), None, None
-        self.record.append(entries.assign(live))
+    def _assign(self, live: LiveTrial) -> Assignment:
+        record, cell = live.record, self.plan.cell(live.record.cell)
+        self.record.append(Assigned(cell.cell, cell.arm, cell.seed, record.attempts + 1, live.lane, None))
         self.record.sync()
+        live.since = self.clock()
+        self.queue.started(live)
         return Assignment(
             cell=cell.cell,
             arm=cell.arm,
             seed=cell.seed,
-            attempt=live.attempts,
+            attempt=record.attempts,
             config=trial_config(self.plan, cell, self.spec),
             changes={**self.plan.arm(cell.arm).set, **cell.set},
-            trial_dir=self.record.paths.trial_dir(cell.arm, cell.seed, cell.sample, cell.phase),
-            rungs=self.scores.competition(cell).rule.rungs,
-            decided=tuple(sorted(live.recorded)),
+            trial_dir=f"{self.record.paths.root}/{record.trial_dir}",
+            rungs=self._rungs.competition(cell).rule.rungs,
+            decided=tuple(sorted(record.decisions)),
         )
 
     def see(self, nodes: Sequence[Node]) -> list[dict[str, float]]:
         """Take in the cluster's nodes. Returns what the study could use, one bundle of resources a worker."""
         with self.lock:
-            groups = 0 if self.stop else self.roster.waiting() + len(self.roster.running())
-            with self.stopping.recording():
-                self.wanted_lanes = self.placement.see(nodes, busy=groups > 0)
-            return bundles(self.spec.resources, self.gpus_per_worker, groups)
+            groups = 0 if self.stop else self.queue.waiting() + len(self.queue.running())
+            with self._log.recording():
+                self.wanted_lanes = self._placement.see(nodes, busy=groups > 0)
+            return bundles(self.spec.resources, self._gpus_per_worker, groups)
 
-    # ---- Tune's side ------------------------------------------------------------------------------------
+    # ---- what trials wait for, and how they end ---------------------------------------------------------
 
     def rung(self, event: RungReached) -> Answer:
         """Decide at a rung; the decision is on disk before the trial hears of it."""
         with self.lock:
-            live = self.roster.live(event.cell, event.attempt)
+            live = self.queue.current(event.cell, event.attempt)
             if live is None:
                 return Answer(True, None, "this attempt is no longer current")
             if self.lost is None:
-                with self.stopping.recording():
+                with self._log.recording():
                     return self._decide(live, event)
-            return self.stopping.answer()
+            return self._log.leave()
 
-    def _decide(self, live: LiveCell, event: RungReached) -> Answer:
-        cell = live.cell
-        report = RungReport(cell.cell, cell.arm, event.rung, event.length, event.score)
-        decision = self.scores.decide(cell, report)
-        live.recorded.add(event.rung)
+    def _decide(self, live: LiveTrial, event: RungReached) -> Answer:
+        cell, arm = live.record.cell, live.record.arm
+        made = self._rungs.decide(RungReport(cell, arm, event.rung, event.length, event.score))
         live.length, live.value = event.length, event.value
-        self.record.append(entries.report(live, event))
-        self.record.append(entries.decision(live, decision))
+        at = (event.rung, event.length, event.score, event.value)
+        self.record.append(
+            Reported(cell, arm, event.attempt, *at, dict(event.metrics)),
+            Decided(
+                cell=cell,
+                action=made.action,
+                state=made.state,
+                rule=made.rule,
+                rung=made.rung,
+                cutoff=made.cutoff,
+                rank=made.rank,
+                peers=made.peers,
+                reason=made.reason,
+            ),
+        )
         self.record.sync()
-        if decision.action == "stop":
-            live.verdict = Answer(True, decision.state, decision.reason)
-            return live.verdict
-        return self.stopping.answer() if self.stop else CONTINUE
+        if made.action == "stop":
+            live.answer = Answer(True, made.state, made.reason)
+            return live.answer
+        return self._log.leave() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
         """A trial ended on all of its ranks; what it said before is taken in."""
-        with self.lock, self.stopping.recording():
-            live = self.roster.live(event.cell, event.attempt)
-            if live is None:
-                return
-            outcome = event.outcome
-            if live.assigned_at is not None:
-                self.ends.spend(live, event.wall_s)
-            for what in outcome.recycle:
-                self.notes.add(f"{live.name}: fresh workers on {event.lane}: {what}")
-            if live.verdict:
-                self.ends.as_decided(live, event.lane)
-                return
-            live.length, live.value = outcome.length, outcome.value
-            if outcome.state is not TrialState.FAILED:
-                self.placement.worked(event.lane)
-            elif not self._losses.given_up(live):
-                fault = outcome.fault or fault_of(outcome.cause or Cause.INFRA)
-                message = outcome.reason or outcome.error or "unknown"
-                if self.stop and fault.retried:
-                    self.ends.end(live, TrialState.CANCELLED, None, self.stop.reason, event.lane)
-                    return
-                if self.ends.failed(live, fault, message, self.placement.nodes_of(event.lane)):
-                    self.roster.put_back(live)
-                    return
-            self.ends.end(live, outcome.state, outcome.cause, outcome.reason, event.lane)
+        with self.lock, self._log.recording():
+            live = self.queue.current(event.cell, event.attempt)
+            if live is not None:
+                self._failures.ended(live, event)
+                self._check_seed()
 
     def actor_lost(self, handed: tuple[str, int]) -> None:
         """The slot that got this attempt is gone; its cell goes to another one, or ends."""
-        cell, _ = handed
-        with self.lock, self.stopping.recording():
-            live = self.roster.live(cell)
-            if live is not None and self._handed.get(cell) == handed:
-                self._losses.actor(live)
+        cell, attempt = handed
+        with self.lock, self._log.recording():
+            live = self.queue.current(cell)
+            if live is not None and live.handed == attempt:
+                self._failures.slot_lost(live)
 
-    # ---- the message actor's side -----------------------------------------------------------------------
+    # ---- what workers say -------------------------------------------------------------------------------
 
     def take(self, events: Iterable[DriverEvent]) -> list[Action]:
         """Take in what happened; returns what has to be done about it."""
         actions: list[Action] = []
         with self.lock:
             for event in events:
-                with self.stopping.recording():
+                with self._log.recording():
                     actions += self._take_one(event)
-            with self.stopping.recording():
+            with self._log.recording():
                 self.record.sync()
-            return actions + self.ends.take_due()
+            return actions + self._failures.take_due()
 
     def _take_one(self, event: DriverEvent) -> list[Action]:
-        if isinstance(event, LaneUp):
-            self._losses.lane_up(event)
-            return []
-        if isinstance(event, WorkerFailed):
-            return self._losses.worker(event)
-        if isinstance(event, EntrypointFailed):
-            fault = Fault(f"the entrypoint does not import on a worker: {event.message}", field="entrypoint")
-            self.request_stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
-            return []
-        live = self.roster.live(event.cell, event.attempt)
-        if live is None:
-            return []
-        live.lane = event.lane
-        if isinstance(event, TrialProgress):
-            self._progress(live, event)
-        elif isinstance(event, CheckpointKept):
-            live.retries = 0
-            self.placement.worked(event.lane)
-            self.record.append(entries.checkpoint(event))
-        elif isinstance(event, GroupLost):
-            return self._losses.group(live, event)
-        elif isinstance(event, TrialStarted):
-            resumed = event.resumed_step is not None
-            self.record.append(entries.start(event))
-            self.silence.started((event.cell, event.attempt), self.clock(), resumed=resumed)
-            for what in event.passed_over:
-                self.notes.add(f"{live.name}: a checkpoint cannot be used: {what}")
-            if resumed:
-                self.notes.add(f"{live.name}: attempt {event.attempt} goes on from step {event.resumed_step}")
+        match event:
+            case LaneUp():
+                self._failures.lane_up(event)
+            case WorkerFailed():
+                return self._failures.worker_failed(event)
+            case EntrypointFailed():
+                message = f"the entrypoint does not import on a worker: {event.message}"
+                self._refuse(Fault(message, field="entrypoint"))
+            case _:
+                live = self.queue.current(event.cell, event.attempt)
+                if live is not None:
+                    live.lane = event.lane
+                    return self._hear(live, event)
         return []
 
-    def _progress(self, live: LiveCell, event: TrialProgress) -> None:
-        last = event.reports[-1]
-        self.silence.reported((event.cell, event.attempt), self.clock(), len(event.reports))
-        live.length, live.value = last.length, last.value
-        self.ends.seeds.take(event)
-        self.ends.check_seed()
+    def _hear(
+        self, live: LiveTrial, event: TrialStarted | TrialProgress | CheckpointKept | GroupLost
+    ) -> list[Action]:
+        match event:
+            case TrialProgress():
+                last = event.reports[-1]
+                live.length, live.value = last.length, last.value
+                self._hangs.reported(live.key, self.clock(), len(event.reports))
+                self._seeds.take(event)
+                self._check_seed()
+            case CheckpointKept():
+                self._placement.worked(event.lane)
+                self.record.append(Checkpointed(*live.key, event.name, event.step, event.length, event.value))
+            case GroupLost():
+                return self._failures.group_lost(live, event)
+            case TrialStarted(resumed_step=step):
+                self.record.append(Started(*live.key, event.lane, event.devices, step))
+                self._hangs.started(live.key, self.clock(), resumed=step is not None)
+                for what in event.passed_over:
+                    self._log.say(f"{live.record.name}: a checkpoint cannot be used: {what}")
+                if step is not None:
+                    self._log.say(f"{live.record.name}: attempt {event.attempt} goes on from step {step}")
+        return []
+
+    def _check_seed(self) -> None:
+        """Stop the study once it is known that the entrypoint ignores its seed."""
+        fault = None if self.stop else self._seeds.fault()
+        if fault is not None:
+            self._refuse(fault)
+
+    def _refuse(self, fault: Fault) -> None:
+        self._log.stop(StopRequest(fault.message, ExitCode.BAD_INPUT, StudyError(fault)))
 
     # ---- time -------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Action]:
         """Look at the clock: silent trials, spent budgets."""
         with self.lock:
-            now, actions, running = self.clock(), self.ends.take_due(), self.roster.running()
-            overdue = self.silence.overdue(((live.cell.cell, live.attempts) for live in running), now)
-            for (cell, attempt), words in overdue.items():
-                lane = self.cells[cell].lane
+            now, actions = self.clock(), self._failures.take_due()
+            running = {live.key: live for live in self.queue.running()}
+            for key, words in self._hangs.overdue(running, now).items():
+                lane = running[key].lane
                 if lane is not None:
-                    actions.append(Recycle(lane, cell, attempt, words))
-            verdict = budget_left(self.spec.budget, now - self.started_at, self.ends.spent_gpu_s())
-            if verdict.exceeded and not self.stop and (running or self.roster.waiting()):
-                self.request_stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
+                    actions.append(Recycle(lane, *key, words))
+            verdict = budget_left(self.spec.budget, now - self._started_at, self._failures.spent_gpu_s())
+            if verdict.exceeded and not self.finished():
+                self._log.stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
             return actions
 
     def request_stop(self, request: StopRequest) -> None:
         """Hand out nothing more; running trials leave at their next report (`leave_actions`)."""
         with self.lock:
-            self.stopping.ask(request)
+            self._log.stop(request)
 
     def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
         """The record cannot be written any more: nothing new starts, and running trials leave."""
         with self.lock:
-            self.stopping.storage_failed(error)
+            self._log.storage_failed(error)
 
     def leave_actions(self) -> list[Action]:
         """Tell every running trial to leave."""
         with self.lock:
             if self.stop is None:
                 return []
-            return [
-                StopTrial(live.cell.cell, live.attempts, self.stopping.answer())
-                for live in self.roster.running()
-            ]
+            return [StopTrial(*live.key, self._log.leave()) for live in self.queue.running()]
 
     def give_up_waiting(self) -> None:
         """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
         with self.lock:
-            reason = self.stop.reason if self.stop else "stopped"
-            for live in self.roster.running():
-                self.ends.spend(live)
-                with self.stopping.recording():
-                    if live.verdict:
-                        self.ends.as_decided(live, live.lane)
-                    else:
-                        self.ends.end(live, TrialState.CANCELLED, None, reason, live.lane)
+            self._failures.give_up(self.stop.reason if self.stop else "stopped")
 
-    # ---- the record -------------------------------------------------------------------------------------
-
-    def _write_note(self, text: str) -> None:
-        """A line for people that is also kept."""
-        self.notes.add(text)
-        self.record.append(Noted(text))
+    # ---- what people see --------------------------------------------------------------------------------
 
     def new_notes(self) -> list[str]:
         """What happened since the last call and is worth a line."""
         with self.lock:
-            return self.notes.unseen()
-
-    # ---- what people see --------------------------------------------------------------------------------
+            return self._log.unseen()
 
     def counts(self) -> dict[str, int]:
         """Cells per state."""
-        with self.lock:
-            return view.counts(self.cells.values())
+        return {str(state): number for state, number in status.counts(self.trials()).items()}
 
     def exit_code(self) -> ExitCode:
-        """In the order of design §7: interrupted, unavailable, budget, failed, done."""
+        """The first of these that holds: why the study stopped, some cell has no answer, done."""
         with self.lock:
             if self.stop is not None:
                 return self.stop.exit_code
-            failed = any(not live.state.answered for live in self.cells.values())
+            failed = any(not trial.state.answered for trial in self.queue.seen())
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:
-        """What `status` of another process may see between two rungs."""
+        """What other processes may see between two rungs: cell -> length, value, lane, attempt."""
         with self.lock:
-            return view.progress(self.roster.running())
+            return {
+                live.record.cell: {
+                    "length": live.length,
+                    "value": live.value,
+                    "lane": live.lane,
+                    "attempt": live.record.attempts,
+                }
+                for live in self.queue.running()
+            }
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> status.Snapshot:
         """The live table's data."""
+        spec = self.spec
         with self.lock:
-            times = view.Times(
-                self.clock() - self.started_at,
-                self.ends.spent_gpu_s(),
-                self.roster.waiting(),
-                self.done_before,
+            trials, full = tuple(self.queue.seen()), float(spec.stopping.max)
+            elapsed_s, waiting = self.clock() - self._started_at, self.queue.waiting()
+            left_s = status.seconds_left(
+                trials, full, elapsed_s=elapsed_s, waiting=waiting, ended_before=self._ended_before
             )
-            return view.snapshot(
-                self.spec,
-                self.plan,
-                list(self.cells.values()),
-                times,
-                self.wanted_lanes,
-                self.notes.latest(5),
+            return status.Snapshot(
+                study=spec.name,
+                metric=spec.metric.name,
+                mode=spec.metric.mode,
+                unit=spec.stopping.unit,
+                max_length=full,
+                lanes=self.wanted_lanes,
+                elapsed_s=elapsed_s,
+                spent_gpu_h=self._failures.spent_gpu_s() / 3600,
+                eta_s=left_s,
+                cells=trials,
+                arms=tuple(arm.name for arm in self.plan.arms),
+                notes=self._log.latest(5),
             )

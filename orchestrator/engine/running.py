@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.errors import ExitCode
 
 if TYPE_CHECKING:
-    from orchestrator.engine.snapshot import Snapshot
+    from orchestrator.engine.status import Snapshot
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
     from orchestrator.study.cells import Plan

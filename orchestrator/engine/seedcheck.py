@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.decide.seeds import ignores_seed
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.messages import TrialProgress
 from orchestrator.errors import Fault
-from orchestrator.study.cells import Plan
+from orchestrator.record.state import StudyState
 from orchestrator.study.spec import StudySpec
 
 
 class SeedCheck:
     """Compares the curves of the first two seeds of the reference arm."""
 
-    def __init__(self, spec: StudySpec, plan: Plan) -> None:
-        self._spec = spec
+    def __init__(self, spec: StudySpec, state: StudyState) -> None:
+        self._spec, self._state = spec, state
         self._done = spec.deterministic
+        self._looked_at = 0
         self._seeds: dict[str, int] = {}
-        self.grow(plan)
-
-    def grow(self, plan: Plan) -> None:
-        """Begin once the plan has two seeds of the reference under the same settings (samples are none)."""
-        self._plan = plan
-        if self._seeds:
-            return
-        watched = [cell for cell in plan.cells if cell.arm == plan.reference and cell.sample is None][:2]
-        self._seeds = {cell.cell: cell.seed for cell in watched} if len(watched) == 2 else {}
-        self._curves: dict[str, list[dict[str, Any]]] = {cell: [] for cell in self._seeds}
+        self._curves: dict[str, list[dict[str, Any]]] = {}
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
+        self._choose()
         curve = self._curves.get(event.cell)
         if self._done or curve is None:
             return
@@ -43,20 +35,31 @@ class SeedCheck:
         del curve[first:]  # a resumed trial reports again from its checkpoint
         curve += [dict(report.metrics) for report in event.reports]
 
-    def fault(self, states: Mapping[str, TrialState]) -> Fault | None:
+    def fault(self) -> Fault | None:
         """What is wrong with the entrypoint, once it is known."""
         if self._done or not self._seeds:
             return None
         a, b = self._curves
-        ended = states[a] is TrialState.DONE and states[b] is TrialState.DONE
+        ended = all(self._state.cells[cell].state is TrialState.DONE for cell in (a, b))
         if not ignores_seed(self._curves[a], self._curves[b], ended=ended):
             self._done = ended
             return None
         self._done = True
         return Fault(
-            f"seeds {self._seeds[a]} and {self._seeds[b]} of {self._plan.reference!r} give identical curves: "
-            "the entrypoint ignores its seed",
+            f"seeds {self._seeds[a]} and {self._seeds[b]} of {self._state.plan.reference!r} give identical "
+            "curves: the entrypoint ignores its seed",
             field="entrypoint",
             value=self._spec.entrypoint,
             hint="use config['seed'] (a Task does by itself), or set `deterministic: true` if that is meant",
         )
+
+    def _choose(self) -> None:
+        """Begin once the plan has two seeds of the reference under the same settings (samples are none)."""
+        plan = self._state.plan
+        if self._seeds or len(plan.cells) == self._looked_at:
+            return
+        self._looked_at = len(plan.cells)
+        watched = [cell for cell in plan.cells if cell.arm == plan.reference and cell.sample is None][:2]
+        if len(watched) == 2:
+            self._seeds = {cell.cell: cell.seed for cell in watched}
+            self._curves = {cell: [] for cell in self._seeds}

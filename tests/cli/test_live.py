@@ -10,7 +10,8 @@ from rich.console import Console
 
 from orchestrator.api.progress import LiveTable, draw, shown, summary
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.snapshot import CellView, Snapshot
+from orchestrator.engine.status import Snapshot
+from orchestrator.record.state import TrialRecord
 
 
 def snapshot(arms: int = 2, seeds: int = 2, **changes: object) -> Snapshot:
@@ -26,7 +27,7 @@ def snapshot(arms: int = 2, seeds: int = 2, **changes: object) -> Snapshot:
         spent_gpu_h=0.5,
         eta_s=3700.0,
         arms=names,
-        cells=tuple(CellView(f"{arm}/{seed}", arm, seed) for seed in range(seeds) for arm in names),
+        cells=tuple(TrialRecord(f"{arm}/{seed}", arm, seed) for seed in range(seeds) for arm in names),
         notes=(),
     )
     return replace(made, **changes)
@@ -47,9 +48,7 @@ def drawn(what: Snapshot, width: int = 80, height: int = 24) -> list[str]:
 
 def test_table_shows_states_values_and_progress() -> None:
     now = change(snapshot(), "baseline", 0, state=TrialState.DONE, length=8.0, value=0.25)
-    now = change(
-        now, "baseline", 1, state=TrialState.RUNNING, length=4.0, value=0.5, lane="lane-1", attempt=1
-    )
+    now = change(now, "baseline", 1, state=TrialState.RUNNING, length=4.0, value=0.5, attempts=1)
     lines = drawn(replace(now, notes=("a worker died",)))
     row = next(line for line in lines if line.startswith("baseline"))
     assert "✓ 0.25" in row
@@ -82,8 +81,8 @@ def test_many_seeds_become_glyphs() -> None:
 
 def test_plain_lines_tell_every_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     before = change(snapshot(), "baseline", 0, state=TrialState.DONE, value=0.25)
-    running = change(before, "no-0", 0, state=TrialState.RUNNING, attempt=1)
-    again = change(running, "no-0", 0, attempt=2)
+    running = change(before, "no-0", 0, state=TrialState.RUNNING, attempts=1)
+    again = change(running, "no-0", 0, attempts=2)
     failed = change(again, "no-0", 0, state=TrialState.FAILED, length=2.0, reason="no\nluck")
     with shown("plain") as lines:
         for now in (before, before, running, running, again, failed):

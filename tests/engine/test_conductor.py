@@ -244,7 +244,7 @@ def test_a_recorded_stop_holds_although_the_trial_did_not_hear_of_it(
     assert cell.reason == d.events("decision")[-1]["reason"]
     assert d.history().problems == []
     d.restart()
-    assert worse.cell not in d.conductor.roster.queue()
+    assert worse.cell not in d.conductor.queue.first()
 
 
 def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[..., Drive]) -> None:
@@ -254,9 +254,9 @@ def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[...,
     new, second = d.assign()
     assert (second.cell, second.attempt) == (first.cell, 2)
     d.conductor.actor_lost(old)
-    assert d.conductor.cells[first.cell].state is TrialState.RUNNING
+    assert d.record.state.cells[first.cell].state is TrialState.RUNNING
     d.conductor.actor_lost(new)
-    assert d.conductor.cells[first.cell].state is TrialState.FAILED
+    assert d.record.state.cells[first.cell].state is TrialState.FAILED
 
 
 @pytest.mark.parametrize("crash", ["actor", "storage"])
@@ -282,7 +282,7 @@ def test_a_trial_that_is_given_up_stays_so_when_its_lane_ends_first(drive: Calla
     assert isinstance(action, Reassign)
     assert action.assignment is None
     d.conductor.actor_lost(ticket)
-    live = d.conductor.cells[a.cell]
+    live = d.record.state.cells[a.cell]
     assert (live.state, live.cause, live.reason) == (TrialState.FAILED, Cause.INFRA, "a worker died")
     assert [event["event"] for event in d.events()][-2:] == ["failure", "end"]
 
@@ -323,7 +323,7 @@ def test_a_budget_that_runs_out_lets_running_trials_leave(drive: Callable[..., D
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BUDGET
     d.restart()
-    assert len(d.conductor.roster.queue()) == len(d.plan.cells)
+    assert len(d.conductor.queue.first()) == len(d.plan.cells)
 
 
 def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..., Drive]) -> None:
@@ -333,7 +333,7 @@ def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BAD_INPUT
     d.restart()
-    assert a.cell in d.conductor.roster.queue()
+    assert a.cell in d.conductor.queue.first()
 
 
 def test_the_same_reports_give_curves_that_show_a_seed_that_is_ignored(drive: Callable[..., Drive]) -> None:
@@ -388,7 +388,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what lanes do --
 
-    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.roster.queue())
+    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.queue.first())
     @rule()
     def assign(self) -> None:
         while len(self.lanes) < LANES and (offer := self.drive.conductor.next_assignment()):
@@ -526,19 +526,19 @@ class AnyOrder(RuleBasedStateMachine):
     def the_journal_tells_the_same(self) -> None:
         if not hasattr(self, "drive"):
             return
-        conductor, history = self.drive.conductor, self.drive.history()
-        assert history.problems == []
-        for cell, live in conductor.cells.items():
-            record = history.cells[cell]
-            if live.state is TrialState.PENDING:
-                assert not record.state.answered
-            else:
-                assert record.state is live.state
-            assert record.attempts == live.attempts
-            assert live.attempts >= self.most_attempts[cell]
-            self.most_attempts[cell] = live.attempts
-            assert record.wall_s <= self.drive.clock.now - 1000.0 + 1e-6
-        assert len(conductor.roster.running()) <= LANES
+        record, queue = self.drive.record, self.drive.conductor.queue
+        state = self.drive.history()
+        assert repr(record.state) == repr(state)  # NaN is not equal to itself
+        assert state.problems == []
+        running = {live.key for live in queue.running()}
+        assert running == {(cell.cell, cell.attempts) for cell in map(record.state.cells.get, dict(running))}
+        assert running >= {lane.assignment.key for lane in self.lanes}
+        for cell, trial in record.state.cells.items():
+            assert trial.attempts >= self.most_attempts[cell]
+            self.most_attempts[cell] = trial.attempts
+            assert trial.wall_s <= self.drive.clock.now - 1000.0 + 1e-6
+            assert not (trial.state.answered and (queue.waits(cell) or cell in dict(running)))
+        assert len(running) <= LANES
 
     def say_everything_again(self) -> None:
         """Ends and losses of attempts that are over must not touch those under way."""
@@ -547,7 +547,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.drive.conductor.actor_lost(ticket)
         for event in [event for event in self.old if isinstance(event, TrialEnded)]:
             self.drive.conductor.ended(event)
-        assert len(self.drive.conductor.roster.running()) == len(self.lanes)
+        assert len(self.drive.conductor.queue.running()) == len(self.lanes)
 
     def finish(self) -> None:
         """Whatever has happened: a last run answers what is left, and then all is told once."""

@@ -61,7 +61,7 @@ def test_a_full_disk_stops_the_study_and_the_next_driver_finds_what_was_complete
     assert after.cells[first.cell] == before.cells[first.cell]
     assert again.lost is None
     assert not again.finished()
-    assert second.cell in {live.cell.cell for live in again.cells.values() if not live.state.answered}
+    assert second.cell in {trial.cell for trial in again.trials() if not trial.state.answered}
 
 
 def pad(drive: Drive) -> None:

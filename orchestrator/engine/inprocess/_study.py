@@ -17,7 +17,7 @@ from orchestrator.engine.inprocess._session import user_code
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import Pump
 from orchestrator.engine.running import Listener, StudyOutcome
-from orchestrator.engine.snapshot import Snapshot
+from orchestrator.engine.status import Snapshot
 from orchestrator.errors import ExitCode
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.spec import StudySpec

@@ -18,7 +18,7 @@ class _Heard:
     reported: bool = False
 
 
-class Silence:
+class HangDetector:
     """Times are seconds of the caller's clock.
 
     A trial that never reported is left alone: building data and model may take any time. One that goes on

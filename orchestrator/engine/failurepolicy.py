@@ -1,0 +1,241 @@
+"""What follows when an attempt ends, fails, or loses its workers: the trial's end, or its next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.decide.faults import FaultKind, fault_of
+from orchestrator.decide.retry import retry
+from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.actions import Action, Reassign, StopRequest
+from orchestrator.engine.hangs import HangDetector
+from orchestrator.engine.livetrial import LiveTrial
+from orchestrator.engine.messages import Assignment, GroupLost, LaneUp, Outcome, TrialEnded, WorkerFailed
+from orchestrator.engine.placement import Placement
+from orchestrator.engine.runlog import RunLog, last_line
+from orchestrator.engine.trialqueue import TrialQueue
+from orchestrator.errors import ClusterUnavailable, ExitCode
+from orchestrator.record.events import AttemptFailed, TrialEnd
+from orchestrator.study.spec import StudySpec
+
+WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
+
+
+class FailurePolicy:
+    """Writes down every end before it takes effect. Not thread-safe: the conductor's lock guards it.
+
+    Args:
+        gpus: what one trial holds.
+        code_changed: this run accepted changed code: ends are marked with it.
+        clock: seconds, monotonic.
+        assign: hands out the next attempt, written down.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        log: RunLog,
+        queue: TrialQueue,
+        placement: Placement,
+        hangs: HangDetector,
+        *,
+        gpus: float,
+        code_changed: bool,
+        clock: Callable[[], float],
+        assign: Callable[[LiveTrial], Assignment],
+    ) -> None:
+        self._log, self._record, self._queue, self._placement = log, log.record, queue, placement
+        self._hangs, self._assign, self._clock = hangs, assign, clock
+        self._max_retries = spec.failures.max_retries
+        self._most_failures = spec.resources.workers * WORKER_STARTS
+        self._gpus, self._code_changed = gpus, code_changed
+        self._given_up: dict[tuple[str, int], Outcome] = {}  # attempts whose group was lost, not tried again
+        self._worker_failures = 0  # in a row
+        self._due: list[Action] = []
+
+    def take_due(self) -> list[Action]:
+        """What ends have called for and nobody has carried out yet."""
+        due, self._due = self._due, []
+        return due
+
+    def spent_gpu_s(self) -> float:
+        """GPU seconds of the study, those of running attempts included."""
+        now = self._clock()
+        recorded = sum(record.gpu_s for record in self._queue.state.cells.values())
+        under_way = sum(live.under_way_s(now) for live in self._queue.running())
+        return recorded + self._gpus * (self._queue.unrecorded_s() + under_way)
+
+    # ---- what happens to attempts -----------------------------------------------------------------------
+
+    def ended(self, live: LiveTrial, event: TrialEnded) -> None:
+        """All ranks have left the attempt."""
+        outcome, lane = event.outcome, event.lane
+        if live.since is not None:
+            live.spend(event.wall_s)
+        for what in outcome.recycle:
+            self._log.say(f"{live.record.name}: fresh workers on {lane}: {what}")
+        if live.answer is not None:
+            self._end_as_told(live, lane)
+            return
+        live.length, live.value = outcome.length, outcome.value
+        state, cause, reason = outcome.state, outcome.cause, outcome.reason
+        if state is not TrialState.FAILED:
+            self._placement.worked(lane)
+        elif live.key not in self._given_up:
+            fault = outcome.fault or fault_of(cause or Cause.INFRA)
+            stop = self._log.request
+            if stop is not None and fault.retried:
+                state, cause, reason = TrialState.CANCELLED, None, stop.reason
+            elif self._fail(
+                live, fault, reason or outcome.error or "unknown", self._placement.nodes_of(lane)
+            ):
+                self._queue.put_back(live)
+                return
+        self._end(live, state, cause, reason, lane)
+
+    def group_lost(self, live: LiveTrial, event: GroupLost) -> list[Action]:
+        """A worker group is gone: the next attempt goes to the lane's fresh workers, or the trial ends."""
+        fault = FaultKind.HANG if self._hangs.hangs(live.key) else event.fault
+        self._spend(live)
+        if live.answer is not None:
+            assert live.answer.state is not None
+            return [Reassign(event.lane, None, self._outcome(live, live.answer.state))]
+        if self._log.request is None:
+            with self._log.recording():
+                again = self._fail(live, fault, event.message, event.nodes)
+                if again and self._placement.is_ending(event.lane):
+                    return []  # the lane ends: the runtime hears of it and gives the cell to another one
+                if again:
+                    return [Reassign(event.lane, self._assign(live))]
+        if stop := self._log.request:
+            cancelled = self._outcome(live, TrialState.CANCELLED, reason=stop.reason)
+            return [Reassign(event.lane, None, cancelled)]
+        failed = self._outcome(live, TrialState.FAILED, fault.cause, event.message, fault)
+        self._given_up[live.key] = failed
+        return [Reassign(event.lane, None, failed)]
+
+    def slot_lost(self, live: LiveTrial) -> None:
+        """The slot of a trial is gone, its lane with it: the trial goes to another one, or ends."""
+        self._spend(live)
+        given_up = self._given_up.get(live.key)
+        if live.answer is not None:
+            self._end_as_told(live, None)
+        elif given_up is not None:  # the lane ended before it could say so
+            self._end(live, given_up.state, given_up.cause, given_up.reason, live.lane)
+        elif stop := self._log.request:  # nothing failed for good: the next start goes on with it
+            self._end(live, TrialState.CANCELLED, None, stop.reason, live.lane)
+        else:
+            moved = self._placement.is_ending(live.lane)
+            fault = FaultKind.MOVED if moved else FaultKind.UNKNOWN
+            message = "its node was set aside" if moved else "the trial actor died"
+            if self._fail(live, fault, message, ()):
+                self._queue.put_back(live)
+            else:
+                self._end(live, TrialState.FAILED, fault.cause, message, live.lane)
+
+    def give_up(self, reason: str) -> None:
+        """Trials that did not leave in time are cancelled; they go on from their checkpoints next time."""
+        for live in self._queue.running():
+            self._spend(live)
+            with self._log.recording():
+                if live.answer is not None:
+                    self._end_as_told(live, live.lane)
+                else:
+                    self._end(live, TrialState.CANCELLED, None, reason, live.lane)
+
+    # ---- what happens to workers ------------------------------------------------------------------------
+
+    def lane_up(self, event: LaneUp) -> None:
+        """Workers do start."""
+        self._worker_failures = 0
+        self._placement.lane_up(event.lane, event.nodes)
+
+    def worker_failed(self, event: WorkerFailed) -> list[Action]:
+        """A worker did not come up; some that never do would be started again for ever."""
+        aside = self._placement.could_not_start(event.lane, event.node)
+        if aside is not None:
+            self._worker_failures = 0
+            return [aside]
+        self._worker_failures += 1
+        self._log.say(f"a worker of {event.lane} could not start: {last_line(event.message)}")
+        if self._worker_failures >= self._most_failures:
+            reason = f"workers cannot start:\n{event.message}"
+            self._log.stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
+        return []
+
+    # ---- writing it down --------------------------------------------------------------------------------
+
+    def _fail(self, live: LiveTrial, fault: FaultKind, message: str, nodes: Sequence[str]) -> bool:
+        """Write down that an attempt failed on these nodes; returns whether the trial is tried again."""
+        record = live.record
+        verdict = retry(fault, record.retries_since_progress + fault.counts, self._max_retries)
+        again = verdict.again and self._log.request is None
+        where = ", ".join(map(self._placement.name, nodes)) or None
+        spent = live.take_unrecorded()
+        self._record.append(
+            AttemptFailed(
+                record.cell,
+                record.attempts,
+                fault.cause,
+                message,
+                again,
+                where,
+                fault,
+                wall_s=spent,
+                gpu_s=spent * self._gpus,
+            )
+        )
+        self._record.sync()
+        kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
+        there = f" on {where}" if where and fault.speaks_against_node else ""
+        what_now = "tried again" if again else verdict.reason
+        self._log.say(f"{record.name}: {kind}{there}: {last_line(message)}; {what_now}")
+        aside = self._placement.failed(nodes, record.name, fault, live.lane)
+        if aside is not None:
+            self._due.append(aside)
+        return again
+
+    def _end_as_told(self, live: LiveTrial, lane: str | None) -> None:
+        """What a trial was told is its end, whatever became of it before it could leave."""
+        assert live.answer is not None
+        assert live.answer.state is not None
+        self._end(live, live.answer.state, None, live.answer.reason, lane)
+
+    def _end(
+        self, live: LiveTrial, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
+    ) -> None:
+        """Write the end down; what follows from it is asked, and due."""
+        record, spent = live.record, live.take_unrecorded()
+        self._record.append(
+            TrialEnd(
+                record.cell,
+                record.arm,
+                record.seed,
+                record.attempts,
+                state,
+                cause,
+                reason,
+                live.length,
+                live.value,
+                spent,
+                spent * self._gpus,
+                lane,
+                self._code_changed,
+            )
+        )
+        self._due += self._queue.ended(live)
+        self._record.sync()
+
+    def _spend(self, live: LiveTrial) -> None:
+        live.spend(live.under_way_s(self._clock()))
+
+    @staticmethod
+    def _outcome(
+        live: LiveTrial,
+        state: TrialState,
+        cause: Cause | None = None,
+        reason: str | None = None,
+        fault: FaultKind | None = None,
+    ) -> Outcome:
+        """How a trial ends that cannot say so itself: as far as it was heard of."""
+        return Outcome(state, cause, reason, length=live.length, value=live.value, fault=fault)

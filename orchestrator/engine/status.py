@@ -1,0 +1,62 @@
+"""A running study at one moment, as plain data: what the live table and other listeners draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole study.
+
+    `cells`: running trials as far as they are, those that wait as pending; not to be changed; `elapsed_s` and
+    `eta_s`: seconds since this run began, and still to go.
+    """
+
+    study: str
+    metric: str
+    mode: str
+    unit: str
+    max_length: float
+    lanes: int
+    elapsed_s: float
+    spent_gpu_h: float
+    eta_s: float | None
+    arms: tuple[str, ...]
+    cells: tuple[TrialRecord, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def counts(self) -> dict[TrialState, int]:
+        """Cells per state, states without cells left out, in the order of `TrialState`."""
+        return {state: number for state, number in counts(self.cells).items() if number}
+
+
+def counts(trials: Iterable[TrialRecord]) -> dict[TrialState, int]:
+    """Trials per state, states without trials included."""
+    tally = Counter(trial.state for trial in trials)
+    return {state: tally[state] for state in TrialState}
+
+
+def seconds_left(
+    trials: Sequence[TrialRecord], full: float, *, elapsed_s: float, waiting: int, ended_before: int
+) -> float | None:
+    """Estimate from the length trained in this run; None until half a trial is through.
+
+    Args:
+        full: length of one trial, in the study's unit.
+        waiting: trials that wait.
+        ended_before: trials that had ended before this run.
+    """
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]
+    ended = sum(trial.state.terminal for trial in trials) - ended_before
+    trained = ended + sum(under_way)
+    if trained < 0.5:
+        return None
+    left = waiting + sum(1 - share for share in under_way)
+    return elapsed_s * left / trained

@@ -1,0 +1,237 @@
+"""Which trials run, which run next, and what the results call for.
+
+What is to be run is `decide.agenda`'s answer; it is asked again whenever cells that it waits for have all
+ended. Every look of the sequential rule, every batch of new cells and every skipped cell is in the journal
+before it takes effect. Not thread-safe: the conductor's lock guards it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
+from orchestrator.decide.evaluation import is_outcome
+from orchestrator.decide.resolve import ArmLook
+from orchestrator.decide.states import TrialState
+from orchestrator.engine.actions import Action, StopTrial
+from orchestrator.engine.livetrial import LiveTrial
+from orchestrator.engine.messages import Answer
+from orchestrator.engine.runlog import RunLog
+from orchestrator.record.events import BatchAdded, LookTaken, TrialEnd
+from orchestrator.record.state import TrialRecord
+from orchestrator.study.cells import Batch
+from orchestrator.study.spec import StudySpec
+
+Look = tuple[str, int, str, int, str, int, float | None]
+"""Phase, family, arm, number of seeds, what it has led to, pairs and p: a run that is tried again changes
+those.
+"""
+
+
+class TrialQueue:
+    """Holds the trials that this run has to answer, in the order in which they start.
+
+    Args:
+        retry_failed: also run cells again that failed by their own fault.
+    """
+
+    def __init__(self, spec: StudySpec, log: RunLog, *, retry_failed: bool = False) -> None:
+        self._spec, self._log, self._record, self.state = spec, log, log.record, log.record.state
+        self._live: dict[str, LiveTrial] = {}
+        self._running: dict[str, LiveTrial] = {}  # looked at in every step of Tune
+        self._looks = {_look_of(event) for event in self.state.looks}
+        self._end_decided()
+        self._left = set(self.state.remaining(retry_failed))  # waiting or running, whatever they ended as
+        self._agenda = Agenda()
+        self._awaited: list[set[str]] = []
+        self._must = deque[str]()  # wanted, and wait for a lane
+        self._may = deque[str]()  # ahead of a look
+        self._wanted: frozenset[str] = frozenset()
+        self.proceed()
+
+    def _end_decided(self) -> None:
+        """Rungs are decided once: trials that were told to stop, and whose driver died, have ended."""
+        for record in self.state.cells.values():
+            stop = record.stop
+            if record.state is TrialState.RUNNING and stop is not None and stop.state is not None:
+                self._record.append(_end(record, stop.state, stop.reason))
+
+    # ---- where trials stand -----------------------------------------------------------------------------
+
+    def running(self) -> list[LiveTrial]:
+        """The trials that have an attempt under way."""
+        return list(self._running.values())
+
+    def current(self, cell: str, attempt: int | None = None) -> LiveTrial | None:
+        """The trial, if it runs, and at this attempt when one is named."""
+        live = self._running.get(cell)
+        return live if live is not None and attempt in (None, live.record.attempts) else None
+
+    def waits(self, cell: str) -> bool:
+        """Whether the trial is to be run and is not running."""
+        return cell in self._left and cell not in self._running
+
+    def seen(self) -> list[TrialRecord]:
+        """Every trial as this run sees it: running ones as far as they are, those that wait as pending."""
+        waiting = self.state.with_open(self._left - self._running.keys())
+        return [
+            record if (live := self._running.get(cell)) is None else live.seen()
+            for cell, record in waiting.items()
+        ]
+
+    def unrecorded_s(self) -> float:
+        """Seconds of attempts that ended, and that no event has told of yet."""
+        return sum(live.unrecorded_s for live in self._live.values())
+
+    # ---- what is next -----------------------------------------------------------------------------------
+
+    def waiting(self) -> int:
+        """How many trials wait for a lane."""
+        return len(self._must) + (len(self._may) if self._may_run_ahead() else 0)
+
+    def first(self) -> tuple[str, ...]:
+        """The cells that have to run and wait for a lane, first the next one."""
+        return tuple(self._must)
+
+    def next(self) -> LiveTrial | None:
+        """Take the next trial: interrupted ones first, then fresh ones, then seeds ahead of a decision.
+
+        Those only fill lanes that would be idle, and only while the decision that they wait for can come.
+        """
+        if not self._must and not (self._may and self._may_run_ahead()):
+            return None
+        cell = self._must.popleft() if self._must else self._may.popleft()
+        return self._live.setdefault(cell, LiveTrial.of(self.state.cells[cell]))
+
+    def started(self, live: LiveTrial) -> None:
+        """An attempt is under way."""
+        self._running[live.record.cell] = live
+
+    def put_back(self, live: LiveTrial) -> None:
+        """An attempt was lost: the trial is the next to run."""
+        del self._running[live.record.cell]
+        live.lane = None
+        self._must.appendleft(live.record.cell)
+
+    def ended(self, live: LiveTrial) -> list[Action]:
+        """The trial has its end; returns what running ones have to be told because of it."""
+        cell = live.record.cell
+        del self._running[cell]
+        self._left.discard(cell)
+        live.lane = None
+        if self._log.request is not None or not self._calls_for_more(live.record):
+            return []
+        return self.proceed()
+
+    def _may_run_ahead(self) -> bool:
+        wanted = self._wanted
+        return self._spec.resources.run_ahead and (
+            bool(self._must) or any(cell in wanted for cell in self._running)
+        )
+
+    def _line_up(self) -> None:
+        must = [cell for cell in self._agenda.wanted if self.waits(cell)]
+        must.sort(key=lambda cell: self.state.cells[cell].attempts == 0)
+        may = [cell for cell in self._agenda.ahead if self.waits(cell)]
+        self._must, self._may, self._wanted = deque(must), deque(may), frozenset(self._agenda.wanted)
+        self._awaited = [set(group) for group in self._agenda.awaited]
+
+    # ---- what the results call for ----------------------------------------------------------------------
+
+    def proceed(self) -> list[Action]:
+        """Ask what the results call for, and write it down. Returns what running trials have to be told."""
+        made = self._ask()
+        while made.batches:
+            for batch in made.batches:
+                self._add(batch)
+            made = self._ask()
+        self._agenda = made
+        for judged in made.judged:
+            self._write_looks(judged)
+        for cell in (*made.wanted, *made.ahead):
+            if (
+                self.state.cells[cell].state is TrialState.SKIPPED
+            ):  # a run that looks had counted as failed is back
+                self._left.add(cell)
+        actions = [action for cell, why in made.skip.items() for action in self._skip(cell, why)]
+        self._line_up()
+        return actions
+
+    def _calls_for_more(self, ended: TrialRecord) -> bool:
+        """Nothing is asked while others are awaited with the one that has ended."""
+        if not depends_on_results(self._spec) or not is_outcome(ended):
+            return False
+        through = False
+        for group in self._awaited:
+            if ended.cell in group:
+                group.remove(ended.cell)
+                through = through or not group
+        return through
+
+    def _ask(self) -> Agenda:
+        return agenda(self._spec, self.state.plan, self.state.with_open(self._left), self.state.families)
+
+    def _add(self, batch: Batch) -> None:
+        known = set(self.state.cells)
+        self._record.append(BatchAdded.of(batch))
+        self._left |= self.state.cells.keys() - known
+        self._log.say(f"{batch.reason} ({len(batch.cells)} cells)")
+
+    def _write_looks(self, judged: Judged) -> None:
+        evaluation, news = judged.evaluation, dict[int, dict[str, str]]()
+        for look in judged.course.looks:
+            taken = _taken(judged, look, self._spec.metric.mode)
+            if _look_of(taken) in self._looks:
+                continue
+            self._looks.add(_look_of(taken))
+            self._record.append(taken)
+            # one that goes on and finds the budget spent is told once, with what came of it
+            news.setdefault(look.number, {})[judged.arm(look)] = in_words(look)
+        for number, words in news.items():
+            phase = "" if evaluation.phase == "fixed" else f" ({evaluation.phase})"
+            told = ", ".join(f"{arm} {word}" for arm, word in words.items())
+            self._log.say(f"look after {number} seeds{phase}: {told}")
+
+    def _skip(self, cell: str, reason: str) -> list[Action]:
+        live, record = self._running.get(cell), self.state.cells[cell]
+        if live is not None:
+            if live.answer is not None:
+                return []
+            live.answer = Answer(True, TrialState.SKIPPED, reason)
+            return [StopTrial(*live.key, live.answer)]
+        if self.waits(cell) or record.state is TrialState.CANCELLED:
+            self._record.append(_end(record, TrialState.SKIPPED, reason))
+            self._left.discard(cell)
+        return []
+
+
+def _end(record: TrialRecord, state: TrialState, reason: str | None) -> TrialEnd:
+    """The end of a trial that does not run."""
+    who = (record.cell, record.arm, record.seed, record.attempts)
+    return TrialEnd(*who, state, None, reason, record.length, record.value, 0.0, 0.0, None)
+
+
+def _taken(judged: Judged, seen: ArmLook, mode: str) -> LookTaken:
+    """What the sequential rule found about one arm; values in the user's units."""
+    sign = 1.0 if mode == "max" else -1.0
+    ends = [None if end is None else sign * end for end in (seen.lo, seen.hi)]
+    lo, hi = ends if mode == "max" else reversed(ends)
+    return LookTaken(
+        phase=judged.evaluation.phase,
+        family=judged.evaluation.family,
+        arm=judged.arm(seen),
+        number=seen.number,
+        n=seen.n,
+        action=seen.action,
+        delta=None if seen.mean is None else sign * seen.mean,
+        lo=lo,
+        hi=hi,
+        p=seen.p,
+        level=seen.level,
+        power=seen.power,
+        seeds_needed=seen.seeds_needed,
+    )
+
+
+def _look_of(event: LookTaken) -> Look:
+    return event.phase, event.family, event.arm, event.number, event.action, event.n, event.p
