@@ -10,13 +10,14 @@ driver, and a new driver's first line says how many lines of each earlier one it
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic_core import from_json
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
@@ -247,8 +248,8 @@ def decode(text: bytes, where: str = "the journal", number: int | None = None) -
         StudyError: the line is of another version.
     """
     try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
+        line = from_json(text)
+    except ValueError:
         return None
     if not isinstance(line, dict):
         return None

@@ -85,7 +85,7 @@ def test_the_live_decision_is_the_simulated_one(
     # the journal has each decision once, as it was made, also when the study is taken up again
     again = Story(story.root, spec, results, random.Random(order), lanes)
     history = again.play()
-    written = [(event["arm"], event["number"], event["action"]) for event in history.looks]
+    written = [(look.arm, look.number, look.action) for look in history.looks]
     assert sorted(written) == sorted((found.arm(look), look.number, look.action) for look in simulated.looks)
     states = [record.state for record in history.cells.values()]
     assert all(state.answered or state is TrialState.FAILED for state in states)
@@ -138,11 +138,11 @@ def test_arms_that_are_added_later_change_nothing_for_the_others(tmp_path: Path,
     before = Story(tmp_path, begun, results, random.Random(0), lanes).play()
     after = Story(tmp_path, spec, results, random.Random(1), lanes, extend=True).play()
     assert after.problems == []
-    assert {event["arm"]: event["family"] for event in after.looks} == {
+    assert {look.arm: look.family for look in after.looks} == {
         "no-a": 0, "no-b": 0, "no-c": 0, "no-d": 1,
     }  # fmt: skip
     assert after.looks[: len(before.looks)] == before.looks
-    assert {event["arm"] for event in after.looks[len(before.looks) :]} == {"no-d"}
+    assert {look.arm for look in after.looks[len(before.looks) :]} == {"no-d"}
     for cell, record in before.cells.items():
         assert after.cells[cell].attempts == record.attempts
     _, second = judged(spec, after)
@@ -226,7 +226,8 @@ def test_samples_are_stopped_by_samples_of_their_own_arm_only(tmp_path: Path) ->
         ]
         assert done
         assert [cell for cell in history.plan.cells if (cell.arm, cell.phase) == (arm, "retuned")]
-    assert all(decision["peers"] <= 6 for decision in history.decided.values())
+    made = [decision for record in history.cells.values() for decision in record.decisions.values()]
+    assert all(decision.peers <= 6 for decision in made)
 
 
 def test_pairs_are_added_for_what_is_resolved(tmp_path: Path) -> None:

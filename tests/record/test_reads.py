@@ -1,0 +1,80 @@
+"""The journal is read once per start, however often a start has to look at it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from orchestrator.record.events import Noted
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import read_record, read_study
+from orchestrator.record.storage import Storage
+from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
+from orchestrator.study.cells import make_plan
+from orchestrator.study.spec import StudySpec
+
+SPEC = StudySpec.model_validate(
+    {
+        "name": "digits",
+        "entrypoint": "trials.digits:Digits",
+        "metric": {"name": "val/accuracy", "mode": "max"},
+        "baseline": {"norm": True},
+        "components": {"norm": {"without": {"norm": False}}},
+        "seeds": 2,
+        "stopping": {"max": 8},
+    }
+)
+PLAN, PATHS, START = make_plan(SPEC), StudyPaths.of("digits"), Start("c0")
+
+
+@dataclass(frozen=True)
+class CountedStorage(Storage):
+    """Counts how often each part of a journal is read."""
+
+    reads: Counter[str] = field(default_factory=Counter, compare=False)
+
+    def read_bytes(self, relative: str, *, written_once: bool = False) -> bytes:
+        if "journal.jsonl" in relative:
+            self.reads[relative] += 1
+        return super().read_bytes(relative, written_once=written_once)
+
+
+def counted(storage: Storage) -> CountedStorage:
+    return CountedStorage(storage.backend, storage.patience_s)
+
+
+def test_a_start_reads_the_journal_once(storage: Storage) -> None:
+    for text in ("first", "second"):
+        record = StudyRecord.open(storage, SPEC, PLAN, START)
+        record.append(Noted(text))
+        record.close()
+    spy = counted(storage)
+    found = read_record(spy, PATHS)  # as the driver: it refuses what it can before it starts Ray
+    assert found is not None
+    assert reconcile(found, SPEC, PLAN, START) == "resume"
+    assert len(found.state_of(PLAN).remaining()) == len(PLAN.cells)
+    record = StudyRecord.open(spy, SPEC, PLAN, START, found=found)
+    assert (record.how, record.lease.driver) == ("resume", 3)
+    record.close()
+    assert set(spy.reads.values()) == {1}
+    assert list(spy.reads) == list(found.journal.parts)
+
+
+def test_a_reader_reads_it_once(storage: Storage) -> None:
+    StudyRecord.open(storage, SPEC, PLAN, START).close()
+    spy = counted(storage)
+    found = read_study(spy, "digits")
+    assert (found.plan, found.current_code, len(found.state.cells)) == (PLAN, "c0", len(PLAN.cells))
+    assert set(spy.reads.values()) == {1}
+
+
+def test_what_another_driver_wrote_in_between_is_read(storage: Storage) -> None:
+    StudyRecord.open(storage, SPEC, PLAN, START).close()
+    found = read_record(storage, PATHS)
+    between = StudyRecord.open(storage, SPEC, PLAN, START)
+    between.append(Noted("in between"))
+    between.close()
+    record = StudyRecord.open(storage, SPEC, PLAN, START, found=found)
+    assert record.lease.driver == 3
+    assert Noted("in between") in list(record.journal.contents.events)
+    record.close()
