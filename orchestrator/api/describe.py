@@ -38,14 +38,14 @@ def later_pairs(spec: StudySpec, plan: Plan) -> int:
 
 
 def _planned(spec: StudySpec, plan: Plan) -> str:
-    from orchestrator.study.designs import samples_per_arm
+    from orchestrator.study.search import samples_per_arm
     from orchestrator.study.seeds import most_seeds
     from orchestrator.study.stopping import rule_of
 
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
     trials = plain.length(spec.stopping.max, spec.stopping.unit)
     tuned = f"{arms} arms × {samples} samples = {arms * samples} trials to tune, then " if samples else ""
-    twice = "twice (fixed, retuned) " if spec.tune is not None and spec.tune.compare == "both" else ""
+    twice = "twice (fixed, retuned) " if len(spec.phases) > 1 else ""
     if not rule_of(spec).looks(spec):
         return f"{tuned}{twice}{arms} arms × {seeds} seeds = {arms * seeds} trials of {trials}"
     most = most_seeds(spec)
@@ -80,7 +80,7 @@ def interactions(spec: StudySpec, plan: Plan) -> str | None:
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     """The search that every arm gets."""
     from orchestrator.decide.stopping import stopping_rule
-    from orchestrator.study.designs import samples_per_arm
+    from orchestrator.study.search import samples_per_arm
 
     keys = ", ".join(tune.space)
     how = (

@@ -58,7 +58,8 @@ def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> E
     from dataclasses import replace
 
     from orchestrator.simulate.metrics import Figure
-    from orchestrator.study.designs import cells_per_arm, samples_per_arm
+    from orchestrator.study.designs import cells_per_arm
+    from orchestrator.study.search import samples_per_arm
 
     fixed = len(plan.arms) * samples_per_arm(spec)
     times = (cells_per_arm(spec) - samples_per_arm(spec)) // len(spec.seeds)

@@ -1,30 +1,48 @@
 """Bayesian search: Optuna's tree-structured Parzen estimator as a pure function of what was tried.
 
-This module needs the extra [bayes]: import it where a study asks for it.
+Optuna comes with the extra [bayes], and is imported when a sample is asked for.
 Source of the method: Bergstra et al. 2011, Algorithms for hyper-parameter optimization.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState, create_trial
-
+from orchestrator.study.faults import Problem
 from orchestrator.study.identity import canonical
-from orchestrator.study.search import Params, first_random, random_draws, share
+from orchestrator.study.search import Params, Search, Tried, first_random, random_draws, seed_text, share
 from orchestrator.study.space import Choice, Dimension, RandInt, Space, Uniform
+from orchestrator.study.spec import TuneSpec
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
 
 _TRIES = 20
+
+
+class _Bayes(Search):
+    name = "bayes"
+    adaptive = True
+
+    def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
+        return random_draws(space, min(first_random(space), tune.samples), seed_text(tune))
+
+    def suggest(self, space: Space, tried: Tried, sample: int, seed_text: str) -> Params:
+        return suggest(space, tried, sample, seed_text)
+
+    def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
+        if importlib.util.find_spec("optuna") is None:
+            hint = "pip install 'orchestrator[bayes]', or use search: random"
+            yield Problem(("tune", "search"), "bayes needs Optuna, which is not installed", "bayes", hint)
+        yield from super().problems(tune, space)
+
+
+BAYES = _Bayes()
 
 
 def suggest(
@@ -53,6 +71,8 @@ def suggest(
 
 
 def _ask(space: Space, history: Sequence[tuple[Params, float | None]], worst: float, seed: int) -> Params:
+    import optuna
+
     sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}
@@ -67,12 +87,16 @@ def _ask(space: Space, history: Sequence[tuple[Params, float | None]], worst: fl
 def _trial(
     space: Space, distributions: dict[str, BaseDistribution], params: Params, score: float | None
 ) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
     state = TrialState.RUNNING if score is None else TrialState.COMPLETE
     coded = {key: _coded(dimension, params[key]) for key, dimension in space.items()}
     return create_trial(state=state, value=score, params=coded, distributions=distributions)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if isinstance(dimension, Choice):
         return CategoricalDistribution(range(len(dimension.values)))
     if isinstance(dimension, RandInt):
@@ -98,6 +122,8 @@ def _seed(seed_text: str, sample: int, attempt: int) -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Optuna's notes on every trial out of the log; the level is put back."""
+    import optuna
+
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.study.cells import FIXED, RETUNED, Plan
+from orchestrator.study.cells import Plan
 from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.spec import StudySpec
 
@@ -60,13 +60,6 @@ class Table:
     ended: NDArray[np.bool_]
 
 
-def phases(spec: StudySpec) -> tuple[str, ...]:
-    """The phases in which the arms are compared."""
-    if spec.tune is None or spec.tune.compare == "fixed":
-        return (FIXED,)
-    return (FIXED, RETUNED) if spec.tune.compare == "both" else (RETUNED,)
-
-
 def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tuple[Evaluation, ...]:
     """All evaluations of the study, in the order in which they are shown.
 
@@ -78,7 +71,7 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
     arms = [arm.name for arm in plan.arms if arm.kind not in ("reference", "pair")]
     numbers = sorted({families.get(name, 0) for name in arms}) or [0]
     found = []
-    for phase in phases(spec):
+    for phase in spec.phases:
         cells = {(cell.arm, cell.seed): cell.cell for cell in plan.cells if cell.phase == phase}
         for number in numbers:
             members = tuple(name for name in arms if families.get(name, 0) == number)

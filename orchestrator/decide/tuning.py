@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from orchestrator.decide.evaluation import Facts, final_value, is_outcome
 from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, make_cells
-from orchestrator.study.designs import searches
 from orchestrator.study.search import Params, seed_text
+from orchestrator.study.searches import SEARCHES
 from orchestrator.study.seeds import evaluation_seeds
 from orchestrator.study.space import study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 
 ROUND = 2
-"""Proposals of a Bayesian search that are made from the same results, for each arm."""
+"""Proposals of an adaptive search that are made from the same results, for each arm."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ArmTuning:
 
 def tunings(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) -> tuple[ArmTuning, ...]:
     """Every arm's search as far as it got, the reference first; empty when nothing is tuned."""
-    if spec.tune is None or not searches(spec):
+    if spec.tune is None or not spec.tune.searches:
         return ()
     by_arm: dict[str, list[Cell]] = {arm.name: [] for arm in plan.arms if arm.kind != "pair"}
     for cell in plan.cells:
@@ -49,7 +49,7 @@ def _tuning(
     spec: StudySpec, tune: TuneSpec, arm: str, cells: list[Cell], facts: Mapping[str, Facts]
 ) -> ArmTuning:
     ended = all(is_outcome(facts[cell.cell]) for cell in cells)
-    whole = tune.search != "bayes" or len(cells) >= tune.samples
+    whole = not SEARCHES.get(tune.search).adaptive or len(cells) >= tune.samples
     scored = [(score, cell) for cell in cells if (score := _score(spec, facts[cell.cell])) is not None]
     finished = [(score, cell) for score, cell in scored if final_value(facts[cell.cell]) is not None]
     best = max(finished, key=lambda pair: (pair[0], -(pair[1].sample or 0)), default=None)
@@ -71,14 +71,12 @@ def _or_nan(score: float | None) -> float:
 def proposals(
     spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...], facts: Mapping[str, Facts]
 ) -> list[Batch]:
-    """The next samples of a Bayesian search, in rounds, so that they depend on results and not on who was
+    """The next samples of an adaptive search, in rounds, so that they depend on results and not on who was
     faster.
     """
     tune = spec.tune
-    if tune is None or tune.search != "bayes":
+    if tune is None or not (search := SEARCHES.get(tune.search)).adaptive:
         return []
-    from orchestrator.decide.bayes import suggest  # needs the extra [bayes]
-
     space = study_space(spec)
     batches = []
     for arm in found:
@@ -91,7 +89,7 @@ def proposals(
         ]
         cells: list[Cell] = []
         for sample in range(made, min(made + ROUND, tune.samples)):
-            chosen = suggest(space, tried, sample, seed_text(tune))
+            chosen = search.suggest(space, tried, sample, seed_text(tune))
             tried.append((chosen, None))
             cells += make_cells(spec, [plan.arm(arm.arm)], [tune.seed], TUNE, sample, chosen)
         batches.append(Batch(f"tune: samples of {arm.arm} that its results suggest", (), tuple(cells)))

@@ -17,7 +17,7 @@ from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report import devices
 from orchestrator.report.compare import differences
-from orchestrator.report.evaluate import evaluate, phases
+from orchestrator.report.evaluate import evaluate
 from orchestrator.report.ledger import ledger
 from orchestrator.report.model import (
     ArmReport,
@@ -59,7 +59,9 @@ def build_report(
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
     arms = {arm.name: _unseen(_arm(arm, plan, history, used), unseen) for arm in plan.arms}
-    evaluations = tuple(evaluate(phase, spec, plan, history, todo.judged, used) for phase in phases(spec))
+    evaluations = tuple(
+        evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
+    )
     searches = tunings(spec, plan, history.cells)
     left = history.remaining(retry_failed=False)
     rule = rule_of(spec)

@@ -14,26 +14,19 @@ from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.report.devices import MIXED, mixed_seeds
-from orchestrator.report.model import Evaluation, LookTaken, Phase
+from orchestrator.report.model import Evaluation, LookTaken
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
 from orchestrator.study.cells import Plan
 from orchestrator.study.design import design_of
 from orchestrator.study.designs import Contrast, contrasts
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import Phase, StudySpec
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> seed -> value of a run that reached full length."""
 Records = Mapping[str, Sequence[TrialRecord]]
 Families = tuple[tuple[str, ...], ...]
-
-
-def phases(spec: StudySpec) -> tuple[Phase, ...]:
-    """The phases in which arms are compared, the one to be read first in front."""
-    if spec.tune is None or spec.tune.compare == "fixed":
-        return ("fixed",)
-    return ("retuned", "fixed") if spec.tune.compare == "both" else ("retuned",)
 
 
 def evaluate(

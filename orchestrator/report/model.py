@@ -9,16 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
 from orchestrator.study.design import DESIGNS
+from orchestrator.study.spec import Phase
 from orchestrator.study.stopping import Tier
-
-Phase = Literal["fixed", "retuned"]
 
 __all__ = [
     "ArmReport",
@@ -31,7 +30,6 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LookTaken",
-    "Phase",
     "Provenance",
     "Run",
     "StudyReport",

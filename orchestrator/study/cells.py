@@ -192,7 +192,7 @@ def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
         for sample, chosen in enumerate(registered_draws(spec)):
             alone = [arm for arm in arms if arm.kind != "pair"]  # pairs run with the settings of the file
             yield from make_cells(spec, alone, [spec.tune.seed], TUNE, sample, chosen)
-    if spec.tune is None or spec.tune.compare != "retuned":
+    if FIXED in spec.phases:
         yield from _evaluation(spec, arms)
 
 

@@ -9,30 +9,104 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from orchestrator.study.designs import searches
+from orchestrator.study.faults import Problem, show
 from orchestrator.study.identity import canonical
-from orchestrator.study.space import Choice, Space, study_space
+from orchestrator.study.searches import SEARCHES
+from orchestrator.study.space import Choice, Space, settings_in, study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 
 Params = dict[str, Any]
+Tried = Sequence[tuple[Params, float | None]]
 _TRIES = 1000
 
 
-def registered_draws(spec: StudySpec) -> list[Params]:
-    """The settings that are known before any result: all of a grid and a random search, the first of `bayes`.
+class Search(ABC):
+    """Which settings are tried. `name`: as `tune.search` names it.
 
-    Empty where nothing is tuned. Raises `StudyError` for a space that is faulty.
+    `adaptive`: the next samples depend on results, so that `suggest` is asked for them.
     """
-    if spec.tune is None or not searches(spec):
-        return []
-    space = study_space(spec)
-    if spec.tune.search == "grid":
+
+    name: str
+    adaptive: bool = False
+
+    def samples(self, tune: TuneSpec) -> int:
+        """Count the settings that are tried in every arm; a faulty space counts as well as it can."""
+        return tune.samples
+
+    @abstractmethod
+    def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
+        """Return the settings that are known before any result, the same for every arm."""
+
+    def suggest(self, space: Space, tried: Tried, sample: int, seed_text: str) -> Params:
+        """Return the settings of the sample with this index (from 0), given all earlier ones.
+
+        Asked of adaptive searches only. The same arguments give the same answer.
+
+        Args:
+            tried: settings and oriented scores (higher is better) in the order of the samples; None: still
+                running; not finite: diverged or failed.
+        """
+        raise NotImplementedError(f"{self.name} draws all of its samples before any result")
+
+    def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
+        """Find what is wrong with `tune` under this search; the space itself is sound."""
+        if settings_in(space) < tune.samples:
+            message = f"are more than the different settings of the space, {settings_in(space):.0f}"
+            hint = "use search: grid, or fewer samples"
+            yield Problem(("tune", "samples"), message, show(tune.samples), hint)
+
+
+class _Grid(Search):
+    name = "grid"
+
+    def samples(self, tune: TuneSpec) -> int:
+        choices = [given.get("choice") for given in tune.space.values()]
+        return math.prod(len(values) if isinstance(values, (list, tuple)) else 1 for values in choices)
+
+    def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
         return grid(space)
-    first = first_random(space) if spec.tune.search == "bayes" else spec.tune.samples
-    return random_draws(space, min(first, spec.tune.samples), seed_text(spec.tune))
+
+    def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
+        ranges = [key for key, dimension in space.items() if not isinstance(dimension, Choice)]
+        for key in ranges:
+            hint = "list the values: {choice: [...]}, or use search: random"
+            yield Problem(("tune", "space", key), "a grid takes choice only", hint=hint)
+        count, default = self.samples(tune), type(tune).model_fields["samples"].default
+        if not ranges and tune.samples not in (default, count) and tune.searches:
+            message = f"is only used by random and bayes: this grid has {count:,} settings"
+            yield Problem(("tune", "samples"), message, show(tune.samples), hint="remove it")
+
+
+class _Random(Search):
+    name = "random"
+
+    def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
+        return random_draws(space, tune.samples, seed_text(tune))
+
+
+GRID, RANDOM = _Grid(), _Random()
+
+
+def registered_draws(spec: StudySpec) -> list[Params]:
+    """The settings that are known before any result; empty where nothing is tuned.
+
+    Raises `StudyError` for a space that is faulty.
+    """
+    if spec.tune is None or not spec.tune.searches:
+        return []
+    return SEARCHES.get(spec.tune.search).draws(study_space(spec), spec.tune)
+
+
+def samples_per_arm(spec: StudySpec) -> int:
+    """Settings that the search tries in every arm; 0 where nothing is tuned."""
+    if spec.tune is None or not spec.tune.searches:
+        return 0
+    return SEARCHES.get(spec.tune.search).samples(spec.tune)
 
 
 def seed_text(tune: TuneSpec) -> str:

@@ -24,6 +24,7 @@ from orchestrator.study.design import DESIGNS
 from orchestrator.study.loggernames import Loggers
 from orchestrator.study.monitornames import Monitors
 from orchestrator.study.plugins import OneOf
+from orchestrator.study.searches import SEARCHES
 from orchestrator.study.stopping import GOALS, RULES
 from orchestrator.study.values import (
     AutoCount,
@@ -39,6 +40,8 @@ from orchestrator.study.values import (
     Seeds,
 )
 
+Phase = Literal["fixed", "retuned"]
+"""Arms are compared with the settings of the study file, or each with the winner of its own search."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)]
 """`package.module:name`."""
@@ -126,7 +129,7 @@ class TuneSpec(_Section):
 
     samples: Annotated[int, Field(ge=1)] = 8
     """Settings tried per arm (random, bayes); a grid has as many as its choices make."""
-    search: Literal["grid", "random", "bayes"] = "random"
+    search: Annotated[str, OneOf(SEARCHES)] = "random"
     """`grid` needs `choice` everywhere; `bayes` needs the extra [bayes]."""
     space: dict[str, dict[str, Any]]
     """Dotted baseline keys, each with one of choice, uniform, loguniform, randint."""
@@ -137,6 +140,16 @@ class TuneSpec(_Section):
     or both side by side."""
     seed: Annotated[int, Field(ge=10_000)] = 10_000
     """Seed of all samples; no evaluation may use it."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases in which arms are compared: with the settings of the file, with each arm's winner."""
+        return ("fixed", "retuned") if self.compare == "both" else (self.compare,)
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything is tuned: `compare: fixed` says that nothing is."""
+        return "retuned" in self.phases
 
 
 class ResourcesSpec(_Section):
@@ -245,6 +258,11 @@ class StudySpec(_Section):
     """Ask torch for deterministic kernels."""
     allow_short: bool = False
     """Accept trials that return before `max`."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases in which arms are compared: fixed, retuned, or both."""
+        return ("fixed",) if self.tune is None else self.tune.phases
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the keys of the study file; `StudySpec.model_validate` reads it back."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
 from orchestrator.study.design import design_of
-from orchestrator.study.designs import samples_per_arm
 from orchestrator.study.faults import Problem, show, unused_problems
+from orchestrator.study.searches import SEARCHES
 from orchestrator.study.seeds import evaluation_seeds
-from orchestrator.study.space import Choice, Space, parse_space, settings_in
+from orchestrator.study.space import Choice, Space, parse_space
 from orchestrator.study.spec import RESERVED, StudySpec, TuneSpec
 from orchestrator.study.stopping import RULES, rule_of
 from orchestrator.study.stoppingrules import rung_problems
@@ -31,7 +30,7 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
     if design_of(spec).crossed:
         message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
         yield Problem(("tune",), message, hint="use design: leave-one-out, or remove tune")
-    if tune.compare == "retuned" and (design_of(spec).every_pair or spec.interactions != "none"):
+    if spec.phases == ("retuned",) and (design_of(spec).every_pair or spec.interactions != "none"):
         message = "leaves no place for interactions: pairs are run with the settings of this file"
         hint = "use compare: both or fixed, or take the pairs out of the study"
         yield Problem(("tune", "compare"), message, "retuned", hint)
@@ -43,7 +42,7 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
     yield from faults
     yield from _key_problems(spec, tune, space)
     if space and not faults:
-        yield from _search_problems(spec, tune, space)
+        yield from SEARCHES.get(tune.search).problems(tune, space)
     yield from _stopping_problems(spec, tune)
 
 
@@ -69,26 +68,6 @@ def _key_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[Pro
                 problem = word_problem(key, current, value, (*at, "choice", index))
                 if problem is not None:
                     yield problem
-
-
-def _search_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[Problem]:
-    if tune.search == "bayes" and importlib.util.find_spec("optuna") is None:
-        hint = "pip install 'orchestrator[bayes]', or use search: random"
-        yield Problem(("tune", "search"), "bayes needs Optuna, which is not installed", "bayes", hint)
-    if tune.search == "grid":
-        ranges = [key for key, dimension in space.items() if not isinstance(dimension, Choice)]
-        for key in ranges:
-            hint = "list the values: {choice: [...]}, or use search: random"
-            yield Problem(("tune", "space", key), "a grid takes choice only", hint=hint)
-        count, default = samples_per_arm(spec), TuneSpec.model_fields["samples"].default
-        if not ranges and tune.samples not in (default, count) and tune.compare != "fixed":
-            message = f"is only used by random and bayes: this grid has {count:,} settings"
-            yield Problem(("tune", "samples"), message, show(tune.samples), hint="remove it")
-    elif settings_in(space) < tune.samples:
-        message = f"are more than the different settings of the space, {settings_in(space):.0f}"
-        yield Problem(
-            ("tune", "samples"), message, show(tune.samples), hint="use search: grid, or fewer samples"
-        )
 
 
 def _stopping_problems(spec: StudySpec, tune: TuneSpec) -> Iterator[Problem]:

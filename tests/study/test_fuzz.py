@@ -20,7 +20,6 @@ from orchestrator.study.designs import (
     pair_arms,
     possible_pairs,
     searched_config,
-    searches,
 )
 from orchestrator.study.loading import LoadedStudy, load_study
 from orchestrator.study.search import grid, random_draws
@@ -148,7 +147,7 @@ def follow(spec: StudySpec, plan: Plan) -> None:
     if spec.stopping.rule == "resolve":
         assert looks(spec)[-1] == most
         assert gamma(spec) > 0
-    if searches(spec):
+    if spec.tune is not None and spec.tune.searches:
         assert spec.tune is not None
         space = study_space(spec)
         draws = grid(space) if spec.tune.search == "grid" else random_draws(space, 2, "seed")

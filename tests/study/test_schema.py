@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 
 from orchestrator.study.cells import make_plan
-from orchestrator.study.designs import samples_per_arm
 from orchestrator.study.loading import load_study
 from orchestrator.study.schema import json_schema, known_keys
+from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
 

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from orchestrator.errors import Fault
-from orchestrator.study.designs import cells_per_arm, samples_per_arm
+from orchestrator.study.designs import cells_per_arm
 from orchestrator.study.loading import LoadedStudy
+from orchestrator.study.search import samples_per_arm
 from orchestrator.study.space import Choice, LogUniform, RandInt, Uniform, settings_in, study_space
 
 Load = Callable[..., LoadedStudy]

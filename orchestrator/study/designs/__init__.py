@@ -10,7 +10,7 @@ from orchestrator.study.designs.arms import (
 )
 from orchestrator.study.designs.combining import chosen_later, possible_pairs
 from orchestrator.study.designs.contrasts import Contrast, contrasts
-from orchestrator.study.designs.size import cells_per_arm, samples_per_arm, searches
+from orchestrator.study.designs.size import cells_per_arm
 
 __all__ = [
     "Arm",
@@ -23,7 +23,5 @@ __all__ = [
     "expand_arms",
     "pair_arms",
     "possible_pairs",
-    "samples_per_arm",
     "searched_config",
-    "searches",
 ]

@@ -12,7 +12,7 @@ from orchestrator.study.design import design_of
 from orchestrator.study.designs.combining import Pair, chosen_later, combining_problems, in_file_order
 from orchestrator.study.designs.drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
 from orchestrator.study.designs.fractions import AliasSet
-from orchestrator.study.designs.size import cells_per_arm, searches, size_problem
+from orchestrator.study.designs.size import cells_per_arm, size_problem
 from orchestrator.study.faults import Problem, raise_problems, show
 from orchestrator.study.identity import canonical
 from orchestrator.study.spec import StudySpec
@@ -184,7 +184,7 @@ class _Builder:
 
 def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
     """The keys that a search sets, of those that the baseline has."""
-    if spec.tune is None or not searches(spec):
+    if spec.tune is None or not spec.tune.searches:
         return ()
     found = {key: lookup(spec.baseline, key) for key in spec.tune.space}
     return tuple(

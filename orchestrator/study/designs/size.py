@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from orchestrator.study.design import design_of
 from orchestrator.study.faults import Problem
+from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path
-
-
-def searches(spec: StudySpec) -> bool:
-    """Whether the study searches for settings per arm; `compare: fixed` says that nothing is tuned."""
-    return spec.tune is not None and spec.tune.compare != "fixed"
-
-
-def samples_per_arm(spec: StudySpec) -> int:
-    """Settings that the search tries in every arm; 0 where nothing is tuned. A faulty grid counts as one."""
-    if spec.tune is None or not searches(spec):
-        return 0
-    if spec.tune.search != "grid":
-        return spec.tune.samples
-    choices = [given.get("choice") for given in spec.tune.space.values()]
-    return math.prod(len(values) if isinstance(values, (list, tuple)) else 1 for values in choices)
 
 
 def cells_per_arm(spec: StudySpec) -> int:
@@ -30,8 +14,7 @@ def cells_per_arm(spec: StudySpec) -> int:
 
     `goal: reinvest` moves seeds between arms, its budget is the seeds of the file in every arm.
     """
-    evaluations = 2 if spec.tune is not None and spec.tune.compare == "both" else 1
-    return evaluations * len(spec.seeds) + samples_per_arm(spec)
+    return len(spec.phases) * len(spec.seeds) + samples_per_arm(spec)
 
 
 def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
@@ -47,7 +30,7 @@ def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
     count, exact = design_of(spec).needs(spec, arms)
     at_least = "" if exact else "more than "
     seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
-    parts = [seeds + (", fixed and retuned" if _evaluates_twice(spec) else "")]
+    parts = [seeds + (", fixed and retuned" if len(spec.phases) > 1 else "")]
     if samples_per_arm(spec):
         parts.append(f"{samples_per_arm(spec):,} samples")
     pairs = f", of them {later:,} pairs that interactions: auto may add" if later else ""
@@ -57,10 +40,6 @@ def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
         f"{' and '.join(parts)} each), but max_cells allows {spec.max_cells:,}"
     )
     return Problem(_place(spec), message, hint=_ways_out(spec, total, exact=exact))
-
-
-def _evaluates_twice(spec: StudySpec) -> bool:
-    return spec.tune is not None and spec.tune.compare == "both"
 
 
 def _place(spec: StudySpec) -> Path:
