@@ -14,7 +14,7 @@ STUDY = STUBBORN + "name: moved\nseeds: [0]\ndeterministic: true\nresources: {ma
 # The second lane's actor comes up when the first one is used again.
 SECOND_LANE_IS_LATE = """\
 import asyncio
-from orchestrator.engine import message_actor
+from orchestrator.engine import message_actor, tune_runtime
 
 
 class LateSecondLane(message_actor.MessageActor):
@@ -31,7 +31,7 @@ class LateSecondLane(message_actor.MessageActor):
         await super().take(lane_id, assignment)
 
 
-message_actor.MessageActor = LateSecondLane
+tune_runtime.MessageActor = LateSecondLane
 """
 
 
