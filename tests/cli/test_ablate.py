@@ -1,4 +1,4 @@
-"""`ablate` as a process of its own, on an embedded Ray: streams, exit codes, Ctrl-C, and once more."""
+"""`ablate` as a process of its own, on an embedded Ray: streams, Ctrl-C, and once more; and exit codes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from workbench import in_process
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -87,12 +88,12 @@ def test_ctrl_c_then_the_same_command_to_the_end_then_nothing_is_left(folder: Pa
     assert (folder / "runs/toy/journal.jsonl").read_text().count('"assign"') == assigned
 
 
-def test_failed_cells_are_exit_code_1(folder: Path) -> None:
+def test_failed_cells_are_exit_code_1(folder: Path, shared_ray: str) -> None:
     study = folder / "study.yaml"
     study.write_text(study.read_text().replace("without: {a: 2.0}", "without: {broken: true}"))
-    process = start(folder, "seeds=1", "baseline.wait=0.0")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 1, err
-    counts = json.loads(out)["counts"]
+    words = ["ablate", "-c", "study.yaml", "--json", "seeds=1", "baseline.wait=0.0"]
+    done = in_process(*words, "--address", shared_ray, cwd=folder)
+    assert done.code == 1, done.err
+    counts = json.loads(done.out)["counts"]
     assert (counts["done"], counts["failed"]) == (1, 1)
-    assert "orchestrate logs ARM SEED --study runs/toy" in err
+    assert "orchestrate logs ARM SEED --study runs/toy" in done.err

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from workbench import in_process
 
 from orchestrator.cli.init import package_name
 from orchestrator.errors import InputError
@@ -67,15 +68,12 @@ def test_every_gate_of_check_passes(command, own_study: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_tiny_ablate_of_the_files_as_they_are(own_study: Path) -> None:
+def test_a_tiny_ablate_of_the_files_as_they_are(own_study: Path, shared_ray: str) -> None:
     words = ["ablate", "--config", "study.yaml", "--json", "seeds=2", "stopping.rule=none", "stopping.max=2"]
-    code = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=own_study, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "checked before the start: A1, A2, A4, A8, A9, A12 pass" in done.stderr
-    said = json.loads(done.stdout)
+    done = in_process(*words, "--address", shared_ray, cwd=own_study)
+    assert done.code == 0, done.err
+    assert "checked before the start: A1, A2, A4, A8, A9, A12 pass" in done.err
+    said = json.loads(done.out)
     assert (said["counts"]["done"], said["report"]["complete"]) == (10, True)
     trial = own_study / "runs" / "my-study" / "trials" / "no-jitter" / "seed-1"
     watched = {row["monitor"] for row in read_observations(Storage.open(str(trial)), TrialPaths("."))}

@@ -28,8 +28,8 @@ stopping: {rule: none, max: 1, unit: epoch}
 """
 
 
-def test_a_bug_costs_nothing_unless_asked_for(bench: Callable[..., Bench]) -> None:
-    study = bench(None, STUDY)
+def test_a_bug_costs_nothing_unless_asked_for(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench(None, STUDY)
     for file in PLANTED.glob("*.py"):
         shutil.copy(file, study.code)
     refused = study.run()

@@ -44,8 +44,8 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def study(bench: Callable[[str, str], Bench]) -> Bench:
-    return bench("pair", STUDY)
+def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
+    return shared_bench("pair", STUDY)
 
 
 def test_a_group_over_two_nodes_trains_as_on_one(study: Bench, address: str) -> None:

@@ -25,8 +25,8 @@ resources: {workers: 2, cpus_per_worker: 0.5, max_parallel: 1}
 
 
 @pytest.mark.ray
-def test_two_workers_share_the_rows_of_each_arm_on_one_lane(bench: Callable[..., Bench]) -> None:
-    study = bench("sharded", STUDY)
+def test_two_workers_share_the_rows_of_each_arm_on_one_lane(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench("sharded", STUDY)
     finished = study.run()
     assert finished.code == 0, finished.err
     for rows in (24, 40):

@@ -44,8 +44,8 @@ class Study:
 
 
 @pytest.fixture(scope="module")
-def studies(bench: Callable[..., Bench]) -> tuple[Study, Study]:
-    made = bench(None, (REPOSITORY / "configs" / "digits.yaml").read_text())
+def studies(shared_bench: Callable[..., Bench]) -> tuple[Study, Study]:
+    made = shared_bench(None, (REPOSITORY / "configs" / "digits.yaml").read_text())
     assert made.run().code == 0
     assert made.run("name=digits-grid", "stopping.rule=none").code == 0
     return Study(made, "digits"), Study(made, "digits-grid")

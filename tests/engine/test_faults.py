@@ -51,8 +51,8 @@ ENDS: dict[str, tuple[str, str | None, int, int, str]] = {
 
 
 @pytest.fixture(scope="module")
-def study(bench: Callable[[str, str], Bench]) -> Bench:
-    return bench("faulty", STUDY)
+def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
+    return shared_bench("faulty", STUDY)
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,8 @@ Report.on_save = _die_once
 """
 
 
-def test_two_workers_of_which_one_dies(bench: Callable[..., Bench]) -> None:
-    study = bench(None, STUDY)
+def test_two_workers_of_which_one_dies(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench(None, STUDY)
     module = study.code / "hf_trainer.py"
     shutil.copy(REPOSITORY / "trials" / "hf_trainer.py", module)
     module.write_text(module.read_text() + KILL.replace("SIGNS", repr(str(study.signs))))

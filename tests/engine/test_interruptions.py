@@ -152,8 +152,8 @@ def terminated_twice(study: Bench, gates: Gates, *places: str) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def story(bench: Callable[[str, str], Bench]) -> Story:
-    study = bench("gated", STUDY)
+def story(shared_bench: Callable[[str, str], Bench]) -> Story:
+    study = shared_bench("gated", STUDY)
     gates = Gates(study.signs)
     second, untouched, failures = killed_worker_then_killed_driver(study, gates)
     after_sigint, gone = taken_up_after_the_kill(study, gates)
@@ -164,7 +164,7 @@ def story(bench: Callable[[str, str], Bench]) -> Story:
     with study.running() as run:
 
         def stop_command() -> str:
-            stops.append(study.command("stop", str(study.storage_root / "gated")).end())
+            stops.append(study.call("stop", str(study.storage_root / "gated")))
             return f"stopped by {getpass.getuser()}@{socket.gethostname()} (orchestrate stop)"
 
         after_stop = stopped(study, run, gates, stop_command, seed=1, epoch=3)

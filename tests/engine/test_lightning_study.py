@@ -30,12 +30,10 @@ loggers: [tensorboard, wandb]
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def study(request: pytest.FixtureRequest, bench: Callable[..., Bench]) -> Bench:
+def study(request: pytest.FixtureRequest, shared_bench: Callable[..., Bench]) -> Bench:
     workers: int = request.param
-    made = bench("lit", STUDY.format(name=f"lit-{workers}", epochs=4, workers=workers))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("WANDB_MODE", "offline")
-        finished = made.run()
+    made = shared_bench("lit", STUDY.format(name=f"lit-{workers}", epochs=4, workers=workers))
+    finished = made.run()
     assert finished.code == 0, finished.err
     assert "fresh workers" not in finished.err  # neither Lightning nor a logger leaves anything behind
     return made
@@ -67,7 +65,7 @@ def test_check_asks_what_a_lightning_module_can_answer(study: Bench) -> None:
     if study.study().spec.resources.workers > 1:
         pytest.skip("the same gates as with one worker")
     out = str(study.signs / "checks")
-    finished = study.command("check", "--config", str(study.file), "--out", out, "--json").end()
+    finished = study.call("check", "--config", str(study.file), "--out", out, "--json")
     assert finished.code == 0, finished.err
     states = {gate["gate"]: gate["verdict"]["state"] for gate in json.loads(finished.out)["gates"]}
     asked = {gate for gate, state in states.items() if state == "pass"}
@@ -75,16 +73,14 @@ def test_check_asks_what_a_lightning_module_can_answer(study: Bench) -> None:
     assert set(states.values()) == {"pass", "skipped"}
 
 
-def test_a_killed_worker_continues_the_same_curve(study: Bench, bench: Callable[..., Bench]) -> None:
+def test_a_killed_worker_continues_the_same_curve(study: Bench, shared_bench: Callable[..., Bench]) -> None:
     workers = study.study().spec.resources.workers
     if workers == 1:
         pytest.skip("with two workers, which is harder")
-    killed = bench("lit", STUDY.format(name=f"lit-{workers}", epochs=4, workers=workers))
+    killed = shared_bench("lit", STUDY.format(name=f"lit-{workers}", epochs=4, workers=workers))
     source = killed.module.read_text()
     killed.module.write_text(source + KILL.replace("SIGNS", repr(str(killed.signs))))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("WANDB_MODE", "offline")
-        finished = killed.run()
+    finished = killed.run()
     assert finished.code == 0, finished.err
     assert killed.results()["baseline", 0]["attempts"] == 2
     assert killed.curve("baseline") == study.curve("baseline")

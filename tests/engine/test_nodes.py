@@ -23,9 +23,9 @@ stopping: {rule: none, max: 3, unit: epoch}
 """
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without CPUs for trials; the tests add nodes."""
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
+    """A head without CPUs for trials."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
@@ -36,14 +36,22 @@ def cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
+@pytest.fixture
+def cluster(head: Any) -> Iterator[Any]:
+    """The head, to which a test adds nodes; they are gone after it."""
+    yield head
+    for node in list(head.worker_nodes):
+        head.remove_node(node)
+
+
 def curves(study: Bench) -> dict[tuple[str, int], Any]:
     return {(arm, seed): study.curve(arm, seed) for arm, seed in study.results()}
 
 
 def test_a_bad_node_is_set_aside_and_no_cell_is_lost(
-    bench: Callable[[str, str], Bench], cluster: Any
+    shared_bench: Callable[[str, str], Bench], cluster: Any
 ) -> None:
-    study = bench("placed", STUDY)
+    study = shared_bench("placed", STUDY)
     bad, good = (cluster.add_node(num_cpus=1).node_id for _ in range(2))
     (study.signs / "bad").write_text(bad)
     hold = study.signs / "hold"
@@ -68,8 +76,10 @@ def test_a_bad_node_is_set_aside_and_no_cell_is_lost(
     assert not [e for e in study.events()[told:] if e["event"] == "failure" and e["fault"] == "worker killed"]
 
 
-def test_a_study_waits_for_a_node_that_was_lost(bench: Callable[[str, str], Bench], cluster: Any) -> None:
-    study = bench("placed", STUDY)
+def test_a_study_waits_for_a_node_that_was_lost(
+    shared_bench: Callable[[str, str], Bench], cluster: Any
+) -> None:
+    study = shared_bench("placed", STUDY)
     node = cluster.add_node(num_cpus=1)
     hold = study.signs / "hold"
     with study.running("--address", cluster.address) as run:
@@ -85,18 +95,18 @@ def test_a_study_waits_for_a_node_that_was_lost(bench: Callable[[str, str], Benc
     assert "there is capacity again" in ended.err
     assert {row["state"] for row in study.results().values()} == {"done"}
     assert {event["fault"] for event in study.events("failure")} <= {"node lost"}
-    undisturbed = bench("placed", STUDY.replace("placed\n", "undisturbed\n", 1))
+    undisturbed = shared_bench("placed", STUDY.replace("placed\n", "undisturbed\n", 1))
     assert undisturbed.run().code == 0
     assert curves(undisturbed) == curves(study)
 
 
 @pytest.mark.parametrize("others", ["{two: {level: 2.0}}", "{two: {level: 2.0}, three: {level: 3.0}}"])
 def test_an_idle_lane_gives_its_place_to_a_trial_that_lost_its_own(
-    bench: Callable[[str, str], Bench], cluster: Any, others: str
+    shared_bench: Callable[[str, str], Bench], cluster: Any, others: str
 ) -> None:
     """Two lanes, and room for one: whether a third cell waits or not, the lane that is idle must not stay."""
     two = STUDY.replace("{two: {level: 2.0}, three: {level: 3.0}}", others).replace("seeds: 3", "seeds: 1")
-    study = bench("placed", two)
+    study = shared_bench("placed", two)
     lost, kept = (cluster.add_node(num_cpus=1) for _ in range(2))
     hold = study.signs / "hold"
     hold.touch()
@@ -112,8 +122,8 @@ def test_an_idle_lane_gives_its_place_to_a_trial_that_lost_its_own(
     assert {event["fault"] for event in study.events("failure")} == {"node lost"}
 
 
-def test_a_pair_on_two_types_of_gpu_is_told(bench: Callable[[str, str], Bench], cluster: Any) -> None:
-    study = bench("placed", STUDY.replace(", three: {level: 3.0}", "").replace("seeds: 3", "seeds: 1"))
+def test_a_pair_on_two_types_of_gpu_is_told(shared_bench: Callable[[str, str], Bench], cluster: Any) -> None:
+    study = shared_bench("placed", STUDY.replace(", three: {level: 3.0}", "").replace("seeds: 3", "seeds: 1"))
     nodes = [
         cluster.add_node(num_cpus=1, num_gpus=1, labels={"ray.io/accelerator-type": name})
         for name in ("A100", "H100")

@@ -30,10 +30,10 @@ stopping: {rule: resolve, max: 4, unit: epoch}
 """
 
 
-def test_a_pilot_says_what_the_study_can_detect(bench: Callable[..., Bench]) -> None:
-    study = bench("noisy", STUDY)
+def test_a_pilot_says_what_the_study_can_detect(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench("noisy", STUDY)
     words = ("plan", "--config", str(study.file), f"storage={study.storage_root}", "--pilot", "3", "--json")
-    first = study.command(*words).end()
+    first = study.call(*words)
     assert first.code == 0, first.err
     plan = json.loads(first.out)
     folder = study.storage_root / "planned-pilot"
@@ -46,8 +46,8 @@ def test_a_pilot_says_what_the_study_can_detect(bench: Callable[..., Bench]) -> 
     assert {cell["seed"] for cell in plan["cells"]}.isdisjoint(row["seed"] for row in rows)
     assert not (study.storage_root / "planned").exists()
     # the same pilot again is read, not run; one of another recipe is moved aside
-    assert json.loads(study.command(*words).end().out) == plan
-    changed = study.command(*words, "stopping.max=5").end()
+    assert json.loads(study.call(*words).out) == plan
+    changed = study.call(*words, "stopping.max=5")
     assert changed.code == 0, changed.err
     assert (
         len([entry for entry in Path(study.storage_root).iterdir() if entry.name.startswith("planned-pilot")])

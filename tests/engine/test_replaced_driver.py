@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from workbench import Bench
+from workbench import SharedBench
 
 from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.jsonlines import from_json, to_json
@@ -28,15 +28,17 @@ resources: {max_parallel: 1}
 """
 
 
-def make_stale(study: Bench) -> None:
+def make_stale(study: SharedBench) -> None:
     """As if the driver sat on another host and had not been heard of for an hour."""
     lease = from_json(study.storage.read_bytes(study.paths.lease))
     lease |= {"host": "elsewhere", "beat": lease["beat"] - 3600}
     study.storage.write_atomic(study.paths.lease, to_json(lease))
 
 
-def test_a_driver_that_wakes_up_after_it_was_replaced_changes_nothing(tmp_path: Path) -> None:
-    study = Bench(tmp_path, "twice", STUDY)
+def test_a_driver_that_wakes_up_after_it_was_replaced_changes_nothing(
+    tmp_path: Path, shared_ray: str
+) -> None:
+    study = SharedBench(tmp_path, "twice", STUDY, shared_ray)
     hold = study.signs / "hold-1"
     hold.touch()
     with study.running() as replaced:

@@ -27,8 +27,8 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(bench: Callable[[str, str], Bench]) -> Story:
-    study = bench("stubborn", STUDY)
+def story(shared_bench: Callable[[str, str], Bench]) -> Story:
+    study = shared_bench("stubborn", STUDY)
     told = Story(study, {}, {}, {})
 
     def run(name: str, *words: str) -> None:
@@ -133,8 +133,8 @@ def test_a_spent_budget_is_exit_code_3(story: Story) -> None:
     assert {row["state"] for key, row in rows.items() if key not in old} <= {"pending", "cancelled"}
 
 
-def test_an_entrypoint_that_does_not_import_leaves_nothing(bench: Callable[[str, str], Bench]) -> None:
-    study = bench("unimportable", STUDY.replace("stubborn", "unimportable"))
+def test_an_entrypoint_that_does_not_import_leaves_nothing(shared_bench: Callable[[str, str], Bench]) -> None:
+    study = shared_bench("unimportable", STUDY.replace("stubborn", "unimportable"))
     run = study.run()
     assert run.code == 2
     faults = [line for line in run.err.splitlines() if line.startswith("error: ")]

@@ -49,10 +49,10 @@ class Halved:
 
 
 @pytest.fixture(scope="module")
-def halved(bench: Callable[[str | None, str], Bench]) -> Halved:
-    study = bench(None, ASHA + "seeds: 3\n")
+def halved(shared_bench: Callable[[str | None, str], Bench]) -> Halved:
+    study = shared_bench(None, ASHA + "seeds: 3\n")
     run = study.run()
-    return Halved(study, run, study.command("status", str(study.storage_root / "digits-asha")).end())
+    return Halved(study, run, study.call("status", str(study.storage_root / "digits-asha")))
 
 
 @pytest.fixture(autouse=True)
@@ -122,9 +122,9 @@ def test_a_stopped_trial_has_the_beginning_of_its_curve(halved: Halved) -> None:
 
 
 def test_fresh_workers_for_every_trial_give_the_same_curves(
-    bench: Callable[[str | None, str], Bench],
+    shared_bench: Callable[[str | None, str], Bench],
 ) -> None:
-    study = bench(None, FRESH)
+    study = shared_bench(None, FRESH)
     run = study.run()
     assert run.code == 0, run.err
     assert len({event["lane"] for event in study.events("end")}) == 3

@@ -41,8 +41,8 @@ def rows(study: Bench) -> list[dict[str, Any]]:
     return list(pq.read_table(study.storage.local_path(study.paths.results_parquet)).to_pylist())
 
 
-def test_every_arm_is_searched_alike(bench: Callable[..., Bench]) -> None:
-    study = bench("noisy", STUDY + SEARCH)
+def test_every_arm_is_searched_alike(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench("noisy", STUDY + SEARCH)
     run = study.run()
     assert run.code == 0, run.err
     found = rows(study)
@@ -73,8 +73,8 @@ def test_every_arm_is_searched_alike(bench: Callable[..., Bench]) -> None:
     assert rows(study) == found
 
 
-def test_pairs_of_what_matters_are_run_at_the_end(bench: Callable[..., Bench]) -> None:
-    study = bench("noisy", STUDY.replace("seeds: 3", "seeds: 4") + "interactions: auto\n")
+def test_pairs_of_what_matters_are_run_at_the_end(shared_bench: Callable[..., Bench]) -> None:
+    study = shared_bench("noisy", STUDY.replace("seeds: 3", "seeds: 4") + "interactions: auto\n")
     run = study.run()
     assert run.code == 0, run.err
     assert [batch["reason"] for batch in study.events("batch")] == ["interactions: auto: no-b+no-d"]

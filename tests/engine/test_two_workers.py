@@ -32,8 +32,8 @@ failures: {max_retries: 1}
 
 
 @pytest.fixture(scope="module")
-def study(bench: Callable[[str, str], Bench]) -> Bench:
-    return bench("pair", STUDY)
+def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
+    return shared_bench("pair", STUDY)
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,7 @@ class SharedBench(Bench):
         self.address = address
 
     def call(self, *words: str) -> Finished:
-        if words[0] == "ablate" or "--pilot" in words:
+        if (words[0] == "ablate" or "--pilot" in words) and "--address" not in words:
             words = (*words, "--address", self.address)
         return in_process(*words, cwd=self.code)
 
@@ -280,10 +280,11 @@ def _limited() -> Iterator[None]:
 def shared_head(cpus: float = 2) -> Iterator[str]:
     """A Ray on this machine, in a directory of its own; its address."""
     from orchestrator.engine.cluster import ENVIRONMENT
-    from orchestrator.engine.ray_private.head import embedded_ray
+    from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray
 
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path
-    changed = {**ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)}
+    own = {"PYTHONPATH": str(REPOSITORY), "WANDB_MODE": "offline"}
+    changed = {**ENVIRONMENT, **LANE_ENVIRONMENT, EMBEDDED: "1", **own}  # workers as those of an embedded Ray
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,8 @@ KILLED = {
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("parts"), "parts", STUDY)
+def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
+    return shared_bench("parts", STUDY)
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,17 @@ def break_it(fault: str, disk: DyingDisk | Path) -> Callable[[], object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    study = Bench(tmp_path_factory.mktemp("undisturbed"), "heavy", STUDY)
+def undisturbed(shared_bench: Callable[[str, str], Bench]) -> Bench:
+    study = shared_bench("heavy", STUDY)
     assert study.run().code == 0
     return study
 
 
 @own_mounts
-@pytest.mark.parametrize("fault", list(FAULTS))
+@pytest.mark.parametrize(
+    "fault",
+    ["disk full", *(pytest.param(name, marks=pytest.mark.long) for name in ("read-only", "I/O error"))],
+)
 def test_a_study_whose_disk_fails_stops_with_4_and_goes_on_when_it_is_mended(
     fault: str, tmp_path: Path, undisturbed: Bench
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,16 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def on_a_directory() -> dict[str, Bench]:
-    """The same studies undisturbed, each run when it is first asked for."""
-    return {}
+def undisturbed(shared_bench: Callable[[str, str], Bench]) -> Callable[[str], Bench]:
+    """`undisturbed(kind)`: the same study on a directory, run when it is first asked for."""
 
+    @cache
+    def run(kind: str) -> Bench:
+        made = shared_bench(*STUDIES[kind])
+        assert made.run().code == 0
+        return made
 
-def undisturbed(kind: str, root: Path, made: dict[str, Bench]) -> Bench:
-    if kind not in made:
-        made[kind] = Bench(root, *STUDIES[kind])
-        assert made[kind].run().code == 0
-    return made[kind]
+    return run
 
 
 def events(storage: Storage, study: Bench, kind: str) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def test_a_study_on_s3_that_is_killed_equals_one_on_a_directory(
     s3: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    on_a_directory: dict[str, Bench],
+    undisturbed: Callable[[str], Bench],
 ) -> None:
     proxy = Proxy(s3.port)
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": proxy.endpoint}.items():
@@ -104,8 +105,7 @@ def test_a_study_on_s3_that_is_killed_equals_one_on_a_directory(
 
     study = killed_and_taken_up(kind, uri, tmp_path / "there", become_slow)
     proxy.become("pass")
-    here = undisturbed(kind, tmp_path / "here", on_a_directory)
-    assert_same(Storage.open(uri), study, here)
+    assert_same(Storage.open(uri), study, undisturbed(kind))
     store = Storage.open(uri)
     assert mirror_events(store, study.paths, tmp_path / "mirror") >= len(study.plan().cells)
     assert store.exists(study.paths.report_md)
@@ -113,12 +113,12 @@ def test_a_study_on_s3_that_is_killed_equals_one_on_a_directory(
 
 
 def test_a_study_on_gcs_that_is_killed_equals_one_on_a_directory(
-    gcs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_directory: dict[str, Bench]
+    gcs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[[str], Bench]
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs)
     uri = "gs://anonymous@studies/runs"
     study = killed_and_taken_up("plain", uri, tmp_path / "there")
-    assert_same(Storage.open(uri), study, undisturbed("plain", tmp_path / "here", on_a_directory))
+    assert_same(Storage.open(uri), study, undisturbed("plain"))
 
 
 def killed_and_taken_up(
