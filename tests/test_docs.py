@@ -13,6 +13,7 @@ from orchestrator.cli.app import app, main
 from orchestrator.study.loading import load_study
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("**/*.md")),
@@ -47,7 +48,7 @@ def test_shown_commands_exist(page: Path, line: str) -> None:
         targets = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert next(word for word in words if "=" not in word) in targets
     elif program == "orchestrate" and not words[0].startswith("-"):
-        command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+        command = COMMANDS[words[0]]
         command.make_context(words[0], words[1:])
 
 

@@ -13,6 +13,7 @@ import typer.main
 from orchestrator.cli.app import app
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PAGE = ROOT / "docs" / "practice.md"
 NUMBERS = {"A": 14, "B": 12, "C": 8, "D": 5}
 IDS = [f"{letter}{number}" for letter, last in NUMBERS.items() for number in range(1, last + 1)]
@@ -36,7 +37,7 @@ def test_what_a_row_names_exists(number: str) -> None:
     assert [link for link in links if not (PAGE.parent / link).exists()] == []
     program, verb, *words = shlex.split(command.strip("`"))
     assert program == "orchestrate"
-    context = typer.main.get_command(app).commands[verb].make_context(verb, words)  # type: ignore[attr-defined]
+    context = COMMANDS[verb].make_context(verb, words)
     config = context.params.get("config")
     assert config is None or (ROOT / config).exists()
     named = re.findall(r"`([^`]+)::([^`]+)`", tests)

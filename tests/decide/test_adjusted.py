@@ -55,7 +55,7 @@ rules = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(rules, st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([0.05, 0.2]))
 def test_at_most_alpha_exactly_where_the_rule_says_different(
     rule: ResolveRule, seed: int, arms: int, alpha: float
@@ -69,7 +69,7 @@ def test_at_most_alpha_exactly_where_the_rule_says_different(
         assert (p <= alpha) == (course.final[arm].action == "different")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_arms_does_not_matter(seed: int) -> None:
     rule = ResolveRule((3, 4, 5), 5)

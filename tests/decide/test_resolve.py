@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.decide.resolve import Course, ResolveRule, resolve
@@ -180,7 +180,6 @@ def studies(draw: st.DrawFn) -> tuple[ResolveRule, np.ndarray]:
     return rule, values
 
 
-@settings(deadline=None)
 @given(studies(), st.randoms(use_true_random=False))
 def test_the_course_does_not_depend_on_who_is_faster(study, random) -> None:  # type: ignore[no-untyped-def]
     rule, values = study

@@ -580,5 +580,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert all(count == 1 for count in decided.values())
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 test_any_order = AnyOrder.TestCase

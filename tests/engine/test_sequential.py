@@ -54,7 +54,7 @@ def spec_of(goal: str) -> StudySpec:
 
 
 @pytest.mark.parametrize("goal", ["save", "reinvest"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     world=st.integers(0, 10_000),
     order=st.integers(0, 10_000),

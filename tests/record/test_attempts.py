@@ -221,7 +221,7 @@ def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     assert resumed_at == {0, *range(1, LENGTH + 1, 2)}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     kind=st.sampled_from(["local", "object"]),
     attempts=st.integers(2, 3),

@@ -178,7 +178,7 @@ def mortal(root: str, changes_left: int) -> Storage:
     return Storage.open(PyFileSystem(FSSpecHandler(MortalFiles(changes_left))), root=root)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     crash=st.integers(0, 40),
     scores=st.lists(st.none() | st.floats(), min_size=1, max_size=6),
@@ -234,7 +234,7 @@ LIFE = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lives=st.lists(LIFE, min_size=1, max_size=5), keep_latest=st.integers(0, 3))
 def test_through_many_lives_there_is_a_usable_one_once_there_has_been_one(
     lives: list[tuple[int, str | None]], keep_latest: int

@@ -76,7 +76,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
         Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | st.integers()
     ),
 )
-REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -26,7 +26,7 @@ def test_wins_against_scipy(better: int, worse: int, ties: int) -> None:
     assert (found.lo, found.hi) == pytest.approx((test.low, test.high), abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(-1000, 1000).map(lambda d: d / 64), min_size=6, max_size=9))
 def test_sign_flips_against_scipy(D: list[float]) -> None:
     test = stats.permutation_test((np.array(D),), np.mean, permutation_type="samples", n_resamples=np.inf)

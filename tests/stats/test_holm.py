@@ -49,7 +49,7 @@ def test_the_order_of_the_arms_does_not_matter(p_values, random) -> None:  # typ
     assert [holm(p_values)[i] for i in order] == list(shuffled)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(probabilities.filter(bool))
 def test_against_statsmodels(p_values: list[float]) -> None:
     for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -65,7 +65,6 @@ def test_one_arm_against_statsmodels() -> None:
     assert OneLook(10, 1).power(0.8, 1.0) == pytest.approx(theirs)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(1, 30), st.floats(1e-6, 1e6), st.floats(-0.5, 0.99))
 def test_the_smallest_effect_has_that_power(seeds: int, arms: int, sd: float, rho: float) -> None:
     for variance in ("moderated", "per_arm"):

@@ -170,7 +170,7 @@ def outcome(arm: Arm, effects: Mapping[tuple[str, ...], float]) -> float:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(planted())
 def test_factorial_recovers_what_was_planted(world: tuple[StudySpec, dict[tuple[str, ...], float]]) -> None:
     spec, effects = world
@@ -184,7 +184,7 @@ def test_factorial_recovers_what_was_planted(world: tuple[StudySpec, dict[tuple[
         assert sum(found[components].weights.values()) == pytest.approx(0, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.sampled_from(["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"]), st.integers(4, 6)
 )

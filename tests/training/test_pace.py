@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.training.pace import Pace
@@ -6,7 +6,6 @@ from orchestrator.training.pace import Pace
 milliseconds = st.integers(1, 100)
 
 
-@settings(deadline=None)
 @given(milliseconds, milliseconds, st.integers(0, 3))
 def test_auto_stays_within_its_share_and_uses_it(step_ms: int, val_ms: int, slow_start: int) -> None:
     pace = Pace("auto")

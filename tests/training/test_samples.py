@@ -2,14 +2,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.training.samples import Samples, Shard, epoch_order, val_batch_indices
 from orchestrator.training.streams import Streams
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
 def test_validation_counts_every_sample_once(samples: int, batch_size: int, world: int) -> None:
     seen: list[int] = []
@@ -20,7 +19,6 @@ def test_validation_counts_every_sample_once(samples: int, batch_size: int, worl
     assert sorted(seen) == list(range(samples))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(0, 20))
 def test_ranks_together_take_the_batches_of_one(batch: int, accumulate: int, world: int, extra: int) -> None:
     order = epoch_order(batch * accumulate * world * 2 + extra, Streams(0), 4)

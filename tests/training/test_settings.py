@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.training.settings import OptimSettings, loop_settings, optim_settings
@@ -41,7 +41,6 @@ def test_a_tasks_own_optimizer_may_read_its_own_keys() -> None:
     assert optim_settings({"optim": {"name": "lion", "beta": 0.5}}, extra_keys=True).name == "lion"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["constant", "cosine", "linear"]),
     st.one_of(st.floats(0, 0.9), st.integers(1, 50)),
