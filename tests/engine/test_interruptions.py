@@ -7,6 +7,7 @@ that are under way, at a place that is known.
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import signal
 import socket
@@ -109,7 +110,7 @@ def killed_worker_then_killed_driver(
 def taken_up_after_the_kill(study: Bench, gates: Gates) -> tuple[Finished, bool]:
     """The same command at once; whether the workers of the killed driver were gone when the new ones came."""
     old = [gates.pid(place) for place in ("a-0-3", "b-0-3")]
-    with study.running() as run:
+    with study.running("--json") as run:
         for place, pid in zip(("a-0-3", "b-0-3"), old, strict=True):
             run.until(lambda: gates.pid(place) != pid, f"new workers at {place}")  # noqa: B023 - waits here
         gone = all(process_start(pid) is None for pid in old)
@@ -232,6 +233,7 @@ def test_the_command_on_a_finished_study_runs_nothing(story: Story) -> None:
 
 def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(story: Story) -> None:
     assert story.after_sigint.code == 130
+    assert json.loads(story.after_sigint.out)["interrupted"] is True
     assert "go on:   orchestrate ablate --config" in story.after_sigint.err
     assert "running, attempt 2\n" in story.after_sigint.err
     assert story.states_after_sigint == {"done": 2, "cancelled": 2, "pending": 2}

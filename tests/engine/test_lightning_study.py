@@ -29,7 +29,11 @@ loggers: [tensorboard, wandb]
 """
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(1, marks=pytest.mark.long), 2],
+    ids=["one worker", "two workers"],
+)
 def study(request: pytest.FixtureRequest, shared_bench: Callable[..., Bench]) -> Bench:
     workers: int = request.param
     made = shared_bench("lit", STUDY.format(name=f"lit-{workers}", epochs=4, workers=workers))

@@ -100,7 +100,10 @@ def test_a_study_waits_for_a_node_that_was_lost(
     assert curves(undisturbed) == curves(study)
 
 
-@pytest.mark.parametrize("others", ["{two: {level: 2.0}}", "{two: {level: 2.0}, three: {level: 3.0}}"])
+@pytest.mark.parametrize(
+    "others",
+    ["{two: {level: 2.0}}", pytest.param("{two: {level: 2.0}, three: {level: 3.0}}", marks=pytest.mark.long)],
+)
 def test_an_idle_lane_gives_its_place_to_a_trial_that_lost_its_own(
     shared_bench: Callable[[str, str], Bench], cluster: Any, others: str
 ) -> None:

@@ -9,7 +9,6 @@ import logging
 import os
 import select
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,19 +32,6 @@ stopping: {rule: none, max: 2, unit: epoch}
 resources: {workers: 2, max_parallel: 1}
 """
 RANKS = 2
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A cluster that outlives the driver."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": RANKS, "include_dashboard": False})
-    try:
-        yield cluster.address
-    finally:
-        cluster.shutdown()
 
 
 def seconds_until_gone(pids: list[int], limit_s: float) -> dict[int, float]:
@@ -85,13 +71,13 @@ def orphans_end(study: Bench, *words: str) -> dict[int, float]:
         return seconds_until_gone(pids, CONDITION_LIMIT_S)
 
 
-@pytest.mark.parametrize("where", ["embedded", "cluster"])
+@pytest.mark.parametrize("where", [pytest.param("embedded", marks=pytest.mark.long), "cluster"])
 def test_workers_end_with_their_driver(
     tmp_path: Path,
     request: pytest.FixtureRequest,
     where: str,
 ) -> None:
     study = Bench(tmp_path, "asleep", STUDY)
-    words = ("--address", request.getfixturevalue("address")) if where == "cluster" else ()
+    words = ("--address", request.getfixturevalue("shared_ray")) if where == "cluster" else ()
     took = orphans_end(study, *words)
     log.info("%s: the last worker ended %.2f s after its driver", where, max(took.values()))

@@ -86,7 +86,7 @@ def curves(storage: Storage, study: Bench) -> dict[tuple[str, int], list[dict[st
     return found
 
 
-@pytest.mark.parametrize("kind", list(STUDIES))
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.long), "task"])
 def test_a_study_on_s3_that_is_killed_equals_one_on_a_directory(
     kind: str,
     s3: Server,
