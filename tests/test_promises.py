@@ -29,33 +29,34 @@ def suite(marks: set[str]) -> str:
     return "test" if marks & {"ray", "slow"} else "fast"
 
 
-def marks(*nodes: ast.expr) -> set[str]:
-    """Names after `pytest.mark` anywhere in the expressions."""
-    return {
-        part.attr
-        for node in nodes
-        for part in ast.walk(node)
-        if isinstance(part, ast.Attribute)
-        and isinstance(part.value, ast.Attribute)
-        and part.value.attr == "mark"
-    }
+def marks(node: ast.AST) -> set[str]:
+    """Names after `pytest.mark` anywhere below the node, but for those of single parameters."""
+    if _is_param(node):
+        return set()
+    found = set[str]().union(*map(marks, ast.iter_child_nodes(node)))
+    named = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest.mark"
+    return found | {node.attr} if named else found
 
 
 def suites_of(file: Path) -> set[str]:
-    """The suites that its tests belong to."""
+    """The suites that its tests, and single parameters of them, belong to."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    everywhere = {
-        name
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets)
-        for name in marks(node.value)
+    assigned = {
+        ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)
     }
-    return {
-        suite(everywhere | marks(*node.decorator_list))
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    }
+    everywhere = marks(assigned["pytestmark"]) if "pytestmark" in assigned else set[str]()
+    found = set[str]()
+    for test in tree.body:
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            own = everywhere.union(*map(marks, test.decorator_list))
+            found.add(suite(own))
+            for call in filter(_is_param, (n for d in test.decorator_list for n in ast.walk(d))):
+                found.add(suite(own.union(*map(marks, ast.iter_child_nodes(call)))))
+    return found
+
+
+def _is_param(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.param"
 
 
 def test_every_suite_has_its_command_and_its_promises() -> None:
