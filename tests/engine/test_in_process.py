@@ -2,100 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from scene import Scene
 
-from orchestrator.engine.inprocess import (
-    DriverKilled,
-    Fault,
-    Faults,
-    get_checkpoint,
-    report,
-    run_in_process,
-    session,
-)
+from orchestrator.engine.inprocess import DriverKilled, Fault
 from orchestrator.errors import ExitCode
 from orchestrator.record.checkpoints import CheckpointStore
-from orchestrator.record.journal import read_journal
-from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
-from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import Start, StudyRecord
-from orchestrator.study.cells import make_plan
-from orchestrator.study.spec import StudySpec
-
-
-def train(config: dict[str, Any]) -> None:
-    """A number that follows from config, seed and epoch; every rank keeps its own part."""
-    here = session()
-    state, first = config["seed"] + 1.0, 1
-    with get_checkpoint() as folder:
-        if folder is not None:
-            saved = json.loads((folder / f"state-{here.rank}.json").read_text())
-            state, first = saved["state"], saved["epoch"] + 1
-    for epoch in range(first, int(config["max_length"]) + 1):
-        state = (state * 1.7 + config["level"] * 0.31) % 1.0
-        folder = Path(here.storage.local_path(here.paths.root)) / f"mine-{here.rank}"
-        folder.mkdir(exist_ok=True)
-        (folder / f"state-{here.rank}.json").write_text(json.dumps({"state": state, "epoch": epoch}))
-        report({"epoch": epoch, "loss": config["level"] + state / (1 + epoch)}, folder)
-
-
-class Scene:
-    """One study, its record, and as many drivers as it takes."""
-
-    def __init__(self, root: Path, **changes: Any) -> None:
-        data: dict[str, Any] = {
-            "name": "threads",
-            "entrypoint": "trial:train",
-            "metric": {"name": "loss", "mode": "min"},
-            "baseline": {"level": 1.0},
-            "components": {"level": {"swap": {"high": {"level": 2.0}, "low": {"level": 0.5}}}},
-            "seeds": 2,
-            "stopping": {"max": 3, "unit": "epoch"},
-            "failures": {"max_retries": 2, "report_timeout": 5},
-            "loggers": [],
-        }
-        self.spec = StudySpec.model_validate({**data, **changes})
-        self.storage, self.plan = Storage.open(root), make_plan(self.spec)
-        self.paths = StudyPaths.of(self.spec.name)
-
-    def run(self, *faults: Fault, function: Callable[..., Any] = train, **options: Any) -> ExitCode:
-        planted = Faults(*faults)
-        with closing(StudyRecord.open(self.storage, self.spec, self.plan, Start("code"))) as record:
-            outcome = run_in_process(
-                self.spec, record, function, faults=planted, clock=planted.clock, **options
-            )
-        return outcome.exit_code
-
-    def cells(self) -> list[dict[str, Any]]:
-        """The rows of `results.parquet`."""
-        rows: list[dict[str, Any]] = pq.read_table(
-            self.storage.local_path(self.paths.results_parquet)
-        ).to_pylist()
-        assert len(rows) == len(self.plan.cells)
-        return rows
-
-    def failures(self) -> list[str]:
-        lines = [line.plain() for line in read_journal(self.storage, self.paths.journal).lines]
-        return [str(line["fault"]) for line in lines if line["event"] == "failure"]
-
-    def curves(self) -> dict[tuple[str, int], list[tuple[int, float]]]:
-        return {
-            (cell.arm, cell.seed): [
-                (row["epoch"], row["loss"])
-                for row in read_metrics(self.storage, self.paths.trial(cell.arm, cell.seed))
-            ]
-            for cell in self.plan.cells
-        }
 
 
 @pytest.fixture
@@ -157,6 +75,24 @@ def test_a_cell_is_given_up_when_its_retries_are_used(tmp_path: Path) -> None:
     assert scene.run(*always) is ExitCode.FAILED
     (failed,) = [row for row in scene.cells() if row["state"] == "failed"]
     assert (failed["arm"], failed["attempts"]) == ("level=low", 2)
+
+
+def test_a_trial_that_hangs_again_is_given_up_and_its_silence_counted_once(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, failures={"max_retries": 1, "report_timeout": 5})
+    silent = [Fault("hang", at=3, arm="level=low", seed=0, attempt=n) for n in (1, 2)]
+    assert scene.run(*silent) is ExitCode.FAILED
+    (failed,) = [row for row in scene.cells() if row["state"] == "failed"]
+    assert (failed["arm"], failed["cause"], failed["attempts"], failed["length"]) == (
+        "level=low",
+        "hang",
+        2,
+        2,
+    )
+    assert failed["reason"].startswith("no report for")
+    assert [(event["cause"], event["again"]) for event in scene.events("failure")] == [
+        ("hang", True),
+        ("hang", False),
+    ]
 
 
 def test_a_study_of_plain_functions_needs_neither_ray_nor_torch() -> None:

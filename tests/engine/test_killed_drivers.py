@@ -1,4 +1,7 @@
-"""A sequential study whose driver is killed again and again decides as the undisturbed one does."""
+"""A sequential study whose driver is killed again and again decides as the undisturbed one does.
+
+In threads every time; with real drivers, of which ten are killed for each goal, where there is time.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from noisy import in_threads
+from scene import Scene
 from workbench import Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
+from orchestrator.engine.inprocess import DriverKilled, Fault
+from orchestrator.errors import ExitCode
 
 KILLS = 10
 STUDY = """\
@@ -48,6 +55,44 @@ def decided(study: Bench) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("goal", ["save", "reinvest"])
+def test_drivers_killed_in_threads_change_no_decision(tmp_path: Path, goal: str) -> None:
+    study = yaml.safe_load(STUDY.format(goal=goal))
+    undisturbed, killed = Scene(tmp_path / "undisturbed", **study), Scene(tmp_path / "killed", **study)
+    assert undisturbed.run(function=in_threads, slots=2) is ExitCode.DONE
+    dice = random.Random(goal)
+    drivers = 1
+    while True:
+        # a driver meets one of its first reports more or less, or none any more
+        fault = Fault(
+            "driver killed", at=dice.randint(1, 8), arm=dice.choice(["baseline", "no-c", None]), attempt=None
+        )
+        try:
+            killed.run(fault, function=in_threads, slots=2)
+            break
+        except DriverKilled:
+            drivers += 1
+    assert drivers > 3
+    assert told(killed) == told(undisturbed)
+
+
+def told(scene: Scene) -> dict[str, Any]:
+    """What the study has decided, and from what."""
+    gone = ("t", "v", "driver")
+    looks = [{key: look[key] for key in look if key not in gone} for look in scene.events("look")]
+    return {
+        "looks": sorted(looks, key=lambda look: (look["number"], look["arm"])),
+        "used": {(row["arm"], row["seed"]): row["value"] for row in scene.cells() if row["used"]},
+        "states": {
+            (row["arm"], row["seed"]) for row in scene.cells() if row["state"] == "done" and row["used"]
+        },
+    }
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("goal", ["save", "reinvest"])
 def test_killed_drivers_change_no_decision(tmp_path: Path, goal: str) -> None:
     undisturbed = Bench(tmp_path / "undisturbed", "noisy", STUDY.format(goal=goal))

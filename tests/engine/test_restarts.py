@@ -1,145 +1,171 @@
-"""Starting the same study again: refused when it is another one, and exactly what is missing is run."""
+"""Starting the same study again: refused when it is another one, and exactly what is missing is run.
+
+What is decided, in threads; that the words of the command arrive, once on Ray.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from workbench import STUBBORN, Bench, Finished
+from scene import Scene
+from workbench import STUBBORN, Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+from orchestrator.engine.inprocess import report
+from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, StudyError
 
-STUDY = STUBBORN + "name: stubborn\nseeds: 2\n"
-MORE = STUBBORN + "  broken: {swap: {yes: {broken: true}}}\nname: stubborn\nseeds: 2\n"
+BROKEN = {"broken": {"swap": {"yes": {"broken": True}}}}
+STUDY = STUBBORN + "  broken: {swap: {yes: {broken: true}}}\nname: stubborn\nseeds: 2\n"
 KNOWN = "deterministic=true"
 
 
-@dataclass(frozen=True)
-class Story:
-    """What the runs left behind, in their order; `attempts` by arm and seed after each of them."""
-
-    study: Bench
-    runs: dict[str, Finished]
-    attempts: dict[str, dict[tuple[str, int], int]]
-    untouched: dict[str, bool]
-
-
-@pytest.fixture(scope="module")
-def story(shared_bench: Callable[[str, str], Bench]) -> Story:
-    study = shared_bench("stubborn", STUDY)
-    told = Story(study, {}, {}, {})
-
-    def run(name: str, *words: str) -> None:
-        before = contents(study)
-        told.runs[name] = study.run(*words)
-        told.untouched[name] = contents(study) == before
-        told.attempts[name] = {key: row["attempts"] for key, row in study.results().items()}
-
-    run("ignores its seed")
-    run("fresh", "--fresh", KNOWN)
-    run("changed", KNOWN, "stopping.max=4", "metric.mode=max")
-    study.module.write_text(study.module.read_text() + "\n\nCHANGED = True\n")
-    run("changed code", KNOWN)
-    study.write(MORE)
-    run("more arms", KNOWN, "--accept-code-change")
-    run("extended", KNOWN, "--accept-code-change", "--extend")
-    run("failed again", KNOWN)
-    (study.signs / "mended").touch()
-    run("retried", KNOWN, "--retry-failed")
-    run("no time", KNOWN, "--extend", "seeds=3", "budget.wall=1s")
-    return told
-
-
-def contents(study: Bench) -> dict[str, bytes]:
+def contents(root: Path) -> dict[str, bytes]:
     """Every file of the storage."""
-    root = study.storage_root
     found = sorted(path for path in root.rglob("*") if path.is_file()) if root.exists() else []
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
-def cells(events: list[dict[str, Any]]) -> set[str]:
-    return {event["cell"] for event in events}
+def attempts(scene: Scene | Bench) -> dict[tuple[str, int], int]:
+    rows = scene.cells() if isinstance(scene, Scene) else scene.results().values()
+    return {(row["arm"], row["seed"]): row["attempts"] for row in rows}
 
 
-def test_an_entrypoint_that_ignores_its_seed_is_bad_input(story: Story) -> None:
-    run = story.runs["ignores its seed"]
-    assert run.code == 2
-    assert "seeds 0 and 1 of 'baseline' give identical curves: the entrypoint ignores its seed" in run.err
-    assert "deterministic: true" in run.err
+class Trial:
+    """Ignores its seed, and fails in one arm until it is mended."""
+
+    mended = False
+
+    def __call__(self, config: dict[str, Any]) -> None:
+        for epoch in range(1, int(config["max_length"]) + 1):
+            if config["broken"] and not self.mended:
+                raise RuntimeError("broken until mended")
+            report({"epoch": epoch, "loss": config["level"] / epoch})
 
 
-def test_unless_the_study_says_that_it_is_meant__in_a_fresh_directory(story: Story) -> None:
-    assert story.runs["fresh"].code == 0, story.runs["fresh"].err
-    assert set(story.attempts["fresh"].values()) == {1}
-    kept = [path.name for path in story.study.storage_root.iterdir()]
-    assert len(kept) == 2
-    (old,) = set(kept) - {"stubborn"}
-    assert old.startswith("stubborn.2")
-    assert (story.study.storage_root / old / "journal.jsonl").stat().st_size > 0
+class Story(Scene):
+    """The study of these tests."""
+
+    def __init__(self, root: Path, **changes: Any) -> None:
+        base = {
+            "baseline": {"level": 1.0, "broken": False},
+            "components": {"level": {"swap": {"two": {"level": 2.0}}}},
+            "deterministic": True,
+        }
+        self.root, self.trial = root, Trial()
+        super().__init__(root, **{**base, **changes})
+
+    def go(self, start: dict[str, Any] | None = None, **options: Any) -> ExitCode:
+        return self.run(function=self.trial, start=start, **options)
+
+    def refused(self, error: type[Exception], start: dict[str, Any] | None = None) -> str:
+        """What it says; and that it touches nothing."""
+        before = contents(self.root)
+        with pytest.raises(error) as told:
+            self.go(start)
+        assert contents(self.root) == before
+        return str(told.value)
 
 
-def test_changed_settings_are_refused_with_all_differences(story: Story) -> None:
-    run = story.runs["changed"]
-    assert run.code == 2
-    faults = [line for line in run.err.splitlines() if line.startswith("error: ")]
-    assert any("stopping.max" in fault and "3" in fault and "4" in fault for fault in faults)
-    assert any("metric.mode" in fault and "min" in fault for fault in faults)
-    assert story.untouched["changed"]
+def test_an_entrypoint_that_ignores_its_seed_is_bad_input_unless_the_study_says_that_it_is_meant(
+    tmp_path: Path,
+) -> None:
+    story = Story(tmp_path, deterministic=False)
+    with pytest.raises(StudyError, match="seeds 0 and 1 of 'baseline' give identical curves") as told:
+        story.go()
+    assert "the entrypoint ignores its seed" in str(told.value)
+    assert "deterministic: true" in str(told.value)
+
+    story.change(deterministic=True)
+    assert story.go({"fresh": True}) is ExitCode.DONE
+    assert set(attempts(story).values()) == {1}
+    (old,) = {path.name for path in tmp_path.iterdir()} - {"threads"}
+    assert old.startswith("threads.2")
+    assert (tmp_path / old / "journal.jsonl").stat().st_size > 0
 
 
-def test_changed_code_is_refused(story: Story) -> None:
-    run = story.runs["changed code"]
-    assert run.code == 2
-    assert "the Python code has changed" in run.err
-    assert "--accept-code-change" in run.err
-    assert story.untouched["changed code"]
+def test_changed_settings_are_refused_with_all_differences(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    assert story.go() is ExitCode.DONE
+    story.change(stopping={"max": 4, "unit": "epoch"}, metric={"name": "loss", "mode": "max"})
+    said = story.refused(ChangedStudy)
+    assert "stopping.max" in said
+    assert "metric.mode" in said
 
 
-def test_more_arms_need_extend(story: Story) -> None:
-    run = story.runs["more arms"]
-    assert run.code == 2
-    assert "--extend" in run.err
-    assert story.untouched["more arms"]
+def test_what_was_added_runs_alone_and_cells_of_changed_code_are_marked(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    assert story.go() is ExitCode.DONE
+    first = attempts(story)
+    story.change(components={"level": {"swap": {"two": {"level": 2.0}}}, **BROKEN})
+    story.code = "other code"
+    assert "the Python code has changed" in story.refused(ChangedCode, {"extend": True})
+    assert "--extend" in story.refused(ChangedStudy, {"accept_code_change": True})
+    assert story.go({"extend": True, "accept_code_change": True}) is ExitCode.FAILED
+    assert attempts(story) == first | {("broken=yes", 0): 1, ("broken=yes", 1): 1}
+    marked = {event["cell"] for event in story.events("end") if event.get("accepted_code_change")}
+    assert marked == {cell.cell for cell in story.plan.cells if cell.arm == "broken=yes"}
 
 
-def test_extend_runs_the_new_cells_only_and_marks_those_of_changed_code(story: Story) -> None:
-    assert story.runs["extended"].code == 1
-    old, new = story.attempts["fresh"], story.attempts["extended"]
-    assert {key: new[key] for key in old} == old
-    assert set(new) - set(old) == {("broken=yes", 0), ("broken=yes", 1)}
-    marked = [event for event in story.study.events("end") if event.get("accepted_code_change")]
-    assert cells(story.study.events("end", "broken=yes")) <= cells(marked)
-    assert not cells(story.study.events("end", "baseline", 0)) & cells(marked)
+def test_what_failed_by_its_own_fault_is_tried_again_on_request_only(tmp_path: Path) -> None:
+    story = Story(tmp_path, components={"level": {"swap": {"two": {"level": 2.0}}}, **BROKEN})
+    assert story.go() is ExitCode.FAILED
+    first = attempts(story)
+    story.trial.mended = True
+    assert story.go() is ExitCode.FAILED
+    assert attempts(story) == first
+    assert story.go(retry_failed=True) is ExitCode.DONE
+    assert attempts(story) == {key: 1 + (key[0] == "broken=yes") for key in first}
 
 
-def test_what_failed_by_its_own_fault_is_tried_again_on_request_only(story: Story) -> None:
-    assert story.runs["failed again"].code == 1
-    assert story.attempts["failed again"] == story.attempts["extended"]
-    assert story.runs["retried"].code == 0, story.runs["retried"].err
-    expected = {key: 1 + (key[0] == "broken=yes") for key in story.attempts["extended"]}
-    assert story.attempts["retried"] == expected
-    assert [row["attempt"] for row in story.study.rows("broken=yes")] == [2, 2, 2]
+def test_a_spent_budget_is_exit_code_3(tmp_path: Path) -> None:
+    story = Story(tmp_path, failures={"report_timeout": 10_000})
+    assert story.go() is ExitCode.DONE
+    first = attempts(story)
+    story.change(seeds=3, budget={"wall": 1})
+    a_second_a_look = partial(next, itertools.count())
+    assert story.go({"extend": True}, clock=a_second_a_look) is ExitCode.BUDGET
+    assert {key: count for key, count in attempts(story).items() if key in first} == first
+    new = [row for row in story.cells() if row["seed"] == 2]
+    assert sum(row["attempts"] for row in new) <= 1  # what was under way may be through before it hears
+    assert [row["state"] for row in new].count("pending") >= 1
 
 
-def test_a_spent_budget_is_exit_code_3(story: Story) -> None:
-    run = story.runs["no time"]
-    assert run.code == 3
-    assert "budget reached" in run.err
-    rows = story.study.results()
-    old = story.attempts["retried"]
-    assert {key: rows[key]["attempts"] for key in old} == old
-    assert {row["state"] for key, row in rows.items() if key not in old} <= {"pending", "cancelled"}
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_words_of_the_command_arrive(shared_bench: Callable[[str, str], Bench]) -> None:
+    study = shared_bench("stubborn", STUDY)
+    first = study.run(KNOWN)
+    assert first.code == 1, first.err
+    before = attempts(study)
+    study.module.write_text(study.module.read_text() + "\n\nCHANGED = True\n")
+    (study.signs / "mended").touch()
+    kept = contents(study.storage_root)
+    refused = study.run(KNOWN, "seeds=3")
+    assert refused.code == 2
+    assert "--extend" in refused.err
+    assert "--accept-code-change" in study.run(KNOWN).err
+    assert contents(study.storage_root) == kept
+
+    words = ("--accept-code-change", "--extend", "--retry-failed")
+    again = study.run(KNOWN, "seeds=3", *words)
+    assert again.code == 0, again.err
+    new = {(arm, 2): 1 for arm in ("baseline", "level=two", "broken=yes")}
+    assert attempts(study) == {key: 1 + (key[0] == "broken=yes") for key in before} | new
+    assert [row["attempt"] for row in study.rows("broken=yes")] == [2, 2, 2]
 
 
-def test_an_entrypoint_that_does_not_import_leaves_nothing(shared_bench: Callable[[str, str], Bench]) -> None:
-    study = shared_bench("unimportable", STUDY.replace("stubborn", "unimportable"))
+@pytest.mark.slow
+def test_an_entrypoint_that_does_not_import_leaves_nothing(tmp_path: Path) -> None:
+    study = Bench(tmp_path, "unimportable", STUDY.replace("stubborn", "unimportable"))
     run = study.run()
     assert run.code == 2
     faults = [line for line in run.err.splitlines() if line.startswith("error: ")]
     assert len(faults) == 1
     assert "a_package_that_nobody_has" in faults[0]
     assert f"{study.module}:3" in faults[0]
-    assert contents(study) == {}
+    assert contents(study.storage_root) == {}
     assert run.out == ""

@@ -288,9 +288,10 @@ def shared_head(cpus: float = 2) -> Iterator[str]:
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
-        from ray.cluster_utils import Cluster
+        with embedded_ray(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from ray.cluster_utils import Cluster
 
-        with embedded_ray():
             arguments = {"num_cpus": cpus, "include_dashboard": False, "temp_dir": str(folder)}
             cluster = Cluster(initialize_head=True, head_node_args=arguments)
         try:

@@ -70,11 +70,6 @@ def early(_: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def hang(metrics: dict[str, Any]) -> dict[str, Any]:
-    threading.Event().wait(600)
-    return metrics
-
-
 def prints(metrics: dict[str, Any]) -> dict[str, Any]:
     line = "x" * 1023
     for _ in range(24 * MEGABYTE // 1024):
@@ -118,7 +113,6 @@ FAULTS = {
     "nan": nan,
     "tensor": tensor,
     "early": early,
-    "hang": hang,
     "prints": prints,
     "thread": thread,
     "flags": flags,
