@@ -16,7 +16,7 @@ from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
@@ -78,14 +78,14 @@ class Scene:
         """
         planted = Faults(*faults)
         options = {"faults": planted, "clock": planted.clock, **options}
-        with closing(
-            StudyRecord.open(self.storage, self.spec, self.plan, self.code, **start or {})
-        ) as record:
+        opened = Start(self.code, **start or {})
+        with closing(StudyRecord.open(self.storage, self.spec, self.plan, opened)) as record:
             return run_in_process(self.spec, record, function, **options).exit_code
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        found = read_journal(self.storage, self.paths.journal).events
-        return [dict(event) for event in found if kind is None or event["event"] == kind]
+        """The lines of the journal."""
+        lines = [dict(line.plain()) for line in read_journal(self.storage, self.paths.journal).lines]
+        return [line for line in lines if kind in (None, line["event"])]
 
     def cells(self) -> list[dict[str, Any]]:
         """The rows of `results.parquet`."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import contract
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,9 +26,6 @@ from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
 ENTRYPOINTS = Path(__file__).parent / "entrypoints"
-sys.path.insert(0, str(ENTRYPOINTS))
-
-import contract  # noqa: E402 - it lies there
 
 # arm -> what goes wrong, and at which report
 FAULTS: dict[str, tuple[Any, int]] = {
