@@ -31,7 +31,7 @@ from orchestrator.study.loading import LoadedStudy, load_study
 
 REPOSITORY = Path(__file__).parents[2]
 ENTRYPOINTS = Path(__file__).parent / "entrypoints"
-RUN_LIMIT_S = 240.0
+RUN_LIMIT_S = 600.0
 """A run that takes longer is stuck. Far above what it takes on a busy machine."""
 CONDITION_LIMIT_S = 120.0
 _COMMAND = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
