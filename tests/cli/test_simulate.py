@@ -173,6 +173,7 @@ def test_plan_tells_programs(command, finished: Path) -> None:
     assert len(power["expected"]) == 2
 
 
+@pytest.mark.slow
 def test_gpu_hours_where_they_are_known(command, finished: Path) -> None:
     words = ("plan", "-c", finished, "--sd", "0.01")
     assert "GPU" not in command(*words).out  # nothing is left to run

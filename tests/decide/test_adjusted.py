@@ -69,6 +69,7 @@ def test_at_most_alpha_exactly_where_the_rule_says_different(
         assert (p <= alpha) == (course.final[arm].action == "different")
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_arms_does_not_matter(seed: int) -> None:

@@ -180,6 +180,7 @@ def studies(draw: st.DrawFn) -> tuple[ResolveRule, np.ndarray]:
     return rule, values
 
 
+@pytest.mark.slow
 @given(studies(), st.randoms(use_true_random=False))
 def test_the_course_does_not_depend_on_who_is_faster(study, random) -> None:  # type: ignore[no-untyped-def]
     rule, values = study

@@ -328,6 +328,7 @@ def learning_curve() -> list[str]:
     return losses
 
 
+@pytest.mark.slow
 def test_the_next_trial_learns_as_if_alone(state: ProcessState) -> None:
     alone = learning_curve()
     assert learning_curve() != alone

@@ -581,4 +581,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-test_any_order = AnyOrder.TestCase
+test_any_order = pytest.mark.slow(AnyOrder.TestCase)

@@ -16,9 +16,9 @@ from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.metrictable import read_metrics
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path) -> dict[tuple[str, int], list[tuple[int, float]]]:
-    scene = Scene(tmp_path / "undisturbed")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], list[tuple[int, float]]]:
+    scene = Scene(tmp_path_factory.mktemp("undisturbed"))
     assert scene.run(slots=2) is ExitCode.DONE
     curves = scene.curves()
     assert {len(curve) for curve in curves.values()} == {3}

@@ -53,6 +53,7 @@ def spec_of(goal: str) -> StudySpec:
     return study(COMPONENTS, stopping={"rule": "resolve", "goal": goal, "max": 9, "unit": "epoch"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", ["save", "reinvest"])
 @settings(max_examples=15)
 @given(

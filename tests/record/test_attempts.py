@@ -221,6 +221,7 @@ def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     assert resumed_at == {0, *range(1, LENGTH + 1, 2)}
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(
     kind=st.sampled_from(["local", "object"]),

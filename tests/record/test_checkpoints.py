@@ -234,6 +234,7 @@ LIFE = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(lives=st.lists(LIFE, min_size=1, max_size=5), keep_latest=st.integers(0, 3))
 def test_through_many_lives_there_is_a_usable_one_once_there_has_been_one(

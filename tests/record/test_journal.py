@@ -101,6 +101,7 @@ def test_json_is_strict_and_comes_back(value: Any) -> None:
     assert same(from_json(line), value)
 
 
+@pytest.mark.slow
 @REUSE
 @given(events=st.lists(EVENT, max_size=6), cut=st.integers(0, 2000))
 def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[Event], cut: int) -> None:

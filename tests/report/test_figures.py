@@ -46,6 +46,7 @@ def with_interactions(report):
     return replace(report, evaluations=(replace(report.first, interactions=tuple(found)),))
 
 
+@pytest.mark.slow
 def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     report = with_interactions(study(ARMS, curves=CURVES, report={"margin": 0.02}).report)
     files = draw_figures(report, ("svg",))
@@ -65,6 +66,7 @@ def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     assert any(text.startswith("cost: ") for text in texts(files["ledger.svg"]))
 
 
+@pytest.mark.slow
 def test_the_marks_of_the_forest_lie_where_the_effects_are(study) -> None:
     """The interval's line in the drawing is proportional to the interval: three ends fix the scale."""
     report = study(ARMS).report

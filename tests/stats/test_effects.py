@@ -180,6 +180,7 @@ def test_equal_differences_claim_nothing_and_are_flagged() -> None:
         assert effect.flags == ("no interval", "zero variance")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", [None, 1.0])
 def test_a_coarse_metric_makes_no_false_claims(margin: float | None) -> None:
     """Steps of half an SD, two seeds, each arm alone: equal differences come about by chance."""

@@ -49,6 +49,7 @@ def test_the_order_of_the_arms_does_not_matter(p_values, random) -> None:  # typ
     assert [holm(p_values)[i] for i in order] == list(shuffled)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(probabilities.filter(bool))
 def test_against_statsmodels(p_values: list[float]) -> None:

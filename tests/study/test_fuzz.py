@@ -225,6 +225,7 @@ def replaced(node: object, steps: list[int], value: object) -> object:
     return {**node, key: replaced(node[key], steps[1:], value)}
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     TREES,
@@ -276,6 +277,7 @@ CHOICES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     TEXTS,

@@ -105,6 +105,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 # --- training ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_component_changes_the_curve(archive: Path) -> None:
     arms: list[dict[str, Any]] = [
         {},
