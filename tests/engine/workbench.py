@@ -283,7 +283,8 @@ def shared_head(cpus: float = 2) -> Iterator[str]:
     from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray
 
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path
-    own = {"PYTHONPATH": str(REPOSITORY), "WANDB_MODE": "offline"}
+    # Ray's workers step back behind everything else on the machine unless told otherwise
+    own = {"PYTHONPATH": str(REPOSITORY), "WANDB_MODE": "offline", "RAY_worker_niceness": "0"}
     changed = {**ENVIRONMENT, **LANE_ENVIRONMENT, EMBEDDED: "1", **own}  # workers as those of an embedded Ray
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
