@@ -97,6 +97,10 @@ class TrialRecord:
             show=_in_words,
         ),
     )
+    retries: int = field(
+        default=0,
+        metadata=_column("how often it was tried again by itself: lost workers and nodes, hangs, full disks"),
+    )
     latest_checkpoint: str | None = None
     retries_since_progress: int = 0
     accepted_code_change: bool = False
@@ -248,6 +252,7 @@ class StudyState:
         if event.again and record.state is not TrialState.PENDING:
             record.state = advance(record.state, TrialState.PENDING)
         record.cause, record.reason = event.cause, event.message
+        record.retries += event.again
         _spend(record, event)
         # journals of earlier versions name the cause only
         fault = FaultKind.PREEMPTED if event.preempted else event.fault or fault_of(event.cause)

@@ -156,7 +156,10 @@ def test_retries_count_from_the_last_checkpoint() -> None:
     ]
     assert fold(events, PLAN).cells[ONE].retries_since_progress == 2
     events.append(checkpoint())
-    assert fold(events, PLAN).cells[ONE].retries_since_progress == 0
+    record = fold(events, PLAN).cells[ONE]
+    assert (record.retries_since_progress, record.retries) == (0, 3)
+    table = results_table(SPEC, fold([*events, assign(attempt=3), failure(again=False)], PLAN))
+    assert table["retries"].to_pylist() == [3] + [0] * 5
 
 
 def test_costs_add_up_over_attempts() -> None:
