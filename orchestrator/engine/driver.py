@@ -55,7 +55,7 @@ class _Driver:
         found = None if start.fresh else read_record(self.storage, self.paths)
         reconcile(found, self.spec, plan, start)
         if outlast(self.storage, self.paths, self.listener.note) and found is not None:
-            found = read_record(self.storage, self.paths, found.journal)
+            found = found.again()
         if found is not None:
             state = found.state_of(plan)
             if self._nothing_left(state):

@@ -79,6 +79,19 @@ class RecordedStudy:
             return None
         return progress if isinstance(progress, dict) else None
 
+    def again(self) -> RecordedStudy:
+        """Read what is there now; returns itself, with all that is worked out, when nothing has changed.
+
+        Raises:
+            StudyError: the study is gone, or its record is damaged.
+        """
+        found = read_record(self.storage, self.paths, self.journal)
+        if found is None:
+            raise _gone(self.storage, self.paths.root)
+        # the same object when nothing was written since: journals are long
+        same = found.journal is self.journal and vars(found).items() <= vars(self).items()
+        return self if same else found
+
     def _damaged(self, error: Exception) -> StudyError:
         return _damaged(self.storage, self.paths, error)
 
@@ -111,7 +124,7 @@ def read_study(storage: Storage, name_or_path: str) -> RecordedStudy:
     storage, paths = find_study(storage, name_or_path)
     found = read_record(storage, paths)
     if found is None:  # it went away in between
-        raise StudyError(Fault(f"no study in {storage.uri} has this name", field="study", value=name_or_path))
+        raise _gone(storage, name_or_path)
     _ = found.spec, found.state  # damage is told now
     return found
 
@@ -132,8 +145,12 @@ def find_study(storage: Storage, name_or_path: str) -> tuple[Storage, StudyPaths
         return Storage.open(folder.parent), StudyPaths(folder.name)
     there = [entry.name for entry in storage.list() if storage.exists(StudyPaths(entry.name).plan_json)]
     hint = f"there are: {', '.join(there)}" if there else "there is no study yet"
-    fault = Fault(f"no study in {storage.uri} has this name", field="study", value=name_or_path, hint=hint)
-    raise StudyError(fault)
+    raise _gone(storage, name_or_path, hint)
+
+
+def _gone(storage: Storage, name: str, hint: str | None = None) -> StudyError:
+    message = f"no study in {storage.uri} has this name"
+    return StudyError(Fault(message, field="study", value=name, hint=hint))
 
 
 def _first_code(storage: Storage, paths: StudyPaths) -> str | None:

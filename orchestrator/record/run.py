@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ class Run:
 
     storage: Storage
     paths: StudyPaths
+    _read: list[RecordedStudy] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
     def root(self) -> str:
@@ -29,7 +30,13 @@ class Run:
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else where
 
     def view(self) -> RecordedStudy:
-        """Everything that is recorded, read now. Raises `StudyError` when the record is damaged."""
+        """Read everything that is recorded now; the journal only when more was written since the last call.
+
+        Raises:
+            StudyError: the record is damaged.
+        """
         from orchestrator.record.recorded import read_study
 
-        return read_study(self.storage, self.paths.root)
+        now = self._read[0].again() if self._read else read_study(self.storage, self.paths.root)
+        self._read[:] = [now]
+        return now

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
-from orchestrator.record.journal import Line, read_journal
+from orchestrator.record.journal import Line
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.run import Run
@@ -225,7 +225,7 @@ def _effect(effect: Mapping[str, Any]) -> EffectRow:
 def _events(run: Run, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """(clock time, words) of the latest events, the newest first. `names`: of the cells."""
     found: list[tuple[str, str]] = []
-    for line in reversed(read_journal(run.storage, run.paths.journal).lines):
+    for line in reversed(run.view().journal.lines):
         words = _words(line, names)
         if words is not None:
             found.append((_clock(line), words))

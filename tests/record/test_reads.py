@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from orchestrator.record.events import Noted
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_record, read_study
+from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.study.cells import make_plan
@@ -66,6 +67,18 @@ def test_a_reader_reads_it_once(storage: Storage) -> None:
     found = read_study(spy, "digits")
     assert (found.plan, found.current_code, len(found.state.cells)) == (PLAN, "c0", len(PLAN.cells))
     assert set(spy.reads.values()) == {1}
+
+
+def test_a_reader_that_looks_again_reads_what_is_new(storage: Storage) -> None:
+    record = StudyRecord.open(storage, SPEC, PLAN, START)
+    spy = counted(storage)
+    run = Run(spy, PATHS)
+    first = run.view()
+    assert run.view() is first
+    assert set(spy.reads.values()) == {1}
+    record.append(Noted("more"))
+    record.close()
+    assert list(run.view().journal.events)[-1] == Noted("more")
 
 
 def test_what_another_driver_wrote_in_between_is_read(storage: Storage) -> None:
