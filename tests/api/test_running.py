@@ -23,7 +23,7 @@ def there() -> Iterator[str]:
     """A Ray that somebody has initialised before any study, by its address."""
     import ray
 
-    context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield str(context.address_info["gcs_address"])
     ray.shutdown()
 
