@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.api.local import run_local as run_local
     from orchestrator.api.recorded import OpenedStudy as OpenedStudy
     from orchestrator.api.recorded import open_study as open_study
     from orchestrator.api.study import Study as Study
@@ -28,6 +29,7 @@ _PUBLIC = {
     "Study": "orchestrator.api.study",
     "Task": "orchestrator.training.task",
     "open_study": "orchestrator.api.recorded",
+    "run_local": "orchestrator.api.local",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Task",
     "__version__",
     "open_study",
+    "run_local",
 ]
 
 

@@ -98,7 +98,7 @@ def test_exit_codes() -> None:
 
 def test_exports() -> None:
     assert set(orchestrator.__all__) == {
-        *("Study", "open_study", "OpenedStudy"),
+        *("Study", "open_study", "OpenedStudy", "run_local"),
         *("Monitor", "SampleDraws", "Streams", "Task", "__version__"),
     }
     for name in orchestrator.__all__:
