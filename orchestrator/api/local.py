@@ -64,7 +64,7 @@ def run_local(
         plan = study.plan
     code = PackedCode.of(study.entrypoint)
     env = collect_env(code.root or Path.cwd())
-    with shown(progress) as listener:
+    with shown(progress, f"running {study.name} in this process ...") as listener:
         record = StudyRecord.open(study.storage, study.spec, plan, Start(code.hash, code.archive, env))
         with closing(record):
             outcome = run_in_process(

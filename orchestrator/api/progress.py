@@ -46,20 +46,23 @@ Progress = Listener | Literal["auto", "rich", "notebook", "plain", "none"]
 
 
 @contextmanager
-def shown(progress: Progress = "auto") -> Iterator[Listener]:
-    """The listener that is wanted, open while the block lasts. `auto`: what fits where this process runs."""
+def shown(progress: Progress = "auto", starting: str = STARTING) -> Iterator[Listener]:
+    """The listener that is wanted, open while the block lasts; `starting` is what it shows first.
+
+    `auto`: what fits where this process runs.
+    """
     if progress == "auto":
         progress = "notebook" if _in_notebook() else "rich" if sys.stderr.isatty() else "plain"
     if progress == "none":
         yield Silence()
     elif progress == "plain":
         lines = PlainLines()
-        lines.note(STARTING)
+        lines.note(starting)
         yield lines
     elif progress == "notebook":
-        yield NotebookTable()
+        yield NotebookTable(starting)
     elif progress == "rich":
-        with LiveTable(Console(file=sys.stderr, highlight=False)) as table:
+        with LiveTable(Console(file=sys.stderr, highlight=False), starting) as table:
             yield table
     else:
         yield progress
@@ -84,8 +87,8 @@ class Silence:
 class LiveTable:
     """Arms × seeds, redrawn in place; notes scroll by above it."""
 
-    def __init__(self, screen: Console) -> None:
-        self._live = Live(Text(STARTING), console=screen, auto_refresh=False)
+    def __init__(self, screen: Console, starting: str = STARTING) -> None:
+        self._live = Live(Text(starting), console=screen, auto_refresh=False)
 
     def update(self, snapshot: Snapshot) -> None:
         size = self._live.console.size
@@ -107,13 +110,13 @@ class LiveTable:
 class NotebookTable:
     """The same as one table below a notebook's cell, drawn again when something has changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, starting: str = STARTING) -> None:
         from IPython import display
 
         screen: Any = display  # IPython has no types
         self._html = screen.HTML
-        self._handle = screen.display(self._html(fragments.line(STARTING)), display_id=True)
-        self._page, self._notes = fragments.line(STARTING), list[str]()
+        self._handle = screen.display(self._html(fragments.line(starting)), display_id=True)
+        self._page, self._notes = fragments.line(starting), list[str]()
 
     def update(self, snapshot: Snapshot) -> None:
         """Draw the table when it differs from the one that is there."""

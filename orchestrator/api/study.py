@@ -12,7 +12,7 @@ from orchestrator.api.recorded import OpenedStudy, StudyResult
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
-from orchestrator.study.cells import Plan, make_plan
+from orchestrator.study.cells import Arm, Plan, make_plan
 from orchestrator.study.entrypoint import EntrypointSource
 from orchestrator.study.loading import LoadedStudy, load_mapping, load_study
 from orchestrator.study.merging import MAPPING
@@ -37,11 +37,17 @@ class Study:
     kept, `paths` its files there, `entrypoint` where the user's code was found, `source` the study file.
     """
 
-    def __init__(self, spec: StudySpec, source: Path, entrypoint: EntrypointSource) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        source: Path,
+        entrypoint: EntrypointSource,
+        arms: tuple[Arm, ...] | None = None,
+    ) -> None:
         self.spec, self.source, self.entrypoint = spec, source, entrypoint
         self.paths = StudyPaths.of(spec.name)
         self.storage = _storage(spec, source)
-        self.plan: Plan = make_plan(spec)
+        self.plan: Plan = make_plan(spec, arms)
 
     @classmethod
     def from_file(cls, path: str | Path, *overrides: str) -> Study:
@@ -78,7 +84,7 @@ class Study:
     @classmethod
     def _of(cls, loaded: LoadedStudy) -> Study:
         assert loaded.entrypoint is not None  # looked for because of `cwd`
-        return cls(loaded.spec, loaded.source, loaded.entrypoint)
+        return cls(loaded.spec, loaded.source, loaded.entrypoint, loaded.arms)
 
     @property
     def name(self) -> str:

@@ -96,7 +96,7 @@ def make_order(
     from orchestrator.study.loading import load_study
 
     loaded = load_study(config, list(overrides), cwd=Path.cwd())
-    make_plan(loaded.spec)
+    make_plan(loaded.spec, loaded.arms)
     assert loaded.entrypoint is not None  # `cwd` asks for it
     words = list(overrides)
     storage = _storage_of(loaded, overrides, cluster)

@@ -143,7 +143,7 @@ def _arm_from_json(data: Mapping[str, Any]) -> Arm:
     return Arm(name=fields.pop("arm"), **{**fields, "parts": tuple(fields.get("parts", ()))})
 
 
-def make_plan(spec: StudySpec) -> Plan:
+def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
     """Expand a study to its arms and the cells that are known before any result.
 
     Of the evaluation the order is seed by seed with the reference arm first, so that pairs complete early;
@@ -151,10 +151,14 @@ def make_plan(spec: StudySpec) -> Plan:
     ignores its seed. Samples come before it, one of every arm after the other. Cells that depend on results
     (proposals of a Bayesian search, the arms' winners, `interactions: auto`) are added later as a `Batch`.
 
+    Args:
+        spec: the study.
+        arms: its arms, where loading it has built them already.
+
     Raises:
         StudyError: impossible arms, all of them (no-op or equal arms, keys that the baseline lacks).
     """
-    arms = expand_arms(spec)
+    arms = expand_arms(spec) if arms is None else arms
     cells = tuple(_cells(spec, arms))
     if len({cell.cell for cell in cells}) < len(cells):
         raise InternalError("two cells have the same identity")

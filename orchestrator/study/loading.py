@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
+from orchestrator.study.designs import Arm
 from orchestrator.study.entrypoint import EntrypointSource, locate
 from orchestrator.study.faults import Problem
 from orchestrator.study.loggernames import lacking
@@ -20,12 +21,14 @@ from orchestrator.study.validation import validate
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A sound study, the file it came from, and its merged data before validation (references kept).
+    """A sound study with its arms, the file it came from, and its merged data before validation (references
+    kept).
 
     `entrypoint` is where the user's code is, when `load_study` was asked to look for it.
     """
 
     spec: StudySpec
+    arms: tuple[Arm, ...]
     source: Path
     raw: dict[str, Any]
     entrypoint: EntrypointSource | None = None
@@ -64,7 +67,7 @@ def _checked(merged: Merged, path: Path, overrides: Sequence[str], cwd: Path | N
     sections = [key for key in merged.data if key not in ("baseline", "components")]
     data, unresolved = references.resolve(merged.data, sections)
     problems += unresolved
-    spec, invalid = validate(data)
+    spec, arms, invalid = validate(data)
     known = {problem.path for problem in problems}
     problems += [problem for problem in invalid if problem.path not in known]
     faults = [_fault(merged, problem, path) for problem in problems]
@@ -85,7 +88,7 @@ def _checked(merged: Merged, path: Path, overrides: Sequence[str], cwd: Path | N
             faults += _lackings(merged, data.get("loggers"), path)
     if faults or spec is None:
         raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
-    return LoadedStudy(spec, path, merged.data, source)
+    return LoadedStudy(spec, arms, path, merged.data, source)
 
 
 def _fault(merged: Merged, problem: Problem, path: Path) -> Fault:

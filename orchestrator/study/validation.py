@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.study.designs import build_arms
+from orchestrator.study.designs import Arm, build_arms
 from orchestrator.study.faults import Problem, nearest, show
 from orchestrator.study.rules import rule_problems
 from orchestrator.study.schema import known_keys
@@ -74,21 +74,23 @@ _KINDS = {
 }
 
 
-def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[Problem]]:
-    """The spec, or None with every problem; sections that are sound are checked even when others are not."""
+def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, tuple[Arm, ...], list[Problem]]:
+    """The spec with its arms, or None with every problem; sound sections are checked in any case."""
     spec, errors = _parse(data)
     problems = [_problem(error) for error in errors]
     sound, unsound = (spec, set()) if spec is not None else _patched(data, errors)
     checks = rule_problems(sound) if sound is not None else []
+    arms: tuple[Arm, ...] = ()
     if sound is not None and "baseline" not in unsound:
-        checks += build_arms(sound)[1]
+        arms, found = build_arms(sound)
+        checks += found
     sections = {str(error["loc"][0]) for error in errors}
     clouded = [
         *((section,) for section in unsound),
         *(path for name in sections for path in _CLOUDED.get(name, ())),
     ]
     problems += [check for check in checks if not any(check.path[: len(path)] == path for path in clouded)]
-    return (None if problems else spec), problems
+    return (None if problems else spec), arms, problems
 
 
 def _parse(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[ErrorDetails]]:

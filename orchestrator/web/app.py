@@ -14,8 +14,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
+from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import Fault, InputError, OrchestratorError
-from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 from orchestrator.report.pagetemplate import page_template
 from orchestrator.study.loading import load_study
@@ -223,7 +223,7 @@ def _studies(app: FastAPI, site: Site) -> None:
         return _pages(request).draw(request, "studies.html.j2", studies=list_studies(site.storage))
 
 
-def _run(site: Site, name: str) -> Run:
+def _run(site: Site, name: str) -> OpenedStudy:
     run = run_named(site.storage, name)
     if run is None:
         raise HTTPException(404, "no study of this name is recorded here")

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
 from orchestrator.record.journal import Line
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 from orchestrator.report.numbers import DASH, duration
 from orchestrator.report.palette import STATES
-from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding, standing
+from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding
 
 LATEST_EVENTS = 25
 _MOST_ROWS = 200
@@ -100,12 +100,12 @@ class StudyLine:
     problem: str = ""
 
 
-def run_named(storage: Storage, name: str) -> Run | None:
+def run_named(storage: Storage, name: str) -> OpenedStudy | None:
     """Return the recorded study of this name, or None: one folder directly below the storage."""
     if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
         return None
     paths = StudyPaths(name)
-    return Run(storage, paths) if storage.exists(paths.plan_json) else None
+    return OpenedStudy(storage, paths) if storage.exists(paths.plan_json) else None
 
 
 def list_studies(storage: Storage) -> list[StudyLine]:
@@ -115,18 +115,18 @@ def list_studies(storage: Storage) -> list[StudyLine]:
     return sorted(lines, key=lambda line: (line.found is None or line.found.driver is None, line.name))
 
 
-def _line(run: Run) -> StudyLine:
+def _line(run: OpenedStudy) -> StudyLine:
     name, report = run.paths.root, run.storage.exists(run.paths.report_html)
     try:
-        found = standing(run)
+        found = run.status()
     except OrchestratorError as error:
         return StudyLine(name, None, 0.0, (), False, report, " ".join(str(error).split()))
     return StudyLine(name, found, _share(found), _counts(found), bool(_effects(run)), report)
 
 
-def look_at(run: Run) -> StudyLook:
+def look_at(run: OpenedStudy) -> StudyLook:
     """Everything for the page of one study. Raises `StudyError` when its record is damaged."""
-    found = standing(run)
+    found = run.status()
     cells = found.cells
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED, TrialState.RUNNING)
     return StudyLook(
@@ -202,7 +202,7 @@ def _folder(cell: CellStanding) -> str:
     return f"files/{quote(cell.trial_dir)}/" if cell.attempts else ""
 
 
-def _effects(run: Run) -> tuple[EffectRow, ...]:
+def _effects(run: OpenedStudy) -> tuple[EffectRow, ...]:
     try:
         data = from_json(run.storage.read_bytes(run.paths.effects_json))
         return tuple(_effect(effect) for effect in data["effects"])
@@ -222,7 +222,7 @@ def _effect(effect: Mapping[str, Any]) -> EffectRow:
     )
 
 
-def _events(run: Run, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _events(run: OpenedStudy, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """(clock time, words) of the latest events, the newest first. `names`: of the cells."""
     found: list[tuple[str, str]] = []
     for line in reversed(run.view().journal.lines):

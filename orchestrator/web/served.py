@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from starlette.responses import Response
 
+from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import StudyError
-from orchestrator.record.run import Run
 
 SANDBOX = "sandbox allow-scripts allow-popups; default-src 'none'; style-src 'unsafe-inline'; "
 SANDBOX += "script-src 'unsafe-inline'; img-src data: blob:; form-action 'none'; base-uri 'none'"
@@ -29,7 +29,7 @@ MOST_BYTES = 64 << 20
 Entries = list[tuple[str, bool, int]]
 
 
-def served(run: Run, path: str) -> Response | Entries | None:
+def served(run: OpenedStudy, path: str) -> Response | Entries | None:
     """Return a file of the study, or the entries (name, is a directory, bytes) of one of its directories.
 
     None for what is not there or not shown. Paths and links cannot lead out of the study's directory.

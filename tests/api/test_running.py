@@ -34,6 +34,17 @@ def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:
     return result.exit_code
 
 
+def test_a_ray_of_its_own_ends_with_the_study(study: dict[str, Any]) -> None:
+    import ray
+
+    assert not ray.is_initialized(), "before the tests that share one"
+    assert run(study, "alone") is ExitCode.DONE
+    assert not ray.is_initialized()
+    assert run(study, "alone") is ExitCode.DONE  # nothing is left: no Ray is started
+    assert open_study("alone").view().plan.study == "alone"
+    assert cluster.EMBEDDED not in os.environ
+
+
 def test_an_initialised_ray_is_used_and_left_as_it_was(study: dict[str, Any], there: str) -> None:
     import ray
 
@@ -65,15 +76,3 @@ def test_from_another_thread_with_an_event_loop(study: dict[str, Any], there: st
 def test_another_cluster_than_the_one_that_is_there_is_refused(study: dict[str, Any], there: str) -> None:
     with pytest.raises(ClusterUnavailable, match=f"connected to the Ray at {there} already"):
         run(study, "elsewhere", address="10.0.0.7:6379")
-
-
-def test_a_ray_of_its_own_ends_with_the_study(study: dict[str, Any]) -> None:
-    import ray
-
-    if ray.is_initialized():
-        pytest.fail("the tests before this one should have left no Ray")
-    assert run(study, "alone") is ExitCode.DONE
-    assert not ray.is_initialized()
-    assert run(study, "alone") is ExitCode.DONE  # nothing is left: no Ray is started
-    assert open_study("alone").view().plan.study == "alone"
-    assert cluster.EMBEDDED not in os.environ
