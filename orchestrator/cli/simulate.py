@@ -159,7 +159,7 @@ def table(found: Sequence[Summary]) -> Table:
     """One row per method; columns on equivalence only where a margin was given."""
     from rich.table import Table
 
-    from orchestrator.simulate.methods import METHODS
+    from orchestrator.simulate.methods import method
 
     with_margin = any(summary.equivalent or summary.false_equivalent for summary in found)
     result = Table(box=None, pad_edge=False)
@@ -177,7 +177,7 @@ def table(found: Sequence[Summary]) -> Table:
         ]
         if with_margin:
             figures += [one.equivalent, one.false_equivalent]
-        result.add_row(METHODS[one.method].title, *(_figure(figure) for figure in figures))
+        result.add_row(method(one.method).title, *(_figure(figure) for figure in figures))
     return result
 
 

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from orchestrator.decide.asha import Halving
 from orchestrator.decide.goals import goal_of
 from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
+from orchestrator.decide.rungs import RungRule
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import StoppingRule, stopping_rule
 from orchestrator.simulate.asha import Curve, Point, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 from orchestrator.study.seeds import standard_gamma, standard_looks
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.stopping import RULES
 
 Float = NDArray[np.float64]
 
@@ -74,15 +78,15 @@ def grid(study: Study, design: Design, *, variance: Variance) -> Judged:
     return _fixed(estimate(Y, differences(len(Y)), variance), design, cost=1.0, kept=True)
 
 
-def halving(study: Study, design: Design, *, protected: bool) -> Judged:
-    """ASHA over all runs, seed by seed on lanes, then a plain paired t per arm at its matched rung, Holm.
+def halving(study: Study, design: Design, *, protected: bool, rule: RungRule | None = None) -> Judged:
+    """ASHA, or another rule, over all runs, seed by seed on lanes, then a plain paired t per arm, Holm.
 
     The matched rung is the highest one at which two seeds at least have a pair: their difference estimates
     the effect at that rung, which need not be the effect at full length.
     """
     curves, seeds = study.curves, design.seeds
     rows = curves.shape[0]
-    rule = Halving(RUNGS[:-1], design.reduction)
+    rule = rule or Halving(RUNGS[:-1], design.reduction)
     cells = [(row, seed) for seed in range(seeds) for row in range(rows)]
     runs = [_curve(study, row, seed, protected and row == 0) for row, seed in cells]
     endings = replay(runs, rule, design.lanes)
@@ -200,13 +204,61 @@ METHODS: dict[str, Method] = {
 """All methods by name, in the order of the table in docs/statistics.md."""
 
 
+def method(name: str) -> Method:
+    """The method of that name; KeyError where there is none."""
+    return METHODS[name] if name in METHODS else _brought()[name]
+
+
+def _brought() -> dict[str, Method]:
+    """A method for each rule that a package brings, by the rule's name; its settings at their defaults."""
+    known = {one.rule for one in METHODS.values()}
+    return {
+        name: Method(name, name, RULES.get(name).title, partial(_by_rule, name=name))
+        for name in RULES
+        if name not in known
+    }
+
+
+def _by_rule(study: Study, design: Design, *, name: str) -> Judged:
+    rule, arms = stopping_rule(name), study.curves.shape[0] - 1
+    spec = _spec(design, rule)
+    if rule.stops_at_rungs:
+        return halving(study, design, protected=True, rule=rule.at_rungs(spec.stopping, RUNGS[-1]))
+    if rule.on_seeds(spec, arms) is None:
+        return grid(study, design, variance="moderated")
+
+    def on_seeds(_: Design, arms: int) -> ResolveRule:
+        found = rule.on_seeds(spec, arms)
+        assert found is not None
+        return found
+
+    return sequential(study, design, on_seeds)
+
+
+def _spec(design: Design, rule: StoppingRule) -> StudySpec:
+    """A study file that registers this design under the rule."""
+    ladder = {"max": RUNGS[-1], "grace": RUNGS[0], "reduction": design.reduction}
+    file = {
+        "name": "simulated",
+        "entrypoint": "none:none",
+        "metric": {"name": "value", "mode": "max"},
+        "baseline": {},
+        "seeds": design.seeds,
+        "stopping": {"rule": rule.name, **ladder},
+        "report": {"alpha": design.alpha, "margin": design.margin},
+    }
+    return StudySpec.model_validate(file)
+
+
 def pick(words: Sequence[str]) -> tuple[Method, ...]:
     """The methods that these words name: methods, or rules for all of their methods; none means all.
 
     Raises `ValueError` for another word.
     """
-    rules = {method.rule for method in METHODS.values()}
+    known = {**METHODS, **_brought()}
+    rules = {one.rule for one in known.values()}
     for word in words:
-        if word not in METHODS and word not in rules:
-            raise ValueError(f"there is no rule {word!r}; valid: {', '.join([*sorted(rules), *METHODS])}")
-    return tuple(m for m in METHODS.values() if not words or m.name in words or m.rule in words)
+        if word not in known and word not in rules:
+            valid = dict.fromkeys([*sorted(rules), *known])
+            raise ValueError(f"there is no rule {word!r}; valid: {', '.join(valid)}")
+    return tuple(m for m in known.values() if not words or m.name in words or m.rule in words)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.simulate.generator import Scenario, study
-from orchestrator.simulate.methods import METHODS, Design
+from orchestrator.simulate.methods import Design
+from orchestrator.simulate.methods import method as method_of
 from orchestrator.simulate.metrics import clopper_pearson
 
 FOUND = Scenario(
@@ -47,7 +48,7 @@ def null_studies(
     Each goes through the rule as in the engine. It bounds the share of studies that claim an effect of a
     null: no more than α · `studies` are expected.
     """
-    judge = METHODS[method].judge
+    judge = method_of(method).judge
     given = design or Design()
     found = [judge(study(FOUND, given.seeds, seed, index), given) for index in range(studies)]
     signs = [int(one.signs[0]) for one in found]

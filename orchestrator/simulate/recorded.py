@@ -144,8 +144,8 @@ def replays(
         for rule in rules
         if rule not in known
     ]
-    if design_of(spec).crossed:
-        hint = "its effects come from all of its runs: no rule but none applies"
+    if not design_of(spec).compares:
+        hint = "its effects are no comparisons of one arm with the reference: no rule but none applies"
         faults.append(Fault(f"a {spec.design} design cannot be replayed", hint=hint))
     if len(spec.seeds) < 2:
         faults.append(Fault("a study with one seed has no tests to replay", field="seeds"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from orchestrator.simulate.generator import Scenario, study
-from orchestrator.simulate.methods import METHODS, Design, Judged, Method
+from orchestrator.simulate.methods import Design, Judged, Method, method
 from orchestrator.simulate.metrics import Summary, summarise
 
 _CHUNK = 100
@@ -51,7 +51,7 @@ def judge(series: Series, names: Sequence[str], first: int, last: int) -> dict[s
     for index in range(first, last):
         made = study(series.truth, series.design.seeds, series.seed, index)
         for name in names:
-            found[name].append(METHODS[name].judge(made, series.design))
+            found[name].append(method(name).judge(made, series.design))
     return found
 
 

@@ -226,7 +226,7 @@ def apply_override(merged: Merged, text: str) -> list[Problem]:
         ]
     path = _address(merged.data, key)
     if path is None:
-        hint = nearest(key, _all_keys(merged.data), instead=known_keys(()))
+        hint = nearest(key, _all_keys(merged.data), instead=known_keys((), merged.data))
         return [Problem((key,), f"{COMMAND_LINE}: there is no such setting", value=text[:80], hint=hint)]
     return _assign(merged, path, value)
 
@@ -240,10 +240,11 @@ def _assign(merged: Merged, path: Path, value: Any) -> list[Problem]:
         if not isinstance(parent, dict):
             return []  # the file has something else here; validation says so
     current = parent.get(path[-1])
-    if isinstance(value, dict) and (isinstance(current, dict) or known_keys(path)):
+    if isinstance(value, dict) and (isinstance(current, dict) or known_keys(path, merged.data)):
         problems: list[Problem] = []
         for key, item in value.items():
-            names = [*(current or {}), *known_keys(path)] if isinstance(current, dict) else known_keys(path)
+            known = known_keys(path, merged.data)
+            names = [*current, *known] if isinstance(current, dict) else known
             if key in names:
                 problems += _assign(merged, (*path, key), item)
             else:
@@ -268,7 +269,7 @@ def _address(data: Mapping[str, Any], key: str) -> Path | None:
                 break
         else:
             name, length = parts[0], 1
-            if name not in known_keys(path):
+            if name not in known_keys(path, data):
                 return None
             node = None
         path = (*path, name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from orchestrator.study.spec import Component, StudySpec
+from orchestrator.study.spec import Component, StoppingSpec, StudySpec, section_of
+from orchestrator.study.stopping import RULES
 from orchestrator.study.yamlfile import Path
 
 
@@ -29,15 +31,22 @@ def json_schema() -> dict[str, Any]:
         "description": "Study file to start from, relative to this one; null removes a component.",
         "type": "string",
     }
+    for own in filter(None, (RULES.get(rule).settings for rule in RULES)):
+        keys = own.model_json_schema(by_alias=True)["properties"]
+        schema["$defs"]["StoppingSpec"]["properties"] |= {
+            key: given for key, given in keys.items() if key not in StoppingSpec.model_fields
+        }
     components = schema["properties"]["components"]
     components["additionalProperties"] = {"anyOf": [components["additionalProperties"], {"type": "null"}]}
     schema["anyOf"] = [{"required": ["extends"]}, {"required": required, "properties": sections}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Ablation study"}
 
 
-def known_keys(path: Path) -> list[str]:
-    """The keys that the format itself knows at `path`; empty where keys are free or there are none."""
+def known_keys(path: Path, data: Mapping[str, Any] | None = None) -> list[str]:
+    """The keys that the format knows at `path` of a study; empty where keys are free or there are none."""
     model = model_at(path)
+    if model is StoppingSpec:
+        model = section_of((data or {}).get("stopping")) or model
     return [] if model is None else [info.alias or name for name, info in model.model_fields.items()]
 
 

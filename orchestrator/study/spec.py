@@ -108,9 +108,14 @@ class StoppingSpec(_Section):
 
 def _of_its_rule(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Check the section by the model of the rule that it names, which may add settings of its own."""
-    rule = value.get("rule") if isinstance(value, Mapping) else None
-    settings = RULES.get(rule).settings if isinstance(rule, str) and rule in RULES else None
+    settings = section_of(value)
     return handler(value) if settings is None else settings.model_validate(value)
+
+
+def section_of(stopping: Any) -> type[StoppingSpec] | None:
+    """The model of a `stopping` section whose rule has settings of its own; None of other sections."""
+    rule = stopping.get("rule") if isinstance(stopping, Mapping) else None
+    return RULES.get(rule).settings if isinstance(rule, str) and rule in RULES else None
 
 
 class TuneStopping(_Section):

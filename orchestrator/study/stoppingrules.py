@@ -21,6 +21,9 @@ def stopping_problems(spec: StudySpec) -> Iterator[Problem]:
     if design_of(spec).crossed and rule.drops_runs:
         message = f"is not possible with design: {spec.design}: its effects need every run"
         yield Problem(("stopping", "rule"), message, rule.name, hint="use rule: none, or leave-one-out")
+    elif rule.sequential and not design_of(spec).compares:
+        message = f"is not possible with design: {spec.design}: it compares each arm with the reference"
+        yield Problem(("stopping", "rule"), message, rule.name, hint="use rule: none, or leave-one-out")
     for key in _OF_SOME_RULES:
         if key not in rule.uses:
             users = " or ".join(_users(key))

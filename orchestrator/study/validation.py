@@ -77,7 +77,7 @@ _KINDS = {
 def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, tuple[Arm, ...], list[Problem]]:
     """The spec with its arms, or None with every problem; sound sections are checked in any case."""
     spec, errors = _parse(data)
-    problems = [_problem(error) for error in errors]
+    problems = [_problem(error, data) for error in errors]
     sound, unsound = (spec, set()) if spec is not None else _patched(data, errors)
     checks = rule_problems(sound) if sound is not None else []
     arms: tuple[Arm, ...] = ()
@@ -122,11 +122,11 @@ def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> tuple[Study
     return _parse({**_PLAIN, **patched})[0], unsound
 
 
-def _problem(error: ErrorDetails) -> Problem:
+def _problem(error: ErrorDetails, data: Mapping[str, Any]) -> Problem:
     path: Path = tuple(error["loc"])
     kind, where = error["type"], dotted(path)
     if kind == "extra_forbidden":
-        return _unknown_key(path)
+        return _unknown_key(path, data)
     if kind == "missing":
         example = _EXAMPLES.get(where)
         return Problem(path, "is required", hint=f"for example {example}" if example else None)
@@ -145,8 +145,8 @@ def _problem(error: ErrorDetails) -> Problem:
     return Problem(path, message, value, hint)
 
 
-def _unknown_key(path: Path) -> Problem:
-    key, valid = str(path[-1]), known_keys(path[:-1])
+def _unknown_key(path: Path, data: Mapping[str, Any]) -> Problem:
+    key, valid = str(path[-1]), known_keys(path[:-1], data)
     return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid))
 
 

@@ -23,13 +23,15 @@ class Design(ABC):
     """How arms are made of components. `name`: as `design` in a study file names it.
 
     `crossed`: effects are averages over all runs, not comparisons with the reference arm, so that each run is
-    needed; `grows`: an effect stays what it is when components are added; `strips`: the reference is not the
+    needed; `compares`: each main effect is one arm minus the reference, as sequential rules and replays take
+    it; `grows`: an effect stays what it is when components are added; `strips`: the reference is not the
     baseline as the file has it; `chooses_pairs`: results may call for pairs of arms (`interactions: auto`);
     `every_pair`: it has all of them from the start; `many_arms`: it has more arms than components.
     """
 
     name: str
     crossed: bool = False
+    compares: bool = True
     grows: bool = False
     strips: bool = False
     chooses_pairs: bool = False

@@ -23,6 +23,7 @@ class Crossed(Design):
     """Arms that take several components away together; each component has two levels."""
 
     crossed = True
+    compares = False
     partial = False
     """Whether single arms are left out: they are checked all the same, for faults of a component."""
 
