@@ -25,7 +25,7 @@ from orchestrator.engine.probe import import_ended, import_error, import_slow
 from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, gate_from_json
 
 if TYPE_CHECKING:
-    from orchestrator.engine.entry import Entry
+    from orchestrator.engine.runners import Runner
     from orchestrator.training.gates.ladder import Gate
 
 GATE_TIMEOUT_S = 300.0
@@ -157,9 +157,9 @@ def serve() -> None:
         out.flush()
 
     try:
-        from orchestrator.engine.entry import load_entry
+        from orchestrator.engine.runners import Code, runner_of
 
-        entry = load_entry(request.entrypoint, Path(request.root), request.datamodule)
+        runner = runner_of(Code(request.entrypoint, Path(request.root), request.datamodule))
     except BaseException as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
@@ -168,35 +168,25 @@ def serve() -> None:
     import torch
 
     torch.set_num_threads(threads)
-    for result in _climb(job, entry, request, lambda number, title: say(running=[number, title])):
+    for result in _climb(job, runner, request, lambda number, title: say(running=[number, title])):
         say(result=finite(asdict(result)))
     say(done="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _climb(
-    job: str, entry: Entry, request: CheckRequest, announce: Callable[[str, str], None]
+    job: str, runner: Runner, request: CheckRequest, announce: Callable[[str, str], None]
 ) -> Iterator[GateResult]:
     from orchestrator.engine.warmcheck import warm_equals_cold
     from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
 
-    if job == "profile":
-        asked = PROFILE if request.trace else PROFILE[:-1]
-        return climb(entry.target, request, announce, asked)
-    gates = LR_FIND if job == "lr-find" else GATES
-    instead: dict[str, Gate] = {"A11": lambda _: warm_equals_cold(request)}
-    bench, without = None, {}
-    if entry.kind == "lightning":
-        from orchestrator.training.gates.lightning import INSTEAD, WITHOUT, lightning_bench
-        from orchestrator.training.lightning.fit import Lit
-
-        bench, without = lightning_bench(Lit(entry.target, entry.data), request), WITHOUT
-        instead |= INSTEAD
+    gates = {"profile": PROFILE if request.trace else PROFILE[:-1], "lr-find": LR_FIND}.get(job, GATES)
+    instead: dict[str, Gate] = {"A11": lambda _: warm_equals_cold(request), **runner.gates()}
     ladder = tuple(
         (number, title, instead.get(number, gate))
         for number, title, gate in gates
         if not request.only or number in request.only
     )
-    return climb(entry.target, request, announce, ladder, bench, without)
+    return climb(runner.bench(request, {}), announce, ladder, runner.without)
 
 
 def finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.train.collective
 
-from orchestrator.engine.entry import load_name
+from orchestrator.engine.runners.runner import load_name
 
 
 def make_shards(path: str, config: Mapping[str, Any], rank: int, world_size: int) -> dict[str, Any]:

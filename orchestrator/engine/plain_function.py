@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,32 +10,14 @@ from typing import Any
 from ray.train import Checkpoint, CheckpointUploadMode, ReportedCheckpoint, ReportedCheckpointStatus
 
 from orchestrator.engine.datasets import make_shards
-from orchestrator.engine.messages import Assignment
 from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
 from orchestrator.engine.trial_run import TrialRun, stage
-from orchestrator.record.checkpoints import Manifest
-
-
-def run_function(
-    function: Callable[..., Any], assignment: Assignment, run: TrialRun, resume: Manifest | None
-) -> None:
-    """Call the user's train function with its config.
-
-    Raises:
-        TrialStopped: the trial was left at a report.
-        Exception: whatever the user's code raises.
-    """
-    with bound(assignment, run, resume):
-        if len(inspect.signature(function).parameters) == 0:
-            function()
-        else:
-            function(dict(assignment.config))
 
 
 @contextmanager
-def bound(assignment: Assignment, run: TrialRun, resume: Manifest | None) -> Iterator[None]:
+def bound(run: TrialRun) -> Iterator[None]:
     """`ray.train.*` is that of the trial in this context."""
-    storage = run.storage
+    assignment, resume, storage = run.assignment, run.resume, run.storage
     shards = None
     if run.spec.datasets is not None:
         shards = make_shards(run.spec.datasets, assignment.config, run.rank, run.world_size)

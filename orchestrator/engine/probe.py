@@ -21,8 +21,8 @@ import json, sys, traceback
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 try:
-    from orchestrator.engine.entry import load_entry
-    answer = {{"kind": load_entry(sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None).kind}}
+    from orchestrator.engine.runners import Code, runner_of
+    answer = {{"noun": runner_of(Code(sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None)).noun}}
 except BaseException as error:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     answer = {{
@@ -80,7 +80,7 @@ class EntrypointProbe:
         )
 
     def result(self) -> str:
-        """The contract that the entrypoint follows: task, lightning or function.
+        """What the entrypoint is, in words.
 
         Raises:
             StudyError: it does not import, or it is none of these.
@@ -96,7 +96,7 @@ class EntrypointProbe:
         answer = json.loads(lines[-1].removeprefix(_MARK))
         if "error" in answer:
             raise import_error(self._entrypoint, answer)
-        return str(answer["kind"])
+        return str(answer["noun"])
 
     def end(self) -> None:
         """Stop asking."""

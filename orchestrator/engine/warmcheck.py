@@ -102,15 +102,8 @@ def _in_a_thread(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[s
 
 
 def _losses(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, Any]) -> list[float]:
-    from orchestrator.engine.entry import load_entry
-    from orchestrator.training.gates.bench import Bench
+    from orchestrator.engine.runners import Code, runner_of
 
-    entry = load_entry(request.entrypoint, Path(request.root), request.datamodule)
-    if entry.kind == "lightning":
-        from orchestrator.training.gates.lightning import lightning_bench
-        from orchestrator.training.lightning.fit import Lit
-
-        bench = lightning_bench(Lit(entry.target, entry.data), request)
-    else:
-        bench = Bench(entry.target, request, cache=cache)
+    bench = runner_of(Code(request.entrypoint, Path(request.root), request.datamodule)).bench(request, cache)
+    assert not isinstance(bench, str), bench
     return list(bench.first_steps(bench.config_of(arm.config), STEPS)[0])

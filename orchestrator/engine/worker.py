@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,19 +27,17 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempt import Attempt, Rank, UserCode
 from orchestrator.engine.capture import TrialOutput
 from orchestrator.engine.clean_slate import ProcessState, snapshot
-from orchestrator.engine.entry import Entry, load_entry
-from orchestrator.engine.lightning_trial import run_lightning
 from orchestrator.engine.link import LineDown, Link
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
-from orchestrator.engine.plain_function import run_function
+from orchestrator.engine.plain_function import bound
 from orchestrator.engine.ray_private.binding import current_worker_handle
+from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.shipped_code import fetch_code
 from orchestrator.engine.shipped_log import local_log, ship_log
 from orchestrator.engine.task_session import TaskSession
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.trackers.process import Trackers, services
-from orchestrator.training.loop import run_task
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 
@@ -111,15 +110,17 @@ class LaneWorker:
 
     def _load(self) -> UserCode:
         spec = self.facts.spec
-        return partial(self._run_entry, load_entry(spec.entrypoint, self.code_root, spec.datamodule))
+        return partial(runner_of(Code(spec.entrypoint, self.code_root, spec.datamodule)).run, place=self)
 
-    def _run_entry(self, entry: Entry, run: TrialRun) -> None:
-        if entry.kind == "task":
-            run_task(entry.target, TaskSession(run, run.assignment, self.cache))
-        elif entry.kind == "lightning":
-            run_lightning(entry, run.assignment, run, run.resume)
-        else:
-            run_function(entry.target, run.assignment, run, run.resume)
+    # ---- the runner's `Place` -----------------------------------------------------------------------------
+
+    def bound(self, run: TrialRun) -> AbstractContextManager[None]:
+        """`ray.train.*` is that of the trial in this context."""
+        return bound(run)
+
+    def session(self, run: TrialRun) -> AbstractContextManager[TaskSession]:
+        """What the built-in loop talks to."""
+        return nullcontext(TaskSession(run, run.assignment, self.cache))
 
 
 def _call(broker: Any, method: str, *arguments: Any) -> Any:

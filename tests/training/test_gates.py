@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "planted"))
 import faults
 from healthy import CONFIG, Healthy
 
+from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
 from orchestrator.training.gates.panel import CELL, GAP, image_column, panel
 from orchestrator.training.gates.recording import RecordingConfig, was_read
@@ -46,7 +47,7 @@ def request(*arms: ArmToCheck, metrics: tuple[str, ...] = ("val/accuracy",)) -> 
 def up_to(gate: str, target: Any, asked: CheckRequest | None = None) -> tuple[list[str], GateResult]:
     """Gates before this one that failed, and its own result."""
     before = []
-    for result in climb(target, asked or request()):
+    for result in climb(Bench(target, asked or request())):
         if result.gate == gate:
             return before, result
         if result.state == "fail":
@@ -55,7 +56,7 @@ def up_to(gate: str, target: Any, asked: CheckRequest | None = None) -> tuple[li
 
 
 def test_a_healthy_recipe_passes() -> None:
-    results = list(climb(Healthy, request()))
+    results = list(climb(Bench(Healthy, request())))
     assert tuple(result.gate for result in results) == GATE_NUMBERS == tuple(gate for gate, *_ in GATES)
     states = {result.gate: result.state for result in results}
     assert states.pop("A11") == "skipped"
@@ -111,7 +112,7 @@ def test_nothing_to_train() -> None:
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_what_the_loop_cannot_use_is_named_with_its_hook(fault: type, evidence: str, fix: str) -> None:
-    first, *others = climb(fault, request())
+    first, *others = climb(Bench(fault, request()))
     assert first.state == "fail"
     assert evidence in first.verdict.evidence
     assert fix in first.verdict.causes[0]
@@ -166,9 +167,9 @@ class LearnsItsClasses(Healthy):
 
 
 def test_the_data_come_before_the_model() -> None:
-    [alone] = climb(LearnsItsClasses, request(), gates=tuple(g for g in GATES if g[0] == "A4"))
+    [alone] = climb(Bench(LearnsItsClasses, request()), gates=tuple(g for g in GATES if g[0] == "A4"))
     assert alone.state == "pass"
-    assert all(gate.state != "fail" for gate in climb(LearnsItsClasses, request()))
+    assert all(gate.state != "fail" for gate in climb(Bench(LearnsItsClasses, request())))
 
 
 def test_a_part_that_acts_later_is_no_dead_one() -> None:
@@ -182,7 +183,7 @@ def test_a_part_that_acts_later_is_no_dead_one() -> None:
 
 
 def test_a_plain_function_is_not_asked() -> None:
-    results = list(climb(lambda config: None, request()))
+    results = list(climb("only Ray can call it"))
     assert {result.state for result in results} == {"skipped"}
     assert "only Ray can call it" in results[0].verdict.evidence
 
@@ -192,7 +193,7 @@ def test_a_request_survives_json() -> None:
 
 
 def test_learning_rate_range() -> None:
-    [result] = climb(Healthy, request(), gates=LR_FIND)
+    [result] = climb(Bench(Healthy, request()), gates=LR_FIND)
     [curve] = result.verdict.curves
     assert result.state == "pass"
     assert curve.mark is not None
@@ -202,7 +203,7 @@ def test_learning_rate_range() -> None:
 
 def test_a_check_leaves_the_random_states_alone() -> None:
     before = torch.get_rng_state()
-    list(zip(range(4), climb(Healthy, request()), strict=False))
+    list(zip(range(4), climb(Bench(Healthy, request())), strict=False))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.runners.lightning import LightningRunner
 from orchestrator.training.gates.ladder import GATES, climb
 from orchestrator.training.gates.results import ArmToCheck, CheckRequest, GateVerdict
 
@@ -21,7 +22,7 @@ pytestmark = [
 def check(name: str, metric: str = "val_loss", **arm: Any) -> Mapping[str, GateVerdict]:
     import planted_lightning
 
-    from orchestrator.training.gates.lightning import INSTEAD, WITHOUT, lightning_bench
+    from orchestrator.training.gates.lightning import INSTEAD, lightning_bench
     from orchestrator.training.lightning.fit import Lit
 
     module = getattr(planted_lightning, name)
@@ -35,7 +36,7 @@ def check(name: str, metric: str = "val_loss", **arm: Any) -> Mapping[str, GateV
     request = CheckRequest("x:y", ".", 0, (metric,), arms)
     gates = tuple((number, title, INSTEAD.get(number, gate)) for number, title, gate in GATES)
     bench = lightning_bench(Lit(module), request)
-    return {r.gate: r.verdict for r in climb(module, request, gates=gates, bench=bench, without=WITHOUT)}
+    return {r.gate: r.verdict for r in climb(bench, gates=gates, without=LightningRunner.without)}
 
 
 def test_a_sound_module_passes() -> None:

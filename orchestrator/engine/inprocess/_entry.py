@@ -1,23 +1,23 @@
-"""A study's own entrypoint in this process: a plain function, or a Task."""
+"""A study's own entrypoint in this process."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from orchestrator.engine.attempt import UserCode
-from orchestrator.engine.entry import load_entry
-from orchestrator.engine.inprocess._session import user_code
+from orchestrator.engine.inprocess._session import bound
+from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.trial_run import TrialRun
 from orchestrator.engine.uploads import SnapshotPart
 from orchestrator.study.spec import StudySpec
 from orchestrator.training.local import LocalSession
-from orchestrator.training.loop import run_task
 from orchestrator.training.sink import Silent
 from orchestrator.training.snapshot import TrainingSnapshot
 
@@ -45,34 +45,44 @@ class _TaskSession(LocalSession):
             yield folder
 
 
-def entrypoint_of(spec: StudySpec, code_root: Path | None, device: torch.device) -> Callable[[], UserCode]:
-    """What loads the study's entrypoint, for `InProcess`. Tasks run one at a time, on `device`."""
-    cache: dict[str, Any] = {}
+class _ThisProcess:
+    """The runner's `Place`. Tasks run one at a time, on `device`."""
 
-    def load() -> UserCode:
-        entry = load_entry(spec.entrypoint, code_root, spec.datamodule)
-        if entry.kind == "function":
-            return user_code(entry.target)
-        if entry.kind != "task" or spec.resources.workers > 1:
-            raise TypeError(
-                f"{spec.entrypoint} needs Ray: in one process run plain functions, and Tasks of one worker"
-            )
-        return run_one
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._cache: dict[str, Any] = {}
 
-    def run_one(run: TrialRun) -> None:
-        task = load_entry(spec.entrypoint, code_root).target
+    def bound(self, run: TrialRun) -> AbstractContextManager[None]:
+        """`ray.train.*` is that of the trial in this context."""
+        return bound(run)
+
+    @contextmanager
+    def session(self, run: TrialRun) -> Iterator[LocalSession]:
+        """What the built-in loop talks to."""
         session = _TaskSession(
             config=dict(run.assignment.config),
-            max_length=float(spec.stopping.max),
+            max_length=float(run.spec.stopping.max),
             trial_dir=run.storage.path(run.assignment.trial_dir),
-            unit=spec.stopping.unit,
-            cache=cache,
-            device=device,
-            monitors=spec.monitor,
+            unit=run.spec.stopping.unit,
+            cache=self._cache,
+            device=self._device,
+            monitors=run.spec.monitor,
             sink=run.log or Silent(),
         )
         session.run = run
         with _ONE_TASK:
-            run_task(task, session)
+            yield session
+
+
+def entrypoint_of(spec: StudySpec, code_root: Path | None, device: torch.device) -> Callable[[], UserCode]:
+    """What loads the study's entrypoint, for `InProcess`."""
+    place = _ThisProcess(device)
+
+    def load() -> UserCode:
+        runner = runner_of(Code(spec.entrypoint, code_root, spec.datamodule))
+        if not runner.runs_without_ray(spec.resources.workers):
+            workers = f" with {spec.resources.workers} workers" if spec.resources.workers > 1 else ""
+            raise TypeError(f"{spec.entrypoint}, {runner.noun}{workers}, needs Ray")
+        return partial(runner.run, place=place)
 
     return load

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,26 @@ def begin_worker(same: Callable[[Any], Any]) -> None:
     _here.same = same
 
 
+@contextmanager
+def bound(run: TrialRun) -> Iterator[None]:
+    """This thread runs that trial; what it calls of `ray.train` works too."""
+    _here.run = run
+    try:
+        with _ray_train():
+            yield
+    finally:
+        _here.run = None
+
+
 def user_code(function: Callable[..., Any]) -> UserCode:
-    """A plain function of the config, or of nothing, as a trial. What it calls of `ray.train` works too."""
+    """A plain function of the config, or of nothing, as a trial."""
 
     def run_function(run: TrialRun) -> None:
-        _here.run = run
-        try:
-            with _ray_train():
-                if len(inspect.signature(function).parameters) == 0:
-                    function()
-                else:
-                    function(dict(run.assignment.config))
-        finally:
-            _here.run = None
+        with bound(run):
+            if len(inspect.signature(function).parameters) == 0:
+                function()
+            else:
+                function(dict(run.assignment.config))
 
     return run_function
 

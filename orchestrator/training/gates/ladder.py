@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from orchestrator.training.gates import (
     arms,
@@ -20,10 +19,9 @@ from orchestrator.training.gates import (
     speed,
 )
 from orchestrator.training.gates.bench import Bench, HookFault, NotShown
-from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, skipped
+from orchestrator.training.gates.results import GateResult, GateVerdict, failed, skipped
 from orchestrator.training.session import Diverged
 from orchestrator.training.streams import preserved_random_state
-from orchestrator.training.task import Task
 
 Gate = Callable[[Bench], GateVerdict]
 
@@ -64,31 +62,23 @@ PROFILE = (
 
 
 def climb(
-    target: Any,
-    request: CheckRequest,
+    bench: Bench | str,
     announce: Callable[[str, str], None] = lambda *_: None,
     gates: tuple[tuple[str, str, Gate], ...] = GATES,
-    bench: Bench | None = None,
     without: Mapping[str, str] | None = None,
 ) -> Iterator[GateResult]:
-    """Yield the result of each gate as soon as it is there. `target` is the entrypoint.
+    """Yield the result of each gate as soon as it is there.
 
-    `announce` hears of number and name before a gate is asked. `bench` is what the gates look at, where it is
-    not simply a Task's; `without` names gates that are skipped, and why.
+    `bench` is what the gates look at, or why none can be asked. `announce` hears of number and name before a
+    gate is asked; `without` names gates that are skipped, and why.
     """
-    if bench is None and isinstance(target, type) and issubclass(target, Task):
-        bench = Bench(target, request)
     missing = without or {}
-    broken = (
-        ""
-        if bench is not None
-        else "a plain Ray Train function shows neither its data nor its model: only Ray can call it"
-    )
+    broken = bench if isinstance(bench, str) else ""
     for number, title, gate in gates:
         announce(number, title)
         start = time.perf_counter()
         reason = broken or missing.get(number)
-        verdict = skipped(reason or "") if reason or bench is None else ask(gate, bench)
+        verdict = skipped(reason or "") if reason or isinstance(bench, str) else ask(gate, bench)
         if number == FIRST and verdict.state == "fail":
             broken = f"{FIRST} failed"
         yield GateResult(number, title, verdict, time.perf_counter() - start)

@@ -29,13 +29,6 @@ from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs
 
 BARE = "batch"
 """Name of the tensor where samples are bare tensors; items of tuples are called 0, 1, ..."""
-WITHOUT = {
-    "A5": "a training_step takes inputs and targets together: zeros would replace both",
-    "A9": "the loop is Lightning's: `trainer: {profiler: simple}` measures it",
-    "A13": "set by the module's configure_optimizers: Lightning's own Tuner has a range test",
-    "A14": "what it learns is seen in the study: the metrics are the module's own",
-}
-"""Gates that are skipped, and why."""
 HALF = 3
 
 

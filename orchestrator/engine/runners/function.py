@@ -1,0 +1,55 @@
+"""A Ray Train function, unchanged."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.runners.runner import Code, ImportedRunner, Place
+
+if TYPE_CHECKING:
+    from orchestrator.engine.trial_run import TrialRun
+
+
+class FunctionRunner(ImportedRunner):
+    """Anything that is called with the config, or with nothing, and reports by `ray.train.report`."""
+
+    noun = "a Ray Train function `def train(config)`"
+
+    @classmethod
+    def takes(cls, target: Any, code: Code) -> bool:
+        if not callable(target) or inspect.isclass(target):
+            return False
+        called = (target, type(target).__call__)
+        if any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in called):
+            raise TypeError(f"{code.entrypoint} is async, and nothing would await it; write a plain `def`")
+        if any(map(inspect.isgeneratorfunction, called)):
+            raise TypeError(
+                f"{code.entrypoint} has a yield, so that calling it runs nothing; "
+                "report with ray.train.report({...}) instead"
+            )
+        needed = [name for name, one in _parameters(target).items() if one.default is one.empty]
+        if len(needed) > 1:
+            raise TypeError(
+                f"{code.entrypoint} takes {', '.join(needed)}; it is called with the config alone: "
+                "def train(config)"
+            )
+        return True
+
+    def run(self, run: TrialRun, place: Place) -> None:
+        with place.bound(run):
+            if _parameters(self.target):
+                self.target(dict(run.assignment.config))
+            else:
+                self.target()
+
+    def bench(self, *_: Any) -> str:
+        return "a plain Ray Train function shows neither its data nor its model: only Ray can call it"
+
+
+def _parameters(target: Any) -> dict[str, inspect.Parameter]:
+    try:
+        found = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # compiled code without a signature
+        return {"config": inspect.Parameter("config", inspect.Parameter.POSITIONAL_ONLY)}
+    return {name: one for name, one in found.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}

@@ -1,0 +1,39 @@
+"""A `Task`, trained by the built-in loop."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.engine.runners.runner import Code, ImportedRunner, Place
+from orchestrator.training.task import Task
+
+if TYPE_CHECKING:
+    from orchestrator.engine.trial_run import TrialRun
+    from orchestrator.training.gates.bench import Bench
+    from orchestrator.training.gates.results import CheckRequest
+
+
+class TaskRunner(ImportedRunner):
+    """A class; every trial makes one of it."""
+
+    noun = "a subclass of orchestrator.Task"
+
+    @classmethod
+    def takes(cls, target: Any, code: Code) -> bool:  # noqa: ARG003 - the target says it all
+        return inspect.isclass(target) and issubclass(target, Task)
+
+    def run(self, run: TrialRun, place: Place) -> None:
+        from orchestrator.training.loop import run_task
+
+        with place.session(run) as session:
+            run_task(self.target, session)
+
+    def runs_without_ray(self, workers: int) -> bool:
+        return workers == 1
+
+    def bench(self, request: CheckRequest, cache: MutableMapping[str, Any]) -> Bench:
+        from orchestrator.training.gates.bench import Bench
+
+        return Bench(self.target, request, cache=cache)
