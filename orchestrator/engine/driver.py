@@ -15,8 +15,15 @@ from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.closing import conclude
 from orchestrator.engine.messages import RunFacts
-from orchestrator.engine.preflight import Findings, Preflight, fingerprint, refuse_bugs, remember, remembered
-from orchestrator.engine.probe import EntrypointProbe
+from orchestrator.engine.preflight import (
+    EntrypointProbe,
+    Findings,
+    Preflight,
+    fingerprint,
+    refuse_bugs,
+    remember,
+    remembered,
+)
 from orchestrator.engine.running import Listener, RunnableStudy, RunOptions, StudyOutcome
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import PackedCode

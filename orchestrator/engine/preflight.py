@@ -11,15 +11,17 @@ import json
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.checkprocess import CheckProcess
-from orchestrator.engine.probe import PROBE_TIMEOUT_S
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 from orchestrator.training.gates.results import CHEAP, CheckRequest, GateResult
 
+PROBE_TIMEOUT_S = 120.0
+"""Seconds that an import may take."""
 LIMIT_S = 60.0
 """Seconds from the start after which a study does not wait any longer; what was not answered is said."""
 NO_BUG = ("A9",)
@@ -59,6 +61,27 @@ class Findings:
                 "orchestrate check takes the time"
             )
         return lines
+
+
+class EntrypointProbe:
+    """Asks only whether the entrypoint imports, where there is nothing to check. Starts at once."""
+
+    def __init__(self, entrypoint: str, root: Path, datamodule: str | None = None) -> None:
+        request = CheckRequest(entrypoint, str(root), 0, (), (), datamodule=datamodule)
+        self._process = CheckProcess(request, "import")
+
+    def result(self) -> None:
+        """Wait for the answer.
+
+        Raises:
+            StudyError: it does not import, or it is no entrypoint.
+        """
+        for _ in self._process.results(PROBE_TIMEOUT_S):
+            pass
+
+    def end(self) -> None:
+        """Stop asking."""
+        self._process.end()
 
 
 class Preflight:
