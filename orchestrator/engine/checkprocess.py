@@ -102,7 +102,7 @@ class CheckProcess:
             if not line.startswith(_MARK):
                 continue
             message = json.loads(line.removeprefix(_MARK))
-            if "error" in message:
+            if "error" in message or "refused" in message:
                 raise import_error(self._request.entrypoint, message)
             if "running" in message:
                 imported()
@@ -156,10 +156,13 @@ def serve() -> None:
         out.write(f"\n{_MARK}{json.dumps(message, allow_nan=False)}\n")
         out.flush()
 
-    try:
-        from orchestrator.engine.runners import Code, runner_of
+    from orchestrator.engine.runners import Code, NoEntrypoint, runner_of
 
+    try:
         runner = runner_of(Code(request.entrypoint, Path(request.root), request.datamodule))
+    except NoEntrypoint as error:
+        say(refused=str(error))
+        return
     except BaseException as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

@@ -9,7 +9,9 @@ from orchestrator.errors import Fault, StudyError
 
 
 def import_error(entrypoint: str, answer: Mapping[str, Any]) -> StudyError:
-    """What a process that tried says of it: `{error, file, line}`."""
+    """What a process that tried says of it: `{error, file, line}`, or `{refused}` when it is none."""
+    if "refused" in answer:
+        return StudyError(Fault(answer["refused"], field="entrypoint", value=entrypoint))
     return StudyError(
         Fault(
             f"the entrypoint does not import: {answer['error']}",

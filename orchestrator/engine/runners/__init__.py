@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, Place, Runner
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place, Runner
 from orchestrator.study.plugins import Registry
 from orchestrator.training.task import Task
 
-__all__ = ["RUNNERS", "Code", "ImportedRunner", "Place", "Runner", "runner_of"]
+__all__ = ["RUNNERS", "Code", "ImportedRunner", "NoEntrypoint", "Place", "Runner", "runner_of"]
 
 _BUILT_IN = {
     "task": "orchestrator.engine.runners.task:TaskRunner",
@@ -31,19 +31,19 @@ def runner_of(code: Code) -> Runner:
 
     Raises:
         Exception: whatever the user's module raises.
-        TypeError: it is of no kind, or of one that is written slightly wrong; the text says what to change.
+        NoEntrypoint: it is of no kind, or nearly of one; the text says what to change.
     """
     kinds = [RUNNERS.get(name) for name in sorted(RUNNERS, key=_BUILT_IN.__contains__)]
     for kind in kinds:
         runner = kind.of(code)
         if runner is not None:
             if code.datamodule is not None and not kind.takes_datamodule:
-                raise TypeError(
+                raise NoEntrypoint(
                     f"datamodule goes with a LightningModule, but {code.entrypoint} is {kind.noun}; remove it"
                 )
             return runner
     nouns = ", ".join(kind.noun for kind in kinds)
-    raise TypeError(f"{code.entrypoint} is {_described(code)}; an entrypoint is {nouns}")
+    raise NoEntrypoint(f"{code.entrypoint} is {_described(code)}; an entrypoint is {nouns}")
 
 
 def _described(code: Code) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, Place
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place
 
 if TYPE_CHECKING:
     from orchestrator.engine.trial_run import TrialRun
@@ -22,15 +22,15 @@ class FunctionRunner(ImportedRunner):
             return False
         called = (target, type(target).__call__)
         if any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in called):
-            raise TypeError(f"{code.entrypoint} is async, and nothing would await it; write a plain `def`")
+            raise NoEntrypoint(f"{code.entrypoint} is async, and nothing would await it; write a plain `def`")
         if any(map(inspect.isgeneratorfunction, called)):
-            raise TypeError(
+            raise NoEntrypoint(
                 f"{code.entrypoint} has a yield, so that calling it runs nothing; "
                 "report with ray.train.report({...}) instead"
             )
         needed = [name for name, one in _parameters(target).items() if one.default is one.empty]
         if len(needed) > 1:
-            raise TypeError(
+            raise NoEntrypoint(
                 f"{code.entrypoint} takes {', '.join(needed)}; it is called with the config alone: "
                 "def train(config)"
             )

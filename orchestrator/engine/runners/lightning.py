@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, Place, load_name
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place, load_name
 from orchestrator.training.sink import Silent
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LightningRunner(ImportedRunner):
         if code.datamodule is not None:
             self._data = load_name(code.datamodule, code.root)
             if not _is_lightning(self._data, "LightningDataModule", code.datamodule):
-                raise TypeError(
+                raise NoEntrypoint(
                     f"{code.datamodule} is no LightningDataModule; `datamodule` names a subclass of it"
                 )
 
@@ -91,7 +91,7 @@ def _is_lightning(target: Any, base: str, path: Any) -> bool:
         return False
     packages = {kind.__module__.partition(".")[0] for kind in target.__mro__ if kind.__name__ == base}
     if "pytorch_lightning" in packages:
-        raise TypeError(f"{path} is built on pytorch_lightning; import lightning.pytorch instead")
+        raise NoEntrypoint(f"{path} is built on pytorch_lightning; import lightning.pytorch instead")
     return "lightning" in packages
 
 

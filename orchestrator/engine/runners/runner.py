@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.training.session import Session
 
 
+class NoEntrypoint(TypeError):
+    """What a study names is of no kind that can be run; the text says what to change."""
+
+
 @dataclass(frozen=True)
 class Code:
     """What a study names as its code, and the directory that it is imported from.
@@ -75,7 +79,7 @@ class Runner(ABC):
         """Take the entrypoint, or leave it to the others with None.
 
         Raises:
-            TypeError: it is nearly one of this kind; the text says what to change.
+            NoEntrypoint: it is nearly one of this kind; the text says what to change.
         """
 
     @abstractmethod
@@ -114,4 +118,4 @@ class ImportedRunner(Runner):
     @classmethod
     @abstractmethod
     def takes(cls, target: Any, code: Code) -> bool:
-        """Whether the target is of this kind. Raises `TypeError` for one that nearly is."""
+        """Whether the target is of this kind. Raises `NoEntrypoint` for one that nearly is."""
