@@ -65,7 +65,9 @@ class Story:
                 raise AssertionError("nothing runs, and yet the study is not finished")
             self._happen()
         self.record.close()
-        return self.history()
+        told = self.history()
+        assert repr(self.record.state) == repr(told)  # NaN is not equal to itself
+        return told
 
     def history(self) -> StudyState:
         events = read_journal(Storage.open(self.root), self.record.paths.journal).events
@@ -108,7 +110,8 @@ class Story:
             self._start()
 
     def _value(self, lane: _Lane) -> float | Cause:
-        return self.result(self.conductor.plan.cell(lane.assignment.cell))
+        value = self.result(self.conductor.plan.cell(lane.assignment.cell))
+        return value if isinstance(value, Cause) else float(value)
 
     def _reach(self, lane: _Lane, rung: float) -> None:
         a, value = lane.assignment, self._value(lane)
