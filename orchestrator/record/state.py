@@ -120,6 +120,16 @@ class TrialRecord:
         return cell_name(self.arm, self.seed, self.phase, self.sample)
 
     @property
+    def begun(self) -> bool:
+        """Whether it has ever started: there is a directory then."""
+        return self.attempts > 0
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a finite value was reported."""
+        return _finite(self.value) is not None
+
+    @property
     def stop(self) -> Decided | None:
         """The latest decision to stop the trial, if there is one."""
         stops = [made for made in self.decisions.values() if made.action == "stop"]

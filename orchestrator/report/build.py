@@ -13,7 +13,7 @@ from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.decide.used import used_cells
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.state import StudyState, TrialRecord
+from orchestrator.record.state import StudyState
 from orchestrator.record.storage import Storage
 from orchestrator.report import devices
 from orchestrator.report.compare import differences
@@ -23,12 +23,11 @@ from orchestrator.report.model import (
     ArmReport,
     Evaluation,
     Provenance,
-    Run,
     StudyReport,
     Tuned,
 )
 from orchestrator.stats.results import DETERMINISTIC
-from orchestrator.study.cells import TUNE, Arm, Cell, Plan
+from orchestrator.study.cells import TUNE, Arm, Plan
 from orchestrator.study.design import design_of
 from orchestrator.study.designs import alias_table, chosen_later
 from orchestrator.study.spec import StudySpec
@@ -87,7 +86,7 @@ def build_report(
         arms=tuple(arm for name, arm in arms.items() if name != plan.reference),
         evaluations=evaluations,
         tuning_dependent=(),
-        tuned=tuple(_tuned(search, arms[search.arm]) for search in searches),
+        tuned=tuple(_tuned(search, arms[search.arm], plan) for search in searches),
         aliases=_aliases(spec),
         ledger=ledger(spec, plan, history),
         ended=len(plan.cells) - len(left),
@@ -120,7 +119,7 @@ def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str]) -> Arm
         component=arm.component,
         why=arm.why,
         change=dict(arm.set),
-        runs=tuple(_run(cell, history.cells[cell.cell], used) for cell in cells),
+        runs=tuple(replace(record, used=record.cell in used) for record in records),
         wall_s=sum(record.wall_s for record in records),
         gpu_s=sum(record.gpu_s for record in records),
         parts=arm.parts,
@@ -140,29 +139,7 @@ def _unseen(arm: ArmReport, why: str) -> ArmReport:
     )
 
 
-def _run(cell: Cell, record: TrialRecord, used: frozenset[str]) -> Run:
-    return Run(
-        cell=record.cell,
-        seed=record.seed,
-        state=record.state,
-        cause=record.cause,
-        reason=record.reason,
-        length=record.length,
-        value=record.value,
-        used=record.cell in used,
-        attempts=record.attempts,
-        trial_dir=record.trial_dir,
-        accepted_code_change=record.accepted_code_change,
-        devices=record.devices,
-        phase=record.phase,
-        sample=record.sample,
-        set=dict(cell.set),
-        wall_s=record.wall_s,
-        gpu_s=record.gpu_s,
-    )
-
-
-def _tuned(search: ArmTuning, arm: ArmReport) -> Tuned:
+def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
     """The search of one arm, as far as it got."""
     samples = arm.of(TUNE)
     won = search.winner.cell if search.winner else None
@@ -175,6 +152,7 @@ def _tuned(search: ArmTuning, arm: ArmReport) -> Tuned:
         value=winner.value if winner else None,
         wall_s=sum(run.wall_s for run in samples),
         spent=sum(run.length or 0.0 for run in samples),
+        settings=dict(plan.cell(winner.cell).set) if winner else {},
     )
 
 

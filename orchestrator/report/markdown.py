@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from orchestrator.record.state import TrialRecord
 from orchestrator.report import numbers, words
-from orchestrator.report.model import Comparison, Evaluation, Run, StudyReport
+from orchestrator.report.model import Comparison, Evaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 
@@ -159,7 +160,7 @@ def _runs(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> 
     return table(["arm", *(f"seed {seed}" for seed in seeds)], rows) if rows else ""
 
 
-def _run(run: Run, scale: numbers.Scale) -> str:
+def _run(run: TrialRecord, scale: numbers.Scale) -> str:
     text = scale.value(run.value) if run.used and run.value is not None else words.outcome(run)
     return link(text, run.trial_dir) if run.begun else plain(text)
 

@@ -6,12 +6,12 @@ relative to the study's directory. What could not be computed is None.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.decide.states import Cause, TrialState
+from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
@@ -31,45 +31,9 @@ __all__ = [
     "LedgerEntry",
     "LookTaken",
     "Provenance",
-    "Run",
     "StudyReport",
     "Tuned",
 ]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One cell. `phase`: fixed, tune or retuned; `set`: what the search chose for it, by dotted key;
-    `devices`: the types of GPU, or CPU, that it was on.
-    """
-
-    cell: str
-    seed: int
-    state: TrialState
-    cause: Cause | None
-    reason: str | None
-    length: float | None
-    value: float | None
-    used: bool
-    attempts: int
-    trial_dir: str
-    accepted_code_change: bool = False
-    devices: tuple[str, ...] = ()
-    phase: str = "fixed"
-    sample: int | None = None
-    set: Mapping[str, Any] = field(default_factory=dict)
-    wall_s: float = 0.0
-    gpu_s: float = 0.0
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is a trial directory to link to."""
-        return self.attempts > 0
-
-    @property
-    def has_value(self) -> bool:
-        """Whether a finite value was reported."""
-        return self.value is not None and math.isfinite(self.value)
 
 
 @dataclass(frozen=True)
@@ -84,7 +48,7 @@ class ArmReport:
     component: str | None
     why: str | None
     change: Mapping[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[TrialRecord, ...]
     wall_s: float
     gpu_s: float
     parts: tuple[str, ...] = ()
@@ -94,7 +58,7 @@ class ArmReport:
         """The directory of the arm's trials."""
         return "/".join(self.runs[0].trial_dir.split("/")[:2])
 
-    def of(self, phase: str) -> tuple[Run, ...]:
+    def of(self, phase: str) -> tuple[TrialRecord, ...]:
         """The runs of one phase, by seed."""
         return tuple(run for run in self.runs if run.phase == phase)
 
@@ -195,21 +159,18 @@ class Evaluation:
 class Tuned:
     """The search in one arm. `winner`: the best sample that reached full length; `value`: its score there.
 
-    `samples` were planned; `states`: how many of them are in each state.
+    `settings`: what it chose, by dotted key, empty while there is none. `samples` were planned, and `states`
+    says how many of them are in each state.
     """
 
     arm: str
     samples: int
     states: Mapping[TrialState, int]
-    winner: Run | None
+    winner: TrialRecord | None
     value: float | None
     wall_s: float
     spent: float
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the winner chose, by dotted key; empty while there is none."""
-        return self.winner.set if self.winner else {}
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -363,13 +324,13 @@ class StudyReport:
         """Effects are averages over all runs of a factorial design, not differences of two arms."""
         return DESIGNS.get(self.design).crossed
 
-    def behind(self, effect: Effect, phase: str) -> tuple[Run, ...]:
+    def behind(self, effect: Effect, phase: str) -> tuple[TrialRecord, ...]:
         """The runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
         arm = None if self.averaged else self.arm(effect.arm)
         return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
 
     @property
-    def left_out(self) -> tuple[tuple[ArmReport, Run], ...]:
+    def left_out(self) -> tuple[tuple[ArmReport, TrialRecord], ...]:
         """Evaluation runs that ended and yet enter no effect: shown with their reasons, never averaged.
 
         Skipped runs are not among them: their arm was resolved without them.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
-from orchestrator.study.naming import cell_name
 
 if TYPE_CHECKING:
     from orchestrator.record.run import Run
@@ -39,35 +38,18 @@ class Stop:
     peers: int | None
 
 
-@dataclass(frozen=True)
-class CellStanding:
-    """One cell. `length` in the study's unit, `value` in the user's units, `trial_dir` below the study."""
-
-    cell: str
-    arm: str
-    seed: int
-    phase: str
-    sample: int | None
-    state: TrialState
-    cause: str | None
-    reason: str | None
-    length: float | None
-    value: float | None
-    attempts: int
-    wall_s: float
-    gpu_s: float
-    trial_dir: str
-    stop: Stop | None
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return cell_name(self.arm, self.seed, self.phase, self.sample)
+_IN_JSON = (
+    *("cell", "arm", "seed", "phase", "sample", "state", "cause", "reason", "length", "value", "attempts"),
+    *("wall_s", "gpu_s", "trial_dir"),
+)
 
 
 @dataclass(frozen=True)
 class StudyStanding:
-    """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared."""
+    """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
+
+    `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
+    """
 
     study: str
     root: str
@@ -77,7 +59,7 @@ class StudyStanding:
     max_length: float
     driver: str | None
     arms: tuple[str, ...]
-    cells: tuple[CellStanding, ...]
+    cells: tuple[TrialRecord, ...]
     saved: float
     problems: tuple[str, ...]
 
@@ -86,9 +68,22 @@ class StudyStanding:
         tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
         return {state: number for state, number in tally.items() if number}
 
+    def stop(self, cell: TrialRecord) -> Stop | None:
+        """Why a rule ended a trial; None where none did."""
+        last = cell.stop
+        if last is None or cell.state not in (TrialState.STOPPED, TrialState.DIVERGED):
+            return None
+        cutoff = last.cutoff if last.cutoff is None or self.mode == "max" else -last.cutoff
+        return Stop(last.rule, last.rung, cutoff, last.rank, last.peers)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for `status --json`."""
-        return {**asdict(self), "counts": self.counts()}
+        cells = [
+            {**{name: getattr(cell, name) for name in _IN_JSON}, "stop": stop and asdict(stop)}
+            for cell, stop in ((cell, self.stop(cell)) for cell in self.cells)
+        ]
+        whole = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**whole, "cells": cells, "counts": self.counts()}
 
     def _repr_html_(self) -> str:
         from orchestrator.report.notebook import standing_html
@@ -105,7 +100,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     lease = read_lease(run.storage, run.paths)
     alive = lease is not None and is_alive(lease, clock())
     progress = recorded.progress() if alive else None
-    cells = tuple(_cell(history.cells[cell.cell], spec["metric"]["mode"], progress) for cell in plan.cells)
+    cells = tuple(_latest(history.cells[cell.cell], progress) for cell in plan.cells)
     maximum = float(spec["stopping"]["max"])
     return StudyStanding(
         study=plan.study,
@@ -122,32 +117,9 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     )
 
 
-def _cell(record: TrialRecord, mode: str, progress: Mapping[str, Any] | None) -> CellStanding:
+def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:
+    """A running trial with what its driver last said of it."""
     now = (progress or {}).get(record.cell)
-    latest = now if isinstance(now, Mapping) and record.state is TrialState.RUNNING else {}
-    return CellStanding(
-        cell=record.cell,
-        arm=record.arm,
-        seed=record.seed,
-        phase=record.phase,
-        sample=record.sample,
-        state=record.state,
-        cause=record.cause.value if record.cause else None,
-        reason=record.reason,
-        length=latest.get("length", record.length),
-        value=latest.get("value", record.value),
-        attempts=record.attempts,
-        wall_s=record.wall_s,
-        gpu_s=record.gpu_s,
-        trial_dir=record.trial_dir,
-        stop=_stop(record, mode),
-    )
-
-
-def _stop(record: TrialRecord, mode: str) -> Stop | None:
-    """The last decision that ended this cell, if a decision did."""
-    last = record.stop
-    if last is None or record.state not in (TrialState.STOPPED, TrialState.DIVERGED):
-        return None
-    cutoff = last.cutoff if last.cutoff is None or mode == "max" else -last.cutoff
-    return Stop(last.rule, last.rung, cutoff, last.rank, last.peers)
+    if not isinstance(now, Mapping) or record.state is not TrialState.RUNNING:
+        return record
+    return replace(record, length=now.get("length", record.length), value=now.get("value", record.value))

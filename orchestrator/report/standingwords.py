@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
 from orchestrator.report import plain
-from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding
+from orchestrator.report.standing import GLYPHS, StudyStanding
 from orchestrator.study.naming import seeds_name
 
 
@@ -61,7 +62,7 @@ def explanations(found: StudyStanding) -> list[str]:
 
 
 def _skipped(found: StudyStanding) -> list[str]:
-    alike: dict[tuple[str, str, str | None, float | None], list[CellStanding]] = {}
+    alike: dict[tuple[str, str, str | None, float | None], list[TrialRecord]] = {}
     for cell in found.cells:
         if cell.state is TrialState.SKIPPED:
             alike.setdefault((cell.arm, cell.phase, cell.reason, cell.length), []).append(cell)
@@ -71,7 +72,7 @@ def _skipped(found: StudyStanding) -> list[str]:
     ]
 
 
-def _explain(found: StudyStanding, cell: CellStanding, name: str | None = None) -> str:
+def _explain(found: StudyStanding, cell: TrialRecord, name: str | None = None) -> str:
     name = f"{GLYPHS[cell.state]} {name or cell.name}: {cell.state}"
     at = "" if cell.length is None else f" at {plain.length(cell.length, found.unit)}"
     value = "" if cell.value is None else f", {found.metric} {plain.number(cell.value)}"
@@ -80,8 +81,8 @@ def _explain(found: StudyStanding, cell: CellStanding, name: str | None = None) 
         gone = "" if found.driver else ", its driver is gone: run `orchestrate ablate` again"
         far = f"{at} of {plain.number(found.max_length)}" if at else ", nothing reported yet"
         return f"{name}{far}{value}{attempt}{gone}"
-    if cell.state is TrialState.STOPPED and cell.stop is not None:
-        stop = cell.stop
+    stop = found.stop(cell) if cell.state is TrialState.STOPPED else None
+    if stop is not None:
         return (
             f"{name} by {stop.rule} at rung {plain.length(stop.rung, found.unit)}{value},"
             f" cut-off {plain.number(stop.cutoff)}, rank {stop.rank} of {stop.peers}"

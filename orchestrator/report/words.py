@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
 from orchestrator.report.devices import MIXED
-from orchestrator.report.model import Comparison, Difference, Evaluation, Run, StudyReport
+from orchestrator.report.model import Comparison, Difference, Evaluation, StudyReport
 from orchestrator.report.numbers import DASH, Scale, confidence, duration, ends, equals, quantity, share
 from orchestrator.stats.results import (
     DETERMINISTIC,
@@ -45,7 +46,7 @@ class Style:
 PLAIN = Style()
 
 
-def outcome(run: Run) -> str:
+def outcome(run: TrialRecord) -> str:
     """What became of a run: `failed (oom)`, `stopped`, `done, no value`."""
     if run.state is TrialState.DONE and not run.used:
         if not run.has_value:
@@ -54,7 +55,7 @@ def outcome(run: Run) -> str:
     return f"{run.state} ({run.cause})" if run.cause else str(run.state)
 
 
-def tally(runs: Iterable[Run]) -> str:
+def tally(runs: Iterable[TrialRecord]) -> str:
     """`3 done, 2 failed`: runs by state."""
     return counts(Counter(run.state for run in runs))
 
@@ -251,7 +252,7 @@ def family_size(evaluation: Evaluation, effect: Effect) -> str:
     return count(len(mine) if mine else len(evaluation.effects), "arm")
 
 
-def failed(runs: Iterable[Run]) -> int:
+def failed(runs: Iterable[TrialRecord]) -> int:
     """Runs that ended without an answer in value: failed or diverged."""
     return sum(run.state in _FAILED for run in runs)
 

@@ -15,10 +15,11 @@ from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, 
 from orchestrator.record.journal import Line
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report.numbers import DASH, duration
 from orchestrator.report.palette import STATES
-from orchestrator.report.standing import GLYPHS, CellStanding, StudyStanding
+from orchestrator.report.standing import GLYPHS, StudyStanding
 
 LATEST_EVENTS = 25
 _MOST_ROWS = 200
@@ -166,18 +167,18 @@ def _arm(found: StudyStanding, arm: str) -> ArmRow:
     )
 
 
-def _chip(found: StudyStanding, cell: CellStanding) -> Chip:
+def _chip(found: StudyStanding, cell: TrialRecord) -> Chip:
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric} {_number(cell.value)}"
     title = f"{cell.name}: {cell.state}{at}{value}"
     return Chip(GLYPHS[cell.state], cell.state.value, title, _folder(cell))
 
 
-def _row(found: StudyStanding, cell: CellStanding) -> CellRow:
+def _row(found: StudyStanding, cell: TrialRecord) -> CellRow:
     running = cell.state is TrialState.RUNNING
     reason = " ".join((cell.reason or "").split())
-    if cell.stop is not None:
-        stop = cell.stop
+    stop = found.stop(cell)
+    if stop is not None:
         reason = (
             f"{stop.rule}, rung {_number(stop.rung)}, cut-off {_number(stop.cutoff)}, "
             f"rank {stop.rank} of {stop.peers}"
@@ -197,7 +198,7 @@ def _row(found: StudyStanding, cell: CellStanding) -> CellRow:
     )
 
 
-def _folder(cell: CellStanding) -> str:
+def _folder(cell: TrialRecord) -> str:
     """Return the trial's directory, below the files of its study."""
     return f"files/{quote(cell.trial_dir)}/" if cell.attempts else ""
 

@@ -13,8 +13,9 @@ from orchestrator.cli import console, logs, status, watch
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.report.standing import CellStanding, StudyStanding, standing
+from orchestrator.report.standing import StudyStanding, standing
 
 
 @pytest.mark.parametrize(
@@ -79,21 +80,8 @@ def test_status_for_people(command, recorded: Path) -> None:
 
 def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.CaptureFixture[str]) -> None:
     def cell(seed: int, phase: str, state: TrialState, value: float | None = None, **more: object) -> Any:
-        known = {
-            "cause": None,
-            "reason": None,
-            "length": None,
-            "attempts": 1,
-            "wall_s": 1.0,
-            "gpu_s": 0.0,
-            "trial_dir": "",
-            "stop": None,
-            "sample": None,
-        }
-        name = f"{phase}-{seed}"
-        return CellStanding(
-            cell=name, arm="no-a", seed=seed, phase=phase, state=state, value=value, **{**known, **more}
-        )
+        more = {"attempts": 1, "wall_s": 1.0, **more}
+        return TrialRecord(f"{phase}-{seed}", "no-a", seed, phase=phase, state=state, value=value, **more)
 
     why = {"reason": "futile after 3 seeds"}
     cells = (

@@ -7,9 +7,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.markdown import folder_of, settings
-from orchestrator.report.model import ArmReport, Evaluation, LookTaken, Run, StudyReport
+from orchestrator.report.model import ArmReport, Evaluation, LookTaken, StudyReport
 from orchestrator.report.page import course, effects
 from orchestrator.report.page.chart import Chart, folder
 from orchestrator.report.pagetemplate import page_template
@@ -169,7 +170,7 @@ def _plain_number(value: float | None) -> str:
     return numbers.DASH if value is None or not math.isfinite(value) else f"{value:.3g}".replace("-", "−")
 
 
-def _run(report: StudyReport, run: Run, scale: numbers.Scale) -> tuple[int, Cell]:
+def _run(report: StudyReport, run: TrialRecord, scale: numbers.Scale) -> tuple[int, Cell]:
     """Seed and cell of the table of runs: the value, or what became of the run."""
     commit = f", commit {report.provenance.commit[:12]}" if report.provenance.commit else ""
     changed = ", changed code" if run.accepted_code_change else ""
@@ -211,7 +212,7 @@ def _tuned(report: StudyReport, scale: numbers.Scale, index: int) -> dict[str, A
     }
 
 
-def _left_out(arm: ArmReport, run: Run) -> dict[str, Any]:
+def _left_out(arm: ArmReport, run: TrialRecord) -> dict[str, Any]:
     return {
         "arm": arm.arm,
         "seed": run.seed,
