@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from orchestrator.training.ranks import sum_over_ranks
+from orchestrator.training.ranks import mean_over_ranks
 from orchestrator.training.session import Diverged
 
 FLUSH_EVERY = 10
@@ -60,7 +60,7 @@ class BatchLog:
             return
         self._fresh = False
         local: list[float] = torch.stack(self._losses).double().tolist()
-        losses = [v / self._world_size for v in sum_over_ranks(local, self._world_size, self._device)]
+        losses = mean_over_ranks(local, self._world_size, self._device)
         for loss, (step, beside) in zip(losses, self._beside, strict=True):
             self._write({"train/batch_loss": loss, **beside}, step)
             if not math.isfinite(loss):

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +169,12 @@ def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
     """Note the first module to finish with NaN in its output, and the first with infinity."""
     found: dict[str, str] = {}
 
-    def look(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            del inputs
-            for tensor in _tensors(output):
-                for kind in _kinds(tensor):
-                    found.setdefault(kind, f"{name or 'the model'} ({type(module).__name__})")
+    def look(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
+        for tensor in _tensors(output):
+            for kind in _kinds(tensor):
+                found.setdefault(kind, f"{name or 'the model'} ({type(module).__name__})")
 
-        return hook
-
-    handles = [module.register_forward_hook(look(name)) for name, module in model.named_modules()]
+    handles = [module.register_forward_hook(partial(look, name)) for name, module in model.named_modules()]
     try:
         yield found
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,6 @@ def run_local(
     max_length: float | None = None,
     unit: str = "epoch",
     cache: MutableMapping[str, Any] | None = None,
-    device: torch.device | None = None,
-    stop_when: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[dict[str, Any]]:
     """Train one cell here and now; returns its reports.
 
@@ -122,9 +120,6 @@ def run_local(
             trial_dir=trial_dir,
             unit=unit,
             cache={} if cache is None else cache,
-            device=device or torch.device("cpu"),
-            stop_when=stop_when,
         )
-        with suppress(TrialStopped):
-            run_task(task_class, session)
+        run_task(task_class, session)
     return session.reports

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from orchestrator.training import divergence, snapshot
 from orchestrator.training.batchlog import BatchLog
 from orchestrator.training.monitors.base import Clock, MonitoredTrial
+from orchestrator.training.monitors.catalogue import choose
 from orchestrator.training.monitors.watch import Watch
 from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.pace import Pace
-from orchestrator.training.ranks import sum_over_ranks, to_device, unwrapped
+from orchestrator.training.ranks import mean_over_ranks, to_device, unwrapped
 from orchestrator.training.samples import Samples, Shard, TrainingOrder
 from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import loop_settings, optim_settings
@@ -152,7 +153,9 @@ class Trainer:
             self.clock,
             lambda: float(self.scaler.get_scale()),
         )
-        return Watch(session.monitors, run, self.settings.monitor_every)
+        chosen = choose(session.monitors, self.task)
+        named = not isinstance(session.monitors, str)
+        return Watch(chosen, run, self.settings.monitor_every, named=named)
 
     # --- one step ------------------------------------------------------------------------------------
     def _step(self) -> None:
@@ -311,25 +314,15 @@ class Trainer:
         }
         return by_unit[self.session.unit]
 
-    def _total_steps(self) -> int | None:
-        """Return steps of the whole trial; None where only time counts."""
-        unit, longest = self.session.unit, self.session.max_length
-        if unit == "seconds":
-            return None
-        each = {"epoch": self.steps_per_epoch, "step": 1, "report": self._report_interval()}[unit]
-        return math.ceil(longest * each)
-
     def _finished(self) -> bool:
-        total = self._total_steps()
-        if total is None:
-            return self.position.elapsed_s >= self.session.max_length
-        return self.position.step >= total
+        return self._progress() >= 1.0
 
     def _progress(self) -> float:
-        total = self._total_steps()
-        if total is None:
-            return min(1.0, self.position.elapsed_s / self.session.max_length)
-        return min(1.0, self.position.step / total)
+        unit, longest, position = self.session.unit, self.session.max_length, self.position
+        if unit == "seconds":
+            return min(1.0, position.elapsed_s / longest)
+        each = {"epoch": self.steps_per_epoch, "step": 1, "report": self._report_interval()}[unit]
+        return min(1.0, position.step / math.ceil(longest * each))
 
     def _tick(self) -> float:
         """Seconds since the last call."""
@@ -341,8 +334,7 @@ class Trainer:
     def _agree_on_time(self) -> None:
         """Add the time since the last agreement to the trial's, the same on every rank."""
         self._tick()
-        passed = sum_over_ranks([self._pending_s], self.session.world_size, self.device)
-        self.position.elapsed_s += passed[0] / self.session.world_size
+        self.position.elapsed_s += mean_over_ranks([self._pending_s], self.session.world_size, self.device)[0]
         self._pending_s = 0.0
 
 

@@ -30,15 +30,10 @@ class PlainOptimizer:
         """A number [] on the device: while it is 1, `step` changes nothing (fused updates only)."""
         if not self._params:
             raise ValueError("the model has no parameter to train")
-        group: dict[str, Any] = {
-            "params": self._params,
-            "lr": settings.lr,
-            "weight_decay": settings.weight_decay,
-        }
-        group["momentum" if settings.name == "sgd" else "betas"] = (
-            settings.momentum if settings.name == "sgd" else (settings.momentum, 0.999)
-        )
-        self.param_groups: list[dict[str, Any]] = [group]
+        group = {"params": self._params, "lr": settings.lr, "weight_decay": settings.weight_decay}
+        beta = settings.momentum
+        own = {"momentum": beta} if settings.name == "sgd" else {"betas": (beta, 0.999)}
+        self.param_groups: list[dict[str, Any]] = [group | own]
         self._state: list[dict[str, Tensor]] = [{} for _ in self._params]
 
     @torch.no_grad()

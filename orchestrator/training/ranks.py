@@ -17,6 +17,11 @@ def sum_over_ranks(values: list[float], world_size: int, device: torch.device) -
     return summed
 
 
+def mean_over_ranks(values: list[float], world_size: int, device: torch.device) -> list[float]:
+    """Element-wise means, in float64, the same on every rank."""
+    return [total / world_size for total in sum_over_ranks(values, world_size, device)]
+
+
 def total_over_ranks(counts: Tensor, world_size: int) -> Tensor:
     """Element-wise sum of tensors of one shape, in their own type (whole numbers exactly)."""
     if world_size > 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orchestrator.training.data.balance import balanced_order
 from orchestrator.training.streams import SampleDraws, Streams
-from orchestrator.training.task import ID, Batch, SampleSet, Table
+from orchestrator.training.task import ID, Batch, Table
 
 
 class Samples:
@@ -18,24 +18,15 @@ class Samples:
 
     def __init__(self, table: Table) -> None:
         """Raise ValueError when the tensors of a table differ in length or there is no sample."""
-        self._tensors: dict[str, Tensor] | None = None
-        self._dataset: SampleSet | None = None
-        if isinstance(table, Mapping):
-            lengths = {name: len(tensor) for name, tensor in table.items()}
-            if len(set(lengths.values())) != 1:
-                raise ValueError(f"the tensors of a table must have the same length, got {lengths}")
-            self._tensors = dict(table)
-            self.count = next(iter(lengths.values()))
-        else:
-            self._dataset = table
-            self.count = len(table)
+        self._table = table
+        self.in_memory = isinstance(table, Mapping)
+        """Are the samples tensors, which are indexed at once?"""
+        lengths = {name: len(tensor) for name, tensor in table.items()} if isinstance(table, Mapping) else {}
+        if self.in_memory and len(set(lengths.values())) != 1:
+            raise ValueError(f"the tensors of a table must have the same length, got {lengths}")
+        self.count = next(iter(lengths.values())) if self.in_memory else len(table)
         if self.count == 0:
             raise ValueError("the data holds no sample: look at paths, filters and the split in build_data")
-
-    @property
-    def in_memory(self) -> bool:
-        """Are the samples tensors, which are indexed at once?"""
-        return self._tensors is not None
 
     def column(self, name: str) -> Tensor:
         """[N] int64: an integer column of all samples; a dataset's attribute of that name, where it has one.
@@ -43,14 +34,13 @@ class Samples:
         Raises:
             ValueError: there is no such column, or it is not one whole number per sample.
         """
-        found: object = None
-        if self._tensors is not None:
-            found = self._tensors.get(name)
+        table = self._table
+        if isinstance(table, Mapping):
+            found: object = table.get(name)
         else:
-            assert self._dataset is not None
-            found = getattr(self._dataset, name, None)
-            if found is None and name in self._dataset[0]:  # slow: every sample is loaded once
-                found = torch.tensor([int(self._dataset[i][name]) for i in range(self.count)])
+            found = getattr(table, name, None)
+            if found is None and name in table[0]:  # slow: every sample is loaded once
+                found = torch.tensor([int(table[i][name]) for i in range(self.count)])
         if not isinstance(found, Tensor) or found.shape != (self.count,) or found.is_floating_point():
             what = (
                 "missing" if found is None else f"{list(getattr(found, 'shape', ()))} {type(found).__name__}"
@@ -62,11 +52,11 @@ class Samples:
 
     def take(self, indices: Tensor) -> Batch:
         """Return the batch of samples at `indices` ([B] int64), with their ids."""
-        if self._tensors is not None:
-            batch = {name: tensor[indices] for name, tensor in self._tensors.items()}
+        table = self._table
+        if isinstance(table, Mapping):
+            batch = {name: tensor[indices] for name, tensor in table.items()}
         else:
-            assert self._dataset is not None
-            batch = _stack([self._dataset[int(i)] for i in indices])
+            batch = _stack([table[int(i)] for i in indices])
         batch.setdefault(ID, indices)
         return batch
 

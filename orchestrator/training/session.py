@@ -65,11 +65,9 @@ class Session(Protocol):
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
         """Return the model on `device`, wrapped for data parallelism when there is more than one rank."""
-        ...
 
     def checkpoint_due(self, length: float) -> bool:
         """Would a checkpoint handed to the report at this length (in `unit`) be kept? Same on all ranks."""
-        ...
 
     def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         """Hand over one report; every rank calls it, with its own part of the checkpoint.
@@ -79,16 +77,12 @@ class Session(Protocol):
         Raises:
             TrialStopped: the trial ends here, on all ranks alike.
         """
-        ...
 
     def resume_dir(self) -> AbstractContextManager[Path | None]:
         """All ranks' parts of the checkpoint to go on from, or None for a fresh start."""
-        ...
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values of one training step for the curves; rank 0 writes them, the others do nothing."""
-        ...
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        ...

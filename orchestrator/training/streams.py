@@ -121,22 +121,17 @@ def _mix(state: Tensor) -> Tensor:
     return state ^ _shift(state, 31)
 
 
-def _cuda_states() -> list[Tensor]:
-    """States of all GPUs; empty where CUDA was never used in this process."""
-    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return torch.cuda.get_rng_state_all() if in_use else []
-
-
 def random_state() -> dict[str, Any]:
     """Return the global generators of this process as tensors and plain values (for a checkpoint)."""
     legacy: Any = np.random.get_state(legacy=True)  # typed as a dict or a tuple of anything
     kind, keys, position, has_gauss, cached = legacy
     version, words, gauss = random.getstate()
+    on_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
         "python": [version, list(words), gauss],
         "numpy": [str(kind), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "cuda": _cuda_states(),
+        "cuda": torch.cuda.get_rng_state_all() if on_gpus else [],
     }
 
 
@@ -154,13 +149,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
     """Whatever is drawn inside leaves the global generators as they were."""
-    python, numpy, torch_cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = _cuda_states()
+    before = random_state()
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(torch_cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        set_random_state(before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from orchestrator.training.ranks import share_buffers, sum_over_ranks, to_device
 from orchestrator.training.samples import Samples, Shard, val_batch_indices
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.task import Batch, Outputs, Task
+
+if TYPE_CHECKING:
+    from orchestrator.training.monitors.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,6 @@ class Seen:
     outputs: Outputs
     loss: Tensor
     """[]: mean over the batch."""
-
-
-class Watcher(Protocol):
-    """Looks on while the whole validation set passes (`monitors.watch.Watch`)."""
-
-    def batch(self, seen: Seen) -> None: ...
-    def end_pass(self) -> None: ...
 
 
 @contextmanager
@@ -69,7 +65,7 @@ class Validator:
             batch = to_device(self.samples.take(indices), self.device)
             return float(self._forward(model, batch)[1])
 
-    def full(self, model: nn.Module, watch: Watcher | None = None) -> dict[str, float]:
+    def full(self, model: nn.Module, watch: Watch | None = None) -> dict[str, float]:
         """{"val/loss", "val/<score>", "val/<metric>"} over every validation sample once; same on all ranks.
 
         `watch` is shown every batch.

@@ -61,6 +61,8 @@ class Bench:
     )
     cache: MutableMapping[str, Any] = field(default_factory=dict)
     """Keeps the data between trials, as a worker's process does."""
+    data_of: ClassVar[tuple[str, ...]] = ("_built",)
+    """Cached properties that hold the data."""
     reports_known: ClassVar[bool] = True
     """Whether the names of what a trial reports follow from the hooks."""
 
@@ -78,8 +80,9 @@ class Bench:
     def under(self, config: Mapping[str, Any]) -> Bench:
         """Return the same task and the same data under another config (which must not change the data)."""
         arm = replace(self.request.arms[0], config=config)
-        other = Bench(self.task_class, replace(self.request, arms=(arm,)), self.device, self.cache)
-        other.__dict__["_built"] = self._built  # where cached_property keeps it
+        other = replace(self, request=replace(self.request, arms=(arm,)))
+        for name in self.data_of:
+            other.__dict__[name] = getattr(self, name)  # where cached_property keeps it
         return other
 
     @cached_property
@@ -102,7 +105,7 @@ class Bench:
     def _built(self) -> Any:
         """What `build_data` returns."""
         if type(self.task).prepare_data is not Task.prepare_data:
-            called("prepare_data", lambda: self.task.prepare_data(self.config), "see the message")
+            called("prepare_data", lambda: self.task.prepare_data(self.config))
         return called("build_data", lambda: self.task.build_data(self.config), _TABLES)
 
     @cached_property
@@ -136,7 +139,7 @@ class Bench:
     def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
         """Return the batch after the task's `augment`."""
         draws = SampleDraws(self.task.streams, epoch, batch[ID])
-        changed: Batch = called("augment", lambda: self.task.augment(dict(batch), draws), "see the message")
+        changed: Batch = called("augment", lambda: self.task.augment(dict(batch), draws))
         _check_batch("augment", changed)
         return changed
 
@@ -151,17 +154,17 @@ class Bench:
         given, task = self.config, self.task
         assert self.sets  # as in the loop, the data come first: a task may learn its classes from them
         task.streams.seed_globals("build")
-        built = called("build_model", lambda: task.build_model(given), "see the message")
+        built = called("build_model", lambda: task.build_model(given))
         if not isinstance(built, nn.Module):
             raise HookFault("build_model", f"gives a {type(built).__name__}", "return a torch.nn.Module")
-        called("init_weights", lambda: task.init_weights(built, task.streams), "see the message")
+        called("init_weights", lambda: task.init_weights(built, task.streams))
         task.streams.seed_globals("runtime", 0)
         return built.to(self.device).train()
 
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
         """Return what the model says to a batch."""
         there = to_device(batch, self.device)
-        outputs = called("forward", lambda: self.task.forward(model, there), "see the message")
+        outputs = called("forward", lambda: self.task.forward(model, there))
         if not isinstance(outputs, Mapping):
             fix = 'return a dict of named tensors: {"logits": logits}'
             raise HookFault("build_model", f"the model returns a {type(outputs).__name__}", fix)
@@ -170,7 +173,7 @@ class Bench:
     def loss_of(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the task's loss, checked to be one number."""
         there = to_device(batch, self.device)
-        loss = called("loss", lambda: self.task.loss(outputs, there), "see the message")
+        loss = called("loss", lambda: self.task.loss(outputs, there))
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.dim() > 0:
             found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise HookFault("loss", f"gives {found}, not a scalar", "average over the batch: loss.mean()")
@@ -196,7 +199,7 @@ class Bench:
     def optimizer(self, model: nn.Module) -> Optimizer:
         """Return the one that the loop would use."""
         given = self.config
-        own = called("optimizer", lambda: self.task.optimizer(model, given), "see the message")
+        own = called("optimizer", lambda: self.task.optimizer(model, given))
         settings = called("config", lambda: optim_settings(given, extra_keys=own is not None), "see optim")
         return own or PlainOptimizer(model.parameters(), settings)
 
@@ -259,7 +262,7 @@ class _Head:
         return self.dataset[index]
 
 
-def called(hook: str, call: Callable[[], Any], fix: str) -> Any:
+def called(hook: str, call: Callable[[], Any], fix: str = "see the message") -> Any:
     """Return the call's result; whatever it raises becomes a HookFault that names the hook."""
     try:
         return call()
@@ -304,10 +307,10 @@ def _samples(name: str, table: Any) -> Samples:
             raise HookFault(
                 "build_data", f"a sample of {name} is a {type(sample).__name__}, not a dict", _NAMED
             )
-    fix = "the tensors of a set have one length, at least 1"
     try:
         samples = Samples(table)
     except ValueError as error:
+        fix = "the tensors of a set have one length, at least 1"
         raise HookFault("build_data", f"{name}: {error}", fix) from error
     called("build_data", lambda: samples.take(torch.arange(min(2, samples.count))), _NAMED)
     return samples

@@ -55,10 +55,11 @@ def label_columns(batch: Batch) -> list[str]:
     ]
 
 
-def chunks(bench: Bench, name: str, deadline: float, size: int = 1024) -> Iterator[Batch]:
-    """Yield a set from front to back, until the deadline (`time.monotonic`)."""
+def _swept(bench: Bench, name: str) -> Iterator[Batch]:
+    """Yield a set from front to back, as far as half of the time for both sets takes us."""
+    deadline = time.monotonic() + _sweep_s(bench) / 2
     total = bench.sets[name].count
-    step = min(size, max(32, bench.batch_size))
+    step = min(1024, max(32, bench.batch_size))
     for start in range(0, total, step):
         if time.monotonic() > deadline:
             return
@@ -74,7 +75,7 @@ def _sweep(bench: Bench) -> tuple[dict[str, dict[str, Counter[int]]], int]:
     counts: dict[str, dict[str, Counter[int]]] = {}
     seen = 0
     for name in (TRAIN, VAL):
-        for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
+        for batch in _swept(bench, name):
             seen += len(batch[ID])
             for column in label_columns(batch):
                 found = counts.setdefault(column, {}).setdefault(name, Counter())
@@ -91,7 +92,7 @@ def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
     if classes is None:
         return
     for name in (TRAIN, VAL):
-        for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
+        for batch in _swept(bench, name):
             for column in label_columns(batch):
                 low, high = int(batch[column].min()), int(batch[column].max())
                 if low < 0 or high >= classes:
@@ -105,7 +106,7 @@ def _try_labels(bench: Bench) -> None:
     model = bench.model()
     with evaluating(model):
         for name in (TRAIN, VAL):
-            for batch in chunks(bench, name, time.monotonic() + _sweep_s(bench) / 2):
+            for batch in _swept(bench, name):
                 bench.loss(model, batch)
 
 
@@ -116,17 +117,15 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
     with evaluating(model):
         outputs = bench.outputs(model, batch)
         there = to_device(batch, bench.device)
-        scores = called("scores", lambda: bench.task.scores(outputs, there), "see the message")
+        scores = called("scores", lambda: bench.task.scores(outputs, there))
         size = len(batch[ID])
         for name, value in scores.items():
             if not isinstance(value, Tensor) or value.shape != (size,):
                 found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise HookFault("scores", f"{name} is {found}, not [{size}]", "give one value per sample")
-        metrics = called("metrics", bench.task.metrics, "see the message")
+        metrics = called("metrics", bench.task.metrics)
         if metrics:
-            inputs = called(
-                "metric_inputs", lambda: bench.task.metric_inputs(outputs, there), "see the message"
-            )
+            inputs = called("metric_inputs", lambda: bench.task.metric_inputs(outputs, there))
             for name, metric in metrics.items():
                 update = partial(metric.to(bench.device).update, *inputs)
                 called(f"metrics[{name!r}]", update, "see metric_inputs, which feeds it")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.layers import MOST_ROWS
 from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed
-from orchestrator.training.task import ID, TRAIN, Batch
+from orchestrator.training.task import TRAIN, Batch
 from orchestrator.training.validation import evaluating
 
 BATCHES = 4
@@ -31,43 +33,40 @@ def gradients(bench: Bench) -> GateVerdict:
             if param.grad is not None and (name not in found or not found[name].any()):
                 found[name] = param.grad.detach().clone()
         optimizer.step()  # a layer that starts at 0 lets nothing through before it has moved
-    table = _table(found)
     wanted = {name for name, param in model.named_parameters() if param.requires_grad}
     idle = sorted(name for name in wanted if name not in found or not bool(found[name].any()))
     late = bool(idle) and any(arm.acts_after for arm in bench.request.arms)
-    verdict = _not_finite(found, table) or (None if late else _idle(idle, found, table))
+    verdict = _not_finite(found) or (None if late else _idle(idle, found))
     if verdict is None:
         optimizer.zero_grad(set_to_none=True)
-        verdict = _stale(model, table) or _mixing(bench, model, table)
+        verdict = _stale(model) or _mixing(bench, model)
     if verdict is not None:
-        return verdict
+        return replace(verdict, tables=(_table(found),))
     warnings = (f"no gradient yet: {_named(idle)}; a component acts later (acts_after)",) if late else ()
     text = f"{'all ' if not late else ''}{len(wanted) - len(idle)} parameters get a finite gradient"
     if _shows_rows(bench, model):
         text += "; no sample's outputs depend on another sample"
-    return passed(text, tables=(table,), warnings=warnings)
+    return passed(text, tables=(_table(found),), warnings=warnings)
 
 
-def _not_finite(found: dict[str, Tensor], table: EvidenceTable) -> GateVerdict | None:
+def _not_finite(found: dict[str, Tensor]) -> GateVerdict | None:
     odd = [name for name, grad in found.items() if not bool(torch.isfinite(grad).all())]
     if odd:
         return failed(
             f"NaN or infinite gradients in {_named(odd)}",
             "log, sqrt or a division without a small constant",
             "values that overflow in the precision of train.precision",
-            tables=(table,),
         )
     return None
 
 
-def _idle(idle: list[str], found: dict[str, Tensor], table: EvidenceTable) -> GateVerdict | None:
+def _idle(idle: list[str], found: dict[str, Tensor]) -> GateVerdict | None:
     missing = [name for name in idle if name not in found]
     if missing:
         return failed(
             f"no gradient reaches {_named(missing)}",
             "detach(), .item(), .data or torch.no_grad() between these layers and the loss",
             "layers that the forward pass does not call: remove them, or freeze them (requires_grad_(False))",
-            tables=(table,),
         )
     if idle:
         return failed(
@@ -75,12 +74,11 @@ def _idle(idle: list[str], found: dict[str, Tensor], table: EvidenceTable) -> Ga
             "the layer's output is multiplied by 0 or overwritten",
             "dead activations, or weights before them that start at 0",
             "what they belong to acts only later: give the component that adds it `acts_after: <steps>`",
-            tables=(table,),
         )
     return None
 
 
-def _stale(model: nn.Module, table: EvidenceTable) -> GateVerdict | None:
+def _stale(model: nn.Module) -> GateVerdict | None:
     left = [name for name, param in model.named_parameters() if param.grad is not None and param.grad.any()]
     if not left:
         return None
@@ -88,11 +86,10 @@ def _stale(model: nn.Module, table: EvidenceTable) -> GateVerdict | None:
         f"after the optimizer's zero_grad there are still gradients in {_named(left)}",
         "the Task's own optimizer does not clear them: every step then adds to all steps before",
         "its zero_grad covers some of the parameters only",
-        tables=(table,),
     )
 
 
-def _mixing(bench: Bench, model: nn.Module, table: EvidenceTable) -> GateVerdict | None:
+def _mixing(bench: Bench, model: nn.Module) -> GateVerdict | None:
     """Compare outputs of the first half of a batch beside its own second half and beside another one."""
     size = min(8, bench.sets[TRAIN].count // 2)
     if size < 2:
@@ -112,16 +109,14 @@ def _mixing(bench: Bench, model: nn.Module, table: EvidenceTable) -> GateVerdict
                 "of its batch",
                 "view or reshape where permute or transpose is meant: values move between samples",
                 "a sum, mean, softmax or normalisation over dimension 0",
-                tables=(table,),
             )
     return None
 
 
 def _rows(bench: Bench, model: nn.Module, batch: Batch, size: int) -> dict[str, Tensor]:
-    outputs = bench.outputs(model, {**batch, ID: batch[ID]})
     return {
         name: value.float()
-        for name, value in outputs.items()
+        for name, value in bench.outputs(model, batch).items()
         if isinstance(value, Tensor) and value.dim() and len(value) == size
     }
 

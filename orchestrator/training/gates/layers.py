@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,10 +52,9 @@ def measure_layers(bench: Bench, model: nn.Module, batch: Batch) -> list[Layer]:
     layers = []
     for name, module in model.named_modules():
         own = sum(p.numel() for p in module.parameters(recurse=False))
-        inside = sum(
-            totals.get(_counted(model, _join(name, child)), 0) for child, _ in module.named_children()
-        )
-        whole = totals.get("Global", 0) if not name else totals.get(_counted(model, name), 0)
+        path = f"{type(model).__name__}.{name}." if name else f"{type(model).__name__}."  # as torch counts it
+        inside = sum(totals.get(path + child, 0) for child, _ in module.named_children())
+        whole = totals.get(path.removesuffix("."), 0) if name else totals.get("Global", 0)
         layer = Layer(
             name or WHOLE,
             type(module).__name__,
@@ -79,27 +79,14 @@ def layer_table(layers: list[Layer]) -> EvidenceTable:
     return EvidenceTable("Layers, in a training step", columns, tuple(rows))
 
 
-def _join(parent: str, child: str) -> str:
-    return f"{parent}.{child}" if parent else child
-
-
-def _counted(model: nn.Module, name: str) -> str:
-    """Return the name under which torch's counter has a module."""
-    return f"{type(model).__name__}.{name}"
-
-
 def _output_shapes(bench: Bench, model: nn.Module, batch: Batch) -> dict[str, str]:
     shapes: dict[str, str] = {}
 
-    def note_into(name: str) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
-            if isinstance(output, Tensor):
-                shapes[name] = str(list(output.shape))
+    def note(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            shapes[name] = str(list(output.shape))
 
-        return note
-
-    hooks = [module.register_forward_hook(note_into(name)) for name, module in model.named_modules()]
+    hooks = [module.register_forward_hook(partial(note, name)) for name, module in model.named_modules()]
     with evaluating(model):
         bench.outputs(model, batch)
     for hook in hooks:
@@ -113,15 +100,10 @@ def _keeping(model: nn.Module, kept: dict[str, int]) -> Iterator[None]:
     running = [""]
     seen = {p.data_ptr() for p in model.parameters()}
 
-    def enter_as(name: str) -> Any:
-        def enter(module: nn.Module, inputs: Any) -> None:
-            del module, inputs
-            running.append(name)
+    def enter(name: str, _module: nn.Module, _inputs: Any) -> None:
+        running.append(name)
 
-        return enter
-
-    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        del module, inputs, output
+    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
         running.pop()
 
     def keep(tensor: Tensor) -> Tensor:
@@ -132,7 +114,7 @@ def _keeping(model: nn.Module, kept: dict[str, int]) -> Iterator[None]:
 
     hooks = []
     for name, module in model.named_modules():
-        hooks += [module.register_forward_pre_hook(enter_as(name)), module.register_forward_hook(leave)]
+        hooks += [module.register_forward_pre_hook(partial(enter, name)), module.register_forward_hook(leave)]
     try:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             yield

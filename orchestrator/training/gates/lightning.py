@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,32 +54,21 @@ def _as_task(lit: Lit) -> type[Task]:
 class LitBench(Bench):
     """A LightningModule under the reference arm's config; see `Bench`."""
 
-    lit: Lit | None = None
+    lit: Lit = field(kw_only=True)
+    data_of: ClassVar[tuple[str, ...]] = ("loaders", "sets")
     reports_known: ClassVar[bool] = False
-
-    @property
-    def _lit(self) -> Lit:
-        assert self.lit is not None
-        return self.lit
 
     def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return {**config, "seed": self.request.seed, "max_length": 1}
-
-    def under(self, config: Mapping[str, Any]) -> LitBench:
-        arm = replace(self.request.arms[0], config=config)
-        one = replace(self.request, arms=(arm,))
-        other = LitBench(self.task_class, one, self.device, self.cache, self.lit)
-        other.__dict__["loaders"], other.__dict__["sets"] = self.loaders, self.sets
-        return other
 
     # --- data ----------------------------------------------------------------------------------------
     @cached_property
     def loaders(self) -> dict[str, DataLoader[Any]]:
         """{"train", "val"}, as the DataModule (or the module itself) makes them."""
-        module, data = called("__init__", lambda: self._lit.build(self.config), "see the message")
+        module, data = called("__init__", lambda: self.lit.build(self.config))
         source, kind = (module, "LightningModule") if data is None else (data, "DataModule")
-        called("prepare_data", source.prepare_data, "see the message")
-        called("setup", lambda: source.setup("fit"), "see the message")
+        called("prepare_data", source.prepare_data)
+        called("setup", lambda: source.setup("fit"))
         found: dict[str, DataLoader[Any]] = {}
         for name in (TRAIN, VAL):
             hook = f"{name}_dataloader"
@@ -102,14 +91,14 @@ class LitBench(Bench):
 
     # --- model ---------------------------------------------------------------------------------------
     def model(self) -> nn.Module:
-        module, _ = called("__init__", lambda: self._lit.build(self.config), "see the message")
+        module, _ = called("__init__", lambda: self.lit.build(self.config))
         if not module.automatic_optimization:
             raise NotShown(
                 "it optimises by hand (automatic_optimization = False): only Lightning can step it"
             )
-        called("configure_model", module.configure_model, "see the message")
+        called("configure_model", module.configure_model)
         module.log = module.log_dict = _nothing
-        with trainer_for(self._lit, self._place(self.config, 1)) as trainer:
+        with trainer_for(self.lit, self._place(self.config, 1)) as trainer:
             module.trainer = trainer  # for modules that look at it
         ready: nn.Module = module.to(self.device).train()
         return ready
@@ -117,7 +106,7 @@ class LitBench(Bench):
     def outputs(self, model: nn.Module, batch: Batch) -> Outputs:
         there = _restored({name: value.to(self.device) for name, value in batch.items() if name != ID})
         step: Any = model
-        given = called("training_step", lambda: step.training_step(there, 0), "see the message")
+        given = called("training_step", lambda: step.training_step(there, 0))
         loss = given["loss"] if isinstance(given, Mapping) and "loss" in given else given
         if not isinstance(loss, Tensor):
             raise HookFault("training_step", f"gives a {type(given).__name__}", "return the loss")
@@ -125,7 +114,7 @@ class LitBench(Bench):
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         module: Any = model
-        given = called("configure_optimizers", module.configure_optimizers, "see the message")
+        given = called("configure_optimizers", module.configure_optimizers)
         while isinstance(given, tuple | list) and given:
             if isinstance(given, list) and len(given) > 1:
                 raise NotShown(f"configure_optimizers gives {len(given)} optimizers")
@@ -140,7 +129,7 @@ class LitBench(Bench):
         seen = FirstLosses()
         quick = {"limit_val_batches": 0, "log_every_n_steps": 1}
         place = self._place(config, steps, callbacks=[seen], **quick)
-        model = fit(self._lit, replace(place, unit="step"))
+        model = fit(self.lit, replace(place, unit="step"))
         return tuple(seen.losses), model
 
     def _place(
@@ -170,7 +159,7 @@ def repeats(bench: Bench) -> GateVerdict:
                 "or name another one under `metric:` in the study file",
             )
         second, again = _trial(bench)
-        if first != second or not _equal(weights, again):
+        if first != second or not all(map(torch.equal, weights, again)):
             return failed(
                 "the same seed twice gives different trials",
                 "random numbers that do not come from torch, numpy or random after seeding",
@@ -179,7 +168,7 @@ def repeats(bench: Bench) -> GateVerdict:
             )
         torch.rand(7)  # another trial ran in between
         late, resumed = _trial(bench, resume=Path(folder))
-    if late != first[1:] or not _equal(weights, resumed):
+    if late != first[1:] or not all(map(torch.equal, weights, resumed)):
         return failed(
             "a trial that is interrupted after an epoch and resumed differs",
             "state that the checkpoint does not hold: attributes that are no buffers (register_buffer)",
@@ -202,12 +191,8 @@ def _trial(
             write(save)
 
     place = bench._place(bench.config, 2, limit_train_batches=HALF, limit_val_batches=2)
-    module: LightningModule = fit(bench._lit, replace(place, report=report, resume=resume))
+    module: LightningModule = fit(bench.lit, replace(place, report=report, resume=resume))
     return rows, [value.detach().cpu().clone() for value in module.state_dict().values()]
-
-
-def _equal(one: list[Tensor], other: list[Tensor]) -> bool:
-    return all(map(torch.equal, one, other))
 
 
 INSTEAD = {"A10": repeats}

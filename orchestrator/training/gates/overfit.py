@@ -1,28 +1,25 @@
-"""A5: inputs matter. A6 and A7: one sample, then eight, can be learnt by heart."""
+"""A5: inputs matter. A6 and A7: one sample, then eight, can be learnt by heart.
+
+All three train on a fixed handful of samples, with everything that regularises switched off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench, HookFault
-from orchestrator.training.gates.fitting import (
-    OPTIMISERS,
-    TRUSTED,
-    blank,
-    fit,
-    repeated,
-    spread_of,
-    trusted_optimizer,
-    unregularised,
-)
 from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed, skipped
+from orchestrator.training.optim import PlainOptimizer
+from orchestrator.training.settings import OptimSettings
 from orchestrator.training.task import ID, TRAIN, Batch
 from orchestrator.training.validation import evaluating
-
-if TYPE_CHECKING:
-    from torch import nn
 
 STEPS = 400
 FEW = 8
@@ -32,6 +29,16 @@ NEAR_ZERO = 0.05
 """Share of the first loss that counts as nearly nothing."""
 BETTER = 0.8
 """A5: with data the loss falls at least to this share of what it is with zeros."""
+REGULARISERS = frozenset(
+    [
+        *("dropout", "drop_path", "drop_rate", "attention_dropout", "stochastic_depth"),
+        *("weight_decay", "l1", "l2", "label_smoothing"),
+        *("mixup", "cutmix", "cutout", "random_erasing", "augment", "augmentation"),
+    ]
+)
+"""Names of config keys, at any depth, that are set to 0 or false."""
+TRUSTED = OptimSettings(name="adamw", lr=3e-3)
+"""Tried where the config's own optimizer does not get there: is it the recipe, or only its learning rate?"""
 
 
 def inputs_matter(bench: Bench) -> GateVerdict:
@@ -43,10 +50,10 @@ def inputs_matter(bench: Bench) -> GateVerdict:
     except HookFault as fault:
         return skipped(f"the model does not take zeros: {fault.message}")
     seen, zero = float("nan"), float("nan")
-    for optimizer in OPTIMISERS:
+    for trusted in (False, True):
         runs = (
-            fit(plain, batch, optimizer(plain), seconds=10),
-            fit(plain, batch, optimizer(plain), seen=blank(batch), seconds=10),
+            fit(plain, batch, trusted=trusted, seconds=10),
+            fit(plain, batch, trusted=trusted, seen=blank(batch), seconds=10),
         )
         for step, ((_, seen), (_, zero)) in enumerate(islice(zip(*runs, strict=False), STEPS // 2)):
             if step >= 5 and seen <= BETTER * zero:
@@ -66,7 +73,9 @@ def one_sample(bench: Bench) -> GateVerdict:
     if bench.task_class.lowest_loss is None:
         return skipped("the task declares no `lowest_loss`")
     plain = _plain(bench)
-    return _overfit(bench, plain, repeated(plain.spread(TRAIN, 1), 4), "one sample")
+    # four times: batch normalisation does not train on one
+    batch = {name: tensor.repeat_interleave(4, dim=0) for name, tensor in plain.spread(TRAIN, 1).items()}
+    return _overfit(bench, plain, batch, "one sample")
 
 
 def few_samples(bench: Bench) -> GateVerdict:
@@ -86,16 +95,16 @@ def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> GateVerdict
     said_off = f" ({', '.join(off)} off)" if off else ""
     lowest = bench.task_class.lowest_loss or 0.0
     curves: list[list[float]] = []
-    for optimizer in OPTIMISERS:
+    for trusted in (False, True):
         losses: list[float] = []
         curves.append(losses)
-        for model, loss in _until_low(fit(plain, batch, optimizer(plain)), lowest, losses):
+        for model, loss in _until_low(fit(plain, batch, trusted=trusted), lowest, losses):
             alike = _outputs_alike(plain, model, batch)
             if alike is not None:
                 return alike
             text = f"the loss on {what} goes from {losses[0]:.3g} to {loss:.2g} in {len(losses) - 1} steps"
             warnings: tuple[str, ...] = ()
-            if optimizer is trusted_optimizer:
+            if trusted:
                 warnings = (
                     f"not with the config's own optimizer ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
                     f"with {TRUSTED.name} at {TRUSTED.lr:g}: try orchestrate lr-find",
@@ -144,3 +153,62 @@ def _outputs_alike(bench: Bench, model: nn.Module, batch: Batch) -> GateVerdict 
 def _curve(losses: list[float], what: str) -> EvidenceCurve:
     points = tuple((float(step), loss) for step, loss in enumerate(losses))
     return EvidenceCurve(f"Training on {what}", "step", "loss", points)
+
+
+def unregularised(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the config with its regularisers off, and the dotted keys that this changes."""
+    plain: dict[str, Any] = {}
+    changed: list[str] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            plain[key], below = unregularised(value)
+            changed += [f"{key}.{name}" for name in below]
+        elif key in REGULARISERS and isinstance(value, bool | int | float) and value:
+            plain[key] = type(value)(0)
+            changed.append(key)
+        else:
+            plain[key] = value
+    return plain, changed
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Return the model in training mode, its dropout off."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+        elif isinstance(getattr(module, "dropout", None), float):
+            setattr(module, "dropout", 0.0)  # noqa: B010 - attention keeps its rate in a number
+    return model
+
+
+def fit(
+    bench: Bench, batch: Batch, *, trusted: bool, seen: Batch | None = None, seconds: float = 20.0
+) -> Iterator[tuple[nn.Module, float]]:
+    """Model and loss before each step on one batch, until the time is up or the loss is not finite.
+
+    `trusted`: by `TRUSTED` instead of the config's own optimizer. `seen` is what the model gets to see in
+    place of the batch that the loss is about.
+    """
+    model = without_dropout(bench.model())
+    optimizer = PlainOptimizer(model.parameters(), TRUSTED) if trusted else bench.optimizer(model)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        loss = bench.loss_of(bench.outputs(model, batch if seen is None else seen), batch)
+        value = float(loss.detach())
+        yield model, value
+        if not torch.isfinite(loss):
+            return
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def blank(batch: Batch) -> Batch:
+    """Zeros in place of everything."""
+    return {name: torch.zeros_like(tensor) for name, tensor in batch.items()}
+
+
+def spread_of(outputs: Mapping[str, Tensor], samples: int) -> float:
+    """Largest difference between samples in any output that has one row per sample; infinite without one."""
+    rows = [out.detach().float() for out in outputs.values() if out.dim() and len(out) == samples]
+    return max((float((row.max(0).values - row.min(0).values).max()) for row in rows), default=math.inf)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 State = Literal["pass", "fail", "skipped"]
 GATE_NUMBERS = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A14")
 """Of `check`, in order; A13 is `lr-find`."""
@@ -52,8 +54,7 @@ class CheckRequest:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CheckRequest:
         """Inverse of `to_json`."""
-        arms = tuple(ArmToCheck(**arm) for arm in data["arms"])
-        return cls(**{**data, "metrics": tuple(data["metrics"]), "arms": arms, "only": tuple(data["only"])})
+        return TypeAdapter(cls).validate_python(data)
 
 
 @dataclass(frozen=True)
@@ -134,23 +135,7 @@ class CheckReport:
 
 def gate_from_json(data: Mapping[str, Any]) -> GateResult:
     """Inverse of `dataclasses.asdict` for a gate's result."""
-    found = data["verdict"]
-    verdict = GateVerdict(
-        state=found["state"],
-        evidence=found["evidence"],
-        causes=tuple(found["causes"]),
-        warnings=tuple(found["warnings"]),
-        tables=tuple(
-            EvidenceTable(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
-            for table in found["tables"]
-        ),
-        pictures=tuple(Picture(**picture) for picture in found["pictures"]),
-        curves=tuple(
-            EvidenceCurve(**{**curve, "points": tuple((x, y) for x, y in curve["points"])})
-            for curve in found["curves"]
-        ),
-    )
-    return GateResult(data["gate"], data["title"], verdict, data["wall_s"])
+    return TypeAdapter(GateResult).validate_python(data)
 
 
 def passed(evidence: str, **more: Any) -> GateVerdict:

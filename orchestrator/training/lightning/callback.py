@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from orchestrator.training.lightning.place import CHECKPOINT, LightningPlace
-from orchestrator.training.ranks import sum_over_ranks
+from orchestrator.training.ranks import mean_over_ranks
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.streams import Streams
 
@@ -57,29 +55,24 @@ class Reports(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         inside = trainer.training or trainer.validating
-        if inside and not trainer.sanity_checking and not _is_last_batch(trainer):
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if inside and not trainer.sanity_checking and not last:
             self._place.report(self._metrics(trainer, pl_module), None)
 
     def _hand_over(self, trainer: Trainer) -> None:
         if self._waiting is not None:
             metrics, self._waiting = self._waiting, None
-            self._place.report(metrics, _saver(trainer))
+            self._place.report(
+                metrics, lambda folder: trainer.save_checkpoint(folder / CHECKPOINT, weights_only=False)
+            )
 
     def _metrics(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         """Return what was logged, averaged over the ranks: without sync_dist it is each rank's own."""
         logged = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         if self._place.world_size > 1 and logged:
-            size = self._place.world_size
-            sums = sum_over_ranks(list(logged.values()), size, module.device)
-            logged = {name: total / size for name, total in zip(logged, sums, strict=True)}
+            means = mean_over_ranks(list(logged.values()), self._place.world_size, module.device)
+            logged = dict(zip(logged, means, strict=True))
         return {**logged, "epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-
-
-def _saver(trainer: Trainer) -> Callable[[Path], None]:
-    def save(folder: Path) -> None:
-        trainer.save_checkpoint(folder / CHECKPOINT, weights_only=False)
-
-    return save
 
 
 def _iterates_anew(trainer: Trainer) -> bool:
@@ -87,10 +80,6 @@ def _iterates_anew(trainer: Trainer) -> bool:
     loop = trainer.fit_loop
     resuming = bool(getattr(loop, "is_resuming", False)) or loop.epoch_loop.restarting
     return bool(trainer.current_epoch > 0 and not resuming)
-
-
-def _is_last_batch(trainer: Trainer) -> bool:
-    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
 class FirstLosses(Checkpoint):

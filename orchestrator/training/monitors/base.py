@@ -59,6 +59,18 @@ class MonitoredTrial:
     """What gradients are multiplied by after a backward pass (fp16)."""
 
 
+HOOKS = (
+    *("start", "after_backward", "after_step"),
+    *("validation_start", "validation_batch", "predictions", "validation_end"),
+)
+"""What a monitor may bring, in the order of the calls."""
+
+
+def has_hook(monitor: Monitor, hook: str) -> bool:
+    """Tell whether the class of this monitor brings this hook."""
+    return getattr(type(monitor), hook) is not getattr(Monitor, hook)
+
+
 class Unfit(Exception):
     """A monitor cannot watch this trial; the text says why. Raised from `start`."""
 

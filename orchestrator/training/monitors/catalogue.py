@@ -39,8 +39,9 @@ def choose(names: tuple[str, ...] | str, task: Task) -> list[Monitor]:
     chosen = [make(name) for name in names]
     for monitor in chosen:
         if not _fits(monitor, task):
+            valid = " or ".join(sorted(monitor.kinds or ()))
             raise ValueError(
-                f"monitor {monitor.name} watches tasks whose kind is {_listed(monitor)}, but "
+                f"monitor {monitor.name} watches tasks whose kind is {valid}, but "
                 f"{type(task).__name__}.kind is {task.kind!r}; set `kind`, or take the monitor out"
             )
     return chosen
@@ -67,7 +68,3 @@ def make(name: str) -> Monitor:
 
 def _fits(monitor: Monitor, task: Task) -> bool:
     return monitor.kinds is None or task.kind in monitor.kinds
-
-
-def _listed(monitor: Monitor) -> str:
-    return " or ".join(sorted(monitor.kinds or ()))

@@ -7,33 +7,26 @@ from functools import partial
 from torch import Tensor
 
 from orchestrator.training.monitors import counts
-from orchestrator.training.monitors.base import Monitor
 from orchestrator.training.monitors.reading import Predictions, class_name
-from orchestrator.training.ranks import total_over_ranks
 
 _MOST_CLASSES = 200
 _LISTED = 10
 
 
-class Confusion(Monitor):
+class Confusion(counts.Summing):
     """confusion/matrix as a picture; the most frequent confusions as text and as rows of the observations."""
 
     kinds = frozenset({"classification", "segmentation"})
 
-    def validation_start(self) -> None:
-        self._counts: Tensor | None = None
-
-    def predictions(self, predictions: Predictions) -> None:
-        if predictions.scores.shape[1] <= _MOST_CLASSES:
-            found = counts.confusion(predictions)
-            self._counts = found if self._counts is None else self._counts + found
+    def count(self, predictions: Predictions) -> dict[str, Tensor]:
+        few = predictions.scores.shape[1] <= _MOST_CLASSES  # more are too many for a picture
+        return {"matrix": counts.confusion(predictions)} if few else {}
 
     def validation_end(self, step: int) -> None:
-        if self._counts is None:
-            return  # too many classes for a picture
-        matrix = total_over_ranks(self._counts, self.run.world_size).cpu().numpy()
-        if self.run.world_rank > 0:
+        totals = self.totals()
+        if not totals or self.run.world_rank > 0:
             return
+        matrix = totals["matrix"].numpy()
         from orchestrator.training.monitors import drawing
 
         names = [class_name(self.run.task.class_names, c) for c in range(len(matrix))]

@@ -8,10 +8,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from orchestrator.training.monitors.base import Monitor
 from orchestrator.training.monitors.reading import Predictions
+from orchestrator.training.ranks import total_over_ranks
 
 BINS = 1016
 """Bins of a probability in [0, 1]: 8 to each of TensorBoard's 127 thresholds."""
+
+
+class Summing(Monitor):
+    """A monitor of sums over all predictions of a pass."""
+
+    def count(self, predictions: Predictions) -> dict[str, Tensor]:
+        """Return what is added up over batches and ranks, by name."""
+        raise NotImplementedError
+
+    def validation_start(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def predictions(self, predictions: Predictions) -> None:
+        for name, value in self.count(predictions).items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def totals(self) -> dict[str, Tensor]:
+        """Return the sums of all ranks, on the CPU; empty where nothing was predicted."""
+        return {name: total_over_ranks(sum_, self.run.world_size).cpu() for name, sum_ in self._sums.items()}
 
 
 def confusion(predictions: Predictions) -> Tensor:

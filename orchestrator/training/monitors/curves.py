@@ -8,32 +8,25 @@ import torch
 from torch import Tensor
 
 from orchestrator.training.monitors import counts
-from orchestrator.training.monitors.base import Monitor
 from orchestrator.training.monitors.reading import Predictions, class_name
-from orchestrator.training.ranks import total_over_ranks
 
 _MOST_CLASSES = 10  # drawn one by one; of more classes only all together
 _STEP = counts.BINS // 127
 
 
-class Curves(Monitor):
+class Curves(counts.Summing):
     """PR curves curves/<class> and curves/all (all decisions); curves/roc as a picture with the AUCs."""
 
     kinds = frozenset({"classification", "multilabel"})
 
-    def validation_start(self) -> None:
-        self._counts: Tensor | None = None
-
-    def predictions(self, predictions: Predictions) -> None:
-        found = counts.binned(predictions)
-        self._counts = found if self._counts is None else self._counts + found
+    def count(self, predictions: Predictions) -> dict[str, Tensor]:
+        return {"binned": counts.binned(predictions)}
 
     def validation_end(self, step: int) -> None:
-        if self._counts is None:
+        totals = self.totals()
+        if not totals or self.run.world_rank > 0:
             return
-        each = total_over_ranks(self._counts, self.run.world_size).cpu()
-        if self.run.world_rank > 0:
-            return
+        each = totals["binned"]
         names = [class_name(self.run.task.class_names, c) for c in range(len(each))]
         shown = {"all": each.sum(0)}
         if len(each) <= _MOST_CLASSES:

@@ -21,6 +21,7 @@ _TILE = 64  # small pictures are enlarged to about this many pixels
 _LARGEST = 224
 _LINE = 14
 _GAP = 4
+_COLUMNS = 8
 _BLUE = (31, 119, 180)
 COLOURS = (_BLUE, (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
            (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207))  # fmt: skip
@@ -48,7 +49,7 @@ def to_pixels(pictures: Tensor) -> Pixels:
     return pixels
 
 
-def panel(pictures: Pixels, captions: Sequence[str], columns: int = 8) -> Pixels:
+def panel(pictures: Pixels, captions: Sequence[str]) -> Pixels:
     """Pictures [N, H, W, 1 | 3] in rows, each with a caption of one or more lines under it."""
     count, height, width = pictures.shape[:3]
     scale = max(1, _TILE // max(height, width))
@@ -56,7 +57,7 @@ def panel(pictures: Pixels, captions: Sequence[str], columns: int = 8) -> Pixels
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     font = _font()
     widest = max((int(font.getlength(line)) for c in captions for line in c.split("\n")), default=0)
-    columns = min(columns, count)
+    columns = min(_COLUMNS, count)
     cell = (max(size[0], widest) + 2 * _GAP, size[1] + lines * _LINE + 2 * _GAP)
     mode = "L" if pictures.shape[3] == 1 else "RGB"
     sheet = Image.new(mode, (columns * cell[0], -(-count // columns) * cell[1]), "white")
@@ -100,9 +101,9 @@ def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
     return np.asarray(sheet)
 
 
-def curves(lines: Mapping[str, tuple[Any, Any]], x_label: str, y_label: str, side: int = 360) -> Pixels:
+def curves(lines: Mapping[str, tuple[Any, Any]], x_label: str, y_label: str) -> Pixels:
     """Curves over the unit square, by name: (x [K], y [K]) in [0, 1]; the first one is black."""
-    font, left, top = _font(), 34, 10
+    font, side, left, top = _font(), 360, 34, 10
     legend = max(int(font.getlength(name)) for name in lines) + 40
     sheet = Image.new("RGB", (left + side + 16 + legend, top + side + 36), "white")
     draw = ImageDraw.Draw(sheet)

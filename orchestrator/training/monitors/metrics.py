@@ -15,15 +15,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator.training.monitors import counts
-from orchestrator.training.monitors.base import Monitor
 from orchestrator.training.monitors.reading import READ, Predictions, class_name
-from orchestrator.training.ranks import total_over_ranks
 
 _TOP = 5
 _PER_CLASS = 20  # a value per class is written up to this many classes
 
 
-class Metrics(Monitor):
+class Metrics(counts.Summing):
     """metrics/<name> after every validation pass that the monitors look at.
 
     classification   accuracy, f1_macro, auc_macro, top5 (with more than 5 classes), f1 per class
@@ -35,17 +33,13 @@ class Metrics(Monitor):
 
     kinds = READ
 
-    def validation_start(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-
-    def predictions(self, predictions: Predictions) -> None:
-        for name, value in _sums(predictions).items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+    def count(self, predictions: Predictions) -> dict[str, Tensor]:
+        return _sums(predictions)
 
     def validation_end(self, step: int) -> None:
-        if not self._sums:
+        totals = self.totals()
+        if not totals:
             raise ValueError("no sample of the validation set has a target")
-        totals = {name: total_over_ranks(v, self.run.world_size).cpu() for name, v in self._sums.items()}
         values = _metrics(str(self.run.task.kind), totals, self.run.task.class_names)
         self.run.sink.scalars({f"metrics/{name}": value for name, value in values.items()}, step)
 

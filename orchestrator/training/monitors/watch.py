@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from orchestrator.training.monitors.base import Monitor, MonitoredTrial, Unfit
-from orchestrator.training.monitors.catalogue import choose
+from orchestrator.training.monitors.base import HOOKS, Monitor, MonitoredTrial, Unfit, has_hook
 from orchestrator.training.monitors.reading import READ, Joined, read
 from orchestrator.training.pace import Pace
 from orchestrator.training.ranks import sum_over_ranks, to_device
@@ -33,11 +32,18 @@ class Watch:
     of modules that they change, is put back.
     """
 
-    def __init__(self, names: tuple[str, ...] | str, run: MonitoredTrial, every: int | str = "auto") -> None:
-        """Choose the monitors (see `catalogue.choose`) and start them.
+    def __init__(
+        self,
+        monitors: Sequence[Monitor],
+        run: MonitoredTrial,
+        every: int | str = "auto",
+        *,
+        named: bool = True,
+    ) -> None:
+        """Start the monitors. `named`: the study asked for each of them.
 
         Raises:
-            ValueError: a monitor that is named cannot watch this trial. With `auto` it is left out with a
+            ValueError: a monitor that is named cannot watch this trial. One that is not is left out, with a
             note.
         """
         self.run = run
@@ -46,23 +52,22 @@ class Watch:
         self._passes = 0
         self._step = 0
         self._spent_s = 0.0
-        chosen = choose(names, run.task)
-        unread = _unreadable(run) if any(_has(m, "predictions") for m in chosen) else None
-        monitors = []
-        for monitor in chosen:
+        unread = _unreadable(run) if any(has_hook(m, "predictions") for m in monitors) else None
+        started = []
+        for monitor in monitors:
             monitor.run = run
             try:
-                if unread and _has(monitor, "predictions"):
+                if unread and has_hook(monitor, "predictions"):
                     raise Unfit(unread)
                 monitor.start()
-                monitors.append(monitor)
+                started.append(monitor)
             except Unfit as error:
-                if not isinstance(names, str):
+                if named:
                     raise ValueError(f"monitor {monitor.name} cannot watch this trial: {error}") from None
                 if unread:  # something that the user can mend; a network without convolutions is as it is
                     run.sink.text(f"monitors/{monitor.name}", f"left out: {error}")
-        self.monitors = tuple(monitors)
-        self._of = {hook: [m for m in monitors if _has(m, hook)] for hook in _HOOKS}
+        self.monitors = tuple(started)
+        self._of = {hook: [m for m in started if has_hook(m, hook)] for hook in HOOKS}
         self._joined = Joined(lambda predictions: self._tell("predictions", predictions))
 
     # --- beside a training step ----------------------------------------------------------------------
@@ -131,21 +136,6 @@ class Watch:
                 )
                 raise
         self._spent_s += time.perf_counter() - began
-
-
-_HOOKS = (
-    "after_backward",
-    "after_step",
-    "validation_start",
-    "validation_batch",
-    "predictions",
-    "validation_end",
-)
-
-
-def _has(monitor: Monitor, hook: str) -> bool:
-    """Tell whether the class of this monitor brings this hook."""
-    return getattr(type(monitor), hook) is not getattr(Monitor, hook)
 
 
 def _unreadable(run: MonitoredTrial) -> str | None:
