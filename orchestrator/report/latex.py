@@ -49,9 +49,7 @@ def _table(report: StudyReport, evaluation: Evaluation) -> str:
     scale = numbers.scale_of(report)
     effects = evaluation.all_effects
     tested = any(effect.p is not None for effect in effects)
-    unit = rf" (\si{{{'pp' if scale.unit == 'pp' else scale.unit}}})" if scale.unit else ""
-    unit = unit.replace(r"\si{pp}", "pp")
-    head = ["arm", rf"{{$\Delta${unit}}}"]
+    head = ["arm", rf"{{$\Delta${scale.in_brackets}}}"]
     head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
     head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", "time"]
     columns = [_name_column(effects), f"S[{_format(effects, scale)}]"]
@@ -123,10 +121,9 @@ def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) 
     spread = "" if sample.sd is None else f" ± {scale.value(sample.sd)} (SD over seeds)"
     mean = "no finished run" if sample.mean is None else f"{scale.value(sample.mean)}{spread}"
     title = words.phase_title(report, evaluation)
-    better = "higher" if report.mode == "max" else "lower"
     parts = [
         *(line.capitalize() for line in words.headline(report)),
-        f"Effects on {report.metric} ({better} is better){f', {title}' if title else ''}; "
+        f"Effects on {report.metric} ({numbers.better(report)} is better){f', {title}' if title else ''}; "
         f"{sample.arm}: {mean}, n = {sample.n}",
         words.caption(report, evaluation),
         *_below(report, evaluation),

@@ -17,13 +17,12 @@ from orchestrator.stats.results import RESOLVED, Effect
 def to_markdown(report: StudyReport) -> str:
     """The whole report; links are relative to the study's directory, where `report.md` lies."""
     scale = numbers.scale_of(report)
-    better = "higher" if report.mode == "max" else "lower"
     reference = words.reference_line(report, report.first, scale).split(": ", 1)[1]
     lines = (words.cost_line(report), words.pairing_line(report))
     blocks = [
         f"# {plain(report.study)}",
         *(f"> **{line}**" for line in words.headline(report)),
-        f"Metric: {plain(report.metric)} ({better} is better). "
+        f"Metric: {plain(report.metric)} ({numbers.better(report)} is better). "
         f"Reference {link(report.reference.arm, report.reference.trial_dir)}: {plain(reference)}. "
         f"Full length: {numbers.quantity(report.max_length, report.unit)}.",
         f"{plain(words.settings_line(report))}; {plain(words.provenance_line(report))}.",
@@ -59,11 +58,10 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
 def _effects(
     report: StudyReport, evaluation: Evaluation, effects: tuple[Effect, ...], scale: numbers.Scale
 ) -> str:
-    unit = f" ({scale.unit})" if scale.unit else ""
     tested = any(effect.p is not None for effect in effects)
     interval = [words.interval_name(report, effects[0].kind)] if tested else []
     tests = ["p", "Holm p"] if tested else []
-    head = ["arm", f"Δ{unit}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
+    head = ["arm", f"Δ{scale.in_brackets}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
     return table(head, [_effect(report, evaluation, effect, scale, tested) for effect in effects])
 
 
@@ -110,23 +108,7 @@ def settings(change: Mapping[str, Any]) -> str:
 
 def _looks(evaluation: Evaluation, scale: numbers.Scale) -> str:
     head = ["seeds", "arm", "n", "Δ", "interval", "p", "level", "chance to resolve", "decision"]
-    return table(
-        head,
-        [
-            [
-                str(look.number),
-                plain(look.arm),
-                str(look.n),
-                numbers.DASH if look.delta is None else scale.number(look.delta, sign=True),
-                plain(numbers.ends(look.lo, look.hi, scale)),
-                plain(numbers.p_value(look.p)),
-                numbers.DASH if look.level is None else f"{look.level:.2g}",
-                numbers.share(look.power),
-                look.action,
-            ]
-            for look in evaluation.decisions
-        ],
-    )
+    return table(head, [list(map(plain, numbers.look(look, scale))) for look in evaluation.decisions])
 
 
 def _tuning(report: StudyReport, scale: numbers.Scale) -> list[str]:

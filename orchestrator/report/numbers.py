@@ -7,7 +7,7 @@ import re
 import statistics
 from dataclasses import dataclass
 
-from orchestrator.report.model import StudyReport
+from orchestrator.report.model import LookTaken, StudyReport
 from orchestrator.stats.results import Effect
 
 _SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
@@ -22,6 +22,11 @@ class Scale:
     unit: str
     decimals: int
     scientific: bool
+
+    @property
+    def in_brackets(self) -> str:
+        """The unit behind the name of what is measured in it: ` (pp)`, or nothing."""
+        return f" ({self.unit})" if self.unit else ""
 
     def number(self, value: float, *, sign: bool = False) -> str:
         """A difference without its unit; `sign` writes + and −."""
@@ -44,6 +49,11 @@ def _written(value: float, decimals: int, scientific: bool, sign: bool) -> str:
     if not text.strip("+-0."):  # a rounded zero has no direction
         text = text.replace("-", "").replace("+", "")
     return re.sub(r"e([+-])0*(?=\d)", r"e\1", text).replace("-", "−").replace("e+", "e")
+
+
+def better(report: StudyReport) -> str:
+    """`higher` or `lower`: which values of the metric are better."""
+    return "higher" if report.mode == "max" else "lower"
 
 
 def scale_of(report: StudyReport) -> Scale:
@@ -86,9 +96,29 @@ def ends(lo: float | None, hi: float | None, scale: Scale) -> str:
     return f"[{scale.number(lo, sign=True)}, {scale.number(hi, sign=True)}]"
 
 
+def width(effect: Effect, scale: Scale) -> str:
+    """How wide the interval is; a dash where there is none."""
+    return DASH if effect.lo is None or effect.hi is None else scale.number(effect.hi - effect.lo)
+
+
 def delta(effect: Effect, scale: Scale) -> str:
     """`−1.8`, a dash where there is none."""
     return DASH if effect.delta is None else scale.number(effect.delta, sign=True)
+
+
+def look(taken: LookTaken, scale: Scale) -> list[str]:
+    """A look as a row: seeds, arm, n, Δ, interval, p, level, chance to resolve, decision."""
+    return [
+        str(taken.number),
+        taken.arm,
+        str(taken.n),
+        DASH if taken.delta is None else scale.number(taken.delta, sign=True),
+        ends(taken.lo, taken.hi, scale),
+        p_value(taken.p),
+        DASH if taken.level is None else f"{taken.level:.2g}",
+        share(taken.power),
+        taken.action,
+    ]
 
 
 def p_value(p: float | None) -> str:
@@ -107,12 +137,11 @@ def equals(p: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def share(value: float | None, *, sign: bool = False) -> str:
+def share(value: float | None) -> str:
     """`12 %` of a share between −1 and 1; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return DASH
-    text = f"{100 * value:{'+' if sign else ''}.0f}".replace("-", "−")
-    return f"{text} %"
+    return f"{100 * value:.0f} %".replace("-", "−")
 
 
 def confidence(report: StudyReport) -> str:

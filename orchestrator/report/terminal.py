@@ -109,9 +109,8 @@ def _table() -> Table:
 
 
 def _title(report: StudyReport, scale: numbers.Scale) -> Text:
-    better = "higher" if report.mode == "max" else "lower"
     text = Text(numbers.one_line(report.study), style="bold")
-    text.append(f"  {numbers.one_line(report.metric)}, {better} is better", style="not bold")
+    text.append(f"  {numbers.one_line(report.metric)}, {numbers.better(report)} is better", style="not bold")
     if len(report.evaluations) > 1:
         return text  # every evaluation has a reference of its own
     return text.append(f"\n{words.reference_line(report, report.first, scale)}", style="not bold")

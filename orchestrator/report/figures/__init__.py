@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.report import palette
 from orchestrator.report.model import Evaluation, StudyReport
 
 if TYPE_CHECKING:
@@ -42,6 +43,23 @@ _STYLE = {
     "ytick.labelsize": 8,
 }
 _DATELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def headline(figure: Figure, text: str, size: float = 10) -> None:
+    """Write what a figure shows above it, from its left edge."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=size)
+
+
+def grid(axes: Any, axis: str = "both") -> None:
+    """Draw light lines behind everything else."""
+    axes.grid(axis=axis, color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows of a figure; the first one stands at the bottom."""
+    axes.set_yticks(range(len(names)), [palette.short(name) for name in names])
+    axes.tick_params(axis="y", length=0)
 
 
 def draw_figures(

@@ -6,9 +6,12 @@ import math
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
+from orchestrator.report.figures import grid, headline, rows
 from orchestrator.report.model import Crossing, Curve, Evaluation, StudyReport
 
 _PANELS = 4  # learning curves side by side
@@ -23,29 +26,26 @@ def curves(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     if not panels:
         return None
     columns = min(_PANELS, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(max(4.2, 2.6 * columns), 0.7 + 2.0 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, curve in zip(grid.flat, panels, strict=False):
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(max(4.2, 2.6 * columns), 0.7 + 2.0 * lines), layout="constrained")
+    every = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, curve in zip(every.flat, panels, strict=False):
         if reference is not None:
             _curve(axes, reference, palette.NEUTRAL)
         if curve is not reference:
             _curve(axes, curve, palette.series(0))
         axes.set_title(palette.short(curve.arm, 30), fontsize=8.5)
-        axes.grid(color="#e4e7eb", linewidth=0.6)
-        axes.set_axisbelow(True)
+        grid(axes)
         axes.ticklabel_format(axis="y", useOffset=False)
-    for index, axes in enumerate(grid.flat):
+    for index, axes in enumerate(every.flat):
         axes.set_visible(index < len(panels))
         axes.tick_params(labelbottom=index + columns >= len(panels))
     figure.supxlabel(report.unit, fontsize=9)
     figure.supylabel(palette.short(report.metric), fontsize=9)
-    figure.suptitle(
+    headline(
+        figure,
         f"learning curves{words.phase_tag(report, evaluation)}: arm (colour) and {report.reference.arm} "
         "(grey), mean ± 1 SD over seeds",
-        x=0.01,
-        ha="left",
-        fontsize=10,
     )
     return figure
 
@@ -98,17 +98,14 @@ def deltas(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
     axes.margins(x=0.08)
     axes.set_xlabel(f"{report.unit} (rungs and full length)")
-    axes.set_ylabel(f"mean Δ {palette.short(report.metric)}{f' ({scale.unit})' if scale.unit else ''}")
-    axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.set_ylabel(f"mean Δ {palette.short(report.metric)}{scale.in_brackets}")
+    grid(axes, "y")
     if handles:
         figure.legend(handles=handles[:24], loc="outside right center")
-    figure.suptitle(
+    headline(
+        figure,
         f"Δ over rungs{words.phase_tag(report, evaluation)}: what a comparison would have said there "
         "(ring: sign changed, same seeds)",
-        x=0.01,
-        ha="left",
-        fontsize=10,
     )
     return figure
 
@@ -147,13 +144,14 @@ def ledger(report: StudyReport) -> Figure | None:
         )
     axes.set_xlim(0, 1.03 * max(most, full, 1e-12))
     axes.set_ylim(-0.7, len(arms) - 0.3)
-    axes.set_yticks(range(len(arms)), [palette.short(arm.arm) for arm in reversed(arms)])
-    axes.tick_params(axis="y", length=0)
+    rows(axes, [arm.arm for arm in reversed(arms)])
     axes.set_xlabel(f"trained {report.unit.removesuffix('s')}s; line: the grid")
-    handles = [_patch(palette.STATES[state], str(state)) for state in TrialState if state in states]
+    handles = [
+        Patch(color=palette.STATES[state], label=str(state)) for state in TrialState if state in states
+    ]
     if handles:
         figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
-    figure.suptitle(f"cost: {words.cost_line(report)}", x=0.01, ha="left", fontsize=9)
+    headline(figure, f"cost: {words.cost_line(report)}", 9)
     return figure
 
 
@@ -170,12 +168,6 @@ def _cost(report: StudyReport, arm: str) -> str:
     return f"{text}, {skipped} skipped" if skipped else text
 
 
-def _patch(colour: str, label: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(color=colour, label=label)
-
-
 def variance(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     """SD over seeds of every arm, and of its paired differences as if they were single runs (SD(D)/√2)."""
     scale = numbers.scale_of(report)
@@ -190,28 +182,18 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Figure | None:
         if not report.averaged and sample.arm in paired:
             half = paired[sample.arm] / math.sqrt(2) * scale.factor
             axes.plot([half], [place], "D", color=palette.series(1), markerfacecolor="white", markersize=5.5)
-    axes.set_yticks(range(len(samples)), [palette.short(sample.arm) for sample in reversed(samples)])
+    rows(axes, [sample.arm for sample in reversed(samples)])
     axes.set_ylim(-0.6, len(samples) - 0.4)
     axes.set_xlim(left=0)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(color="#e4e7eb", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(f"{palette.short(report.metric)}{f' ({scale.unit})' if scale.unit else ''}")
-    from matplotlib.lines import Line2D
-
+    grid(axes)
+    axes.set_xlabel(f"{palette.short(report.metric)}{scale.in_brackets}")
+    pairs = "SD of paired differences / √2 (left of the dot: pairing helps)"
+    hollow: dict[str, Any] = {"color": palette.series(1), "markerfacecolor": "white"}
     handles = [
         Line2D([], [], marker="o", linestyle="", color=palette.series(0), label="SD over seeds"),
-        Line2D(
-            [],
-            [],
-            marker="D",
-            linestyle="",
-            color=palette.series(1),
-            markerfacecolor="white",
-            label="SD of paired differences / √2 (left of the dot: pairing helps)",
-        ),
+        Line2D([], [], marker="D", linestyle="", label=pairs, **hollow),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
     line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
-    figure.suptitle(f"variance{words.phase_tag(report, evaluation)}: {line}", x=0.01, ha="left", fontsize=9.5)
+    headline(figure, f"variance{words.phase_tag(report, evaluation)}: {line}", 9.5)
     return figure

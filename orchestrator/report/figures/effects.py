@@ -7,9 +7,11 @@ import re
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
+from orchestrator.report.figures import grid, headline
 from orchestrator.report.model import Evaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
@@ -40,34 +42,24 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.set_yticks(list(places), labels)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid(axes, "x")
     axes.margins(x=0.06)
     axes.set_xlabel(_meaning(report, evaluation, scale))
     _columns(text, report, evaluation, scale, places)
     title = words.phase_title(report, evaluation)
-    figure.suptitle(
-        f"{palette.short(report.study)}: effects{f' ({title})' if title else ''}",
-        x=0.01,
-        ha="left",
-        fontsize=10.5,
-    )
+    headline(figure, f"{palette.short(report.study)}: effects{f' ({title})' if title else ''}", 10.5)
     return figure
 
 
 def _meaning(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
     """What the axis of the forest plot shows, in as many lines as there are things to say."""
     what = "averaged over the other components" if report.averaged else f"arm − {report.reference.arm}"
-    lines = [f"Δ {palette.short(report.metric)}{_unit(scale)}, {what}"]
+    lines = [f"Δ {palette.short(report.metric)}{scale.in_brackets}, {what}"]
     if evaluation.interactions:
         lines.append("diamond: interaction, beyond the sum of both")
     if report.margin is not None:
         lines.append(f"shaded: ±{scale.amount(report.margin)}")
     return "\n".join(lines)
-
-
-def _unit(scale: numbers.Scale) -> str:
-    return f" ({scale.unit})" if scale.unit else ""
 
 
 def _interval(axes: Any, place: float, effect: Effect, scale: numbers.Scale) -> None:
@@ -98,14 +90,11 @@ def _columns(
         text.text(x, head, name, fontsize=7.5, color="#4a505a", va="center")
     for place, effect in zip(places, evaluation.all_effects, strict=True):
         runs = report.behind(effect, evaluation.phase)
-        width = numbers.DASH
-        if effect.lo is not None and effect.hi is not None:
-            width = scale.number(effect.hi - effect.lo)
         between = "" if effect.lo is None else f" {numbers.interval(effect, scale)}"
         cells = (
             f"{numbers.delta(effect, scale)}{between}",
             f"{effect.n}/{len({run.seed for run in runs})}",
-            width,
+            numbers.width(effect, scale),
             numbers.duration(sum(run.wall_s for run in runs)),
             effect.verdict + words.marks(effect),
         )
@@ -133,6 +122,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     figure = Figure(
         figsize=(max(4.5, 1.1 * min(len(found), _PER_ROW) + 1.6), 0.5 + 2.6 * len(rows)), layout="constrained"
     )
+    dot: dict[str, Any] = {"linewidth": 1.1, "marker": "o", "markersize": 3.5}
     order = sorted({seed for _, values in found for seed in values})
     for axes, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         for place, (_, values) in enumerate(row):
@@ -140,34 +130,23 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
                 axes.plot(
                     [place - 0.22, place + 0.22],
                     [before, after],
-                    marker="o",
-                    markersize=3.5,
-                    linewidth=1.1,
                     color=palette.series(order.index(seed)),
+                    **dot,
                 )
         names = [_folded(palette.short(effect.arm, 30)) for effect, _ in row]
         axes.set_xticks(range(len(row)), names, fontsize=7.5)
         axes.set_xlim(-0.6, min(len(found), _PER_ROW) - 0.4)
         axes.set_ylabel(palette.short(report.metric))
-        axes.grid(axis="y", color="#e4e7eb", linewidth=0.6)
-        axes.set_axisbelow(True)
+        grid(axes, "y")
         axes.ticklabel_format(axis="y", useOffset=False)
-    handles = [_line(color=palette.series(index), marker="o", markersize=3.5) for index in range(len(order))]
+    handles = [Line2D([], [], color=palette.series(index), **dot) for index in range(len(order))]
     names = [f"seed {seed}" for seed in order]
     figure.legend(handles[:12], names[:12], loc="outside right center")
-    figure.suptitle(
+    headline(
+        figure,
         f"seed by seed{words.phase_tag(report, evaluation)}: {report.reference.arm} (left) and arm (right)",
-        x=0.01,
-        ha="left",
-        fontsize=10,
     )
     return figure
-
-
-def _line(**look: Any) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linewidth=1.1, **look)
 
 
 def _folded(name: str, width: int = 13) -> str:
@@ -192,12 +171,12 @@ def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     size = 1.6 + 0.8 * len(names)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()
-    grid = [[math.nan] * len(names) for _ in names]
+    values = [[math.nan] * len(names) for _ in names]
     for (a, b), effect in cells.items():
         for row, column in ((a, b), (b, a)):
-            grid[names.index(row)][names.index(column)] = (effect.delta or 0.0) * scale.factor
-    most = max(abs(value) for row in grid for value in row if not math.isnan(value)) or 1.0
-    image = axes.imshow(grid, cmap="RdBu", vmin=-most, vmax=most)
+            values[names.index(row)][names.index(column)] = (effect.delta or 0.0) * scale.factor
+    most = max(abs(value) for row in values for value in row if not math.isnan(value)) or 1.0
+    image = axes.imshow(values, cmap="RdBu", vmin=-most, vmax=most)
     for (a, b), effect in cells.items():
         strong = effect.verdict in RESOLVED
         for row, column in ((a, b), (b, a)):
@@ -216,6 +195,6 @@ def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     axes.set_yticks(range(len(names)), [palette.short(name, 20) for name in names])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{_unit(scale)}")
+    figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{scale.in_brackets}")
     axes.set_title(f"interactions{words.phase_tag(report, evaluation)} (bold: resolved)")
     return figure

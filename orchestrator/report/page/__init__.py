@@ -10,7 +10,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.markdown import folder_of, settings
-from orchestrator.report.model import ArmReport, Evaluation, LookTaken, StudyReport
+from orchestrator.report.model import ArmReport, Evaluation, StudyReport
 from orchestrator.report.page import course, effects
 from orchestrator.report.page.chart import Chart, folder
 from orchestrator.report.pagetemplate import page_template
@@ -34,7 +34,7 @@ def to_html(report: StudyReport) -> str:
     cost = course.ledger(report)
     return page_template("report.html.j2").render(
         report=report,
-        lang_better="higher" if report.mode == "max" else "lower",
+        lang_better=numbers.better(report),
         headline=words.headline(report),
         settings_line=words.settings_line(report),
         provenance_line=words.provenance_line(report),
@@ -71,7 +71,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
         "more": [_more(effect, scale) for effect in evaluation.all_effects],
         "caption": words.caption(report, evaluation),
         "charts": _charts(report, evaluation),
-        "looks": [_look(look, scale) for look in evaluation.decisions],
+        "looks": [numbers.look(look, scale) for look in evaluation.decisions],
         "seeds": sorted({run.seed for arm in report.all_arms for run in arm.of(evaluation.phase)}),
         "runs": [
             (arm, [_run(report, run, scale) for run in arm.of(evaluation.phase)]) for arm in report.all_arms
@@ -94,15 +94,12 @@ def _charts(report: StudyReport, evaluation: Evaluation) -> dict[str, Chart]:
 
 def _row(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> dict[str, Any]:
     runs = report.behind(effect, evaluation.phase)
-    width = numbers.DASH
-    if effect.lo is not None and effect.hi is not None:
-        width = scale.number(effect.hi - effect.lo)
     return {
         "arm": effect.arm,
         "href": folder(folder_of(report, effect)),
         "delta": numbers.delta(effect, scale),
         "interval": numbers.interval(effect, scale),
-        "width": width,
+        "width": numbers.width(effect, scale),
         "n": f"{effect.n} of {len({run.seed for run in runs})}",
         "seeds": ", ".join(map(str, effect.seeds)),
         "p": numbers.p_value(effect.p),
@@ -184,20 +181,6 @@ def _run(report: StudyReport, run: TrialRecord, scale: numbers.Scale) -> tuple[i
         "title": f"{title}{where}{commit}{changed}",
         "used": used,
     }
-
-
-def _look(look: LookTaken, scale: numbers.Scale) -> list[str]:
-    return [
-        str(look.number),
-        look.arm,
-        str(look.n),
-        numbers.DASH if look.delta is None else scale.number(look.delta, sign=True),
-        numbers.ends(look.lo, look.hi, scale),
-        numbers.p_value(look.p),
-        numbers.DASH if look.level is None else f"{look.level:.2g}",
-        numbers.share(look.power),
-        look.action,
-    ]
 
 
 def _tuned(report: StudyReport, scale: numbers.Scale, index: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A chart is `{"data": traces, "layout": ..., "height": px, "width": least px, "ti
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -30,19 +31,27 @@ def chart(
     return {**chart, "height": round(height), "width": round(width)}
 
 
+ABOVE = {"showlegend": True, "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0}}
+BELOW = {"showlegend": True, "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}}
+"""Parts of a layout: where the legend stands."""
+
+
+def rows(names: Sequence[str], **settings: Any) -> tuple[list[int], dict[str, Any]]:
+    """Return the places of rows, the first at the top, and the axis that names them."""
+    places = list(range(len(names), 0, -1))
+    labels = [plain(palette.short(name, 22)) for name in names]
+    ends = [0.4, len(names) + 0.6]
+    return places, axis(tickvals=places, ticktext=labels, range=ends, fixedrange=True, **settings)
+
+
 def axis(title: str = "", **settings: Any) -> dict[str, Any]:
     # 2e-7, not 200n: metrics are numbers, not quantities with a unit
-    return {
-        "title": {"text": title},
-        "automargin": True,
-        "zeroline": False,
-        "exponentformat": "e",
-        **settings,
-    }
+    plain_numbers = {"zeroline": False, "exponentformat": "e"}
+    return {"title": {"text": title}, "automargin": True, **plain_numbers, **settings}
 
 
 def metric(report: StudyReport, scale: numbers.Scale) -> str:
-    return f"{plain(palette.short(report.metric))}{f' ({scale.unit})' if scale.unit else ''}"
+    return plain(palette.short(report.metric)) + scale.in_brackets
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,18 @@ from typing import Any
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.model import Curve, Evaluation, StudyReport
-from orchestrator.report.page.chart import Chart, axis, chart, folder, metric, number, plain
+from orchestrator.report.page.chart import (
+    ABOVE,
+    BELOW,
+    Chart,
+    axis,
+    chart,
+    folder,
+    metric,
+    number,
+    plain,
+    rows,
+)
 
 _SHOWN = 7  # arms whose learning curves are drawn at first; the others wait in the legend
 
@@ -63,8 +74,7 @@ def deltas(report: StudyReport, evaluation: Evaluation) -> Chart | None:
         "xaxis": axis(report.unit, tickvals=lengths, ticktext=[f"{length:g}" for length in lengths], **log),
         "yaxis": axis(f"Δ {metric(report, scale)}"),
         "shapes": [{"type": "line", "y0": 0, "y1": 0, "xref": "paper", "x0": 0, "x1": 1, "name": "zero"}],
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        **BELOW,
     }
     note = "What a comparison would have said at each rung. Ring: the sign has changed, over the same seeds."
     return chart(traces, layout, title="Δ over rungs", note=note, height=400 + 11 * len(evaluation.deltas))
@@ -77,9 +87,9 @@ def curves(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     for index, curve in enumerate(evaluation.curves):
         reference = curve.arm == report.reference.arm
         colour = palette.NEUTRAL if reference else palette.series(index - 1)
-        shown: dict[str, Any] = {"legendgroup": curve.arm} | (
-            {} if index <= _SHOWN else {"visible": "legendonly"}
-        )
+        shown: dict[str, Any] = {"legendgroup": curve.arm}
+        if index > _SHOWN:
+            shown["visible"] = "legendonly"
         arm = report.arm(curve.arm)
         traces.append(
             {
@@ -99,8 +109,7 @@ def curves(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     layout = {
         "xaxis": axis(report.unit),
         "yaxis": axis(plain(palette.short(report.metric))),
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        **BELOW,
     }
     waiting = len(evaluation.curves) - _SHOWN - 1
     more = f" {words.count(waiting, 'arm')} more: click their names." if waiting > 0 else ""
@@ -141,12 +150,17 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     if not samples:
         return None
     paired = {effect.arm: effect.sd for effect in evaluation.effects if effect.sd is not None}
-    labels = [plain(palette.short(sample.arm, 22)) for sample in samples]
-    places = list(range(len(samples), 0, -1))
+    places, named = rows([sample.arm for sample in samples])
     arms = [report.arm(sample.arm) for sample in samples]
     links = [folder(arm.trial_dir) if arm else None for arm in arms]
     halves = [paired[s.arm] / math.sqrt(2) * scale.factor if s.arm in paired else None for s in samples]
-    common = {"type": "scatter", "mode": "markers", "y": places, "customdata": links, "text": labels}
+    common = {
+        "type": "scatter",
+        "mode": "markers",
+        "y": places,
+        "customdata": links,
+        "text": named["ticktext"],
+    }
     traces: list[dict[str, Any]] = [
         {
             **common,
@@ -168,9 +182,8 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
         )
     layout = {
         "xaxis": axis(metric(report, scale), rangemode="tozero"),
-        "yaxis": axis(tickvals=places, ticktext=labels, range=[0.4, len(samples) + 0.6], fixedrange=True),
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        "yaxis": named,
+        **ABOVE,
     }
     line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
     helps = "" if report.averaged else " Where the diamond is left of the dot, pairing helps."
@@ -181,7 +194,7 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
 def ledger(report: StudyReport) -> Chart:
     """What every arm trained, by what its runs ended as, against the grid."""
     arms = list(report.all_arms)
-    places = list(range(len(arms), 0, -1))
+    places, named = rows([arm.arm for arm in arms], showgrid=False)
     traces: list[dict[str, Any]] = []
     for state in TrialState:
         spent, seconds = [], []
@@ -224,16 +237,12 @@ def ledger(report: StudyReport) -> Chart:
             "hovertemplate": f"the grid: %{{x:g}} {report.unit}<extra></extra>",
         }
     )
-    names = [plain(palette.short(arm.arm, 22)) for arm in arms]
     layout = {
         "barmode": "stack",
         "bargap": 0.3,
         "xaxis": axis(f"trained ({report.unit})", rangemode="tozero"),
-        "yaxis": axis(
-            tickvals=places, ticktext=names, range=[0.4, len(arms) + 0.6], fixedrange=True, showgrid=False
-        ),
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        "yaxis": named,
+        **ABOVE,
     }
     note = f"{words.cost_line(report)}."
     return chart(traces, layout, title="Cost", note=note, height=120 + 26 * len(arms))

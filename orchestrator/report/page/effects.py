@@ -8,7 +8,7 @@ from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
 from orchestrator.report.markdown import folder_of
 from orchestrator.report.model import Evaluation, StudyReport
-from orchestrator.report.page.chart import Chart, axis, chart, folder, metric, number, plain
+from orchestrator.report.page.chart import ABOVE, Chart, axis, chart, folder, metric, number, plain
 from orchestrator.stats.results import RESOLVED, Effect
 
 
@@ -21,38 +21,24 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
         _interval(report, evaluation, effect, len(effects) - index, scale)
         for index, effect in enumerate(effects)
     ]
+    left = {
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "yshift": 15,
+        "showarrow": False,
+        "font": {"size": 12},
+    }
     labels = [
-        {
-            "x": 0,
-            "xref": "paper",
-            "xanchor": "left",
-            "y": len(effects) - index,
-            "yshift": 15,
-            "text": _label(report, evaluation, effect),
-            "showarrow": False,
-            "font": {"size": 12},
-        }
+        {**left, "y": len(effects) - index, "text": _label(report, evaluation, effect)}
         for index, effect in enumerate(effects)
     ]
-    shapes: list[dict[str, Any]] = [
-        {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "name": "zero"}
-    ]
+    whole = {"yref": "paper", "y0": 0, "y1": 1}
+    shapes: list[dict[str, Any]] = [{"type": "line", "x0": 0, "x1": 0, **whole, "name": "zero"}]
     if report.margin is not None:
         band = report.margin * scale.factor
-        shapes.append(
-            {
-                "type": "rect",
-                "x0": -band,
-                "x1": band,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "layer": "below",
-                "fillcolor": "rgba(10,143,108,0.14)",
-                "line": {"width": 0},
-                "name": "margin",
-            }
-        )
+        look = {"layer": "below", "fillcolor": "rgba(10,143,108,0.14)", "line": {"width": 0}}
+        shapes.append({"type": "rect", "x0": -band, "x1": band, **whole, **look, "name": "margin"})
     layout = {
         "xaxis": axis(f"Δ {metric(report, scale)}"),
         "yaxis": axis(visible=False, range=[0.4, len(effects) + 0.95], fixedrange=True),
@@ -63,9 +49,8 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     rung = " Hollow: rung-only." if any(palette.hollow(effect) for effect in effects) else ""
     joint = ""
     if evaluation.interactions:
-        joint = (
-            f" Diamond: interaction, beyond the sum of both, {words.interval_name(report, 'interaction')}."
-        )
+        interval = words.interval_name(report, "interaction")
+        joint = f" Diamond: interaction, beyond the sum of both, {interval}."
     what = f"Δ with its {words.interval_name(report)}; n: seeds in it, of those planned"
     note = f"{what}. The table above has width and cost.{joint}{shaded}{rung}"
     return chart(traces, layout, title="Forest plot", note=note, height=96 + 46 * len(effects))
@@ -160,8 +145,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
             tickvals=list(range(len(found))), ticktext=names, range=[-0.6, len(found) - 0.4], showgrid=False
         ),
         "yaxis": axis(plain(palette.short(report.metric))),
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **ABOVE,
     }
     note = f"From {plain(report.reference.arm)} (left) to the arm (right), one line per seed."
     return chart(traces, layout, title="Seed by seed", note=note, height=430, width=90 + 58 * len(found))
@@ -204,11 +188,5 @@ def interactions(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     }
     layout = {"xaxis": axis(showgrid=False), "yaxis": axis(autorange="reversed", showgrid=False)}
     note = "What taking both away does beyond the sum of both. Bold: resolved."
-    return chart(
-        [trace],
-        layout,
-        title="Interactions",
-        note=note,
-        height=150 + 54 * len(names),
-        width=170 + 64 * len(names),
-    )
+    height, width = 150 + 54 * len(names), 170 + 64 * len(names)
+    return chart([trace], layout, title="Interactions", note=note, height=height, width=width)
