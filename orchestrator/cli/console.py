@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.errors import InputError, OrchestratorError
 
@@ -37,31 +37,23 @@ def progress(text: str) -> None:
     sys.stderr.flush()
 
 
-def out() -> Console:
-    """A rich console on stdout; plain, unwrapped text when stdout is no terminal."""
-    return _console(sys.stdout)
+def screen(stream: TextIO | None = None) -> Console:
+    """A rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
+    from rich.console import Console
 
-
-def err() -> Console:
-    """A rich console on stderr; plain, unwrapped text when stderr is no terminal."""
-    return _console(sys.stderr)
+    stream = stream or sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def show(*parts: RenderableType) -> None:
     """Rich renderables on stdout, one below the other; without the padding of tables where no terminal is."""
-    screen = out()
-    if screen.is_terminal:
-        screen.print(*parts, sep="\n", markup=False)
+    there = screen()
+    if there.is_terminal:
+        there.print(*parts, sep="\n", markup=False)
         return
-    with screen.capture() as captured:
-        screen.print(*parts, sep="\n", markup=False)
+    with there.capture() as captured:
+        there.print(*parts, sep="\n", markup=False)
     data("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _console(stream: Any) -> Console:
-    from rich.console import Console
-
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def show_error(error: OrchestratorError, *, as_json: bool) -> None:

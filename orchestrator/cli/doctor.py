@@ -7,11 +7,11 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.engine import ray_private
 from orchestrator.errors import ExitCode, OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.remote.diagnosis import HostFinding
 
 TESTED = {"ray": ray_private.TESTED, "torch": ("2.13.0",)}
 """What the tests ran with; `constraints.txt` has the whole set."""
@@ -37,6 +40,12 @@ class Finding:
     detail: str
     hint: str | None = None
 
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.state:<5} {self.name:<12} {self.detail}{hint}"
+
 
 def command(
     storage: StorageOption = "runs", as_json: JsonOption = False, cluster: ClusterOption = None
@@ -50,12 +59,18 @@ def command(
         _cluster(cluster, given(storage), as_json=as_json)
         return
     findings = list(examine(storage))
+    _tell(findings, as_json=as_json)
+
+
+def _tell(findings: Sequence[Finding | HostFinding], *, as_json: bool, closing: Sequence[str] = ()) -> None:
+    """One line for each; exit code 4 where one of them keeps a study from running."""
     if as_json:
         console.data_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            hint = f"; {finding.hint}" if finding.hint else ""
-            console.data(f"{finding.state:<5} {finding.name:<12} {finding.detail}{hint}")
+            console.data(finding.line)
+        for line in closing:
+            console.progress(line)
     if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
 
@@ -68,17 +83,11 @@ def _cluster(path: Path, storage: str | None, *, as_json: bool) -> None:
     there = oncluster.open_cluster(path)
     where = storage or there.file.storage
     findings = diagnose(inspect_cluster(there, where))
-    if as_json:
-        console.data_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            console.data(finding.line)
-        counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn")}
-        console.progress(f"{len(findings)} checks: {counts['fail']} failed, {counts['warn']} warnings")
-        if where is None:
-            console.progress("the storage was not looked at: name it with --storage, or in the cluster file")
-    if any(finding.state == "fail" for finding in findings):
-        raise typer.Exit(int(ExitCode.UNAVAILABLE))
+    counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn")}
+    closing = [f"{len(findings)} checks: {counts['fail']} failed, {counts['warn']} warnings"]
+    if where is None:
+        closing.append("the storage was not looked at: name it with --storage, or in the cluster file")
+    _tell(findings, as_json=as_json, closing=closing)
 
 
 def examine(storage: str) -> Iterator[Finding]:
@@ -94,6 +103,11 @@ def examine(storage: str) -> Iterator[Finding]:
     yield from _storage(storage)
     yield _ray_token()
     yield _other_ray()
+
+
+def _enough(name: str, enough: bool, detail: str, hint: str) -> Finding:
+    """Warn, with the hint, where there is too little of something."""
+    return Finding(name, "ok" if enough else "warn", detail, None if enough else hint)
 
 
 def _python() -> Finding:
@@ -123,18 +137,14 @@ def _packages() -> Iterator[Finding]:
             yield Finding(requirement.name, "fail", found, f"{requirement.specifier} is needed: make install")
         elif tested is not None:
             same = found.partition("+")[0] in tested
-            hint = None if same else f"tested with {' and '.join(tested)}"
-            yield Finding(requirement.name, "ok" if same else "warn", found, hint)
+            yield _enough(requirement.name, same, found, f"tested with {' and '.join(tested)}")
 
 
 def _memory() -> Finding:
     free_gib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     total_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     detail = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB unused"
-    enough = total_gib >= 4
-    return Finding(
-        "memory", "ok" if enough else "warn", detail, None if enough else "4 GiB carry Ray and two lanes"
-    )
+    return _enough("memory", total_gib >= 4, detail, "4 GiB carry Ray and two lanes")
 
 
 def _free_space(path: str, name: str, warn_gib: float, hint: str) -> Finding:
@@ -142,17 +152,14 @@ def _free_space(path: str, name: str, warn_gib: float, hint: str) -> Finding:
         free_gib = shutil.disk_usage(path).free / GIB
     except OSError as error:
         return Finding(name, "warn", f"{path}: {error.strerror}", hint)
-    enough = free_gib >= warn_gib
-    return Finding(
-        name, "ok" if enough else "warn", f"{path}: {free_gib:.1f} GiB free", None if enough else hint
-    )
+    return _enough(name, free_gib >= warn_gib, f"{path}: {free_gib:.1f} GiB free", hint)
 
 
 def _open_files() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = soft == resource.RLIM_INFINITY or soft >= 4096
-    hint = None if enough else f"ulimit -n {'65536' if hard == resource.RLIM_INFINITY else hard}"
-    return Finding("open files", "ok" if enough else "warn", f"at most {soft} per process", hint)
+    hint = f"ulimit -n {'65536' if hard == resource.RLIM_INFINITY else hard}"
+    return _enough("open files", enough, f"at most {soft} per process", hint)
 
 
 def _storage(where: str) -> Iterator[Finding]:
@@ -167,9 +174,7 @@ def _storage(where: str) -> Iterator[Finding]:
     yield Finding("storage", "ok", f"{storage.uri} can be written")
     if storage.is_local:
         there = next(path for path in [storage.local_path(), *storage.local_path().parents] if path.exists())
-        yield _free_space(
-            str(there), "disk", warn_gib=5.0, hint="checkpoints need room; see checkpoint: in the study"
-        )
+        yield _free_space(str(there), "disk", 5.0, "checkpoints need room; see checkpoint: in the study")
 
 
 def _ray_token() -> Finding:
@@ -201,6 +206,5 @@ def _other_ray() -> Finding:
     if not found:
         return Finding("other ray", "ok", "none runs on this machine")
     detail = f"{len(found)} running (gcs_server {', '.join(sorted(found))})"
-    return Finding(
-        "other ray", "ok", detail, "left alone; --address uses one of them, else another is started"
-    )
+    hint = "left alone; --address uses one of them, else another is started"
+    return Finding("other ray", "ok", detail, hint)

@@ -35,5 +35,5 @@ def command(
     if not ended.clean:
         console.data(f"{name}: not wholly down")
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
-    nothing = f"process left on {len(ended.ended)} host(s)" if there.file.is_local else "worker left"
+    nothing = f"process left on {len(there.file.hosts)} host(s)" if there.file.is_local else "worker left"
     console.data(f"{name}: down, no {nothing}")

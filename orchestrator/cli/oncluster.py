@@ -198,17 +198,12 @@ def verb(
     """
     cluster = open_cluster(cluster_file)
     root, folder = find_there(cluster, study, storage)
-    words = [root if word is STUDY else word for word in words]
+    words = [root if word == STUDY else word for word in words]
     raise typer.Exit(run_there(cluster, words, folder, forward))
 
 
-class _Study(str):
-    """Stands for the study among words that are plain text."""
-
-    __slots__ = ()
-
-
-STUDY = _Study("STUDY")
+STUDY = "\0study"
+"""Stands for the study among the words of a command, which cannot hold such a character."""
 
 
 def find_there(cluster: Cluster, study: str | None, storage: str | None) -> tuple[str, str]:
@@ -219,28 +214,21 @@ def find_there(cluster: Cluster, study: str | None, storage: str | None) -> tupl
     """
     known: list[dict[str, Any]] = cluster.ask_head("studies")
     name = _name_of(study)
-    if name is not None and ("/" in name):
+    if name is not None and "/" in name:
         return name, "~"
-    if name is None:
-        if not known:
-            hint = "name its run directory on the cluster"
-            raise InputError(
-                Fault("no study was started from here on this cluster", value=cluster.file.name, hint=hint)
-            )
-        return known[0]["root"], _folder(known[0])
-    where = storage or cluster.file.storage
+    if name is None and not known:
+        hint = "name its run directory on the cluster"
+        message = "no study was started from here on this cluster"
+        raise InputError(Fault(message, value=cluster.file.name, hint=hint))
     for entry in known:
-        if entry["study"] == name and (storage is None or entry["storage"] == storage):
-            return entry["root"], _folder(entry)
+        if name is None or (entry["study"] == name and storage in (None, entry["storage"])):
+            return entry["root"], f"{entry['directory']}/{entry['folder']}"
+    where = storage or cluster.file.storage
     if where is None:
         names = ", ".join(entry["study"] for entry in known) or "none"
         hint = f"started from here: {names}; or name its run directory, or --storage"
         raise InputError(Fault("the cluster knows no such study", field="STUDY", value=name, hint=hint))
     return f"{where.rstrip('/')}/{name}", "~"
-
-
-def _folder(entry: dict[str, Any]) -> str:
-    return f"{entry['directory']}/{entry['folder']}"
 
 
 def _name_of(study: str | None) -> str | None:

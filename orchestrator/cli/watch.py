@@ -59,7 +59,7 @@ def follow_on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=console.out(), auto_refresh=False) as live:
+    with Live(console=console.screen(), auto_refresh=False) as live:
         while True:
             found = look()
             lines = [Text(line) for line in explanations(found)]

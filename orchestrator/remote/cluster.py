@@ -86,10 +86,9 @@ class Cluster:
         port = self.file.head_start.port
         return [f"*:{port}"] if host.address == self._head else [f"{self._head}:{port}"]
 
-    def ask_head(self, verb: str, timeout_s: float = 120.0, **question: Any) -> Any:
+    def ask_head(self, verb: str, **question: Any) -> Any:
         """Ask `onhead`. Raises `ClusterUnavailable` when the head or its Ray does not answer."""
-        asked = {"dashboard": self.dashboard, **question}
-        return self.head.ask("onhead", verb, asked, timeout_s=timeout_s)
+        return self.head.ask("onhead", verb, {"dashboard": self.dashboard, **question})
 
     def roll(self) -> Roll:
         """Count the live nodes. Raises `Unreachable` when the head does not let us in."""

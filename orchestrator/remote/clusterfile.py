@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Fault, InputError
+from orchestrator.remote.onhost import is_remote
 from orchestrator.remote.startcommands import GCS_PORT, RayStart, ray_start
 from orchestrator.study.faults import nearest, show
 from orchestrator.study.yamlfile import Document, dotted, parse_yaml
 
 LOCAL = "local"
-DEFAULT_FILE = Path("cluster.yaml")
 TOKEN_NAME = "auth_token"  # noqa: S105 - a file name
 DEFAULT_TOKEN = "~/.ray/auth_token"  # noqa: S105 - where Ray looks for it
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - only compared with
@@ -212,15 +212,18 @@ class _Checks:
         if "coordinator_address" in provider:
             yield self._fault(("provider", "coordinator_address"), "name head_ip and worker_ips instead")
             return
-        for key in ("head_ip", "worker_ips"):
-            if not provider.get(key) and not (key == "worker_ips" and provider.get(key) == []):
-                yield self._fault(("provider",), f"{key} must be given")
+        head, workers = provider.get("head_ip"), provider.get("worker_ips")
+        if not head:
+            yield self._fault(("provider",), "head_ip must be given")
+        if not workers and workers != []:
+            yield self._fault(("provider",), "worker_ips must be given")
         seen: dict[str, str] = {}
-        named: list[tuple[tuple[str | int, ...], Any]] = [
-            (("provider", "worker_ips", number), host)
-            for number, host in enumerate(provider.get("worker_ips") or [])
+        places: list[tuple[str | int, ...]] = [
+            ("head_ip",),
+            *(("worker_ips", n) for n in range(len(workers or []))),
         ]
-        for where, host in [(("provider", "head_ip"), provider.get("head_ip")), *named]:
+        for place, host in zip(places, [head, *(workers or [])], strict=True):
+            where = ("provider", *place)
             if host is None:
                 continue
             if not isinstance(host, str) or not host or any(c.isspace() or c in "<>@/" for c in host):
@@ -274,7 +277,7 @@ def unshared(storage: str) -> str | None:
     """Return what is wrong with a storage for several machines, as far as its text tells; None when nothing
     is.
     """
-    if "://" in storage and not storage.startswith("file://"):
+    if is_remote(storage):
         return None
     path = storage.removeprefix("file://")
     if path.startswith("~"):

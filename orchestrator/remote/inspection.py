@@ -11,12 +11,10 @@ from orchestrator.errors import ClusterUnavailable
 from orchestrator.remote import onhost, sharedstorage
 from orchestrator.remote.cluster import Cluster
 from orchestrator.remote.clusterfile import unshared
-from orchestrator.remote.diagnosis import Inspection
+from orchestrator.remote.diagnosis import SAME_EVERYWHERE, Inspection
 from orchestrator.remote.nodes import call_roll, gpus_of
-from orchestrator.remote.ssh import Host, Unreachable, on_all
+from orchestrator.remote.ssh import Host, on_all, why
 from orchestrator.remote.token import fingerprint
-
-COMPARED = ("ray", "torch", "numpy")
 
 
 def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
@@ -29,33 +27,28 @@ def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
     needed = needed_packages()
 
     def facts(host: Host) -> tuple[dict[str, Any], float]:
-        asked = {"packages": needed, "gcs": cluster.gcs(host), "storage": storage}
+        asked = {"packages": needed, "storage": storage}
         before = time.time()
         answer = host.ask("onhost", "facts", asked)
-        after = time.time()
-        return answer, _offset(answer["clock"], before, after)
+        return answer, _offset(answer["clock"], before, time.time())
 
     said = on_all(hosts, facts)
-    reached = {
-        address: answer for address, answer in said.items() if not isinstance(answer, ClusterUnavailable)
-    }
-    head = cluster.head.address
+    reached = {host: answer for host, answer in said.items() if not isinstance(answer, ClusterUnavailable)}
     present = [host for host in hosts if host.address in reached]
-    looked = None
-    if storage is not None and present:
-        looked = _storage(present, storage)
     return Inspection(
-        head=head,
-        facts={address: answer for address, (answer, _) in reached.items()},
+        head=cluster.head.address,
+        facts={host: answer for host, (answer, _) in reached.items()},
         unreachable={
-            address: error.said if isinstance(error, Unreachable) else str(error)
-            for address, error in said.items()
-            if isinstance(error, ClusterUnavailable)
+            host: why(error) for host, error in said.items() if isinstance(error, ClusterUnavailable)
         },
-        clock_off_s={address: off for address, (_, off) in reached.items()},
-        storage=looked,
+        clock_off_s={host: off for host, (_, off) in reached.items()},
+        storage=_storage(present, storage) if storage is not None and present else None,
         ray_gpus=_ray_gpus(cluster, present),
-        laptop=_laptop(cluster),
+        laptop={
+            "packages": {name: onhost.version_of(name) for name in SAME_EVERYWHERE},
+            "code": onhost.code_digest("orchestrator"),
+            "token": fingerprint(cluster.file.token),
+        },
         needed=needed,
     )
 
@@ -90,14 +83,6 @@ def _ray_gpus(cluster: Cluster, present: list[Host]) -> dict[str, float | None]:
     }
 
 
-def _laptop(cluster: Cluster) -> dict[str, Any]:
-    return {
-        "packages": {name: onhost.version_of(name) for name in COMPARED},
-        "code": onhost.code_digest("orchestrator"),
-        "token": fingerprint(cluster.file.token),
-    }
-
-
 def needed_packages() -> list[str]:
     """Names of what this project needs to run, without extras."""
     from packaging.requirements import Requirement
@@ -105,6 +90,6 @@ def needed_packages() -> list[str]:
     try:
         lines = requires("orchestrator") or []
     except PackageNotFoundError:
-        return list(COMPARED)
+        return list(SAME_EVERYWHERE)
     found = [Requirement(line) for line in lines]
     return [item.name for item in found if item.marker is None or item.marker.evaluate({"extra": ""})]

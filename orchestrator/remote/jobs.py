@@ -106,16 +106,14 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     if not mine:
         return None
     job = mine[0]
+    instead = f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
     if job["settings"] != order.settings:
-        raise StudyHeld(
-            f"{order.study} is running on the cluster with other code or settings (job {job['submission']}); "
-            f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
-        )
+        said = f"is running on the cluster with other code or settings (job {job['submission']})"
+        raise StudyHeld(f"{order.study} {said}; {instead}")
     extra = set(order.flags) - set(job["flags"].split())
     if extra:
         raise StudyHeld(
-            f"{order.study} is running on the cluster without {' '.join(sorted(extra))}; "
-            f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
+            f"{order.study} is running on the cluster without {' '.join(sorted(extra))}; {instead}"
         )
     return job
 
@@ -200,12 +198,8 @@ class Follower:
             self.wait(RECONNECT_EVERY_S)
 
     def _answers(self) -> Iterator[dict[str, Any]]:
-        host = self.cluster.head
-        question = {
-            "dashboard": self.cluster.dashboard,
-            "submission": self.submission,
-            "offset": self.offset,
-        }
+        host, asked = self.cluster.head, {"submission": self.submission, "offset": self.offset}
+        question = {"dashboard": self.cluster.dashboard, **asked}
         process = host.stream("onhead", "follow", question)
         assert process.stdout is not None
         assert process.stderr is not None

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.errors import ClusterUnavailable, StudyHeld
 from orchestrator.remote.cluster import PLAIN, Cluster, ray_command
 from orchestrator.remote.nodes import Roll
-from orchestrator.remote.ssh import Host, Unreachable, on_all
+from orchestrator.remote.ssh import Host, Unreachable, on_all, why
 from orchestrator.remote.token import make_token
 
 POLL_S = 2.0
@@ -70,16 +70,15 @@ def _answers(cluster: Cluster) -> bool:
         Unreachable: the head does not let us in; `ray up` would try for a quarter of an hour.
         ClusterUnavailable: Ray runs there and does not answer.
     """
-    if current_roll(cluster).up:
-        return True
-    if not _runs_on_head(cluster):
+    roll = current_roll(cluster)
+    if not roll.up and not _runs_on_head(cluster):
         return False
     end = time.monotonic() + SLOW_S
-    while time.monotonic() < end:
+    while not roll.up and time.monotonic() < end:
         time.sleep(POLL_S)
         roll = current_roll(cluster)
-        if roll.up:
-            return True
+    if roll.up:
+        return True
     raise ClusterUnavailable(
         f"Ray runs on {cluster.head.address}, but does not answer ({roll.said}). "
         f"`orchestrate doctor --cluster {cluster.file.path}` looks at it; "
@@ -105,8 +104,7 @@ def current_roll(cluster: Cluster) -> Roll:
     try:
         return cluster.roll()
     except ClusterUnavailable as error:
-        said = error.said if isinstance(error, Unreachable) else str(error)
-        return Roll(False, said, (), cluster.file.wanted, cluster.file.hosts)
+        return Roll(False, why(error), (), cluster.file.wanted, cluster.file.hosts)
 
 
 def _wait(cluster: Cluster, say: Say, wait_s: float) -> Roll:
@@ -170,7 +168,6 @@ def refuse_while_studies_run(cluster: Cluster, otherwise: str = "") -> None:
 class Downed:
     """What is left: processes by host, and hosts that could not be asked."""
 
-    ended: dict[str, int]
     left: dict[str, list[str]]
     unreachable: dict[str, str]
 
@@ -203,7 +200,7 @@ def down(cluster: Cluster, say: Say, *, force: bool = False) -> Downed:
                 f"all that it said is in {done.log}"
             )
         left = Cluster(file).workers
-        return Downed({}, {host.address: ["the cloud still runs this machine"] for host in left}, {})
+        return Downed({host.address: ["the cloud still runs this machine"] for host in left}, {})
     if done.code != 0:
         say(f"`ray down` failed with exit code {done.code} ({done.log}); stopping host by host")
     return _stop_everywhere(cluster, hosts)
@@ -221,12 +218,10 @@ def _stop_everywhere(cluster: Cluster, hosts: list[Host]) -> Downed:
     on_all(hosts[:1], lambda head: stop(head, only=AUTOSCALER, grace_s=1.0))
     workers = on_all(hosts[1:], stop)
     said = on_all(hosts[:1], stop) | workers
-    ended, left, unreachable = {}, {}, {}
+    left, unreachable = {}, {}
     for address, answer in said.items():
         if isinstance(answer, ClusterUnavailable):
-            unreachable[address] = answer.said if isinstance(answer, Unreachable) else str(answer)
-            continue
-        ended[address] = answer["ended"]
-        if answer["left"]:
+            unreachable[address] = why(answer)
+        elif answer["left"]:
             left[address] = [f"{entry['pid']} {entry['command']}" for entry in answer["left"]]
-    return Downed(ended, left, unreachable)
+    return Downed(left, unreachable)

@@ -53,7 +53,6 @@ def facts(question: Mapping[str, Any]) -> dict[str, Any]:
         "token": _token(),
         "free": {name: _free(path) for name, path in paths.items()},
         "gpus": _gpus(),
-        "processes": len(_of_cluster(question["gcs"], _table())),
     }
 
 
@@ -252,14 +251,9 @@ def stop(question: Mapping[str, Any]) -> dict[str, Any]:
     _wait(raylets, question["grace_s"] / 2)
     _signal(_left(started), signal.SIGTERM)
     _wait(started, question["grace_s"] / 2)
-    forced = _left(started)
-    _signal(forced, signal.SIGKILL)
+    _signal(_left(started), signal.SIGKILL)
     _wait(started, 5.0)
-    return {
-        "ended": len(started),
-        "forced": [table[pid]["command"][:120] for pid in forced],
-        "left": processes(question),
-    }
+    return {"ended": len(started), "left": processes(question)}
 
 
 def _wanted(question: Mapping[str, Any], table: Table) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import ClusterUnavailable, Fault, StorageUnavailable, StudyError
 from orchestrator.remote.clusterfile import SHARED_HINT, unshared
+from orchestrator.remote.onhost import is_remote
 from orchestrator.remote.ssh import Host, on_all
 from orchestrator.study.faults import show
 from orchestrator.study.merging import apply_override, read_merged
@@ -53,13 +54,9 @@ def look(hosts: Sequence[Host], storage: str) -> dict[str, str | None]:
     first = head.ask("onhost", "leave-marker", {**question, "host": head.address, "may_create": True})
     if "error" in first:
         return {head.address: first["error"]}
-    theirs = on_all(
-        others,
-        lambda host: host.ask(
-            "onhost", "leave-marker", {**question, "host": host.address, "may_create": False}
-        ),
-    )
-    remote = "://" in storage and not storage.startswith("file://")
+    later = {**question, "may_create": False}
+    theirs = on_all(others, lambda host: host.ask("onhost", "leave-marker", {**later, "host": host.address}))
+    remote = is_remote(storage)
     seen = [] if remote else head.ask("onhost", "take-markers", {**question, "made": first["made"]})["seen"]
     found: dict[str, str | None] = {head.address: None}
     for address, answer in theirs.items():

@@ -34,6 +34,11 @@ class Unreachable(ClusterUnavailable):
         return type(self), (self.address, self.said)
 
 
+def why(error: ClusterUnavailable) -> str:
+    """Return what a host that does not answer has said, without its name."""
+    return error.said if isinstance(error, Unreachable) else str(error)
+
+
 @dataclass(frozen=True)
 class SshAnswer:
     """How a remote command ended."""

@@ -34,23 +34,17 @@ def make_token(path: Path) -> bool:
 
 def check_token(path: Path) -> None:
     """Refuse a token that is missing, empty, or not secret. Raises `InputError`."""
-    problem = token_problem(path)
-    if problem is not None:
-        message, hint = problem
-        raise InputError(Fault(message, file=str(path), hint=hint))
-
-
-def token_problem(path: Path) -> tuple[str, str] | None:
-    """Return (what is wrong, what to do), or None."""
     try:
         mode, content = stat.S_IMODE(path.stat().st_mode), path.read_bytes().strip()
     except OSError as error:
-        return f"the token cannot be read: {error.strerror}", "`orchestrate up` makes one"
+        message, hint = f"the token cannot be read: {error.strerror}", "`orchestrate up` makes one"
+        raise InputError(Fault(message, file=str(path), hint=hint)) from None
     if not content:
-        return "the token is empty", "remove the file; `orchestrate up` makes a new token"
+        hint = "remove the file; `orchestrate up` makes a new token"
+        raise InputError(Fault("the token is empty", file=str(path), hint=hint))
     if mode & 0o077:
-        return f"others may read the token (mode {mode:o})", f"chmod 600 {path}"
-    return None
+        message, hint = f"others may read the token (mode {mode:o})", f"chmod 600 {path}"
+        raise InputError(Fault(message, file=str(path), hint=hint))
 
 
 def fingerprint(path: Path) -> str | None:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.report.standing import GLYPHS
-
-MISSING = object()
+from orchestrator.study.changes import MISSING, lookup
 
 
 def duration(seconds: float | None) -> str:
@@ -50,9 +49,7 @@ def difference(changes: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     """`data.augment: true → false, optim.lr: 0.001 → 0.1`; `reference` is the nested config compared with."""
     parts = []
     for key, value in changes.items():
-        old: Any = reference
-        for word in key.split("."):
-            old = old.get(word, MISSING) if isinstance(old, Mapping) else MISSING
+        old = lookup(reference, key)
         before = "" if old is MISSING else f"{setting(old)} → "
         parts.append(f"{key}: {before}{setting(value)}")
     return ", ".join(parts)

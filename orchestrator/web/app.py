@@ -44,21 +44,6 @@ class Site:
     port: int
 
 
-class Pages:
-    """Draws templates, with what every page needs."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    def draw(self, request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
-        """Return a page, with the word that its forms need."""
-        word = self._site.sessions.word(request.state.session)
-        text = page_template(template, "orchestrator.web").render(
-            word=word, root=str(self._site.children.root), storage=self._site.storage.uri, **values
-        )
-        return HTMLResponse(text, code)
-
-
 def make_app(site: Site) -> Guard:
     """Return the server's application, behind its guard."""
 
@@ -68,7 +53,7 @@ def make_app(site: Site) -> Guard:
         site.children.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
-    app.state.site, app.state.pages = site, Pages(site)
+    app.state.site = site
     _static(app)
     _errors(app)
     _new_study(app, site)
@@ -96,9 +81,16 @@ async def read_form(request: Request) -> Filled:
 Sent = Annotated[Filled, Depends(read_form)]
 
 
-def _pages(request: Request) -> Pages:
-    pages: Pages = request.app.state.pages
-    return pages
+def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page with what every page needs, and the word of its forms."""
+    site: Site = request.app.state.site
+    text = page_template(template, "orchestrator.web").render(
+        word=site.sessions.word(request.state.session),
+        root=str(site.children.root),
+        storage=site.storage.uri,
+        **values,
+    )
+    return HTMLResponse(text, code)
 
 
 def _static(app: FastAPI) -> None:
@@ -125,12 +117,12 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(OrchestratorError)
     def orchestrator_error(request: Request, error: OrchestratorError) -> Response:
         lines = [str(fault) for fault in error.faults] if isinstance(error, InputError) else [str(error)]
-        return _pages(request).draw(request, "problem.html.j2", 400, title="This cannot be done", lines=lines)
+        return _page(request, "problem.html.j2", 400, title="This cannot be done", lines=lines)
 
     @app.exception_handler(AnyHttpException)
     def http_error(request: Request, error: AnyHttpException) -> Response:
         lines = [str(error.detail)]
-        return _pages(request).draw(request, "problem.html.j2", error.status_code, title="No", lines=lines)
+        return _page(request, "problem.html.j2", error.status_code, title="No", lines=lines)
 
 
 # ---- new study -------------------------------------------------------------------------------------------
@@ -162,9 +154,7 @@ def _new_study(app: FastAPI, site: Site) -> None:
         if launch is None:
             raise HTTPException(404, "no study was started under this name")
         study, elsewhere = _study_of(site, launch.words)
-        return _pages(request).draw(
-            request, "launch.html.j2", launch=launch, study=study, elsewhere=elsewhere
-        )
+        return _page(request, "launch.html.j2", launch=launch, study=study, elsewhere=elsewhere)
 
 
 def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
@@ -188,7 +178,7 @@ def _form_page(
         except InputError as error:
             problems = [str(fault) for fault in error.faults]
     code = 422 if answer is not None and answer.code else 200
-    return _pages(request).draw(
+    return _page(
         request,
         "new.html.j2",
         code,
@@ -220,7 +210,7 @@ def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
 def _studies(app: FastAPI, site: Site) -> None:
     @app.get("/")
     def studies(request: Request) -> Response:
-        return _pages(request).draw(request, "studies.html.j2", studies=list_studies(site.storage))
+        return _page(request, "studies.html.j2", studies=list_studies(site.storage))
 
 
 def _run(site: Site, name: str) -> OpenedStudy:
@@ -240,7 +230,7 @@ def _one_study(app: FastAPI, site: Site) -> None:
     def study(request: Request, name: str) -> Response:
         look = look_at(_run(site, name))
         board_runs = site.children.board(name) is not None
-        return _pages(request).draw(request, "study.html.j2", look=look, name=name, board=board_runs)
+        return _page(request, "study.html.j2", look=look, name=name, board=board_runs)
 
     @app.post("/studies/{name}/stop")
     def stop(request: Request, name: str, filled: Sent) -> Response:
@@ -262,7 +252,7 @@ def _one_study(app: FastAPI, site: Site) -> None:
             return found
         if path and not path.endswith("/"):
             return RedirectResponse(f"/studies/{quote(name)}/files/{quote(path)}/", SEE_OTHER)
-        return _pages(request).draw(request, "folder.html.j2", name=name, path=path, entries=found)
+        return _page(request, "folder.html.j2", name=name, path=path, entries=found)
 
 
 def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Response:
@@ -271,7 +261,7 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
     answer = site.children.ask(*words)
     if answer.code > 1:  # 1: the report is of an unfinished study
         lines = answer.err.splitlines()
-        return _pages(request).draw(request, "problem.html.j2", 400, title=shown(words), lines=lines)
+        return _page(request, "problem.html.j2", 400, title=shown(words), lines=lines)
     return RedirectResponse(f"/studies/{quote(name)}/", SEE_OTHER)
 
 
@@ -295,4 +285,4 @@ def _tensorboard(app: FastAPI, site: Site) -> None:
             return answer
         if path:
             return PlainTextResponse("TensorBoard is starting", 503)
-        return _pages(request).draw(request, "starting.html.j2", 503, name=name)
+        return _page(request, "starting.html.j2", 503, name=name)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,10 @@ class Launch:
     @property
     def command(self) -> str:
         """As one would type it."""
-        return shown(list(self.words))
+        return shown(self.words)
 
 
-def shown(words: list[str]) -> str:
+def shown(words: Iterable[str]) -> str:
     """Return the command as one would type it."""
     return shlex.join(["orchestrate", *words])
 
@@ -77,7 +78,7 @@ class ChildProcesses:
                 timeout=ANSWER_S,
             )
         except subprocess.TimeoutExpired:
-            return ChildAnswer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(list(words))}")
+            return ChildAnswer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(words)}")
         return ChildAnswer(done.returncode, done.stdout, done.stderr)
 
     # ---- studies: they outlive the page ------------------------------------------------------------------
@@ -88,14 +89,7 @@ class ChildProcesses:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         with (folder / f"{name}.log").open("wb") as log:
-            child = subprocess.Popen(
-                _argv(words),
-                cwd=self.root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            child = self._start(words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         self._launched[name] = child
         facts = {"words": list(words), "pid": child.pid, "started": process_start(child.pid)}
         (folder / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -123,21 +117,18 @@ class ChildProcesses:
         port = self.board(study)
         if port is None:
             port = _free_port()
-            words = ["tensorboard", where, "--port", str(port)]
-            child = subprocess.Popen(
-                _argv(words),
-                cwd=self.root,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            self._boards[study] = child, port
+            words = ("tensorboard", where, "--port", str(port))
+            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._boards[study] = self._start(words, **silent), port
         return port
 
     def board(self, study: str) -> int | None:
         """Return the port of TensorBoard over a study, or None when it does not run."""
         child, port = self._boards.get(study, (None, 0))
         return port if child is not None and child.poll() is None else None
+
+    def _start(self, words: tuple[str, ...], **streams: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(_argv(words), cwd=self.root, stdin=subprocess.DEVNULL, **streams)
 
     def close(self) -> None:
         """End every TensorBoard; studies go on."""
@@ -147,7 +138,7 @@ class ChildProcesses:
             child.wait()
 
 
-def _argv(words: tuple[str, ...] | list[str]) -> list[str]:
+def _argv(words: tuple[str, ...]) -> list[str]:
     # -P: as for the installed command, modules of the served directory do not come before the installed ones
     return [sys.executable, "-P", "-m", "orchestrator", *words]
 

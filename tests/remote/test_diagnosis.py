@@ -25,7 +25,6 @@ def facts(**changes: Any) -> dict[str, Any]:
         "token": {"path": "/home/u/.ray/auth_token", "mode": 0o600, "fingerprint": "f"},
         "free": {"temporary": 9 * GIB, "home": 9 * GIB, "storage": 9 * GIB},
         "gpus": {"count": 2},
-        "processes": 9,
         **changes,
     }
 
