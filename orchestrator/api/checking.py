@@ -80,7 +80,7 @@ def climb(
     Raises:
         StudyError: the entrypoint does not import.
     """
-    from orchestrator.engine.checkprocess import run_gates
+    from orchestrator.engine.checks import run_gates
 
     start = time.perf_counter()
     gates: list[GateResult] = []

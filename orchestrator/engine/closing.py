@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.results import results_table, write_results

@@ -13,9 +13,7 @@ from typing import Any
 
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.closing import conclude
-from orchestrator.engine.messages import RunFacts
-from orchestrator.engine.preflight import (
+from orchestrator.engine.checks import (
     EntrypointProbe,
     Findings,
     Preflight,
@@ -24,6 +22,8 @@ from orchestrator.engine.preflight import (
     remember,
     remembered,
 )
+from orchestrator.engine.closing import conclude
+from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.running import Listener, RunnableStudy, RunOptions, StudyOutcome
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import PackedCode
@@ -119,7 +119,7 @@ class _Driver:
     ) -> StudyOutcome:
         with _import_ahead("ray.tune"):
             probe.result()
-        from orchestrator.engine import cluster
+        from orchestrator.engine.on_ray import cluster
 
         with cluster.connected(self.options.address) as grows:
             gpus = cluster.gpus_per_worker(self.spec.resources)
@@ -140,8 +140,8 @@ class _Driver:
 
         A cluster may still grow, or get its nodes back: there the study waits and says what for.
         """
-        from orchestrator.engine import cluster
         from orchestrator.engine.capacity import capacity, group_in_words, waits_for
+        from orchestrator.engine.on_ray import cluster
 
         resources = self.spec.resources
         offered = capacity(cluster.nodes(self._kept_cpus()), resources, gpus)
@@ -154,7 +154,7 @@ class _Driver:
             )
 
     def _kept_cpus(self) -> float:
-        from orchestrator.engine import cluster
+        from orchestrator.engine.on_ray import cluster
 
         return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
@@ -175,9 +175,9 @@ class _Driver:
             remember(self.storage, self.paths, fingerprint(request, self.code.hash), found)
 
     def _conduct(self, record: StudyRecord, gpus: float, *, grows: bool) -> StudyOutcome:
-        from orchestrator.engine.conductor import Conductor
+        from orchestrator.engine.conduct import Conductor
+        from orchestrator.engine.on_ray import TuneRuntime
         from orchestrator.engine.pump import Pump
-        from orchestrator.engine.tune_runtime import TuneRuntime
 
         conductor = Conductor(
             record,

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from orchestrator.engine.actions import StopRequest
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.running import Listener
 from orchestrator.engine.runtime import Road, Runtime
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrator.engine.actions import Action
 from orchestrator.engine.capacity import Node
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.messages import Answer, RungReached, Said, TrialEnded
 
 

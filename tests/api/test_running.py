@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Study, open_study
-from orchestrator.engine import cluster
+from orchestrator.engine.on_ray import cluster
 from orchestrator.errors import ClusterUnavailable, ExitCode
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -16,7 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orchestrator.api.checking import write
-from orchestrator.engine.checkprocess import finite, run_gates
+from orchestrator.engine.checks._checkprocess import finite, run_gates
 from orchestrator.report.checkpage import to_html
 from orchestrator.training.gates.panel import base64_png
 from orchestrator.training.gates.results import (

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.actions import Reassign, Recycle, StopTrial
-from orchestrator.engine.broker import STALE, Broker
+from orchestrator.engine.broker._broker import STALE, Broker
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,

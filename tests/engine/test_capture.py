@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.engine.capture import CappedFile, TrialOutput
+from orchestrator.engine.workers._capture import CappedFile, TrialOutput
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct._conductor import Conductor
 from orchestrator.engine.messages import (
     Assignment,
     CheckpointKept,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from workbench import Bench, Finished
 
-from orchestrator.engine.capture import CAP_BYTES
+from orchestrator.engine.workers._capture import CAP_BYTES
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

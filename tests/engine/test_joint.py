@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.lane_state import joint_outcome
+from orchestrator.engine.broker._lane_state import joint_outcome
 from orchestrator.engine.messages import Outcome
 
 

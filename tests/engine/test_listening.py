@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine import authentication
+from orchestrator.engine.on_ray import _authentication as authentication
 
 REPOSITORY = Path(__file__).parents[2]
 _OPEN = """
 import contextlib
 import os
 from pathlib import Path
-from orchestrator.engine import cluster
+from orchestrator.engine.on_ray import cluster
 import ray
 stack = contextlib.ExitStack()
 stack.enter_context(cluster.connected(None))

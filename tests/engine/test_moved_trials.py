@@ -14,7 +14,7 @@ STUDY = STUBBORN + "name: moved\nseeds: [0]\ndeterministic: true\nresources: {ma
 # The second lane's actor comes up when the first one is used again.
 SECOND_LANE_IS_LATE = """\
 import asyncio
-from orchestrator.engine import message_actor, tune_runtime
+from orchestrator.engine.on_ray import _message_actor as message_actor, _tune_runtime as tune_runtime
 
 
 class LateSecondLane(message_actor.MessageActor):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.preflight import (
+from orchestrator.engine.checks._preflight import (
     Findings,
     Preflight,
     fingerprint,

@@ -7,7 +7,7 @@ from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
 
-from orchestrator.engine.shipped_log import ship_log
+from orchestrator.engine.attempts._shipped_log import ship_log
 from orchestrator.record.storage import Storage
 
 TARGET = "study/trials/baseline/seed-0/log.txt"

@@ -279,7 +279,7 @@ def _limited() -> Iterator[None]:
 @contextmanager
 def shared_head(cpus: float = 2) -> Iterator[str]:
     """A Ray on this machine, in a directory of its own; its address."""
-    from orchestrator.engine.cluster import ENVIRONMENT
+    from orchestrator.engine.on_ray.cluster import ENVIRONMENT
     from orchestrator.engine.ray_private.head import EMBEDDED, LANE_ENVIRONMENT, embedded_ray
 
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # Ray's sockets need a short path

@@ -29,7 +29,7 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.engine.runners import ImportedRunner
-from orchestrator.engine.trial_run import stage
+from orchestrator.engine.attempts._trial_run import stage
 
 
 class EstimatorRunner(ImportedRunner):

@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 
-from orchestrator.engine.attempt import UserCode
+from orchestrator.engine.attempts import SnapshotPart, TrialRun, UserCode
 from orchestrator.engine.inprocess._session import bound
 from orchestrator.engine.runners import Code, runner_of
-from orchestrator.engine.trial_run import TrialRun
-from orchestrator.engine.uploads import SnapshotPart
 from orchestrator.study.spec import StudySpec
 from orchestrator.training.local import LocalSession
 from orchestrator.training.sink import Silent

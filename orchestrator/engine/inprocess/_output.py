@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from orchestrator.engine.attempts import local_log, ship_log
 from orchestrator.engine.messages import Assignment
-from orchestrator.engine.shipped_log import local_log, ship_log
 from orchestrator.record.layout import TrialPaths
 
 

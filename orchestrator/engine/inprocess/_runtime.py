@@ -16,14 +16,13 @@ from typing import Any, cast
 
 from orchestrator.decide.faults import FaultKind, GroupEnd, RankEnd, why_lost
 from orchestrator.engine.actions import Action, SetAside
-from orchestrator.engine.attempt import UserCode
+from orchestrator.engine.attempts import UserCode, WorkerKilled
 from orchestrator.engine.broker import Broker
 from orchestrator.engine.capacity import ANY, Node
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.inprocess._faults import LOSES_ITS_GROUP, DriverKilled, Faults
 from orchestrator.engine.inprocess._output import Output
 from orchestrator.engine.inprocess._workers import Group, Workplace
-from orchestrator.engine.link import WorkerKilled
 from orchestrator.engine.messages import (
     Assignment,
     Attached,

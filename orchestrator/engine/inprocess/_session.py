@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.attempt import UserCode
-from orchestrator.engine.trial_run import TrialRun, stage
+from orchestrator.engine.attempts import TrialRun, UserCode, stage
 
 _here = threading.local()
 

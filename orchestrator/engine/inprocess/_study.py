@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.attempt import UserCode
+from orchestrator.engine.attempts import UserCode
 from orchestrator.engine.closing import conclude
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.inprocess._faults import Faults
 from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import user_code

@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any
 
 from orchestrator.decide.faults import FaultKind
-from orchestrator.engine.attempt import Attempt, Rank, UserCode
+from orchestrator.engine.attempts import Attempt, Link, Rank, UserCode, WorkerKilled
 from orchestrator.engine.inprocess._output import Output
 from orchestrator.engine.inprocess._session import begin_worker
-from orchestrator.engine.link import Link, WorkerKilled
 from orchestrator.engine.messages import Answer, Assignment, Attached, Progress, RunFacts, RungReached
 
 

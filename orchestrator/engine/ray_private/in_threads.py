@@ -11,7 +11,7 @@ from ray.train import Checkpoint
 from ray.train.v2._internal.execution.train_fn_utils import LocalTrainFnUtils, set_train_fn_utils
 from ray.train.v2.api.context import LocalTrainContext
 
-from orchestrator.engine.trial_run import TrialRun
+from orchestrator.engine.attempts import TrialRun
 
 
 class _OfThread(LocalTrainFnUtils):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place
 
 if TYPE_CHECKING:
-    from orchestrator.engine.trial_run import TrialRun
+    from orchestrator.engine.attempts import TrialRun
 
 
 class FunctionRunner(ImportedRunner):

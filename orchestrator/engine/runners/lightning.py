@@ -12,7 +12,7 @@ from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoin
 from orchestrator.training.sink import Silent
 
 if TYPE_CHECKING:
-    from orchestrator.engine.trial_run import TrialRun
+    from orchestrator.engine.attempts import TrialRun
     from orchestrator.training.gates.bench import Bench
     from orchestrator.training.gates.ladder import Gate
     from orchestrator.training.gates.results import CheckRequest
@@ -96,7 +96,7 @@ def _is_lightning(target: Any, base: str, path: Any) -> bool:
 
 
 def _reporter(run: TrialRun) -> Callable[[Mapping[str, Any], Callable[[Path], None] | None], None]:
-    from orchestrator.engine.trial_run import stage
+    from orchestrator.engine.attempts import stage
 
     def report(metrics: Mapping[str, Any], save: Callable[[Path], None] | None) -> None:
         part = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
-    from orchestrator.engine.trial_run import TrialRun
+    from orchestrator.engine.attempts import TrialRun
     from orchestrator.training.gates.bench import Bench
     from orchestrator.training.gates.ladder import Gate
     from orchestrator.training.gates.results import CheckRequest

@@ -10,7 +10,7 @@ from orchestrator.engine.runners.runner import Code, ImportedRunner, Place
 from orchestrator.training.task import Task
 
 if TYPE_CHECKING:
-    from orchestrator.engine.trial_run import TrialRun
+    from orchestrator.engine.attempts import TrialRun
     from orchestrator.training.gates.bench import Bench
     from orchestrator.training.gates.results import CheckRequest
 

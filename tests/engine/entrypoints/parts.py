@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray.train
 
-from orchestrator.engine.link import Link
+from orchestrator.engine.attempts._link import Link
 from orchestrator.record.checkpoints import CheckpointStore
 from trials import fsdp_ray, plain_ray
 

@@ -21,7 +21,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
-from orchestrator.engine.lane_state import LaneState, LaneTrial, joint_outcome
+from orchestrator.engine.broker._lane_state import LaneState, LaneTrial, joint_outcome
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,

@@ -24,7 +24,7 @@ TIMEOUT_S = 240.0
 
 def warm_equals_cold(request: CheckRequest) -> GateVerdict:
     """Losses of the reference's first steps before and after other arms."""
-    program = "from orchestrator.engine.warmcheck import serve; serve()"
+    program = "from orchestrator.engine.checks._warmcheck import serve; serve()"
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=json.dumps(request.to_json(), default=str),

@@ -9,9 +9,9 @@ from typing import Any
 
 from ray.train import Checkpoint, CheckpointUploadMode, ReportedCheckpoint, ReportedCheckpointStatus
 
-from orchestrator.engine.datasets import make_shards
+from orchestrator.engine.attempts import TrialRun, stage
 from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
-from orchestrator.engine.trial_run import TrialRun, stage
+from orchestrator.engine.workers._datasets import make_shards
 
 
 @contextmanager

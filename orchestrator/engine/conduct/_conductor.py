@@ -17,9 +17,14 @@ from orchestrator.decide.rungs import RungReport
 from orchestrator.engine import status
 from orchestrator.engine.actions import Action, Recycle, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node, bundles
-from orchestrator.engine.failurepolicy import FailurePolicy
-from orchestrator.engine.hangs import HangDetector
-from orchestrator.engine.livetrial import LiveTrial
+from orchestrator.engine.conduct._failurepolicy import FailurePolicy
+from orchestrator.engine.conduct._hangs import HangDetector
+from orchestrator.engine.conduct._livetrial import LiveTrial
+from orchestrator.engine.conduct._placement import Placement
+from orchestrator.engine.conduct._rungtable import RungTable
+from orchestrator.engine.conduct._runlog import RunLog
+from orchestrator.engine.conduct._seedcheck import SeedCheck
+from orchestrator.engine.conduct._trialqueue import TrialQueue
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -35,11 +40,6 @@ from orchestrator.engine.messages import (
     TrialStarted,
     WorkerFailed,
 )
-from orchestrator.engine.placement import Placement
-from orchestrator.engine.rungtable import RungTable
-from orchestrator.engine.runlog import RunLog
-from orchestrator.engine.seedcheck import SeedCheck
-from orchestrator.engine.trialqueue import TrialQueue
 from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record.events import Assigned, Checkpointed, Decided, Reported, Started
 from orchestrator.record.state import TrialRecord

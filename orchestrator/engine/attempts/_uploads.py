@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.engine.link import Link
+from orchestrator.engine.attempts._link import Link
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest

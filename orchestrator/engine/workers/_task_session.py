@@ -13,9 +13,8 @@ import ray.train.torch
 import torch
 from torch import nn
 
+from orchestrator.engine.attempts import SnapshotPart, TrialRun
 from orchestrator.engine.messages import Assignment
-from orchestrator.engine.trial_run import TrialRun
-from orchestrator.engine.uploads import SnapshotPart
 from orchestrator.training.sink import Silent, Sink
 from orchestrator.training.snapshot import TrainingSnapshot
 

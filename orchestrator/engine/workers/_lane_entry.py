@@ -9,7 +9,7 @@ from typing import Any
 def lane_loop(config: dict[str, Any]) -> None:
     """What Ray Train runs on every worker of a lane. `config`: {"broker", "lane", "facts"}."""
     try:
-        from orchestrator.engine.worker import LaneWorker
+        from orchestrator.engine.workers._worker import LaneWorker
 
         LaneWorker(config["broker"], config["lane"], config["facts"]).serve()
     except Exception:

@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError
 
-from orchestrator.engine import authentication
 from orchestrator.engine.capacity import ANY, Node
+from orchestrator.engine.on_ray import _authentication as authentication
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
     LANE_ENVIRONMENT,

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.engine.probe import import_ended, import_error, import_slow
+from orchestrator.engine.checks._probe import import_ended, import_error, import_slow
 from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, gate_from_json
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class CheckProcess:
     """Starts at once; `results` reads the answers as they come."""
 
     def __init__(self, request: CheckRequest, job: Job = "check", *, threads: int = 1) -> None:
-        program = "from orchestrator.engine.checkprocess import serve; serve()"
+        program = "from orchestrator.engine.checks._checkprocess import serve; serve()"
         self._request = request
         self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in `close`
         self._process = subprocess.Popen(
@@ -182,7 +182,7 @@ def serve() -> None:
 def _climb(
     job: str, runner: Runner, request: CheckRequest, announce: Callable[[str, str], None]
 ) -> Iterator[GateResult]:
-    from orchestrator.engine.warmcheck import warm_equals_cold
+    from orchestrator.engine.checks._warmcheck import warm_equals_cold
     from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
 
     gates = {"profile": PROFILE if request.trace else PROFILE[:-1], "lr-find": LR_FIND}.get(job, GATES)

@@ -99,13 +99,13 @@ class Lane(tune.Trainable):
 def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from orchestrator.engine.lane_entry import lane_loop
+    from orchestrator.engine.workers import lane_loop
 
     try:
         from orchestrator.engine.ray_private.trainer import lane_trainer
     except ImportError:  # Ray has moved something: slower to start, the same otherwise
         log.warning("this version of Ray lacks a name that lanes build on; using the stock TorchTrainer")
-        from orchestrator.engine.stock_trainer import lane_trainer
+        from orchestrator.engine.on_ray._stock_trainer import lane_trainer
 
     asked, use_gpu = facts.spec.resources, facts.gpus_per_worker > 0
     resources = {"CPU": asked.cpus_per_worker} | ({"GPU": facts.gpus_per_worker} if use_gpu else {})

@@ -18,10 +18,10 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.link import LineDown, Link, WorkerKilled
+from orchestrator.engine.attempts._link import LineDown, Link, WorkerKilled
+from orchestrator.engine.attempts._trial_run import TrialRun
+from orchestrator.engine.attempts._uploads import UploadFailed
 from orchestrator.engine.messages import Assignment, Outcome, RunFacts
-from orchestrator.engine.trial_run import TrialRun
-from orchestrator.engine.uploads import UploadFailed
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.checkprocess import CheckProcess
+from orchestrator.engine.checks._checkprocess import CheckProcess
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage

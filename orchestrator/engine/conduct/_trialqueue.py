@@ -14,9 +14,9 @@ from orchestrator.decide.evaluation import is_outcome
 from orchestrator.decide.resolve import ArmLook
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.actions import Action, StopTrial
-from orchestrator.engine.livetrial import LiveTrial
+from orchestrator.engine.conduct._livetrial import LiveTrial
+from orchestrator.engine.conduct._runlog import RunLog
 from orchestrator.engine.messages import Answer
-from orchestrator.engine.runlog import RunLog
 from orchestrator.record.events import BatchAdded, LookTaken, TrialEnd
 from orchestrator.record.state import TrialRecord
 from orchestrator.study.cells import Batch

@@ -15,14 +15,14 @@ from pydantic import BaseModel
 from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
 
-from orchestrator.engine import cluster
 from orchestrator.engine.actions import Action
 from orchestrator.engine.capacity import Node
-from orchestrator.engine.lane import Lane
-from orchestrator.engine.message_actor import MessageActor
 from orchestrator.engine.messages import RunFacts, Said
+from orchestrator.engine.on_ray import cluster
+from orchestrator.engine.on_ray._lane import Lane
+from orchestrator.engine.on_ray._message_actor import MessageActor
+from orchestrator.engine.on_ray._tune_adapters import CellScheduler, CellSearcher
 from orchestrator.engine.runtime import Road
-from orchestrator.engine.tune_adapters import CellScheduler, CellSearcher
 
 # What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
 ON_HEAD = {"node:__internal_head__": 0.0001}

@@ -19,7 +19,8 @@ from typing import Any
 
 from orchestrator.decide.rungs import highest_rung
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.link import Link
+from orchestrator.engine.attempts._link import Link
+from orchestrator.engine.attempts._uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -29,7 +30,6 @@ from orchestrator.engine.messages import (
     RunFacts,
     RungReached,
 )
-from orchestrator.engine.uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
-from orchestrator.engine.autopsy import examine
 from orchestrator.engine.broker import Broker
-from orchestrator.engine.groups import Groups
+from orchestrator.engine.on_ray._autopsy import examine
+from orchestrator.engine.on_ray._groups import Groups
 
 
 class MessageActor(Broker):

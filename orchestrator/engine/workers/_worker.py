@@ -24,18 +24,24 @@ import torch
 import torch.distributed
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.attempt import Attempt, Rank, UserCode
-from orchestrator.engine.capture import TrialOutput
+from orchestrator.engine.attempts import (
+    Attempt,
+    LineDown,
+    Link,
+    Rank,
+    TrialRun,
+    UserCode,
+    local_log,
+    ship_log,
+)
 from orchestrator.engine.clean_slate import ProcessState, snapshot
-from orchestrator.engine.link import LineDown, Link
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
-from orchestrator.engine.plain_function import bound
 from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.runners import Code, runner_of
-from orchestrator.engine.shipped_code import fetch_code
-from orchestrator.engine.shipped_log import local_log, ship_log
-from orchestrator.engine.task_session import TaskSession
-from orchestrator.engine.trial_run import TrialRun
+from orchestrator.engine.workers._capture import TrialOutput
+from orchestrator.engine.workers._plain_function import bound
+from orchestrator.engine.workers._shipped_code import fetch_code
+from orchestrator.engine.workers._task_session import TaskSession
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.trackers.process import Trackers, services
 

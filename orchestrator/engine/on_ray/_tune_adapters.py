@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.engine.conductor import Conductor
+from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.messages import RungReached, TrialEnded
 from orchestrator.engine.ray_private.head import IdleLanes
 from orchestrator.engine.runtime import Road
