@@ -16,7 +16,9 @@ PACKAGE = ROOT / "orchestrator"
 MOST_LINES = 450
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_COLLABORATORS = 6
-ELSEWHERE = re.compile(r"[Ss]ee the module's (text|docstring)|\bdesign §|\(practice [A-D]\d|house\.md|\bissue \d+")
+ELSEWHERE = re.compile(
+    r"[Ss]ee the module's (text|docstring)|\bdesign §|\(practice [A-D]\d|house\.md|\bissue \d+"
+)
 """What a reader of the repository alone cannot follow."""
 ONE_DESK = ("utils", "util", "helpers", "common", "manager", "misc")
 
