@@ -114,7 +114,7 @@ def test_a_private_module_is_imported_by_its_room_only() -> None:
         for parts in ([*(node.module or "").split("."), name.name] for name in node.names):
             private = next((i for i, part in enumerate(parts) if re.match("_[^_]", part)), len(parts))
             room = Path(*parts[:private])
-            if parts[0] == "orchestrator" and private < len(parts) and (ROOT / room).is_dir():
-                if not path.is_relative_to(room):
-                    strays.append(f"{path}: {'.'.join(parts)}")
+            in_a_room = private < len(parts) and parts[0] == "orchestrator" and (ROOT / room).is_dir()
+            if in_a_room and not path.is_relative_to(room):
+                strays.append(f"{path}: {'.'.join(parts)}")
     assert sorted(set(strays)) == []
