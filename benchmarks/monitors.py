@@ -24,7 +24,7 @@ from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 from orchestrator.record.triallog import TrialLog
 from orchestrator.study.loading import load_study
-from orchestrator.study.monitornames import BUILT_IN
+from orchestrator.study.names import BUILT_IN
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
 from orchestrator.training.task import Task

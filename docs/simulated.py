@@ -21,7 +21,7 @@ from orchestrator.simulate.methods import METHODS, Design, pick
 from orchestrator.simulate.nulls import null_studies
 from orchestrator.simulate.series import Series, run
 from orchestrator.stats.levels import nominal_levels
-from orchestrator.study.seeds import standard_gamma, standard_looks
+from orchestrator.study.cells import standard_gamma, standard_looks
 
 PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")

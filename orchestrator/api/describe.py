@@ -38,9 +38,9 @@ def later_pairs(spec: StudySpec, plan: Plan) -> int:
 
 
 def _planned(spec: StudySpec, plan: Plan) -> str:
+    from orchestrator.study.cells import most_seeds
+    from orchestrator.study.registered import rule_of
     from orchestrator.study.search import samples_per_arm
-    from orchestrator.study.seeds import most_seeds
-    from orchestrator.study.stopping import rule_of
 
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
     trials = plain.length(spec.stopping.max, spec.stopping.unit)
@@ -57,14 +57,14 @@ def _planned(spec: StudySpec, plan: Plan) -> str:
 
 def stopping(spec: StudySpec) -> str:
     """How a study ends before its grid is full."""
-    from orchestrator.study.stopping import rule_of
+    from orchestrator.study.registered import rule_of
 
     return rule_of(spec).describe(spec)
 
 
 def interactions(spec: StudySpec, plan: Plan) -> str | None:
     """Which interactions are asked for, and what that costs; None where there are none."""
-    from orchestrator.study.stopping import rule_of
+    from orchestrator.study.registered import rule_of
 
     pairs = sum(arm.kind == "pair" for arm in plan.arms)
     all_seeds = "; the arms they are made of get all their seeds" if rule_of(spec).looks(spec) else ""
@@ -93,7 +93,7 @@ def tuning(spec: StudySpec, tune: TuneSpec) -> str:
 
 def looks(spec: StudySpec) -> str:
     """When effects are looked at."""
-    from orchestrator.study.stopping import rule_of
+    from orchestrator.study.registered import rule_of
 
     numbers = rule_of(spec).looks(spec)
     if not numbers:

@@ -13,7 +13,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
 from orchestrator.study.designs import cells_per_arm
-from orchestrator.study.stopping import rule_of
+from orchestrator.study.registered import rule_of
 
 if TYPE_CHECKING:
     from orchestrator.api.study import Study

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.api.study import Study
 from orchestrator.engine.running import RunOptions
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, OrchestratorError
-from orchestrator.study.design import design_of
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:

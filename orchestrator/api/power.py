@@ -22,8 +22,8 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
 
     from orchestrator.decide.sequential import RESOLVE
     from orchestrator.simulate.planning import power_forecast
-    from orchestrator.study.design import design_of
     from orchestrator.study.designs import cells_per_arm
+    from orchestrator.study.registered import design_of
 
     crossed = design_of(spec).crossed
     pairs = any(arm.kind == "pair" for arm in plan.arms) and not crossed

@@ -14,8 +14,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Arm, Plan, make_plan
 from orchestrator.study.entrypoint import EntrypointSource
-from orchestrator.study.loading import LoadedStudy, load_mapping, load_study
-from orchestrator.study.merging import MAPPING
+from orchestrator.study.loading import MAPPING, LoadedStudy, load_mapping, load_study
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:

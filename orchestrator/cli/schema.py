@@ -7,6 +7,6 @@ from orchestrator.cli import console
 
 def command() -> None:
     """Print the JSON schema of study files."""
-    from orchestrator.study.schema import json_schema
+    from orchestrator.study.validation import json_schema
 
     console.data_json(json_schema())

@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.faults import Problem
 from orchestrator.study.identity import canonical
-from orchestrator.study.search import Params, Search, Tried, first_random, random_draws, seed_text, share
-from orchestrator.study.space import Choice, Dimension, RandInt, Space, Uniform
+from orchestrator.study.search import (
+    Choice,
+    Dimension,
+    Params,
+    RandInt,
+    Search,
+    Space,
+    Tried,
+    Uniform,
+    first_random,
+    random_draws,
+    seed_text,
+    share,
+)
 from orchestrator.study.spec import TuneSpec
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.study.cells import Plan
-from orchestrator.study.seeds import evaluation_seeds
+from orchestrator.study.cells import Plan, evaluation_seeds
 from orchestrator.study.spec import StudySpec
 
 OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})

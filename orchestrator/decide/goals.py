@@ -10,10 +10,10 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.faults import Problem, show
-from orchestrator.study.seeds import evaluation_seeds
+from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import GOALS, GoalTerms
 from orchestrator.study.values import MAX_SEED
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from orchestrator.decide.evaluation import Facts, evaluations, table
 from orchestrator.stats.effects import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
-from orchestrator.study.design import design_of
 from orchestrator.study.designs import chosen_later, contrasts, pair_arms, possible_pairs
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 _DIFFERENT = (HELPS, HURTS, SIZE_UNCLEAR)

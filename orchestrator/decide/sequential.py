@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.stopping import StoppingRule, Variant
+from orchestrator.study.cells import gamma, looks
 from orchestrator.study.faults import Problem, show
-from orchestrator.study.seeds import gamma, looks
+from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import GOALS, GoalTerms
 
 if TYPE_CHECKING:
     from orchestrator.decide.resolve import ResolveRule

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from orchestrator.decide.rungs import Alone, RungRule
 from orchestrator.study.cells import TUNE, Cell
+from orchestrator.study.registered import RULES, StoppingTerms
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import RULES, StoppingTerms
 
 if TYPE_CHECKING:
     from orchestrator.decide.resolve import ResolveRule

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.decide.evaluation import Facts, final_value, is_outcome
-from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, make_cells
-from orchestrator.study.search import Params, seed_text
-from orchestrator.study.searches import SEARCHES
-from orchestrator.study.seeds import evaluation_seeds
-from orchestrator.study.space import study_space
+from orchestrator.study.cells import RETUNED, TUNE, Batch, Cell, Plan, evaluation_seeds, make_cells
+from orchestrator.study.registered import SEARCHES
+from orchestrator.study.search import Params, seed_text, study_space
 from orchestrator.study.spec import StudySpec, TuneSpec
 
 ROUND = 2

@@ -3,7 +3,7 @@
     TrialLog ─┬─> FileLogger, in the worker (TensorBoard)
               └─> Trackers ──lines of JSON──> a process beside the worker ──> ServiceLogger (wandb, MLflow)
 
-A study lists loggers by their names (`study.loggernames`, where they are registered).
+A study lists loggers by their names (`study.names`, where they are registered).
 """
 
 from __future__ import annotations

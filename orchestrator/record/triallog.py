@@ -34,7 +34,7 @@ from orchestrator.record.metrictable import (
 from orchestrator.record.storage import Appender, Storage
 from orchestrator.record.tensorboard import as_float
 from orchestrator.record.trackers.process import Trackers
-from orchestrator.study.loggernames import LOGGERS
+from orchestrator.study.names import LOGGERS
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from orchestrator.remote.clusterfile import SHARED_HINT, unshared
 from orchestrator.remote.onhost import is_remote
 from orchestrator.remote.ssh import Host, on_all
 from orchestrator.study.faults import show
-from orchestrator.study.merging import apply_override, read_merged
+from orchestrator.study.loading import apply_override, read_merged
 
 
 def refuse_unshared(storage: str, study_file: Path, overrides: Sequence[str]) -> None:

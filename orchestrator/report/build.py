@@ -28,10 +28,9 @@ from orchestrator.report.model import (
 )
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Plan
-from orchestrator.study.design import design_of
 from orchestrator.study.designs import alias_table, chosen_later
+from orchestrator.study.registered import design_of, rule_of
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import rule_of
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
 _EXPLAINED = {

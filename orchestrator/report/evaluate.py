@@ -19,8 +19,8 @@ from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
 from orchestrator.study.cells import Plan
-from orchestrator.study.design import design_of
 from orchestrator.study.designs import Contrast, contrasts
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import Phase, StudySpec
 
 Values = Mapping[str, Mapping[int, float]]

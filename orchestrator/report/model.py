@@ -15,9 +15,8 @@ from orchestrator.record.state import TrialRecord
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
-from orchestrator.study.design import DESIGNS
+from orchestrator.study.registered import DESIGNS, Tier
 from orchestrator.study.spec import Phase
-from orchestrator.study.stopping import Tier
 
 __all__ = [
     "ArmReport",

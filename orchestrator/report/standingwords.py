@@ -6,7 +6,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.report import plain
 from orchestrator.report.standing import GLYPHS, StudyStanding
-from orchestrator.study.naming import seeds_name
+from orchestrator.study.names import seeds_name
 
 
 def headline(found: StudyStanding) -> str:

@@ -25,7 +25,7 @@ from orchestrator.stats.results import (
     UNRESOLVED,
     Effect,
 )
-from orchestrator.study.stopping import GOALS, RULES
+from orchestrator.study.registered import GOALS, RULES
 
 RUNG_ONLY_LABEL = "rung-only, no claim at full length"
 SPENDING = "Difference and equivalence each spend their own α."

@@ -24,9 +24,9 @@ from orchestrator.simulate.asha import Curve, Point, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
-from orchestrator.study.seeds import standard_gamma, standard_looks
+from orchestrator.study.cells import standard_gamma, standard_looks
+from orchestrator.study.registered import RULES
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import RULES
 
 Float = NDArray[np.float64]
 

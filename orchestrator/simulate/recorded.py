@@ -28,10 +28,9 @@ from orchestrator.simulate.curves import curve
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
-from orchestrator.study.design import design_of
 from orchestrator.study.designs import Contrast
+from orchestrator.study.registered import RULES, design_of
 from orchestrator.study.spec import StoppingSpec, StudySpec
-from orchestrator.study.stopping import RULES
 
 Rows = Callable[[TrialRecord], list[dict[str, Any]]]
 Run = tuple[str, int]

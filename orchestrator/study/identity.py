@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.study.design import DESIGNS
 from orchestrator.study.faults import show
+from orchestrator.study.registered import DESIGNS, RULES
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.stopping import RULES
 
 MUTABLE = frozenset(
     {

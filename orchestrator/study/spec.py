@@ -1,7 +1,7 @@
 """The study file as frozen, typed data: exactly its keys, nothing else is accepted.
 
 A `StudySpec` holds what one section can say about itself. What several sections say together (a component
-that addresses a key which the baseline lacks, two equal arms) is checked in `rules` and `designs`.
+that addresses a key which the baseline lacks, two equal arms) is checked in `checks` and `designs`.
 `${...}` references in `baseline` and `components` are kept: they are resolved after an arm's changes.
 """
 
@@ -20,12 +20,9 @@ from pydantic import (
     WrapValidator,
 )
 
-from orchestrator.study.design import DESIGNS
-from orchestrator.study.loggernames import Loggers
-from orchestrator.study.monitornames import Monitors
+from orchestrator.study.names import Loggers, Monitors
 from orchestrator.study.plugins import OneOf
-from orchestrator.study.searches import SEARCHES
-from orchestrator.study.stopping import GOALS, RULES
+from orchestrator.study.registered import DESIGNS, GOALS, RULES, SEARCHES
 from orchestrator.study.values import (
     AutoCount,
     AutoLooks,

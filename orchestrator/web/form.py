@@ -14,11 +14,10 @@ from unicodedata import category
 
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.study.changes import MISSING, lookup
-from orchestrator.study.loggernames import LOGGERS, lacking
-from orchestrator.study.monitornames import BUILT_IN
+from orchestrator.study.names import BUILT_IN, LOGGERS, lacking
 from orchestrator.study.plugins import OneOf
-from orchestrator.study.schema import model_at
 from orchestrator.study.secrets import looks_secret
+from orchestrator.study.validation import model_at
 from orchestrator.study.values import is_number
 from orchestrator.study.yamlfile import parse_yaml
 

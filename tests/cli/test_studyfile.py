@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api.machine import Machine, slots
-from orchestrator.study.schema import json_schema
 from orchestrator.study.spec import ResourcesSpec
+from orchestrator.study.validation import json_schema
 
 BAD = {
     "syntax": ("name: small", "name: [small", None),

@@ -11,8 +11,16 @@ optuna = pytest.importorskip("optuna")
 
 from orchestrator.decide.bayes import suggest  # noqa: E402 - after the check for the extra
 from orchestrator.study.identity import canonical  # noqa: E402
-from orchestrator.study.search import Params, first_random, random_draws  # noqa: E402
-from orchestrator.study.space import Choice, LogUniform, RandInt, Space, Uniform  # noqa: E402
+from orchestrator.study.search import (  # noqa: E402  # noqa: E402
+    Choice,
+    LogUniform,
+    Params,
+    RandInt,
+    Space,
+    Uniform,
+    first_random,
+    random_draws,
+)
 
 SPACE: Space = {
     "lr": LogUniform(1e-4, 1e-1),

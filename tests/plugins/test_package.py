@@ -25,7 +25,7 @@ from orchestrator.simulate.methods import Design, method, pick
 from orchestrator.study import plugins
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
-from orchestrator.study.schema import json_schema
+from orchestrator.study.validation import json_schema
 
 TOY = Path(__file__).parent / "toy"
 STUDY = """

@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.designs import (
+    GENERATORS,
     Arm,
     Contrast,
     alias_table,
+    aliases,
+    all_runs,
     contrasts,
     expand_arms,
+    fraction,
     pair_arms,
     possible_pairs,
     searched_config,
 )
-from orchestrator.study.designs.fractions import GENERATORS, aliases, all_runs, fraction
 from orchestrator.study.loading import LoadedStudy
 from orchestrator.study.spec import StudySpec
 

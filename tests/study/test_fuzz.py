@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
-from orchestrator.study.cells import Plan, make_plan
+from orchestrator.study.cells import Plan, evaluation_seeds, gamma, looks, make_plan, most_seeds
 from orchestrator.study.designs import (
     alias_table,
     contrasts,
@@ -22,9 +22,7 @@ from orchestrator.study.designs import (
     searched_config,
 )
 from orchestrator.study.loading import LoadedStudy, load_study
-from orchestrator.study.search import grid, random_draws
-from orchestrator.study.seeds import evaluation_seeds, gamma, looks, most_seeds
-from orchestrator.study.space import study_space
+from orchestrator.study.search import grid, random_draws, study_space
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
 

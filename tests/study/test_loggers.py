@@ -8,7 +8,7 @@ from orchestrator.errors import StudyError
 from orchestrator.study.cells import make_plan
 from orchestrator.study.identity import frozen_view
 from orchestrator.study.loading import load_study
-from orchestrator.study.loggernames import LOGGERS
+from orchestrator.study.names import LOGGERS
 from orchestrator.study.spec import StudySpec
 
 STUDY = """\

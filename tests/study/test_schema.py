@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
-from orchestrator.study.schema import json_schema, known_keys
 from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.validation import json_schema, known_keys
 from orchestrator.study.yamlfile import parse_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.study.identity import canonical
-from orchestrator.study.search import grid, random_draws, share
-from orchestrator.study.space import Choice, Dimension, LogUniform, RandInt, Space, Uniform
+from orchestrator.study.search import (
+    Choice,
+    Dimension,
+    LogUniform,
+    RandInt,
+    Space,
+    Uniform,
+    grid,
+    random_draws,
+    share,
+)
 
 SPACE: Space = {
     "optim.lr": LogUniform(1e-4, 1e-1),

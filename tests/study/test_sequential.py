@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.errors import Fault
+from orchestrator.study.cells import evaluation_seeds, gamma, looks, most_seeds
 from orchestrator.study.loading import LoadedStudy
-from orchestrator.study.seeds import evaluation_seeds, gamma, looks, most_seeds
 from orchestrator.study.spec import StudySpec
 
 Load = Callable[..., LoadedStudy]

@@ -12,8 +12,15 @@ import yaml
 from orchestrator.errors import Fault
 from orchestrator.study.designs import cells_per_arm
 from orchestrator.study.loading import LoadedStudy
-from orchestrator.study.search import samples_per_arm
-from orchestrator.study.space import Choice, LogUniform, RandInt, Uniform, settings_in, study_space
+from orchestrator.study.search import (
+    Choice,
+    LogUniform,
+    RandInt,
+    Uniform,
+    samples_per_arm,
+    settings_in,
+    study_space,
+)
 
 Load = Callable[..., LoadedStudy]
 Faults = Callable[..., list[Fault]]

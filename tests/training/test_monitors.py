@@ -10,7 +10,7 @@ from torch import Tensor
 from toy import Toy, config, train, weights
 from watched import SEEN, Bright, KnownToy, fixed, watch
 
-from orchestrator.study.monitornames import BUILT_IN
+from orchestrator.study.names import BUILT_IN
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import run_task
 from orchestrator.training.monitors import Monitor, Seen, Unfit

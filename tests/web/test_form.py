@@ -12,8 +12,7 @@ from served_site import STUDY
 
 from orchestrator.errors import InputError
 from orchestrator.study.changes import lookup
-from orchestrator.study.loading import load_study
-from orchestrator.study.merging import Merged, apply_override
+from orchestrator.study.loading import Merged, apply_override, load_study
 from orchestrator.study.yamlfile import parse_yaml
 from orchestrator.web.form import Form, form_of, overrides
 

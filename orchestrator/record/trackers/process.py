@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
-from orchestrator.study.loggernames import LOGGERS
+from orchestrator.study.names import LOGGERS
 
 log = logging.getLogger(__name__)
 

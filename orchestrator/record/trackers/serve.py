@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
-from orchestrator.study.loggernames import LOGGERS
+from orchestrator.study.names import LOGGERS
 
 INTERRUPTED = "interrupted"
 TRIES = 2

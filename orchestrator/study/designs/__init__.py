@@ -1,6 +1,9 @@
-"""Designs: what a study compares, which arms that takes, how many cells it needs, what its effects are."""
+"""Designs: what a study compares, which arms that takes, how many cells it needs, what its effects are.
 
-from orchestrator.study.designs.arms import (
+What a package needs to bring a design is here too: `Design` or `Crossed`, and what arms are made of.
+"""
+
+from orchestrator.study.designs._arms import (
     Arm,
     alias_table,
     build_arms,
@@ -8,19 +11,36 @@ from orchestrator.study.designs.arms import (
     pair_arms,
     searched_config,
 )
-from orchestrator.study.designs.combining import chosen_later, possible_pairs
-from orchestrator.study.designs.contrasts import Contrast, contrasts
-from orchestrator.study.designs.size import cells_per_arm
+from orchestrator.study.designs._base import Design
+from orchestrator.study.designs._combining import chosen_later, possible_pairs
+from orchestrator.study.designs._contrasts import Contrast, contrasts
+from orchestrator.study.designs._crossed import Crossed
+from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
+from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
+from orchestrator.study.designs._size import cells_per_arm
 
 __all__ = [
+    "GENERATORS",
+    "REFERENCE",
+    "AliasSet",
     "Arm",
     "Contrast",
+    "Crossed",
+    "Design",
+    "Draft",
+    "Run",
+    "Singles",
     "alias_table",
+    "aliases",
+    "all_runs",
     "build_arms",
     "cells_per_arm",
     "chosen_later",
+    "clash",
     "contrasts",
     "expand_arms",
+    "fraction",
+    "joined",
     "pair_arms",
     "possible_pairs",
     "searched_config",

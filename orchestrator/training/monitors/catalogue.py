@@ -22,7 +22,7 @@ CLASSES = {
     "gradcam": f"{_PACKAGE}.gradcam:GradCam",
     "visualize": f"{_PACKAGE}.visualize:Visualize",
 }
-"""The built-in monitors; `orchestrator.study.monitornames` says what they show."""
+"""The built-in monitors; `orchestrator.study.names` says what they show."""
 ON_REQUEST = frozenset({"gradient_histograms"})
 """Not part of `auto`."""
 

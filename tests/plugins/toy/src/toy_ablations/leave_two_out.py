@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.study.designs import Arm, Contrast, possible_pairs
-from orchestrator.study.designs.base import Design
-from orchestrator.study.designs.drafts import REFERENCE, Draft, Singles, clash, joined
+from orchestrator.study.designs import (
+    REFERENCE,
+    Arm,
+    Contrast,
+    Design,
+    Draft,
+    Singles,
+    clash,
+    joined,
+    possible_pairs,
+)
 from orchestrator.study.faults import Problem
 from orchestrator.study.spec import StudySpec
 

@@ -1,8 +1,8 @@
-"""Stopping rules and goals by name, and what each says about a study before anything runs.
+"""Stopping rules, goals, designs and searches by name; what a rule says about a study before anything runs.
 
-How a rule decides is `decide.stopping.StoppingRule`, the class that a rule is written as. Here is the part
-that a study file is checked by; the tables say where the built-in ones are, and none is imported before a
-study uses it.
+How a rule decides is `decide.stopping.StoppingRule`, the class that a rule is written as; here is the part
+that a study file is checked by. The tables say where the built-in ones are: none is imported before a study
+uses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from orchestrator.study.faults import Problem, unused_problems
 from orchestrator.study.plugins import Registry
 
 if TYPE_CHECKING:
+    from orchestrator.study.designs import Design
+    from orchestrator.study.search import Search
     from orchestrator.study.spec import StoppingSpec, StudySpec
+
 
 Tier = Literal["full-length", "rung-only"]
 """What a study may claim: effects at full length, or none, since its rule compares runs before their end."""
@@ -121,3 +124,46 @@ GOALS: Registry[GoalTerms] = Registry(
 def rule_of(spec: StudySpec) -> StoppingTerms:
     """Return the stopping rule of a study."""
     return RULES.get(spec.stopping.rule)
+
+
+def _is_design(thing: object) -> bool:
+    from orchestrator.study.designs import Design
+
+    return isinstance(thing, Design)
+
+
+DESIGNS: Registry[Design] = Registry(
+    "design",
+    "orchestrator.designs",
+    {
+        "leave-one-out": "orchestrator.study.designs._compared:LEAVE_ONE_OUT",
+        "add-one-in": "orchestrator.study.designs._compared:ADD_ONE_IN",
+        "pairs": "orchestrator.study.designs._compared:PAIRS",
+        "factorial": "orchestrator.study.designs._crossed:FACTORIAL",
+        "fractional": "orchestrator.study.designs._crossed:FRACTIONAL",
+    },
+    _is_design,
+)
+
+
+def design_of(spec: StudySpec) -> Design:
+    """Return the design of a study."""
+    return DESIGNS.get(spec.design)
+
+
+def _is_search(thing: object) -> bool:
+    from orchestrator.study.search import Search
+
+    return isinstance(thing, Search)
+
+
+SEARCHES: Registry[Search] = Registry(
+    "search",
+    "orchestrator.searches",
+    {
+        "grid": "orchestrator.study.search:GRID",
+        "random": "orchestrator.study.search:RANDOM",
+        "bayes": "orchestrator.decide.bayes:BAYES",
+    },
+    _is_search,
+)

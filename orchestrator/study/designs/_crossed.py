@@ -7,13 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
 
-from orchestrator.study.designs.arms import Arm
-from orchestrator.study.designs.base import Design
-from orchestrator.study.designs.combining import Pair, chosen_later, is_excluded, listed_pairs, possible_pairs
-from orchestrator.study.designs.contrasts import Contrast, least_squares
-from orchestrator.study.designs.drafts import REFERENCE, Draft, Singles, clash, joined
-from orchestrator.study.designs.fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
-from orchestrator.study.designs.size import cells_per_arm
+from orchestrator.study.designs._arms import Arm
+from orchestrator.study.designs._base import Design
+from orchestrator.study.designs._combining import (
+    Pair,
+    chosen_later,
+    is_excluded,
+    listed_pairs,
+    possible_pairs,
+)
+from orchestrator.study.designs._contrasts import Contrast, least_squares
+from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
+from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
+from orchestrator.study.designs._size import cells_per_arm
 from orchestrator.study.faults import Problem
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.study.design import design_of
-from orchestrator.study.designs.combining import Pair, away_labels
+from orchestrator.study.designs._combining import Pair, away_labels
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from orchestrator.study.designs.arms import Arm
+    from orchestrator.study.designs._arms import Arm
 
 _ZERO = 1e-12
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.study.design import design_of
 from orchestrator.study.faults import Problem
+from orchestrator.study.registered import design_of
 from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from orchestrator.study.changes import shared_key
-from orchestrator.study.designs.base import Design
-from orchestrator.study.designs.combining import Pair, chosen_later, listed_pairs, possible_pairs
-from orchestrator.study.designs.drafts import REFERENCE, STRIPPED, Draft, Singles, pair_drafts
+from orchestrator.study.designs._base import Design
+from orchestrator.study.designs._combining import Pair, chosen_later, listed_pairs, possible_pairs
+from orchestrator.study.designs._drafts import REFERENCE, STRIPPED, Draft, Singles, pair_drafts
 from orchestrator.study.faults import Problem, show
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path

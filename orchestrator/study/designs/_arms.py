@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
-from orchestrator.study.design import design_of
-from orchestrator.study.designs.combining import Pair, chosen_later, combining_problems, in_file_order
-from orchestrator.study.designs.drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
-from orchestrator.study.designs.fractions import AliasSet
-from orchestrator.study.designs.size import cells_per_arm, size_problem
+from orchestrator.study.designs._combining import Pair, chosen_later, combining_problems, in_file_order
+from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
+from orchestrator.study.designs._fractions import AliasSet
+from orchestrator.study.designs._size import cells_per_arm, size_problem
 from orchestrator.study.faults import Problem, raise_problems, show
 from orchestrator.study.identity import canonical
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 _MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.study.changes import flat_changes, shared_key
-from orchestrator.study.design import design_of
-from orchestrator.study.designs.combining import Pair, away_labels
+from orchestrator.study.designs._combining import Pair, away_labels
 from orchestrator.study.faults import Problem
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import Path
 
