@@ -108,9 +108,7 @@ class Cluster:
 
 
 def launcher_key(region: str, folder: Path) -> Path | None:
-    """Return the key that `ray up` has made for the machines of a cloud where the file names none: the newest
-    one of this region.
-    """
+    """Return the newest key that `ray up` has made in a region, for files that name none."""
     found = [path for path in folder.glob("ray-autoscaler_*.pem") if region in path.name]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 

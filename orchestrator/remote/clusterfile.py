@@ -130,9 +130,7 @@ def _start(data: Mapping[str, Any], key: str) -> RayStart:
 
 
 def _workers_wanted(data: Mapping[str, Any], named: int, *, local: bool) -> int:
-    """Machines one owns: all that are named, or `max_workers` of them. In a cloud: those that are always
-    kept.
-    """
+    """All machines that one owns, or `max_workers` of them; in a cloud those that are always kept."""
     if local:
         return min(named, int(data.get("max_workers", named)))
     types = data.get("available_node_types") or {}
@@ -274,9 +272,7 @@ def launch_folder(data: Mapping[str, Any], file: Path) -> Path:
 
 
 def unshared(storage: str) -> str | None:
-    """Return what is wrong with a storage for several machines, as far as its text tells; None when nothing
-    is.
-    """
+    """Return what keeps a storage from being shared, as far as its text tells; None: nothing."""
     if is_remote(storage):
         return None
     path = storage.removeprefix("file://")

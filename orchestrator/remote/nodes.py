@@ -21,9 +21,7 @@ class ClusterNode:
 
 @dataclass(frozen=True)
 class Roll:
-    """The live nodes counted against the file. `missing` are addresses of the file; `unnamed` is how many
-    more nodes are wanted than live, where the file names none (a cloud).
-    """
+    """The live nodes counted against the file. `missing` are addresses that it names."""
 
     up: bool
     said: str

@@ -174,9 +174,7 @@ def take_markers(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fetch(question: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files of a report, base64, by names below the study's directory; what is not there is left
-    out.
-    """
+    """Return those files of a report that are there, base64, by names below the study."""
     found: dict[str, bytes] = {}
     if is_remote(question["root"]):
         from orchestrator.record.storage import Storage

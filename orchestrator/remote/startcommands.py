@@ -22,9 +22,7 @@ DASHBOARD_PORT = 8265
 
 @dataclass(frozen=True)
 class RayStart:
-    """One `ray start`: `environment` is shell text to run before a command, `options` what follows
-    `start`.
-    """
+    """One `ray start`: shell text to run before a command, and what follows `start`."""
 
     environment: str
     options: str
@@ -96,9 +94,7 @@ def _first_word(text: str) -> tuple[str, str]:
 
 
 def split_commands(text: str) -> list[str]:
-    """Return the simple commands of a line of shell, in order, without what joins them (`;`, `&&`, `||`, `|`,
-    newline).
-    """
+    """Return the simple commands of a line of shell, without what joins them (`;`, `&&`, `|`, newline)."""
     parts: list[str] = []
     start = 0
     for kind, position in _outside(text):
@@ -110,9 +106,7 @@ def split_commands(text: str) -> list[str]:
 
 
 def _outside(text: str) -> Iterator[tuple[str, int]]:
-    """(character, position) of everything that is neither quoted nor inside `$(...)`, `${...}` or
-    backticks.
-    """
+    """(character, position) of all that is neither quoted nor inside `$(...)`, `${...}`, backticks."""
     quote, depth, position = "", 0, 0
     while position < len(text):
         here = text[position]

@@ -79,10 +79,14 @@ def curve(arm: str, runs: Sequence[Points]) -> Curve:
         arm=arm,
         lengths=tuple(lengths),
         mean=tuple(means),
-        lo=tuple(None if sd is None else mean - sd for mean, sd in zip(means, sds, strict=True)),
-        hi=tuple(None if sd is None else mean + sd for mean, sd in zip(means, sds, strict=True)),
+        lo=_shifted(means, sds, -1),
+        hi=_shifted(means, sds, 1),
         n=tuple(len(column) for column in columns),
     )
+
+
+def _shifted(means: Sequence[float], by: Sequence[float | None], sign: int) -> tuple[float | None, ...]:
+    return tuple(None if b is None else mean + sign * b for mean, b in zip(means, by, strict=True))
 
 
 def at_rungs(run: Points, marks: Sequence[float], average_last: int) -> dict[float, float]:
@@ -116,8 +120,8 @@ def delta_curve(
         arm=arm,
         lengths=tuple(lengths),
         delta=tuple(means),
-        lo=tuple(None if e is None else mean - e for mean, e in zip(means, errors, strict=True)),
-        hi=tuple(None if e is None else mean + e for mean, e in zip(means, errors, strict=True)),
+        lo=_shifted(means, errors, -1),
+        hi=_shifted(means, errors, 1),
         n=tuple(len(column) for column in columns),
         crossings=tuple(crossing for crossing in found if crossing is not None),
     )

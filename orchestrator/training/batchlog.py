@@ -27,20 +27,18 @@ class BatchLog:
         self._write = write
         self._world_size = world_size
         self._device = device
-        self._losses: list[Tensor] = []
-        self._beside: list[tuple[int, dict[str, float]]] = []
+        self._waiting: list[tuple[int, Tensor, dict[str, float]]] = []
         self._interval: list[float] = []
         self._fresh = True
 
     def add(self, step: int, loss: Tensor, beside: dict[str, float]) -> None:
         """Take the loss ([]) of a step, and further values to write with it."""
-        self._losses.append(loss.detach())
-        self._beside.append((step, beside))
+        self._waiting.append((step, loss.detach(), beside))
 
     @property
     def pending(self) -> int:
         """Steps that the next flush will write."""
-        return len(self._losses)
+        return len(self._waiting)
 
     @property
     def full(self) -> bool:
@@ -48,7 +46,7 @@ class BatchLog:
 
         Also after the first step: its event's time is then when the trial really began to train.
         """
-        return self._fresh or len(self._losses) >= FLUSH_EVERY
+        return self._fresh or len(self._waiting) >= FLUSH_EVERY
 
     def flush(self) -> None:
         """Write what was collected.
@@ -56,18 +54,17 @@ class BatchLog:
         Raises:
             Diverged: a loss is NaN or infinite.
         """
-        if not self._losses:
+        if not self._waiting:
             return
         self._fresh = False
-        local: list[float] = torch.stack(self._losses).double().tolist()
+        local: list[float] = torch.stack([loss for _, loss, _ in self._waiting]).double().tolist()
         losses = mean_over_ranks(local, self._world_size, self._device)
-        for loss, (step, beside) in zip(losses, self._beside, strict=True):
+        for loss, (step, _, beside) in zip(losses, self._waiting, strict=True):
             self._write({"train/batch_loss": loss, **beside}, step)
             if not math.isfinite(loss):
                 raise Diverged(step, loss)
         self._interval += losses
-        self._losses.clear()
-        self._beside.clear()
+        self._waiting.clear()
 
     def take_mean(self) -> float:
         """Mean loss of the steps since the last call; NaN when there was none."""

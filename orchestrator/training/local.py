@@ -45,9 +45,7 @@ class LocalSession:
     """What was handed to `scalars`, in order."""
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
-        """Return the model on the device; data parallel over the default process group when there are more
-        ranks.
-        """
+        """Return the model on the device; data parallel over the default process group of several ranks."""
         model = model.to(self.device)
         if self.world_size == 1:
             return model

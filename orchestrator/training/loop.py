@@ -349,9 +349,7 @@ def _scalar(task: Task, loss: Any) -> Tensor:
 
 
 def _load_data(task: Task, session: Session) -> Mapping[str, Table]:
-    """Return the task's data, split for its seed; what the seed does not change comes from the session's
-    cache.
-    """
+    """Return the task's data, split for its seed; the session's cache keeps what no seed changes."""
     key = data_key(task)
     if key not in session.cache:
         if type(task).prepare_data is not Task.prepare_data:

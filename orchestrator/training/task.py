@@ -119,9 +119,7 @@ class Task:
         """Set initial weights from `streams` by parameter or module name (see `Streams.reset_by_name`)."""
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
-        """Return outputs of the model for a batch; override it for models that take something else than a
-        dict.
-        """
+        """Return the model's outputs for a batch; override it for models that take no dict."""
         outputs: Outputs = model(batch)
         return outputs
 

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.figures import grid, headline, rows
+from orchestrator.report.ledger import in_grid
 from orchestrator.report.model import Crossing, Curve, Evaluation, StudyReport
 
 _PANELS = 4  # learning curves side by side
@@ -123,7 +124,7 @@ def ledger(report: StudyReport) -> Figure | None:
     axes = figure.subplots()
     states: dict[TrialState, None] = {}
     most = max(sum(entry.spent for entry in report.ledger.of_arm(arm.arm)) for arm in arms)
-    full = max(_full(report, arm.arm) for arm in arms)
+    full = max(in_grid(report, arm) for arm in arms)
     for place, arm in enumerate(reversed(arms)):
         left = 0.0
         entries = report.ledger.of_arm(arm.arm)
@@ -133,7 +134,7 @@ def ledger(report: StudyReport) -> Figure | None:
                 states[state] = None
                 axes.barh(place, spent, left=left, color=palette.STATES[state], height=0.68)
                 left += spent
-        axes.plot([_full(report, arm.arm)] * 2, [place - 0.42, place + 0.42], color="#22262c", linewidth=1.2)
+        axes.plot([in_grid(report, arm)] * 2, [place - 0.42, place + 0.42], color="#22262c", linewidth=1.2)
         axes.text(
             1.01,
             place,
@@ -153,12 +154,6 @@ def ledger(report: StudyReport) -> Figure | None:
         figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
     headline(figure, f"cost: {words.cost_line(report)}", 9)
     return figure
-
-
-def _full(report: StudyReport, arm: str) -> float:
-    """What the grid would have trained in this arm."""
-    found = next(one for one in report.all_arms if one.arm == arm)
-    return report.max_length * sum(run.phase == "tune" or run.seed in report.seeds for run in found.runs)
 
 
 def _cost(report: StudyReport, arm: str) -> str:

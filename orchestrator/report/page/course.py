@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
+from orchestrator.report.ledger import in_grid
 from orchestrator.report.model import Curve, Evaluation, StudyReport
 from orchestrator.report.page.chart import (
     ABOVE,
@@ -217,16 +218,12 @@ def ledger(report: StudyReport) -> Chart:
                     "hovertemplate": f"{state}: %{{x:g}} {report.unit}, %{{text}}<extra></extra>",
                 }
             )
-    grid = [
-        report.max_length * sum(run.phase == "tune" or run.seed in report.seeds for run in arm.runs)
-        for arm in arms
-    ]
     traces.append(
         {
             "type": "scatter",
             "mode": "markers",
             "name": "the grid",
-            "x": grid,
+            "x": [in_grid(report, arm) for arm in arms],
             "y": places,
             "marker": {
                 "symbol": "line-ns-open",

@@ -228,9 +228,7 @@ class Bench:
 
 
 def shortened(task_class: type[Task]) -> type[Task]:
-    """Return the same task with at most `VAL_SAMPLES` validation samples, so that a check's reports are
-    cheap.
-    """
+    """Return the same task with at most `VAL_SAMPLES` validation samples: reports are then cheap."""
 
     def split_data(self: Any, data: Any, generator: torch.Generator) -> Any:
         tables = dict(task_class.split_data(self, data, generator))

@@ -29,9 +29,7 @@ FALL = 0.01
 
 
 def generalises(bench: Bench) -> GateVerdict:
-    """Train the baseline as it is for some steps, then compare its validation loss with that of swapped
-    outputs.
-    """
+    """Train the baseline for some steps, then compare its validation loss with that of swapped outputs."""
     deadline = time.monotonic() + SECONDS
     before = bench.mean_loss(bench.model(), bench.val_batches())
     config = {**bench.config, "train": {**bench.config["train"], "report_every": EVERY}}
@@ -73,9 +71,7 @@ def _told_apart(loss: float, swapped: float | None) -> bool:
 
 
 def _swapped_loss(bench: Bench, model: nn.Module) -> float | None:
-    """Return the loss where each sample gets the outputs of its neighbour; None where outputs are not by
-    sample.
-    """
+    """Return the loss with each sample's outputs swapped; None where outputs are not by sample."""
     losses = []
     with evaluating(model):
         for batch in bench.val_batches():

@@ -38,9 +38,7 @@ def lightning_bench(lit: Lit, request: CheckRequest) -> Bench:
 
 
 def _as_task(lit: Lit) -> type[Task]:
-    """Return what the gates ask of a Task's class: `classes` and `lowest_loss`, where the module declares
-    them.
-    """
+    """Return what the gates ask of a Task's class, where the module declares it."""
     classes, lowest = (getattr(lit.module, name, None) for name in ("classes", "lowest_loss"))
     declared = {
         "classes": classes if isinstance(classes, int) else None,

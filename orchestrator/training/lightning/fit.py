@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 
-from orchestrator.training.lightning.arguments import Arguments, divide
+from orchestrator.training.lightning.arguments import divide
 from orchestrator.training.lightning.callback import Reports
 from orchestrator.training.lightning.curves import LightningCurves, Moments
 from orchestrator.training.lightning.place import CHECKPOINT, LightningPlace
@@ -32,13 +32,9 @@ class Lit:
     module: type[LightningModule]
     data: type[LightningDataModule] | None = None
 
-    def divide(self, config: Mapping[str, Any]) -> Arguments:
-        """See `arguments.divide`."""
-        return divide(config, self.module, self.data)
-
     def build(self, config: Mapping[str, Any]) -> tuple[LightningModule, LightningDataModule | None]:
         """Fresh ones, seeded."""
-        arguments = self.divide(config)
+        arguments = divide(config, self.module, self.data)
         seed_everything(int(config["seed"]) % 2**32, workers=True, verbose=False)
         module = self.module(**arguments.module)
         return module, None if self.data is None else self.data(**arguments.data)
@@ -61,7 +57,7 @@ def fit(lit: Lit, place: LightningPlace) -> LightningModule:
 @contextmanager
 def trainer_for(lit: Lit, place: LightningPlace) -> Iterator[Trainer]:
     """Lightning's Trainer with the study's callbacks; what it writes besides goes into a temporary folder."""
-    given = lit.divide(place.config).trainer
+    given = divide(place.config, lit.module, lit.data).trainer
     given.pop("strategy", None)  # `place.options` has Ray's, as it names it
     curves = LightningCurves(place.sink)
     with tempfile.TemporaryDirectory(prefix="orchestrator-lightning-") as folder:

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from orchestrator.training.monitors.reading import Predictions
+from orchestrator.training.ranks import to_device
 from orchestrator.training.samples import Samples
 from orchestrator.training.sink import Sink
 from orchestrator.training.task import Batch, Outputs, Task
@@ -57,6 +58,10 @@ class MonitoredTrial:
     clock: Clock = field(default_factory=Clock)
     gradient_scale: Callable[[], float] = lambda: 1.0
     """What gradients are multiplied by after a backward pass (fp16)."""
+
+    def first_samples(self, count: int) -> Batch:
+        """Return the first samples of the validation set on the device, at most `count`."""
+        return to_device(self.val.take(torch.arange(min(count, self.val.count))), self.device)
 
 
 HOOKS = (

@@ -71,9 +71,7 @@ def panel(pictures: Pixels, captions: Sequence[str]) -> Pixels:
 
 
 def matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Pixels:
-    """Return a confusion matrix: rows are targets, shaded by the share of the row, with numbers where they
-    fit.
-    """
+    """Draw a confusion matrix: rows are targets, shaded by share, with numbers where they fit."""
     classes = len(counts)
     cell = 36 if classes <= 20 else max(4, 720 // classes)
     font, labels = _font(), classes <= 20

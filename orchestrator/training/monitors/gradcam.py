@@ -15,7 +15,6 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator.training.monitors.base import Monitor, Unfit
 from orchestrator.training.monitors.reading import class_name, read
-from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, Batch
 
 _SAMPLES = 8
@@ -41,8 +40,7 @@ class GradCam(Monitor):
             return
         from orchestrator.training.monitors import drawing
 
-        count = min(_SAMPLES, self.run.val.count)
-        batch = to_device(self.run.val.take(torch.arange(count)), self.run.device)
+        batch = self.run.first_samples(_SAMPLES)
         pictures = drawing.picture_in(batch)
         assert pictures is not None  # looked for at the start
         heat, chosen = self.heat(batch, pictures.shape[2:])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from orchestrator.training.monitors.base import Monitor, Unfit
-from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, Task
 
 _SAMPLES = 8
@@ -24,8 +22,7 @@ class Visualize(Monitor):
     def validation_end(self, step: int) -> None:
         if self.run.world_rank > 0:
             return
-        count = min(_SAMPLES, self.run.val.count)
-        batch = to_device(self.run.val.take(torch.arange(count)), self.run.device)
+        batch = self.run.first_samples(_SAMPLES)
         drawn = self.run.task.visualize(self.run.forward(batch), batch)
         ids = [f"id {int(i)}" for i in batch[ID]]
         for name, value in drawn.items():

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from orchestrator.training.monitors.base import HOOKS, Monitor, MonitoredTrial, Unfit, has_hook
 from orchestrator.training.monitors.reading import READ, Joined, read
 from orchestrator.training.pace import Pace
-from orchestrator.training.ranks import sum_over_ranks, to_device
+from orchestrator.training.ranks import sum_over_ranks
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.validation import Seen, evaluating
 
@@ -143,7 +141,7 @@ def _unreadable(run: MonitoredTrial) -> str | None:
     if run.task.kind not in READ:
         return None
     with evaluating(run.model):
-        batch = to_device(run.val.take(torch.arange(min(2, run.val.count))), run.device)
+        batch = run.first_samples(2)
         try:
             read(run.task, run.forward(batch), batch)
         except ValueError as error:
