@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FSSpecHandler, PyFileSystem, SubTreeFileSystem
-
 from orchestrator.engine.attempts._shipped_log import ship_log
 from orchestrator.record.storage import Storage
 
@@ -16,7 +13,7 @@ TARGET = "study/trials/baseline/seed-0/log.txt"
 def remote(tmp_path: Path) -> Storage:
     root = tmp_path / "store"
     root.mkdir()
-    storage = Storage.open(SubTreeFileSystem(str(root), PyFileSystem(FSSpecHandler(LocalFileSystem()))))
+    storage = Storage.open(f"local://{root}")
     assert not storage.is_local
     return storage
 

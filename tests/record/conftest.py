@@ -12,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from orchestrator.record.storage import Storage
+from orchestrator.record.storage.objectstore import ObjectStore
 
 
 class _Upload(io.BytesIO):
@@ -38,7 +39,8 @@ class Objects(MemoryFileSystem):
 
 def object_store() -> Storage:
     """Storage over a file system that is none of the local ones."""
-    return Storage.open(PyFileSystem(FSSpecHandler(Objects())), root=f"bucket-{uuid.uuid4().hex}")
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    return Storage.open(ObjectStore(f"objects://{bucket}", PyFileSystem(FSSpecHandler(Objects())), bucket))
 
 
 @pytest.fixture(params=["local", "object"])

@@ -24,6 +24,7 @@ from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.metrictable import read_metrics, read_observations, read_steps
 from orchestrator.record.storage import Storage
+from orchestrator.record.storage.objectstore import ObjectStore
 from orchestrator.record.trialfile import read_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
@@ -176,7 +177,8 @@ def new_storage(kind: str, folder: str) -> Storage:
     if kind == "local":
         return Storage.open(Path(folder) / uuid.uuid4().hex)
     memory = PyFileSystem(FSSpecHandler(MemoryFileSystem()))
-    return Storage.open(memory, root=f"bucket-{uuid.uuid4().hex}")
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    return Storage.open(ObjectStore(f"objects://{bucket}", memory, bucket))
 
 
 def race(storage: Storage, turns: Turns, attempts: int) -> dict[int, int]:

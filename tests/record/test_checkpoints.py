@@ -16,6 +16,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.storage import Storage
+from orchestrator.record.storage.objectstore import ObjectStore
 
 TRIAL = TrialPaths("s/trials/a/seed-0")
 
@@ -175,7 +176,9 @@ class Dying(io.BytesIO):
 def mortal(root: str, changes_left: int) -> Storage:
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    return Storage.open(PyFileSystem(FSSpecHandler(MortalFiles(changes_left))), root=root)
+    return Storage.open(
+        ObjectStore(f"mortal://{root}", PyFileSystem(FSSpecHandler(MortalFiles(changes_left))), root)
+    )
 
 
 @settings(max_examples=80)

@@ -98,14 +98,10 @@ def test_unknown_scheme_is_bad_input() -> None:
 
 
 def test_open_understands_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyarrow import fs
-
     monkeypatch.chdir(tmp_path)
     expected = tmp_path / "runs"
     assert Storage.open("runs").local_path() == expected
     assert Storage.open(f"file://{expected}").local_path() == expected
-    assert Storage.open(fs.LocalFileSystem(), root=str(expected)).local_path() == expected
-    assert Storage.open(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), root="runs").is_local
     assert Storage.open(Storage.open("runs")).local_path() == expected
 
 

@@ -126,7 +126,7 @@ class LaneWorker:
 
     def session(self, run: TrialRun) -> AbstractContextManager[TaskSession]:
         """What the built-in loop talks to."""
-        return nullcontext(TaskSession(run, run.assignment, self.cache))
+        return nullcontext(TaskSession(run, self.cache))
 
 
 def _call(broker: Any, method: str, *arguments: Any) -> Any:

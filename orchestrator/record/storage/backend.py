@@ -89,9 +89,6 @@ class Backend(ABC):
         """Rename a directory in one step; False where that cannot be done."""
         return False
 
-    def make_dir(self, path: str) -> None:  # noqa: B027 - nothing to do where there are only files
-        """Make a directory and those above it, where they exist apart from their files."""
-
     def settle(self, folder: str) -> None:  # noqa: B027 - nothing to do where a `put` lasts by itself
         """Make the names of what was `put` into a directory last."""
 

@@ -92,9 +92,6 @@ class Directory(Backend):
         self.at(old).rename(self.at(new))
         return True
 
-    def make_dir(self, path: str) -> None:
-        self.at(path).mkdir(parents=True, exist_ok=True)
-
     def settle(self, folder: str) -> None:
         sync_folder(self.at(folder))
 

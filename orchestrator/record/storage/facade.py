@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.patience import PATIENCE_S, patiently
 from orchestrator.record.storage.appender import Appender, SegmentAppender, segments_of
 from orchestrator.record.storage.backend import Backend, Stored
 from orchestrator.record.storage.directory import Directory
-from orchestrator.record.storage.registry import backend_at, backend_over
+from orchestrator.record.storage.registry import backend_at
 from orchestrator.record.storagefaults import free_bytes, unavailable
 
 _Lines = list[bytes]  # inside the class, `list` is the method
@@ -38,16 +39,14 @@ class Storage:
     patience_s: float = PATIENCE_S
 
     @classmethod
-    def open(cls, where: Any, *, root: str = "") -> Storage:
-        """From a path, a URI (`file://`, `s3://`, `gs://`, ...) or a `pyarrow.fs.FileSystem` (with `root`).
+    def open(cls, where: Storage | Backend | str | os.PathLike[str]) -> Storage:
+        """From a path, a URI (`file://`, `s3://`, `gs://`, ...) or a back end.
 
         Touches nothing. Raises `StudyError` when the URI cannot be understood.
         """
         if isinstance(where, Storage):
             return where
-        if isinstance(where, (str, os.PathLike)):
-            return cls(backend_at(os.fspath(where)))
-        return cls(where if isinstance(where, Backend) else backend_over(where, root))
+        return cls(where if isinstance(where, Backend) else backend_at(os.fspath(where)))
 
     # -- where ---------------------------------------------------------------------------------------------
 
@@ -127,9 +126,6 @@ class Storage:
                 found[item.name] = item.size
         return found
 
-    def make_dir(self, relative: str) -> None:
-        self._ask("make", relative, lambda: self.backend.make_dir(relative))
-
     def delete_file(self, relative: str) -> None:
         """Remove one file; one that is not there is fine."""
         with contextlib.suppress(FileNotFoundError):
@@ -148,11 +144,9 @@ class Storage:
             self._ask("move", f"{old}/{name}", partial(self.backend.copy, f"{old}/{name}", f"{new}/{name}"))
         self.delete_dir(old)
 
-    @contextlib.contextmanager
-    def exclusively(self, relative: str) -> Iterator[None]:
+    def exclusively(self, relative: str) -> AbstractContextManager[None]:
         """Nobody else comes in with this path; object stores, without locks, let everybody in."""
-        with self.backend.exclusively(relative):
-            yield
+        return self.backend.exclusively(relative)
 
     # -- directories in and out ----------------------------------------------------------------------------
 

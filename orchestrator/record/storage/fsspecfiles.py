@@ -81,9 +81,6 @@ class FsspecFiles(Backend):
     def get(self, path: str, target: Path) -> None:
         self._do("get_file", self.where(path), str(target))
 
-    def make_dir(self, path: str) -> None:
-        self._do("makedirs", self.where(path), exist_ok=True)
-
     def _do(self, what: str, *args: Any, **options: Any) -> Any:
         """Call a method of the file system; the errors of its client become an `OSError` with their words."""
         try:

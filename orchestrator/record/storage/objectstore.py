@@ -80,9 +80,6 @@ class ObjectStore(Backend):
         with self._source(old) as source, self._sink(new) as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
-    def make_dir(self, path: str) -> None:
-        self.arrow.create_dir(self.where(path), recursive=True)
-
     def _source(self, path: str) -> Any:
         # left alone, pyarrow unpacks what is called *.gz, and packs it on the way in
         return self.arrow.open_input_stream(self.where(path), compression=None)

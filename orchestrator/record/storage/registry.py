@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.errors import Fault, StudyError
@@ -44,20 +42,6 @@ def _by_fsspec(uri: str) -> Backend:
     from orchestrator.record.storage.fsspecfiles import FsspecFiles
 
     return FsspecFiles.at(uri)
-
-
-def backend_over(filesystem: Any, root: str) -> Backend:
-    """The place `root` in a `pyarrow.fs.FileSystem`."""
-    from pyarrow import fs
-
-    from orchestrator.record.storage.directory import directory_of
-    from orchestrator.record.storage.objectstore import ObjectStore
-
-    if isinstance(filesystem, fs.LocalFileSystem):
-        return directory_of(root)
-    if isinstance(filesystem, fs.SubTreeFileSystem) and isinstance(filesystem.base_fs, fs.LocalFileSystem):
-        return directory_of(str(Path(filesystem.base_path) / root))
-    return ObjectStore(f"{filesystem.type_name}:{root}", filesystem, root.strip("/"))
 
 
 def _refuse_secrets(uri: str) -> None:
