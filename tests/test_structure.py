@@ -104,17 +104,3 @@ def test_no_module_is_called_by_nothing() -> None:
 def test_nothing_refers_to_what_is_not_in_the_repository() -> None:
     found = {str(path): ELSEWHERE.findall((ROOT / path).read_text()) for path in trees()}
     assert {path: words for path, words in found.items() if words} == {}
-
-
-def test_a_private_module_is_imported_by_its_room_only() -> None:
-    """`a.b._c` belongs to `a.b`; what others need goes through the door, `a/b/__init__.py`."""
-    strays = []
-    for path, node in nodes(ast.ImportFrom):
-        assert isinstance(node, ast.ImportFrom)
-        for parts in ([*(node.module or "").split("."), name.name] for name in node.names):
-            private = next((i for i, part in enumerate(parts) if re.match("_[^_]", part)), len(parts))
-            room = Path(*parts[:private])
-            in_a_room = private < len(parts) and parts[0] == "orchestrator" and (ROOT / room).is_dir()
-            if in_a_room and not path.is_relative_to(room):
-                strays.append(f"{path}: {'.'.join(parts)}")
-    assert sorted(set(strays)) == []

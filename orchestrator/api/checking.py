@@ -28,7 +28,7 @@ Job = Literal["check", "lr-find", "profile"]
 
 
 def request_of(study: Study, only: Sequence[str] = ()) -> CheckRequest:
-    """The study's arms under its first seed.
+    """Return the study's arms under its first seed.
 
     Args:
         study: the study.
@@ -92,7 +92,7 @@ def climb(
 
 
 def folder_for(study: Study, out: Path) -> Path:
-    """The folder of a study's checks, made. Raises InputError when it cannot be."""
+    """Return the folder of a study's checks, made. Raises InputError when it cannot be."""
     folder = out / study.name
     try:
         folder.mkdir(parents=True, exist_ok=True)

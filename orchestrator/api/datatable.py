@@ -24,7 +24,7 @@ class DataTable:
     arrow: pa.Table
 
     def to_pandas(self) -> pd.DataFrame:
-        """A `pandas.DataFrame` with the same columns.
+        """Return a `pandas.DataFrame` with the same columns.
 
         Raises:
             InputError: pandas is not installed.
@@ -48,12 +48,12 @@ class DataTable:
         return int(self.arrow.num_rows)
 
     def __getitem__(self, column: str) -> list[Any]:
-        """The values of one column; KeyError when there is none of that name."""
+        """Return the values of one column; KeyError when there is none of that name."""
         values: list[Any] = self.arrow[column].to_pylist()
         return values
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The Arrow PyCapsule interface."""
+        """Return the Arrow PyCapsule interface."""
         return self.arrow.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
@@ -69,7 +69,9 @@ class DataTable:
 
 
 def table_of(rows: list[dict[str, Any]], schema: dict[str, str]) -> DataTable:
-    """A table of plain rows. `schema`: column -> `text`, `number`, `integer`, `truth` or `texts` (a list)."""
+    """Return a table of plain rows. `schema`: column -> `text`, `number`, `integer`, `truth` or `texts` (a
+    list).
+    """
     import pyarrow as pa
 
     kinds = {

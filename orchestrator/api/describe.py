@@ -30,7 +30,7 @@ def _later(spec: StudySpec, plan: Plan) -> str:
 
 
 def later_pairs(spec: StudySpec, plan: Plan) -> int:
-    """The most pairs that results may still call for (`interactions: auto`)."""
+    """Return the most pairs that results may still call for (`interactions: auto`)."""
     from orchestrator.decide.pairs import wants_pairs
     from orchestrator.study.designs import possible_pairs
 
@@ -78,7 +78,7 @@ def interactions(spec: StudySpec, plan: Plan) -> str | None:
 
 
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
-    """The search that every arm gets."""
+    """Return the search that every arm gets."""
     from orchestrator.decide.stopping import stopping_rule
     from orchestrator.study.search import samples_per_arm
 
@@ -102,7 +102,7 @@ def looks(spec: StudySpec) -> str:
 
 
 def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, str]:
-    """What a study would run and take, one line per heading; `detects`: what it can find."""
+    """Return what a study would run and take, one line per heading; `detects`: what it can find."""
     from orchestrator.api import power
 
     spec, plan = found.spec, found.plan

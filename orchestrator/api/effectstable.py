@@ -33,7 +33,7 @@ class EffectsTable(DataTable):
 
     @classmethod
     def of(cls, report: StudyReport) -> EffectsTable:
-        """The effects of every phase, the one to be read first in front."""
+        """Return the effects of every phase, the one to be read first in front."""
         rows = [{name: row[name] for name in COLUMNS} for row in effect_rows(report)]
         return cls(table_of(rows, COLUMNS).arrow, report)
 

@@ -42,7 +42,7 @@ class Estimate:
 
     @classmethod
     def of(cls, runs: int, slot_count: int, cost: RunCost | None) -> Estimate:
-        """What `runs` take on so many slots, when it is known what one takes."""
+        """Return what `runs` take on so many slots, when it is known what one takes."""
         if cost is None:
             return cls(runs, None, None, None)
         return cls(
@@ -122,7 +122,7 @@ def _cost(run: Run, state: StudyState, scale: float = 1.0) -> RunCost | None:
 
 
 def _cost_elsewhere(run: Run, spec: StudySpec) -> RunCost | None:
-    """What a run takes as another study tells it; None when it measures length in another unit."""
+    """Return what a run takes as another study tells it; None when it measures length in another unit."""
     view = run.view()
     stopping = view.spec["stopping"]
     if stopping["unit"] != spec.stopping.unit:
@@ -145,8 +145,8 @@ def _runs(spec: StudySpec, plan: Plan, remaining: tuple[str, ...], state: StudyS
 
 
 def _remaining(spec: StudySpec, state: StudyState, retry_failed: bool) -> tuple[str, ...]:
-    """The cells that may still run: first those that have to, in their order, then those that looks may ask
-    for.
+    """Return the cells that may still run: first those that have to, in their order, then those that looks
+    may ask for.
     """
     left = set(state.remaining(retry_failed))
     todo = agenda(spec, state.plan, state.with_open(left), state.families)

@@ -79,7 +79,7 @@ def run_local(
 
 
 def _one_trial(study: Study, arm: str, seed: int, storage: str | Path | None) -> tuple[Study, Plan]:
-    """The study without search, looks and all other trials, in a place of its own."""
+    """Return the study without search, looks and all other trials, in a place of its own."""
     names = [known.name for known in study.plan.arms]
     if arm not in names:
         raise InputError(Fault("the study has no such arm", field="arm", value=arm, hint=nearest(arm, names)))

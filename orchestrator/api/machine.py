@@ -23,7 +23,9 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """Counted without torch and ray: the CPUs this process may use, the GPU devices that are visible."""
+        """Return counted without torch and ray: the CPUs this process may use, the GPU devices that are
+        visible.
+        """
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         found = len(list(Path("/dev").glob(_GPU_DEVICES)))
         chosen = found if visible is None else len([name for name in visible.split(",") if name.strip()])

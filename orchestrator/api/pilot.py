@@ -44,7 +44,7 @@ def run_pilot(study: Study, seeds: int, address: str | None, progress: Progress 
 
 
 def pilot_of(study: Study, seeds: int) -> Study:
-    """The reference of a study alone, every seed to its full length."""
+    """Return the reference of a study alone, every seed to its full length."""
     data = study.spec.to_dict()
     if design_of(study.spec).strips:
         data["baseline"] = dict(study.plan.arms[0].config)

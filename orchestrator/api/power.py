@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
-    """What this study can detect with that noise. Takes about a second: it simulates."""
+    """Return what this study can detect with that noise. Takes about a second: it simulates."""
     from dataclasses import replace
 
     from orchestrator.decide.sequential import RESOLVE
@@ -44,7 +44,7 @@ def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
 
 
 def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
-    """The weights of the main effects of a factorial design, (effects, arms)."""
+    """Return the weights of the main effects of a factorial design, (effects, arms)."""
     import numpy as np
 
     from orchestrator.study.designs import contrasts
@@ -54,7 +54,7 @@ def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
 
 
 def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> ExpectedCost:
-    """The cost of the study from that of one evaluation: with its search, and twice where it has two."""
+    """Return cost of the study from that of one evaluation: with its search, and twice where it has two."""
     from dataclasses import replace
 
     from orchestrator.simulate.metrics import Figure
@@ -74,7 +74,7 @@ def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> E
 
 
 def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
-    """The forecast in words, one line per heading; `cost`: an estimate that tells what a run takes."""
+    """Return the forecast in words, one line per heading; `cost`: an estimate that tells what a run takes."""
     said = {"noise": _noise(found.noise)}
     if found.smallest_effect is not None:
         said["detects"] = (

@@ -46,7 +46,7 @@ Progress = Listener | Literal["auto", "rich", "notebook", "plain", "none"]
 
 @contextmanager
 def shown(progress: Progress = "auto", starting: str = STARTING) -> Iterator[Listener]:
-    """The listener that is wanted, open while the block lasts; `starting` is what it shows first.
+    """Provide the listener that is wanted, open while the block lasts; `starting` is what it shows first.
 
     `auto`: what fits where this process runs.
     """
@@ -123,7 +123,7 @@ class NotebookTable:
             self._draw()
 
     def note(self, text: str) -> None:
-        """A line below the table."""
+        """Print a line below the table."""
         self._notes.append(text)
         self._draw()
 
@@ -155,7 +155,7 @@ class PlainLines:
             self._line(snapshot, summary(snapshot))
 
     def note(self, text: str) -> None:
-        """A line, shown at once."""
+        """Print a line, shown at once."""
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -179,7 +179,7 @@ def summary(snapshot: Snapshot) -> str:
 
 
 def table_html(snapshot: Snapshot) -> str:
-    """The arms with a glyph per trial, and the summary, as HTML."""
+    """Return the arms with a glyph per trial, and the summary, as HTML."""
     rows = []
     for arm, views in _by_arm(snapshot).items():
         glyphs, mean = _narrow(views)
@@ -200,7 +200,7 @@ def _by_arm(snapshot: Snapshot) -> dict[str, list[TrialRecord]]:
 
 
 def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
-    """The live table for a terminal of this size, in characters."""
+    """Return the live table for a terminal of this size, in characters."""
     by_arm = _by_arm(snapshot)
     seeds = sorted({view.seed for view in snapshot.cells})
     one_phase = len({view.phase for view in snapshot.cells}) == 1 and seeds
@@ -230,7 +230,7 @@ def draw(snapshot: Snapshot, width: int, height: int) -> RenderableType:
 
 
 def _fitting(by_arm: dict[str, list[TrialRecord]], rows: int) -> tuple[list[str], int]:
-    """The arms to show in their order: all, or first those where something goes on."""
+    """Return the arms to show in their order: all, or first those where something goes on."""
     if len(by_arm) <= rows:
         return list(by_arm), 0
     busy = [arm for arm, views in by_arm.items() if any(view.state is TrialState.RUNNING for view in views)]
@@ -269,7 +269,7 @@ def _narrow(views: Sequence[TrialRecord]) -> list[Text]:
 
 
 def _mean_of(snapshot: Snapshot) -> str:
-    """What the numbers of the narrow table are: `mean loss (retuned)`."""
+    """Return what the numbers of the narrow table are: `mean loss (retuned)`."""
     phases = list(dict.fromkeys(view.phase for view in snapshot.cells))
     return f"mean {snapshot.metric}" + (f" ({phases[-1]})" if len(phases) > 1 else "")
 

@@ -91,25 +91,25 @@ class OpenedStudy(Run):
         return self._table(REPORTS, arm, seed, sample)
 
     def steps(self, arm: str, seed: int, sample: int | None = None) -> DataTable:
-        """The scalars that a trial has logged between its reports, one row per call."""
+        """Return the scalars that a trial has logged between its reports, one row per call."""
         from orchestrator.record.metrictable import STEPS
 
         return self._table(STEPS, arm, seed, sample)
 
     def observations(self, arm: str, seed: int, sample: int | None = None) -> DataTable:
-        """What the monitors of a trial wrote, one row each."""
+        """Return what the monitors of a trial wrote, one row each."""
         from orchestrator.record.metrictable import OBSERVATIONS
 
         return self._table(OBSERVATIONS, arm, seed, sample)
 
     def log(self, arm: str, seed: int, sample: int | None = None, rank: int = 0) -> str:
-        """What a trial has printed so far; empty where it has not begun."""
+        """Return what a trial has printed so far; empty where it has not begun."""
         path = self.trial_paths(self.trial(arm, seed, sample)).log(rank)
         found = b"".join(self.storage.read_bytes(part) for part in self.storage.grown(path))
         return found.decode("utf-8", errors="replace")
 
     def report(self, *, curves: bool = True, write: bool = False) -> StudyReport:
-        """The report of the study as far as it got.
+        """Return the report of the study as far as it got.
 
         Args:
             curves: with the learning curves, which takes reading one metric table per trial.
@@ -132,7 +132,8 @@ class OpenedStudy(Run):
         return built
 
     def compare(self, other: OpenedStudy) -> Comparison:
-        """The effects of both studies side by side; with itself: its fixed against its retuned settings.
+        """Return the effects of both studies side by side; with itself: its fixed against its retuned
+        settings.
 
         Raises:
             InputError: the two measure different things.
@@ -142,7 +143,7 @@ class OpenedStudy(Run):
         return compare(self.report(curves=False), other.report(curves=False))
 
     def replay(self, rules: Sequence[str] = (), slots: int | None = None) -> tuple[Replay, ...]:
-        """What the study would have cost and said under other rules; nothing is resampled.
+        """Return what the study would have cost and said under other rules; nothing is resampled.
 
         Args:
             rules: `none`, `resolve`, `asha`, `save`, `reinvest`, `strict`; none given: the first three.
@@ -198,7 +199,7 @@ class OpenedStudy(Run):
         return describe(owner)
 
     def trial(self, arm: str, seed: int, sample: int | None = None) -> Cell:
-        """The trial of that seed or sample; of two phases under one seed the later one.
+        """Return the trial of that seed or sample; of two phases under one seed the later one.
 
         Raises:
             InputError: there is none; the hint says which there are.
@@ -224,7 +225,7 @@ class OpenedStudy(Run):
         raise InputError(Fault(f"the arm has no such {what}", field=field, value=str(value), hint=hint))
 
     def trial_paths(self, trial: Cell | TrialRecord) -> TrialPaths:
-        """The files of one trial, below `storage`."""
+        """Return the files of one trial, below `storage`."""
         return self.paths.trial(trial.arm, trial.seed, trial.sample, trial.phase)
 
     def _table(self, table: Table, arm: str, seed: int, sample: int | None) -> DataTable:

@@ -98,7 +98,7 @@ class Study:
     def forecast(
         self, *, retry_failed: bool = False, fresh: bool = False, earlier: OpenedStudy | None = None
     ) -> Forecast:
-        """What the next run would do, and what it would take as far as finished trials tell.
+        """Return what the next run would do, and what it would take as far as finished trials tell.
 
         Args:
             retry_failed: as in `run`.
@@ -110,7 +110,7 @@ class Study:
         return forecast(self, retry_failed=retry_failed, fresh=fresh, earlier=earlier)
 
     def power(self, noise: Noise) -> PowerForecast:
-        """What the study can detect with that noise between seeds. Takes about a second: it simulates.
+        """Return what the study can detect with that noise between seeds. Takes about a second: it simulates.
 
         Args:
             noise: `OpenedStudy.noise()` of an earlier study or a pilot, or `Noise(sd, rho)`.
@@ -137,7 +137,7 @@ class Study:
         return check(self, gates, None if out is None else Path(out))
 
     def recorded(self) -> OpenedStudy:
-        """The study on disk, to read from; its methods raise `StudyError` while it has never run."""
+        """Return the study on disk, to read from; its methods raise `StudyError` while it has never run."""
         return OpenedStudy(self.storage, self.paths)
 
     def run(

@@ -132,7 +132,7 @@ def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
 
 
 def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[str] | None) -> list[str]:
-    """What one would want to do now, as commands."""
+    """Return what one would want to do now, as commands."""
     from orchestrator.report.write import missing_extra
 
     where = f"{study.spec.storage.rstrip('/')}/{study.name}"

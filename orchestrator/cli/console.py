@@ -22,7 +22,7 @@ PLAIN_WIDTH = 200
 
 
 def data(text: str) -> None:
-    """A line for stdout."""
+    """Print a line for stdout."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -32,13 +32,13 @@ def data_json(value: Any) -> None:
 
 
 def progress(text: str) -> None:
-    """A line for stderr, shown at once."""
+    """Print a line for stderr, shown at once."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def screen(stream: TextIO | None = None) -> Console:
-    """A rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
+    """Return a rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
     from rich.console import Console
 
     stream = stream or sys.stdout

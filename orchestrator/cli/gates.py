@@ -72,7 +72,7 @@ def ask(
 
 
 def show(alike: list[GateResult], *, as_json: bool) -> None:
-    """A line on stdout, and indented what goes with it; gates that were skipped alike share one."""
+    """Print a line on stdout, and indented what goes with it; gates that were skipped alike share one."""
     if as_json or not alike:
         return
     gate, verdict = alike[0], alike[0].verdict
@@ -91,7 +91,7 @@ _WORDS = ("changes", "layers")
 
 
 def _show_tables(report: CheckReport, gates: tuple[str, ...]) -> None:
-    """The tables of these gates, below each other."""
+    """Print the tables of these gates, below each other."""
     from rich.table import Table
 
     for found in (table for gate in report.gates if gate.gate in gates for table in gate.verdict.tables):

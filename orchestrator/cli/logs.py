@@ -87,7 +87,7 @@ def _content(run: OpenedStudy, path: str) -> bytes:
 
 
 def _is_open(run: OpenedStudy, cell: Cell) -> bool:
-    """The trial runs or waits, and somebody drives the study."""
+    """Tell whether the trial runs or waits, and somebody drives the study."""
     found = run.status()
     state = next(view.state for view in found.cells if view.cell == cell.cell)
     return found.driver is not None and state in (TrialState.PENDING, TrialState.RUNNING)

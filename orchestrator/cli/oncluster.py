@@ -119,7 +119,7 @@ def make_order(
 
 
 def _storage_of(loaded: LoadedStudy, overrides: Sequence[str], cluster: Cluster) -> str | None:
-    """The cluster's storage, where the study says nothing that holds on several machines; else None."""
+    """Return cluster's storage, where the study says nothing that holds on several machines; else None."""
     from orchestrator.remote.clusterfile import unshared
 
     said_here = any(override.partition("=")[0].strip() == "storage" for override in overrides)
@@ -179,7 +179,9 @@ def _show(text: str) -> None:
 
 
 def given(storage: str) -> str | None:
-    """What `--storage` says, None where it was left at its default, which is a directory of this machine."""
+    """Return what `--storage` says, None where it was left at its default, which is a directory of this
+    machine.
+    """
     return None if storage == "runs" else storage
 
 
@@ -232,7 +234,7 @@ def find_there(cluster: Cluster, study: str | None, storage: str | None) -> tupl
 
 
 def _name_of(study: str | None) -> str | None:
-    """A study file on this machine stands for its study."""
+    """Return a study file on this machine stands for its study."""
     if study is not None and study.endswith(STUDY_SUFFIXES) and Path(study).is_file():
         from orchestrator.study.loading import load_study
 

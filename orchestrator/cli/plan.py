@@ -94,7 +94,7 @@ def show(found: Forecast, *, as_json: bool, detects: PowerForecast | None = None
 def given_noise(
     sd: float | None, rho: float | None, earlier: str | None, storage: str, metric: str
 ) -> Noise | None:
-    """The noise that the options name; None where they name none.
+    """Return the noise that the options name; None where they name none.
 
     Raises:
         InputError: values that cannot be, options that exclude each other, a study that shows no noise or has
@@ -121,14 +121,14 @@ def given_noise(
 
 
 def refuse_pilot_beside(sd: float | None, earlier: str | None) -> None:
-    """Raises `InputError` when the noise is known already."""
+    """Raise `InputError` when the noise is known already."""
     for value, field in ((sd, "--sd"), (earlier, "--from")):
         if value is not None:
             raise InputError(Fault("not together with --pilot", field=field, hint="give one of the two"))
 
 
 def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
-    """The noise between the seeds of an earlier study's arms."""
+    """Return the noise between the seeds of an earlier study's arms."""
     recorded = open_study(study, storage)
     measured = recorded.spec.metric.name
     if measured != metric:

@@ -48,7 +48,7 @@ def command(
 
 
 def _chosen(arms: tuple[ArmToCheck, ...], name: str | None) -> ArmToCheck:
-    """The arm of that name; the reference arm without one. Raises InputError when there is none."""
+    """Return the arm of that name; the reference arm without one. Raises InputError when there is none."""
     from orchestrator.study.faults import nearest
 
     by_name = {arm.name: arm for arm in arms}

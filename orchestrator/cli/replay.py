@@ -69,7 +69,7 @@ def _grid(one: Replay, found: Sequence[Replay]) -> Replay | None:
 
 
 def _groups(found: Sequence[Replay]) -> list[list[Replay]]:
-    """The replays by phase and family, each with all of its rules."""
+    """Return the replays by phase and family, each with all of its rules."""
     places = dict.fromkeys((one.phase, one.family) for one in found)
     return [[one for one in found if (one.phase, one.family) == place] for place in places]
 

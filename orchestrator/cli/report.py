@@ -111,7 +111,7 @@ def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool)
 
 
 def say_what_is_missing() -> None:
-    """The forms of the report that were not written, for want of an extra."""
+    """Print the forms of the report that were not written, for want of an extra."""
     from orchestrator.report.write import missing_extra
 
     missing = missing_extra()
@@ -120,7 +120,7 @@ def say_what_is_missing() -> None:
 
 
 def show(built: StudyReport) -> None:
-    """The report on stdout."""
+    """Print the report on stdout."""
     from orchestrator.report.terminal import render
 
     console.show(render(built))

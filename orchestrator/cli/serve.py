@@ -50,7 +50,7 @@ def command(
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `InputError` when the address cannot be had."""
+    """Return a socket that listens. Raises `InputError` when the address cannot be had."""
     listener = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(

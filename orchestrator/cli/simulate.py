@@ -82,7 +82,7 @@ def command(
 
 
 def _refuse(given: dict[str, Any]) -> None:
-    """Settings of generated studies mean nothing for a recorded one: saying so beats ignoring them."""
+    """Refuse settings of generated studies, which mean nothing for a recorded one."""
     if given:
         hint = "remove it, or --from; a recorded study has its own arms, seeds, margin and level"
         raise InputError([Fault("not together with --from", field=f"--{name}", hint=hint) for name in given])

@@ -46,7 +46,7 @@ def command(
 
 
 def serve_words(logdir: str, port: int) -> list[str]:
-    """The command that serves `logdir` to this machine alone."""
+    """Return the command that serves `logdir` to this machine alone."""
     return [
         *(sys.executable, "-m", "tensorboard.main", "--logdir", logdir),
         *("--host", "127.0.0.1", "--port", str(port), "--reload_multifile", "true"),

@@ -40,7 +40,7 @@ def command(
 
 
 def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
-    """A line whenever something has changed: for pipes and logs."""
+    """Print a line whenever something has changed: for pipes and logs."""
     shown = ""
     while True:
         found = look()
@@ -54,7 +54,7 @@ def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None])
 
 
 def follow_on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
-    """The whole status, redrawn in place."""
+    """Print the whole status, redrawn in place."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text

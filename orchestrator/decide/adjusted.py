@@ -53,7 +53,7 @@ def _least_alpha(p: float, index: int, rule: ResolveRule) -> float:
 
 
 def _smallest(arm: int, steps: list[float], rounds: Rounds, arms: int) -> float:
-    """The first step that rejects `arm`: a larger α rejects earlier, and never less."""
+    """Return the first step that rejects `arm`: a larger α rejects earlier, and never less."""
     low, high = 0, len(steps)
     while low < high:
         middle = (low + high) // 2

@@ -41,7 +41,7 @@ class Judged:
     course: Course
 
     def arm(self, look: ArmLook) -> str:
-        """The arm that a look is about."""
+        """Return the arm that a look is about."""
         return self.evaluation.arms[look.arm]
 
 
@@ -70,7 +70,7 @@ class Agenda:
 
 
 def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Mapping[str, int]) -> Agenda:
-    """What is left to do, given what is known of every cell of the plan (see the module's text)."""
+    """Return what is left to do, given what is known of every cell of the plan."""
     made = Agenda()
     found = tunings(spec, plan, facts)
     made.wanted += _open((cell for cell in plan.cells if cell.phase == TUNE), facts)
@@ -119,7 +119,7 @@ def _sequential(
     facts: Mapping[str, Facts],
     lost: set[str],
 ) -> None:
-    """What the sequential rule wants of one evaluation. `lost`: arms whose search found no winner."""
+    """Add what the sequential rule wants of one evaluation. `lost`: arms whose search found no winner."""
     if evaluation.phase == RETUNED and plan.reference in lost:
         why = f"tune: no sample of {plan.reference} reached full length"
         made.skip.update(dict.fromkeys(_open(_cells(plan, evaluation), facts), why))
@@ -154,7 +154,7 @@ def _no_longer_needed(course: Course, row: int) -> str | None:
 
 
 def in_words(look: ArmLook) -> str:
-    """What a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    """Return what a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
     words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
     return words.get(look.action, look.action)
 

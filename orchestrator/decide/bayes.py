@@ -60,7 +60,7 @@ BAYES = _Bayes()
 def suggest(
     space: Space, history: Sequence[tuple[Params, float | None]], sample: int, seed_text: str
 ) -> Params:
-    """The settings of the sample with this index (from 0), given all earlier ones.
+    """Return the settings of the sample with this index (from 0), given all earlier ones.
 
     The first samples are those of `random_draws`, so that every arm begins alike. Nothing is proposed twice
     as long as the space has something else. The same arguments give the same answer.

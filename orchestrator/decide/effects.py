@@ -25,7 +25,8 @@ def sequential_effects(
     *,
     failures: Mapping[str, Tally] | None = None,
 ) -> tuple[Effect, ...]:
-    """What the course says about every arm, in the user's units; descriptions are of the pairs of its look.
+    """Return what the course says about every arm, in the user's units; descriptions are of the pairs of its
+    look.
 
     An arm that has not ended is shown as of its last look, flagged "not finished"; before the first look it
     has Δ only.

@@ -80,7 +80,7 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
 
 
 def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> Table:
-    """The results that are there. A run that failed by its own fault has ended without a value."""
+    """Return the results that are there. A run that failed by its own fault has ended without a value."""
     shape = len(evaluation.arms), len(evaluation.seeds)
     values, ended = np.full(shape, math.nan), np.zeros(shape, dtype=bool)
     for row, arm in enumerate(evaluation.arms):
@@ -106,7 +106,7 @@ def is_outcome(fact: Facts) -> bool:
 
 
 def final_value(fact: Facts) -> float | None:
-    """The metric of a run that reached its full length; None where there is none that is finite."""
+    """Return the metric of a run that reached its full length; None where there is none that is finite."""
     if fact.state is not TrialState.DONE or fact.value is None or not math.isfinite(fact.value):
         return None
     return fact.value

@@ -77,7 +77,7 @@ _OF_A_CAUSE = {
 
 
 def fault_of(cause: Cause) -> FaultKind:
-    """The kind of a failure of which only the cause is known."""
+    """Return the kind of a failure of which only the cause is known."""
     return _OF_A_CAUSE[cause]
 
 
@@ -104,7 +104,7 @@ _FIRST = (FaultKind.PREEMPTED, FaultKind.NODE_LOST, FaultKind.HOST_MEMORY, Fault
 
 
 def why_lost(ends: Sequence[RankEnd]) -> GroupEnd:
-    """The fault that explains the end of a group; when no rank has one, all of its nodes are named."""
+    """Return the fault that explains the end of a group; when no rank has one, all of its nodes are named."""
     for fault in _FIRST:
         found = [end for end in ends if end.fault is fault]
         if found:

@@ -43,12 +43,12 @@ class NodeWatch:
         return frozenset({*self._bad, *self._suspect})
 
     def worked(self, nodes: Iterable[str]) -> None:
-        """A trial got on there: a new checkpoint, or its end."""
+        """Take in that a trial got on there: a new checkpoint, or its end."""
         for node in nodes:
             self._failed.pop(node, None)
 
     def failed(self, node: str, trial: str, fault: FaultKind, others: Collection[str]) -> Verdict:
-        """A trial failed on `node`.
+        """Return a trial failed on `node`.
 
         Args:
             others: the nodes that could do its work. A node is never set aside when there are none: a study

@@ -45,7 +45,7 @@ def wants_pairs(spec: StudySpec, plan: Plan) -> bool:
 
 
 def interaction_batch(spec: StudySpec, resolved: Iterable[str]) -> Batch | None:
-    """The pairs of the components whose main effects are resolved; None when there are none."""
+    """Return the pairs of the components whose main effects are resolved; None when there are none."""
     arms = pair_arms(spec, possible_pairs(spec, frozenset(resolved)))
     if not arms:
         return None

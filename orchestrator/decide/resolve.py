@@ -62,7 +62,7 @@ class ResolveRule:
         return nominal_levels(alpha, self.looks, self.gamma)
 
     def next_look(self, number: int) -> int | None:
-        """The look after `number` seeds; None after the last."""
+        """Return the look after `number` seeds; None after the last."""
         return next((look for look in self.looks if look > number), None)
 
 
@@ -169,7 +169,7 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
 
 
 def _cells_of(pending: dict[int, int]) -> list[Cell]:
-    """What a round needs, seed by seed with the reference first, so that pairs complete early.
+    """Return what a round needs, seed by seed with the reference first, so that pairs complete early.
 
     The reference's first two seeds come before all others: they show whether the entrypoint uses its seed.
     """
@@ -180,7 +180,7 @@ def _cells_of(pending: dict[int, int]) -> list[Cell]:
 
 @lru_cache(maxsize=4096)
 def _question(rule: ResolveRule, family: int, equivalence_family: int, index: int | None) -> Question:
-    """What the look of that index asks of an arm that is open; None: a study that looks once."""
+    """Return what the look of that index asks of an arm that is open; None: a study that looks once."""
     alphas = rule.alpha / family, 2 * rule.alpha / equivalence_family
     difference, equivalence = (min(a, 1.0) if index is None else rule.levels(a)[index] for a in alphas)
     return Question(difference, equivalence, rule.margin)
@@ -209,7 +209,7 @@ class Walk:
         self._index = {look: index for index, look in enumerate(rule.looks)}
 
     def ahead(self, pending: dict[int, int]) -> Iterator[Cell]:
-        """What may run before a look asks for it: the nearest look first."""
+        """Yield what may run before a look asks for it: the nearest look first."""
         seen = [pending.get(row, number) for row, number in enumerate(self.number)]
         reference = max(self.rule.seeds, self.number[0], *pending.values())
         for row, look in self.goal.ahead(self, pending):
@@ -218,14 +218,14 @@ class Walk:
             reference, seen[row] = max(reference, look), max(seen[row], look)
 
     def needed(self, pending: dict[int, int]) -> Iterator[Cell]:
-        """What the looks so far and the pending one have used, and the reference's own seeds."""
+        """Yield what the looks so far and the pending one have used, and the reference's own seeds."""
         numbers = [pending.get(row, number) for row, number in enumerate(self.number)]
         numbers[0] = max(self.rule.seeds, *numbers)
         for row, number in enumerate(numbers):
             yield from ((row, seed) for seed in range(number))
 
     def next_look(self, row: int) -> int:
-        """The seeds of the next look at an active arm."""
+        """Return the seeds of the next look at an active arm."""
         look = self.rule.next_look(self.number[row])
         assert look is not None, "an arm ends at its last look"
         return look
@@ -289,7 +289,7 @@ class Walk:
         return levels
 
     def _accept(self, rows: list[int], p: dict[int, float], actions: dict[int, Action]) -> None:
-        """The same for equivalence, with an α of its own: two one-sided tests."""
+        """Judge equivalence in the same way, with an α of its own: two one-sided tests."""
         while left := [row for row in rows if row not in actions]:
             alpha = 2 * self.rule.alpha / (self.arms - self._equivalent)
             hits = [row for row in left if p[row] <= self._level(row, alpha) / 2]
@@ -301,7 +301,7 @@ class Walk:
     def _drawn(
         self, pairs: Estimates, p: dict[int, float], levels: dict[int, float], equivalent: dict[int, float]
     ) -> Iterator[ArmLook]:
-        """The looks of this round, still without what they lead to."""
+        """Yield the looks of this round, still without what they lead to."""
         alone = [self._level(row, self.rule.alpha) for row in range(1, self.arms + 1)]
         columns = (
             pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.half_width(np.array(alone)),
@@ -360,12 +360,12 @@ class Walk:
         self.active.remove(look.arm)
 
     def give_up(self) -> None:
-        """The budget is spent: what is still active stays unresolved."""
+        """Leave what is still active unresolved: the budget is spent."""
         for row in tuple(self.active):
             self._end(self._latest[row], "budget spent")
 
     def _powers(self, look: ArmLook) -> Iterator[tuple[int, float]]:
-        """The later looks of an arm, each with the chance that it resolves the effect."""
+        """Yield the later looks of an arm, each with the chance that it resolves the effect."""
         if look.mean is None or look.v is None or look.df is None:
             return
         for index, later in enumerate(self.rule.looks):

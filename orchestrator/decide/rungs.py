@@ -33,7 +33,7 @@ def rungs(grace: float, reduction: float, maximum: float) -> tuple[float, ...]:
 
 
 def highest_rung(rungs: Iterable[float], length: float, above: float | None = None) -> float | None:
-    """The highest rung at or below `length` and beyond `above`; None when no new rung was reached.
+    """Return the highest rung at or below `length` and beyond `above`; None when no new rung was reached.
 
     A trial that reports rarely may pass several rungs at once: it counts at the highest of them.
     """
@@ -117,7 +117,7 @@ def decide(rule: RungRule, table: Scores, report: RungReport, protected: bool) -
 
 
 def others_at(table: Scores, report: RungReport) -> list[float]:
-    """The scores at the report's rung that it is compared with; diverged peers rank last.
+    """Return the scores at the report's rung that it is compared with; diverged peers rank last.
 
     A cell that comes back after a crash replaces its own score.
     """

@@ -16,7 +16,9 @@ def _is_time(key: str) -> bool:
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
-    """What was measured, as exact text: equal text means equal bits (so NaN equals NaN, 0.0 is not -0.0)."""
+    """Return what was measured, as exact text: equal text means equal bits (so NaN equals NaN, 0.0 is not
+    -0.0).
+    """
     return {
         key: float(value).hex()
         for key, value in row.items()
@@ -31,7 +33,7 @@ def _measured(row: Mapping[str, str]) -> dict[str, str]:
 def ignores_seed(
     curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]], *, ended: bool = False
 ) -> bool:
-    """True when two trials that differ in the seed only have, as far as one can tell, the same curve.
+    """Return true when two trials that differ in the seed only have, as far as one can tell, the same curve.
 
     Each curve is the list of reports, `{metric: value}`; `ended` says that both trials are complete. Before
     that, three common reports are needed and something must have moved: a metric that stays at its

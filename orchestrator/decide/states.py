@@ -80,7 +80,9 @@ class IllegalTransition(InternalError):
 
 
 def advance(old: TrialState, new: TrialState) -> TrialState:
-    """The state after moving from `old` to `new`; raises `IllegalTransition` when there is no such move."""
+    """Return the state after moving from `old` to `new`; raises `IllegalTransition` when there is no such
+    move.
+    """
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(old, new)
     return new

@@ -56,7 +56,7 @@ def _tuning(
 
 
 def _score(spec: StudySpec, fact: Facts) -> float | None:
-    """What a sample reached, oriented; of one that was stopped, where it was stopped."""
+    """Return what a sample reached, oriented; of one that was stopped, where it was stopped."""
     if fact.value is None or not math.isfinite(fact.value) or not is_outcome(fact):
         return None
     return fact.value if spec.metric.mode == "max" else -fact.value
@@ -69,8 +69,8 @@ def _or_nan(score: float | None) -> float:
 def proposals(
     spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...], facts: Mapping[str, Facts]
 ) -> list[Batch]:
-    """The next samples of an adaptive search, in rounds, so that they depend on results and not on who was
-    faster.
+    """Return the next samples of an adaptive search, in rounds, so that they depend on results and not on who
+    was faster.
     """
     tune = spec.tune
     if tune is None or not (search := SEARCHES.get(tune.search)).adaptive:
@@ -95,7 +95,7 @@ def proposals(
 
 
 def winners(spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...]) -> list[Batch]:
-    """The evaluation of every arm whose search has ended, if it is not in the plan yet."""
+    """Return the evaluation of every arm whose search has ended, if it is not in the plan yet."""
     evaluated = {cell.arm for cell in plan.cells if cell.phase == RETUNED}
     batches = []
     for arm in found:

@@ -32,7 +32,7 @@ def used_cells(
 
 
 def _looked_at(judged: Judged, first: int) -> Iterator[str]:
-    """The cells that the latest look at each arm has seen, and the reference's of the largest of them.
+    """Yield the cells that the latest look at each arm has seen, and the reference's of the largest of them.
 
     Before an arm's look after `first` seeds its Δ comes from what there is of these seeds.
     """

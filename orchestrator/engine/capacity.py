@@ -67,13 +67,13 @@ def lanes(resources: ResourcesSpec, offered: Capacity) -> int:
 
 
 def group_in_words(resources: ResourcesSpec, gpus: float) -> str:
-    """The size of one worker group."""
+    """Return the size of one worker group."""
     kind = f" of type {resources.accelerator_type}" if resources.accelerator_type else ""
     return f"{resources.workers} x ({resources.cpus_per_worker:g} CPUs, {gpus:g} GPUs{kind})"
 
 
 def waits_for(resources: ResourcesSpec, gpus: float, offered: Capacity) -> str | None:
-    """What is missing before any worker group fits; None when one does."""
+    """Return what is missing before any worker group fits; None when one does."""
     if lanes(resources, offered) >= 1:
         return None
     return (
@@ -83,7 +83,7 @@ def waits_for(resources: ResourcesSpec, gpus: float, offered: Capacity) -> str |
 
 
 def bundles(resources: ResourcesSpec, gpus: float, groups: int) -> list[dict[str, float]]:
-    """The resources of the workers of `groups` worker groups, at most `max_parallel`, one bundle each."""
+    """Return resources of the workers of `groups` worker groups, at most `max_parallel`, one bundle each."""
     groups = groups if resources.max_parallel == "auto" else min(groups, resources.max_parallel)
     one = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
     return [dict(one) for _ in range(groups * resources.workers)]

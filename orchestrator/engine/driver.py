@@ -104,7 +104,7 @@ class _Driver:
         )
 
     def _ask_ahead(self) -> EntrypointProbe | Preflight:
-        """What runs beside the start of Ray: the gates where they are wanted, else the import alone."""
+        """Return what runs beside the start of Ray: the wanted gates, else the import alone."""
         request, options, spec = self.options.check, self.options, self.spec
         if request is not None and not options.no_check:
             known = None if options.fresh else remembered(self.storage, self.paths)
@@ -159,7 +159,7 @@ class _Driver:
         return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
     def _heed(self, probe: EntrypointProbe | Preflight, gpus: float) -> Findings | None:
-        """What the gates found, if they were asked; raises StudyError where it is a bug."""
+        """Return what the gates found, if they were asked; raises StudyError where it is a bug."""
         if not isinstance(probe, Preflight):
             return None
         findings = probe.findings()

@@ -75,7 +75,7 @@ class Listener(Protocol):
     """Where a run shows itself. Called from background threads."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """The study as it stands, a few times a second."""
+        """Show the study as it stands; called a few times a second."""
         ...
 
     def note(self, text: str) -> None:

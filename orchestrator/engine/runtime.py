@@ -23,7 +23,7 @@ class Runtime(Protocol):
         ...
 
     def drain(self, taken: int, timeout_s: float) -> Said:
-        """What was said after the first `taken` events; waits up to `timeout_s` seconds for something."""
+        """Return what was said after the first `taken` events; waits up to `timeout_s` seconds for it."""
         ...
 
     def carry_out(self, action: Action) -> None:
@@ -31,11 +31,11 @@ class Runtime(Protocol):
         ...
 
     def nodes(self) -> list[Node]:
-        """The machines, those that were lost included."""
+        """Return the machines, those that were lost included."""
         ...
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
-        """What could be used beyond what there is: resources by name, one bundle a worker."""
+        """Ask for what could be used beyond what there is: resources by name, one bundle a worker."""
         ...
 
     def wake(self) -> None:
@@ -63,7 +63,7 @@ class Road:
         return self.conductor.rung(event)
 
     def ended(self, event: TrialEnded) -> None:
-        """A trial ended on all of its ranks."""
+        """Take in that a trial ended on all of its ranks."""
         self._take(event.said)
         self.conductor.ended(event)
 

@@ -38,7 +38,7 @@ class Owner:
 
 
 def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
-    """The attempt that has taken the trial over last. The first one needs to take over nothing."""
+    """Return the attempt that has taken the trial over last. The first one needs to take over nothing."""
     names = (entry.name for entry in storage.list(trial.attempts_dir))
     numbers = [int(match.group(1)) for match in map(_RECORD.fullmatch, names) if match]
     if not numbers:
@@ -49,7 +49,7 @@ def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
 
 
 def refuse_superseded(storage: Storage, trial: TrialPaths, attempt: int) -> None:
-    """Raises `Superseded` when a later attempt has taken over. A courtesy: readers do not depend on it."""
+    """Raise `Superseded` when a later attempt has taken over. A courtesy: readers do not depend on it."""
     newest = owner_of(storage, trial).attempt
     if newest > attempt:
         raise Superseded(f"attempt {newest} has taken over {trial.root}; attempt {attempt} leaves it")
@@ -64,6 +64,6 @@ def take_over(storage: Storage, trial: TrialPaths, attempt: int, adopted: Iterab
 
 
 def attempt_of(checkpoint: str) -> int:
-    """The attempt that a checkpoint's name stands for."""
+    """Return the attempt that a checkpoint's name stands for."""
     number = re.search(r"\.a(\d+)$", checkpoint)
     return int(number.group(1)) if number else 1

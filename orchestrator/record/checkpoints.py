@@ -52,7 +52,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
-        """Raises `ValueError` when it is no manifest."""
+        """Raise `ValueError` when it is no manifest."""
         try:
             known = {item.name: data[item.name] for item in fields(cls)}
             files = {str(name): int(size) for name, size in known["files"].items()}
@@ -122,7 +122,7 @@ class CheckpointStore:
         return sorted(found, key=lambda manifest: (manifest.report, manifest.step, manifest.name))
 
     def latest(self) -> Manifest | None:
-        """The newest complete checkpoint, or None."""
+        """Return the newest complete checkpoint, or None."""
         found = self.complete()
         return found[-1] if found else None
 

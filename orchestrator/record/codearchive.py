@@ -63,7 +63,7 @@ def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
 
 
 def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
-    """A tar.gz of the Python and small text files below `root`; the same bytes for the same files.
+    """Return a tar.gz of the Python and small text files below `root`; the same bytes for the same files.
 
     Hidden files, text files named like secrets, text that a link fetches from elsewhere, environments,
     installed packages, run directories and everything in `exclude` stay out.
@@ -140,7 +140,7 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
 
 
 def _may_follow(link: Path, root: Path) -> bool:
-    """A link may lead out of the code directory to code, but not to text: that may be anybody's key."""
+    """Tell whether a link may be followed: out of the directory to code, never to text (anybody's key)."""
     target = link.resolve()
     return target.is_relative_to(root) or (link.suffix in _CODE and target.suffix in _CODE)
 

@@ -25,7 +25,7 @@ _NUMBER = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
 
 
 def _says(description: str, **schema: Any) -> Any:
-    """What the schema says of a field beyond its type; nothing of it is checked when a line is read."""
+    """Return what the schema says of a field beyond its type; none of it is checked when a line is read."""
     return (
         WithJsonSchema({**schema, "description": description}) if schema else Field(description=description)
     )
@@ -94,7 +94,7 @@ class BatchAdded(Event):
 
     @classmethod
     def of(cls, batch: Batch) -> BatchAdded:
-        """The event of a batch."""
+        """Return the event of a batch."""
         return cls(**batch.to_json())
 
     @property
@@ -274,7 +274,7 @@ KINDS: dict[str, type[Event]] = {
 
 
 def written(event: Event) -> Iterator[tuple[str, Any]]:
-    """The fields that a line has, with their names."""
+    """Yield the fields that a line has, with their names."""
     yield "event", event.kind
     for field in fields(event):
         value = getattr(event, field.name)
@@ -283,7 +283,7 @@ def written(event: Event) -> Iterator[tuple[str, Any]]:
 
 
 def read(line: Mapping[str, Any]) -> Event | Unreadable:
-    """The event of a line of a known kind (`KINDS`)."""
+    """Return the event of a line of a known kind (`KINDS`)."""
     kind = str(line["event"])
     try:
         return _reader(kind).validate_python(line)

@@ -67,7 +67,7 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_titles(schema: Any) -> Any:
-    """What pydantic makes of the names of classes and fields says nothing."""
+    """Return what pydantic makes of the names of classes and fields says nothing."""
     if isinstance(schema, dict):
         return {key: _without_titles(item) for key, item in schema.items() if key != "title"}
     return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema

@@ -42,7 +42,7 @@ class Line:
     event: Event | Unreadable
 
     def plain(self) -> dict[str, Any]:
-        """The line as plain data."""
+        """Return the line as plain data."""
         fields = vars(self.event) if isinstance(self.event, Unreadable) else dict(events.written(self.event))
         return {
             "v": events.VERSION,
@@ -211,7 +211,7 @@ def _unchanged(storage: Storage, path: str, paths: Sequence[str], before: Journa
 
 
 def without_late(lines: Sequence[Line]) -> list[Line]:
-    """The lines without those that a driver wrote after a later one had read what there was.
+    """Return the lines without those that a driver wrote after a later one had read what there was.
 
     The newest driver's first line decides: it names all drivers before it.
     """

@@ -21,7 +21,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(line: bytes | str) -> Any:
-    """Reads what `to_json` wrote; raises `ValueError`."""
+    """Read what `to_json` wrote; raises `ValueError`."""
     return with_nonfinite(json.loads(line))
 
 

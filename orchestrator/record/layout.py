@@ -62,7 +62,7 @@ class TrialPaths:
         return f"{self.root}/attempts"
 
     def attempt_json(self, attempt: int) -> str:
-        """What an attempt took over when it began."""
+        """Return what an attempt took over when it began."""
         return f"{self.attempts_dir}/{attempt:05d}.json"
 
     def table(self, name: str, attempt: int = 1) -> TablePaths:
@@ -114,7 +114,7 @@ class StudyPaths:
 
     @classmethod
     def of(cls, study: str) -> StudyPaths:
-        """The paths of the study with this name."""
+        """Return the paths of the study with this name."""
         return cls(safe_name(study))
 
     @property
@@ -187,13 +187,13 @@ class StudyPaths:
         return f"{self.root}/table.tex"
 
     def figure(self, name: str) -> str:
-        """A figure of the report by its file name."""
+        """Return a figure of the report by its file name."""
         return f"{self.root}/figures/{name}"
 
     def trial_dir(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> str:
-        """The directory of one trial; see `trial_folder`."""
+        """Return the directory of one trial; see `trial_folder`."""
         return f"{self.root}/{trial_folder(arm, seed, sample, phase)}"
 
     def trial(self, arm: str, seed: int, sample: int | None = None, phase: str = "fixed") -> TrialPaths:
-        """The files of one trial."""
+        """Return the files of one trial."""
         return TrialPaths(self.trial_dir(arm, seed, sample, phase))

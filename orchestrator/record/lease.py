@@ -90,7 +90,7 @@ class Lease:
             self._storage.delete_file(self._paths.lease)
 
     def verify(self) -> None:
-        """Raises `StudyHeld` when the lease is not ours any more."""
+        """Raise `StudyHeld` when the lease is not ours any more."""
         now = read_lease(self._storage, self._paths)
         if now is None or now.get("token") != self.owner["token"]:
             who = "nobody" if now is None else describe(now)
@@ -133,7 +133,7 @@ def outlast(
 
 
 def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
-    """The owner that the lease names, alive or not; None when there is no (readable) lease."""
+    """Return the owner that the lease names, alive or not; None when there is no (readable) lease."""
     try:
         owner = from_json(storage.read_bytes(paths.lease))
     except (FileNotFoundError, ValueError):

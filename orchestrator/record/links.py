@@ -9,7 +9,7 @@ from orchestrator.errors import Fault, StudyError
 
 
 def refuse_to_leave(path: Path, home: Path) -> None:
-    """Raises `StudyError` when `path`, with its links followed, lies outside of `home` (without links)."""
+    """Raise `StudyError` when `path`, with its links followed, lies outside of `home` (without links)."""
     if not _stays(path, home):
         raise StudyError(_fault(path))
 

@@ -53,19 +53,19 @@ class FileLogger(Logger):
         """Markdown text."""
 
     def image(self, tag: str, value: Any, step: int, time_s: float) -> None:
-        """A picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
+        """Write a picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
 
     def histogram(self, tag: str, value: Any, step: int, time_s: float) -> None:
-        """The distribution of numbers, [N]."""
+        """Write the distribution of numbers, [N]."""
 
     def pr_curve(self, tag: str, value: Mapping[str, Any], step: int, time_s: float) -> None:
-        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        """Write a PR curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
 
     def began(self, config: Mapping[str, Any], metrics: Sequence[str], time_s: float) -> None:
-        """The trial's config, and the names of the metrics that it will end with."""
+        """Write the trial's config, and the names of the metrics that it will end with."""
 
     def ended(self, finals: Mapping[str, float], step: int, success: bool, time_s: float) -> None:
-        """The metrics that it ended with."""
+        """Write the metrics that it ended with."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class TrackedTrial:
         return asdict(self)
 
     def tags(self) -> dict[str, str]:
-        """What runs are grouped and filtered by."""
+        """Return what runs are grouped and filtered by."""
         return {"study": self.study, "arm": self.arm, "seed": str(self.seed)}
 
 
@@ -102,4 +102,4 @@ class ServiceLogger(Logger):
 
     @abstractmethod
     def close(self, state: str, finals: Mapping[str, float]) -> None:
-        """The attempt is over: `state` as in results.parquet, or `interrupted` when the worker went away."""
+        """End the attempt: `state` as in results.parquet, or `interrupted` when the worker went away."""

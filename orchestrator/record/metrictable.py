@@ -38,26 +38,30 @@ _INTEGERS = ("report", "step", "attempt")
 
 
 def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
-    """The rows of a trial, running or over: one per report. Metrics that a row does not have are left out."""
+    """Return the rows of a trial, running or over: one per report. Metrics that a row does not have are left
+    out.
+    """
     rows = read_table(storage, trial, REPORTS)
     return [{**dict.fromkeys(REPORT_COLUMNS), **row} for row in rows]
 
 
 def read_steps(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
-    """The step scalars of a trial, running or over: one row per call."""
+    """Return the step scalars of a trial, running or over: one row per call."""
     return read_table(storage, trial, STEPS)
 
 
 def read_observations(
     storage: Storage, trial: TrialPaths, monitor: str | None = None
 ) -> list[dict[str, Any]]:
-    """The rows that the monitors of a trial wrote (all, or those of one monitor); none where nothing did."""
+    """Return the rows that the monitors of a trial wrote (all, or those of one monitor); none where nothing
+    did.
+    """
     rows = read_table(storage, trial, OBSERVATIONS)
     return [row for row in rows if monitor is None or row.get("monitor") == monitor]
 
 
 def read_table(storage: Storage, trial: TrialPaths, table: Table) -> list[dict[str, Any]]:
-    """The rows of the attempt that has the trial now."""
+    """Return the rows of the attempt that has the trial now."""
     paths = trial.table(table.name, owner_of(storage, trial).attempt)
     return read_rows(storage, paths.jsonl, paths.parquet)
 
@@ -154,7 +158,7 @@ def close_table(storage: Storage, jsonl: str, parquet: str, columns: Sequence[st
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
-    """A `pyarrow.Table`: `columns` first, then the metrics in order of appearance; gaps are null."""
+    """Return a `pyarrow.Table`: `columns` first, then the metrics in order of appearance; gaps are null."""
     import pyarrow as pa
 
     names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))

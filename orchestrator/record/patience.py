@@ -55,7 +55,7 @@ def patiently(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Answer:
-    """The answer of `act`, called again with growing pauses while its storage is unavailable.
+    """Return the answer of `act`, called again with growing pauses while its storage is unavailable.
 
     `what` says what is being done, for the lines; `watched`: also say so when the answer takes long. Raises
     what `act` raised last, when that is no fault that may pass, or after `patience_s` seconds.

@@ -57,7 +57,9 @@ class RecordedStudy:
         return self.state_of(self.registered)
 
     def state_of(self, plan: Plan) -> StudyState:
-        """What the journal says about `plan`, which may have more arms and seeds than the registered one."""
+        """Return what the journal says about `plan`, which may have more arms and seeds than the registered
+        one.
+        """
         return fold(self.journal.events, plan)
 
     @property

@@ -50,7 +50,7 @@ def write_results(storage: Storage, paths: StudyPaths, table: Any) -> None:
 
 
 def columns_in_words() -> str:
-    """The table of the columns, as Markdown."""
+    """Return the table of the columns, as Markdown."""
     rows = [f"| `{c.name}` | {_arrow_type(c.type)} | {c.unit} | {c.doc} |" for _, c in columns()]
     return "\n".join(["| column | type | unit | what it is |", "|---|---|---|---|", *rows])
 

@@ -111,7 +111,7 @@ class TrialRecord:
 
     @classmethod
     def of(cls, cell: Cell) -> TrialRecord:
-        """The record of a cell of which nothing has happened."""
+        """Return the record of a cell of which nothing has happened."""
         return cls(cell.cell, cell.arm, cell.seed, cell.phase, cell.sample)
 
     @property
@@ -173,7 +173,7 @@ class StudyState:
         self._add_cells()
 
     def remaining(self, retry_failed: bool = False) -> list[str]:
-        """The cells that are left to do, in the plan's order.
+        """Return the cells that are left to do, in the plan's order.
 
         Answered cells are kept. Pending, cancelled, running (their driver died) and those that hung or lost
         their infrastructure come again; what failed for its own reasons only with `retry_failed`.
@@ -181,7 +181,7 @@ class StudyState:
         return [cell for cell, record in self.cells.items() if record.is_left(retry_failed)]
 
     def with_open(self, cells: Container[str]) -> dict[str, TrialRecord]:
-        """The trials as decisions have to see them when `cells` are run again, whatever they ended as."""
+        """Return trials as decisions have to see them when `cells` are run again, whatever they ended as."""
         return {
             cell: replace(record, state=TrialState.PENDING)
             if cell in cells and record.state is not TrialState.PENDING
@@ -304,7 +304,7 @@ class StudyState:
 
 
 def fold(events: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
-    """The state of `plan` after these events.
+    """Return the state of `plan` after these events.
 
     Events that cannot be change nothing and are listed in `problems`: the first answer of a cell stands, and
     a study is never lost to one bad line.

@@ -90,7 +90,7 @@ _TORCH_WRITER = ("pytorchstreamwriter failed writing file", "file write failed")
 
 
 def classify(error: BaseException) -> StorageFault | None:
-    """The fault that an error stands for, or None when it is none of a storage.
+    """Return the fault that an error stands for, or None when it is none of a storage.
 
     A file that is not there, or one where a directory is wanted, is a fault of whoever asked. Explicit causes
     of the error are looked at too: libraries wrap what the file system said.
@@ -112,7 +112,7 @@ def classify(error: BaseException) -> StorageFault | None:
 def unavailable(
     error: OSError, verb: str, path: str, *, free_bytes: int | None = None, waited_s: float = 0.0
 ) -> StorageUnavailable:
-    """The error to raise: what could not be done, where, why, and what to do next."""
+    """Return the error to raise: what could not be done, where, why, and what to do next."""
     fault = classify(error)
     free = "" if free_bytes is None else f"; {size(free_bytes)} free there"
     waited = f" (tried again for {waited_s:.0f} s)" if waited_s >= 1 else ""
@@ -133,7 +133,7 @@ def size(count: int) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """What users may still write on the file system of a path (which need not exist); None: unknown."""
+    """Return what users may still write on a path's file system (it need not exist); None: unknown."""
     for folder in (path, *path.parents):
         with contextlib.suppress(OSError, ValueError):
             found = os.statvfs(folder)

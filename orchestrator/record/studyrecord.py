@@ -217,7 +217,7 @@ def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
 
 
 def _same_registration(found: RecordedStudy, plan: Plan) -> None:
-    """The same settings must still mean the same looks, levels, cells: another version may work them out
+    """Refuse settings that no longer mean the same looks, levels, cells: another version may work them out
     otherwise.
     """
     where = f"{found.storage.uri}/{found.paths.plan_json}"

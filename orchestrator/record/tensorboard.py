@@ -58,7 +58,7 @@ class EventFile(FileLogger):
         self._show(text(tag, value), step, time_s)
 
     def png(self, tag: str, image: bytes, step: int, time_s: float, channels: int = 3) -> None:
-        """A picture, as a PNG file."""
+        """Write a picture, as a PNG file."""
         width, height = struct.unpack(">II", image[16:24])  # of its first chunk, which is the header
         picture = self._summary.Image(
             height=height, width=width, colorspace=channels, encoded_image_string=image
@@ -66,7 +66,7 @@ class EventFile(FileLogger):
         self._show([self._summary.Value(tag=tag, image=picture)], step, time_s)
 
     def image(self, tag: str, value: Any, step: int, time_s: float) -> None:
-        """A picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
+        """Write a picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
         from PIL import Image
 
         pixels = value() if callable(value) else value
@@ -79,7 +79,7 @@ class EventFile(FileLogger):
         self.png(tag, png.getvalue(), step, time_s, channels)
 
     def histogram(self, tag: str, value: Any, step: int, time_s: float) -> None:
-        """The distribution of the finite ones among numbers, [N]; nothing when there are none."""
+        """Write the distribution of the finite ones among numbers, [N]; nothing when there are none."""
         from tensorboardX.summary import histogram
 
         numbers = np.asarray(value, dtype=np.float64).reshape(-1)
@@ -88,7 +88,7 @@ class EventFile(FileLogger):
             self._show(histogram(tag, finite, bins=_BINS), step, time_s)
 
     def pr_curve(self, tag: str, value: Mapping[str, Any], step: int, time_s: float) -> None:
-        """A precision-recall curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        """Write a PR curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
         from tensorboardX.summary import pr_curve_raw
 
         tp, fp, tn, fn = (value[name] for name in ("tp", "fp", "tn", "fn"))
@@ -159,7 +159,7 @@ def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def as_float(value: Any) -> float | None:
-    """A scalar as a float; None for text, for NaN there is NaN."""
+    """Return a scalar as a float; None for text, for NaN there is NaN."""
     if isinstance(value, str):
         return None
     try:

@@ -11,7 +11,7 @@ from orchestrator.record.storage import Storage
 
 
 def read_trial(storage: Storage, trial: TrialPaths) -> dict[str, Any]:
-    """The content of `trial.json`; empty when there is none."""
+    """Return the content of `trial.json`; empty when there is none."""
     try:
         data = from_json(storage.read_bytes(trial.trial_json))
     except (FileNotFoundError, ValueError):

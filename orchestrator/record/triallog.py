@@ -125,17 +125,17 @@ class TrialLog:
         self._queue.append((self._to_files, time.time(), "text", tag, text, step))
 
     def image(self, tag: str, image: Any, step: int) -> None:
-        """A picture [H, W, 1 | 3] uint8 for TensorBoard, or a function that draws it, called off this
+        """Write a picture [H, W, 1 | 3] uint8 for TensorBoard, or a function that draws it, called off this
         path.
         """
         self._queue.append((self._to_files, time.time(), "image", tag, image, step))
 
     def histogram(self, tag: str, values: Any, step: int) -> None:
-        """The distribution of `values`, an array of numbers [N]; those that are not finite are left out."""
+        """Write the distribution of `values`, an array of numbers [N]; finite ones only."""
         self._queue.append((self._to_files, time.time(), "histogram", tag, values, step))
 
     def pr_curve(self, tag: str, counts: Mapping[str, Any], step: int) -> None:
-        """A precision-recall curve: arrays `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        """Write a PR curve: arrays `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
         self._queue.append((self._to_files, time.time(), "pr_curve", tag, counts, step))
 
     def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
@@ -150,14 +150,14 @@ class TrialLog:
         metrics: Sequence[str] = (),
         success: bool = True,
     ) -> None:
-        """The trial's row in the HParams tab, columns `final/<metric>`.
+        """Write the trial's row in the HParams tab, columns `final/<metric>`.
 
         At the start with the names in `metrics`, at the end with the `final` values; or one call with both.
         """
         self._queue.append((self._write_hparams, time.time(), dict(config), final, tuple(metrics), success))
 
     def last_values(self, metric: str, m: int) -> list[float]:
-        """The last `m` (at most 1000) reported values of a metric, oldest first, over all attempts."""
+        """Return the last `m` (at most 1000) reported values of a metric, oldest first, over all attempts."""
         return list(self._recent.get(metric, ()))[-m:] if m > 0 else []
 
     def flush(self) -> None:
@@ -318,7 +318,7 @@ def _plain(value: Any) -> Any:
 
 
 def _item(value: Any) -> Any:
-    """A numpy or torch scalar as a Python number; anything else as text."""
+    """Return a numpy or torch scalar as a Python number; anything else as text."""
     if hasattr(value, "item"):
         with contextlib.suppress(ValueError, RuntimeError):  # more than one element
             item = value.item()

@@ -103,7 +103,7 @@ def build_report(
 
 
 def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
-    """`("a", "b × c × d")`: groups of two effects or more."""
+    """Return `("a", "b × c × d")`: groups of two effects or more."""
     groups = (tuple(" × ".join(effect) for effect in one.effects) for one in alias_table(spec))
     return tuple(group for group in groups if len(group) > 1)
 
@@ -126,7 +126,7 @@ def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str]) -> Arm
 
 
 def _unseen(arm: ArmReport, why: str) -> ArmReport:
-    """The arm, with the reason why finished runs are in no effect: only looks leave such runs out."""
+    """Return the arm, with the reason why finished runs are in no effect: only looks leave such runs out."""
     return replace(
         arm,
         runs=tuple(
@@ -139,7 +139,7 @@ def _unseen(arm: ArmReport, why: str) -> ArmReport:
 
 
 def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
-    """The search of one arm, as far as it got."""
+    """Return the search of one arm, as far as it got."""
     samples = arm.of(TUNE)
     won = search.winner.cell if search.winner else None
     winner = next((run for run in samples if run.cell == won), None)
@@ -177,7 +177,7 @@ def _notes(
     evaluations: tuple[Evaluation, ...],
     searches: tuple[ArmTuning, ...],
 ) -> tuple[str, ...]:
-    """What a reader of the table must know, in full sentences."""
+    """Return what a reader of the table must know, in full sentences."""
     notes = []
     if len(spec.seeds) == 1:
         notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
@@ -201,8 +201,8 @@ def _notes(
 
 
 def _lost(reference: ArmReport, evaluation: Evaluation) -> list[str]:
-    """The reference's seeds that ended without a value: they cost every arm a pair. One beyond its last look
-    has a value; no arm misses it.
+    """Return the reference's seeds that ended without a value: they cost every arm a pair. One beyond its
+    last look has a value; no arm misses it.
     """
     ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
     lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]

@@ -14,7 +14,7 @@ WIDTH, HEIGHT, MARGIN = 560, 200, 46
 
 
 def to_html(report: CheckReport, title: str = "check") -> str:
-    """The page; `title` is what was asked. Needs jinja2, of the extra [report]."""
+    """Return the page; `title` is what was asked. Needs jinja2, of the extra [report]."""
     counts = {
         state: sum(gate.state == state for gate in report.gates) for state in ("pass", "fail", "skipped")
     }
@@ -35,7 +35,7 @@ COLOURS = {"pass": "#0a8f6c", "fail": "#c8501e", "skipped": palette.NEUTRAL}
 
 
 def drawn(curve: EvidenceCurve) -> dict[str, Any]:
-    """A curve in the coordinates of an SVG of WIDTH × HEIGHT: path, mark, and the ends of both axes."""
+    """Return curve in the coordinates of an SVG of WIDTH × HEIGHT: path, mark, and the ends of both axes."""
     xs = [math.log10(x) if curve.log_x else x for x, _ in curve.points]
     ys = [y for _, y in curve.points]
     low, high = min(ys), max(ys)

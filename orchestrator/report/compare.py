@@ -8,7 +8,7 @@ from orchestrator.stats.results import Effect
 
 
 def compare(first: StudyReport, second: StudyReport) -> Comparison:
-    """The effects of two studies, by name: those of a phase that both have, else of each its first.
+    """Return the effects of two studies, by name: those of a phase that both have, else of each its first.
 
     A study against itself is its fixed against its retuned settings.
     """
@@ -66,12 +66,12 @@ def pairs(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[i
 
 
 def by_seed(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[int, float]:
-    """The D of an effect, seed -> arm − reference; empty where `pairs` is."""
+    """Return the D of an effect, seed -> arm − reference; empty where `pairs` is."""
     return {seed: after - before for seed, (before, after) in pairs(report, evaluation, effect).items()}
 
 
 def _notes(first: StudyReport, second: StudyReport) -> tuple[str, ...]:
-    """What differs between the studies besides the results."""
+    """Return what differs between the studies besides the results."""
     notes = []
     for what, a, b in (
         ("metric", first.metric, second.metric),

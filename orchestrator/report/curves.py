@@ -22,7 +22,7 @@ Points = Mapping[float, float]
 
 
 def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
-    """The report with the curves of every evaluation; reads one metric table per run that has started.
+    """Return the report with the curves of every evaluation; reads one metric table per run that has started.
 
     The score at a rung is the mean of the last `average_last` reports, as in decisions.
     """
@@ -130,7 +130,7 @@ def delta_curve(
 def _crossing(
     before: float, after: float, first: Mapping[int, float], second: Mapping[int, float]
 ) -> Crossing | None:
-    """A change of sign, over the same seeds: otherwise it could be a change of who is left."""
+    """Return a change of sign, over the same seeds: otherwise it could be a change of who is left."""
     seeds = first.keys() & second.keys()
     if not seeds:
         return None

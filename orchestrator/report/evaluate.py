@@ -37,7 +37,7 @@ def evaluate(
     judged: Sequence[Judged],
     used: frozenset[str],
 ) -> Evaluation:
-    """What the runs of `phase` say, as far as they got.
+    """Return what the runs of `phase` say, as far as they got.
 
     Args:
         judged: the courses of the sequential rule, of all phases; empty under the other rules.
@@ -82,7 +82,7 @@ def _values(records: Iterator[TrialRecord]) -> dict[int, float]:
 
 
 def _families(spec: StudySpec, main: Sequence[Contrast], history: StudyState) -> Families:
-    """The main effects by Holm family: those of the first plan, then each `--extend`."""
+    """Return the main effects by Holm family: those of the first plan, then each `--extend`."""
     names = [contrast.name for contrast in main]
     if design_of(spec).crossed:
         return (tuple(names),)
@@ -171,7 +171,7 @@ def _fixed(
 
 
 def _tally(records: Sequence[TrialRecord]) -> tuple[int, int]:
-    """Runs that failed or diverged, and all that were needed."""
+    """Run that failed or diverged, and all that were needed."""
     failed = sum(record.state in (TrialState.FAILED, TrialState.DIVERGED) for record in records)
     return failed, sum(record.state is not TrialState.SKIPPED for record in records)
 
@@ -184,8 +184,8 @@ def _deterministic(spec: StudySpec, values: Values) -> str | None:
 
 
 def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Effect:
-    """The effect with what only the records know: runs of its arm that a rule has stopped, and `mixed` seeds
-    whose runs were on different GPUs.
+    """Return the effect with what only the records know: runs of its arm that a rule has stopped, and `mixed`
+    seeds whose runs were on different GPUs.
     """
     if mixed:
         effect = replace(effect, flags=(*effect.flags, f"{mixed} {MIXED}"))
@@ -199,7 +199,7 @@ def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Ef
 
 
 def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[LookTaken]:
-    """The looks in the order in which they were taken, in the user's units."""
+    """Yield the looks in the order in which they were taken, in the user's units."""
     sign = 1 if spec.metric.mode == "max" else -1
     for one in judged:
         for look in one.course.looks:

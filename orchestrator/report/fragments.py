@@ -10,7 +10,7 @@ _QUIET = "opacity: 0.7; margin: 0.3em 0"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """A table of texts; `right`: the columns that are aligned to the right."""
+    """Return a table of texts; `right`: the columns that are aligned to the right."""
     sides = [f' style="text-align: {"right" if n in right else "left"}"' for n in range(len(headings))]
     head = _row("th", headings, sides)
     body = "".join(_row("td", row, sides) for row in rows)
@@ -23,12 +23,12 @@ def _row(tag: str, texts: Sequence[str], sides: Sequence[str]) -> str:
 
 
 def title(name: str, more: str = "") -> str:
-    """A line with a name in bold."""
+    """Return a line with a name in bold."""
     return f"<p><strong>{escape(name)}</strong>{f' {escape(more)}' if more else ''}</p>"
 
 
 def line(text: str, *, quiet: bool = False, warning: bool = False) -> str:
-    """A paragraph."""
+    """Return a paragraph."""
     style = _QUIET if quiet else "font-weight: bold; color: #b07b10" if warning else "margin: 0.3em 0"
     return f'<p style="{style}">{escape(text)}</p>'
 
@@ -39,7 +39,7 @@ def facts(found: dict[str, str]) -> str:
 
 
 def picture(png: bytes, name: str) -> str:
-    """A PNG that is part of the page."""
+    """Return a PNG that is part of the page."""
     data = base64.b64encode(png).decode()
     return f'<img alt="{escape(name)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 

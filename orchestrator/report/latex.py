@@ -134,7 +134,7 @@ def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) 
 
 
 def _below(report: StudyReport, evaluation: Evaluation) -> list[str]:
-    """What the design adds to the meaning of the rows."""
+    """Return what the design adds to the meaning of the rows."""
     said = []
     if evaluation.interactions:
         interval = words.interval_name(report, "interaction")
@@ -157,7 +157,7 @@ def _verdict_column(report: StudyReport, evaluation: Evaluation, scale: numbers.
 
 
 def _breakable(name: str) -> str:
-    """A name that may be broken behind its separators, and anywhere when there are none for long."""
+    """Return a name that may be broken behind its separators, and anywhere when there are none for long."""
     pieces = re.findall(r"[^-_=+./]{1,12}[-_=+./]*|[-_=+./]+", name)
     return r"\allowbreak{}".join(tex(piece) for piece in pieces) if len(name) > _LONG_NAME else tex(name)
 

@@ -50,7 +50,7 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
 
 
 def in_grid(report: StudyReport, arm: ArmReport) -> float:
-    """What the grid would have trained in an arm, in the study's unit."""
+    """Return what the grid would have trained in an arm, in the study's unit."""
     return report.max_length * sum(run.phase == TUNE or run.seed in report.seeds for run in arm.runs)
 
 

@@ -15,7 +15,7 @@ from orchestrator.stats.results import RESOLVED, Effect
 
 
 def to_markdown(report: StudyReport) -> str:
-    """The whole report; links are relative to the study's directory, where `report.md` lies."""
+    """Return the whole report; links are relative to the study's directory, where `report.md` lies."""
     scale = numbers.scale_of(report)
     reference = words.reference_line(report, report.first, scale).split(": ", 1)[1]
     lines = (words.cost_line(report), words.pairing_line(report))
@@ -85,13 +85,13 @@ def _effect(
 
 
 def folder_of(report: StudyReport, effect: Effect) -> str:
-    """The directory of an effect's trials, relative to the study's."""
+    """Return the directory of an effect's trials, relative to the study's."""
     arm = None if report.averaged else report.arm(effect.arm)
     return arm.trial_dir if arm else "trials"
 
 
 def _finding(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> str:
-    """The effect's sentence, what the arm changed and which question it was to answer."""
+    """Return the effect's sentence, what the arm changed and which question it was to answer."""
     style = words.Style(emphasise=lambda name: f"*{plain(name)}*", escape=plain)
     text = words.sentence(report, evaluation, effect, scale, style)
     arm = report.arm(effect.arm)
@@ -211,13 +211,13 @@ def comparison_markdown(found: Comparison) -> str:
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table; the cells are Markdown already."""
+    """Return a Markdown table; the cells are Markdown already."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def link(text: str, folder: str, *, raw: bool = False) -> str:
-    """A link to a directory; `raw`: the text is Markdown already."""
+    """Return a link to a directory; `raw`: the text is Markdown already."""
     return f"[{text if raw else plain(text)}]({quote(folder)}/)"
 
 

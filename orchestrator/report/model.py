@@ -58,7 +58,7 @@ class ArmReport:
         return "/".join(self.runs[0].trial_dir.split("/")[:2])
 
     def of(self, phase: str) -> tuple[TrialRecord, ...]:
-        """The runs of one phase, by seed."""
+        """Return the runs of one phase, by seed."""
         return tuple(run for run in self.runs if run.phase == phase)
 
 
@@ -244,7 +244,7 @@ class Ledger:
     saved: float
 
     def of_arm(self, arm: str) -> tuple[LedgerEntry, ...]:
-        """The entries of one arm."""
+        """Return the entries of one arm."""
         return tuple(entry for entry in self.entries if entry.arm == arm)
 
     def runs(self, *states: TrialState) -> int:
@@ -315,7 +315,7 @@ class StudyReport:
         return (self.reference, *self.arms)
 
     def arm(self, name: str) -> ArmReport | None:
-        """The arm of that name; None for effects that no single arm stands for (factorial designs)."""
+        """Return the arm of that name; None for effects that no single arm stands for (factorial designs)."""
         return next((arm for arm in self.all_arms if arm.arm == name), None)
 
     @property
@@ -324,7 +324,7 @@ class StudyReport:
         return DESIGNS.get(self.design).crossed
 
     def behind(self, effect: Effect, phase: str) -> tuple[TrialRecord, ...]:
-        """The runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
+        """Return runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
         arm = None if self.averaged else self.arm(effect.arm)
         return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
 

@@ -36,7 +36,7 @@ def report_html(report: StudyReport) -> str:
 
 
 def effects_html(report: StudyReport) -> str:
-    """The tables of effects, phase by phase."""
+    """Return the tables of effects, phase by phase."""
     scale = numbers.scale_of(report)
     parts = []
     for evaluation in report.evaluations:

@@ -29,15 +29,15 @@ class Scale:
         return f" ({self.unit})" if self.unit else ""
 
     def number(self, value: float, *, sign: bool = False) -> str:
-        """A difference without its unit; `sign` writes + and −."""
+        """Return a difference without its unit; `sign` writes + and −."""
         return _written(value * self.factor, self.decimals, self.scientific, sign)
 
     def amount(self, value: float, *, sign: bool = False) -> str:
-        """A difference with its unit."""
+        """Return a difference with its unit."""
         return f"{self.number(value, sign=sign)} {self.unit}".rstrip()
 
     def value(self, value: float) -> str:
-        """A value of the metric itself, in its own units."""
+        """Return a value of the metric itself, in its own units."""
         return _written(value, self.decimals + (2 if self.factor == 100 else 0), self.scientific, False)
 
 
@@ -107,7 +107,7 @@ def delta(effect: Effect, scale: Scale) -> str:
 
 
 def look(taken: LookTaken, scale: Scale) -> list[str]:
-    """A look as a row: seeds, arm, n, Δ, interval, p, level, chance to resolve, decision."""
+    """Return a look as a row: seeds, arm, n, Δ, interval, p, level, chance to resolve, decision."""
     return [
         str(taken.number),
         taken.arm,
@@ -159,13 +159,13 @@ def duration(seconds: float) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A length with its unit: `1 epoch`, `1.5 epochs`."""
+    """Return a length with its unit: `1 epoch`, `1.5 epochs`."""
     plural = "" if value == 1 or unit == "seconds" else "s"
     return f"{value:g} {unit}{plural}"
 
 
 def one_line(text: str | None, limit: int = 300) -> str:
-    """The first line with content, free of control characters (reasons quote other people's errors)."""
+    """Return first line with content, free of control characters (reasons quote other people's errors)."""
     for line in (text or "").splitlines():
         clean = "".join(c for c in re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", line) if c.isprintable()).strip()
         if clean:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def page_template(name: str, package: str = "orchestrator.report") -> Template:
-    """A file of `templates/` in a package. Needs jinja2, of the extras [report] and [web]."""
+    """Return a file of `templates/` in a package. Needs jinja2, of the extras [report] and [web]."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -50,12 +50,12 @@ SERIES = (
 
 
 def colour(effect: Effect) -> str:
-    """The colour of an effect's verdict."""
+    """Return the colour of an effect's verdict."""
     return VERDICTS.get(effect.verdict, NEUTRAL)
 
 
 def series(index: int) -> str:
-    """The colour of the arm or seed with this position."""
+    """Return the colour of the arm or seed with this position."""
     return SERIES[index % len(SERIES)]
 
 
@@ -65,7 +65,7 @@ def hollow(effect: Effect) -> bool:
 
 
 def short(name: str, limit: int = 34) -> str:
-    """A name that fits beside a figure: long ones lose their middle, which says least."""
+    """Return a name that fits beside a figure: long ones lose their middle, which says least."""
     if len(name) <= limit:
         return name
     tail = limit // 2 - 1

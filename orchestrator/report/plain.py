@@ -39,7 +39,7 @@ def length(value: float | None, unit: str) -> str:
 
 
 def setting(value: Any) -> str:
-    """A configured value as a study file would write it."""
+    """Return a configured value as a study file would write it."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     return value if isinstance(value, str) else json.dumps(value, default=str)
@@ -56,5 +56,5 @@ def difference(changes: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
 
 
 def legend(states: Iterable[str]) -> str:
-    """The glyphs of these states, explained."""
+    """Return the glyphs of these states, explained."""
     return "  ".join(f"{GLYPHS[state]} {state}" for state in GLYPHS if state in set(states))

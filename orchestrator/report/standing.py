@@ -118,7 +118,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
 
 
 def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:
-    """A running trial with what its driver last said of it."""
+    """Return a running trial with what its driver last said of it."""
     now = (progress or {}).get(record.cell)
     if not isinstance(now, Mapping) or record.state is not TrialState.RUNNING:
         return record

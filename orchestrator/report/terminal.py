@@ -24,7 +24,7 @@ _STYLES = {
 
 
 def render(report: StudyReport) -> Group:
-    """The whole report; where the study is local, arm names link to their trial directories."""
+    """Return the whole report; where the study is local, arm names link to their trial directories."""
     scale = numbers.scale_of(report)
     parts: list[RenderableType] = [
         *(Text(line, style="bold yellow") for line in words.headline(report)),
@@ -117,7 +117,7 @@ def _title(report: StudyReport, scale: numbers.Scale) -> Text:
 
 
 def _tuning(report: StudyReport, scale: numbers.Scale) -> list[RenderableType]:
-    """The search: samples per arm and what the winner chose."""
+    """Return the search: samples per arm and what the winner chose."""
     table = _table()
     table.add_column("search in", overflow="fold", min_width=8, max_width=32)
     table.add_column("samples", no_wrap=True)
@@ -156,7 +156,7 @@ def render_comparison(found: Comparison) -> Group:
 
 
 def _left_out(report: StudyReport) -> list[RenderableType]:
-    """The runs that are in no effect; seeds of an arm that ended alike share a row."""
+    """Return the runs that are in no effect; seeds of an arm that ended alike share a row."""
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for arm, run in report.left_out:
         length = "–" if run.length is None else f"{run.length:g}"

@@ -47,7 +47,7 @@ PLAIN = Style()
 
 
 def outcome(run: TrialRecord) -> str:
-    """What became of a run: `failed (oom)`, `stopped`, `done, no value`."""
+    """Return what became of a run: `failed (oom)`, `stopped`, `done, no value`."""
     if run.state is TrialState.DONE and not run.used:
         if not run.has_value:
             return "done, no finite value"
@@ -66,7 +66,7 @@ def counts(states: Mapping[TrialState, int]) -> str:
 
 
 def headline(report: StudyReport) -> list[str]:
-    """What must be read before any number."""
+    """Return what must be read before any number."""
     lines = []
     if not report.complete:
         left = report.total - report.ended
@@ -78,7 +78,7 @@ def headline(report: StudyReport) -> list[str]:
 
 
 def settings_line(report: StudyReport) -> str:
-    """What was registered before the first run."""
+    """Return what was registered before the first run."""
     rule = f"rule {report.rule}" + (f" (goal: {report.goal})" if report.goal else "")
     parts = [f"design {report.design}", rule, f"{count(len(report.seeds), 'seed')}", f"α = {report.alpha:g}"]
     parts += [f"margin ±{report.margin:g}"] if report.margin is not None else []
@@ -104,7 +104,7 @@ def count(number: int, noun: str) -> str:
 
 
 def cost_line(report: StudyReport) -> str:
-    """What was spent, and what of the grid was saved."""
+    """Return what was spent, and what of the grid was saved."""
     cost = report.ledger
     gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
     saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
@@ -117,7 +117,7 @@ def cost_line(report: StudyReport) -> str:
 
 
 def pairing_line(report: StudyReport, evaluation: Evaluation | None = None) -> str | None:
-    """What pairing by seed was worth; None where it cannot be measured."""
+    """Return what pairing by seed was worth; None where it cannot be measured."""
     found = (evaluation or report.first).pairing
     if found.rho is None or found.variance_saved is None or report.tier == RUNG_ONLY:
         return None
@@ -139,7 +139,7 @@ def phase_tag(report: StudyReport, evaluation: Evaluation) -> str:
 
 
 def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str], str] = str) -> str:
-    """What was done to the recipe: `Removing *batchnorm*`."""
+    """Return what was done to the recipe: `Removing *batchnorm*`."""
     if effect.kind == "interaction":
         names = " and ".join(emphasise(name) for name in components_of(effect))
         removed = all(part.startswith("no-") for part in effect.arm.split("+"))
@@ -157,12 +157,12 @@ def intervention(report: StudyReport, effect: Effect, emphasise: Callable[[str],
 
 
 def components_of(effect: Effect) -> tuple[str, ...]:
-    """The components that an effect is about; from its name where it does not say."""
+    """Return the components that an effect is about; from its name where it does not say."""
     return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
 def by_pair(evaluation: Evaluation) -> dict[tuple[str, ...], Effect]:
-    """The interactions of two components that have a Δ, by these components."""
+    """Return the interactions of two components that have a Δ, by these components."""
     found = {components_of(effect): effect for effect in evaluation.interactions}
     return {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
 
@@ -170,7 +170,7 @@ def by_pair(evaluation: Evaluation) -> dict[tuple[str, ...], Effect]:
 def sentence(
     report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, style: Style = PLAIN
 ) -> str:
-    """What the study says about one effect, as a sentence that can be quoted."""
+    """Return what the study says about one effect, as a sentence that can be quoted."""
     subject = intervention(report, effect, style.emphasise)
     runs = report.behind(effect, evaluation.phase)
     total = len({run.seed for run in runs})
@@ -215,7 +215,7 @@ def _support(report: StudyReport, effect: Effect, scale: Scale, seeds: str, *, d
 
 
 def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale) -> list[str]:
-    """What must be said behind the numbers so that they are read rightly."""
+    """Return what must be said behind the numbers so that they are read rightly."""
     remarks = []
     if effect.verdict == SIZE_UNCLEAR and report.margin is not None:
         remarks.append(f"Different, but whether by more than {scale.amount(report.margin)} is unclear.")
@@ -235,7 +235,7 @@ def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale:
 
 
 def _about(seeds: int) -> int:
-    """An estimate without the digits that it does not have: two are enough."""
+    """Return an estimate without the digits that it does not have: two are enough."""
     return seeds if seeds < 100 else int(float(f"{seeds:.2g}"))
 
 
@@ -253,7 +253,7 @@ def family_size(evaluation: Evaluation, effect: Effect) -> str:
 
 
 def failed(runs: Iterable[TrialRecord]) -> int:
-    """Runs that ended without an answer in value: failed or diverged."""
+    """Run that ended without an answer in value: failed or diverged."""
     return sum(run.state in _FAILED for run in runs)
 
 
@@ -264,7 +264,7 @@ def interval_name(report: StudyReport, kind: str = "main") -> str:
 
 
 def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
-    """The verdict, with the margin where it speaks of one."""
+    """Return the verdict, with the margin where it speaks of one."""
     if effect.verdict == EQUIVALENT and report.margin is not None:
         return f"{EQUIVALENT} (±{scale.amount(report.margin)})"
     return effect.verdict
@@ -273,7 +273,7 @@ def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
 def verdict(
     report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, *, brief: bool = False
 ) -> str:
-    """The verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`.
+    """Return the verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`.
 
     `brief`: without the seeds that would be needed.
     """
@@ -302,7 +302,7 @@ def marks(effect: Effect) -> str:
 
 
 def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) -> str:
-    """The reference arm: mean, standard deviation over seeds, n."""
+    """Return the reference arm: mean, standard deviation over seeds, n."""
     sample = evaluation.samples[report.reference.arm]
     if sample.mean is None:
         runs = tally(report.reference.of(evaluation.phase))
@@ -313,7 +313,7 @@ def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) ->
 
 
 def caption(report: StudyReport, evaluation: Evaluation) -> str:
-    """What the columns of the effect table mean."""
+    """Return what the columns of the effect table mean."""
     name = report.reference.arm
     text = f"Δ = arm − {name}, mean over the seeds that both finished"
     if report.averaged:
@@ -335,7 +335,7 @@ def caption(report: StudyReport, evaluation: Evaluation) -> str:
 
 
 def tuning_lines(report: StudyReport, scale: Scale) -> list[str]:
-    """The arms whose effect depends on the tuning, one sentence each."""
+    """Return the arms whose effect depends on the tuning, one sentence each."""
     return [
         f"{found.arm} is tuning-dependent: Δ = {side(report, found.first, scale)} with the study file's "
         f"settings, {side(report, found.second, scale)} with each arm's own winner"
@@ -394,7 +394,7 @@ def comparison_rows(found: Comparison, scale: Scale) -> list[list[str]]:
 
 
 def compared_names(found: Comparison) -> tuple[str, str]:
-    """What the two columns are called: the studies, with the phase where that tells them apart."""
+    """Return what the two columns are called: the studies, with the phase where that tells them apart."""
     first, second = found.first.study, found.second.study
     if found.ours.phase == found.theirs.phase:
         return first, second
@@ -402,7 +402,7 @@ def compared_names(found: Comparison) -> tuple[str, str]:
 
 
 def comparison_lines(found: Comparison) -> list[str]:
-    """What else must be known when two studies are compared."""
+    """Return what else must be known when two studies are compared."""
     lines = [
         f"{name}: {line}"
         for name, report in (("first", found.first), ("second", found.second))

@@ -22,7 +22,7 @@ def curve(
     *,
     protected: bool,
 ) -> Curve:
-    """The run of `record` as `asha` would have seen it, from the rows of its `metrics.parquet`."""
+    """Return the run of `record` as `asha` would have seen it, from the rows of its `metrics.parquet`."""
     times = [time for row in rows if (time := _number(row.get("time_s"))) is not None]
     length = record.length or 0.0
     return Curve(
@@ -36,7 +36,7 @@ def curve(
 
 
 def points(spec: StudySpec, rows: Iterable[Mapping[str, Any]], ladder: Sequence[float]) -> tuple[Point, ...]:
-    """The reports that would have been compared, from the rows of a run's `metrics.parquet`.
+    """Return the reports that would have been compared, from the rows of a run's `metrics.parquet`.
 
     As in a running study: a report counts at the highest rung that it has passed, one without the metric at
     none, and the score is the mean of the last `average_last` values, oriented.

@@ -80,7 +80,8 @@ class Study:
 
 
 def study(truth: Scenario, seeds: int, seed: int, index: int) -> Study:
-    """The study number `index` of the series `seed`: it depends on nothing else and may be made anywhere.
+    """Return the study number `index` of the series `seed`: it depends on nothing else and may be made
+    anywhere.
 
     It has `seeds` seeds, or `MOST_SEEDS` if those are more; their number does not change the first ones.
     """
@@ -91,7 +92,7 @@ def study(truth: Scenario, seeds: int, seed: int, index: int) -> Study:
 
 
 def generate(truth: Scenario, seeds: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """The curves of one study, shape (1 + arms, seeds, rungs); more seeds never change the first ones."""
+    """Return curves of one study, shape (1 + arms, seeds, rungs); more seeds never change the first ones."""
     rows = truth.arms + 1
     noise = random.standard_normal((seeds, rows + 1, len(RUNGS))) @ _MIX
     shared, own = noise[:, :1], noise[:, 1:]

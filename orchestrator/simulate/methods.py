@@ -100,7 +100,7 @@ def halving(study: Study, design: Design, *, protected: bool, rule: RungRule | N
 
 
 def sequential(study: Study, design: Design, rule: Callable[[Design, int], ResolveRule]) -> Judged:
-    """The rule `resolve` on the final values; every run that a look has used is trained to its end."""
+    """Return the rule `resolve` on the final values; every run that a look has used is trained to its end."""
     registered = rule(design, study.curves.shape[0] - 1)
     values = study.curves[:, : registered.looks[-1], -1]
     course = resolve(registered, values, np.ones(values.shape, dtype=np.bool_))
@@ -140,7 +140,9 @@ def _fixed(tests: Estimates, design: Design, *, cost: float, kept: bool) -> Judg
 def declared(
     tests: Estimates, alpha: float, margin: float | None
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """What one look says, with Holm: +1 or −1 where an arm differs, else 0; and where it is equivalent."""
+    """Return what one look says, with Holm: +1 or −1 where an arm differs, else 0; and where it is
+    equivalent.
+    """
     different = _holm(tests.p, alpha)
     equivalent = np.zeros_like(different)
     if margin is not None:
@@ -169,7 +171,7 @@ def registered(
     futility: float = 0.10,
     variance: Variance = "moderated",
 ) -> ResolveRule:
-    """The rule that a study file with this design and the default looks registers."""
+    """Return the rule that a study file with this design and the default looks registers."""
     most = goal_of(goal).most_seeds(MOST_SEEDS, design.seeds)
     return ResolveRule(
         looks=standard_looks(most),
@@ -205,12 +207,14 @@ METHODS: dict[str, Method] = {
 
 
 def method(name: str) -> Method:
-    """The method of that name; KeyError where there is none."""
+    """Return the method of that name; KeyError where there is none."""
     return METHODS[name] if name in METHODS else _brought()[name]
 
 
 def _brought() -> dict[str, Method]:
-    """A method for each rule that a package brings, by the rule's name; its settings at their defaults."""
+    """Return a method for each rule that a package brings, by the rule's name; its settings at their
+    defaults.
+    """
     known = {one.rule for one in METHODS.values()}
     return {
         name: Method(name, name, RULES.get(name).title, partial(_by_rule, name=name))
@@ -236,7 +240,7 @@ def _by_rule(study: Study, design: Design, *, name: str) -> Judged:
 
 
 def _spec(design: Design, rule: StoppingRule) -> StudySpec:
-    """A study file that registers this design under the rule."""
+    """Return a study file that registers this design under the rule."""
     ladder = {"max": RUNGS[-1], "grace": RUNGS[0], "reduction": design.reduction}
     file = {
         "name": "simulated",
@@ -251,7 +255,7 @@ def _spec(design: Design, rule: StoppingRule) -> StudySpec:
 
 
 def pick(words: Sequence[str]) -> tuple[Method, ...]:
-    """The methods that these words name: methods, or rules for all of their methods; none means all.
+    """Return the methods that these words name: methods, or rules for all of their methods; none means all.
 
     Raises `ValueError` for another word.
     """

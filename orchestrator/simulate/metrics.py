@@ -57,7 +57,7 @@ class Summary:
 
 
 def clopper_pearson(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a share, for `count` of `total` >= 1."""
+    """Return the exact interval of a share, for `count` of `total` >= 1."""
     tail = (1 - level) / 2
     lo = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
     hi = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
@@ -65,14 +65,14 @@ def clopper_pearson(count: int, total: int, level: float = 0.95) -> tuple[float,
 
 
 def share(hits: NDArray[np.bool_]) -> Figure:
-    """The share of studies, shape (studies,), with its exact interval."""
+    """Return the share of studies, shape (studies,), with its exact interval."""
     count, total = int(hits.sum()), int(hits.size)
     value = count / total
     return Figure(value, math.sqrt(value * (1 - value) / total), *clopper_pearson(count, total))
 
 
 def mean(values: NDArray[np.float64]) -> Figure:
-    """The mean over studies of shape (studies,); NaN (nothing to count in a study) is left out."""
+    """Return the mean over studies of shape (studies,); NaN (nothing to count in a study) is left out."""
     there = values[np.isfinite(values)]
     value = float(there.mean())
     se = float(there.std(ddof=1)) / math.sqrt(there.size) if there.size > 1 else None
@@ -81,7 +81,9 @@ def mean(values: NDArray[np.float64]) -> Figure:
 
 
 def median(values: NDArray[np.float64]) -> Figure:
-    """The median of independent studies' values, arms pooled; its interval is that of order statistics."""
+    """Return the median of independent studies' values, arms pooled; its interval is that of order
+    statistics.
+    """
     there = np.sort(values[np.isfinite(values)])
     spread = _Z95 * math.sqrt(there.size) / 2
     low = max(0, math.floor(there.size / 2 - spread))

@@ -80,7 +80,7 @@ class PowerForecast:
 
 
 def noise_of(reference: Mapping[int, float], arms: Mapping[str, Mapping[int, float]]) -> Noise | None:
-    """The noise that a study shows, from arm -> {seed: value}; None where no arm shows any.
+    """Return the noise that a study shows, from arm -> {seed: value}; None where no arm shows any.
 
     The SD is the typical one: the median over all arms of s²·ν / χ²(½; ν), so that one unstable arm does not
     count for all, and three seeds of a reference alone do not have to do.
@@ -110,7 +110,7 @@ def power_forecast(
     grid_runs: int | None = None,
     studies: int | None = None,
 ) -> PowerForecast:
-    """What `arms` arms beside the reference under `seeds` seeds can find, and what that would cost.
+    """Return what `arms` arms beside the reference under `seeds` seeds can find, and what that would cost.
 
     Args:
         rule: the sequential rule, as registered; None where none applies (one seed, a factorial design).
@@ -157,7 +157,8 @@ def smallest_effect(
     weights: NDArray[np.float64] | None = None,
     studies: int | None = None,
 ) -> float | None:
-    """The effect, in the metric's units, that a grid finds with a chance of `power`; None below two seeds.
+    """Return the effect, in the metric's units, that a grid finds with a chance of `power`; None below two
+    seeds.
 
     Holm's first step decides: p <= alpha / effects. The test's variance does not depend on the effect, so one
     simulation of studies without any tells the power for all sizes. (The noncentral t overstates it, by about

@@ -164,7 +164,7 @@ def replays(
 
 
 def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
-    """The study file with another rule in it, whose own settings are at their defaults."""
+    """Return the study file with another rule in it, whose own settings are at their defaults."""
     settings = RULES.get(rule).settings or StoppingSpec
     stopping = {**spec.stopping.model_dump(), "rule": rule, **variant.stopping}
     kept = {key: value for key, value in stopping.items() if key in settings.model_fields}
@@ -176,7 +176,7 @@ def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
 
 
 def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
-    """The grid is a rule with one look, after all seeds."""
+    """Treat the grid as a rule with one look, after all seeds."""
     seeds, margin = len(spec.seeds), spec.report.margin
     return ResolveRule(
         looks=(seeds,),
@@ -221,7 +221,7 @@ def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
 
 
 def _cut_short(evaluation: Evaluation, history: StudyState) -> NDArray[np.bool_]:
-    """Runs that a rule has stopped: at full length they were never made."""
+    """Run that a rule has stopped: at full length they were never made."""
     cut = np.zeros((len(evaluation.arms), len(evaluation.seeds)), dtype=np.bool_)
     for row, arm in enumerate(evaluation.arms):
         for column, seed in enumerate(evaluation.seeds):
@@ -235,7 +235,9 @@ def _record(evaluation: Evaluation, history: StudyState, cell: tuple[int, int]) 
 
 
 def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows: Rows, lanes: int) -> Replay:
-    """The rule as it would have gone at rungs, and a plain paired t at each arm's matched rung with Holm."""
+    """Return the rule as it would have gone at rungs, and a plain paired t at each arm's matched rung with
+    Holm.
+    """
     rule = rule_of(spec).at_rungs(spec.stopping, spec.stopping.max)
     results = table(evaluation, history.cells)
     places = [(row, column) for column in range(len(spec.seeds)) for row in range(len(evaluation.arms))]
@@ -266,7 +268,9 @@ def _seen(
     rule: RungRule,
     runs: Iterable[tuple[tuple[int, int], TrialRecord, Curve, Ending]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """What the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's last."""
+    """Return what the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's
+    last.
+    """
     shape = len(evaluation.arms), len(spec.seeds)
     scores = np.full((*shape, len(rule.rungs) + 1), np.nan)
     last = np.full(shape, -1, dtype=np.intp)

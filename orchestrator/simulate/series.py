@@ -46,7 +46,7 @@ def run(
 
 
 def judge(series: Series, names: Sequence[str], first: int, last: int) -> dict[str, list[Judged]]:
-    """The studies `first` … `last` − 1 of the series by the methods of these names."""
+    """Return the studies `first` … `last` − 1 of the series by the methods of these names."""
     found: dict[str, list[Judged]] = {name: [] for name in names}
     for index in range(first, last):
         made = study(series.truth, series.design.seeds, series.seed, index)

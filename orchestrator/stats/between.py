@@ -39,7 +39,7 @@ def gap(
     first_by_seed: Mapping[int, float] | None = None,
     second_by_seed: Mapping[int, float] | None = None,
 ) -> Gap | None:
-    """The difference of two Δ; None where one of them is missing.
+    """Return the difference of two Δ; None where one of them is missing.
 
     `first_by_seed`, `second_by_seed`: the D of each, seed -> value. Where at least three seeds are in both
     the differences are paired by seed (t with n − 1 degrees of freedom; no interval where all are equal);
@@ -68,7 +68,7 @@ def gap(
 
 
 def _error(effect: Effect) -> tuple[float, float] | None:
-    """Standard error of a Δ and its degrees of freedom: as tested, or plain."""
+    """Return standard error of a Δ and its degrees of freedom: as tested, or plain."""
     if effect.se is not None and effect.df:
         return effect.se, effect.df
     if effect.sd is not None and effect.n > 1:

@@ -78,12 +78,12 @@ class Material:
     plain: Estimates
 
     def row(self, arm: str) -> NDArray[np.float64] | None:
-        """The values of an arm; None where no contrast has to do with it."""
+        """Return the values of an arm; None where no contrast has to do with it."""
         return self.Y[self.arms.index(arm)] if arm in self.arms else None
 
 
 def finite(values: Mapping[int, float]) -> dict[int, float]:
-    """The seeds whose value is a finite number, in seed order."""
+    """Return the seeds whose value is a finite number, in seed order."""
     return {seed: float(values[seed]) for seed in sorted(values) if math.isfinite(values[seed])}
 
 
@@ -193,7 +193,9 @@ def _treated(contrast: Contrast) -> list[str]:
 
 
 def _failure_flags(n: int, contrast: Contrast, failures: Mapping[str, Tally]) -> tuple[str, ...]:
-    """A failed run is an outcome of its arm: Δ among the others holds on the condition that they succeed."""
+    """Warn that a failed run is an outcome of its arm: Δ among the others holds on the condition that they
+    succeed.
+    """
     failed = sum(failures[arm][0] for arm in _treated(contrast) if arm in failures)
     return (f"{failed} failed", *(["conditional"] if n else [])) if failed else ()
 

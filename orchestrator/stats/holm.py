@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Adjusted p-values in the order given; reject those at or below the family's level.
+    """Return adjusted p-values in the order given; reject those at or below the family's level.
 
     None is a hypothesis of the family that could not be tested (an arm without data). It stays None and
     still counts: otherwise a claim could vanish as soon as the missing runs arrive.

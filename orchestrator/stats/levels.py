@@ -18,7 +18,7 @@ from scipy.special import ndtr, ndtri
 
 
 def spending(alpha: float, looks: Sequence[int], gamma: float) -> tuple[float, ...]:
-    """What each look adds to the error that is spent, Σ = alpha.
+    """Return what each look adds to the error that is spent, Σ = alpha.
 
     By the union bound these are also levels that hold whatever the joint distribution of the looks is: the
     strict mode's.
@@ -67,7 +67,7 @@ def _nodes(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _score(
     x: NDArray[np.float64], mass: NDArray[np.float64], time: float, gap: float, increment: float
 ) -> float:
-    """The bound z whose crossing now, and not before, has probability `increment`: Newton, bracketed."""
+    """Return bound z whose crossing now, and not before, has probability `increment`: Newton, bracketed."""
     root, step = math.sqrt(time), math.sqrt(gap)
     low, high = 0.0, -float(ndtri(increment / 2))
     z = high
@@ -89,7 +89,8 @@ def _score(
 
 
 def alpha_of(p: float, index: int, looks: tuple[int, ...], gamma: float) -> float:
-    """The smallest α whose nominal level at look `index` reaches `p`, to 1e-9; infinite where none does.
+    """Return the smallest α whose nominal level at look `index` reaches `p`, to 1e-9; infinite where none
+    does.
 
     The inverse of `nominal_levels` at one look. A level lies between the look's increment and α, which
     brackets the root; its logarithm is almost linear in that of α: a few secants (Illinois) find it.

@@ -80,7 +80,7 @@ class Estimates:
         return np.where(self.testable, p, np.nan)
 
     def p_equivalent(self, margin: float) -> Floats:
-        """The larger of the two one-sided p-values of |Δ| >= margin (TOST); NaN where not testable."""
+        """Return the larger of the two one-sided p-values of |Δ| >= margin (TOST); NaN where not testable."""
         room = margin - np.abs(self.mean)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             p = stdtr(self.df, -room / self.se)
@@ -95,7 +95,7 @@ class Estimates:
 
 @lru_cache(maxsize=65536)
 def critical_t(level: float, df: float) -> float:
-    """The |t| that a two-sided test at `level` asks for."""
+    """Return the |t| that a two-sided test at `level` asks for."""
     return -float(stdtrit(df, level / 2))
 
 

@@ -107,7 +107,7 @@ class OneLook:
         return _power(abs(effect) / _se(sd, rho, self.seeds), self.alpha / self.arms, self.df)
 
     def smallest_effect(self, sd: float, rho: float = 0.0, power: float = _ENOUGH) -> float | None:
-        """The effect that is found with that chance; None below two seeds."""
+        """Return the effect that is found with that chance; None below two seeds."""
         if self.seeds < 2:
             return None
         level = self.alpha / self.arms

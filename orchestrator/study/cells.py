@@ -22,22 +22,26 @@ _FEW_SEEDS = 6
 
 
 def standard_looks(most: int) -> tuple[int, ...]:
-    """The numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
+    """Return numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
     return (*(look for look in _LOOKS if look < most), most)
 
 
 def standard_gamma(most: int) -> float:
-    """The exponent of the spending function (`gamma: auto`): late spending for few seeds, even for many."""
+    """Return the exponent of the spending function (`gamma: auto`): late spending for few seeds, even for
+    many.
+    """
     return 2.0 if most <= _FEW_SEEDS else 1.0
 
 
 def most_seeds(spec: StudySpec) -> int:
-    """The most seeds that an arm may get: those of the file, or more where the stopping rule adds some."""
+    """Return the most seeds that an arm may get: those of the file, or more where the stopping rule adds
+    some.
+    """
     return rule_of(spec).most_seeds(spec)
 
 
 def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
-    """The seeds of the study in their order, those that the rule may add included.
+    """Return the seeds of the study in their order, those that the rule may add included.
 
     What is added are the next whole numbers above the largest seed of the file: fixed before the first run.
     """
@@ -139,15 +143,15 @@ class Plan:
         return {cell.cell: cell for cell in self.cells}
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name; KeyError when the plan has none."""
+        """Return the arm of that name; KeyError when the plan has none."""
         return self._arms[name]
 
     def cell(self, cell_id: str) -> Cell:
-        """The cell of that identity; KeyError when the plan has none."""
+        """Return the cell of that identity; KeyError when the plan has none."""
         return self._cells[cell_id]
 
     def grown(self, batch: Batch) -> Plan:
-        """This plan with what the batch adds; what is there already is kept as it is."""
+        """Return this plan with what the batch adds; what is there already is kept as it is."""
         arms = tuple(arm for arm in batch.arms if arm.name not in self._arms)
         cells = tuple(cell for cell in batch.cells if cell.cell not in self._cells)
         return replace(self, arms=self.arms + arms, cells=self.cells + cells)
@@ -216,7 +220,9 @@ def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
 
 
 def registration(spec: StudySpec) -> dict[str, Any]:
-    """What is fixed before the first run so that the levels hold (statistics §5), every `auto` worked out."""
+    """Return what is fixed before the first run so that the levels hold (statistics §5), every `auto` worked
+    out.
+    """
     stopping, report = spec.stopping, spec.report
     fixed = {
         "metric": spec.metric.name,
@@ -262,7 +268,7 @@ def make_cells(
     sample: int | None = None,
     chosen: Mapping[str, Any] | None = None,
 ) -> Iterator[Cell]:
-    """The cells of these arms under these seeds, seed by seed; `chosen`: what the search has set."""
+    """Yield the cells of these arms under these seeds, seed by seed; `chosen`: what the search has set."""
     setting = dict(chosen or {})
     digests = [(arm, _digest(cell_config(spec, arm, setting), spec)) for arm in arms]
     for seed in seeds:
@@ -271,14 +277,14 @@ def make_cells(
 
 
 def cell_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The arm's config with the search's choice, `${...}` resolved after both."""
+    """Return the arm's config with the search's choice, `${...}` resolved after both."""
     if not chosen:
         return copy.deepcopy(dict(arm.config))
     return searched_config(spec, arm, chosen)
 
 
 def trial_config(plan: Plan, cell: Cell, spec: StudySpec) -> dict[str, Any]:
-    """What the entrypoint sees: the cell's config with `seed` and `max_length` (in the study's unit)."""
+    """Return what the entrypoint sees: the cell's config with `seed` and `max_length` (study's unit)."""
     config = cell_config(spec, plan.arm(cell.arm), cell.set)
     return {**config, "seed": cell.seed, "max_length": spec.stopping.max}
 

@@ -16,7 +16,7 @@ MISSING = object()
 
 
 def lookup(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, or MISSING."""
+    """Return the value at a dotted key, or MISSING."""
     value: Any = config
     for part in key.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -26,7 +26,7 @@ def lookup(config: Mapping[str, Any], key: str) -> Any:
 
 
 def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `config` with the values at the dotted keys exchanged; every key must exist."""
+    """Return a copy of `config` with the values at the dotted keys exchanged; every key must exist."""
     result = copy.deepcopy(dict(config))
     for key, value in changes.items():
         *parents, last = key.split(".")
@@ -51,7 +51,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def shared_key(one: Iterable[str], other: Iterable[str]) -> str | None:
-    """The first key of `other` that overlaps with one of `one`, or None."""
+    """Return the first key of `other` that overlaps with one of `one`, or None."""
     taken = list(one)
     return next((key for key in other if any(overlap(key, item) for item in taken)), None)
 
@@ -59,7 +59,7 @@ def shared_key(one: Iterable[str], other: Iterable[str]) -> str | None:
 def flat_changes(
     config: Mapping[str, Any], given: Mapping[str, Any], path: Path
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The changes of one arm as dotted keys of existing settings.
+    """Return the changes of one arm as dotted keys of existing settings.
 
     A mapping given for a setting that is a mapping changes inside it, it does not replace it.
     """
@@ -97,7 +97,7 @@ def missing_problem(config: Mapping[str, Any], key: str, at: Path) -> Problem:
 
 
 def word_problem(key: str, current: Any, value: Any, at: Path) -> Problem | None:
-    """A word such as `off` where the baseline has a boolean, or None."""
+    """Return a word such as `off` where the baseline has a boolean, or None."""
     if (
         not isinstance(current, bool)
         or not isinstance(value, str)

@@ -42,7 +42,7 @@ def unused_problems(section: BaseModel, path: Path, keys: Iterable[str], when: s
 
 
 def nearest(word: str, valid: Iterable[str], *, instead: Sequence[str] = (), most: int = 20) -> str:
-    """A hint: the nearest valid name; when none is near, all of them, or those in `instead`."""
+    """Return a hint: the nearest valid name; when none is near, all of them, or those in `instead`."""
     names = [str(name) for name in valid]
     if not names:
         return "there is no valid name here"
@@ -59,7 +59,7 @@ def nearest(word: str, valid: Iterable[str], *, instead: Sequence[str] = (), mos
 
 
 def show(value: Any) -> str:
-    """A value as YAML would hold it on one line, at most 60 characters."""
+    """Return a value as YAML would hold it on one line, at most 60 characters."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, (list, tuple)):

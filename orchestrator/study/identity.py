@@ -56,7 +56,7 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two frozen views, one line each: `stopping.max: 8 → 20`."""
+    """Return what differs between two frozen views, one line each: `stopping.max: 8 → 20`."""
     lines: list[str] = []
     _compare(old, new, "", lines)
     return lines
@@ -87,7 +87,7 @@ def seeds_are_registered(view: Mapping[str, Any]) -> bool:
 
 
 def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What `--extend` would accept for this study, as a sentence; `old` and `new` are frozen views."""
+    """Return what `--extend` would accept for this study, as a sentence; `old` and `new` are frozen views."""
     growing = DESIGNS.get(old["design"]).grows
     accepted = ["components", "alternatives", "listed interactions"] if growing else []
     if seeds_are_registered(old):
@@ -111,7 +111,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _kept(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
-    """The old part where the new one only adds to it, else None."""
+    """Return the old part where the new one only adds to it, else None."""
     if key == "components":
         return old[key] if _more_components(old, new) else None
     if key == "exclude":

@@ -41,7 +41,7 @@ class Merged:
         return None
 
     def fault(self, problem: Problem) -> Fault:
-        """The problem with file and line."""
+        """Return the problem with file and line."""
         place = self.place(problem.path)
         return problem.fault(place.file, place.line) if place else problem.fault()
 
@@ -56,7 +56,7 @@ def read_merged(file: FilePath) -> Merged:
 
 
 def mapping_merged(study: Mapping[str, Any], folder: FilePath) -> Merged:
-    """A study as a mapping of plain data, and what it extends; paths are relative to `folder`.
+    """Return a study as a mapping of plain data, and what it extends; paths are relative to `folder`.
 
     Raises:
         StudyError: as `read_merged`; also for values that a study file cannot hold.
@@ -128,7 +128,7 @@ def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath]
 
 
 def _from(fault: Fault, file: FilePath, line: int | None) -> Fault:
-    """A fault of an extended file says who asked for that file."""
+    """Return a fault of an extended file says who asked for that file."""
     if fault.file == str(file) or fault.hint:
         return fault
     return Fault(
@@ -199,7 +199,7 @@ def _replace(
 
 
 def _paths(at: Path, value: Any) -> Iterator[Path]:
-    """The path of a value and of everything in it."""
+    """Yield the path of a value and of everything in it."""
     yield at
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -259,7 +259,7 @@ def _assign(merged: Merged, path: Path, value: Any) -> list[Problem]:
 
 
 def _address(data: Mapping[str, Any], key: str) -> Path | None:
-    """The path of a dotted key. Keys of a change hold dots themselves, so the longest match counts."""
+    """Return the path of a dotted key. Keys of a change hold dots themselves, so the longest match counts."""
     parts = key.split(".")
     path: Path = ()
     node: Any = data
@@ -375,7 +375,7 @@ def _fault(merged: Merged, problem: Problem, path: FilePath) -> Fault:
 
 
 def _missing_monitors(merged: Merged, monitors: Any, path: FilePath, cwd: FilePath) -> list[Fault]:
-    """Monitors of the user's own, module:Class, whose code is not there."""
+    """Return monitors of the user's own, module:Class, whose code is not there."""
     faults: list[Fault] = []
     for name in monitors if isinstance(monitors, (list, tuple)) else ():
         if ":" in name:
@@ -384,7 +384,7 @@ def _missing_monitors(merged: Merged, monitors: Any, path: FilePath, cwd: FilePa
 
 
 def _missing_code(merged: Merged, name: str, field: str, path: FilePath, cwd: FilePath) -> list[Fault]:
-    """What is wrong with code of the user's own, as far as can be seen without importing it."""
+    """Return what is wrong with code of the user's own, as far as can be seen without importing it."""
     try:
         locate(name, path, cwd)
     except StudyError as error:
@@ -413,7 +413,7 @@ def _lackings(merged: Merged, loggers: Any, path: FilePath) -> list[Fault]:
 
 
 def _placed(merged: Merged, fault: Fault, field: str) -> Fault:
-    """A fault of the user's code says where the study names it, unless it has a place of its own."""
+    """Return a fault of the user's code says where the study names it, unless it has a place of its own."""
     if fault.line is not None:
         return replace(fault, field=field)
     place = merged.place((field,))

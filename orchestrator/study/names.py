@@ -52,7 +52,7 @@ LOGGERS: Registry[Any] = Registry("logger", "orchestrator.loggers", _BUILT_IN, _
 
 
 def lacking(logger: str) -> str | None:
-    """What pip has to install for this logger, or None. What it needs is looked for, not imported."""
+    """Return what pip has to install for this logger, or None. What it needs is looked for, not imported."""
     kind: LoggerClass = LOGGERS.get(logger)
     if kind.needs is None or importlib.util.find_spec(kind.needs) is not None:
         return None

@@ -137,7 +137,7 @@ def _target_problem(root: Mapping[str, Any], path: Path, reference: str) -> Prob
 
 
 def _target(path: Path, reference: str) -> Path | None:
-    """The path that a reference at `path` names; leading dots count levels up, as in OmegaConf."""
+    """Return the path that a reference at `path` names; leading dots count levels up, as in OmegaConf."""
     name = reference.lstrip(".")
     levels = len(reference) - len(name)
     parts: Path = tuple(name.split("."))

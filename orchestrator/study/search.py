@@ -30,7 +30,7 @@ class Choice:
     values: tuple[Any, ...]
 
     def at(self, share: float) -> Any:
-        """The value at `share` in [0, 1) of the dimension."""
+        """Return the value at `share` in [0, 1) of the dimension."""
         return self.values[int(share * len(self.values))]
 
 
@@ -42,7 +42,7 @@ class Uniform:
     high: float
 
     def at(self, share: float) -> float:
-        """The value at `share` in [0, 1) of the dimension."""
+        """Return the value at `share` in [0, 1) of the dimension."""
         return min(self.low + share * (self.high - self.low), self.high)
 
 
@@ -54,7 +54,7 @@ class LogUniform:
     high: float
 
     def at(self, share: float) -> float:
-        """The value at `share` in [0, 1) of the dimension."""
+        """Return the value at `share` in [0, 1) of the dimension."""
         value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         return min(max(value, self.low), self.high)
 
@@ -67,7 +67,7 @@ class RandInt:
     high: int
 
     def at(self, share: float) -> int:
-        """The value at `share` in [0, 1) of the dimension."""
+        """Return the value at `share` in [0, 1) of the dimension."""
         return self.low + int(share * (self.high - self.low + 1))
 
 
@@ -78,7 +78,7 @@ KINDS = ("choice", "uniform", "loguniform", "randint")
 
 
 def study_space(spec: StudySpec) -> Space:
-    """The space of the study's `tune`, empty where there is none.
+    """Return the space of the study's `tune`, empty where there is none.
 
     Raises:
         StudyError: every key whose distribution is faulty.
@@ -104,7 +104,7 @@ def settings_in(space: Space) -> float:
 def parse_space(
     given: Mapping[str, Mapping[str, Any]], path: Path = ("tune", "space")
 ) -> tuple[dict[str, Dimension], list[Problem]]:
-    """The dimensions that are sound, and what is wrong with the others."""
+    """Return the dimensions that are sound, and what is wrong with the others."""
     space: dict[str, Dimension] = {}
     problems: list[Problem] = []
     for key, distribution in given.items():
@@ -250,7 +250,7 @@ GRID, RANDOM = _Grid(), _Random()
 
 
 def registered_draws(spec: StudySpec) -> list[Params]:
-    """The settings that are known before any result; empty where nothing is tuned.
+    """Return the settings that are known before any result; empty where nothing is tuned.
 
     Raises `StudyError` for a space that is faulty.
     """
@@ -260,7 +260,7 @@ def registered_draws(spec: StudySpec) -> list[Params]:
 
 
 def samples_per_arm(spec: StudySpec) -> int:
-    """Settings that the search tries in every arm; 0 where nothing is tuned."""
+    """Return settings that the search tries in every arm; 0 where nothing is tuned."""
     if spec.tune is None or not spec.tune.searches:
         return 0
     return SEARCHES.get(spec.tune.search).samples(spec.tune)
@@ -291,7 +291,7 @@ def grid(space: Space) -> list[Params]:
 
 
 def random_draws(space: Space, samples: int, seed_text: str) -> list[Params]:
-    """`samples` settings, {dotted key: value}, all different as long as the space has so many.
+    """Return `samples` settings, {dotted key: value}, all different as long as the space has so many.
 
     More samples begin with the same ones. `seed_text` names the search, such as the study's tuning seed: with
     the same text every arm gets the same draws.
@@ -309,7 +309,7 @@ def random_draws(space: Space, samples: int, seed_text: str) -> list[Params]:
 
 
 def share(*parts: object) -> float:
-    """A number in [0, 1), uniform over what is hashed: 53 bits of SHA-256."""
+    """Return a number in [0, 1), uniform over what is hashed: 53 bits of SHA-256."""
     digest = hashlib.sha256(canonical([str(part) for part in parts]).encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) / 2**53
 

@@ -110,7 +110,7 @@ def _of_its_rule(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def section_of(stopping: Any) -> type[StoppingSpec] | None:
-    """The model of a `stopping` section whose rule has settings of its own; None of other sections."""
+    """Return the model of a `stopping` section whose rule has settings of its own; None of other sections."""
     rule = stopping.get("rule") if isinstance(stopping, Mapping) else None
     return RULES.get(rule).settings if isinstance(rule, str) and rule in RULES else None
 

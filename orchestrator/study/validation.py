@@ -47,7 +47,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def known_keys(path: Path, data: Mapping[str, Any] | None = None) -> list[str]:
-    """The keys that the format knows at `path` of a study; empty where keys are free or there are none."""
+    """Return the keys that the format knows at `path` of a study; empty where keys are free or there are
+    none.
+    """
     model = model_at(path)
     if model is StoppingSpec:
         model = section_of((data or {}).get("stopping")) or model
@@ -55,7 +57,7 @@ def known_keys(path: Path, data: Mapping[str, Any] | None = None) -> list[str]:
 
 
 def model_at(path: Path) -> type[BaseModel] | None:
-    """The model that describes the mapping at `path`, or None."""
+    """Return the model that describes the mapping at `path`, or None."""
     if len(path) == 2 and path[0] == "components":
         return Component
     model: type[BaseModel] = StudySpec
@@ -131,7 +133,7 @@ _KINDS = {
 
 
 def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, tuple[Arm, ...], list[Problem]]:
-    """The spec with its arms, or None with every problem; sound sections are checked in any case."""
+    """Return the spec with its arms, or None with every problem; sound sections are checked in any case."""
     spec, errors = _parse(data)
     problems = [_problem(error, data) for error in errors]
     sound, unsound = (spec, set()) if spec is not None else _patched(data, errors)
@@ -157,7 +159,7 @@ def _parse(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[ErrorDetails
 
 
 def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> tuple[StudySpec | None, set[str]]:
-    """The study without its faulty parts, and the sections that had to be given up."""
+    """Return the study without its faulty parts, and the sections that had to be given up."""
     patched = {key: value for key, value in data.items() if key in StudySpec.model_fields}
     unsound: set[str] = set()
     for error in errors:

@@ -28,7 +28,7 @@ def name_fault(name: object) -> str | None:
 
 
 def is_number(value: object) -> bool:
-    """A finite number that a float can hold; booleans are none."""
+    """Return a finite number that a float can hold; booleans are none."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -89,7 +89,7 @@ def _auto_or_share(value: Any) -> Any:
 
 
 def _check_seeds(value: Any) -> Any:
-    """A number n means 0..n-1; a list is taken as it is."""
+    """Return a number n means 0..n-1; a list is taken as it is."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"must be a number of seeds from 1 to {MAX_SEEDS:,}, or a list of seeds")
@@ -126,7 +126,7 @@ def _auto_or_looks(value: Any) -> Any:
 
 
 def _groups(value: Any) -> Any:
-    """Lists of names; which names make sense is for `combining_problems` to say, entry by entry."""
+    """Return lists of names; which names make sense is for `combining_problems` to say, entry by entry."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of lists of component names, such as [[batchnorm, mixup]]")
     for group in value:

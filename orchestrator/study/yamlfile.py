@@ -197,7 +197,7 @@ class _Reader:
         return result
 
     def _merge(self, key_node: yaml.Node, node: yaml.Node, path: Path) -> dict[str, Any]:
-        """The content of a merge key `<<: *alias`; earlier sources win, as YAML says."""
+        """Return the content of a merge key `<<: *alias`; earlier sources win, as YAML says."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         result: dict[str, Any] = {}
         for source in sources:
@@ -262,5 +262,5 @@ class _Reader:
 
 
 def dotted(path: Path) -> str:
-    """The path as a person writes it: `components.mixup.without`."""
+    """Return the path as a person writes it: `components.mixup.without`."""
     return ".".join(str(part) for part in path)

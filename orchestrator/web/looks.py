@@ -236,7 +236,7 @@ def _events(run: OpenedStudy, names: Mapping[str, str]) -> tuple[tuple[str, str]
 
 
 def _words(line: Line, names: Mapping[str, str]) -> str | None:
-    """What happened; None where it is not worth a line."""
+    """Return what happened; None where it is not worth a line."""
     match line.event:
         case Noted(text=text):
             return text

@@ -192,7 +192,7 @@ def _storage_fault(error: BaseException) -> FaultKind | None:
 
 
 def free_space() -> str:
-    """What is left where this process writes its temporary files and where it works, in words."""
+    """Return what is left where this process writes its temporary files and where it works, in words."""
     places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))  # noqa: PTH109 - as the user's code sees it
     free = {place: free_bytes(Path(place)) for place in places}
     return ", ".join(f"{size(count)} free in {place}" for place, count in free.items() if count is not None)

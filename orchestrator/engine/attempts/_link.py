@@ -94,7 +94,7 @@ class Link:
         return stop
 
     def stop_wanted(self) -> Answer:
-        """The latest word from the driver."""
+        """Return the latest word from the driver."""
         with self._lock:
             return self._stop
 

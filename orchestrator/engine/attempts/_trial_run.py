@@ -214,7 +214,7 @@ class TrialRun:
     # ---- inside -----------------------------------------------------------------------------------------
 
     def _adopted(self) -> tuple[str, ...]:
-        """The checkpoints of earlier attempts up to the one that this attempt goes on from."""
+        """Return the checkpoints of earlier attempts up to the one that this attempt goes on from."""
         if self.resume is None:
             return ()
         return tuple(found.name for found in self.store.complete() if found.report <= self.resume.report)
@@ -280,7 +280,7 @@ class TrialRun:
         )
 
     def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
-        """What this rank would do without a decision from outside; rank 0's counts."""
+        """Return what this rank would do without a decision from outside; rank 0's counts."""
         name = checkpoint_name(_step(row, self.index), self.assignment.attempt) if due else None
         if value is not None and not math.isfinite(value):
             return Answer(
@@ -375,7 +375,7 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def stage(source: Path, move: bool) -> StagedPart:
-    """A copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
+    """Return a copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
     staged = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
     target = staged / "part"
     if move:

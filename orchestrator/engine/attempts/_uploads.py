@@ -35,7 +35,7 @@ class Part(Protocol):
     """One rank's part of a checkpoint, on its way."""
 
     def files(self) -> Path:
-        """The directory with the files; called off the training path."""
+        """Return the directory with the files; called off the training path."""
         ...
 
     def discard(self) -> None:

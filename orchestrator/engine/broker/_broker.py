@@ -82,7 +82,7 @@ class Broker:
     # ---- the driver -------------------------------------------------------------------------------------
 
     async def drain(self, taken: int, timeout_s: float) -> Said:
-        """What was said after the first `taken` events; waits up to `timeout_s` for something."""
+        """Return what was said after the first `taken` events; waits up to `timeout_s` for something."""
         del self._outbox[: max(0, taken - self._taken)]
         self._taken = max(self._taken, taken)
         if not self._outbox and not self._awake:
@@ -97,12 +97,12 @@ class Broker:
         self._news.set()
 
     async def answer(self, cell: str, attempt: int, answer: Answer) -> None:
-        """The driver's decision at a rung."""
+        """Pass on the driver's decision at a rung."""
         for _, trial in self._at(cell, attempt):
             trial.decide(answer)
 
     async def carry_out(self, action: Action) -> None:
-        """What the driver wants done."""
+        """Do what the driver wants done."""
         if isinstance(action, StopTrial):
             self._stops[action.cell, action.attempt] = action.answer
             for lane, trial in self._at(action.cell, action.attempt):
@@ -131,11 +131,11 @@ class Broker:
         await self._set_assignment(self._lanes[lane_id], assignment)
 
     async def shunned(self) -> tuple[str, ...]:
-        """The nodes that a new lane must not use."""
+        """Return the nodes that a new lane must not use."""
         return self._set_aside
 
     async def next_event(self, lane_id: str) -> LaneEvent:
-        """What the trial's owner has to see next: a rung that was reached, or the trial's end."""
+        """Return what the trial's owner has to see next: a rung that was reached, or the trial's end."""
         return await self._lanes[lane_id].events.get()
 
     async def close_lane(self, lane_id: str) -> None:
@@ -148,7 +148,7 @@ class Broker:
     # ---- the workers ------------------------------------------------------------------------------------
 
     async def attach(self, lane_id: str, incarnation: str, who: Attached) -> None:
-        """A rank of a (new) worker group is up."""
+        """Take in that a rank of a (new) worker group is up."""
         lane = self._lanes[lane_id]
         if incarnation != lane.incarnation:
             trial = lane.trial
@@ -162,7 +162,7 @@ class Broker:
             await lane.notify()
 
     async def next_assignment(self, lane_id: str, incarnation: str, after: int) -> Assignment | None:
-        """The lane's next assignment with a serial above `after`; None: leave the loop."""
+        """Return the lane's next assignment with a serial above `after`; None: leave the loop."""
         lane = self._lanes[lane_id]
         async with lane.changed:
             await lane.changed.wait_for(
@@ -189,7 +189,7 @@ class Broker:
         return trial.stop or CONTINUE
 
     async def say_apart(self, event: WorkerFailed | EntrypointFailed) -> None:
-        """A worker ended outside of any trial, or its code cannot be imported."""
+        """Take in that a worker ended outside of any trial, or its code cannot be imported."""
         self._post(event)
 
     async def ask(
@@ -293,7 +293,7 @@ class Broker:
         lane.events.put_nowait(TrialEnded(lane.name, *trial.assignment.key, outcome, wall_s, self._said()))
 
     async def _give_up_on_peers(self, lane: LaneState, trial: LaneTrial) -> None:
-        """The other ranks may sit in a collective that never ends: fresh workers for the next trial."""
+        """Give up on ranks that may sit in a collective for ever: fresh workers for the next trial."""
         await asyncio.sleep(self._peers_leave_s)
         if lane.trial is trial and not trial.ended:
             missing = sorted(set(range(lane.world_size)) - set(trial.outcomes))
@@ -319,7 +319,7 @@ class Broker:
         return GroupLost(lane.name, *trial.assignment.key, nodes, message, fault)
 
     async def _say_why_lost(self, lane: LaneState, trial: LaneTrial, ranks: tuple[Attached, ...]) -> None:
-        """A new worker group has attached: the one before it is gone, and somebody knows why."""
+        """Take in that a new worker group has attached: the one before it is gone, and somebody knows why."""
         end = await self._examine(ranks)
         who = f"rank {', '.join(map(str, end.ranks))}" if end.ranks else "a worker of the group"
         words = {FaultKind.UNKNOWN: f"{who} died", FaultKind.WORKER_KILLED: f"{who} was killed"}

@@ -39,7 +39,7 @@ class LaneTrial:
             self.incarnation, self.since = incarnation, time.monotonic()
 
     def ask(self, index: int, ranks: int) -> asyncio.Future[Answer]:
-        """The answer to a report, the same for each of the `ranks`."""
+        """Return the answer to a report, the same for each of the `ranks`."""
         settled = self.answers.setdefault(index, asyncio.get_running_loop().create_future())
         self.asked[index] = self.asked.get(index, 0) + 1
         if self.asked[index] == ranks:  # the last one: all have the future
@@ -68,7 +68,7 @@ class LaneTrial:
         return {file: size for part in parts.values() for file, size in part.items()}
 
     def release(self, answer: Answer) -> None:
-        """The trial is over: nobody waits any more."""
+        """Take in that the trial is over: nobody waits any more."""
         self.decide(answer)
         for settled in (*self.answers.values(), *self.open):
             if not settled.done():
@@ -99,8 +99,9 @@ class LaneState:
 
 
 def joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
-    """The trial's outcome: that of the rank that left first with the worst one (later ones follow from it),
-    with rank 0's length and value, and every rank's leftovers."""
+    """Return the trial's outcome: that of the rank that left first with the worst one (later ones follow from
+    it), with rank 0's length and value, and every rank's leftovers.
+    """
     severity = [
         TrialState.DONE,
         TrialState.STOPPED,

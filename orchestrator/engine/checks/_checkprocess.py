@@ -70,7 +70,7 @@ class CheckProcess:
         self._ended = False
 
     def kill(self) -> None:
-        """It and whatever it has started; whoever reads `results` finds them at their end."""
+        """End it and whatever it has started; whoever reads `results` finds them at their end."""
         if not self._ended:  # afterwards the number may be another process's
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -130,7 +130,7 @@ class CheckProcess:
         return failed(said, "out of memory (exit code -9)", "os._exit or a crash in compiled code")
 
     def _line_within(self, timeout_s: float, late: threading.Event) -> str:
-        """The next line; empty at the end, which a timer brings about when it takes too long."""
+        """Return the next line; empty at the end, which a timer brings about when it takes too long."""
 
         def end() -> None:
             late.set()
@@ -147,7 +147,7 @@ class CheckProcess:
 
 # --- inside the process --------------------------------------------------------------------------------
 def serve() -> None:
-    """Answer the request on stdin; see the module's docstring."""
+    """Answer the request on stdin."""
     job, threads = sys.argv[1], int(sys.argv[2])
     request = CheckRequest.from_json(json.loads(sys.stdin.readline()))
     out = sys.stdout

@@ -158,13 +158,13 @@ def refuse_bugs(findings: Findings, config: str, *, on_gpus: bool) -> None:
 
 
 def fingerprint(request: CheckRequest, code_hash: str) -> str:
-    """What the answers depend on."""
+    """Return what the answers depend on."""
     text = json.dumps([request.to_json(), code_hash], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def remembered(storage: Storage, paths: StudyPaths) -> str | None:
-    """The fingerprint of what was checked last, or run without a check."""
+    """Return the fingerprint of what was checked last, or run without a check."""
     try:
         found = json.loads(storage.read_text(paths.check_json))
     except (FileNotFoundError, ValueError):

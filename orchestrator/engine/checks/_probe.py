@@ -9,7 +9,7 @@ from orchestrator.errors import Fault, StudyError
 
 
 def import_error(entrypoint: str, answer: Mapping[str, Any]) -> StudyError:
-    """What a process that tried says of it: `{error, file, line}`, or `{refused}` when it is none."""
+    """Return what a process that tried says of it: `{error, file, line}`, or `{refused}` when it is none."""
     if "refused" in answer:
         return StudyError(Fault(answer["refused"], field="entrypoint", value=entrypoint))
     return StudyError(
@@ -25,13 +25,13 @@ def import_error(entrypoint: str, answer: Mapping[str, Any]) -> StudyError:
 
 
 def import_ended(entrypoint: str, code: int) -> StudyError:
-    """The process that tried is gone."""
+    """Return the process that tried is gone."""
     said = f"importing the entrypoint ended the process (exit code {code})"
     return StudyError(Fault(said, field="entrypoint", value=entrypoint))
 
 
 def import_slow(entrypoint: str, limit_s: float) -> StudyError:
-    """The process that tried is still at it."""
+    """Return the process that tried is still at it."""
     return StudyError(
         Fault(
             f"importing the entrypoint takes longer than {limit_s:.0f} s",

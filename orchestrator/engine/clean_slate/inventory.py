@@ -87,7 +87,7 @@ def _call_with(write: Callable[..., object], value: Mapping[str, object]) -> Non
 
 
 def _spread() -> Iterator[Value]:
-    """Settings whose writer takes the value apart."""
+    """Yield settings whose writer takes the value apart."""
     for getter, setter in (
         ("numpy.geterr", "numpy.seterr"),
         ("numpy.get_printoptions", "numpy.set_printoptions"),

@@ -107,7 +107,7 @@ def find(path: str) -> tuple[Any, str] | None:
 
 
 def values(pairs: tuple[tuple[str, str], ...]) -> Iterator[Value]:
-    """A `Value` for every (getter, setter) path that this process has."""
+    """Yield a `Value` for every (getter, setter) path that this process has."""
     for getter, setter in pairs:
         read, write = find(getter), find(setter)
         if read and write and hasattr(*read) and hasattr(*write):
@@ -115,7 +115,7 @@ def values(pairs: tuple[tuple[str, str], ...]) -> Iterator[Value]:
 
 
 def flags(paths: tuple[str, ...]) -> Iterator[Value]:
-    """A `Value` for every attribute path that this process has: for flags behind properties."""
+    """Yield a `Value` for every attribute path that this process has: for flags behind properties."""
     for path in paths:
         place = find(path)
         if place and hasattr(*place):
@@ -124,14 +124,14 @@ def flags(paths: tuple[str, ...]) -> Iterator[Value]:
 
 
 def names(paths: tuple[str, ...]) -> Iterator[Name]:
-    """A `Name` for every path whose module is loaded."""
+    """Yield a `Name` for every path whose module is loaded."""
     for path in paths:
         if place := find(path):
             yield Name(path, *place)
 
 
 def contents(paths: tuple[str, ...]) -> Iterator[Contents]:
-    """A `Contents` for every path that this process has."""
+    """Yield a `Contents` for every path that this process has."""
     for path in paths:
         place = find(path)
         if place and hasattr(*place):

@@ -136,7 +136,7 @@ class Threads:
 
 
 def _origin(thread: threading.Thread) -> str:
-    """Module of the code that the thread runs."""
+    """Return the module of the code that the thread runs."""
     target = getattr(thread, "_target", None)
     target = getattr(target, "func", target)  # functools.partial
     module = type(thread).__module__ if target is None else getattr(target, "__module__", None)
@@ -232,7 +232,7 @@ def _is_kept(pid: int) -> bool:
 
 
 def _stop_fork_server() -> None:
-    """The server forks from the state of the trial that started it: the next trial needs a new one."""
+    """End the server, which forks from the state of the trial that started it."""
     module: Any = sys.modules.get("multiprocessing.forkserver")
     server: Any = getattr(module, "_forkserver", None)
     if server is not None and server._forkserver_pid is not None:

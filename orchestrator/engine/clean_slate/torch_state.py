@@ -22,7 +22,7 @@ _PRECISION_OPS = (
 
 
 def loaded(name: str) -> Any:
-    """The module when it is imported, else None."""
+    """Return the module when it is imported, else None."""
     return sys.modules.get(name)
 
 

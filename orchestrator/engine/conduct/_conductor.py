@@ -134,7 +134,7 @@ class Conductor:
             return max(0, min(self.waiting(), room))
 
     def next_assignment(self) -> Assignment | None:
-        """The next attempt; None while the lanes are full or nothing is ready."""
+        """Return the next attempt; None while the lanes are full or nothing is ready."""
         with self.lock:
             if self.stop or len(self.queue.running()) >= self.wanted_lanes:
                 return None
@@ -212,7 +212,7 @@ class Conductor:
         return self._log.leave() if self.stop else CONTINUE
 
     def ended(self, event: TrialEnded) -> None:
-        """A trial ended on all of its ranks; what it said before is taken in."""
+        """Take in that a trial ended on all of its ranks; what it said before is taken in."""
         with self.lock, self._log.recording():
             live = self.queue.current(event.cell, event.attempt)
             if live is not None:
@@ -220,7 +220,7 @@ class Conductor:
                 self._check_seed()
 
     def actor_lost(self, handed: tuple[str, int]) -> None:
-        """The slot that got this attempt is gone; its cell goes to another one, or ends."""
+        """Take in that the slot that got this attempt is gone; its cell goes to another one, or ends."""
         cell, attempt = handed
         with self.lock, self._log.recording():
             live = self.queue.current(cell)
@@ -311,7 +311,7 @@ class Conductor:
             self._log.stop(request)
 
     def storage_failed(self, error: StorageUnavailable | StudyHeld) -> None:
-        """The record cannot be written any more: nothing new starts, and running trials leave."""
+        """Stop, since the record cannot be written any more: nothing new starts, running trials leave."""
         with self.lock:
             self._log.storage_failed(error)
 
@@ -330,7 +330,7 @@ class Conductor:
     # ---- what people see --------------------------------------------------------------------------------
 
     def new_notes(self) -> list[str]:
-        """What happened since the last call and is worth a line."""
+        """Return what happened since the last call and is worth a line."""
         with self.lock:
             return self._log.unseen()
 
@@ -339,7 +339,7 @@ class Conductor:
         return {str(state): number for state, number in status.counts(self.trials()).items()}
 
     def exit_code(self) -> ExitCode:
-        """The first of these that holds: why the study stopped, some cell has no answer, done."""
+        """Return the first of these that holds: why the study stopped, some cell has no answer, done."""
         with self.lock:
             if self.stop is not None:
                 return self.stop.exit_code
@@ -347,7 +347,7 @@ class Conductor:
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:
-        """What other processes may see between two rungs: cell -> length, value, lane, attempt."""
+        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt."""
         with self.lock:
             return {
                 live.record.cell: {
@@ -360,7 +360,7 @@ class Conductor:
             }
 
     def snapshot(self) -> status.Snapshot:
-        """The live table's data."""
+        """Return the live table's data."""
         spec = self.spec
         with self.lock:
             trials, full = tuple(self.queue.seen()), float(spec.stopping.max)

@@ -54,7 +54,7 @@ class FailurePolicy:
         self._due: list[Action] = []
 
     def take_due(self) -> list[Action]:
-        """What ends have called for and nobody has carried out yet."""
+        """Return what ends have called for and nobody has carried out yet."""
         due, self._due = self._due, []
         return due
 
@@ -94,7 +94,9 @@ class FailurePolicy:
         self._end(live, state, cause, reason, lane)
 
     def group_lost(self, live: LiveTrial, event: GroupLost) -> list[Action]:
-        """A worker group is gone: the next attempt goes to the lane's fresh workers, or the trial ends."""
+        """Take in that a worker group is gone: the next attempt goes to the lane's fresh workers, or it
+        ends.
+        """
         fault = FaultKind.HANG if self._hangs.hangs(live.key) else event.fault
         self._spend(live)
         if live.answer is not None:
@@ -115,7 +117,7 @@ class FailurePolicy:
         return [Reassign(event.lane, None, failed)]
 
     def slot_lost(self, live: LiveTrial) -> None:
-        """The slot of a trial is gone, its lane with it: the trial goes to another one, or ends."""
+        """Let a trial whose slot is gone go to another one, or end."""
         self._spend(live)
         given_up = self._given_up.get(live.key)
         if live.answer is not None:
@@ -151,7 +153,7 @@ class FailurePolicy:
         self._placement.lane_up(event.lane, event.nodes)
 
     def worker_failed(self, event: WorkerFailed) -> list[Action]:
-        """A worker did not come up; some that never do would be started again for ever."""
+        """Take in that a worker did not come up; some that never do would be started again for ever."""
         aside = self._placement.could_not_start(event.lane, event.node)
         if aside is not None:
             self._worker_failures = 0
@@ -196,7 +198,7 @@ class FailurePolicy:
         return again
 
     def _end_as_told(self, live: LiveTrial, lane: str | None) -> None:
-        """What a trial was told is its end, whatever became of it before it could leave."""
+        """End a trial as it was told to, whatever became of it before it could leave."""
         assert live.answer is not None
         assert live.answer.state is not None
         self._end(live, live.answer.state, None, live.answer.reason, lane)

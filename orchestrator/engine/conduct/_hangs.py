@@ -35,7 +35,7 @@ class HangDetector:
         self._longest_start_s: float | None = None
 
     def started(self, attempt: Attempt, now: float, *, resumed: bool) -> None:
-        """The user's code is about to be called."""
+        """Take in that the user's code is about to be called."""
         self._heard.setdefault(attempt, _Heard(now))
         if resumed:
             self._resumed.add(attempt)
@@ -51,7 +51,7 @@ class HangDetector:
         self._heard[attempt] = _Heard(now, reported=True)
 
     def overdue(self, running: Iterable[Attempt], now: float) -> dict[Attempt, str]:
-        """Attempts that hang, each named once, with the words for it. Forgets all that do not run."""
+        """Return attempts that hang, each named once, with the words for it. Forgets all that do not run."""
         limit = report_timeout(self._setting, self._longest_interval_s)
         attempts = set(running)
         self._heard = {attempt: heard for attempt, heard in self._heard.items() if attempt in attempts}

@@ -41,7 +41,7 @@ class LiveTrial:
         return self.record.cell, self.record.attempts
 
     def seen(self) -> TrialRecord:
-        """A copy of the record with how far the trial is now."""
+        """Return a copy of the record with how far the trial is now."""
         return replace(self.record, state=TrialState.RUNNING, length=self.length, value=self.value)
 
     def under_way_s(self, now: float) -> float:

@@ -12,7 +12,7 @@ from orchestrator.study.spec import ResourcesSpec
 
 
 class Placement:
-    """See the module's text. Not thread-safe: the conductor's lock guards it.
+    """Knows where trials run. Not thread-safe: the conductor's lock guards it.
 
     Args:
         gpus: GPUs of one worker.
@@ -33,7 +33,7 @@ class Placement:
         self._lanes[lane] = nodes
 
     def nodes_of(self, lane: str | None) -> tuple[str, ...]:
-        """The nodes of a lane, as far as they are known."""
+        """Return the nodes of a lane, as far as they are known."""
         return self._lanes.get(lane, ()) if lane else ()
 
     def is_ending(self, lane: str | None) -> bool:
@@ -41,22 +41,22 @@ class Placement:
         return lane in self._ending
 
     def name(self, node: str) -> str:
-        """A node for people."""
+        """Return a node for people."""
         known = self._nodes.get(node)
         return f"{known.address} ({node[:8]})" if known else node[:8]
 
     def worked(self, lane: str | None) -> None:
-        """A trial got on there."""
+        """Take in that a trial got on there."""
         self._watch.worked(self.nodes_of(lane))
 
     def could_not_start(self, lane: str, node: str) -> SetAside | None:
-        """A worker of the lane could not start on `node`: every try counts as another trial's failure."""
+        """Take in that a worker could not start on `node`: every try counts as another trial's failure."""
         self._starts += 1
         self._lanes.setdefault(lane, (node,))
         return self.failed((node,), f"start {self._starts}", FaultKind.UNKNOWN, lane) if node else None
 
     def failed(self, nodes: Sequence[str], trial: str, fault: FaultKind, lane: str | None) -> SetAside | None:
-        """A trial failed on these nodes; tells when that changes which nodes are used."""
+        """Return a trial failed on these nodes; tells when that changes which nodes are used."""
         others = [node.id for node in self._nodes.values() if node.alive and self._fits(node)]
         for node in nodes:
             found = self._watch.failed(node, trial, fault, others)

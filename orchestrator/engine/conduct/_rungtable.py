@@ -19,7 +19,7 @@ class RungTable:
         self._group = cache(lambda cell: self.competition(state.plan.cell(cell)).group)
 
     def competition(self, cell: Cell) -> Competition:
-        """The rule that the cell is under, and among whom."""
+        """Return the rule that the cell is under, and among whom."""
         return competition(self._spec, self._state.plan.reference, cell)
 
     def decide(self, report: RungReport) -> Decision:

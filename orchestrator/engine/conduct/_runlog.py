@@ -40,11 +40,11 @@ class RunLog:
         self.record.append(Noted(text))
 
     def latest(self, count: int) -> tuple[str, ...]:
-        """The last lines, oldest first."""
+        """Return the last lines, oldest first."""
         return tuple(self._lines)[-count:]
 
     def unseen(self) -> list[str]:
-        """The lines since the last call."""
+        """Return the lines since the last call."""
         unseen, self._unseen = self._unseen, []
         return unseen
 
@@ -73,11 +73,11 @@ class RunLog:
             self.storage_failed(error)
 
     def leave(self) -> Answer:
-        """What a running trial is told once the study stops."""
+        """Return what a running trial is told once the study stops."""
         assert self.request is not None
         return Answer(True, TrialState.CANCELLED, self.request.reason)
 
 
 def last_line(text: str) -> str:
-    """What an error says in the end."""
+    """Return what an error says in the end."""
     return text.strip().splitlines()[-1] if text.strip() else text

@@ -36,7 +36,7 @@ class SeedCheck:
         curve += [dict(report.metrics) for report in event.reports]
 
     def fault(self) -> Fault | None:
-        """What is wrong with the entrypoint, once it is known."""
+        """Return what is wrong with the entrypoint, once it is known."""
         if self._done or not self._seeds:
             return None
         a, b = self._curves

@@ -59,11 +59,11 @@ class TrialQueue:
     # ---- where trials stand -----------------------------------------------------------------------------
 
     def running(self) -> list[LiveTrial]:
-        """The trials that have an attempt under way."""
+        """Return the trials that have an attempt under way."""
         return list(self._running.values())
 
     def current(self, cell: str, attempt: int | None = None) -> LiveTrial | None:
-        """The trial, if it runs, and at this attempt when one is named."""
+        """Return the trial, if it runs, and at this attempt when one is named."""
         live = self._running.get(cell)
         return live if live is not None and attempt in (None, live.record.attempts) else None
 
@@ -90,7 +90,7 @@ class TrialQueue:
         return len(self._must) + (len(self._may) if self._may_run_ahead() else 0)
 
     def first(self) -> tuple[str, ...]:
-        """The cells that have to run and wait for a lane, first the next one."""
+        """Return the cells that have to run and wait for a lane, first the next one."""
         return tuple(self._must)
 
     def next(self) -> LiveTrial | None:
@@ -104,17 +104,17 @@ class TrialQueue:
         return self._live.setdefault(cell, LiveTrial.of(self.state.cells[cell]))
 
     def started(self, live: LiveTrial) -> None:
-        """An attempt is under way."""
+        """Take in that an attempt is under way."""
         self._running[live.record.cell] = live
 
     def put_back(self, live: LiveTrial) -> None:
-        """An attempt was lost: the trial is the next to run."""
+        """Take in that an attempt was lost: the trial is the next to run."""
         del self._running[live.record.cell]
         live.lane = None
         self._must.appendleft(live.record.cell)
 
     def ended(self, live: LiveTrial) -> list[Action]:
-        """The trial has its end; returns what running ones have to be told because of it."""
+        """Take in that a trial has ended; returns what running ones have to be told because of it."""
         cell = live.record.cell
         del self._running[cell]
         self._left.discard(cell)
@@ -206,13 +206,13 @@ class TrialQueue:
 
 
 def _end(record: TrialRecord, state: TrialState, reason: str | None) -> TrialEnd:
-    """The end of a trial that does not run."""
+    """Return the end of a trial that does not run."""
     who = (record.cell, record.arm, record.seed, record.attempts)
     return TrialEnd(*who, state, None, reason, record.length, record.value, 0.0, 0.0, None)
 
 
 def _taken(judged: Judged, seen: ArmLook, mode: str) -> LookTaken:
-    """What the sequential rule found about one arm; values in the user's units."""
+    """Return what the sequential rule found about one arm; values in the user's units."""
     sign = 1.0 if mode == "max" else -1.0
     ends = [None if end is None else sign * end for end in (seen.lo, seen.hi)]
     lo, hi = ends if mode == "max" else reversed(ends)

@@ -40,7 +40,7 @@ class _ThisProcess:
 
 
 def entrypoint_of(spec: StudySpec, code_root: Path | None, device: torch.device) -> Callable[[], UserCode]:
-    """What loads the study's entrypoint, for `InProcess`."""
+    """Return what loads the study's entrypoint, for `InProcess`."""
     place = _ThisProcess(device)
 
     def load() -> UserCode:

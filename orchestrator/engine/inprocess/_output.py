@@ -45,7 +45,7 @@ class Output:
         ship_log(storage, path, target)
 
     def log(self) -> TextIO | None:
-        """The log of this thread's trial."""
+        """Return the log of this thread's trial."""
         return getattr(self._of_thread, "log", None)
 
 

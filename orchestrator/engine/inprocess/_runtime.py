@@ -156,7 +156,7 @@ class InProcess:
     # ---- faults -----------------------------------------------------------------------------------------
 
     def lose_node(self, node: str) -> None:
-        """A node is gone, and all worker groups that run there."""
+        """Take in that a node is gone, and all worker groups that run there."""
         self._alive[node] = False
         for group in list(self._groups):
             if group.node == node:
@@ -242,7 +242,7 @@ class InProcess:
             self._lose(slot, road)
 
     def _lose(self, slot: _Slot, road: Road) -> None:
-        """The slot is gone with its group; its attempt goes elsewhere."""
+        """Take in that the slot is gone with its group; its attempt goes elsewhere."""
         if self._slots.pop(slot.name, None) is None:
             return
         if slot.following is not None:

@@ -16,7 +16,7 @@ _here = threading.local()
 
 
 def session() -> TrialRun:
-    """The trial of this thread: `rank`, `world_size`, `assignment`, `spec`.
+    """Return the trial of this thread: `rank`, `world_size`, `assignment`, `spec`.
 
     Raises:
         RuntimeError: there is none.
@@ -38,7 +38,7 @@ def report(metrics: Mapping[str, Any], checkpoint: Path | str | None = None) -> 
 
 
 def get_checkpoint() -> AbstractContextManager[Path | None]:
-    """The files to go on from, in a folder that lives as long as the block; None for a fresh start."""
+    """Return the files to go on from, in a folder that lives as long as the block; None for a fresh start."""
     return session().resume_dir()
 
 
@@ -48,13 +48,13 @@ def same_on_all_ranks(value: Any) -> Any:
 
 
 def begin_worker(same: Callable[[Any], Any]) -> None:
-    """This thread is a worker; `same` is what `same_on_all_ranks` does there."""
+    """Make this thread a worker; `same` is what `same_on_all_ranks` does there."""
     _here.same = same
 
 
 @contextmanager
 def bound(run: TrialRun) -> Iterator[None]:
-    """This thread runs that trial; what it calls of `ray.train` works too."""
+    """Bind this thread to that trial; what it calls of `ray.train` works too."""
     _here.run = run
     try:
         with _ray_train():
@@ -64,7 +64,7 @@ def bound(run: TrialRun) -> Iterator[None]:
 
 
 def user_code(function: Callable[..., Any]) -> UserCode:
-    """A plain function of the config, or of nothing, as a trial."""
+    """Return a plain function of the config, or of nothing, as a trial."""
 
     def run_function(run: TrialRun) -> None:
         with bound(run):

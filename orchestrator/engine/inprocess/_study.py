@@ -89,7 +89,7 @@ def _entrypoint(spec: StudySpec, code_root: Path | None) -> Callable[[], UserCod
 
 
 def _run(pump: Pump, runtime: InProcess) -> None:
-    """The first Ctrl-C lets running trials leave at their next report, the second one leaves them."""
+    """Let running trials leave at their next report at the first Ctrl-C, and leave them at the second."""
     with pump:
         try:
             runtime.run(pump.road)

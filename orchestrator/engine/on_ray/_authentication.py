@@ -31,7 +31,9 @@ def keep_token_private() -> None:
 
 
 def unprotected(address: str | None) -> str | None:
-    """What to tell the user about a cluster that asks for no token where others reach it; None when safe."""
+    """Return what to tell the user about a cluster that asks for no token where others reach it; None when
+    safe.
+    """
     if address is None or os.environ.get(MODE, "").lower() == "token" or _is_loopback(address):
         return None
     return (

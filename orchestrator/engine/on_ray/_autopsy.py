@@ -57,4 +57,4 @@ def _up() -> bool:
 
 
 def _answer(worker: Any) -> None:
-    """Called in a worker: that it answers is all we ask."""
+    """Answer: called in a worker: that it answers is all we ask."""

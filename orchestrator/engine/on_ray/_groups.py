@@ -71,4 +71,4 @@ async def _is_dead(actor: Any) -> bool:
 
 
 def _answer(actor: Any) -> None:
-    """Called in a trial actor: that it answers is all we ask."""
+    """Answer: called in a trial actor: that it answers is all we ask."""

@@ -19,15 +19,15 @@ class MessageActor(Broker):
         self._groups = Groups()
 
     async def holds(self, lane_id: str, group: Any, actor: Any) -> None:
-        """The placement group that the lane's trial actor has just made."""
+        """Note the placement group that the lane's trial actor has just made."""
         self._groups.hold(lane_id, group, actor)
 
     async def actor_lost(self) -> None:
-        """A trial actor died: what it held is free for the next one."""
+        """Take in that a trial actor died: what it held is free for the next one."""
         await self._groups.free_those_of_the_dead()
 
     async def release(self) -> None:
-        """The study is over, and its Ray may go on: nothing of the study stays there."""
+        """Take in that the study is over, and its Ray may go on: nothing of the study stays there."""
         self._groups.free_all()
 
 

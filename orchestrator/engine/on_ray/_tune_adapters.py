@@ -30,7 +30,9 @@ class CellSearcher(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next attempt; None: ask again later; FINISHED: every cell is answered or the study stops."""
+        """Return the next attempt; None: ask again later; FINISHED: every cell is answered or the study
+        stops.
+        """
         del trial_id
         if self._conductor.finished():
             return str(Searcher.FINISHED)
@@ -69,7 +71,7 @@ class CellScheduler(TrialScheduler):
         return {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """The study knows its metric."""
+        """Accept everything: the study knows its metric."""
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -78,7 +80,7 @@ class CellScheduler(TrialScheduler):
         self._keep_idle_lanes(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """A rung was reached."""
+        """Pass on that a rung was reached."""
         event = result.get("event")
         if isinstance(event, RungReached):
             answer = self._road.rung(event)
@@ -88,7 +90,7 @@ class CellScheduler(TrialScheduler):
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The trial's end, as the lane reported it."""
+        """Pass on the trial's end, as the lane reported it."""
         event = result.get("event")
         if isinstance(event, TrialEnded):
             self._road.ended(event)
@@ -96,12 +98,12 @@ class CellScheduler(TrialScheduler):
         self._keep_idle_lanes(tune_controller)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The trial actor died (with its node, say): the cell goes back, its lane is free."""
+        """Take in that the trial actor died (with its node, say): the cell goes back, its lane is free."""
         self._broker.actor_lost.remote()
         self._conductor.actor_lost(trial.config["assignment"].key)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial that never started goes back."""
+        """Put a trial back that never started."""
         self._conductor.actor_lost(trial.config["assignment"].key)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:

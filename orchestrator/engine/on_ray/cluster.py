@@ -108,7 +108,7 @@ def _connect(address: str | None) -> None:
 
 
 def _refuse_another(address: str | None) -> None:
-    """The Ray of this process is not the cluster that was asked for."""
+    """Refuse the Ray of this process where another cluster was asked for."""
     here = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", here):
         raise ClusterUnavailable(
@@ -157,7 +157,7 @@ _LEVELS = dict.fromkeys(("ray", "ray.train", "ray.data"), logging.ERROR) | {"ray
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What people read is ours."""
+    """Keep Ray quiet: what people read is ours."""
     before = {name: logging.getLogger(name).level for name in _LEVELS}
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
@@ -169,7 +169,7 @@ def _quiet() -> Iterator[None]:
 
 
 def gpus_per_worker(resources: ResourcesSpec) -> float:
-    """The setting, with `auto` read as one GPU per worker where the cluster has any.
+    """Return the setting, with `auto` read as one GPU per worker where the cluster has any.
 
     Raises:
         StudyError: `auto` on a cluster that has no node for trials yet.

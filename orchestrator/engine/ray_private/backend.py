@@ -65,7 +65,7 @@ def _join(rank: int, world_size: int, use_gpu: bool, timeout_s: int) -> None:
 
 
 def _on_device() -> Any:
-    """The context that Ray's own trainer puts around the train function: the worker's GPU is current."""
+    """Return context that Ray's own trainer puts around the train function: the worker's GPU is current."""
     from ray.train.torch.config import TorchConfigContextManager
 
     return TorchConfigContextManager()

@@ -90,10 +90,10 @@ def bind_trial(
 
 
 def set_latest_checkpoint(checkpoint: Checkpoint) -> None:
-    """What `ray.train.get_checkpoint()` returns from now on in this trial."""
+    """Set what `ray.train.get_checkpoint()` returns from now on in this trial."""
     get_train_context().checkpoint = checkpoint
 
 
 def current_worker_handle() -> Any:
-    """The handle of the actor that this code runs in."""
+    """Return the handle of the actor that this code runs in."""
     return ray.get_runtime_context().current_actor

@@ -118,7 +118,7 @@ def _no_synchronization_actor() -> None:
 
 
 def lane_trainer(loop: Any, config: dict[str, Any], use_gpu: bool, **configs: Any) -> LaneTrainer:
-    """The trainer of one lane; its worker group lives until `loop` returns on every rank.
+    """Return the trainer of one lane; its worker group lives until `loop` returns on every rank.
 
     Args:
         loop: the train function.

@@ -47,7 +47,7 @@ def runner_of(code: Code) -> Runner:
 
 
 def _described(code: Code) -> str:
-    """What it is instead, and how the author would make it what was meant."""
+    """Return what it is instead, and how the author would make it what was meant."""
     if isinstance(code.entrypoint, Mapping):
         return "a mapping that nothing takes"
     return "; ".join(_words(code.target))

@@ -111,7 +111,9 @@ def _reporter(run: TrialRun) -> Callable[[Mapping[str, Any], Callable[[Path], No
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the Trainer needs to work in a Ray worker; the strategy by the name that the config gives it."""
+    """Return what the Trainer needs to work in a Ray worker; the strategy by the name that the config gives
+    it.
+    """
     from ray.train.lightning import RayDDPStrategy, RayFSDPStrategy, RayLightningEnvironment
 
     strategies = {

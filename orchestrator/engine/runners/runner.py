@@ -42,7 +42,7 @@ class Code:
 
 
 def load_name(path: str, code_root: Path | None) -> Any:
-    """What `package.module:name` is bound to, with the code directory first on the path."""
+    """Return what `package.module:name` is bound to, with the code directory first on the path."""
     if code_root is not None and str(code_root) not in sys.path:
         sys.path.insert(0, str(code_root))
     module_name, _, name = path.partition(":")
@@ -60,7 +60,7 @@ class Place(Protocol):
         ...
 
     def session(self, run: TrialRun) -> AbstractContextManager[Session]:
-        """What the built-in loop talks to."""
+        """Return what the built-in loop talks to."""
         ...
 
 
@@ -96,7 +96,7 @@ class Runner(ABC):
         return True
 
     def bench(self, request: CheckRequest, cache: MutableMapping[str, Any]) -> Bench | str:  # noqa: ARG002
-        """What the gates look at, or why they cannot be asked; `cache` keeps the data between trials."""
+        """Return what the gates look at, or why they cannot be asked; `cache` keeps data between trials."""
         return f"{self.noun} shows neither its data nor its model"
 
     def gates(self) -> Mapping[str, Gate]:

@@ -164,7 +164,7 @@ class _Stream(io.TextIOBase):
         """Scripts ask for line buffering this way; the output is live as it is."""
 
     def close(self) -> None:
-        """A trial that closes its standard streams must not silence what follows."""
+        """Restore standard streams that a trial has closed: they must not silence what follows."""
 
 
 class TrialOutput:

@@ -18,7 +18,7 @@ from orchestrator.engine.runners.runner import load_name
 
 
 def make_shards(path: str, config: Mapping[str, Any], rank: int, world_size: int) -> dict[str, Any]:
-    """This rank's `ray.data.DataIterator` of every dataset that the function at `path` makes from the config.
+    """Return this rank's `ray.data.DataIterator` of every dataset that the function at `path` makes.
 
     The function runs on rank 0 only. Its module is importable already: it lies beside the entrypoint's.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lane_loop(config: dict[str, Any]) -> None:
-    """What Ray Train runs on every worker of a lane. `config`: {"broker", "lane", "facts"}."""
+    """Serve on a worker of a lane, as Ray Train's function. `config`: {"broker", "lane", "facts"}."""
     try:
         from orchestrator.engine.workers._worker import LaneWorker
 

@@ -144,7 +144,8 @@ def _same_on_all_ranks(world_size: int, value: Any) -> Any:
 
 
 def _device(gpus: float) -> str:
-    """What this worker computes on: CPU, or Ray's name of its node's GPU type, as in `accelerator_type`.
+    """Return what this worker computes on: CPU, or Ray's name of its node's GPU type, as in
+    `accelerator_type`.
 
     Not CUDA's name: asking for it would start CUDA before the user's code runs.
     """

@@ -46,7 +46,7 @@ class SegmentAppender(Appender):
             self._pending.append(data)
 
     def sync(self) -> None:
-        """Raises `StorageUnavailable`; what was not written then stays for the next `sync`."""
+        """Raise `StorageUnavailable`; what was not written then stays for the next `sync`."""
         with self._lock:
             data = b"".join(self._pending)
             if data:
@@ -60,7 +60,7 @@ class SegmentAppender(Appender):
 
 
 def segments_of(name: str, listing: Iterable[str]) -> list[tuple[int, str]]:
-    """(number, name) of the segments of the file `name` among the names of its directory, in order."""
+    """Return (number, name) of the segments of the file `name` among the names of its directory, in order."""
     pattern = re.compile(re.escape(name) + r"\.(\d{5,})")
     matches = (pattern.fullmatch(candidate) for candidate in listing)
     return sorted((int(match.group(1)), match.group(0)) for match in matches if match)

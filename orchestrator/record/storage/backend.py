@@ -43,7 +43,7 @@ class Backend(ABC):
 
     @abstractmethod
     def read(self, path: str, *, written_once: bool = False) -> bytes:
-        """The content of a file, as one `write` has put it; `written_once`: there was only one."""
+        """Return the content of a file, as one `write` has put it; `written_once`: there was only one."""
 
     @abstractmethod
     def write(self, path: str, content: bytes) -> None:
@@ -51,11 +51,11 @@ class Backend(ABC):
 
     @abstractmethod
     def look_up(self, path: str) -> Stored | None:
-        """The file or directory at this path, or None."""
+        """Return the file or directory at this path, or None."""
 
     @abstractmethod
     def list(self, path: str) -> Iterable[Stored]:
-        """What lies directly in a directory; empty when there is no such directory."""
+        """Return what lies directly in a directory; empty when there is no such directory."""
 
     @abstractmethod
     def delete_file(self, path: str) -> None:
@@ -68,7 +68,7 @@ class Backend(ABC):
     # -- what some places do better ------------------------------------------------------------------------
 
     def where(self, path: str) -> str:
-        """The path as programs that open the place themselves want it."""
+        """Return the path as programs that open the place themselves want it."""
         return "/".join(part for part in (self.uri.rstrip("/"), path.strip("/")) if part)
 
     def put(self, source: Path, path: str) -> int:
@@ -93,7 +93,7 @@ class Backend(ABC):
         """Make the names of what was `put` into a directory last."""
 
     def appender(self, path: str) -> Appender | None:  # noqa: ARG002 - for those that can
-        """A file that grows, or None where files cannot: numbered segments are written there."""
+        """Return a file that grows, or None where files cannot: numbered segments are written there."""
         return None
 
     def exclusively(self, path: str) -> AbstractContextManager[None]:  # noqa: ARG002 - for those that can
@@ -101,7 +101,7 @@ class Backend(ABC):
         return nullcontext()
 
     def refuse_links_out(self, path: str) -> None:  # noqa: B027 - nothing to do where there are no links
-        """Raises `StudyError` with every symbolic link below a directory that leads out of it."""
+        """Raise `StudyError` with every symbolic link below a directory that leads out of it."""
 
     def probe(self, path: str) -> None:
         """Write and remove this file; leaves nothing else behind, directories included."""

@@ -25,7 +25,7 @@ _NAMES = ("optimizer=sgd", "a b", "größe", "100%25", "code.tar.gz", "state.bz2
 
 
 def files_come_back(place: Backend) -> None:
-    """What is written is read, whatever the name and the bytes; the last one counts."""
+    """Check that what is written is read, whatever the name and the bytes; the last one counts."""
     for number, name in enumerate(_NAMES):
         content = bytes([number, 0, 255]) * number
         place.write(f"deep/er/{name}", b"first, and longer than what follows")
@@ -71,7 +71,7 @@ def listings_are_complete(place: Backend) -> None:
 
 
 def deletions_take_what_they_should(place: Backend) -> None:
-    """A directory goes with all below it, and nothing beside it; a file goes alone."""
+    """Check that a directory goes with all below it, and nothing beside it; a file goes alone."""
     for path in ("a/b/c/deep", "a/b/file", "a/bb/file", "a/other"):
         place.write(path, b"1")
     place.delete_dir("a/b")
@@ -96,7 +96,7 @@ def files_go_in_and_out(place: Backend) -> None:
 
 
 def a_renamed_directory_is_whole(place: Backend) -> None:
-    """It is at the new place with all it has, or, where that cannot be done, untouched."""
+    """Check that it is at the new place with all it has, or, where that cannot be done, untouched."""
     place.write("old/a/b", b"1")
     place.write("old/c", b"2")
     here, gone = ("new", "old") if place.rename("old", "new") else ("old", "new")
@@ -105,7 +105,7 @@ def a_renamed_directory_is_whole(place: Backend) -> None:
 
 
 def what_is_appended_stays(place: Backend) -> None:
-    """A file grows at its end, over several openings; places without such files say so with None."""
+    """Check that a file grows at its end, over several openings; places without such files say None."""
     for line in (b"one", b"two"):
         growing = place.appender("log/lines")
         if growing is None:
@@ -163,7 +163,7 @@ def one_at_a_time(place: Backend) -> None:
 
 
 def it_travels(place: Backend) -> None:
-    """What is pickled and unpickled is the same place."""
+    """Check that what is pickled and unpickled is the same place."""
     place.write("x", b"1")
     there = pickle.loads(pickle.dumps(place))  # noqa: S301 - of this very line
     _same((there, there.uri), (place, place.uri), "the place that was unpickled")

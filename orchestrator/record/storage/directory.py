@@ -29,7 +29,7 @@ class Directory(Backend):
         return "/".join(part for part in (self.uri, path.strip("/")) if part)
 
     def at(self, path: str) -> Path:
-        """Raises `StudyError` when a link leads out of the first directory below the root (the study's)."""
+        """Raise `StudyError` when a link leads out of the first directory below the root (the study's)."""
         found = Path(self.where(path))
         parts = PurePosixPath(path).parts
         if parts:
@@ -110,7 +110,7 @@ class Directory(Backend):
         refuse_links_out(self.at(path))
 
     def probe(self, path: str) -> None:
-        """Raises `StudyError`: before a study a directory that cannot be written is a wrong name."""
+        """Raise `StudyError`: before a study a directory that cannot be written is a wrong name."""
         made: list[Path] = []
         try:
             root = self.at("")
@@ -157,7 +157,7 @@ class FileAppender(Appender):
                 raise self._unavailable(error) from error
 
     def sync(self) -> None:
-        """Raises `StorageUnavailable`, and at every later call: the kernel drops what it could not write."""
+        """Raise `StorageUnavailable`, and at every later call: the kernel drops what it could not write."""
         with self._lock:
             if self._lost is not None:
                 raise self._lost

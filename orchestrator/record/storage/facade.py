@@ -61,14 +61,14 @@ class Storage:
         return isinstance(self.backend, Directory)
 
     def path(self, relative: str = "") -> str:
-        """The path below the root as the file system wants it."""
+        """Return the path below the root as the file system wants it."""
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts:
             raise ValueError(f"not a path below the storage root: {relative!r}")
         return self.backend.where(relative)
 
     def local_path(self, relative: str = "") -> Path:
-        """The path on this machine; only for local storage.
+        """Return the path on this machine; only for local storage.
 
         The root itself may be a link, but no link may lead out of the first directory below it (the
         study's): raises `StudyError` then.
@@ -79,13 +79,13 @@ class Storage:
         return self.backend.at(relative)
 
     def refuse_links_out(self, relative: str) -> None:
-        """Raises `StudyError` with every link below a local directory that leads out of it."""
+        """Raise `StudyError` with every link below a local directory that leads out of it."""
         self.backend.refuse_links_out(relative)
 
     # -- small files ---------------------------------------------------------------------------------------
 
     def read_bytes(self, relative: str, *, written_once: bool = False) -> bytes:
-        """The content of a file, as one `write_atomic` has put it there.
+        """Return the content of a file, as one `write_atomic` has put it there.
 
         `written_once`: it is never replaced, which saves object stores a question; so are the parts of
         growing files.
@@ -107,11 +107,11 @@ class Storage:
         return self.look_up(relative) is not None
 
     def look_up(self, relative: str) -> Stored | None:
-        """The file or directory at this path, or None."""
+        """Return the file or directory at this path, or None."""
         return self._ask("look up", relative, lambda: self.backend.look_up(relative))
 
     def list(self, relative: str = "") -> Sequence[Stored]:
-        """What lies directly in a directory, by name; empty when there is no such directory."""
+        """Return what lies directly in a directory, by name; empty when there is no such directory."""
         found = self._ask("list", relative, lambda: self.backend.list(relative))
         return sorted(found, key=lambda item: item.name)
 
@@ -175,7 +175,8 @@ class Storage:
     # -- what grows ----------------------------------------------------------------------------------------
 
     def appender(self, relative: str, first: int = 1) -> Appender:
-        """A file that grows: locally one file, elsewhere (or where some lie already) numbered segments.
+        """Return a file that grows: locally one file, elsewhere (or where some lie already) numbered
+        segments.
 
         `first`: the lowest number for them.
         """
@@ -191,7 +192,7 @@ class Storage:
         return SegmentAppender(put, next_number=max(first, segments[-1][0] + 1 if segments else 1))
 
     def segments(self, relative: str) -> Sequence[tuple[int, str]]:
-        """(number, path) of the numbered segments of a growing file, in order."""
+        """Return (number, path) of the numbered segments of a growing file, in order."""
         folder, _, name = relative.rpartition("/")
         prefix = f"{folder}/" if folder else ""
         return [
@@ -199,12 +200,12 @@ class Storage:
         ]
 
     def grown(self, relative: str) -> Sequence[str]:
-        """The paths that make up a growing file, in order: the file itself, then its segments."""
+        """Return the paths that make up a growing file, in order: the file itself, then its segments."""
         whole = [relative] if self.exists(relative) else []
         return [*whole, *(path for _, path in self.segments(relative))]
 
     def read_lines(self, relative: str) -> Sequence[bytes]:
-        """The whole lines of a growing file (without newlines); a torn last line is left out."""
+        """Return the whole lines of a growing file (without newlines); a torn last line is left out."""
         lines: _Lines = []
         for path in self.grown(relative):
             lines.extend(self.read_bytes(path, written_once=True).split(b"\n")[:-1])
@@ -227,14 +228,14 @@ class Storage:
         replace(self, patience_s=0.0)._ask("write", probe, lambda: self.backend.probe(probe))
 
     def check_shared(self) -> None:
-        """Raises `StudyError` when the processes of workers would not see what is stored here."""
+        """Raise `StudyError` when the processes of workers would not see what is stored here."""
         if not self.backend.shared:
             hint = "name a directory or a service; memory is for run_local and for tests"
             fault = Fault("workers cannot reach this storage", field="storage", value=self.uri, hint=hint)
             raise StudyError(fault)
 
     def _ask(self, verb: str, relative: str, act: Callable[[], Answer]) -> Answer:
-        """What `act`, which may be done twice, answers; asked again while the storage does not answer."""
+        """Return what `act` answers, which may be done twice: asked again while the storage is silent."""
         path = self.path(relative)
         shown = path if self.is_local else f"{relative or '.'} in {self.uri}"
         try:

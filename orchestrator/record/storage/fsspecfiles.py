@@ -21,7 +21,7 @@ class FsspecFiles(Backend):
 
     @classmethod
     def at(cls, uri: str) -> FsspecFiles:
-        """Raises `ValueError` for a scheme that nobody knows, `ImportError` where its package is missing."""
+        """Raise `ValueError` for a scheme that nobody knows, `ImportError` where its package is missing."""
         from fsspec.core import url_to_fs
         from pyarrow.fs import FSSpecHandler, PyFileSystem
 

@@ -100,7 +100,7 @@ def _stored(info: Any) -> Stored | None:
 
 
 def object_store(uri: str) -> ObjectStore:
-    """The store and the path in it, as pyarrow understands the URI. Touches nothing."""
+    """Return the store and the path in it, as pyarrow understands the URI. Touches nothing."""
     from pyarrow import fs
 
     filesystem, path = fs.FileSystem.from_uri(with_endpoint(uri, os.environ))
@@ -108,7 +108,7 @@ def object_store(uri: str) -> ObjectStore:
 
 
 def with_endpoint(uri: str, environment: Mapping[str, str]) -> str:
-    """The URI with the endpoint that the environment names; one in the URI itself comes first."""
+    """Return the URI with the endpoint that the environment names; one in the URI itself comes first."""
     scheme, _, rest = uri.partition("://")
     given = parse_qs(urlsplit(f"{scheme}://{rest}").query)
     named = [environment[name] for name in _ENDPOINTS.get(scheme, ()) if environment.get(name)]

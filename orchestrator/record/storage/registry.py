@@ -22,7 +22,7 @@ SCHEMES: Registry[Callable[[str], Backend]] = Registry(
 
 
 def backend_at(uri: str) -> Backend:
-    """The place that a path or a URI names.
+    """Return the place that a path or a URI names.
 
     Raises:
         StudyError: the URI cannot be understood.
@@ -45,7 +45,7 @@ def _by_fsspec(uri: str) -> Backend:
 
 
 def _refuse_secrets(uri: str) -> None:
-    """A study's storage is written into its record and into messages."""
+    """Refuse secrets in a URI: a study's storage is written into its record and into messages."""
     parts = urlsplit(uri)
     if parts.password is None and not {"secret_key", "session_token"} & set(parse_qs(parts.query)):
         return

@@ -20,7 +20,7 @@ _STATUS = {"done": "FINISHED", "stopped": "FINISHED", "diverged": "FINISHED", "c
 
 
 class MlflowRun(ServiceLogger):
-    """See the module's text. The experiment is the study's, unless MLFLOW_EXPERIMENT_NAME names one."""
+    """Writes one trial to MLflow. The experiment is the study's, unless MLFLOW_EXPERIMENT_NAME names one."""
 
     needs = "mlflow"
 
@@ -49,7 +49,7 @@ class MlflowRun(ServiceLogger):
             self._params(flat_config(trial.config))
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
-        """A resumed trial repeats steps that the run has already: those are left out."""
+        """Leave out the steps that the run has already, which a resumed trial repeats."""
         from mlflow.entities import Metric
 
         at_ms = int(time_s * 1000)
@@ -59,7 +59,7 @@ class MlflowRun(ServiceLogger):
             self._client.log_batch(self._id, metrics=points)
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
-        """Runs that are not answered are marked as failed; a later attempt takes them up."""
+        """Run that are not answered are marked as failed; a later attempt takes them up."""
         for key, value in finals.items():
             self._client.set_tag(self._id, f"final/{key}", repr(value))
         self._client.set_tag(self._id, "state", state)

@@ -43,7 +43,7 @@ class Trackers:
         self._warn: Callable[[str], None] = lambda text: log.warning("%s", text)
 
     def open(self, trial: TrackedTrial, warn: Callable[[str], None]) -> None:
-        """A trial begins, or goes on; `warn` takes what goes wrong during it."""
+        """Begin a trial, or go on with it; `warn` takes what goes wrong during it."""
         if not self._names:
             return
         self._warn, self._warned = warn, set()
@@ -59,7 +59,7 @@ class Trackers:
             self._put({"scalars": dict(values), "step": step, "time": time_s})
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
-        """The attempt is over; waits until the services have all of it, `CLOSE_S` at most."""
+        """End the attempt; waits until the services have all of it, `CLOSE_S` at most."""
         child = self._child
         if child is None or not self._names:
             return
@@ -147,7 +147,7 @@ class _Child:
 
 
 def run_id(cell: str, study_root: str, began: float) -> str:
-    """The same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
+    """Return the same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
 
     Args:
         cell: identity of the cell.

@@ -62,7 +62,7 @@ class Server:
         self._open.clear()
 
     def _tried(self, name: str, call: Callable[..., Any], *args: Any) -> Any:
-        """The result of the call, or None and a warning: services fail in their own ways."""
+        """Return the result of the call, or None and a warning: services fail in their own ways."""
         try:
             return call(*args)
         except Exception as error:
@@ -73,7 +73,7 @@ class Server:
 
 
 def main() -> None:
-    """See the module's text."""
+    """Answer what the worker asks until it goes away."""
     answers = _private_stdout()
 
     def say(message: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _private_stdout() -> TextIO:
-    """A stream for answers only: what libraries print goes nowhere."""
+    """Return a stream for answers only: what libraries print goes nowhere."""
     answers = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

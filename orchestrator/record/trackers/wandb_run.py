@@ -12,7 +12,7 @@ INIT_TIMEOUT_S = 30
 
 
 class WandbRun(ServiceLogger):
-    """See the module's text. The project is the study's, unless WANDB_PROJECT names one."""
+    """Writes one trial to Weights & Biases. The project is the study's, unless WANDB_PROJECT names one."""
 
     needs = "wandb"
 
@@ -42,10 +42,10 @@ class WandbRun(ServiceLogger):
         )
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
-        """A step below the last one that the run has is dropped there: a resumed trial repeats it."""
+        """Drop a step below the last one that the run has: a resumed trial repeats it."""
         self._run.log({**values, "_timestamp": time_s}, step=step)
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
-        """Runs that are not answered are marked as crashed; a later attempt takes them up."""
+        """Run that are not answered are marked as crashed; a later attempt takes them up."""
         self._run.summary.update({"state": state, **{f"final/{key}": value for key, value in finals.items()}})
         self._run.finish(exit_code=0 if state in ("done", "stopped", "diverged", "skipped") else 1)

@@ -52,7 +52,7 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
 
 
 def _meaning(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
-    """What the axis of the forest plot shows, in as many lines as there are things to say."""
+    """Return what the axis of the forest plot shows, in as many lines as there are things to say."""
     what = "averaged over the other components" if report.averaged else f"arm − {report.reference.arm}"
     lines = [f"Δ {palette.short(report.metric)}{scale.in_brackets}, {what}"]
     if evaluation.interactions:
@@ -79,7 +79,7 @@ def _interval(axes: Any, place: float, effect: Effect, scale: numbers.Scale) -> 
 def _columns(
     text: Any, report: StudyReport, evaluation: Evaluation, scale: numbers.Scale, places: range
 ) -> None:
-    """The numbers beside the intervals, in columns."""
+    """Draw the numbers beside the intervals, in columns."""
     text.axis("off")
     text.set_xlim(0, 1)
     head = len(places) + 0.85
@@ -150,7 +150,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
 
 
 def _folded(name: str, width: int = 13) -> str:
-    """A long name on several lines, broken behind =, +, - and _ where it may."""
+    """Return a long name on several lines, broken behind =, +, - and _ where it may."""
     lines = [""]
     for piece in re.split(r"(?<=[=+_-])", name):
         if lines[-1] and len(lines[-1]) + len(piece) > width:

@@ -24,7 +24,9 @@ Cell = dict[str, Any]
 
 
 def to_html(report: StudyReport) -> str:
-    """The page; its links are relative to the study's directory, where it lies. Needs the extra [report]."""
+    """Return the page; its links are relative to the study's directory, where it lies. Needs the extra
+    [report].
+    """
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -80,7 +82,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
 
 
 def _charts(report: StudyReport, evaluation: Evaluation) -> dict[str, Chart]:
-    """The charts that there are data for, in the order of reading."""
+    """Return the charts that there are data for, in the order of reading."""
     found = {
         "forest": effects.forest(report, evaluation),
         "seeds": effects.seeds(report, evaluation),
@@ -127,7 +129,7 @@ def _finding(
 
 
 def _emphasised(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> Markup:
-    """The sentence with its names in <em>: marked with private characters, which survive the escaping."""
+    """Return sentence with its names in <em>: marked with private characters, which survive the escaping."""
     from markupsafe import Markup, escape
 
     style = words.Style(emphasise=lambda name: f"\ue000{name}\ue001")
@@ -136,7 +138,7 @@ def _emphasised(report: StudyReport, evaluation: Evaluation, effect: Effect, sca
 
 
 def _more(effect: Effect, scale: numbers.Scale) -> list[str]:
-    """What stands behind an effect's row, for those who want it: a row of the second table."""
+    """Return what stands behind an effect's row, for those who want it: a row of the second table."""
     plain, wins, failures = effect.plain, effect.wins, effect.failures
     won = numbers.DASH
     if wins is not None:

@@ -61,7 +61,7 @@ def plain(text: str) -> str:
 
 
 def folder(path: str) -> str:
-    """A directory below the study's as a relative link."""
+    """Return a directory below the study's as a relative link."""
     return f"{quote(path)}/"
 
 

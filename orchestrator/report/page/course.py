@@ -119,7 +119,7 @@ def curves(report: StudyReport, evaluation: Evaluation) -> Chart | None:
 
 
 def _band(curve: Curve, colour: str, shown: dict[str, Any]) -> list[dict[str, Any]]:
-    """A closed outline around mean ± SD, where there are two seeds or more."""
+    """Return a closed outline around mean ± SD, where there are two seeds or more."""
     ends = [
         (x, lo, hi) for x, lo, hi in zip(curve.lengths, curve.lo, curve.hi, strict=True) if lo is not None
     ]
@@ -193,7 +193,7 @@ def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
 
 
 def ledger(report: StudyReport) -> Chart:
-    """What every arm trained, by what its runs ended as, against the grid."""
+    """Return what every arm trained, by what its runs ended as, against the grid."""
     arms = list(report.all_arms)
     places, named = rows([arm.arm for arm in arms], showgrid=False)
     traces: list[dict[str, Any]] = []

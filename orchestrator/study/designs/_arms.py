@@ -51,7 +51,7 @@ def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
 
 
 def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
-    """The arms that can be built, and every problem with their addresses in the study file."""
+    """Return the arms that can be built, and every problem with their addresses in the study file."""
     drafts, problems = design_drafts(spec, spec.max_cells // cells_per_arm(spec))
     problems = combining_problems(spec) + problems
     planned = sum(draft.planned for draft in drafts)
@@ -70,7 +70,7 @@ def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
 
 
 def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...]:
-    """The arms that take two components away together, one per pair of component names, in file order.
+    """Return the arms that take two components away together, one per pair of component names, in file order.
 
     For pairs that results have called for (`interactions: auto`, `combining.possible_pairs`).
 
@@ -95,7 +95,7 @@ def alias_table(spec: StudySpec) -> tuple[AliasSet, ...]:
 
 
 def searched_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The arm's config with what a search has chosen, {dotted key: value}.
+    """Return the arm's config with what a search has chosen, {dotted key: value}.
 
     References follow the choice: with `hidden: ${baseline.model.width}`, a width that is searched sets both.
     """
@@ -130,7 +130,7 @@ class _Builder:
         self.problems += broken
 
     def build(self, draft: Draft) -> Arm | None:
-        """The arm; None when its references cannot be resolved."""
+        """Return the arm; None when its references cannot be resolved."""
         self._reference = self._reference or draft.name
         config = apply(self.spec.baseline, draft.changes)
         resolved, faults = _resolved(config, self.context)
@@ -183,7 +183,7 @@ class _Builder:
 
 
 def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
-    """The keys that a search sets, of those that the baseline has."""
+    """Return the keys that a search sets, of those that the baseline has."""
     if spec.tune is None or not spec.tune.searches:
         return ()
     found = {key: lookup(spec.baseline, key) for key in spec.tune.space}
@@ -193,7 +193,7 @@ def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
 
 
 def _normal(value: Any) -> Any:
-    """The value with equal numbers made equal: 0 and 0.0 are no change."""
+    """Return the value with equal numbers made equal: 0 and 0.0 are no change."""
     if isinstance(value, Mapping):
         return {key: _normal(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

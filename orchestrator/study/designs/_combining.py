@@ -14,7 +14,7 @@ Pair = tuple[str, str]
 
 
 def away_label(name: str, component: Component) -> str | None:
-    """The arm that takes the component away, or None when several alternatives could.
+    """Return the arm that takes the component away, or None when several alternatives could.
 
     That is `no-<name>`, and `<name>=<alternative>` where there is no `without` and one alternative only.
     """
@@ -42,7 +42,7 @@ def is_excluded(spec: StudySpec, parts: Collection[str]) -> bool:
 
 
 def in_file_order(spec: StudySpec, pair: Sequence[str]) -> Pair:
-    """The pair as its arm names it; both are components of the study."""
+    """Return the pair as its arm names it; both are components of the study."""
     one, other = sorted(pair, key=list(spec.components).index)
     return one, other
 
@@ -64,7 +64,7 @@ def chosen_later(spec: StudySpec) -> bool:
 
 
 def listed_pairs(spec: StudySpec) -> tuple[Pair, ...]:
-    """The pairs that `interactions` lists, in file order; those that are faulty are left out."""
+    """Return the pairs that `interactions` lists, in file order; those that are faulty are left out."""
     if isinstance(spec.interactions, str):
         return ()
     possible = set(possible_pairs(spec))

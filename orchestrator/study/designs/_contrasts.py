@@ -69,7 +69,7 @@ def _double_difference(pair: Arm, labels: Mapping[str, str], reference: Arm) -> 
 
 
 def least_squares(spec: StudySpec, arms: Sequence[Arm], pairs: Sequence[Pair]) -> Iterator[Contrast]:
-    """Main effects and the interactions of `pairs` from all runs.
+    """Yield main effects and the interactions of `pairs` from all runs.
 
     Model: Y = mean + Σ effect_i z_i + Σ interaction_ij z_i z_j with z = +½ where a component is taken away,
     −½ where it is present, so that effect_i has the sign of taking i away and is its average over the others,
@@ -91,7 +91,7 @@ def least_squares(spec: StudySpec, arms: Sequence[Arm], pairs: Sequence[Pair]) -
 
 
 def _solved(names: Sequence[str], pairs: Sequence[Pair], arms: Sequence[Arm]) -> NDArray[Any]:
-    """The matrix, (1 + names + pairs, arms), that takes the arms' values to the model's coefficients."""
+    """Return matrix, (1 + names + pairs, arms), that takes the arms' values to the model's coefficients."""
     import numpy as np  # a study file is checked without it
 
     away = [arm.parts or ((arm.component,) if arm.component else ()) for arm in arms]

@@ -62,7 +62,7 @@ class Singles:
         return cls(tuple(drafts), tuple(problems))
 
     def away(self, spec: StudySpec) -> dict[str, Draft]:
-        """The arm that takes each component away, where there is a sound one."""
+        """Return the arm that takes each component away, where there is a sound one."""
         labels = away_labels(spec)
         return {
             draft.component: draft
@@ -72,7 +72,7 @@ class Singles:
 
 
 def design_drafts(spec: StudySpec, most_arms: int) -> tuple[list[Draft], list[Problem]]:
-    """The arms of the study, the reference first; arms whose changes are faulty are left out.
+    """Return the arms of the study, the reference first; arms whose changes are faulty are left out.
 
     A design may end after `most_arms` arms: more than that is refused anyway.
     """
@@ -112,7 +112,7 @@ def _place_of_pair(spec: StudySpec, pair: Pair) -> Path:
 
 
 def clash(spec: StudySpec, one: Draft, other: Draft, path: Path) -> Problem | None:
-    """What is wrong with taking two components away together: they change the same key."""
+    """Return what is wrong with taking two components away together: they change the same key."""
     key = shared_key(one.changes, other.changes)
     if key is None:
         return None

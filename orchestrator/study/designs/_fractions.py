@@ -53,7 +53,7 @@ def all_runs(names: Sequence[str], exclude: Iterable[Collection[str]] = ()) -> I
 
 
 def fraction(names: Sequence[str]) -> tuple[Run, ...]:
-    """The runs of the 2^(k−p) design, the one that takes nothing away first; k = 4 to 8 names."""
+    """Return the runs of the 2^(k−p) design, the one that takes nothing away first; k = 4 to 8 names."""
     generators = GENERATORS[len(names)]
     basic = len(names) - len(generators)
     runs = []

@@ -10,7 +10,7 @@ from orchestrator.study.yamlfile import Path
 
 
 def cells_per_arm(spec: StudySpec) -> int:
-    """Runs of one arm: its seeds, once per phase that evaluates it, and the samples of its search.
+    """Run of one arm: its seeds, once per phase that evaluates it, and the samples of its search.
 
     `goal: reinvest` moves seeds between arms, its budget is the seeds of the file in every arm.
     """
@@ -18,7 +18,7 @@ def cells_per_arm(spec: StudySpec) -> int:
 
 
 def size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
-    """The refusal of a study with more cells than `max_cells`, or None.
+    """Return the refusal of a study with more cells than `max_cells`, or None.
 
     Args:
         arms: arms that are planned from the start; a count above what fits may itself have been cut off.
