@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.simulate.generator import Scenario, scenario
-from orchestrator.simulate.methods import METHODS, Design, pick
+from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
 from orchestrator.simulate.nulls import null_studies
 from orchestrator.simulate.series import Series, run
 from orchestrator.stats.levels import nominal_levels
@@ -35,8 +35,10 @@ ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=
 def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
     """Every figure of the page, as plain data."""
 
-    def rates(truth: Scenario, methods: Sequence[str] = (), design: Design | None = None) -> dict[str, Any]:
-        series = Series(truth, design or Design(), studies)
+    def rates(
+        truth: Scenario, methods: Sequence[str] = (), design: SimulatedDesign | None = None
+    ) -> dict[str, Any]:
+        series = Series(truth, design or SimulatedDesign(), studies)
         return {one.method: asdict(one) for one in run(series, pick(methods), jobs=jobs)}
 
     return {
@@ -45,11 +47,11 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
         "S2": rates(scenario("S2")),
         "noisy": rates(scenario("S1", noisy=(3, 3.0)), NOISY),
         "margin": {
-            str(seeds): rates(scenario("S1"), ["save"], Design(seeds=seeds, margin=MARGIN))
+            str(seeds): rates(scenario("S1"), ["save"], SimulatedDesign(seeds=seeds, margin=MARGIN))
             for seeds in (5, 12)
         },
         "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
-        "pool": rates(ONE_EFFECT, ["none"], Design(seeds=3)),
+        "pool": rates(ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
         "null": asdict(null_studies(studies)),
     }
 
@@ -105,7 +107,7 @@ def _pool(found: Mapping[str, Any]) -> str:
 
 
 def _levels() -> str:
-    design = Design()
+    design = SimulatedDesign()
     looks = standard_looks(design.seeds)
     levels = nominal_levels(design.alpha, looks, standard_gamma(design.seeds))
     return (

@@ -19,38 +19,42 @@ if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport
 
 
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."),
+]
+FreshFlag = Annotated[
+    bool, typer.Option("--fresh", help="Start anew; the old directory is renamed, never deleted.")
+]
+ExtendFlag = Annotated[bool, typer.Option("--extend", help="Accept more arms, alternatives and seeds.")]
+AcceptFlag = Annotated[
+    bool, typer.Option("--accept-code-change", help="Go on with changed code; later cells are marked.")
+]
+RetryFlag = Annotated[
+    bool, typer.Option("--retry-failed", help="Run again what failed by its own fault, too.")
+]
+NoCheckFlag = Annotated[
+    bool, typer.Option("--no-check", help="Do not ask the cheap gates of `check` before a new study.")
+]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")]
+DetachFlag = Annotated[
+    bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
+]
+
+
 def command(
     config: ConfigOption,
     overrides: OverrideArguments = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."
-        ),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew; the old directory is renamed, never deleted.")
-    ] = False,
-    extend: Annotated[
-        bool, typer.Option("--extend", help="Accept more arms, alternatives and seeds.")
-    ] = False,
-    accept_code_change: Annotated[
-        bool, typer.Option("--accept-code-change", help="Go on with changed code; later cells are marked.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run again what failed by its own fault, too.")
-    ] = False,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not ask the cheap gates of `check` before a new study.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")
-    ] = False,
+    address: AddressOption = None,
+    fresh: FreshFlag = False,
+    extend: ExtendFlag = False,
+    accept_code_change: AcceptFlag = False,
+    retry_failed: RetryFlag = False,
+    no_check: NoCheckFlag = False,
+    dry_run: DryRunFlag = False,
     as_json: JsonOption = False,
     cluster: ClusterOption = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
-    ] = False,
+    detach: DetachFlag = False,
 ) -> None:
     """Run a study, or what is left of it.
 
@@ -84,27 +88,30 @@ def command(
 
         show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
         return
-    from orchestrator.cli.report import say_what_is_missing
-    from orchestrator.cli.report import show as show_report
-
     result = study.run(
         address,
+        check=not no_check,
         fresh=fresh,
         extend=extend,
         accept_code_change=accept_code_change,
         retry_failed=retry_failed,
-        check=not no_check,
     )
+    _show(result, as_json=as_json)
+    for line in next_steps(study, result, config, overrides):
+        console.progress(line)
+    if result.exit_code is not ExitCode.DONE:
+        raise typer.Exit(int(result.exit_code))
+
+
+def _show(result: StudyResult, *, as_json: bool) -> None:
+    from orchestrator.cli.report import say_what_is_missing, show
+
     assert result.final is not None  # `run` writes it
     say_what_is_missing()
     if as_json:
         console.data_json(document(result, result.final))
     else:
-        show_report(result.final)
-    for line in next_steps(study, result, config, overrides):
-        console.progress(line)
-    if result.exit_code is not ExitCode.DONE:
-        raise typer.Exit(int(result.exit_code))
+        show(result.final)
 
 
 def _cluster_of(cluster: Path | None, address: str | None) -> Path:

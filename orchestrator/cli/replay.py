@@ -13,7 +13,7 @@ from orchestrator.report import plain
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from orchestrator.simulate.recorded import Replay, Said
+    from orchestrator.simulate.recorded import RecordedVerdict, Replay
     from orchestrator.study.spec import StudySpec
 
 _SHOWN = 6
@@ -114,7 +114,7 @@ def verdicts(spec: StudySpec, group: Sequence[Replay]) -> Table:
     return table
 
 
-def _said(said: Said, unit: str) -> str:
+def _said(said: RecordedVerdict, unit: str) -> str:
     if said.verdict is None:
         return "(cannot be replayed)"
     if said.delta is None:

@@ -134,11 +134,11 @@ def _check(given: dict[str, Any]) -> None:
 
 def _series(given: dict[str, Any]) -> Series:
     from orchestrator.simulate.generator import scenario
-    from orchestrator.simulate.methods import Design
+    from orchestrator.simulate.methods import SimulatedDesign
     from orchestrator.simulate.series import Series
 
     truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho", 0.3))
-    design = Design(**{key: given[key] for key in ("seeds", "alpha", "margin") if key in given})
+    design = SimulatedDesign(**{key: given[key] for key in ("seeds", "alpha", "margin") if key in given})
     return Series(truth, design, given.get("studies", 1000), given.get("seed", 0))
 
 

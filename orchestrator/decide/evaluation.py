@@ -50,7 +50,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Table:
+class OutcomeTable:
     """Results, arms × seeds. `values` in the user's units, NaN where there is none; `ended`: the run is
     over.
     """
@@ -79,7 +79,7 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
     return tuple(found)
 
 
-def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> Table:
+def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> OutcomeTable:
     """Return the results that are there. A run that failed by its own fault has ended without a value."""
     shape = len(evaluation.arms), len(evaluation.seeds)
     values, ended = np.full(shape, math.nan), np.zeros(shape, dtype=bool)
@@ -93,7 +93,7 @@ def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> Table:
             value = final_value(fact)
             if value is not None:
                 values[row, column] = value
-    return Table(values, ended)
+    return OutcomeTable(values, ended)
 
 
 def is_outcome(fact: Facts) -> bool:

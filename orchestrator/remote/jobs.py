@@ -73,7 +73,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Started:
+class StartedJob:
     """The job of a study; `again` when it was running already."""
 
     submission: str
@@ -118,7 +118,7 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     return job
 
 
-def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> Started:
+def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> StartedJob:
     """Start the study, or find the job that runs it.
 
     Args:
@@ -131,7 +131,7 @@ def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> Started:
     """
     job = place(cluster.ask_head("jobs"), order)
     if job is not None:
-        return Started(job["submission"], again=True)
+        return StartedJob(job["submission"], again=True)
     if live:
         require_shared(live, order.storage)
     ship(cluster, order.parcel)
@@ -139,7 +139,7 @@ def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> Started:
     cluster.ask_head(
         "submit", entry=order.entry(), submission=submission, words=[*order.words, "--address", "auto"]
     )
-    return Started(submission, again=False)
+    return StartedJob(submission, again=False)
 
 
 def ship(cluster: Cluster, parcel: Parcel) -> str:

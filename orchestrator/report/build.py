@@ -21,8 +21,8 @@ from orchestrator.report.evaluate import evaluate
 from orchestrator.report.ledger import ledger
 from orchestrator.report.model import (
     ArmReport,
-    Evaluation,
     Provenance,
+    ReportedEvaluation,
     StudyReport,
     Tuned,
 )
@@ -174,7 +174,7 @@ def _notes(
     spec: StudySpec,
     reference: ArmReport,
     arms: tuple[ArmReport, ...],
-    evaluations: tuple[Evaluation, ...],
+    evaluations: tuple[ReportedEvaluation, ...],
     searches: tuple[ArmTuning, ...],
 ) -> tuple[str, ...]:
     """Return what a reader of the table must know, in full sentences."""
@@ -200,7 +200,7 @@ def _notes(
     return tuple(notes)
 
 
-def _lost(reference: ArmReport, evaluation: Evaluation) -> list[str]:
+def _lost(reference: ArmReport, evaluation: ReportedEvaluation) -> list[str]:
     """Return the reference's seeds that ended without a value: they cost every arm a pair. One beyond its
     last look has a value; no arm misses it.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.report.model import Comparison, Difference, Evaluation, StudyReport
+from orchestrator.report.model import Comparison, Difference, ReportedEvaluation, StudyReport
 from orchestrator.stats.between import gap
 from orchestrator.stats.results import Effect
 
@@ -26,9 +26,9 @@ def compare(first: StudyReport, second: StudyReport) -> Comparison:
 
 def differences(
     first: StudyReport,
-    ours: Evaluation,
+    ours: ReportedEvaluation,
     second: StudyReport,
-    theirs: Evaluation,
+    theirs: ReportedEvaluation,
     *,
     together: bool = False,
 ) -> tuple[Difference, ...]:
@@ -50,7 +50,9 @@ def differences(
     return tuple(rows)
 
 
-def pairs(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[int, tuple[float, float]]:
+def pairs(
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect
+) -> dict[int, tuple[float, float]]:
     """Seed -> (value of the reference, value of the arm), for the seeds that entered an effect.
 
     Empty where the effect is not the difference of two arms (interactions, factorial designs).
@@ -65,7 +67,7 @@ def pairs(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[i
     return {seed: (before[seed], after[seed]) for seed in effect.seeds if seed in before and seed in after}
 
 
-def by_seed(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[int, float]:
+def by_seed(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> dict[int, float]:
     """Return the D of an effect, seed -> arm − reference; empty where `pairs` is."""
     return {seed: after - before for seed, (before, after) in pairs(report, evaluation, effect).items()}
 

@@ -12,7 +12,7 @@ from orchestrator.decide.rungs import highest_rung, rungs
 from orchestrator.record.layout import StudyPaths, TrialPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.storage import Storage
-from orchestrator.report.model import ArmReport, Crossing, Curve, DeltaCurve, Evaluation, StudyReport
+from orchestrator.report.model import ArmReport, Crossing, Curve, DeltaCurve, ReportedEvaluation, StudyReport
 from orchestrator.study.spec import StudySpec
 
 _LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds": "time_s"}
@@ -47,7 +47,7 @@ def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: 
 
 
 def _runs(
-    arm: ArmReport, evaluation: Evaluation, report: StudyReport, storage: Storage, paths: StudyPaths
+    arm: ArmReport, evaluation: ReportedEvaluation, report: StudyReport, storage: Storage, paths: StudyPaths
 ) -> dict[int, Points]:
     """Seed -> curve of the runs that have reported anything."""
     found = {}

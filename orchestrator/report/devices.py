@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.record.state import TrialRecord
-from orchestrator.report.model import Evaluation
+from orchestrator.report.model import ReportedEvaluation
 
 MIXED = "on mixed devices"
 """Ends the flag of an effect: `2 on mixed devices`."""
@@ -31,7 +31,7 @@ def mixed_seeds(
     return {seed: tuple(sorted(types)) for seed, types in sorted(on.items()) if len(types) > 1}
 
 
-def note(evaluation: Evaluation, *, averaged: bool) -> list[str]:
+def note(evaluation: ReportedEvaluation, *, averaged: bool) -> list[str]:
     """How many pairs were on different types, and what keeps a study to one; empty where none was.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.report.compare import by_seed
 from orchestrator.report.markdown import folder_of
-from orchestrator.report.model import Comparison, Evaluation, StudyReport
+from orchestrator.report.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.report.words import failed
 from orchestrator.stats.results import Effect
 
@@ -61,7 +61,7 @@ def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluation(report: StudyReport, evaluation: Evaluation) -> dict[str, Any]:
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Any]:
     sample = evaluation.samples[report.reference.arm]
     worth = evaluation.pairing
     return {
@@ -71,7 +71,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _effect(report: StudyReport, evaluation: Evaluation, effect: Effect) -> dict[str, Any]:
+def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> dict[str, Any]:
     runs = report.behind(effect, evaluation.phase)
     wins, plain, failures = effect.wins, effect.plain, effect.failures
     return {

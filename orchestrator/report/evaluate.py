@@ -14,7 +14,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.report.devices import MIXED, mixed_seeds
-from orchestrator.report.model import Evaluation, LookTaken
+from orchestrator.report.model import ReportedEvaluation, ReportedLook
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
@@ -36,7 +36,7 @@ def evaluate(
     history: StudyState,
     judged: Sequence[Judged],
     used: frozenset[str],
-) -> Evaluation:
+) -> ReportedEvaluation:
     """Return what the runs of `phase` say, as far as they got.
 
     Args:
@@ -64,7 +64,7 @@ def evaluate(
     ]
     seen = {arm: _values(record for record in rows if record.cell in used) for arm, rows in records.items()}
     others = {arm: by_seed for arm, by_seed in seen.items() if arm != plan.reference}
-    return Evaluation(
+    return ReportedEvaluation(
         phase=phase,
         samples={arm: summarise(arm, seen[arm]) for arm in (plan.reference, *others)},
         effects=tuple(effect for effect in effects if effect.kind == "main"),
@@ -198,13 +198,13 @@ def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Ef
     return replace(effect, flags=tuple(flags), verdict=verdict)
 
 
-def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[LookTaken]:
+def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[ReportedLook]:
     """Yield the looks in the order in which they were taken, in the user's units."""
     sign = 1 if spec.metric.mode == "max" else -1
     for one in judged:
         for look in one.course.looks:
             lo, hi = (look.lo, look.hi) if sign > 0 else (look.hi, look.lo)
-            yield LookTaken(
+            yield ReportedLook(
                 arm=one.arm(look),
                 number=look.number,
                 n=look.n,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from orchestrator.report import numbers, words
-from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.model import ReportedEvaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 _LONG_NAME = 24
@@ -45,7 +45,7 @@ def to_latex(report: StudyReport) -> str:
     return "\n\n".join([needs, *tables]) + "\n"
 
 
-def _table(report: StudyReport, evaluation: Evaluation) -> str:
+def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     scale = numbers.scale_of(report)
     effects = evaluation.all_effects
     tested = any(effect.p is not None for effect in effects)
@@ -78,7 +78,7 @@ def _table(report: StudyReport, evaluation: Evaluation) -> str:
 
 
 def _row(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale, tested: bool
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale, tested: bool
 ) -> str:
     bold = r"\bfseries " if effect.verdict in RESOLVED else ""
     runs = report.behind(effect, evaluation.phase)
@@ -116,7 +116,7 @@ def _p(p: float | None) -> str:
     return text.replace("–", "--").replace("< ", "$<$~")
 
 
-def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+def _caption(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
     sample = evaluation.samples[report.reference.arm]
     spread = "" if sample.sd is None else f" ± {scale.value(sample.sd)} (SD over seeds)"
     mean = "no finished run" if sample.mean is None else f"{scale.value(sample.mean)}{spread}"
@@ -133,7 +133,7 @@ def _caption(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) 
     return ". ".join(tex(part.removesuffix(".")) for part in parts) + "."
 
 
-def _below(report: StudyReport, evaluation: Evaluation) -> list[str]:
+def _below(report: StudyReport, evaluation: ReportedEvaluation) -> list[str]:
     """Return what the design adds to the meaning of the rows."""
     said = []
     if evaluation.interactions:
@@ -150,7 +150,7 @@ def _name_column(effects: tuple[Effect, ...]) -> str:
     return r">{\raggedright\arraybackslash}p{0.27\linewidth}" if longest > _LONG_NAME else "l"
 
 
-def _verdict_column(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+def _verdict_column(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
     said = [words.verdict(report, evaluation, effect, scale, brief=True) for effect in evaluation.all_effects]
     long = max(map(len, said), default=0) > _LONG_NAME
     return r">{\raggedright\arraybackslash}p{0.18\linewidth}" if long else "l"

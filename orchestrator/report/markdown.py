@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from orchestrator.record.state import TrialRecord
 from orchestrator.report import numbers, words
-from orchestrator.report.model import Comparison, Evaluation, StudyReport
+from orchestrator.report.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 
@@ -40,7 +40,7 @@ def to_markdown(report: StudyReport) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> list[str]:
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> list[str]:
     title = words.phase_title(report, evaluation)
     found = [
         f"## Effects{f': {title}' if title else ''}",
@@ -56,7 +56,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
 
 
 def _effects(
-    report: StudyReport, evaluation: Evaluation, effects: tuple[Effect, ...], scale: numbers.Scale
+    report: StudyReport, evaluation: ReportedEvaluation, effects: tuple[Effect, ...], scale: numbers.Scale
 ) -> str:
     tested = any(effect.p is not None for effect in effects)
     interval = [words.interval_name(report, effects[0].kind)] if tested else []
@@ -66,7 +66,7 @@ def _effects(
 
 
 def _effect(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale, tested: bool
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale, tested: bool
 ) -> list[str]:
     mark = "**" if effect.verdict in RESOLVED else ""
     interval = [plain(numbers.interval(effect, scale))] if tested else []
@@ -90,7 +90,9 @@ def folder_of(report: StudyReport, effect: Effect) -> str:
     return arm.trial_dir if arm else "trials"
 
 
-def _finding(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> str:
+def _finding(
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale
+) -> str:
     """Return the effect's sentence, what the arm changed and which question it was to answer."""
     style = words.Style(emphasise=lambda name: f"*{plain(name)}*", escape=plain)
     text = words.sentence(report, evaluation, effect, scale, style)
@@ -106,7 +108,7 @@ def settings(change: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in change.items())
 
 
-def _looks(evaluation: Evaluation, scale: numbers.Scale) -> str:
+def _looks(evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
     head = ["seeds", "arm", "n", "Δ", "interval", "p", "level", "chance to resolve", "decision"]
     return table(head, [list(map(plain, numbers.look(look, scale))) for look in evaluation.decisions])
 
@@ -128,7 +130,7 @@ def _tuning(report: StudyReport, scale: numbers.Scale) -> list[str]:
     return found
 
 
-def _runs(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+def _runs(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
     by_arm = [(arm, {run.seed: run for run in arm.of(evaluation.phase)}) for arm in report.all_arms]
     seeds = sorted({seed for _, runs in by_arm for seed in runs})
     rows = [

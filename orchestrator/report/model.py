@@ -25,11 +25,11 @@ __all__ = [
     "Curve",
     "DeltaCurve",
     "Difference",
-    "Evaluation",
     "Ledger",
     "LedgerEntry",
-    "LookTaken",
     "Provenance",
+    "ReportedEvaluation",
+    "ReportedLook",
     "StudyReport",
     "Tuned",
 ]
@@ -63,7 +63,7 @@ class ArmReport:
 
 
 @dataclass(frozen=True)
-class LookTaken:
+class ReportedLook:
     """What the sequential rule decided for one arm at one look.
 
     `number`: the seeds of this look, `n` of them had a pair; `p` was compared with `level`; `power`: chance
@@ -126,7 +126,7 @@ class DeltaCurve:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ReportedEvaluation:
     """One comparison of the arms: with the study file's settings (fixed) or each arm's own winner (retuned).
 
     `samples`: the finished runs of every arm that was evaluated, the reference's first. `effects` and
@@ -143,7 +143,7 @@ class Evaluation:
     interactions: tuple[Effect, ...]
     families: tuple[tuple[str, ...], ...]
     pairing: Pairing
-    decisions: tuple[LookTaken, ...] = ()
+    decisions: tuple[ReportedLook, ...] = ()
     curves: tuple[Curve, ...] = ()
     deltas: tuple[DeltaCurve, ...] = ()
     mixed: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
@@ -292,7 +292,7 @@ class StudyReport:
     provenance: Provenance
     reference: ArmReport
     arms: tuple[ArmReport, ...]
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[ReportedEvaluation, ...]
     tuning_dependent: tuple[Difference, ...]
     tuned: tuple[Tuned, ...]
     aliases: tuple[tuple[str, ...], ...]
@@ -305,7 +305,7 @@ class StudyReport:
     is_local: bool
 
     @property
-    def first(self) -> Evaluation:
+    def first(self) -> ReportedEvaluation:
         """The evaluation to be read first."""
         return self.evaluations[0]
 
@@ -363,7 +363,7 @@ class Comparison:
 
     first: StudyReport
     second: StudyReport
-    ours: Evaluation
-    theirs: Evaluation
+    ours: ReportedEvaluation
+    theirs: ReportedEvaluation
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]

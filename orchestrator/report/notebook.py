@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from orchestrator.report import fragments, numbers, standingwords, words
-from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.model import ReportedEvaluation, StudyReport
 from orchestrator.report.standing import StudyStanding
 from orchestrator.stats.results import FAILS, RESOLVED, Effect
 
@@ -51,7 +51,7 @@ def effects_html(report: StudyReport) -> str:
 
 def _table(
     report: StudyReport,
-    evaluation: Evaluation,
+    evaluation: ReportedEvaluation,
     effects: tuple[Effect, ...],
     scale: numbers.Scale,
     kind: str,

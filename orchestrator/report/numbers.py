@@ -7,7 +7,7 @@ import re
 import statistics
 from dataclasses import dataclass
 
-from orchestrator.report.model import LookTaken, StudyReport
+from orchestrator.report.model import ReportedLook, StudyReport
 from orchestrator.stats.results import Effect
 
 _SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
@@ -106,7 +106,7 @@ def delta(effect: Effect, scale: Scale) -> str:
     return DASH if effect.delta is None else scale.number(effect.delta, sign=True)
 
 
-def look(taken: LookTaken, scale: Scale) -> list[str]:
+def look(taken: ReportedLook, scale: Scale) -> list[str]:
     """Return a look as a row: seeds, arm, n, Δ, interval, p, level, chance to resolve, decision."""
     return [
         str(taken.number),

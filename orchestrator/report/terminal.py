@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.report import numbers, words
-from orchestrator.report.model import Comparison, Evaluation, StudyReport
+from orchestrator.report.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, RESOLVED, SIZE_UNCLEAR, Effect
 
 _MOST_ROWS = 20
@@ -40,7 +40,9 @@ def render(report: StudyReport) -> Group:
     return Group(*parts)
 
 
-def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> list[RenderableType]:
+def _evaluation(
+    report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale
+) -> list[RenderableType]:
     title = words.phase_title(report, evaluation)
     parts: list[RenderableType] = [Text(f"Effects: {title}", style="bold")] if title else []
     if len(report.evaluations) > 1:
@@ -59,7 +61,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
 
 
 def effects_table(
-    report: StudyReport, evaluation: Evaluation, effects: tuple[Effect, ...], scale: numbers.Scale
+    report: StudyReport, evaluation: ReportedEvaluation, effects: tuple[Effect, ...], scale: numbers.Scale
 ) -> Table:
     """Arm, Δ with its interval, n of the planned seeds, Holm's p and verdict; one row per effect."""
     unit = f" [{scale.unit}]" if scale.unit else ""
@@ -80,7 +82,7 @@ def effects_table(
 
 def _row(
     report: StudyReport,
-    evaluation: Evaluation,
+    evaluation: ReportedEvaluation,
     effect: Effect,
     scale: numbers.Scale,
     shown: tuple[bool, bool],

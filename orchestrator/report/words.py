@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.report.devices import MIXED
-from orchestrator.report.model import Comparison, Difference, Evaluation, StudyReport
+from orchestrator.report.model import Comparison, Difference, ReportedEvaluation, StudyReport
 from orchestrator.report.numbers import DASH, Scale, confidence, duration, ends, equals, quantity, share
 from orchestrator.stats.results import (
     DETERMINISTIC,
@@ -116,7 +116,7 @@ def cost_line(report: StudyReport) -> str:
     return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"
 
 
-def pairing_line(report: StudyReport, evaluation: Evaluation | None = None) -> str | None:
+def pairing_line(report: StudyReport, evaluation: ReportedEvaluation | None = None) -> str | None:
     """Return what pairing by seed was worth; None where it cannot be measured."""
     found = (evaluation or report.first).pairing
     if found.rho is None or found.variance_saved is None or report.tier == RUNG_ONLY:
@@ -126,14 +126,14 @@ def pairing_line(report: StudyReport, evaluation: Evaluation | None = None) -> s
     return f"pairing by seed {saved} of a difference's variance (ρ̂ = {rho}, {found.seeds} seeds)"
 
 
-def phase_title(report: StudyReport, evaluation: Evaluation) -> str:
+def phase_title(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     """Which settings an evaluation compares; empty where there is only the study file's."""
     if evaluation.phase == "retuned":
         return "each arm with the winner of its own search"
     return "the settings of the study file" if len(report.evaluations) > 1 else ""
 
 
-def phase_tag(report: StudyReport, evaluation: Evaluation) -> str:
+def phase_tag(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     """Behind a figure's title, so that two of them are not mistaken for each other."""
     return f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
 
@@ -161,14 +161,14 @@ def components_of(effect: Effect) -> tuple[str, ...]:
     return effect.components or tuple(part.removeprefix("no-") for part in effect.arm.split("+"))
 
 
-def by_pair(evaluation: Evaluation) -> dict[tuple[str, ...], Effect]:
+def by_pair(evaluation: ReportedEvaluation) -> dict[tuple[str, ...], Effect]:
     """Return the interactions of two components that have a Δ, by these components."""
     found = {components_of(effect): effect for effect in evaluation.interactions}
     return {pair: effect for pair, effect in found.items() if len(pair) == 2 and effect.delta is not None}
 
 
 def sentence(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, style: Style = PLAIN
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: Scale, style: Style = PLAIN
 ) -> str:
     """Return what the study says about one effect, as a sentence that can be quoted."""
     subject = intervention(report, effect, style.emphasise)
@@ -214,7 +214,7 @@ def _support(report: StudyReport, effect: Effect, scale: Scale, seeds: str, *, d
     return f"{interval_name(report, effect.kind)} {interval}; {seeds}; {tests}"
 
 
-def _remarks(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale) -> list[str]:
+def _remarks(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: Scale) -> list[str]:
     """Return what must be said behind the numbers so that they are read rightly."""
     remarks = []
     if effect.verdict == SIZE_UNCLEAR and report.margin is not None:
@@ -244,7 +244,7 @@ def excludes_zero(effect: Effect) -> bool:
     return effect.lo is not None and effect.hi is not None and (effect.lo > 0 or effect.hi < 0)
 
 
-def family_size(evaluation: Evaluation, effect: Effect) -> str:
+def family_size(evaluation: ReportedEvaluation, effect: Effect) -> str:
     """`10 arms`: how many effects are corrected together with this one."""
     if effect.kind == "interaction":
         return count(len(evaluation.interactions), "interaction")
@@ -271,7 +271,7 @@ def verdict_words(report: StudyReport, effect: Effect, scale: Scale) -> str:
 
 
 def verdict(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: Scale, *, brief: bool = False
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: Scale, *, brief: bool = False
 ) -> str:
     """Return the verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`.
 
@@ -301,7 +301,7 @@ def marks(effect: Effect) -> str:
     )
 
 
-def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) -> str:
+def reference_line(report: StudyReport, evaluation: ReportedEvaluation, scale: Scale) -> str:
     """Return the reference arm: mean, standard deviation over seeds, n."""
     sample = evaluation.samples[report.reference.arm]
     if sample.mean is None:
@@ -312,7 +312,7 @@ def reference_line(report: StudyReport, evaluation: Evaluation, scale: Scale) ->
     return f"{sample.arm}: mean {scale.value(sample.mean)}{spread}, n = {sample.n}"
 
 
-def caption(report: StudyReport, evaluation: Evaluation) -> str:
+def caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     """Return what the columns of the effect table mean."""
     name = report.reference.arm
     text = f"Δ = arm − {name}, mean over the seeds that both finished"

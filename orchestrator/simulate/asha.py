@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Curve:
+class SimulatedCurve:
     """One run at full length: its reports at rungs, ascending, then `length` and `time` of the whole run."""
 
     cell: str
@@ -49,7 +49,7 @@ class Ending:
     state: TrialState
 
 
-def replay(curves: Sequence[Curve], rule: RungRule, lanes: int) -> list[Ending]:
+def replay(curves: Sequence[SimulatedCurve], rule: RungRule, lanes: int) -> list[Ending]:
     """Run all curves through the rule; endings in their order. Raises `ValueError` without a lane."""
     if lanes < 1:
         raise ValueError(f"at least one lane is needed, got {lanes}")
@@ -86,7 +86,7 @@ def replay(curves: Sequence[Curve], rule: RungRule, lanes: int) -> list[Ending]:
     return [endings[number] for number in range(len(curves))]
 
 
-def _time(curve: Curve, report: int) -> float:
+def _time(curve: SimulatedCurve, report: int) -> float:
     return curve.points[report].time if report < len(curve.points) else curve.time
 
 

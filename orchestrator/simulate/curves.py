@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.decide.rungs import highest_rung
 from orchestrator.record.state import TrialRecord
-from orchestrator.simulate.asha import Curve, Point
+from orchestrator.simulate.asha import Point, SimulatedCurve
 from orchestrator.study.spec import StudySpec
 
 
@@ -21,11 +21,11 @@ def curve(
     ladder: Sequence[float],
     *,
     protected: bool,
-) -> Curve:
+) -> SimulatedCurve:
     """Return the run of `record` as `asha` would have seen it, from the rows of its `metrics.parquet`."""
     times = [time for row in rows if (time := _number(row.get("time_s"))) is not None]
     length = record.length or 0.0
-    return Curve(
+    return SimulatedCurve(
         record.cell,
         record.arm,
         points(spec, rows, ladder),

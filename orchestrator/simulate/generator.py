@@ -69,7 +69,7 @@ def scenario(name: str, arms: int = 8, rho: float = 0.3, noisy: tuple[int, float
 
 
 @dataclass(frozen=True)
-class Study:
+class GeneratedStudy:
     """One simulated study. Row 0 is the reference.
 
     `curves`: (1 + arms, seeds, rungs); `pace`: time per length of each run, (1 + arms, seeds).
@@ -79,7 +79,7 @@ class Study:
     pace: NDArray[np.float64]
 
 
-def study(truth: Scenario, seeds: int, seed: int, index: int) -> Study:
+def study(truth: Scenario, seeds: int, seed: int, index: int) -> GeneratedStudy:
     """Return the study number `index` of the series `seed`: it depends on nothing else and may be made
     anywhere.
 
@@ -88,7 +88,7 @@ def study(truth: Scenario, seeds: int, seed: int, index: int) -> Study:
     most = max(seeds, MOST_SEEDS)
     curves = generate(truth, most, np.random.default_rng([seed, index, 0]))
     pace = np.random.default_rng([seed, index, 1]).standard_normal((most, truth.arms + 1))
-    return Study(curves, np.exp(_PACE_SIGMA * pace.T))
+    return GeneratedStudy(curves, np.exp(_PACE_SIGMA * pace.T))
 
 
 def generate(truth: Scenario, seeds: int, random: np.random.Generator) -> NDArray[np.float64]:

@@ -20,8 +20,8 @@ from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
 from orchestrator.decide.rungs import RungRule
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, stopping_rule
-from orchestrator.simulate.asha import Curve, Point, matched, replay
-from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study
+from orchestrator.simulate.asha import Point, SimulatedCurve, matched, replay
+from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 from orchestrator.study.cells import standard_gamma, standard_looks
@@ -32,7 +32,7 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Design:
+class SimulatedDesign:
     """What was registered: seeds per arm, level, margin in the values' unit; lanes and reduction of ASHA."""
 
     seeds: int = 5
@@ -43,7 +43,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Judged:
+class MethodResult:
     """What a method said about one study; arrays have one entry per arm.
 
     `signs`: +1 or −1 where the arm is declared different, else 0; `equivalent`: declared so; `lo`, `hi`: the
@@ -59,7 +59,7 @@ class Judged:
     kept: bool
 
 
-Judge = Callable[[Study, Design], Judged]
+Judge = Callable[[GeneratedStudy, SimulatedDesign], MethodResult]
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,15 @@ class Method:
     judge: Judge
 
 
-def grid(study: Study, design: Design, *, variance: Variance) -> Judged:
+def grid(study: GeneratedStudy, design: SimulatedDesign, *, variance: Variance) -> MethodResult:
     """Every run to its end; the test that `variance` names, with Holm, for difference and equivalence."""
     Y = study.curves[:, : design.seeds, -1]  # noqa: N806 - the notation of the field
     return _fixed(estimate(Y, differences(len(Y)), variance), design, cost=1.0, kept=True)
 
 
-def halving(study: Study, design: Design, *, protected: bool, rule: RungRule | None = None) -> Judged:
+def halving(
+    study: GeneratedStudy, design: SimulatedDesign, *, protected: bool, rule: RungRule | None = None
+) -> MethodResult:
     """ASHA, or another rule, over all runs, seed by seed on lanes, then a plain paired t per arm, Holm.
 
     The matched rung is the highest one at which two seeds at least have a pair: their difference estimates
@@ -99,7 +101,9 @@ def halving(study: Study, design: Design, *, protected: bool, rule: RungRule | N
     return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
 
 
-def sequential(study: Study, design: Design, rule: Callable[[Design, int], ResolveRule]) -> Judged:
+def sequential(
+    study: GeneratedStudy, design: SimulatedDesign, rule: Callable[[SimulatedDesign, int], ResolveRule]
+) -> MethodResult:
     """Return the rule `resolve` on the final values; every run that a look has used is trained to its end."""
     registered = rule(design, study.curves.shape[0] - 1)
     values = study.curves[:, : registered.looks[-1], -1]
@@ -107,7 +111,7 @@ def sequential(study: Study, design: Design, rule: Callable[[Design, int], Resol
     ends = [course.final[row] for row in range(1, values.shape[0])]
     cost = len(course.needed) / (values.shape[0] * design.seeds)
     kept = all((0, seed) in course.needed for seed in range(design.seeds))
-    return Judged(
+    return MethodResult(
         np.array([_sign(end) for end in ends], dtype=np.int8),
         np.array([end.action == "equivalent" for end in ends]),
         _numbers(end.lo for end in ends),
@@ -117,12 +121,12 @@ def sequential(study: Study, design: Design, rule: Callable[[Design, int], Resol
     )
 
 
-def _curve(study: Study, row: int, seed: int, protected: bool) -> Curve:
+def _curve(study: GeneratedStudy, row: int, seed: int, protected: bool) -> SimulatedCurve:
     pace, scores = float(study.pace[row, seed]), study.curves[row, seed].tolist()
     points = [
         Point(rung, rung, rung * pace, score) for rung, score in zip(RUNGS[:-1], scores[:-1], strict=True)
     ]
-    return Curve(f"{row}-{seed}", str(row), points, RUNGS[-1], RUNGS[-1] * pace, protected)
+    return SimulatedCurve(f"{row}-{seed}", str(row), points, RUNGS[-1], RUNGS[-1] * pace, protected)
 
 
 @lru_cache(maxsize=64)
@@ -131,10 +135,10 @@ def differences(rows: int) -> Float:
     return np.hstack([np.full((rows - 1, 1), -1.0), np.eye(rows - 1)])
 
 
-def _fixed(tests: Estimates, design: Design, *, cost: float, kept: bool) -> Judged:
+def _fixed(tests: Estimates, design: SimulatedDesign, *, cost: float, kept: bool) -> MethodResult:
     signs, equivalent = declared(tests, design.alpha, design.margin)
     half = tests.half_width(design.alpha)
-    return Judged(signs, equivalent, tests.mean - half, tests.mean + half, cost, kept)
+    return MethodResult(signs, equivalent, tests.mean - half, tests.mean + half, cost, kept)
 
 
 def declared(
@@ -164,7 +168,7 @@ def _numbers(values: Iterable[float | None]) -> Float:
 
 
 def registered(
-    design: Design,
+    design: SimulatedDesign,
     arms: int,
     *,
     goal: str = "save",
@@ -223,7 +227,7 @@ def _brought() -> dict[str, Method]:
     }
 
 
-def _by_rule(study: Study, design: Design, *, name: str) -> Judged:
+def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str) -> MethodResult:
     rule, arms = stopping_rule(name), study.curves.shape[0] - 1
     spec = _spec(design, rule)
     if rule.stops_at_rungs:
@@ -231,7 +235,7 @@ def _by_rule(study: Study, design: Design, *, name: str) -> Judged:
     if rule.on_seeds(spec, arms) is None:
         return grid(study, design, variance="moderated")
 
-    def on_seeds(_: Design, arms: int) -> ResolveRule:
+    def on_seeds(_: SimulatedDesign, arms: int) -> ResolveRule:
         found = rule.on_seeds(spec, arms)
         assert found is not None
         return found
@@ -239,7 +243,7 @@ def _by_rule(study: Study, design: Design, *, name: str) -> Judged:
     return sequential(study, design, on_seeds)
 
 
-def _spec(design: Design, rule: StoppingRule) -> StudySpec:
+def _spec(design: SimulatedDesign, rule: StoppingRule) -> StudySpec:
     """Return a study file that registers this design under the rule."""
     ladder = {"max": RUNGS[-1], "grace": RUNGS[0], "reduction": design.reduction}
     file = {

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from orchestrator.simulate.methods import Judged
+from orchestrator.simulate.methods import MethodResult
 
 _Z95 = 1.959964
 
@@ -92,7 +92,7 @@ def median(values: NDArray[np.float64]) -> Figure:
 
 
 def summarise(
-    method: str, judged: Sequence[Judged], delta: Sequence[float], margin: float | None = None
+    method: str, judged: Sequence[MethodResult], delta: Sequence[float], margin: float | None = None
 ) -> Summary:
     """Count over studies that were judged by one method; `delta`: the true effect of each arm."""
     truth = np.array(delta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.simulate.generator import Scenario, study
-from orchestrator.simulate.methods import Design
+from orchestrator.simulate.methods import SimulatedDesign
 from orchestrator.simulate.methods import method as method_of
 from orchestrator.simulate.metrics import clopper_pearson
 
@@ -41,7 +41,7 @@ class NullCount:
 
 
 def null_studies(
-    studies: int, *, method: str = "save", design: Design | None = None, seed: int = 0
+    studies: int, *, method: str = "save", design: SimulatedDesign | None = None, seed: int = 0
 ) -> NullCount:
     """Run `studies` studies with one null component among five that matter and count what is said about it.
 
@@ -49,7 +49,7 @@ def null_studies(
     null: no more than α · `studies` are expected.
     """
     judge = method_of(method).judge
-    given = design or Design()
+    given = design or SimulatedDesign()
     found = [judge(study(FOUND, given.seeds, seed, index), given) for index in range(studies)]
     signs = [int(one.signs[0]) for one in found]
     helps, hurts = signs.count(1), signs.count(-1)

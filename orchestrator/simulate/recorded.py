@@ -23,7 +23,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, Variant, rule_of, stopping_rule
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.state import StudyState, TrialRecord
-from orchestrator.simulate.asha import Curve, Ending, matched, replay
+from orchestrator.simulate.asha import Ending, SimulatedCurve, matched, replay
 from orchestrator.simulate.curves import curve
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
@@ -38,7 +38,7 @@ Run = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Said:
+class RecordedVerdict:
     """What a rule says about an arm, from `n` pairs; Δ and its interval in the user's units.
 
     `rung`: where the arms were compared (None: at full length; the verdict claims nothing below it).
@@ -65,7 +65,7 @@ class Replay:
     rule: str
     phase: str
     family: int
-    said: tuple[Said, ...]
+    said: tuple[RecordedVerdict, ...]
     runs: int
     length: float
     grid_runs: int
@@ -204,9 +204,9 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) ->
         course, registered, _differences(evaluation), values, evaluation.seeds, spec.metric.mode
     )
     said = [
-        Said(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
+        RecordedVerdict(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
         if row in course.final
-        else Said(effect.arm, None, 0, None, None, None)
+        else RecordedVerdict(effect.arm, None, 0, None, None, None)
         for row, effect in enumerate(effects, start=1)
     ]
     spent = [place for place in sorted(course.needed) if ended[place]]
@@ -266,7 +266,7 @@ def _seen(
     spec: StudySpec,
     evaluation: Evaluation,
     rule: RungRule,
-    runs: Iterable[tuple[tuple[int, int], TrialRecord, Curve, Ending]],
+    runs: Iterable[tuple[tuple[int, int], TrialRecord, SimulatedCurve, Ending]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return what the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's
     last.
@@ -293,26 +293,28 @@ def _compared(
     spec: StudySpec,
     rule: RungRule,
     sign: float,
-) -> tuple[Said, ...]:
+) -> tuple[RecordedVerdict, ...]:
     tests = estimate(D, np.eye(len(D)), "per_arm")
     signs, _ = declared(tests, spec.report.alpha, None)
     half = tests.half_width(spec.report.alpha)
     said = []
     for number, arm in enumerate(evaluation.arms[1:]):
         if not tests.testable[number]:
-            said.append(Said(arm, NO_DATA, int(tests.n[number]), None, None, None))
+            said.append(RecordedVerdict(arm, NO_DATA, int(tests.n[number]), None, None, None))
             continue
         mean, width = sign * float(tests.mean[number]), float(half[number])
         verdict = {0: UNRESOLVED, 1: HELPS, -1: HURTS}[int(signs[number])]
         rung = rule.rungs[rungs[number]] if rungs[number] < len(rule.rungs) else None
-        said.append(Said(arm, verdict, int(tests.n[number]), mean, mean - width, mean + width, rung))
+        said.append(
+            RecordedVerdict(arm, verdict, int(tests.n[number]), mean, mean - width, mean + width, rung)
+        )
     return tuple(said)
 
 
 def _result(
     spec: StudySpec,
     evaluation: Evaluation,
-    said: tuple[Said, ...],
+    said: tuple[RecordedVerdict, ...],
     lengths: Sequence[float],
     missing: tuple[Run, ...],
 ) -> Replay:

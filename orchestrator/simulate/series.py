@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from orchestrator.simulate.generator import Scenario, study
-from orchestrator.simulate.methods import Design, Judged, Method, method
+from orchestrator.simulate.methods import Method, MethodResult, SimulatedDesign, method
 from orchestrator.simulate.metrics import Summary, summarise
 
 _CHUNK = 100
@@ -20,7 +20,7 @@ class Series:
     """The studies 0 … `studies` − 1 of the series `seed`, all with the same truth and design."""
 
     truth: Scenario
-    design: Design
+    design: SimulatedDesign
     studies: int
     seed: int = 0
 
@@ -33,7 +33,7 @@ def run(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Summary, ...]:
     """Every method on the same studies, in the order of `methods`; `progress` hears how many are done."""
-    judged: dict[str, list[Judged]] = {method.name: [] for method in methods}
+    judged: dict[str, list[MethodResult]] = {method.name: [] for method in methods}
     names = tuple(judged)
     done = 0
     for part in _parts(series, names, jobs):
@@ -45,9 +45,9 @@ def run(
     return tuple(summarise(name, judged[name], series.truth.delta, series.design.margin) for name in names)
 
 
-def judge(series: Series, names: Sequence[str], first: int, last: int) -> dict[str, list[Judged]]:
+def judge(series: Series, names: Sequence[str], first: int, last: int) -> dict[str, list[MethodResult]]:
     """Return the studies `first` … `last` − 1 of the series by the methods of these names."""
-    found: dict[str, list[Judged]] = {name: [] for name in names}
+    found: dict[str, list[MethodResult]] = {name: [] for name in names}
     for index in range(first, last):
         made = study(series.truth, series.design.seeds, series.seed, index)
         for name in names:
@@ -55,7 +55,7 @@ def judge(series: Series, names: Sequence[str], first: int, last: int) -> dict[s
     return found
 
 
-def _parts(series: Series, names: Sequence[str], jobs: int) -> Iterator[dict[str, list[Judged]]]:
+def _parts(series: Series, names: Sequence[str], jobs: int) -> Iterator[dict[str, list[MethodResult]]]:
     pieces = [
         (series, names, first, min(first + _CHUNK, series.studies))
         for first in range(0, series.studies, _CHUNK)

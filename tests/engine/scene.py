@@ -10,7 +10,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from orchestrator.engine.inprocess import Fault, Faults, get_checkpoint, report, run_in_process, session
+from orchestrator.engine.inprocess import (
+    Faults,
+    PlantedFault,
+    get_checkpoint,
+    report,
+    run_in_process,
+    session,
+)
 from orchestrator.errors import ExitCode
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
@@ -65,7 +72,7 @@ class Scene:
 
     def run(
         self,
-        *faults: Fault,
+        *faults: PlantedFault,
         function: Callable[..., Any] = train,
         start: Mapping[str, Any] | None = None,
         **options: Any,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from scene import Scene
 
-from orchestrator.engine.inprocess import DriverKilled, Fault
+from orchestrator.engine.inprocess import DriverKilled, PlantedFault
 from orchestrator.errors import ExitCode
 from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.metrictable import read_metrics
@@ -41,7 +41,7 @@ def test_what_is_lost_goes_on_from_its_checkpoint(
 ) -> None:
     scene = Scene(tmp_path, resources={"workers": workers})
     room = {} if what == "hang" else {"slots": 2, "nodes": 2}  # the clock runs on for all while one hangs
-    assert scene.run(Fault(what, at=2, arm="level=high", seed=1), **room) is ExitCode.DONE
+    assert scene.run(PlantedFault(what, at=2, arm="level=high", seed=1), **room) is ExitCode.DONE
     assert scene.curves() == undisturbed
     assert set(scene.failures()) == {fault}
     attempts = {(row["arm"], row["seed"]): row["attempts"] for row in scene.cells()}
@@ -51,7 +51,7 @@ def test_what_is_lost_goes_on_from_its_checkpoint(
 
 def test_a_rank_that_is_slow_holds_up_nobody_for_good(tmp_path: Path, undisturbed: dict[Any, Any]) -> None:
     scene = Scene(tmp_path, resources={"workers": 2})
-    assert scene.run(Fault("slow", at=2, rank=1, seconds=0.05, arm=None)) is ExitCode.DONE
+    assert scene.run(PlantedFault("slow", at=2, rank=1, seconds=0.05, arm=None)) is ExitCode.DONE
     assert scene.curves() == undisturbed
     assert scene.failures() == []
 
@@ -63,7 +63,7 @@ def test_a_killed_driver_loses_nothing(
 ) -> None:
     scene = Scene(tmp_path)
     with pytest.raises(DriverKilled):
-        scene.run(Fault("driver killed", at=at, arm=arm, seed=1), slots=2)
+        scene.run(PlantedFault("driver killed", at=at, arm=arm, seed=1), slots=2)
     assert scene.run(slots=2) is ExitCode.DONE
     assert scene.curves() == undisturbed
     assert {row["state"] for row in scene.cells()} == {"done"}
@@ -71,7 +71,7 @@ def test_a_killed_driver_loses_nothing(
 
 def test_a_cell_is_given_up_when_its_retries_are_used(tmp_path: Path) -> None:
     scene = Scene(tmp_path, failures={"max_retries": 1})
-    always = [Fault("worker killed", at=1, arm="level=low", seed=0, attempt=n) for n in (1, 2)]
+    always = [PlantedFault("worker killed", at=1, arm="level=low", seed=0, attempt=n) for n in (1, 2)]
     assert scene.run(*always) is ExitCode.FAILED
     (failed,) = [row for row in scene.cells() if row["state"] == "failed"]
     assert (failed["arm"], failed["attempts"]) == ("level=low", 2)
@@ -79,7 +79,7 @@ def test_a_cell_is_given_up_when_its_retries_are_used(tmp_path: Path) -> None:
 
 def test_a_trial_that_hangs_again_is_given_up_and_its_silence_counted_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, failures={"max_retries": 1, "report_timeout": 5})
-    silent = [Fault("hang", at=3, arm="level=low", seed=0, attempt=n) for n in (1, 2)]
+    silent = [PlantedFault("hang", at=3, arm="level=low", seed=0, attempt=n) for n in (1, 2)]
     assert scene.run(*silent) is ExitCode.FAILED
     (failed,) = [row for row in scene.cells() if row["state"] == "failed"]
     assert (failed["arm"], failed["cause"], failed["attempts"], failed["length"]) == (
@@ -136,7 +136,7 @@ def train(config):
 def test_a_ray_train_function_runs_unchanged(tmp_path: Path) -> None:
     (tmp_path / "plain_ray_trial.py").write_text(RAY_FUNCTION)
     scene = Scene(tmp_path / "runs", entrypoint="plain_ray_trial:train", resources={"workers": 2})
-    killed = Fault("worker killed", at=3, arm="level=low", seed=1)
+    killed = PlantedFault("worker killed", at=3, arm="level=low", seed=1)
     assert scene.run(killed, function=None, code_root=tmp_path, slots=2) is ExitCode.DONE
     assert scene.failures() == ["worker killed"]
     assert scene.curves()["level=low", 1] == [(1, 1.5), (2, 0.75), (3, 0.5)]
@@ -154,7 +154,7 @@ def test_a_task_has_the_curves_that_it_has_alone(tmp_path: Path) -> None:
         metric={"name": "val/loss", "mode": "min"},
         monitor=[],
     )
-    killed = Fault("worker killed", at=2, arm="baseline")
+    killed = PlantedFault("worker killed", at=2, arm="baseline")
     assert scene.run(killed, function=None, code_root=code_root, slots=2) is ExitCode.DONE
     from toy import Toy
 

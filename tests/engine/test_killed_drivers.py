@@ -16,7 +16,7 @@ from noisy import in_threads
 from scene import Scene
 from workbench import Bench
 
-from orchestrator.engine.inprocess import DriverKilled, Fault
+from orchestrator.engine.inprocess import DriverKilled, PlantedFault
 from orchestrator.errors import ExitCode
 
 KILLS = 10
@@ -65,7 +65,7 @@ def test_drivers_killed_in_threads_change_no_decision(tmp_path: Path, goal: str)
     drivers = 1
     while True:
         # a driver meets one of its first reports more or less, or none any more
-        fault = Fault(
+        fault = PlantedFault(
             "driver killed", at=dice.randint(1, 8), arm=dice.choice(["baseline", "no-c", None]), attempt=None
         )
         try:

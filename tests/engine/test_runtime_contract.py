@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.decide.states import TrialState
 from orchestrator.engine import inprocess
-from orchestrator.engine.inprocess import Fault, Faults, run_in_process
+from orchestrator.engine.inprocess import Faults, PlantedFault, run_in_process
 from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.codearchive import pack_code
@@ -111,7 +111,7 @@ def in_threads(config: dict[str, Any]) -> None:
 def with_threads(folder: Path) -> Finished:
     spec = study(folder)
     storage = Storage.open(spec.storage)
-    faults = Faults(*(Fault(what, at, arm=f"kind={kind}") for kind, (what, at) in FAULTS.items()))
+    faults = Faults(*(PlantedFault(what, at, arm=f"kind={kind}") for kind, (what, at) in FAULTS.items()))
     with closing(StudyRecord.open(storage, spec, make_plan(spec), Start("code"))) as record:
         outcome = run_in_process(spec, record, in_threads, faults=faults, clock=faults.clock)
     return Finished(spec, outcome, storage)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.inprocess import Fault, Faults, run_in_process
+from orchestrator.engine.inprocess import Faults, PlantedFault, run_in_process
 from orchestrator.engine.runners import RUNNERS, Code, runner_of
 from orchestrator.errors import ExitCode
 from orchestrator.record.layout import StudyPaths
@@ -98,7 +98,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def curves(root: Path, code: Path, *faults: Fault) -> dict[tuple[str, int], list[tuple[int, float]]]:
+def curves(root: Path, code: Path, *faults: PlantedFault) -> dict[tuple[str, int], list[tuple[int, float]]]:
     spec = StudySpec.model_validate(
         {
             "name": "own",
@@ -126,7 +126,7 @@ def curves(root: Path, code: Path, *faults: Fault) -> dict[tuple[str, int], list
 def test_a_study_of_estimators_survives_a_killed_worker(tmp_path: Path, code: Path) -> None:
     undisturbed = curves(tmp_path / "one", code)
     assert {len(curve) for curve in undisturbed.values()} == {3}
-    assert curves(tmp_path / "two", code, Fault("worker killed", at=3)) == undisturbed
+    assert curves(tmp_path / "two", code, PlantedFault("worker killed", at=3)) == undisturbed
 
 
 def test_its_words_are_among_the_others(code: Path) -> None:

@@ -21,7 +21,7 @@ from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.report.markdown import to_markdown
 from orchestrator.simulate.generator import scenario, study
-from orchestrator.simulate.methods import Design, method, pick
+from orchestrator.simulate.methods import SimulatedDesign, method, pick
 from orchestrator.study import plugins
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
@@ -142,7 +142,7 @@ def test_a_study_with_both(file: Path, tmp_path: Path) -> None:
 def test_the_rule_on_simulated_studies() -> None:
     (found,) = pick(["median"])
     assert found.title == "median (rung-only)"
-    judged = method("median").judge(study(scenario("S1"), 5, 0, 0), Design())
+    judged = method("median").judge(study(scenario("S1"), 5, 0, 0), SimulatedDesign())
     assert judged.kept
     assert judged.cost < 1
 

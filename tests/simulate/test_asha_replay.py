@@ -6,14 +6,16 @@ from hypothesis import strategies as st
 
 from orchestrator.decide.asha import Halving
 from orchestrator.decide.states import TrialState
-from orchestrator.simulate.asha import Curve, Ending, Point, replay
+from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, replay
 
 RULE = Halving((1, 3), 3)
 
 
-def curve(name: str, scores: tuple[float, float], pace: float = 1.0, protected: bool = False) -> Curve:
+def curve(
+    name: str, scores: tuple[float, float], pace: float = 1.0, protected: bool = False
+) -> SimulatedCurve:
     points = [Point(rung, rung, rung * pace, score) for rung, score in zip((1, 3), scores, strict=True)]
-    return Curve(name, name, points, 9, 9 * pace, protected)
+    return SimulatedCurve(name, name, points, 9, 9 * pace, protected)
 
 
 def test_by_hand_on_one_lane() -> None:

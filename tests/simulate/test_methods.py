@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from orchestrator.decide.resolve import resolve
-from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Study, scenario, study
-from orchestrator.simulate.methods import METHODS, Design, registered
+from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy, scenario, study
+from orchestrator.simulate.methods import METHODS, SimulatedDesign, registered
 from orchestrator.simulate.nulls import FOUND, null_studies
 from orchestrator.simulate.series import Series, run
 
@@ -29,24 +29,24 @@ GOLDEN = [
 
 def test_the_golden_study_costs_nineteen_runs() -> None:
     final = np.pad(np.array(GOLDEN), ((0, 0), (0, MOST_SEEDS - 5)), mode="edge")
-    golden = Study(np.repeat(final[..., None], len(RUNGS), axis=2), np.ones(final.shape))
-    found = METHODS["save"].judge(golden, Design())
+    golden = GeneratedStudy(np.repeat(final[..., None], len(RUNGS), axis=2), np.ones(final.shape))
+    found = METHODS["save"].judge(golden, SimulatedDesign())
     assert found.cost == 19 / 25
     assert found.signs.tolist() == [0, -1, 1, -1]
     assert found.lo.tolist() == pytest.approx([-0.24944, -1.116107, 0.10052, -6.087577], abs=1e-5)
 
 
 def test_the_default_rule_is_that_of_a_study_file() -> None:
-    rule = registered(Design(), 8)
+    rule = registered(SimulatedDesign(), 8)
     assert (rule.looks, rule.gamma, rule.futility) == ((3, 4, 5), 2.0, 0.10)
-    rule = registered(Design(), 8, goal="reinvest")
+    rule = registered(SimulatedDesign(), 8, goal="reinvest")
     assert (rule.looks, rule.gamma, rule.seeds) == ((3, 4, 5, 6, 8, 10, 12), 1.0, 5)
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("seeds", [2, 3, 15])
 def test_every_method_judges_every_arm(name: str, seeds: int) -> None:
-    design = Design(seeds=seeds, margin=3.0)
+    design = SimulatedDesign(seeds=seeds, margin=3.0)
     found = METHODS[name].judge(study(scenario("S1", arms=4), seeds, 0, 0), design)
     assert found.signs.shape == found.equivalent.shape == found.lo.shape == found.hi.shape == (4,)
     assert not (found.equivalent & (found.signs != 0)).any()
@@ -58,10 +58,12 @@ def test_every_method_judges_every_arm(name: str, seeds: int) -> None:
 def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) -> None:
     made = study(scenario("S1"), 5, 9, index)
     goal = "reinvest" if name == "reinvest" else "save"
-    rule = registered(Design(), 8, goal=goal, variance="per_arm" if name == "strict" else "moderated")
+    rule = registered(
+        SimulatedDesign(), 8, goal=goal, variance="per_arm" if name == "strict" else "moderated"
+    )
     values = made.curves[:, : rule.looks[-1], -1]
     course = resolve(rule, values, np.ones(values.shape, dtype=bool))
-    found = METHODS[name].judge(made, Design())
+    found = METHODS[name].judge(made, SimulatedDesign())
     assert course.finished
     assert found.cost == len(course.needed) / 45
     assert (found.signs != 0).tolist() == [
@@ -78,7 +80,7 @@ def test_a_null_is_claimed_no_more_often_than_alpha_allows() -> None:
 
 
 def test_with_a_margin_a_null_may_be_called_equivalent_and_is_not_claimed_more_often() -> None:
-    count = null_studies(100, design=Design(seeds=8, margin=3.0), seed=5)
+    count = null_studies(100, design=SimulatedDesign(seeds=8, margin=3.0), seed=5)
     assert count.equivalent > 50
     assert count.claims <= binom.isf(1e-3, 100, count.alpha)
 
@@ -130,8 +132,12 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
 def test_the_targets_hold_on_another_series() -> None:
     names = ("grid", "asha", "save", "reinvest")
     methods = [METHODS[name] for name in names]
-    nulls = dict(zip(names, run(Series(scenario("S2"), Design(), 1000, seed=77), methods), strict=True))
-    found = dict(zip(names, run(Series(scenario("S1"), Design(), 1000, seed=78), methods), strict=True))
+    nulls = dict(
+        zip(names, run(Series(scenario("S2"), SimulatedDesign(), 1000, seed=77), methods), strict=True)
+    )
+    found = dict(
+        zip(names, run(Series(scenario("S1"), SimulatedDesign(), 1000, seed=78), methods), strict=True)
+    )
     fwer, control = nulls["save"].fwer, nulls["asha"].fwer
     coverage, power, more = nulls["save"].coverage, found["save"].power, found["reinvest"].power
     assert fwer

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.simulate.methods import Judged
+from orchestrator.simulate.methods import MethodResult
 from orchestrator.simulate.metrics import clopper_pearson, mean, median, summarise
 
 
-def judged(signs, lo, hi, cost=1.0, equivalent=None, kept=True) -> Judged:
+def judged(signs, lo, hi, cost=1.0, equivalent=None, kept=True) -> MethodResult:
     called = np.zeros(len(signs), dtype=bool) if equivalent is None else np.array(equivalent)
-    return Judged(np.array(signs, dtype=np.int8), called, np.array(lo), np.array(hi), cost, kept)
+    return MethodResult(np.array(signs, dtype=np.int8), called, np.array(lo), np.array(hi), cost, kept)
 
 
 DELTA = (0.0, 2.0, -1.0)

@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.decide.resolve import ResolveRule
 from orchestrator.simulate.generator import Scenario
-from orchestrator.simulate.methods import Design, pick, registered
+from orchestrator.simulate.methods import SimulatedDesign, pick, registered
 from orchestrator.simulate.planning import (
     POWER,
     Noise,
@@ -17,7 +17,7 @@ from orchestrator.simulate.planning import (
 from orchestrator.simulate.series import Series, run
 from orchestrator.stats.power import OneLook
 
-RULE = registered(Design(), 8)
+RULE = registered(SimulatedDesign(), 8)
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
@@ -28,7 +28,7 @@ def test_the_smallest_effect_is_found_as_often_as_stated() -> None:
     size = smallest_effect(Noise(1.0, 0.3), 8, 5, studies=300)
     assert size is not None
     truth = Scenario("one effect", (size, *(0.0,) * 7), (0.0,) * 8, 0.3)
-    [grid] = run(Series(truth, Design(), 800, seed=4), pick(["grid"]))
+    [grid] = run(Series(truth, SimulatedDesign(), 800, seed=4), pick(["grid"]))
     assert grid.power
     assert grid.power.value == pytest.approx(POWER, abs=0.05)
     nominal = OneLook(5, 8).smallest_effect(1.0, 0.3)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.simulate.generator import scenario
-from orchestrator.simulate.methods import METHODS, Design, pick
+from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
 from orchestrator.simulate.series import Series, run
 
 QUICK = pick(["grid-paired", "asha-kept"])
-SERIES = Series(scenario("S1", arms=3), Design(seeds=3), studies=250)
+SERIES = Series(scenario("S1", arms=3), SimulatedDesign(seeds=3), studies=250)
 
 
 @pytest.mark.slow

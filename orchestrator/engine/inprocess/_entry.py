@@ -22,7 +22,7 @@ _ONE_TASK = threading.Lock()
 
 
 class _ThisProcess:
-    """The runner's `Place`. Tasks run one at a time, on `device`."""
+    """The runner's `TrialPlace`. Tasks run one at a time, on `device`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -20,7 +20,7 @@ class DriverKilled(Exception):
 
 
 @dataclass(frozen=True)
-class Fault:
+class PlantedFault:
     """One thing that goes wrong, once, when a rank comes to its report `at` (from 1, over all attempts).
 
     `what` is done before the report counts. `arm`, `seed` and `attempt` choose the trial; None: any.
@@ -48,11 +48,11 @@ class Fault:
 class Faults:
     """The faults of a study, each of which happens once. Thread-safe."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: PlantedFault) -> None:
         self._left, self._lock = list(faults), threading.Lock()
         self._hanging, self._now = 0, 0.0
 
-    def due(self, assignment: Assignment, rank: int, report: int) -> list[Fault]:
+    def due(self, assignment: Assignment, rank: int, report: int) -> list[PlantedFault]:
         """Those whose place this is."""
         with self._lock:
             found = [fault for fault in self._left if fault.meets(assignment, rank, report)]

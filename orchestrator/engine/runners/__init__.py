@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place, Runner
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Runner, TrialPlace
 from orchestrator.study.plugins import Registry
 from orchestrator.training.task import Task
 
-__all__ = ["RUNNERS", "Code", "ImportedRunner", "NoEntrypoint", "Place", "Runner", "runner_of"]
+__all__ = ["RUNNERS", "Code", "ImportedRunner", "NoEntrypoint", "Runner", "TrialPlace", "runner_of"]
 
 _BUILT_IN = {
     "task": "orchestrator.engine.runners.task:TaskRunner",

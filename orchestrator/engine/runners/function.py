@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, TrialPlace
 
 if TYPE_CHECKING:
     from orchestrator.engine.attempts import TrialRun
@@ -36,7 +36,7 @@ class FunctionRunner(ImportedRunner):
             )
         return True
 
-    def run(self, run: TrialRun, place: Place) -> None:
+    def run(self, run: TrialRun, place: TrialPlace) -> None:
         with place.bound(run):
             if _parameters(self.target):
                 self.target(dict(run.assignment.config))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Place, load_name
+from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, TrialPlace, load_name
 from orchestrator.training.sink import Silent
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class LightningRunner(ImportedRunner):
     def takes(cls, target: Any, code: Code) -> bool:
         return _is_lightning(target, "LightningModule", code.entrypoint)
 
-    def run(self, run: TrialRun, place: Place) -> None:
+    def run(self, run: TrialRun, place: TrialPlace) -> None:
         from orchestrator.training.lightning.fit import Lit, fit
         from orchestrator.training.lightning.place import LightningPlace
 

@@ -52,7 +52,7 @@ def load_name(path: str, code_root: Path | None) -> Any:
     return target
 
 
-class Place(Protocol):
+class TrialPlace(Protocol):
     """Where a trial runs: a worker of Ray Train, or a thread of this process."""
 
     def bound(self, run: TrialRun) -> AbstractContextManager[None]:
@@ -83,7 +83,7 @@ class Runner(ABC):
         """
 
     @abstractmethod
-    def run(self, run: TrialRun, place: Place) -> None:
+    def run(self, run: TrialRun, place: TrialPlace) -> None:
         """Run one attempt: report with `run.report`, go on from `run.resume_dir()`.
 
         Raises:

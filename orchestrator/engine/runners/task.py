@@ -6,7 +6,7 @@ import inspect
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.engine.runners.runner import Code, ImportedRunner, Place
+from orchestrator.engine.runners.runner import Code, ImportedRunner, TrialPlace
 from orchestrator.training.task import Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class TaskRunner(ImportedRunner):
     def takes(cls, target: Any, code: Code) -> bool:  # noqa: ARG003 - the target says it all
         return inspect.isclass(target) and issubclass(target, Task)
 
-    def run(self, run: TrialRun, place: Place) -> None:
+    def run(self, run: TrialRun, place: TrialPlace) -> None:
         from orchestrator.training.loop import run_task
 
         with place.session(run) as session:

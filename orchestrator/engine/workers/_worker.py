@@ -118,7 +118,7 @@ class LaneWorker:
         spec = self.facts.spec
         return partial(runner_of(Code(spec.entrypoint, self.code_root, spec.datamodule)).run, place=self)
 
-    # ---- the runner's `Place` -----------------------------------------------------------------------------
+    # ---- the runner's `TrialPlace` ------------------------------------------------------------------------
 
     def bound(self, run: TrialRun) -> AbstractContextManager[None]:
         """`ray.train.*` is that of the trial in this context."""

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import palette
-from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.model import ReportedEvaluation, StudyReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "svg", "png")
-Draw = Callable[[StudyReport, Evaluation], "Figure | None"]
+Draw = Callable[[StudyReport, ReportedEvaluation], "Figure | None"]
 
 _STYLE = {
     "axes.edgecolor": "#9aa0a8",

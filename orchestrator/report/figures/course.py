@@ -13,13 +13,13 @@ from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.figures import grid, headline, rows
 from orchestrator.report.ledger import in_grid
-from orchestrator.report.model import Crossing, Curve, Evaluation, StudyReport
+from orchestrator.report.model import Crossing, Curve, ReportedEvaluation, StudyReport
 
 _PANELS = 4  # learning curves side by side
 _ROW_IN = 0.3
 
 
-def curves(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Learning curve of every arm beside the reference's; the band is ±1 SD over seeds."""
     reference = next((c for c in evaluation.curves if c.arm == report.reference.arm), None)
     others = [curve for curve in evaluation.curves if curve.arm != report.reference.arm]
@@ -63,7 +63,7 @@ def _curve(axes: Any, curve: Curve, colour: str) -> None:
         axes.fill_between(xs, los, his, color=colour, alpha=0.18, linewidth=0)
 
 
-def deltas(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Δ of every arm at the rungs and at full length; changes of sign are ringed and named."""
     if not evaluation.deltas:
         return None
@@ -163,7 +163,7 @@ def _cost(report: StudyReport, arm: str) -> str:
     return f"{text}, {skipped} skipped" if skipped else text
 
 
-def variance(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def variance(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """SD over seeds of every arm, and of its paired differences as if they were single runs (SD(D)/√2)."""
     scale = numbers.scale_of(report)
     samples = [sample for sample in evaluation.samples.values() if sample.sd is not None]

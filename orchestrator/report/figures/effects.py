@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
 from orchestrator.report.figures import grid, headline
-from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.model import ReportedEvaluation, StudyReport
 from orchestrator.stats.results import RESOLVED, Effect
 
 _ROW_IN = 0.32
@@ -20,7 +20,7 @@ _LETTER_IN = 0.085
 _PER_ROW = 8  # arms side by side in the figure of seeds
 
 
-def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Every Δ with its interval; beside it n, the interval's width and what it cost."""
     effects = evaluation.all_effects
     if not effects:
@@ -51,7 +51,7 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Figure | None:
     return figure
 
 
-def _meaning(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> str:
+def _meaning(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
     """Return what the axis of the forest plot shows, in as many lines as there are things to say."""
     what = "averaged over the other components" if report.averaged else f"arm − {report.reference.arm}"
     lines = [f"Δ {palette.short(report.metric)}{scale.in_brackets}, {what}"]
@@ -77,7 +77,7 @@ def _interval(axes: Any, place: float, effect: Effect, scale: numbers.Scale) -> 
 
 
 def _columns(
-    text: Any, report: StudyReport, evaluation: Evaluation, scale: numbers.Scale, places: range
+    text: Any, report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale, places: range
 ) -> None:
     """Draw the numbers beside the intervals, in columns."""
     text.axis("off")
@@ -112,7 +112,7 @@ def _columns(
             )
 
 
-def seeds(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Seed by seed: from the reference's value to the arm's, one line per seed."""
     found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
     found = [(effect, values) for effect, values in found if values]
@@ -161,7 +161,7 @@ def _folded(name: str, width: int = 13) -> str:
     return "\n".join(lines)
 
 
-def interactions(report: StudyReport, evaluation: Evaluation) -> Figure | None:
+def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Δ beyond the sum of both, for every pair of components that was run."""
     cells = words.by_pair(evaluation)
     if not cells:

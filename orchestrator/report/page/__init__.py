@@ -10,7 +10,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.markdown import folder_of, settings
-from orchestrator.report.model import ArmReport, Evaluation, StudyReport
+from orchestrator.report.model import ArmReport, ReportedEvaluation, StudyReport
 from orchestrator.report.page import course, effects
 from orchestrator.report.page.chart import Chart, folder
 from orchestrator.report.pagetemplate import page_template
@@ -59,7 +59,7 @@ def _script(documents: dict[str, Chart]) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scale) -> dict[str, Any]:
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> dict[str, Any]:
     return {
         "phase": evaluation.phase,
         "title": words.phase_title(report, evaluation),
@@ -81,7 +81,7 @@ def _evaluation(report: StudyReport, evaluation: Evaluation, scale: numbers.Scal
     }
 
 
-def _charts(report: StudyReport, evaluation: Evaluation) -> dict[str, Chart]:
+def _charts(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Chart]:
     """Return the charts that there are data for, in the order of reading."""
     found = {
         "forest": effects.forest(report, evaluation),
@@ -94,7 +94,9 @@ def _charts(report: StudyReport, evaluation: Evaluation) -> dict[str, Chart]:
     return {name: chart for name, chart in found.items() if chart is not None}
 
 
-def _row(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> dict[str, Any]:
+def _row(
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale
+) -> dict[str, Any]:
     runs = report.behind(effect, evaluation.phase)
     return {
         "arm": effect.arm,
@@ -115,7 +117,7 @@ def _row(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: num
 
 
 def _finding(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale
 ) -> dict[str, Any]:
     arm = report.arm(effect.arm)
     return {
@@ -128,7 +130,9 @@ def _finding(
     }
 
 
-def _emphasised(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> Markup:
+def _emphasised(
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale
+) -> Markup:
     """Return sentence with its names in <em>: marked with private characters, which survive the escaping."""
     from markupsafe import Markup, escape
 

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.ledger import in_grid
-from orchestrator.report.model import Curve, Evaluation, StudyReport
+from orchestrator.report.model import Curve, ReportedEvaluation, StudyReport
 from orchestrator.report.page.chart import (
     ABOVE,
     BELOW,
@@ -25,7 +25,7 @@ from orchestrator.report.page.chart import (
 _SHOWN = 7  # arms whose learning curves are drawn at first; the others wait in the legend
 
 
-def deltas(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     if not evaluation.deltas:
         return None
     scale = numbers.scale_of(report)
@@ -81,7 +81,7 @@ def deltas(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     return chart(traces, layout, title="Δ over rungs", note=note, height=400 + 11 * len(evaluation.deltas))
 
 
-def curves(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     if not evaluation.curves:
         return None
     traces: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ def _band(curve: Curve, colour: str, shown: dict[str, Any]) -> list[dict[str, An
     ]
 
 
-def variance(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def variance(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     scale = numbers.scale_of(report)
     samples = [sample for sample in evaluation.samples.values() if sample.sd is not None]
     if not samples:

@@ -7,12 +7,12 @@ from typing import Any
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
 from orchestrator.report.markdown import folder_of
-from orchestrator.report.model import Evaluation, StudyReport
+from orchestrator.report.model import ReportedEvaluation, StudyReport
 from orchestrator.report.page.chart import ABOVE, Chart, axis, chart, folder, metric, number, plain
 from orchestrator.stats.results import RESOLVED, Effect
 
 
-def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     effects = evaluation.all_effects
     if all(effect.delta is None for effect in effects):
         return None
@@ -56,14 +56,14 @@ def forest(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     return chart(traces, layout, title="Forest plot", note=note, height=96 + 46 * len(effects))
 
 
-def _label(report: StudyReport, evaluation: Evaluation, effect: Effect) -> str:
+def _label(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> str:
     """Name and n, as they stand above the interval."""
     planned = len({run.seed for run in report.behind(effect, evaluation.phase)})
     return f"{plain(palette.label(effect, 38))}, n = {effect.n}/{planned}"
 
 
 def _interval(
-    report: StudyReport, evaluation: Evaluation, effect: Effect, place: int, scale: numbers.Scale
+    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, place: int, scale: numbers.Scale
 ) -> dict[str, Any]:
     delta = None if effect.delta is None else effect.delta * scale.factor
     colour = palette.colour(effect)
@@ -95,7 +95,7 @@ def _interval(
     return trace
 
 
-def _hover(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: numbers.Scale) -> str:
+def _hover(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale) -> str:
     lines = [
         f"<b>{plain(effect.arm)}</b>",
         f"Δ {numbers.delta(effect, scale)} {numbers.interval(effect, scale)}",
@@ -105,7 +105,7 @@ def _hover(report: StudyReport, evaluation: Evaluation, effect: Effect, scale: n
     return "<br>".join(lines)
 
 
-def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
     found = [(effect, values) for effect, values in found if values]
     if not found:
@@ -151,7 +151,7 @@ def seeds(report: StudyReport, evaluation: Evaluation) -> Chart | None:
     return chart(traces, layout, title="Seed by seed", note=note, height=430, width=90 + 58 * len(found))
 
 
-def interactions(report: StudyReport, evaluation: Evaluation) -> Chart | None:
+def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     cells = words.by_pair(evaluation)
     if not cells:
         return None
