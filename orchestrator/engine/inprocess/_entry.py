@@ -34,7 +34,7 @@ class _ThisProcess:
 
     @contextmanager
     def session(self, run: TrialRun) -> Iterator[TrialSession]:
-        """What the built-in loop talks to."""
+        """Provide what the built-in loop talks to."""
         with _ONE_TASK:
             yield TrialSession(run, self._cache, self._device)
 

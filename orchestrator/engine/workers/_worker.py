@@ -125,7 +125,7 @@ class LaneWorker:
         return bound(run)
 
     def session(self, run: TrialRun) -> AbstractContextManager[TaskSession]:
-        """What the built-in loop talks to."""
+        """Return what the built-in loop talks to."""
         return nullcontext(TaskSession(run, self.cache))
 
 
