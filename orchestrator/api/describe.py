@@ -117,7 +117,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         "stopping": stopping(spec),
         "looks": looks(spec),
         **({"pairs": pairs} if pairs is not None else {}),
-        "lanes": fit,
+        "slots": fit,
         "estimate": cost(found.estimate, at_most=found.at_most),
         "storage": f"{spec.storage}/{plan.study}",
         **(power.lines(detects, found.estimate) if detects is not None else {}),

@@ -168,7 +168,7 @@ def summary(snapshot: Snapshot) -> str:
     answered = sum(view.state.answered for view in snapshot.cells)
     parts = [
         f"{answered}/{len(snapshot.cells)} cells answered",
-        "1 lane" if snapshot.lanes == 1 else f"{snapshot.lanes} lanes",
+        "1 slot" if snapshot.lanes == 1 else f"{snapshot.lanes} slots",
         f"{plain.duration(snapshot.elapsed_s)} gone",
     ]
     if snapshot.eta_s is not None:

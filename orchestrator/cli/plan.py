@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Print what `ablate` would run.
 
-    Arms with their differences, cells, lanes and, once trials have finished, the cost. With the noise between
+    Arms with their differences, cells, slots and, once trials have finished, the cost. With the noise between
     seeds (--sd, --from an earlier study, or --pilot) also what the study can detect. Only --pilot starts
     anything.
     """

@@ -34,9 +34,9 @@ def show(study: str, storage: str, rules: Sequence[str], *, as_json: bool) -> No
         console.data_json(document(spec.name, found, count))
         return
     stopped = dict.fromkeys(one.rule for one in found if one.follows.stops_at_rungs)
-    lanes_said = f"; {', '.join(stopped)} on {count} lanes" if stopped else ""
+    slots_said = f"; {', '.join(stopped)} on {count} slots" if stopped else ""
     metric = f"{spec.metric.name} ({spec.metric.mode})"
-    console.data(f"{spec.name}: {metric}, as recorded, nothing is resampled{lanes_said}")
+    console.data(f"{spec.name}: {metric}, as recorded, nothing is resampled{slots_said}")
     for group in _groups(found):
         console.show(costs(spec, group), "")
         console.show(verdicts(spec, group), "")

@@ -53,7 +53,7 @@ def test_table_shows_states_values_and_progress() -> None:
     row = next(line for line in lines if line.startswith("baseline"))
     assert "✓ 0.25" in row
     assert "▶ 50% 0.5" in row
-    assert "1/4 cells answered, 2 lanes, 1m 15s gone, 1h 01m left, 0.50 GPU h spent" in lines
+    assert "1/4 cells answered, 2 slots, 1m 15s gone, 1h 01m left, 0.50 GPU h spent" in lines
     assert "· pending  ▶ running  ✓ done" in lines
     assert "a worker died" in lines
 

@@ -51,7 +51,7 @@ def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
 def test_a_group_over_two_nodes_trains_as_on_one(study: Bench, address: str) -> None:
     on_cluster = study.run("--address", address)
     assert on_cluster.code == 0, on_cluster.err
-    assert "1 lanes" in on_cluster.err or "1 lane" in on_cluster.err
+    assert "1 slot" in on_cluster.err
     curves = {arm: study.curve(arm) for arm in ("baseline", "no-dropout")}
     assert len(curves["baseline"]) == 2
 
