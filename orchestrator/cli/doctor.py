@@ -144,7 +144,7 @@ def _memory() -> Finding:
     free_gib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     total_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
     detail = f"{total_gib:.1f} GiB, {free_gib:.1f} GiB unused"
-    return _enough("memory", total_gib >= 4, detail, "4 GiB carry Ray and two lanes")
+    return _enough("memory", total_gib >= 4, detail, "4 GiB carry Ray and two trials at a time")
 
 
 def _free_space(path: str, name: str, warn_gib: float, hint: str) -> Finding:

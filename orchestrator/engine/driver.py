@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -239,9 +242,20 @@ def _signals_to(pump: Any) -> Iterator[None]:
 @contextmanager
 def _import_ahead(module: str) -> Iterator[None]:
     """Import a slow module while this thread waits for another process."""
-    import importlib
-
-    thread = threading.Thread(target=importlib.import_module, args=(module,), daemon=True)
+    thread = threading.Thread(target=_import_quietly, args=(module,), daemon=True)
     thread.start()
     yield
     thread.join()
+
+
+def _import_quietly(module: str) -> None:
+    """Ray and tqdm ask for widgets when a notebook imports them; a study's table does without."""
+    widgets = logging.getLogger("ray.widgets")
+    level = widgets.level
+    widgets.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
+    finally:
+        widgets.setLevel(level)

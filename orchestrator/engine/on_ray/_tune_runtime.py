@@ -64,6 +64,7 @@ class TuneRuntime:
                 name="tune",
                 storage_path=staging,
                 verbose=0,
+                progress_reporter=_Quiet(),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
@@ -104,6 +105,18 @@ class TuneRuntime:
         with suppress(ray.exceptions.RayError, ConnectionError):
             ray.get(self._broker.release.remote(), timeout=RELEASE_S)
             ray.kill(self._broker)
+
+
+class _Quiet(tune.ProgressReporter):
+    """Shows nothing; Tune's own would clear what a notebook's cell shows, ours included."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Never."""
+        del trials, done
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: dict[str, Any]) -> None:
+        """Nothing."""
 
 
 def plain(value: Any) -> Any:
