@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from orchestrator import Study
 from orchestrator.errors import StudyError
-from orchestrator.study.designs import arms
+from orchestrator.study.designs import build_arms
 
 
 def test_a_mapping_is_the_same_study_as_a_file(study: dict[str, Any]) -> None:
@@ -66,7 +67,8 @@ def test_an_entrypoint_of_no_module_is_refused(study: dict[str, Any]) -> None:
 
 def test_arms_are_made_once(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    real = arms.design_drafts
-    monkeypatch.setattr(arms, "design_drafts", lambda *given: built.append(given) or real(*given))
+    home = sys.modules[build_arms.__module__]
+    real = home.design_drafts
+    monkeypatch.setattr(home, "design_drafts", lambda *given: built.append(given) or real(*given))
     Study.from_dict(study).forecast()
     assert len(built) == 1
