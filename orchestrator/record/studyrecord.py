@@ -116,7 +116,6 @@ class StudyRecord:
                 is written.
         """
         paths = StudyPaths.of(spec.name)
-        storage.check_writable()
         storage.refuse_links_out(paths.root)
         moved, last, seen = None, 0, None if found is None else found.journal
         if start.fresh:

@@ -10,6 +10,7 @@ import pytest
 from orchestrator import Study, open_study, run_local
 from orchestrator.engine.inprocess import report
 from orchestrator.errors import ExitCode, InputError
+from orchestrator.record.storage import Storage
 
 
 def train(config: dict[str, Any]) -> None:
@@ -50,3 +51,23 @@ def test_what_cannot_be_meant_is_refused(study: dict[str, Any]) -> None:
         run_local(planned, "level=tow", function=train)
     with pytest.raises(InputError, match="name its arm"):
         run_local(planned, seed=1, function=train)
+
+
+def test_a_resumed_study_is_read_once_and_once_more_for_its_report(
+    study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_local(Study.from_dict(study), function=train, progress="none")
+    reads, checks = [], []
+    read, check = Storage.read_bytes, Storage.check_writable
+
+    def counted(storage: Storage, path: str, **how: Any) -> bytes:
+        reads.extend([path] if "journal" in path else [])
+        return read(storage, path, **how)
+
+    monkeypatch.setattr(Storage, "read_bytes", counted)
+    monkeypatch.setattr(Storage, "check_writable", lambda storage: checks.append(1) or check(storage))
+    result = run_local(Study.from_dict(study), function=train, progress="none")
+    assert (len(reads), len(checks)) == (1, 1)
+    result.report(write=True)
+    result.effects()
+    assert len(reads) == 2
