@@ -46,9 +46,9 @@ class OpenedStudy(Run):
     @property
     def spec(self) -> StudySpec:
         """The study as it was started, with every default."""
-        from orchestrator.study.spec import StudySpec
+        from orchestrator.study.validation import read_spec
 
-        return StudySpec.model_validate(self.view().spec)
+        return read_spec(self.view().spec)
 
     def status(self) -> StudyStanding:
         """Where the study stands: its trials with state, length and value, and who runs it."""
@@ -60,10 +60,10 @@ class OpenedStudy(Run):
         """One row per trial, with the columns of `results.parquet`."""
         from orchestrator.api.datatable import DataTable
         from orchestrator.record.results import results_table
-        from orchestrator.study.spec import StudySpec
+        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        return DataTable(results_table(StudySpec.model_validate(view.spec), view.state))
+        return DataTable(results_table(read_spec(view.spec), view.state))
 
     def effects(self) -> DataTable:
         """One row per effect and phase: Δ, interval, p, verdict, as in `effects.json`.
@@ -119,10 +119,10 @@ class OpenedStudy(Run):
         from orchestrator.report.build import build_report
         from orchestrator.report.curves import with_curves
         from orchestrator.report.write import write_report
-        from orchestrator.study.spec import StudySpec
+        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = StudySpec.model_validate(view.spec)
+        spec = read_spec(view.spec)
         built = build_report(self.storage, self.paths, spec, view.plan, view.state)
         if curves or write:
             built = with_curves(built, self.storage, self.paths, spec)
@@ -154,10 +154,10 @@ class OpenedStudy(Run):
         """
         from orchestrator.record.metrictable import read_metrics
         from orchestrator.simulate.recorded import default_rules, replays
-        from orchestrator.study.spec import StudySpec
+        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = StudySpec.model_validate(view.spec)
+        spec = read_spec(view.spec)
 
         def rows(record: TrialRecord) -> list[dict[str, Any]]:
             return read_metrics(self.storage, self.trial_paths(record))
@@ -174,10 +174,10 @@ class OpenedStudy(Run):
         """How much its metric differs between seeds; None where two finished seeds of an arm are missing."""
         from orchestrator.decide.evaluation import evaluations, table
         from orchestrator.simulate.planning import noise_of
-        from orchestrator.study.spec import StudySpec
+        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = StudySpec.model_validate(view.spec)
+        spec = read_spec(view.spec)
         evaluation = evaluations(spec, view.plan, view.state.families)[0]
         results = table(evaluation, view.state.cells).values.tolist()
         values = {

@@ -33,6 +33,7 @@ from orchestrator.study.identity import (
     seeds_are_registered,
 )
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.validation import read_spec
 
 How = Literal["new", "resume", "extend"]
 
@@ -196,7 +197,7 @@ def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
     where = f"{found.storage.uri}/{found.paths.study_yaml}"
     hint = "use --fresh to start anew (the old directory is kept under another name)"
     try:
-        old = frozen_view(StudySpec.model_validate(yaml.safe_load(found.spec_text)))
+        old = frozen_view(read_spec(yaml.safe_load(found.spec_text)))
     except (ValidationError, yaml.YAMLError, ValueError) as error:
         fault = Fault(f"the study on disk cannot be read by this version: {error}", file=where, hint=hint)
         raise ChangedStudy(fault) from error

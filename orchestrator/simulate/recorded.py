@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, table
-from orchestrator.decide.resolve import ResolveRule, few_arms, resolve
+from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.decide.rungs import RungRule
+from orchestrator.decide.sequential import RESOLVE
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, Variant, rule_of, stopping_rule
 from orchestrator.errors import Fault, StudyError
@@ -176,17 +177,9 @@ def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
 
 
 def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
-    """Treat the grid as a rule with one look, after all seeds."""
-    seeds, margin = len(spec.seeds), spec.report.margin
-    return ResolveRule(
-        looks=(seeds,),
-        seeds=seeds,
-        alpha=spec.report.alpha,
-        futility=0.0,
-        margin=None if margin is None else float(margin),
-        variance=spec.report.variance,
-        few_arms=few_arms(arms),
-    )
+    """Take the grid as a rule with one look, after all seeds."""
+    seeds = len(spec.seeds)
+    return replace(RESOLVE.on_seeds(spec, arms), looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:

@@ -267,7 +267,7 @@ class StudySpec(_Section):
         return ("fixed",) if self.tune is None else self.tune.phases
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with the keys of the study file; `StudySpec.model_validate` reads it back."""
+        """Plain data with the keys of the study file; `validation.read_spec` reads it back."""
         return self.model_dump(mode="json", by_alias=True)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.errors import StudyError
 from orchestrator.study.checks import rule_problems
 from orchestrator.study.designs import Arm, build_arms
 from orchestrator.study.faults import Problem, nearest, show
@@ -149,6 +151,19 @@ def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, tuple[Arm, ...]
     ]
     problems += [check for check in checks if not any(check.path[: len(path)] == path for path in clouded)]
     return (None if problems else spec), arms, problems
+
+
+def read_spec(data: Mapping[str, Any]) -> StudySpec:
+    """Read the settings of a study back from its record.
+
+    Raises:
+        StudyError: it was started with something that this Python lacks, such as the rule of a package.
+    """
+    spec, errors = _parse(data)
+    if spec is None:
+        hint = "install what the study was started with"
+        raise StudyError([replace(_problem(error, data).fault(), hint=hint) for error in errors])
+    return spec
 
 
 def _parse(data: Mapping[str, Any]) -> tuple[StudySpec | None, list[ErrorDetails]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, StudyError
 from orchestrator.study import plugins
 from orchestrator.study.plugins import PluginError, Registry
+from orchestrator.study.validation import read_spec
 
 GROUP = "orchestrator.toys"
 
@@ -98,3 +99,22 @@ def test_two_packages_with_one_name_are_told_when_it_is_asked_for(install) -> No
     assert toys().get("e") < 3
     with pytest.raises(PluginError, match="package toy_one and package toy_two both register a toy 'tau'"):
         toys().get("tau")
+
+
+def test_a_record_whose_package_is_gone_says_so() -> None:
+    data = {
+        "name": "gone",
+        "entrypoint": "a:b",
+        "metric": {"name": "loss", "mode": "min"},
+        "baseline": {},
+        "seeds": 2,
+        "stopping": {"rule": "median", "max": 3},
+        "design": "leave-two-out",
+    }
+    with pytest.raises(StudyError) as raised:
+        read_spec(data)
+    design, rule = sorted(raised.value.faults, key=str)
+    assert (design.field, design.value, rule.field) == ("design", '"leave-two-out"', "stopping.rule")
+    assert str(rule).endswith(
+        'none or asha or resolve (got "median"); install what the study was started with'
+    )
