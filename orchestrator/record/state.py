@@ -28,7 +28,7 @@ from orchestrator.record.events import (
 )
 from orchestrator.record.layout import trial_folder
 from orchestrator.study.cells import Cell, Plan
-from orchestrator.study.names import cell_name
+from orchestrator.study.naming import cell_name
 
 _AGAIN = (Cause.HANG, Cause.INFRA)
 

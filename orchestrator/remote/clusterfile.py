@@ -13,8 +13,8 @@ from typing import Any
 from orchestrator.errors import Fault, InputError
 from orchestrator.remote.onhost import is_remote
 from orchestrator.remote.startcommands import GCS_PORT, RayStart, ray_start
-from orchestrator.study.faults import nearest, show
-from orchestrator.study.yamlfile import Document, dotted, parse_yaml
+from orchestrator.study.faults import dotted, nearest, show
+from orchestrator.study.yamlfile import Document, parse_yaml
 
 LOCAL = "local"
 TOKEN_NAME = "auth_token"  # noqa: S105 - a file name

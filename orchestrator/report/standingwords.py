@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from orchestrator.decide.states import TrialState
-from orchestrator.record.state import TrialRecord
 from orchestrator.report import plain
 from orchestrator.report.standing import GLYPHS, StudyStanding
-from orchestrator.study.names import seeds_name
+from orchestrator.study.naming import seeds_name
+
+if TYPE_CHECKING:
+    from orchestrator.record.state import TrialRecord
 
 
 def headline(found: StudyStanding) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import InternalError
 from orchestrator.study.designs import Arm, expand_arms, searched_config
 from orchestrator.study.identity import OPTIONAL, canonical, frozen_view
-from orchestrator.study.names import cell_name
+from orchestrator.study.naming import cell_name
 from orchestrator.study.registered import rule_of
 from orchestrator.study.search import registered_draws
 from orchestrator.study.spec import StudySpec

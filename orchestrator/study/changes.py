@@ -6,8 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from orchestrator.study.faults import Problem, nearest, show
-from orchestrator.study.yamlfile import Path
+from orchestrator.study.faults import Path, Problem, nearest, show
 
 _WORDS_FOR_BOOLEANS = {"on": True, "yes": True, "y": True, "off": False, "no": False, "n": False}
 

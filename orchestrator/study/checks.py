@@ -8,12 +8,11 @@ from typing import Any
 
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
-from orchestrator.study.faults import Problem, show, unused_problems
+from orchestrator.study.faults import Path, Problem, show, unused_problems
 from orchestrator.study.registered import RULES, SEARCHES, StoppingTerms, design_of, rule_of
 from orchestrator.study.search import Choice, Space, parse_space
 from orchestrator.study.spec import RESERVED, Component, StoppingSpec, StudySpec, TuneSpec
 from orchestrator.study.values import name_fault
-from orchestrator.study.yamlfile import Path
 
 
 def rule_problems(spec: StudySpec) -> list[Problem]:

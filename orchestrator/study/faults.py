@@ -6,12 +6,15 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Fault, StudyError
-from orchestrator.study.yamlfile import Path, dotted
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Path = tuple[str | int, ...]
+"""Keys and indices from the top of a study file to a value."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Problem:
 
     def fault(self, file: str | None = None, line: int | None = None) -> Fault:
         return Fault(self.message, file, line, dotted(self.path) or None, self.value, self.hint)
+
+
+def dotted(path: Path) -> str:
+    """Return the path as a person writes it: `components.mixup.without`."""
+    return ".".join(str(part) for part in path)
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:

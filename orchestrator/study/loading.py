@@ -12,12 +12,12 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
 from orchestrator.study.designs import Arm
 from orchestrator.study.entrypoint import EntrypointSource, locate
-from orchestrator.study.faults import Problem, nearest, show
+from orchestrator.study.faults import Path, Problem, dotted, nearest, show
 from orchestrator.study.names import lacking
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import known_keys, validate
-from orchestrator.study.yamlfile import MAX_CHARACTERS, Document, Path, Place, dotted, parse_yaml
+from orchestrator.study.yamlfile import MAX_CHARACTERS, Document, Place, parse_yaml
 
 COMMAND_LINE = "command line"
 MAX_EXTENDS = 20

@@ -1,4 +1,4 @@
-"""Names: of cells, when people read of them; of loggers and monitors, as a study file may list them.
+"""Names of loggers and monitors, as a study file may list them.
 
 The monitors and loggers themselves are in higher rooms; here are only their names, so that a study can be
 checked without torch.
@@ -8,25 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BeforeValidator, WithJsonSchema
 
 from orchestrator.study.faults import nearest, show
 from orchestrator.study.plugins import Registry
-
-
-def cell_name(arm: str, seed: int, phase: str, sample: int | None) -> str:
-    """`no-mixup seed 3`, `no-mixup sample 4`, `no-mixup seed 3 (retuned)`."""
-    return f"{arm} sample {sample}" if sample is not None else seeds_name(arm, [seed], phase)
-
-
-def seeds_name(arm: str, seeds: Sequence[int], phase: str) -> str:
-    """`no-mixup seeds 3, 4 (retuned)`: several cells of one arm."""
-    many = "" if len(seeds) == 1 else "s"
-    return f"{arm} seed{many} {', '.join(map(str, seeds))}" + ("" if phase == "fixed" else f" ({phase})")
-
 
 _BUILT_IN = {
     "tensorboard": "orchestrator.record.tensorboard:EventFile",

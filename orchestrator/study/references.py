@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from orchestrator.study.faults import Problem, nearest
-from orchestrator.study.yamlfile import Path
+from orchestrator.study.faults import Path, Problem, nearest
 
 SECTIONS = ("name", "metric", "stopping", "resources", "baseline")
 """What a reference may address; the values there are the same before and after validation."""

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.faults import Problem, nearest, raise_problems, show
+from orchestrator.study.faults import Path, Problem, nearest, raise_problems, show
 from orchestrator.study.identity import canonical
 from orchestrator.study.registered import SEARCHES
 from orchestrator.study.spec import StudySpec, TuneSpec
 from orchestrator.study.values import is_number
-from orchestrator.study.yamlfile import Path
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.study.faults import Problem
-from orchestrator.study.yamlfile import Path
+from orchestrator.study.faults import Path, Problem
 
 MASK = "***"
 _KEY = re.compile(

@@ -13,10 +13,9 @@ from pydantic_core import ErrorDetails
 from orchestrator.errors import StudyError
 from orchestrator.study.checks import rule_problems
 from orchestrator.study.designs import Arm, build_arms
-from orchestrator.study.faults import Problem, nearest, show
+from orchestrator.study.faults import Path, Problem, dotted, nearest, show
 from orchestrator.study.registered import RULES
 from orchestrator.study.spec import Component, StoppingSpec, StudySpec, section_of
-from orchestrator.study.yamlfile import Path, dotted
 
 
 def json_schema() -> dict[str, Any]:

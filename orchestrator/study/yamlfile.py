@@ -15,14 +15,12 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import Fault, StudyError
+from orchestrator.study.faults import Path, dotted
 
 MAX_CHARACTERS = 64_000
 """Of one file, and of all files that extend each other: a hostile one takes under two seconds to refuse."""
 MAX_DEPTH = 40
 MAX_VALUES = 50_000
-
-Path = tuple[str | int, ...]
-"""Where a value sits: mapping keys and list positions, from the root."""
 
 
 @dataclass(frozen=True)
@@ -259,8 +257,3 @@ class _Reader:
         where = dotted(path) or None
         line = node.start_mark.line + 1
         self.faults.append(Fault(message, file=self.file, line=line, field=where, value=value, hint=hint))
-
-
-def dotted(path: Path) -> str:
-    """Return the path as a person writes it: `components.mixup.without`."""
-    return ".".join(str(part) for part in path)

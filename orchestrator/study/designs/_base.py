@@ -14,9 +14,8 @@ from orchestrator.study.designs._combining import Pair, listed_pairs
 from orchestrator.study.designs._contrasts import Contrast, differences
 from orchestrator.study.designs._drafts import Draft, Singles
 from orchestrator.study.designs._fractions import AliasSet
-from orchestrator.study.faults import Problem
+from orchestrator.study.faults import Path, Problem
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
 
 class Design(ABC):

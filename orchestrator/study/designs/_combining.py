@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
-from orchestrator.study.faults import Problem, nearest, show
+from orchestrator.study.faults import Path, Problem, nearest, show
 from orchestrator.study.registered import design_of, rule_of
 from orchestrator.study.spec import Component, StudySpec
-from orchestrator.study.yamlfile import Path
 
 Pair = tuple[str, str]
 

@@ -9,9 +9,8 @@ from orchestrator.study.changes import shared_key
 from orchestrator.study.designs._base import Design
 from orchestrator.study.designs._combining import Pair, chosen_later, listed_pairs, possible_pairs
 from orchestrator.study.designs._drafts import REFERENCE, STRIPPED, Draft, Singles, pair_drafts
-from orchestrator.study.faults import Problem, show
+from orchestrator.study.faults import Path, Problem, show
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
 
 class _LeaveOneOut(Design):

@@ -20,9 +20,8 @@ from orchestrator.study.designs._contrasts import Contrast, least_squares
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
 from orchestrator.study.designs._size import cells_per_arm
-from orchestrator.study.faults import Problem
+from orchestrator.study.faults import Path, Problem
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
 
 class Crossed(Design):

@@ -8,10 +8,9 @@ from typing import Any
 
 from orchestrator.study.changes import flat_changes, shared_key
 from orchestrator.study.designs._combining import Pair, away_labels
-from orchestrator.study.faults import Problem
+from orchestrator.study.faults import Path, Problem
 from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
 
 @dataclass(frozen=True)

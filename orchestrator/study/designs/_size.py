@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.study.faults import Problem
+from orchestrator.study.faults import Path, Problem
 from orchestrator.study.registered import design_of
 from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.yamlfile import Path
 
 
 def cells_per_arm(spec: StudySpec) -> int:
