@@ -67,6 +67,11 @@ class Road:
         self._take(event.said)
         self.conductor.ended(event)
 
+    def lost(self, attempt: tuple[str, int]) -> None:
+        """Take in that the slot of an attempt is gone, after all that its trial has said."""
+        self.drain(0.0)
+        self.conductor.actor_lost(attempt)
+
     def carry_out(self, actions: Sequence[Action]) -> None:
         """Let the runtime do what the conductor wants done."""
         for action in actions:

@@ -251,7 +251,7 @@ class InProcess:
             slot.group.kill()
         self._tell("close_lane", slot.name)
         if slot.assignment is not None:
-            road.conductor.actor_lost(slot.assignment.key)
+            road.lost(slot.assignment.key)
 
     def _left(self, group: Group) -> None:
         self._groups.discard(group)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -100,7 +101,10 @@ class CellScheduler(TrialScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Take in that the trial actor died (with its node, say): the cell goes back, its lane is free."""
         self._broker.actor_lost.remote()
-        self._conductor.actor_lost(trial.config["assignment"].key)
+        try:
+            self._road.lost(trial.config["assignment"].key)
+        except ray.exceptions.RayError:  # the message actor is gone, too: nothing more will be said
+            self._conductor.actor_lost(trial.config["assignment"].key)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Put a trial back that never started."""
