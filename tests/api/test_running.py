@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from orchestrator import Study, open_study
-from orchestrator.engine.on_ray import cluster
 from orchestrator.errors import ClusterUnavailable, ExitCode
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -38,11 +37,12 @@ def test_a_ray_of_its_own_ends_with_the_study(study: dict[str, Any]) -> None:
     import ray
 
     assert not ray.is_initialized(), "before the tests that share one"
+    variables = dict(os.environ)
     assert run(study, "alone") is ExitCode.DONE
     assert not ray.is_initialized()
     assert run(study, "alone") is ExitCode.DONE  # nothing is left: no Ray is started
     assert open_study("alone").view().plan.study == "alone"
-    assert cluster.EMBEDDED not in os.environ
+    assert dict(os.environ) == variables
 
 
 def test_an_initialised_ray_is_used_and_left_as_it_was(study: dict[str, Any], there: str) -> None:

@@ -69,6 +69,8 @@ def connected(address: str | None) -> Iterator[bool]:
         here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: "1"}
         stack.enter_context(_environment(here if address is None else {EMBEDDED: None}))
         stack.enter_context(ray_off_stdout())
+        if address is None:
+            stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
         _connect(address)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
@@ -92,7 +94,6 @@ def _connect(address: str | None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if address is None:
-                token_by_default()
                 with embedded_ray():
                     ray.init(address="local", include_dashboard=False, **options)
             else:

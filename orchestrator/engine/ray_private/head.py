@@ -30,17 +30,25 @@ def configure_lane_process(health_check_interval_s: float) -> None:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(health_check_interval_s)
 
 
-def token_by_default() -> None:
+@contextmanager
+def token_by_default() -> Iterator[None]:
     """Let a Ray that is started here ask for a token, as it does by itself from 2.59 on.
 
-    What `RAY_AUTH_MODE` says is obeyed.
+    What `RAY_AUTH_MODE` says is obeyed. Afterwards it says nothing again: the next Ray of this process may be
+    a cluster that takes no token.
     """
     if "RAY_AUTH_MODE" in os.environ:
+        yield
         return
     from ray._raylet import Config  # type: ignore[attr-defined] # a class of the C++ part
 
     os.environ["RAY_AUTH_MODE"] = "token"
     Config.initialize("")  # reads the environment anew
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_AUTH_MODE", None)
+        Config.initialize("")
 
 
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
