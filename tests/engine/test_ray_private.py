@@ -43,7 +43,10 @@ IMPORTED = {
         f"{V2}.train_fn_utils:set_train_fn_utils",
     },
     "deaths": {"ray.core.generated.common_pb2:NodeDeathInfo"},
-    "head": {"ray._private.node:Node", "ray._private:worker", "ray._raylet:Config"},
+    "head": {
+        *("ray._private.node:Node", "ray._private:worker"),
+        *("ray._raylet:AuthenticationTokenLoader", "ray._raylet:Config"),
+    },
     "in_threads": {
         f"{V2}.train_fn_utils:LocalTrainFnUtils",
         f"{V2}.train_fn_utils:set_train_fn_utils",
@@ -243,6 +246,7 @@ def test_tune_keeps_idle_lanes_in_a_cache() -> None:
 
 def test_a_ray_that_is_started_here_can_be_told_to_ask_for_a_token() -> None:
     assert callable(named("ray._raylet:Config.initialize"))
+    assert callable(named("ray._raylet:AuthenticationTokenLoader.reset_cache"))
     assert inspect.getsource(named("ray._private.worker:init")).count("ensure_token_if_auth_enabled") > 0
 
 

@@ -43,6 +43,8 @@ ENVIRONMENT = {
 }
 
 
+SET_BY_RAY = ("PYTHONBREAKPOINT",)
+"""Variables that `ray.init` sets, and that somebody else's code would find afterwards."""
 KNOCK_TIMEOUT_S = 5.0
 DATASETS_CPUS = 1.0
 """CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
@@ -121,7 +123,7 @@ def _refuse_another(address: str | None) -> None:
 @contextmanager
 def _environment(needed: Mapping[str, str | None]) -> Iterator[None]:
     """`ENVIRONMENT` where nothing else is set, `needed` in any case (None: not set), and then as before."""
-    before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *needed)}
+    before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *needed, *SET_BY_RAY)}
     _set({name: value for name, value in ENVIRONMENT.items() if before[name] is None} | dict(needed))
     try:
         yield

@@ -40,7 +40,7 @@ def token_by_default() -> Iterator[None]:
     if "RAY_AUTH_MODE" in os.environ:
         yield
         return
-    from ray._raylet import Config  # type: ignore[attr-defined] # a class of the C++ part
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # of the C++ part
 
     os.environ["RAY_AUTH_MODE"] = "token"
     Config.initialize("")  # reads the environment anew
@@ -49,6 +49,7 @@ def token_by_default() -> Iterator[None]:
     finally:
         os.environ.pop("RAY_AUTH_MODE", None)
         Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()  # else the next one is asked for the token, too
 
 
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
