@@ -40,16 +40,21 @@ def token_by_default() -> Iterator[None]:
     if "RAY_AUTH_MODE" in os.environ:
         yield
         return
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # of the C++ part
-
     os.environ["RAY_AUTH_MODE"] = "token"
-    Config.initialize("")  # reads the environment anew
+    _read_token_anew()
     try:
         yield
     finally:
         os.environ.pop("RAY_AUTH_MODE", None)
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()  # else the next one is asked for the token, too
+        _read_token_anew()
+
+
+def _read_token_anew() -> None:
+    """Ray's C++ part has kept the mode, and the token or that there is none, since it was asked first."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # of the C++ part
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
