@@ -47,19 +47,24 @@ class TablePaths:
     parquet: str
 
 
+class _Below:
+    """A path below `root`, by its name there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, paths: TrialPaths | StudyPaths, owner: type) -> str:
+        return f"{paths.root}/{self._name}"
+
+
 @dataclass(frozen=True)
 class TrialPaths:
     """The files of one trial; TensorBoard reads `root`."""
 
     root: str
-
-    @property
-    def trial_json(self) -> str:
-        return f"{self.root}/trial.json"
-
-    @property
-    def attempts_dir(self) -> str:
-        return f"{self.root}/attempts"
+    trial_json = _Below("trial.json")
+    attempts_dir = _Below("attempts")
+    checkpoints_dir = _Below("checkpoints")
 
     def attempt_json(self, attempt: int) -> str:
         """Return what an attempt took over when it began."""
@@ -69,34 +74,6 @@ class TrialPaths:
         """`metrics`, `steps` or `observations`; what is not the first attempt's own has its number."""
         stem = f"{self.root}/{name}{_of_attempt(attempt)}"
         return TablePaths(f"{stem}.jsonl", f"{stem}.parquet")
-
-    @property
-    def metrics_jsonl(self) -> str:
-        return self.table("metrics").jsonl
-
-    @property
-    def metrics_parquet(self) -> str:
-        return self.table("metrics").parquet
-
-    @property
-    def steps_jsonl(self) -> str:
-        return self.table("steps").jsonl
-
-    @property
-    def steps_parquet(self) -> str:
-        return self.table("steps").parquet
-
-    @property
-    def observations_jsonl(self) -> str:
-        return self.table("observations").jsonl
-
-    @property
-    def observations_parquet(self) -> str:
-        return self.table("observations").parquet
-
-    @property
-    def checkpoints_dir(self) -> str:
-        return f"{self.root}/checkpoints"
 
     def checkpoint(self, name: str) -> str:
         return f"{self.checkpoints_dir}/{name}"
@@ -108,83 +85,37 @@ class TrialPaths:
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """The files of one study; `root` is the study's directory below the storage root."""
+    """The files of one study; `root` is the study's directory below the storage root.
+
+    `check_json`: what the gates before the first trial found, and of which code and config.
+    """
 
     root: str
+    study_yaml = _Below("study.yaml")
+    plan_json = _Below("plan.json")
+    env_json = _Below("env.json")
+    code_archive = _Below("code.tar.gz")
+    check_json = _Below("check.json")
+    journal = _Below("journal.jsonl")
+    control_dir = _Below("control")
+    lease = _Below("control/lease.json")
+    progress = _Below("control/progress.json")
+    trials_dir = _Below(_TRIALS)
+    results_parquet = _Below("results.parquet")
+    results_csv = _Below("results.csv")
+    effects_json = _Below("effects.json")
+    report_md = _Below("report.md")
+    report_html = _Below("report.html")
+    table_tex = _Below("table.tex")
 
     @classmethod
     def of(cls, study: str) -> StudyPaths:
         """Return the paths of the study with this name."""
         return cls(safe_name(study))
 
-    @property
-    def study_yaml(self) -> str:
-        return f"{self.root}/study.yaml"
-
-    @property
-    def plan_json(self) -> str:
-        return f"{self.root}/plan.json"
-
-    @property
-    def env_json(self) -> str:
-        return f"{self.root}/env.json"
-
-    @property
-    def code_archive(self) -> str:
-        return f"{self.root}/code.tar.gz"
-
     def changed_code_archive(self, code_hash: str) -> str:
         """Code that was accepted in place of the first one."""
         return f"{self.root}/code-{code_hash[:12]}.tar.gz"
-
-    @property
-    def check_json(self) -> str:
-        """What the gates before the first trial found, and of which code and config."""
-        return f"{self.root}/check.json"
-
-    @property
-    def journal(self) -> str:
-        return f"{self.root}/journal.jsonl"
-
-    @property
-    def control_dir(self) -> str:
-        return f"{self.root}/control"
-
-    @property
-    def lease(self) -> str:
-        return f"{self.control_dir}/lease.json"
-
-    @property
-    def progress(self) -> str:
-        return f"{self.control_dir}/progress.json"
-
-    @property
-    def trials_dir(self) -> str:
-        return f"{self.root}/{_TRIALS}"
-
-    @property
-    def results_parquet(self) -> str:
-        return f"{self.root}/results.parquet"
-
-    @property
-    def results_csv(self) -> str:
-        return f"{self.root}/results.csv"
-
-    @property
-    def effects_json(self) -> str:
-        return f"{self.root}/effects.json"
-
-    @property
-    def report_md(self) -> str:
-        return f"{self.root}/report.md"
-
-    @property
-    def report_html(self) -> str:
-        return f"{self.root}/report.html"
-
-    @property
-    def table_tex(self) -> str:
-        return f"{self.root}/table.tex"
 
     def figure(self, name: str) -> str:
         """Return a figure of the report by its file name."""

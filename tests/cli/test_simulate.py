@@ -108,7 +108,7 @@ def finished(study: Path) -> Path:
         record.append(Assigned(cell.cell, cell.arm, cell.seed, 1, "lane-0", None))
         record.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, *done, wall_s=60.0, gpu_s=36.0))
         rows = [{"report": e, "epoch": e, "time_s": 6.0 * e, "loss": value + 1 / e} for e in range(1, 10)]
-        metrics = record.storage.local_path(record.paths.trial(cell.arm, cell.seed).metrics_jsonl)
+        metrics = record.storage.local_path(record.paths.trial(cell.arm, cell.seed).table("metrics").jsonl)
         metrics.parent.mkdir(parents=True, exist_ok=True)
         metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     record.sync()

@@ -84,14 +84,14 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
         log.finish()
     assert read_observations(storage, TRIAL, "best_worst") == worst
     assert len(read_observations(storage, TRIAL)) == 3
-    assert storage.exists(TRIAL.observations_parquet)
-    assert storage.grown(TRIAL.observations_jsonl) == []
+    assert storage.exists(TRIAL.table("observations").parquet)
+    assert storage.grown(TRIAL.table("observations").jsonl) == []
 
 
 def test_a_trial_without_observations_has_no_file_for_them(storage: Storage) -> None:
     TrialLog(storage, TRIAL).finish()
     assert read_observations(storage, TRIAL) == []
-    assert not storage.exists(TRIAL.observations_parquet)
+    assert not storage.exists(TRIAL.table("observations").parquet)
 
 
 @pytest.mark.parametrize("ended", ["close", "finish"])

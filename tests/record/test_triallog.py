@@ -93,11 +93,11 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
     log.finish()
     log.finish()
     assert read_metrics(storage, TRIAL) == expected
-    found = table(storage, TRIAL.metrics_parquet)
+    found = table(storage, TRIAL.table("metrics").parquet)
     assert found.column_names == ["report", "step", "epoch", "time_s", "attempt", "val/accuracy"]
-    assert table(storage, TRIAL.steps_parquet).num_rows == 30
-    assert storage.grown(TRIAL.metrics_jsonl) == []
-    assert storage.grown(TRIAL.steps_jsonl) == []
+    assert table(storage, TRIAL.table("steps").parquet).num_rows == 30
+    assert storage.grown(TRIAL.table("metrics").jsonl) == []
+    assert storage.grown(TRIAL.table("steps").jsonl) == []
 
 
 def test_columns_have_types(local: Storage) -> None:
@@ -116,7 +116,7 @@ def test_columns_have_types(local: Storage) -> None:
         )
         log.report({**row(2), "epoch": None, "n": 2, "f": math.inf, "b": False, "s": "y", "late": 3})
         log.finish()
-    schema = table(local, TRIAL.metrics_parquet).schema
+    schema = table(local, TRIAL.table("metrics").parquet).schema
     kinds = {
         name: str(schema.field(name).type) for name in ("report", "n", "f", "b", "s", "bad", "np", "late")
     }
@@ -133,7 +133,7 @@ def test_columns_have_types(local: Storage) -> None:
 
 def test_a_trial_without_reports_has_an_empty_table(local: Storage) -> None:
     TrialLog(local, TRIAL, loggers=()).finish()
-    assert table(local, TRIAL.metrics_parquet).num_rows == 0
+    assert table(local, TRIAL.table("metrics").parquet).num_rows == 0
     assert read_metrics(local, TRIAL) == []
 
 
@@ -173,7 +173,7 @@ def test_a_trial_that_starts_over_leaves_nothing_of_the_first_try(local: Storage
 
 def test_a_torn_row_is_dropped_on_resume(local: Storage) -> None:
     run(local, range(1, 4)).close()
-    path = local.local_path(TRIAL.metrics_jsonl)
+    path = local.local_path(TRIAL.table("metrics").jsonl)
     path.write_bytes(path.read_bytes()[:-5])
     assert [r["report"] for r in read_metrics(local, TRIAL)] == [1, 2]
     run(local, range(4, 5), attempt=2, resume=ResumePoint(report=3, step=30)).close()
@@ -183,7 +183,7 @@ def test_a_torn_row_is_dropped_on_resume(local: Storage) -> None:
 def test_a_crash_while_finishing_loses_nothing(storage: Storage) -> None:
     log = run(storage, range(1, 4))
     log.close()
-    lines = {path: storage.read_bytes(path) for path in storage.grown(TRIAL.metrics_jsonl)}
+    lines = {path: storage.read_bytes(path) for path in storage.grown(TRIAL.table("metrics").jsonl)}
     log.finish()
     some = dict(list(lines.items())[-1:])  # the removal of the lines had just begun
     for path, data in some.items():

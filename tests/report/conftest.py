@@ -139,7 +139,7 @@ def _write_curves(
                 for epoch, v in enumerate(values, 1)
             ]
             lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-            storage.write_atomic(paths.trial(arm, seed).metrics_jsonl, lines)
+            storage.write_atomic(paths.trial(arm, seed).table("metrics").jsonl, lines)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.clean_slate.parts import refill
+from orchestrator.engine.clean_slate.parts import Contents, refill
 
 _INSTALLED = ("site-packages", "dist-packages")
 _OWN = __name__.partition(".")[0]
@@ -58,14 +58,13 @@ class UserModules:
             forms = (os.fspath(code_root.absolute()), os.path.realpath(code_root))
             self._roots = tuple({form.rstrip(os.sep) + os.sep for form in forms})
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         for name in [name for name in sys.modules if name not in self._modules]:
             if self._is_users(sys.modules[name], name):
                 self._forget(name)
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
-        return []
 
     def _is_users(self, module: Any, name: str) -> bool:
         if name.partition(".")[0] == _OWN:
@@ -184,12 +183,11 @@ class ImportHooks:
     def __init__(self) -> None:
         self._list, self._saved = sys.meta_path, sys.meta_path[:]
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         sys.meta_path = self._list
         if self._list != self._saved:
             new = [finder for finder in self._list if not any(finder is old for old in self._saved)]
             self._list[:] = self._saved + [finder for finder in new if self._of_library(finder)]
-        return []
 
     @staticmethod
     def _of_library(finder: object) -> bool:
@@ -205,14 +203,13 @@ class Warnings:
     def __init__(self) -> None:
         self._filters, self._saved = warnings.filters, list(warnings.filters)
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         warnings.filters = self._filters
         warnings.resetwarnings()  # also invalidates every module's registry, so warnings show again
         refill(self._filters, self._saved)  # type: ignore[arg-type]
         registry = getattr(warnings, "onceregistry", None)
         if registry:
             registry.clear()
-        return []
 
 
 class Loggers:
@@ -242,7 +239,7 @@ class Loggers:
         handlers = tuple((handler, handler.level, handler.formatter) for handler in logger.handlers)
         return logger.level, handlers, tuple(logger.filters), logger.propagate, logger.disabled
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         logging.setLoggerClass(self._class)
         logging.setLogRecordFactory(self._factory)
         logging.raiseExceptions = self._raise
@@ -257,7 +254,6 @@ class Loggers:
                 saved = (logging.NOTSET, tuple((h, h.level, h.formatter) for h in quiet), (), True, False)
             if self._state(logger) != saved:
                 self._put_back(logger, saved)
-        return []
 
     @staticmethod
     def _put_back(logger: logging.Logger, saved: tuple[Any, ...]) -> None:
@@ -275,21 +271,17 @@ class Loggers:
                 handler.close()
 
 
-class Environment:
+class Environment(Contents):
     """`os.environ`, and the time zone that the C library derives from it."""
 
-    name = "os.environ"
-
     def __init__(self) -> None:
-        self._saved = dict(os.environ)
+        super().__init__("os.environ", os, "environ")
 
-    def restore(self) -> list[str]:
-        if os.environ != self._saved:
-            zone = os.environ.get("TZ")
-            refill(os.environ, self._saved)
-            if zone != self._saved.get("TZ") and hasattr(time, "tzset"):
-                time.tzset()
-        return []
+    def restore(self) -> None:
+        zone = os.environ.get("TZ")
+        super().restore()
+        if zone != self._saved.get("TZ") and hasattr(time, "tzset"):
+            time.tzset()
 
 
 class Garbage:
@@ -309,7 +301,7 @@ class Garbage:
         gc.freeze()
         self._modules = len(sys.modules)
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         gc.callbacks[:] = self._callbacks
         gc.set_debug(self._debug)
         gc.set_threshold(*self._thresholds)
@@ -320,4 +312,3 @@ class Garbage:
         if len(sys.modules) > self._modules + self._MANY_MODULES:
             gc.freeze()
             self._modules = len(sys.modules)
-        return []

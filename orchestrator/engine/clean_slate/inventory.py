@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import locale
 import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from orchestrator.engine.clean_slate import interpreter, process, torch_state
-from orchestrator.engine.clean_slate.parts import StatePart, Value, contents, find, flags, names, values
+from orchestrator.engine.clean_slate.parts import Contents, Name, StatePart, Value, flag, places, values
 
 NAMES = (
     "sys.stdin",
@@ -82,122 +82,52 @@ PAIRS = (
 )
 
 
-def _call_with(write: Callable[..., object], value: Mapping[str, object]) -> None:
-    write(**value)
-
-
-def _spread() -> Iterator[Value]:
-    """Yield settings whose writer takes the value apart."""
-    for getter, setter in (
-        ("numpy.geterr", "numpy.seterr"),
-        ("numpy.get_printoptions", "numpy.set_printoptions"),
-    ):
-        read, write = find(getter), find(setter)
-        if read and write:
-            yield Value(getter, getattr(*read), partial(_call_with, getattr(*write)))
-    yield Value(
-        "start method",
-        lambda: multiprocessing.get_start_method(allow_none=True),
-        lambda method: multiprocessing.set_start_method(method, force=True),
-    )
-    yield Value(
-        "locale",
-        lambda: locale.setlocale(locale.LC_ALL),
-        lambda value: locale.setlocale(locale.LC_ALL, value),
-    )
-    torch = torch_state.loaded("torch")
-    if torch is None:
-        return
-    yield Value(
-        "deterministic algorithms",
-        lambda: (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        ),
-        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
-    )
-    yield Value(
-        "anomaly detection",
-        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-        lambda value: torch.set_anomaly_enabled(*value),
-    )
-    # Always: torch's number is one per process, OpenMP's one per thread, and only the writer sets both.
-    yield Value("threads", torch.get_num_threads, torch.set_num_threads, always=True)
-
-
-def _interpreter() -> Iterator[StatePart]:
+def _parts(code_root: Path | None) -> Iterator[StatePart]:
     yield interpreter.Patches()  # first: what follows calls functions that may have been replaced
-    yield from names(NAMES)
-    yield from contents(CONTENTS)
+    yield from places(Name, NAMES, absent=True)
+    yield from places(Contents, CONTENTS)
     yield interpreter.Environment()
     yield interpreter.Loggers()
     yield interpreter.Warnings()
-
-
-def _process() -> Iterator[StatePart]:
-    yield process.WorkingDirectory()
-    yield process.Umask()
-    yield process.Niceness()
-    yield process.Signals()
-    yield process.ResourceLimits()
-    if hasattr(os, "sched_getaffinity"):
-        yield process.Affinity()
-
-
-def _settings() -> Iterator[StatePart]:
-    yield from torch_state.backends_unfrozen()
-    if torch_state.loaded("torch") is not None:
-        yield torch_state.DefaultDevice()  # before the default type: it goes through the same place
-        yield torch_state.FlushDenormal()
-        yield torch_state.InteropThreads()
+    yield from process.settings()
+    yield from torch_state.first_settings()
     yield from values(PAIRS)
-    yield from flags(FLAGS)
+    yield from places(flag, FLAGS)
     yield from torch_state.precision()
     yield from torch_state.global_hooks()
     yield from torch_state.thread_modes()
-    yield from _spread()
-    yield torch_state.Compiler()
-
-
-def _leftovers(code_root: Path | None) -> Iterator[StatePart]:
+    yield Value("numpy.geterr", np.geterr, lambda found: np.seterr(**found))
+    yield Value("numpy.get_printoptions", np.get_printoptions, lambda found: np.set_printoptions(**found))
+    start_method = partial(multiprocessing.get_start_method, allow_none=True)
+    yield Value("start method", start_method, partial(multiprocessing.set_start_method, force=True))
+    yield Value("locale", partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL))
+    yield from torch_state.last_settings()
     yield torch_state.ProcessGroups()
     yield interpreter.UserModules(code_root)
     yield interpreter.ImportHooks()
     yield interpreter.Garbage()  # loaders end their workers, pools their threads, when they are collected
-    if torch_state.loaded("torch") is not None:
-        yield torch_state.CudaMemory()
+    yield torch_state.CudaMemory()
     yield process.Threads()
     yield process.LeftChildren()
     yield torch_state.RandomStates()  # last: finalisers may draw
-
-
-INVENTORY: tuple[Callable[[Path | None], Iterable[StatePart]], ...] = (
-    lambda _root: _interpreter(),
-    lambda _root: _process(),
-    lambda _root: _settings(),
-    _leftovers,
-)
 
 
 class ProcessState:
     """What `snapshot` captured."""
 
     def __init__(self, parts: Iterable[StatePart]) -> None:
-        self.parts = tuple(parts)
+        self._parts = tuple(parts)
 
-    def restore(self, *, kept_cuda_bytes: int = 0) -> list[str]:
+    def restore(self) -> list[str]:
         """Put everything back; returns in words what could not be, empty when the process is as before.
 
-        Call it when the trial's thread has ended and nothing holds the trial's objects any more.
-        `kept_cuda_bytes` is what the lane itself keeps on each card between trials. Never raises: a part that
-        fails is named with its error.
+        Call it when the trial's thread has ended and nothing holds the trial's objects any more. Never
+        raises: a part that fails is named with its error.
         """
         left: list[str] = []
-        for part in self.parts:
-            if isinstance(part, torch_state.CudaMemory):
-                part.kept_bytes = kept_cuda_bytes
+        for part in self._parts:
             try:
-                left += part.restore()
+                left += part.restore() or ()
             except Exception as error:
                 left.append(f"{part.name}: {type(error).__name__}: {error}")
         return left
@@ -209,4 +139,4 @@ def snapshot(code_root: Path | None = None) -> ProcessState:
     `code_root` is the folder of the user's code: modules imported from there later are removed by `restore`.
     Freezes the objects that exist now out of the garbage collector.
     """
-    return ProcessState(chain.from_iterable(part(code_root) for part in INVENTORY))
+    return ProcessState(_parts(code_root))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, MutableMapping, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
+from functools import partial
 from typing import Any, Protocol
 
 _ABSENT: Any = object()
@@ -14,7 +15,7 @@ class StatePart(Protocol):
 
     name: str
 
-    def restore(self) -> list[str]:
+    def restore(self) -> list[str] | None:
         """Put the state back; returns what could not be, in words."""
 
 
@@ -32,17 +33,27 @@ class Value:
         self._value = read()
 
     def _changed(self) -> bool:
-        if self._always:
-            return True
         try:
-            return bool(self._read() != self._value)
+            return self._always or bool(self._read() != self._value)
         except RuntimeError:
             return True
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         if self._changed():
             self._write(self._value)
-        return []
+
+
+class Noticed:
+    """What cannot be put back. `words`: of a change, with the places `{now}` and `{was}`."""
+
+    def __init__(self, name: str, read: Callable[[], Any], words: str) -> None:
+        self.name = name
+        self._read, self._words = read, words
+        self._value = read()
+
+    def restore(self) -> list[str]:
+        now = self._read()
+        return [] if now == self._value else [self._words.format(now=now, was=self._value)]
 
 
 class Name:
@@ -53,29 +64,30 @@ class Name:
         self._owner, self._attribute = owner, attribute
         self._value = getattr(owner, attribute, _ABSENT)
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         if getattr(self._owner, self._attribute, _ABSENT) is not self._value:
             if self._value is _ABSENT:
                 delattr(self._owner, self._attribute)
             else:
                 setattr(self._owner, self._attribute, self._value)
-        return []
 
 
-class Contents:
+class Contents(Name):
     """A list or dict behind a name: the same object, with the same contents."""
 
     def __init__(self, name: str, owner: Any, attribute: str) -> None:
-        self.name = name
-        self._binding = Name(name, owner, attribute)
-        self._container = getattr(owner, attribute)
-        self._saved = self._container.copy()
+        super().__init__(name, owner, attribute)
+        self._saved = self._value.copy()
 
-    def restore(self) -> list[str]:
-        self._binding.restore()
-        if self._container != self._saved:
-            refill(self._container, self._saved)
-        return []
+    def restore(self) -> None:
+        super().restore()
+        if self._value != self._saved:
+            refill(self._value, self._saved)
+
+
+def flag(name: str, owner: Any, attribute: str) -> Value:
+    """Return an attribute that is a flag behind a property."""
+    return Value(name, partial(getattr, owner, attribute), partial(setattr, owner, attribute))
 
 
 def refill(container: MutableSequence[Any] | MutableMapping[Any, Any], saved: Any) -> None:
@@ -106,7 +118,7 @@ def find(path: str) -> tuple[Any, str] | None:
     return None
 
 
-def values(pairs: tuple[tuple[str, str], ...]) -> Iterator[Value]:
+def values(pairs: Iterable[tuple[str, str]]) -> Iterator[Value]:
     """Yield a `Value` for every (getter, setter) path that this process has."""
     for getter, setter in pairs:
         read, write = find(getter), find(setter)
@@ -114,33 +126,11 @@ def values(pairs: tuple[tuple[str, str], ...]) -> Iterator[Value]:
             yield Value(getter, getattr(*read), getattr(*write))
 
 
-def flags(paths: tuple[str, ...]) -> Iterator[Value]:
-    """Yield a `Value` for every attribute path that this process has: for flags behind properties."""
+def places(
+    kind: Callable[[str, Any, str], StatePart], paths: Iterable[str], *, absent: bool = False
+) -> Iterator[StatePart]:
+    """Yield a part for every path whose module is loaded; `absent`: also where it lacks the name."""
     for path in paths:
         place = find(path)
-        if place and hasattr(*place):
-            owner, attribute = place
-            yield Value(path, _reader(owner, attribute), _writer(owner, attribute))
-
-
-def names(paths: tuple[str, ...]) -> Iterator[Name]:
-    """Yield a `Name` for every path whose module is loaded."""
-    for path in paths:
-        if place := find(path):
-            yield Name(path, *place)
-
-
-def contents(paths: tuple[str, ...]) -> Iterator[Contents]:
-    """Yield a `Contents` for every path that this process has."""
-    for path in paths:
-        place = find(path)
-        if place and hasattr(*place):
-            yield Contents(path, *place)
-
-
-def _reader(owner: Any, attribute: str) -> Callable[[], Any]:
-    return lambda: getattr(owner, attribute)
-
-
-def _writer(owner: Any, attribute: str) -> Callable[[Any], None]:
-    return lambda value: setattr(owner, attribute, value)
+        if place and (absent or hasattr(*place)):
+            yield kind(path, *place)

@@ -10,8 +10,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from orchestrator.engine.clean_slate.parts import Noticed, StatePart, Value
 
 _TASKS = Path("/proc/self/task")
 _GRACE_S = 0.25  # a thread or child that is just ending gets this long, once, and only if there is one
@@ -21,27 +24,36 @@ _COMPILE_WORKERS = ("torch._inductor", "torch/_inductor/compile_worker")
 _KEPT_CHILDREN = (_COMPILE_WORKERS[1], "orchestrator.record.trackers")  # by a word of their command
 
 
-class WorkingDirectory:
-    name = "working directory"
+def settings() -> Iterator[StatePart]:
+    """Yield what the system keeps of a process."""
+    yield Value("working directory", Path.cwd, os.chdir, always=True)
+    yield Value("umask", _umask, os.umask, always=True)
+    # cannot be lowered again without privileges
+    yield Noticed("nice", _niceness, "nice is {now[0]}, was {was[0]}")
+    yield Signals()
+    for kind in {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}:
+        yield Value("resource limits", partial(_soft_limit, kind), partial(_set_soft_limit, kind))
+    if hasattr(os, "sched_getaffinity"):
+        yield Affinity()
 
-    def __init__(self) -> None:
-        self._path = Path.cwd()
 
-    def restore(self) -> list[str]:
-        os.chdir(self._path)
-        return []
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
-class Umask:
-    name = "umask"
+def _niceness() -> tuple[int, int]:
+    return os.getpriority(os.PRIO_PROCESS, os.getpid()), os.getpriority(os.PRIO_PROCESS, 0)
 
-    def __init__(self) -> None:
-        self._mask = os.umask(0o022)
-        os.umask(self._mask)
 
-    def restore(self) -> list[str]:
-        os.umask(self._mask)
-        return []
+def _soft_limit(kind: int) -> int:
+    return resource.getrlimit(kind)[0]
+
+
+def _set_soft_limit(kind: int, soft: int) -> None:
+    """Raise `ValueError` where the hard limit was lowered: that needs privileges."""
+    resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
 
 
 class Affinity:
@@ -53,30 +65,12 @@ class Affinity:
         self._process = os.sched_getaffinity(0)
         self._threads = {tid: os.sched_getaffinity(tid) for tid in _tids()}
 
-    def restore(self) -> list[str]:
+    def restore(self) -> None:
         for tid in _tids():
             mask = self._threads.get(tid, self._process)
             with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
                 if os.sched_getaffinity(tid) != mask:
                     os.sched_setaffinity(tid, mask)
-        return []
-
-
-class Niceness:
-    """Cannot be lowered again without privileges: noticed."""
-
-    name = "nice"
-
-    def __init__(self) -> None:
-        self._nice = self._now()
-
-    @staticmethod
-    def _now() -> tuple[int, int]:
-        return os.getpriority(os.PRIO_PROCESS, os.getpid()), os.getpriority(os.PRIO_PROCESS, 0)
-
-    def restore(self) -> list[str]:
-        now = self._now()
-        return [] if now == self._nice else [f"nice is {now[0]}, was {self._nice[0]}"]
 
 
 class Signals:
@@ -118,20 +112,19 @@ class Threads:
 
     def restore(self) -> list[str]:
         left = self._left()
-        if not left:
-            return []
         for thread in left:
             _ask_to_end(thread)
         for thread in left:
             thread.join(_GRACE_S)
-        return [f"thread {thread.name!r} is still running ({_origin(thread)})" for thread in self._left()]
+        still = self._left() if left else []
+        return [f"thread {thread.name!r} is still running ({_origin(thread)})" for thread in still]
 
     def _left(self) -> list[threading.Thread]:
-        ours = {threading.current_thread(), threading.main_thread()}
+        known = {*self._known, threading.current_thread(), threading.main_thread()}
         return [
             thread
             for thread in threading.enumerate()
-            if thread not in self._known and thread not in ours and not _is_infrastructure(thread)
+            if thread not in known and not _is_infrastructure(thread)
         ]
 
 
@@ -219,9 +212,7 @@ def _has_ended(pid: int) -> bool:
 
 def _command(pid: int) -> str:
     try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        )
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").strip()
     except OSError:
         return "?"
 
@@ -237,23 +228,3 @@ def _stop_fork_server() -> None:
     server: Any = getattr(module, "_forkserver", None)
     if server is not None and server._forkserver_pid is not None:
         server._stop()
-
-
-class ResourceLimits:
-    """Soft limits; a hard limit that was lowered needs privileges, then the error is reported."""
-
-    name = "resource limits"
-
-    def __init__(self) -> None:
-        self._limits = {kind: resource.getrlimit(kind) for kind in self._kinds()}
-
-    @staticmethod
-    def _kinds() -> set[int]:
-        return {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
-
-    def restore(self) -> list[str]:
-        for kind, (soft, _) in self._limits.items():
-            now_soft, now_hard = resource.getrlimit(kind)
-            if now_soft != soft:
-                resource.setrlimit(kind, (soft, now_hard))
-        return []
