@@ -189,13 +189,13 @@ class OpenedStudy(Run):
 
     def stop(self) -> str | None:
         """Ask whoever runs the study to stop cleanly; returns who that is, None when nobody does."""
-        from orchestrator.record.control import request
+        from orchestrator.record.control import ask_to_stop
         from orchestrator.record.lease import describe, is_alive, read_lease
 
         owner = read_lease(self.storage, self.paths)
         if owner is None or not is_alive(owner, time.time()):
             return None  # a request left lying would stop the next driver at its start
-        request(self.storage, self.paths, "stop", by=f"{getpass.getuser()}@{socket.gethostname()}")
+        ask_to_stop(self.storage, self.paths, f"{getpass.getuser()}@{socket.gethostname()}")
         return describe(owner)
 
     def trial(self, arm: str, seed: int, sample: int | None = None) -> Cell:

@@ -98,8 +98,8 @@ class Pump:
     def _beat(self) -> None:
         try:
             self._record.lease.beat(self._conductor.progress())
-            for request in take_requests(self._record.storage, self._record.paths):
-                self.stop_soon(f"stopped by {request.by} (orchestrate {request.kind})", ExitCode.INTERRUPTED)
+            for asked in take_requests(self._record.storage, self._record.paths):
+                self.stop_soon(f"stopped by {asked.by} (orchestrate stop)", ExitCode.INTERRUPTED)
         except (StorageUnavailable, StudyHeld) as error:
             self._conductor.storage_failed(error)
 

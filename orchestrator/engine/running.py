@@ -19,37 +19,18 @@ if TYPE_CHECKING:
 
 
 class RunnableStudy(Protocol):
-    """A sound study, everything about it worked out: nothing of this is worked out again by a run."""
+    """A sound study, everything about it worked out: nothing of this is worked out again by a run.
 
-    @property
-    def spec(self) -> StudySpec:
-        """The study, validated."""
-        ...
+    `plan`: its arms, and the cells that are known before any result; `storage`: where it is kept, seen to be
+    writable; `paths`: its files there; `entrypoint`: where the user's code is; `source`: the study file.
+    """
 
-    @property
-    def plan(self) -> Plan:
-        """Its arms, and the cells that are known before any result."""
-        ...
-
-    @property
-    def storage(self) -> Storage:
-        """Where it is kept; it has been seen to be writable."""
-        ...
-
-    @property
-    def paths(self) -> StudyPaths:
-        """Its files below the storage."""
-        ...
-
-    @property
-    def entrypoint(self) -> EntrypointSource:
-        """Where the user's code is."""
-        ...
-
-    @property
-    def source(self) -> Path:
-        """The study file."""
-        ...
+    spec: StudySpec
+    plan: Plan
+    storage: Storage
+    paths: StudyPaths
+    entrypoint: EntrypointSource
+    source: Path
 
 
 @dataclass(frozen=True)
@@ -76,11 +57,9 @@ class Listener(Protocol):
 
     def update(self, snapshot: Snapshot) -> None:
         """Show the study as it stands; called a few times a second."""
-        ...
 
     def note(self, text: str) -> None:
         """One thing that happened and is worth a line."""
-        ...
 
 
 @dataclass(frozen=True)

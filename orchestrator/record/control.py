@@ -6,39 +6,32 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 
-Kind = Literal["stop"]
 _PREFIX = "request-"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked, by whom, and when (seconds since 1970)."""
+class StopAsked:
+    """Who asks for a clean stop, and when (seconds since 1970)."""
 
-    kind: Kind
     by: str
     t: float
 
 
-def request(
-    storage: Storage, paths: StudyPaths, kind: Kind, by: str, *, clock: Callable[[], float] = time.time
-) -> Request:
-    """Leave a request for the driver of a study. Raises `ValueError` for an unknown kind."""
-    if kind not in get_args(Kind):
-        raise ValueError(f"unknown request {kind!r}; valid: {', '.join(get_args(Kind))}")
-    asked = Request(kind, by, clock())
-    name = f"{_PREFIX}{asked.t:017.6f}-{uuid.uuid4().hex[:8]}.json"
-    line = to_json({"kind": asked.kind, "by": asked.by, "t": asked.t})
-    storage.write_atomic(f"{paths.control_dir}/{name}", line)
-    return asked
+def ask_to_stop(
+    storage: Storage, paths: StudyPaths, by: str, *, clock: Callable[[], float] = time.time
+) -> None:
+    """Leave a request for the driver of a study."""
+    now = clock()
+    name = f"{_PREFIX}{now:017.6f}-{uuid.uuid4().hex[:8]}.json"
+    storage.write_atomic(f"{paths.control_dir}/{name}", to_json({"kind": "stop", "by": by, "t": now}))
 
 
-def take_requests(storage: Storage, paths: StudyPaths) -> list[Request]:
+def take_requests(storage: Storage, paths: StudyPaths) -> list[StopAsked]:
     """All requests, oldest first; they are removed. Files that are no requests are removed as well."""
     found = []
     for entry in storage.list(paths.control_dir):
@@ -47,8 +40,8 @@ def take_requests(storage: Storage, paths: StudyPaths) -> list[Request]:
         path = f"{paths.control_dir}/{entry.name}"
         try:
             data = from_json(storage.read_bytes(path))
-            if data["kind"] in get_args(Kind):
-                found.append(Request(data["kind"], str(data["by"]), float(data["t"])))
+            if data["kind"] == "stop":
+                found.append(StopAsked(str(data["by"]), float(data["t"])))
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError):

@@ -11,10 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record.codearchive import code_hash, pack_code, unpack_code
 from orchestrator.study.secrets import environment_secrets, masked
-
-__all__ = ["code_hash", "collect_env", "git_state", "pack_code", "unpack_code"]
 
 _DIFF_LIMIT = 1 << 20
 _TIMEOUT_S = 20

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import StudyHeld
-from orchestrator.record.control import Request, request, take_requests
+from orchestrator.record.control import StopAsked, ask_to_stop, take_requests
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease, is_alive, outlast, process_start, read_lease, this_process
@@ -200,15 +200,10 @@ def test_requests_are_taken_once_and_in_order(storage: Storage) -> None:
     Lease.acquire(storage, PATHS, clock=clock)
     assert take_requests(storage, PATHS) == []
     clock.now = 1005.0
-    request(storage, PATHS, "stop", "ada", clock=clock)
+    ask_to_stop(storage, PATHS, "ada", clock=clock)
     clock.now = 1001.0
-    request(storage, PATHS, "stop", "bob", clock=clock)
+    ask_to_stop(storage, PATHS, "bob", clock=clock)
     storage.write_atomic(f"{PATHS.control_dir}/request-0.json", b"rubbish")
-    assert take_requests(storage, PATHS) == [Request("stop", "bob", 1001.0), Request("stop", "ada", 1005.0)]
+    assert take_requests(storage, PATHS) == [StopAsked("bob", 1001.0), StopAsked("ada", 1005.0)]
     assert take_requests(storage, PATHS) == []
     assert read_lease(storage, PATHS) is not None
-
-
-def test_unknown_requests_are_refused(storage: Storage) -> None:
-    with pytest.raises(ValueError, match="valid: stop"):
-        request(storage, PATHS, "dance", "ada")  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InputError, StudyError
 from orchestrator.record import codearchive
-from orchestrator.record.provenance import code_hash, collect_env, git_state, pack_code, unpack_code
+from orchestrator.record.codearchive import code_hash, pack_code, unpack_code
+from orchestrator.record.provenance import collect_env, git_state
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.util import tensor_util
 
+from orchestrator.cli.tensorboard import mirror
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.layout import StudyPaths, TrialPaths
 from orchestrator.record.metrictable import read_metrics, read_steps
-from orchestrator.record.mirror import mirror_events
+from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 from orchestrator.record.trialfile import read_trial, update_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
@@ -320,11 +321,11 @@ def test_trial_paths_are_enough(local: Storage) -> None:
 
 def test_a_remote_trial_is_mirrored_for_tensorboard(storage: Storage, tmp_path: Path) -> None:
     log = run(storage, range(1, 3))
-    assert mirror_events(storage, STUDY, tmp_path / "logdir") > 0
-    assert mirror_events(storage, STUDY, tmp_path / "logdir") == 0
+    assert mirror(Run(storage, STUDY), tmp_path / "logdir") > 0
+    assert mirror(Run(storage, STUDY), tmp_path / "logdir") == 0
     log.scalars({"batch/loss": 1021.0}, 21)
     log.close()
-    assert mirror_events(storage, STUDY, tmp_path / "logdir") == 1
+    assert mirror(Run(storage, STUDY), tmp_path / "logdir") == 1
     expected = [(step, 1000.0 + step) for step in range(1, 22)]
     assert curve_as_served(tmp_path / "logdir" / "no-mixup" / "seed-3", "batch/loss") == expected
 

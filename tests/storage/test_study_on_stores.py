@@ -14,9 +14,10 @@ from stores import CREDENTIALS, Proxy, Server, gcs_server, server
 from test_study_faults import STUDY as PLAIN
 from workbench import NO_METRICS, Bench
 
+from orchestrator.cli.tensorboard import mirror
 from orchestrator.record.journal import read_journal
 from orchestrator.record.metrictable import read_metrics
-from orchestrator.record.mirror import mirror_events
+from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -107,7 +108,7 @@ def test_a_study_on_s3_that_is_killed_equals_one_on_a_directory(
     proxy.become("pass")
     assert_same(Storage.open(uri), study, undisturbed(kind))
     store = Storage.open(uri)
-    assert mirror_events(store, study.paths, tmp_path / "mirror") >= len(study.plan().cells)
+    assert mirror(Run(store, study.paths), tmp_path / "mirror") >= len(study.plan().cells)
     assert store.exists(study.paths.report_md)
     proxy.close()
 
