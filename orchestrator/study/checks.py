@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
-from orchestrator.study.faults import Path, Problem, show, unused_problems
+from orchestrator.study.faults import Path, Problem, show, unused_problems, walk
 from orchestrator.study.registered import RULES, SEARCHES, StoppingTerms, design_of, rule_of
 from orchestrator.study.search import Choice, Space, parse_space
 from orchestrator.study.spec import RESERVED, Component, StoppingSpec, StudySpec, TuneSpec
@@ -38,19 +38,14 @@ def _baseline_problems(spec: StudySpec) -> Iterator[Problem]:
 
 def _value_problems(value: Any, path: Path, *, keys: bool) -> Iterator[Problem]:
     """Values that JSON cannot hold or that are missing; with `keys`, names that no dotted key can reach."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if keys and "." in str(key):
-                hint = "nest it, so that dotted keys can address it"
-                yield Problem((*path, key), f"a key in the baseline cannot hold a dot: {key!r}", hint=hint)
-            yield from _value_problems(item, (*path, key), keys=keys)
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _value_problems(item, (*path, index), keys=keys)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, "must be a finite number", value=show(value), hint="use null for 'no limit'")
-    elif value == "???":
-        yield Problem(path, "has no value yet", value="???", hint="set it in the file or on the command line")
+    for at, item in walk(value, path):
+        if keys and "." in str(at[-1]):
+            hint = "nest it, so that dotted keys can address it"
+            yield Problem(at, f"a key in the baseline cannot hold a dot: {at[-1]!r}", hint=hint)
+        if isinstance(item, float) and not math.isfinite(item):
+            yield Problem(at, "must be a finite number", show(item), "use null for 'no limit'")
+        elif item == "???":
+            yield Problem(at, "has no value yet", "???", "set it in the file or on the command line")
 
 
 def _component_problems(spec: StudySpec) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,20 @@ class Problem:
 
     def fault(self, file: str | None = None, line: int | None = None) -> Fault:
         return Fault(self.message, file, line, dotted(self.path) or None, self.value, self.hint)
+
+
+def items(value: Any) -> Iterable[tuple[str | int, Any]]:
+    """Return the parts of a mapping or a list, each with its key or index; none of other values."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield nested data and everything in it, each with its path."""
+    yield path, value
+    for key, item in items(value):
+        yield from walk(item, (*path, key))
 
 
 def dotted(path: Path) -> str:

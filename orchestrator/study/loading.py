@@ -12,17 +12,18 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
 from orchestrator.study.designs import Arm
 from orchestrator.study.entrypoint import EntrypointSource, locate
-from orchestrator.study.faults import Path, Problem, dotted, nearest, show
+from orchestrator.study.faults import Path, Problem, dotted, nearest, show, walk
 from orchestrator.study.names import lacking
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import known_keys, validate
-from orchestrator.study.yamlfile import MAX_CHARACTERS, Document, Place, parse_yaml
+from orchestrator.study.yamlfile import MAX_CHARACTERS, Place, parse_yaml
 
 COMMAND_LINE = "command line"
 MAX_EXTENDS = 20
 MAPPING = "the study's mapping"
 """The place of what no file says."""
+Places = Mapping[Path, Place]
 
 
 @dataclass
@@ -32,18 +33,35 @@ class Merged:
     data: dict[str, Any]
     places: dict[Path, Place] = field(default_factory=dict)
 
-    def place(self, path: Path) -> Place | None:
+    def place(self, path: Path) -> Place:
         """Where the value, or the nearest value around it, was written."""
-        for length in range(len(path), -1, -1):
-            place = self.places.get(path[:length])
-            if place is not None:
-                return place
-        return None
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return next(self.places[one] for one in around if one in self.places)
 
     def fault(self, problem: Problem) -> Fault:
         """Return the problem with file and line."""
         place = self.place(problem.path)
-        return problem.fault(place.file, place.line) if place else problem.fault()
+        return problem.fault(place.file, place.line)
+
+    def join(self, base: dict[str, Any], over: Mapping[str, Any], places: Places, path: Path = ()) -> None:
+        """Put `over` on `base`, which is at `path`: mappings are joined, other values are replaced."""
+        for key, value in over.items():
+            at = (*path, key)
+            if isinstance(value, dict) and isinstance(base.get(key), dict):
+                self.join(base[key], value, places, at)
+            else:
+                self.put(base, value, places, at)
+
+    def put(self, parent: dict[str, Any], value: Any, places: Places, path: Path) -> None:
+        """Replace the value at `path`, which lies in `parent`; null takes an inherited component out."""
+        key = str(path[-1])
+        for old, _ in walk(parent.get(key), path):
+            self.places.pop(old, None)
+        if value is None and key in parent and _removable(path):
+            del parent[key]
+        else:
+            parent[key] = value
+            self.places.update({new: places[new] for new, _ in walk(value, path) if new in places})
 
 
 def read_merged(file: FilePath) -> Merged:
@@ -52,58 +70,35 @@ def read_merged(file: FilePath) -> Merged:
     Raises:
         StudyError: a file that cannot be read, is no YAML mapping, or extends itself.
     """
-    return _read(file, [], MAX_CHARACTERS)
+    return _joined(_text(file), file)
 
 
-def mapping_merged(study: Mapping[str, Any], folder: FilePath) -> Merged:
-    """Return a study as a mapping of plain data, and what it extends; paths are relative to `folder`.
-
-    Raises:
-        StudyError: as `read_merged`; also for values that a study file cannot hold.
-    """
-    file = folder / MAPPING
-    try:
-        text = json.dumps(study, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        hint = "a study is plain data: mappings, lists, text, numbers, true, false and null"
-        raise StudyError(
-            Fault(f"cannot be written into a study file: {error}", file=MAPPING, hint=hint)
-        ) from None
-    merged = _joined(text, file, [], MAX_CHARACTERS)
-    here = Place(MAPPING)
-    merged.places = {path: here if one.file == str(file) else one for path, one in merged.places.items()}
-    return merged
-
-
-def _read(file: FilePath, chain: list[FilePath], room: int) -> Merged:
-    return _joined(_text(file), file, chain, room)
-
-
-def _joined(text: str, file: FilePath, chain: list[FilePath], room: int) -> Merged:
-    """`room`: characters that this file and those that it extends may have together."""
+def _joined(text: str, file: FilePath, chain: Sequence[FilePath] = (), room: int = MAX_CHARACTERS) -> Merged:
+    """Join a file's text with what it extends. `room`: characters that this file and those that it extends may have together."""
     if chain and len(text) > room:
         message = f"the files that extend each other have more than {MAX_CHARACTERS:,} characters in all"
         raise StudyError(Fault(message, file=str(file)))
     document = parse_yaml(text, str(file))
     if document.data is None:
-        raise StudyError(
-            Fault("the study file is empty", file=str(file), hint="orchestrate init writes a first one")
-        )
+        hint = "orchestrate init writes a first one"
+        raise StudyError(Fault("the study file is empty", file=str(file), hint=hint))
     if not isinstance(document.data, dict):
         message = "a study file is a mapping of keys such as name, entrypoint, baseline"
         raise StudyError(Fault(message, file=str(file), line=1, value=show(document.data)))
     parent = document.data.pop("extends", None)
-    merged = Merged(document.data, dict(document.places))
     if parent is None:
-        return merged
+        return Merged(document.data, dict(document.places))
     line = document.places[("extends",)].line
     try:
-        return _merge(_parent(parent, file, line, chain, room - len(text)), merged)
+        merged = _parent(parent, file, line, chain, room - len(text))
     except StudyError as error:
         raise StudyError([_from(fault, file, line) for fault in error.faults]) from None
+    merged.join(merged.data, document.data, document.places)
+    merged.places[()] = document.places[()]
+    return merged
 
 
-def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath], room: int) -> Merged:
+def _parent(parent: Any, file: FilePath, line: int | None, chain: Sequence[FilePath], room: int) -> Merged:
     def refuse(message: str, hint: str | None = None) -> StudyError:
         return StudyError(Fault(message, str(file), line, "extends", show(parent), hint))
 
@@ -124,16 +119,13 @@ def _parent(parent: Any, file: FilePath, line: int | None, chain: list[FilePath]
         raise refuse(f"more than {MAX_EXTENDS} files extend each other")
     if not exists:
         raise refuse(f"there is no file {base}", hint=f"the path is relative to {file.parent}")
-    return _read(base, chain, room)
+    return _joined(_text(base), base, chain, room)
 
 
 def _from(fault: Fault, file: FilePath, line: int | None) -> Fault:
-    """Return a fault of an extended file says who asked for that file."""
-    if fault.file == str(file) or fault.hint:
-        return fault
-    return Fault(
-        fault.message, fault.file, fault.line, fault.field, fault.value, f"extended by {file}:{line}"
-    )
+    """Let a fault of an extended file say who asked for that file."""
+    known = fault.file == str(file) or fault.hint
+    return fault if known else replace(fault, hint=f"extended by {file}:{line}")
 
 
 def _text(file: FilePath) -> str:
@@ -163,99 +155,50 @@ def _other_files(file: FilePath) -> str | None:
     return nearest(file.name, names) if names else None
 
 
-def _merge(base: Merged, over: Merged) -> Merged:
-    data, places = dict(base.data), dict(base.places)
-    _merge_into(data, over.data, (), places, over.places)
-    places[()] = over.places[()]
-    return Merged(data, places)
-
-
-def _merge_into(
-    base: dict[str, Any],
-    over: Mapping[str, Any],
-    path: Path,
-    places: dict[Path, Place],
-    new: Mapping[Path, Place],
-) -> None:
-    for key, value in over.items():
-        at = (*path, key)
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            base[key] = dict(base[key])
-            _merge_into(base[key], value, at, places, new)
-        else:
-            _replace(base, key, value, at, places, new)
-
-
-def _replace(
-    base: dict[str, Any], key: str, value: Any, at: Path, places: dict[Path, Place], new: Mapping[Path, Place]
-) -> None:
-    for old in _paths(at, base.get(key)):
-        places.pop(old, None)
-    if value is None and key in base and _removable(at):
-        del base[key]
-        return
-    base[key] = value
-    places.update({path: new[path] for path in _paths(at, value) if path in new})
-
-
-def _paths(at: Path, value: Any) -> Iterator[Path]:
-    """Yield the path of a value and of everything in it."""
-    yield at
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from _paths((*at, key), item)
-
-
 def _removable(path: Path) -> bool:
-    """`null` takes an inherited component, or an alternative of one, out of the study."""
+    """Whether `null` takes what is there out of the study: a component, or an alternative of one."""
     return path[0] == "components" and (len(path) == 2 or (len(path) == 4 and path[2] == "swap"))
 
 
-def apply_override(merged: Merged, text: str) -> list[Problem]:
+def apply_override(merged: Merged, text: str) -> list[Fault]:
     """Set one `key=value` in place; the key is the full dotted path, the value is read as YAML."""
     key, equals, value_text = text.partition("=")
     key = key.strip()
     if not equals or not key:
         hint = "write key=value with the full dotted path, such as baseline.optim.lr=3e-4"
-        return [Problem((), f"{COMMAND_LINE}: {text[:80]!r} is no setting", hint=hint)]
+        return [Fault(f"{text[:80]!r} is no setting", COMMAND_LINE, hint=hint)]
     try:
         value = parse_yaml(value_text, COMMAND_LINE).data
     except StudyError as error:
         first = error.faults[0]
-        message = f"{COMMAND_LINE}: {first.message}"
-        return [
-            Problem((key,), message, value=show(value_text), hint=first.hint or "put the value in quotes")
-        ]
+        hint = first.hint or "put the value in quotes"
+        return [Fault(first.message, COMMAND_LINE, None, key, show(value_text), hint)]
     path = _address(merged.data, key)
     if path is None:
         hint = nearest(key, _all_keys(merged.data), instead=known_keys((), merged.data))
-        return [Problem((key,), f"{COMMAND_LINE}: there is no such setting", value=text[:80], hint=hint)]
-    return _assign(merged, path, value)
+        return [Fault("there is no such setting", COMMAND_LINE, None, key, text[:80], hint)]
+    return list(_assign(merged, path, value))
 
 
-def _assign(merged: Merged, path: Path, value: Any) -> list[Problem]:
+def _assign(merged: Merged, path: Path, value: Any) -> Iterator[Fault]:
     parent: Any = merged.data
     for part in path[:-1]:
         if parent.get(part) is None:
             parent[part] = {}
         parent = parent[part]
         if not isinstance(parent, dict):
-            return []  # the file has something else here; validation says so
+            return  # the file has something else here; validation says so
     current = parent.get(path[-1])
-    if isinstance(value, dict) and (isinstance(current, dict) or known_keys(path, merged.data)):
-        problems: list[Problem] = []
-        for key, item in value.items():
-            known = known_keys(path, merged.data)
-            names = [*current, *known] if isinstance(current, dict) else known
-            if key in names:
-                problems += _assign(merged, (*path, key), item)
-            else:
-                message = f"{COMMAND_LINE}: there is no such setting"
-                problems.append(Problem((*path, key), message, value=show(item), hint=nearest(key, names)))
-        return problems
-    here = Document(value, {path: Place(COMMAND_LINE)})
-    _replace(parent, str(path[-1]), value, path, merged.places, here.places)
-    return []
+    if not isinstance(value, dict) or not (isinstance(current, dict) or known_keys(path, merged.data)):
+        merged.put(parent, value, {path: Place(COMMAND_LINE)}, path)
+        return
+    for key, item in value.items():
+        names = [*(current if isinstance(current, dict) else ()), *known_keys(path, merged.data)]
+        if key in names:
+            yield from _assign(merged, (*path, key), item)
+        else:
+            where, hint = dotted((*path, key)), nearest(key, names)
+            yield Fault("there is no such setting", COMMAND_LINE, None, where, show(item), hint)
 
 
 def _address(data: Mapping[str, Any], key: str) -> Path | None:
@@ -264,23 +207,18 @@ def _address(data: Mapping[str, Any], key: str) -> Path | None:
     path: Path = ()
     node: Any = data
     while parts:
-        for length in range(len(parts), 0, -1):
-            name = ".".join(parts[:length])
-            if isinstance(node, Mapping) and name in node:
-                node = node[name]
-                break
-        else:
-            name, length = parts[0], 1
-            if name not in known_keys(path, data):
-                return None
-            node = None
-        path = (*path, name)
-        parts = parts[length:]
+        names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        found = next((name for name in names if isinstance(node, Mapping) and name in node), None)
+        if found is None and parts[0] not in known_keys(path, data):
+            return None
+        node = None if found is None else node[found]
+        path = (*path, found or parts[0])
+        parts = parts[(found or "").count(".") + 1 :]
     return path
 
 
 def _all_keys(data: Mapping[str, Any], path: Path = ()) -> Iterator[str]:
-    """Every dotted key that an override may name: those of the file, and those of the format."""
+    """Yield every dotted key that an override may name: those of the file, and those of the format."""
     for key in dict.fromkeys([*data, *known_keys(path)]):
         at = (*path, key)
         yield dotted(at)
@@ -325,97 +263,61 @@ def load_mapping(
 
     Paths in it are relative to `folder`. The rest is as in `load_study`.
     """
-    return _checked(mapping_merged(study, folder), folder / MAPPING, overrides, cwd)
+    try:
+        text = json.dumps(study, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        hint = "a study is plain data: mappings, lists, text, numbers, true, false and null"
+        message = f"cannot be written into a study file: {error}"
+        raise StudyError(Fault(message, file=MAPPING, hint=hint)) from None
+    file = folder / MAPPING
+    merged = _joined(text, file)
+    here = Place(MAPPING)
+    merged.places = {path: here if one.file == str(file) else one for path, one in merged.places.items()}
+    return _checked(merged, file, overrides, cwd)
 
 
 def _checked(merged: Merged, path: FilePath, overrides: Sequence[str], cwd: FilePath | None) -> LoadedStudy:
-    problems = [problem for override in overrides for problem in apply_override(merged, override)]
-    secret = secret_problems(merged.data)
-    if secret:  # alone: other faults show values
-        raise StudyError([_fault(merged, problem, path) for problem in secret])
+    faults = [fault for override in overrides for fault in apply_override(merged, override)]
+    if secrets := secret_problems(merged.data):  # alone: other faults show values
+        raise StudyError([merged.fault(problem) for problem in secrets])
     sections = [key for key in merged.data if key not in ("baseline", "components")]
     data, unresolved = references.resolve(merged.data, sections)
-    problems += unresolved
     spec, arms, invalid = validate(data)
-    known = {problem.path for problem in problems}
-    problems += [problem for problem in invalid if problem.path not in known]
-    faults = [_fault(merged, problem, path) for problem in problems]
-    source = None
-    if cwd is not None:
-        unsound = {problem.path for problem in problems}
-        if isinstance(data.get("entrypoint"), str) and ("entrypoint",) not in unsound:
-            try:
-                source = locate(data["entrypoint"], path, cwd)
-            except StudyError as error:
-                faults += [_placed(merged, fault, "entrypoint") for fault in error.faults]
-        for key in ("datamodule", "datasets"):
-            if isinstance(data.get(key), str) and (key,) not in unsound:
-                faults += _missing_code(merged, data[key], key, path, cwd)
-        if ("monitor",) not in unsound:
-            faults += _missing_monitors(merged, data.get("monitor"), path, cwd)
-        if ("loggers",) not in unsound:
-            faults += _lackings(merged, data.get("loggers"), path)
+    told = {(fault.field,) for fault in faults} | {problem.path for problem in unresolved}
+    invalid = [problem for problem in invalid if problem.path not in told]
+    faults += map(merged.fault, [*unresolved, *invalid])
+    source = None if cwd is None else _look_for_code(merged, data, path, cwd, faults)
     if faults or spec is None:
         raise StudyError(sorted(faults, key=lambda fault: (fault.file or "", fault.line or 0)))
     return LoadedStudy(spec, arms, path, merged.data, source)
 
 
-def _fault(merged: Merged, problem: Problem, path: FilePath) -> Fault:
-    fault = merged.fault(problem)
-    if fault.message.startswith("command line: "):
-        return Fault(
-            fault.message.removeprefix("command line: "),
-            "command line",
-            None,
-            fault.field,
-            fault.value,
-            fault.hint,
-        )
-    return fault if fault.file else problem.fault(str(path))
-
-
-def _missing_monitors(merged: Merged, monitors: Any, path: FilePath, cwd: FilePath) -> list[Fault]:
-    """Return monitors of the user's own, module:Class, whose code is not there."""
-    faults: list[Fault] = []
-    for name in monitors if isinstance(monitors, (list, tuple)) else ():
-        if ":" in name:
-            faults += _missing_code(merged, name, "monitor", path, cwd)
-    return faults
-
-
-def _missing_code(merged: Merged, name: str, field: str, path: FilePath, cwd: FilePath) -> list[Fault]:
-    """Return what is wrong with code of the user's own, as far as can be seen without importing it."""
-    try:
-        locate(name, path, cwd)
-    except StudyError as error:
-        return [_placed(merged, fault, field) for fault in error.faults]
-    return []
-
-
-def _lackings(merged: Merged, loggers: Any, path: FilePath) -> list[Fault]:
-    """Loggers whose package is not installed here: nodes of a cluster have the same environment."""
-    missing = [(name, what) for name in loggers or () if (what := lacking(name)) is not None]
-    return [
-        _placed(
-            merged,
-            Fault(
-                f"the logger {name!r} is not installed",
-                str(path),
-                None,
-                "loggers",
-                name,
-                f"pip install {what} on every node, or take it out",
-            ),
-            "loggers",
-        )
-        for name, what in missing
-    ]
+def _look_for_code(
+    merged: Merged, data: Mapping[str, Any], path: FilePath, cwd: FilePath, faults: list[Fault]
+) -> EntrypointSource | None:
+    """Return where the entrypoint is; code and packages that are not there are added to `faults`."""
+    unsound = {fault.field for fault in faults}
+    found: dict[str, EntrypointSource] = {}
+    named = [(key, data.get(key)) for key in ("entrypoint", "datamodule", "datasets")]
+    own = data.get("monitor") if isinstance(data.get("monitor"), (list, tuple)) else ()
+    named += [("monitor", name) for name in own or () if ":" in str(name)]
+    for key, name in named:
+        if isinstance(name, str) and key not in unsound:
+            try:
+                found[key] = locate(name, path, cwd)
+            except StudyError as error:
+                faults += [_placed(merged, fault, key) for fault in error.faults]
+    for name in data.get("loggers") or () if "loggers" not in unsound else ():
+        if (what := lacking(name)) is not None:
+            hint = f"pip install {what} on every node, or take it out"
+            message = f"the logger {name!r} is not installed"
+            faults.append(merged.fault(Problem(("loggers",), message, name, hint)))
+    return found.get("entrypoint")
 
 
 def _placed(merged: Merged, fault: Fault, field: str) -> Fault:
-    """Return a fault of the user's code says where the study names it, unless it has a place of its own."""
+    """Let a fault of the user's code say where the study names it, unless it has a place of its own."""
     if fault.line is not None:
         return replace(fault, field=field)
     place = merged.place((field,))
-    file, line = (place.file, place.line) if place else (fault.file, None)
-    return Fault(fault.message, file, line, field, fault.value, fault.hint)
+    return replace(fault, file=place.file, line=place.line, field=field)

@@ -7,10 +7,10 @@ A reference names a setting by its full dotted path (`${baseline.model.width}`) 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.study.faults import Path, Problem, nearest
+from orchestrator.study.faults import Path, Problem, dotted, items, nearest, walk
 
 SECTIONS = ("name", "metric", "stopping", "resources", "baseline")
 """What a reference may address; the values there are the same before and after validation."""
@@ -19,15 +19,7 @@ MAX_SIZE = 10_000
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _TARGET = re.compile(r"\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\Z", re.ASCII)
-
-
-def has_reference(value: Any) -> bool:
-    """Whether any text inside `value` holds `${`."""
-    if isinstance(value, str):
-        return "${" in value
-    if isinstance(value, Mapping):
-        return any(map(has_reference, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(has_reference, value))
+_HINT = "write the full dotted path, such as ${baseline.model.width}"
 
 
 def resolve(root: Mapping[str, Any], sections: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
@@ -35,103 +27,73 @@ def resolve(root: Mapping[str, Any], sections: Iterable[str]) -> tuple[dict[str,
 
     Returns the resolved copy and the problems; with problems the copy is `root` itself.
     """
-    scope = {name: root[name] for name in sections if name in root}
-    if not has_reference(scope):
+    asked = {name: root[name] for name in sections if name in root}
+    if not _texts(asked):
         return dict(root), []
-    reachable = {key: root[key] for key in SECTIONS if key in root}
-    problems = check(root, {**reachable, **scope})
+    scope = {key: root[key] for key in SECTIONS if key in root} | asked
+    sizes = _Sizes(root)
+    problems = [found for path, text in _texts(scope) if (found := _problem(root, path, text, sizes))]
     if problems:
         return dict(root), problems
     from omegaconf import OmegaConf  # slow to import, and most studies have no reference
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        tree = OmegaConf.create({**reachable, **scope})
-        result = OmegaConf.to_container(tree, resolve=True)
+        result = OmegaConf.to_container(OmegaConf.create(scope), resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return dict(root), [Problem((), f"a reference cannot be resolved: {text[:200]}")]
     assert isinstance(result, dict)
-    return {**root, **{name: result[name] for name in scope}}, []
+    return {**root, **{name: result[name] for name in asked}}, []
 
 
-def check(root: Mapping[str, Any], scope: Mapping[str, Any]) -> list[Problem]:
-    """All faults of the references in `scope`: form, target, cycles, size."""
-    problems: list[Problem] = []
-    sizes = _Sizes(root)
-    for path, text in _texts(scope, ()):
-        form = _form_problem(path, text)
-        if form:
-            problems.append(form)
-            continue
-        for reference in _REFERENCE.findall(text):
-            problem = _target_problem(root, path, reference)
-            if problem:
-                problems.append(problem)
-                break
-        else:
-            fault = sizes.fault(path)
-            if fault:
-                problems.append(Problem(path, fault, value=text[:60]))
-    return problems
+def _texts(value: Any) -> list[tuple[Path, str]]:
+    """List the texts with a reference."""
+    return [(path, text) for path, text in walk(value) if isinstance(text, str) and "${" in text]
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str) and "${" in value:
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _texts(item, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))
-
-
-def _form_problem(path: Path, text: str) -> Problem | None:
-    hint = "write the full dotted path, such as ${baseline.model.width}"
+def _problem(root: Mapping[str, Any], path: Path, text: str, sizes: _Sizes) -> Problem | None:
+    """Find the first fault of the references in a text: form, target, cycles, size."""
+    shown, references = text[:60], _REFERENCE.findall(text)
     if "\\" in text:
-        return Problem(path, "a text with a reference cannot hold a backslash", value=text[:60])
+        return Problem(path, "a text with a reference cannot hold a backslash", shown)
     if "${" in _REFERENCE.sub("", text):
-        message = "a reference is not closed, or holds another one"
-        return Problem(path, message, value=text[:60], hint=hint)
-    for reference in _REFERENCE.findall(text):
+        return Problem(path, "a reference is not closed, or holds another one", shown, _HINT)
+    for reference in references:
         if ":" in reference:
             message = (
                 "resolvers such as ${oc.env:...} are not allowed, the study must say by itself what it runs"
             )
-            return Problem(path, message, value=text[:60], hint=hint)
+            return Problem(path, message, shown, _HINT)
         if not _TARGET.match(reference):
-            return Problem(
-                path, f"'${{{reference[:40]}}}' is no path of a setting", value=text[:60], hint=hint
-            )
-    return None
+            return Problem(path, f"'${{{reference[:40]}}}' is no path of a setting", shown, _HINT)
+    for reference in references:
+        if problem := _target_problem(root, path, reference):
+            return problem
+    fault = sizes.fault(path)
+    return Problem(path, fault, shown) if fault else None
 
 
 def _target_problem(root: Mapping[str, Any], path: Path, reference: str) -> Problem | None:
     target = _target(path, reference)
     value = "${" + reference[:60] + "}"
     if target is None:
-        return Problem(path, "the reference leads above the study", value=value)
+        return Problem(path, "the reference leads above the study", value)
     if target[0] not in SECTIONS:
+        hint = nearest(str(target[0]), SECTIONS)
         if _lookup(root, ("baseline", *target)) is not _MISSING:
             hint = f"did you mean ${{baseline.{reference}}}?"
-        else:
-            hint = nearest(str(target[0]), SECTIONS)
-        return Problem(path, f"a reference cannot address {target[0]!r}", value=value, hint=hint)
+        return Problem(path, f"a reference cannot address {target[0]!r}", value, hint)
+    parent: Any = root
     for length in range(1, len(target) + 1):
         found = _lookup(root, target[:length])
         if found is _MISSING:
-            parent = _lookup(root, target[: length - 1])
-            names = (
-                [".".join(map(str, (*target[: length - 1], key))) for key in parent]
-                if isinstance(parent, Mapping)
-                else []
-            )
-            where = ".".join(map(str, target))
-            hint = nearest(where, names)
+            siblings = parent if isinstance(parent, Mapping) else ()
+            hint = nearest(dotted(target), [dotted((*target[: length - 1], name)) for name in siblings])
             if isinstance(parent, str) and "${" in parent:
                 hint = "refer to the place that the reference on the way names"
-            return Problem(path, "the reference names no setting", value=value, hint=hint)
+            return Problem(path, "the reference names no setting", value, hint)
+        parent = found
     return None
 
 
@@ -149,18 +111,11 @@ _MISSING = object()
 
 
 def _lookup(root: Any, path: Path) -> Any:
-    value = root
     for part in path:
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, (list, tuple)) and str(part) in map(str, range(len(value))):
-            value = value[int(part)]
-        else:
-            return _MISSING
-    return value
-
-
-_TOO_LARGE = f"the references expand to more than {MAX_SIZE:,} values and characters"
+        if isinstance(root, (list, tuple)):
+            root, part = {str(index): item for index, item in enumerate(root)}, str(part)
+        root = root.get(part, _MISSING) if isinstance(root, Mapping) else _MISSING
+    return root
 
 
 class _Sizes:
@@ -181,27 +136,22 @@ class _Sizes:
             self._total += self._size(path, _lookup(self.root, path))
         except _EndlessError as error:
             return str(error)
-        return _TOO_LARGE if self._total > MAX_SIZE else None
+        too_large = f"the references expand to more than {MAX_SIZE:,} values and characters"
+        return too_large if self._total > MAX_SIZE else None
 
     def _size(self, path: Path, value: Any) -> int:
         if path in self._known:
             return self._known[path]
-        if isinstance(value, Mapping):
-            total = 1 + sum(self._size((*path, key), item) for key, item in value.items())
-        elif isinstance(value, (list, tuple)):
-            total = 1 + sum(self._size((*path, index), item) for index, item in enumerate(value))
-        elif isinstance(value, str) and "${" in value:
-            total = self._expanded(path, value)
+        if isinstance(value, str):
+            total = self._expanded(path, value) if "${" in value else 1 + len(value)
         else:
-            total = 1 + (len(value) if isinstance(value, str) else 0)
+            total = 1 + sum(self._size((*path, key), item) for key, item in items(value))
         self._known[path] = total
         return total
 
     def _expanded(self, path: Path, text: str) -> int:
         if path in self._open:
-            names = " → ".join(
-                ".".join(map(str, part)) for part in (*self._open[self._open.index(path) :], path)
-            )
+            names = " → ".join(map(dotted, (*self._open[self._open.index(path) :], path)))
             raise _EndlessError(f"the references form a circle: {names[:300]}")
         if len(self._open) >= MAX_CHAIN:
             raise _EndlessError(f"the references form a chain of more than {MAX_CHAIN}")

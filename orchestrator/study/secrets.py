@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.study.faults import Path, Problem
+from orchestrator.study.faults import Problem, walk
 
 MASK = "***"
 _KEY = re.compile(
@@ -50,20 +50,9 @@ def secret_problems(data: Mapping[str, Any]) -> list[Problem]:
     hint = "read it from the environment in your code (os.environ), and set it where the workers start"
     return [
         Problem(path, "looks like a secret, and a study file is recorded and shown", hint=hint)
-        for path, key, value in _settings(data, (), "")
-        if looks_secret(key, value)
+        for path, value in walk(data)
+        if looks_secret(next((key for key in reversed(path) if isinstance(key, str)), ""), value)
     ]
-
-
-def _settings(value: Any, path: Path, key: str) -> Iterator[tuple[Path, str, Any]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _settings(item, (*path, name), str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _settings(item, (*path, index), key)
-    else:
-        yield path, key, value
 
 
 def environment_secrets(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:

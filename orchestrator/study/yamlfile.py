@@ -52,7 +52,8 @@ def parse_yaml(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise StudyError(_syntax_fault(error, file)) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        line = text.count("\n", 0, getattr(error, "position", 0)) + 1 if hasattr(error, "position") else None
+        position = getattr(error, "position", None)
+        line = None if position is None else text.count("\n", 0, position) + 1
         message = f"not valid YAML: {getattr(error, 'reason', None) or error}"
         raise StudyError(Fault(message, file=file, line=line)) from None
     if root is None:
@@ -146,114 +147,102 @@ class _Reader:
         self._built = 0
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        self.places.setdefault(path, Place(self.file, node.start_mark.line + 1))
+        self.places.setdefault(path, self._place(node))
         self._built += 1
         if self._built > MAX_VALUES or len(self._open) > MAX_DEPTH:
             if not any("aliases expand" in fault.message for fault in self.faults):
                 message = f"the aliases expand to more than {MAX_VALUES:,} values or {MAX_DEPTH} levels"
-                self._fault(node, path, message, hint="write the values out")
-            return None
-        if id(node) in self._open:
+                self._fault(node, path, message, "write the values out")
+        elif id(node) in self._open:
             self._fault(node, path, "an alias refers to a mapping or list that contains it")
-            return None
-        if isinstance(node, yaml.ScalarNode):
+        elif isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
-        if node.tag not in (_SEQ, _MAP):
+        elif node.tag in (_SEQ, _MAP):
+            self._open.append(id(node))
+            try:
+                if isinstance(node, yaml.MappingNode):
+                    return self._mapping(node, path)
+                return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+            finally:
+                self._open.pop()
+        else:
             self._foreign_tag(node, path)
-            return None
-        self._open.append(id(node))
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(node, path)
-            assert isinstance(node, yaml.SequenceNode)
-            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
-        finally:
-            self._open.pop()
+        return None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        merged: list[tuple[yaml.Node, Any]] = []
-        first_lines: dict[str, int] = {}
+        merged = []
         for key_node, value_node in node.value:
             if key_node.tag == _MERGE:
                 merged.append((key_node, value_node))
-                continue
-            key = self._key(key_node, path)
-            if key is None:
-                continue
-            line = key_node.start_mark.line + 1
-            if key in first_lines:
-                hint = f"it is already given at line {first_lines[key]}; keep one of the two"
-                self._fault(key_node, (*path, key), f"the key {key!r} is given twice", hint=hint)
-                continue
-            first_lines[key] = line
-            self.places[(*path, key)] = Place(self.file, line)
-            result[key] = self.value(value_node, (*path, key))
+            elif (key := self._key(key_node, path)) is not None:
+                at = (*path, key)
+                if key in result:
+                    hint = f"it is already given at line {self.places[at].line}; keep one of the two"
+                    self._fault(key_node, at, f"the key {key!r} is given twice", hint)
+                else:
+                    self.places.setdefault(at, self._place(key_node))
+                    result[key] = self.value(value_node, at)
         for key_node, value_node in merged:
-            for key, value in self._merge(key_node, value_node, path).items():
-                result.setdefault(key, value)
+            self._merge(result, key_node, value_node, path)
         return result
 
-    def _merge(self, key_node: yaml.Node, node: yaml.Node, path: Path) -> dict[str, Any]:
-        """Return the content of a merge key `<<: *alias`; earlier sources win, as YAML says."""
-        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        result: dict[str, Any] = {}
-        for source in sources:
+    def _merge(self, result: dict[str, Any], key_node: yaml.Node, node: yaml.Node, path: Path) -> None:
+        """Add the content of a merge key `<<: *alias`; earlier sources win, as YAML says."""
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             value = self.value(source, path) if isinstance(source, yaml.MappingNode) else None
             if not isinstance(value, dict):
                 self._fault(key_node, path, "'<<' takes an alias of a mapping, or a list of them")
-                return result
+                return
             for key, item in value.items():
                 result.setdefault(key, item)
-        return result
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
-        if isinstance(node, yaml.ScalarNode):
-            key = self._scalar(node, path)
-            if isinstance(key, str) and key:
-                return key
-            if self.faults and key is None and node.tag not in (_NULL, _STR):
-                return None
-            shown = node.value or "nothing"
-            self._fault(node, path, f"a key must be a word, not {shown[:40]}", hint="write it in quotes")
+        if not isinstance(node, yaml.ScalarNode):
+            self._fault(node, path, "a key must be a word, not a list or mapping")
             return None
-        self._fault(node, path, "a key must be a word, not a list or mapping")
+        known = len(self.faults)
+        key = self._scalar(node, path)
+        if isinstance(key, str) and key:
+            return key
+        if len(self.faults) == known:
+            shown = node.value[:40] or "nothing"
+            self._fault(node, path, f"a key must be a word, not {shown}", "write it in quotes")
         return None
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
-        text: str = node.value
+        text, plain = node.value, node.value.replace("_", "")
         try:
             if node.tag == _STR:
                 text.encode("utf-8")  # "\ud800" is valid YAML, but cannot be written to any file
                 return text
-            if node.tag == _NULL:
-                return None
             if node.tag == _BOOL:
                 return {"true": True, "false": False}[text.lower()]
             if node.tag == _INT:
-                plain = text.replace("_", "")
                 return int(plain, {"0x": 16, "0o": 8}.get(plain[:2], 10))
             if node.tag == _FLOAT:
-                return float(re.sub(r"\.(inf|nan)", r"\1", text.replace("_", "").lower()))
+                return float(re.sub(r"\.(inf|nan)", r"\1", plain.lower()))
         except (ValueError, KeyError):
             kind = node.tag.rsplit(":", 1)[-1]
             self._fault(node, path, f"cannot be read as {kind}", value=repr(text[:40]))
-            return None
-        self._foreign_tag(node, path)
+        else:
+            if node.tag != _NULL:
+                self._foreign_tag(node, path)
         return None
 
     def _foreign_tag(self, node: yaml.Node, path: Path) -> None:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         if node.tag == _MERGE:
-            self._fault(node, path, "'<<' is only a key", hint="write it in quotes")
+            self._fault(node, path, "'<<' is only a key", "write it in quotes")
         else:
-            self._fault(
-                node, path, f"the tag {tag[:60]} is not allowed", hint="a study holds plain values only"
-            )
+            hint = "a study holds plain values only"
+            self._fault(node, path, f"the tag {tag[:60]} is not allowed", hint)
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self.file, node.start_mark.line + 1)
 
     def _fault(
-        self, node: yaml.Node, path: Path, message: str, *, value: str | None = None, hint: str | None = None
+        self, node: yaml.Node, path: Path, message: str, hint: str | None = None, value: str | None = None
     ) -> None:
-        where = dotted(path) or None
-        line = node.start_mark.line + 1
-        self.faults.append(Fault(message, file=self.file, line=line, field=where, value=value, hint=hint))
+        line = self._place(node).line
+        self.faults.append(Fault(message, self.file, line, dotted(path) or None, value, hint))
