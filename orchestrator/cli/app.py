@@ -1,4 +1,4 @@
-"""The command: one small module per verb. Only light imports here and at the top of those modules.
+"""The command: a function per verb. Only light imports here and at the top of the verbs' modules.
 
 Whatever a verb needs of pydantic, pyarrow, torch or ray it imports when it runs, so that `orchestrate --help`
 answers at once.
@@ -7,7 +7,7 @@ answers at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -15,25 +15,19 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import (
     ablate,
-    check,
+    clusters,
     console,
     doctor,
-    down,
+    gates,
     init,
     logs,
-    lr_find,
     plan,
-    profile,
     report,
-    schema,
     serve,
     simulate,
-    status,
-    stop,
+    standing,
+    studyfile,
     tensorboard,
-    up,
-    validate,
-    watch,
 )
 from orchestrator.errors import ExitCode, OrchestratorError
 
@@ -54,12 +48,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-VERBS = (
-    *(init, validate, check, lr_find, profile, plan, ablate, status, watch, logs, stop, report, tensorboard),
-    *(serve, simulate, schema, doctor, up, down),
-)
-for verb in VERBS:
-    app.command(verb.__name__.rpartition(".")[2].replace("_", "-"))(verb.command)
+VERBS: dict[str, Callable[..., None]] = {
+    "init": init.command,
+    "validate": studyfile.validate,
+    "check": gates.check,
+    "lr-find": gates.lr_find,
+    "profile": gates.profile,
+    "plan": plan.command,
+    "ablate": ablate.command,
+    "status": standing.status,
+    "watch": standing.watch,
+    "logs": logs.command,
+    "stop": standing.stop,
+    "report": report.command,
+    "tensorboard": tensorboard.command,
+    "serve": serve.command,
+    "simulate": simulate.command,
+    "schema": studyfile.schema,
+    "doctor": doctor.command,
+    "up": clusters.up,
+    "down": clusters.down,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
 
 
 def _show_version(wanted: bool) -> None:

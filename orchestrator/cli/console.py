@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from orchestrator.errors import InputError, OrchestratorError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
 PLAIN_WIDTH = 200
 """Columns of a table when no terminal says how many there are: wide enough that nothing is wrapped."""
@@ -54,6 +55,26 @@ def show(*parts: RenderableType) -> None:
     with there.capture() as captured:
         there.print(*parts, sep="\n", markup=False)
     data("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def table(
+    headings: Iterable[str],
+    rows: Iterable[Iterable[str]],
+    right: Container[int] = (),
+    *,
+    wrap: bool = True,
+    title: str | None = None,
+) -> Table:
+    """Lay out a table without lines; `right`: the columns with numbers, counted from 0."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, title=title)
+    for number, heading in enumerate(headings):
+        justify: Literal["right", "left"] = "right" if number in right else "left"
+        made.add_column(heading, justify=justify, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def show_error(error: OrchestratorError, *, as_json: bool) -> None:

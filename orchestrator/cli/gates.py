@@ -1,20 +1,25 @@
-"""What `check`, `lr-find` and `profile` share: the request, the lines as gates answer, and the files."""
+"""`orchestrate check`, `lr-find` and `profile`: gates that look at the user's code, before a study.
+
+The code runs in a process of its own, without Ray. Lines are printed as gates answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import console
-from orchestrator.errors import ExitCode
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
     from orchestrator.api.checking import Job
     from orchestrator.api.study import Study
-    from orchestrator.training.gates.results import CheckReport, CheckRequest, GateResult
+    from orchestrator.training.gates.results import ArmToCheck, CheckReport, CheckRequest, GateResult
 
 OutOption = Annotated[
     Path,
@@ -23,6 +28,81 @@ OutOption = Annotated[
 DEFAULT_OUT = Path("checks")
 IN_THE_TERMINAL = {"check": ("A12",), "lr-find": (), "profile": ("P1", "P2", "P3")}
 """Whose tables are shown there too; all of them are on the page."""
+
+
+def check(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", metavar="NUMBER", help="Only this gate, such as A6; may be given again."),
+    ] = None,
+    out: OutOption = DEFAULT_OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a recipe: data, model, gradients, speed, repeatability, and what every arm does.
+
+    A ladder of gates, each with its evidence and, where it fails, the likely causes; also as a page and in
+    TensorBoard. The code runs in a process of its own, without Ray. Exit code 1 when a gate fails.
+    """
+    from orchestrator.api.study import Study
+
+    ask(Study.from_file(config, *(overrides or ())), "check", out, only=gate or (), as_json=as_json)
+
+
+def lr_find(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    out: OutOption = DEFAULT_OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Find a learning rate: train the baseline while the rate grows, and see where the loss falls fastest.
+
+    The curve is on the page; the suggestion is for the optimizer of the config, at its batch size.
+    """
+    from orchestrator.api.study import Study
+
+    ask(Study.from_file(config, *(overrides or ())), "lr-find", out, as_json=as_json)
+
+
+def profile(
+    config: ConfigOption,
+    overrides: OverrideArguments = None,
+    arm: Annotated[
+        str | None,
+        typer.Option("--arm", metavar="ARM", help="As `plan` names it; default: the reference arm."),
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Also write a trace of the steps, for Perfetto or Chrome.")
+    ] = False,
+    out: OutOption = DEFAULT_OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Profile a training step: parameters, FLOPs and memory per layer, and where the time goes.
+
+    Names the bottleneck. The code runs in a process of its own, without Ray.
+    """
+    from orchestrator.api.checking import request_of
+    from orchestrator.api.study import Study
+
+    study = Study.from_file(config, *(overrides or ()))
+    request = request_of(study)
+    place = str((out / study.spec.name / "trace.json").resolve()) if trace else None
+    request = replace(request, arms=(_chosen(request.arms, arm),), trace=place)
+    ask(study, "profile", out, request=request, as_json=as_json)
+
+
+def _chosen(arms: tuple[ArmToCheck, ...], name: str | None) -> ArmToCheck:
+    """Return the arm of that name; the reference arm without one. Raises InputError when there is none."""
+    from orchestrator.study.faults import nearest
+
+    by_name = {arm.name: arm for arm in arms}
+    if name is None:
+        return arms[0]
+    if name not in by_name:
+        hint = nearest(name, by_name)
+        raise InputError(Fault("the study has no such arm", field="--arm", value=name, hint=hint))
+    return by_name[name]
 
 
 def ask(
@@ -92,34 +172,21 @@ _WORDS = ("changes", "layers")
 
 def _show_tables(report: CheckReport, gates: tuple[str, ...]) -> None:
     """Print the tables of these gates, below each other."""
-    from rich.table import Table
-
     for found in (table for gate in report.gates if gate.gate in gates for table in gate.verdict.tables):
-        drawn = Table(title=found.title, title_justify="left", box=None, pad_edge=False, header_style="dim")
-        for number, column in enumerate(found.columns):
-            words = number == 0 or column in _WORDS
-            drawn.add_column(column, justify="left" if words else "right")
-        for row in found.rows:
-            drawn.add_row(*row)
+        numbers = {number for number, column in enumerate(found.columns) if number and column not in _WORDS}
+        drawn = console.table(found.columns, found.rows, numbers, title=found.title)
+        drawn.title_justify, drawn.header_style = "left", "dim"
         console.data("")
         console.show(drawn)
 
 
 def _close(report: CheckReport, place: str | None, *, count: bool) -> None:
     if count and len(report.gates) > 1:
-        by_state = {
-            state: [gate.gate for gate in report.gates if gate.state == state]
-            for state in ("pass", "fail", "skipped")
-        }
-        said = [
-            f"{len(by_state['pass'])} passed",
-            f"{len(by_state['fail'])} failed{_named(by_state['fail'])}",
-            f"{len(by_state['skipped'])} skipped{_named(by_state['skipped'])}",
-        ]
+        said = []
+        for state, word in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped")):
+            gates = [gate.gate for gate in report.gates if gate.state == state]
+            named = f" ({', '.join(gates)})" if state != "pass" and 0 < len(gates) <= 4 else ""
+            said.append(f"{len(gates)} {word}{named}")
         console.data(f"\n{', '.join(said)}; {report.wall_s:.0f} s")
     missing = "the page is not written: jinja2 not installed (pip install 'orchestrator[report]')"
     console.progress(place or missing)
-
-
-def _named(gates: list[str]) -> str:
-    return f" ({', '.join(gates)})" if 0 < len(gates) <= 4 else ""

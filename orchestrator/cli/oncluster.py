@@ -179,9 +179,7 @@ def _show(text: str) -> None:
 
 
 def given(storage: str) -> str | None:
-    """Return what `--storage` says, None where it was left at its default, which is a directory of this
-    machine.
-    """
+    """Return what `--storage` says; None for its default, a directory of this machine."""
     return None if storage == "runs" else storage
 
 

@@ -77,16 +77,10 @@ def show(found: Forecast, *, as_json: bool, detects: PowerForecast | None = None
     if as_json:
         console.data_json(document(found, detects))
         return
-    from rich.table import Table
-
     from orchestrator.api import describe
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("arm", f"difference from {found.plan.reference}", "why"):
-        table.add_column(heading, overflow="fold")
-    for row in describe.differences(found.plan):
-        table.add_row(*row)
-    console.show(table, "")
+    headings = "arm", f"difference from {found.plan.reference}", "why"
+    console.show(console.table(headings, describe.differences(found.plan)), "")
     for name, line in describe.lines(found, detects).items():
         console.data(f"{name + ':':<10}{line}")
 

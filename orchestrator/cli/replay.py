@@ -76,21 +76,14 @@ def _groups(found: Sequence[Replay]) -> list[list[Replay]]:
 
 def costs(spec: StudySpec, group: Sequence[Replay]) -> Table:
     """One row per rule: runs, trained length, and how far it says what the grid says."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("rule", "runs", "trained", "of the grid", "says what the grid says"):
-        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
+    rows = []
     for one in group:
+        runs, trained = f"{one.runs} of {one.grid_runs}", plain.length(one.length, spec.stopping.unit)
         share = f"{one.length / one.grid_length:.2f}" if one.grid_length else plain.number(None)
-        table.add_row(
-            one.title,
-            f"{one.runs} of {one.grid_runs}",
-            plain.length(one.length, spec.stopping.unit),
-            share if one.finished else f"{share} so far",
-            _agrees(one, group),
-        )
-    return table
+        share += "" if one.finished else " so far"
+        rows.append((one.title, runs, trained, share, _agrees(one, group)))
+    headings = "rule", "runs", "trained", "of the grid", "says what the grid says"
+    return console.table(headings, rows, range(1, len(headings)), wrap=False)
 
 
 def _agrees(one: Replay, group: Sequence[Replay]) -> str:
@@ -103,15 +96,12 @@ def _agrees(one: Replay, group: Sequence[Replay]) -> str:
 
 def verdicts(spec: StudySpec, group: Sequence[Replay]) -> Table:
     """One row per arm, one column per rule."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("arm", overflow="fold")
-    for one in group:
-        table.add_column(one.title, overflow="fold")
-    for number, said in enumerate(group[0].said):
-        table.add_row(said.arm, *(_said(one.said[number], spec.stopping.unit) for one in group))
-    return table
+    unit = spec.stopping.unit
+    rows = [
+        (said.arm, *(_said(one.said[number], unit) for one in group))
+        for number, said in enumerate(group[0].said)
+    ]
+    return console.table(["arm", *(one.title for one in group)], rows)
 
 
 def _said(said: RecordedVerdict, unit: str) -> str:

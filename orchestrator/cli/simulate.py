@@ -157,28 +157,16 @@ EQUIVALENCE = ("equivalent", "falsely so")
 
 def table(found: Sequence[Summary]) -> Table:
     """One row per method; columns on equivalence only where a margin was given."""
-    from rich.table import Table
-
     from orchestrator.simulate.methods import method
 
     with_margin = any(summary.equivalent or summary.false_equivalent for summary in found)
-    result = Table(box=None, pad_edge=False)
-    for heading in (*COLUMNS, *(EQUIVALENCE if with_margin else ())):
-        result.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    headings = (*COLUMNS, *(EQUIVALENCE if with_margin else ()))
+    rows = []
     for one in found:
-        figures = [
-            one.cost,
-            one.fwer,
-            one.wrong_sign,
-            one.power,
-            one.coverage,
-            one.worst_coverage,
-            one.width,
-        ]
-        if with_margin:
-            figures += [one.equivalent, one.false_equivalent]
-        result.add_row(method(one.method).title, *(_figure(figure) for figure in figures))
-    return result
+        figures = [one.cost, one.fwer, one.wrong_sign, one.power, one.coverage, one.worst_coverage, one.width]
+        figures += [one.equivalent, one.false_equivalent] if with_margin else []
+        rows.append((method(one.method).title, *map(_figure, figures)))
+    return console.table(headings, rows, range(1, len(headings)), wrap=False)
 
 
 def _figure(figure: Figure | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ from orchestrator.study.spec import TuneSpec
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
 _TRIES = 20
 
@@ -45,7 +44,23 @@ class _Bayes(Search):
         return random_draws(space, min(first_random(space), tune.samples), seed_text(tune))
 
     def suggest(self, space: Space, tried: Tried, sample: int, seed_text: str) -> Params:
-        return suggest(space, tried, sample, seed_text)
+        """Propose nothing twice as long as the space has something else.
+
+        The first samples are those of `random_draws`, so that every arm begins alike. One that still runs
+        keeps others away from it, one whose score is not finite (diverged, failed) is as bad as the worst.
+        """
+        scores = [score for _, score in tried if score is not None and math.isfinite(score)]
+        known = {canonical(params) for params, _ in tried}
+        if sample < first_random(space) or not scores:
+            return random_draws(space, sample + 1, seed_text)[sample]
+        for attempt in range(_TRIES):
+            seed = int(share(seed_text, "bayes", sample, attempt) * 2**32)
+            with _quiet():
+                params = _ask(space, tried, min(scores), seed)
+            if canonical(params) not in known:
+                return params
+        fresh = (draw for draw in random_draws(space, sample + len(known) + 1, seed_text))
+        return next((draw for draw in fresh if canonical(draw) not in known), params)
 
     def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
         if importlib.util.find_spec("optuna") is None:
@@ -57,53 +72,23 @@ class _Bayes(Search):
 BAYES = _Bayes()
 
 
-def suggest(
-    space: Space, history: Sequence[tuple[Params, float | None]], sample: int, seed_text: str
-) -> Params:
-    """Return the settings of the sample with this index (from 0), given all earlier ones.
-
-    The first samples are those of `random_draws`, so that every arm begins alike. Nothing is proposed twice
-    as long as the space has something else. The same arguments give the same answer.
-
-    Args:
-        history: settings and oriented scores (higher is better) in the order of the samples; None: still
-            running, which keeps others away from it; not finite (diverged, failed): as bad as the worst.
-    """
-    scores = [score for _, score in history if score is not None and math.isfinite(score)]
-    tried = {canonical(params) for params, _ in history}
-    if sample < first_random(space) or not scores:
-        return random_draws(space, sample + 1, seed_text)[sample]
-    for attempt in range(_TRIES):
-        with _quiet():
-            params = _ask(space, history, min(scores), _seed(seed_text, sample, attempt))
-        if canonical(params) not in tried:
-            return params
-    fresh = (draw for draw in random_draws(space, sample + len(tried) + 1, seed_text))
-    return next((draw for draw in fresh if canonical(draw) not in tried), params)
-
-
-def _ask(space: Space, history: Sequence[tuple[Params, float | None]], worst: float, seed: int) -> Params:
+def _ask(space: Space, tried: Tried, worst: float, seed: int) -> Params:
     import optuna
 
+    states = optuna.trial.TrialState
     sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {key: _distribution(dimension) for key, dimension in space.items()}
-    for params, score in history:
-        if score is not None and not math.isfinite(score):
-            score = worst
-        study.add_trial(_trial(space, distributions, params, score))
-    trial = study.ask(distributions)
-    return {key: _value(dimension, trial.params[key]) for key, dimension in space.items()}
-
-
-def _trial(
-    space: Space, distributions: dict[str, BaseDistribution], params: Params, score: float | None
-) -> FrozenTrial:
-    from optuna.trial import TrialState, create_trial
-
-    state = TrialState.RUNNING if score is None else TrialState.COMPLETE
-    coded = {key: _coded(dimension, params[key]) for key, dimension in space.items()}
-    return create_trial(state=state, value=score, params=coded, distributions=distributions)
+    for params, score in tried:
+        trial = optuna.trial.create_trial(
+            state=states.RUNNING if score is None else states.COMPLETE,
+            value=score if score is None or math.isfinite(score) else worst,
+            params={key: _coded(dimension, params[key]) for key, dimension in space.items()},
+            distributions=distributions,
+        )
+        study.add_trial(trial)
+    coded = study.ask(distributions).params
+    return {key: at.values[coded[key]] if isinstance(at, Choice) else coded[key] for key, at in space.items()}
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -121,14 +106,6 @@ def _coded(dimension: Dimension, value: Any) -> Any:
     if not isinstance(dimension, Choice):
         return value
     return [canonical(item) for item in dimension.values].index(canonical(value))
-
-
-def _value(dimension: Dimension, coded: Any) -> Any:
-    return dimension.values[coded] if isinstance(dimension, Choice) else coded
-
-
-def _seed(seed_text: str, sample: int, attempt: int) -> int:
-    return int(share(seed_text, "bayes", sample, attempt) * 2**32)
 
 
 @contextmanager

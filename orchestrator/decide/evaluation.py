@@ -1,6 +1,4 @@
-"""What a study evaluates, and its results as one table of arms × seeds: the same for decisions and
-reports.
-"""
+"""What a study evaluates, and its results as arms × seeds: the same for decisions and reports."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
 
 
 class Facts(Protocol):
-    """What is known of a cell: `TrialRecord` of a journal, `LiveCell` of a running study. `value` in user's
-    units.
-    """
+    """What is known of a cell, such as a `TrialRecord`. `value` in the user's units."""
 
     @property
     def state(self) -> TrialState: ...
@@ -51,9 +47,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class OutcomeTable:
-    """Results, arms × seeds. `values` in the user's units, NaN where there is none; `ended`: the run is
-    over.
-    """
+    """Results, arms × seeds. `values` in the user's units, NaN: none; `ended`: the run is over."""
 
     values: NDArray[np.float64]
     ended: NDArray[np.bool_]
@@ -97,9 +91,7 @@ def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> OutcomeTable:
 
 
 def is_outcome(fact: Facts) -> bool:
-    """Whether the cell has ended with an answer about its arm: a value, a divergence, a failure of its
-    own.
-    """
+    """Whether the cell has ended with an answer about its arm, such as a failure of its own."""
     if fact.state in (TrialState.DONE, TrialState.DIVERGED, TrialState.STOPPED):
         return True
     return fact.state is TrialState.FAILED and fact.cause in OUTCOMES

@@ -30,9 +30,7 @@ def interaction_cells(spec: StudySpec, plan: Plan) -> list[Cell]:
 
 
 def undecided_arms(spec: StudySpec, plan: Plan, finished: Sequence[bool]) -> frozenset[str]:
-    """Arms whose seeds may still be asked for by `interactions: auto`: all, until the main effects are
-    known.
-    """
+    """Arms whose seeds `interactions: auto` may ask for: all, until the main effects are known."""
     if not wants_pairs(spec, plan) or all(finished):
         return frozenset()
     return frozenset(arm.name for arm in plan.arms)

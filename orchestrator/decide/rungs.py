@@ -77,9 +77,7 @@ class Decision:
 
 
 class RungRule(ABC):
-    """What decides at rungs, with its settings. `rule`: the stopping rule's name; `rungs`: ascending, in the
-    study's unit.
-    """
+    """What decides at rungs. `rule`: the stopping rule's name; `rungs`: ascending, in the study's unit."""
 
     rule: str
     rungs: tuple[float, ...]

@@ -16,9 +16,7 @@ def _is_time(key: str) -> bool:
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return what was measured, as exact text: equal text means equal bits (so NaN equals NaN, 0.0 is not
-    -0.0).
-    """
+    """Return what was measured as exact text, so that NaN equals NaN, and 0.0 is not -0.0."""
     return {
         key: float(value).hex()
         for key, value in row.items()

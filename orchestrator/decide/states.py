@@ -80,9 +80,7 @@ class IllegalTransition(InternalError):
 
 
 def advance(old: TrialState, new: TrialState) -> TrialState:
-    """Return the state after moving from `old` to `new`; raises `IllegalTransition` when there is no such
-    move.
-    """
+    """Return `new`; raises `IllegalTransition` when it cannot be reached from `old`."""
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(old, new)
     return new

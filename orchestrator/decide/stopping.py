@@ -91,9 +91,7 @@ def rule_of(spec: StudySpec) -> StoppingRule:
 
 @dataclass(frozen=True)
 class Competition:
-    """What decides about a cell at rungs, the group whose scores it is compared with, and whether it may be
-    stopped.
-    """
+    """What decides about a cell at rungs, and whom it is compared with; `protected`: it is never stopped."""
 
     rule: RungRule
     group: str = ""

@@ -22,9 +22,7 @@ ROUND = 2
 
 @dataclass(frozen=True)
 class ArmTuning:
-    """One arm's search. `complete`: all its samples have ended; `winner`: the best that reached full
-    length.
-    """
+    """One arm's search. `complete`: its samples have ended; `winner`: the best that reached full length."""
 
     arm: str
     samples: tuple[Cell, ...]
@@ -69,9 +67,7 @@ def _or_nan(score: float | None) -> float:
 def proposals(
     spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...], facts: Mapping[str, Facts]
 ) -> list[Batch]:
-    """Return the next samples of an adaptive search, in rounds, so that they depend on results and not on who
-    was faster.
-    """
+    """Return the next samples of an adaptive search, in rounds: who was faster makes no difference."""
     tune = spec.tune
     if tune is None or not (search := SEARCHES.get(tune.search)).adaptive:
         return []

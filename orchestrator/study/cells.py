@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm, expand_arms, searched_config
+from orchestrator.study.designs import Arm as Arm
+from orchestrator.study.designs import expand_arms, searched_config
 from orchestrator.study.identity import OPTIONAL, canonical, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.registered import rule_of
@@ -27,16 +28,12 @@ def standard_looks(most: int) -> tuple[int, ...]:
 
 
 def standard_gamma(most: int) -> float:
-    """Return the exponent of the spending function (`gamma: auto`): late spending for few seeds, even for
-    many.
-    """
+    """Return the exponent of the spending function (`gamma: auto`): few seeds spend late."""
     return 2.0 if most <= _FEW_SEEDS else 1.0
 
 
 def most_seeds(spec: StudySpec) -> int:
-    """Return the most seeds that an arm may get: those of the file, or more where the stopping rule adds
-    some.
-    """
+    """Return the most seeds that an arm may get, those that the stopping rule may add included."""
     return rule_of(spec).most_seeds(spec)
 
 
@@ -65,8 +62,6 @@ def gamma(spec: StudySpec) -> float:
     return standard_gamma(most_seeds(spec)) if given == "auto" else float(given)
 
 
-__all__ = ["FIXED", "RETUNED", "TUNE", "Arm", "Batch", "Cell", "Plan", "make_plan", "trial_config"]
-
 FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
 """Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
 
@@ -87,15 +82,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people."""
         return cell_name(self.arm, self.seed, self.phase, self.sample)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Arms and cells that results have called for: journalled as a plan of its own before any of them
-    runs.
-    """
+    """Arms and cells that results have called for: journalled as a plan before any of them runs."""
 
     reason: str
     arms: tuple[Arm, ...]
@@ -103,20 +95,13 @@ class Batch:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in the journal's `plan` events."""
-        return {
-            "reason": self.reason,
-            "new_arms": [_arm_to_json(arm) for arm in self.arms],
-            "new_cells": [asdict(cell) for cell in self.cells],
-        }
+        arms, cells = _to_json(self)
+        return {"reason": self.reason, "new_arms": arms, "new_cells": cells}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Batch:
         """Inverse of `to_json`; raises KeyError or TypeError when it is none."""
-        return cls(
-            str(data["reason"]),
-            tuple(_arm_from_json(arm) for arm in data["new_arms"]),
-            tuple(Cell(**cell) for cell in data["new_cells"]),
-        )
+        return cls(str(data["reason"]), *_from_json(data["new_arms"], data["new_cells"]))
 
 
 @dataclass(frozen=True)
@@ -158,36 +143,30 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in `plan.json`."""
-        return {
-            "study": self.study,
-            "hash": self.hash,
-            "reference": self.reference,
-            "registered": dict(self.registered),
-            "arms": [_arm_to_json(arm) for arm in self.arms],
-            "cells": [asdict(cell) for cell in self.cells],
-        }
+        arms, cells = _to_json(self)
+        named = {"study": self.study, "hash": self.hash, "reference": self.reference}
+        return named | {"registered": dict(self.registered), "arms": arms, "cells": cells}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         """Inverse of `to_json`; further keys beside those are left alone."""
-        return cls(
-            study=data["study"],
-            hash=data["hash"],
-            reference=data["reference"],
-            arms=tuple(_arm_from_json(arm) for arm in data["arms"]),
-            cells=tuple(Cell(**cell) for cell in data["cells"]),
-            registered=data.get("registered", {}),
-        )
+        arms, cells = _from_json(data["arms"], data["cells"])
+        registered = data.get("registered", {})
+        return cls(data["study"], data["hash"], data["reference"], arms, cells, registered)
 
 
-def _arm_to_json(arm: Arm) -> dict[str, Any]:
-    fields = asdict(arm)
-    return {"arm": fields.pop("name"), **fields}
+def _to_json(planned: Plan | Batch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return arms and cells as plain data; an arm's name is its `arm`, as in a cell."""
+    arms = [{"arm": fields.pop("name"), **fields} for fields in map(asdict, planned.arms)]
+    return arms, [asdict(cell) for cell in planned.cells]
 
 
-def _arm_from_json(data: Mapping[str, Any]) -> Arm:
-    fields = dict(data)
-    return Arm(name=fields.pop("arm"), **{**fields, "parts": tuple(fields.get("parts", ()))})
+def _from_json(
+    arms: Iterable[Mapping[str, Any]], cells: Iterable[Mapping[str, Any]]
+) -> tuple[tuple[Arm, ...], tuple[Cell, ...]]:
+    named = ({"name" if key == "arm" else key: value for key, value in arm.items()} for arm in arms)
+    made = (Arm(**fields | {"parts": tuple(fields.get("parts", ()))}) for fields in named)
+    return tuple(made), tuple(Cell(**cell) for cell in cells)
 
 
 def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
@@ -210,19 +189,14 @@ def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
     if len({cell.cell for cell in cells}) < len(cells):
         raise InternalError("two cells have the same identity")
     registered = registration(spec)
-    whole = {
-        "frozen": frozen_view(spec),
-        "registered": registered,
-        "cells": [cell.cell for cell in cells],
-    }
+    identities = [cell.cell for cell in cells]
+    whole = {"frozen": frozen_view(spec), "registered": registered, "cells": identities}
     plan_hash = hashlib.sha256(canonical(whole).encode()).hexdigest()[:16]
     return Plan(spec.name, plan_hash, arms[0].name, arms, cells, registered)
 
 
 def registration(spec: StudySpec) -> dict[str, Any]:
-    """Return what is fixed before the first run so that the levels hold (statistics §5), every `auto` worked
-    out.
-    """
+    """Return what is fixed before the first run so that the levels hold, every `auto` worked out."""
     stopping, report = spec.stopping, spec.report
     fixed = {
         "metric": spec.metric.name,

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.study.faults import Path, Problem, nearest, show
 
-_WORDS_FOR_BOOLEANS = {"on": True, "yes": True, "y": True, "off": False, "no": False, "n": False}
+_WORDS_FOR_BOOLEANS = dict.fromkeys(("on", "yes", "y"), "true") | dict.fromkeys(("off", "no", "n"), "false")
 
 MISSING = object()
 """What `lookup` returns for a key that is not there."""
@@ -96,13 +96,9 @@ def missing_problem(config: Mapping[str, Any], key: str, at: Path) -> Problem:
 
 
 def word_problem(key: str, current: Any, value: Any, at: Path) -> Problem | None:
-    """Return a word such as `off` where the baseline has a boolean, or None."""
-    if (
-        not isinstance(current, bool)
-        or not isinstance(value, str)
-        or value.lower() not in _WORDS_FOR_BOOLEANS
-    ):
+    """Find that a word such as `off` stands where the baseline has a boolean."""
+    meant = _WORDS_FOR_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+    if not isinstance(current, bool) or meant is None:
         return None
-    meant = "true" if _WORDS_FOR_BOOLEANS[value.lower()] else "false"
     message = f"{key} is a boolean in the baseline, but the word {value!r} is none"
     return Problem(at, message, value=show(value), hint=f"write {meant}")

@@ -52,18 +52,18 @@ def _component_problems(spec: StudySpec) -> Iterator[Problem]:
     spellings: dict[str, str] = {}
     for name, component in spec.components.items():
         path: Path = ("components", name)
-        fault = name_fault(name)
-        if fault:
-            yield Problem(path, f"the name {name[:80]!r} {fault}")
-        first = spellings.setdefault(name.lower(), name)
-        if first != name:
-            yield _case_problem(path, name, first)
+        yield from _name_problems(name, path, spellings)
         yield from _change_problems(component, path)
 
 
-def _case_problem(path: Path, name: str, other: str) -> Problem:
-    message = f"{name!r} and {other!r} differ only in case, and would share a directory on some systems"
-    return Problem(path, message, hint="rename one of them")
+def _name_problems(name: str, path: Path, spellings: dict[str, str]) -> Iterator[Problem]:
+    """Find what is wrong with a name beside those in `spellings`, lower case -> name."""
+    if fault := name_fault(name):
+        yield Problem(path, f"the name {name[:80]!r} {fault}")
+    first = spellings.setdefault(name.lower(), name)
+    if first != name:
+        message = f"{name!r} and {first!r} differ only in case, and would share a directory on some systems"
+        yield Problem(path, message, hint="rename one of them")
 
 
 def _change_problems(component: Component, path: Path) -> Iterator[Problem]:
@@ -72,18 +72,12 @@ def _change_problems(component: Component, path: Path) -> Iterator[Problem]:
         yield Problem(path, "needs 'without' (what switches it off) or 'swap' (what replaces it)", hint=hint)
     yield from _value_problems(component.without, (*path, "without"), keys=False)
     if component.swap is not None and not component.swap:
-        yield Problem(
-            (*path, "swap"), "names no alternative", hint="for example swap: {sgd: {optim.name: sgd}}"
-        )
+        hint = "for example swap: {sgd: {optim.name: sgd}}"
+        yield Problem((*path, "swap"), "names no alternative", hint=hint)
     spellings: dict[str, str] = {}
     for alternative, changes in (component.swap or {}).items():
         at = (*path, "swap", alternative)
-        fault = name_fault(alternative)
-        if fault:
-            yield Problem(at, f"the name {alternative[:80]!r} {fault}")
-        first = spellings.setdefault(alternative.lower(), alternative)
-        if first != alternative:
-            yield _case_problem(at, alternative, first)
+        yield from _name_problems(alternative, at, spellings)
         yield from _value_problems(changes, at, keys=False)
 
 
@@ -104,21 +98,19 @@ def stopping_problems(spec: StudySpec) -> Iterator[Problem]:
     """Find every fault of `stopping`, and of seeds that do not go with it."""
     stopping, rule = spec.stopping, rule_of(spec)
     yield from _length_problems(stopping, rule)
+    why = None
     if design_of(spec).crossed and rule.drops_runs:
-        message = f"is not possible with design: {spec.design}: its effects need every run"
-        yield Problem(("stopping", "rule"), message, rule.name, hint="use rule: none, or leave-one-out")
+        why = "its effects need every run"
     elif rule.sequential and not design_of(spec).compares:
-        message = f"is not possible with design: {spec.design}: it compares each arm with the reference"
+        why = "it compares each arm with the reference"
+    if why is not None:
+        message = f"is not possible with design: {spec.design}: {why}"
         yield Problem(("stopping", "rule"), message, rule.name, hint="use rule: none, or leave-one-out")
     for key in _OF_SOME_RULES:
         if key not in rule.uses:
-            users = " or ".join(_users(key))
+            users = " or ".join(name for name in RULES if key in RULES.get(name).uses)
             yield from unused_problems(stopping, ("stopping",), (key,), f"with rule: {users}")
     yield from rule.problems(spec)
-
-
-def _users(key: str) -> list[str]:
-    return RULES.names(lambda rule: key in rule.uses)
 
 
 def rung_problems(
@@ -159,9 +151,8 @@ def tuning_problems(spec: StudySpec) -> Iterator[Problem]:
     if rule.tier != "full-length":
         able = " or ".join(reversed(RULES.names(lambda one: one.tier == "full-length")))
         message = f"is only possible with rule: {able}: the winners are compared at full length"
-        yield Problem(
-            ("tune",), message, hint=f"use stopping.rule: resolve; {rule.name} stops samples in tune.stopping"
-        )
+        hint = f"use stopping.rule: resolve; {rule.name} stops samples in tune.stopping"
+        yield Problem(("tune",), message, hint=hint)
     if design_of(spec).crossed:
         message = f"is not possible with design: {spec.design}, whose effects need every run as it stands"
         yield Problem(("tune",), message, hint="use design: leave-one-out, or remove tune")
@@ -200,8 +191,7 @@ def _key_problems(spec: StudySpec, tune: TuneSpec, space: Space) -> Iterator[Pro
             yield Problem(at, f"{key} is a mapping in the baseline, a search sets single values", hint=hint)
         elif isinstance(dimension, Choice):
             for index, value in enumerate(dimension.values):
-                problem = word_problem(key, current, value, (*at, "choice", index))
-                if problem is not None:
+                if problem := word_problem(key, current, value, (*at, "choice", index)):
                     yield problem
 
 

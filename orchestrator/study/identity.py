@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.study.faults import show
 from orchestrator.study.registered import DESIGNS, RULES
 from orchestrator.study.spec import StudySpec
 
-MUTABLE = frozenset(
-    {
-        "budget",
-        "failures",
-        "checkpoint",
-        "max_cells",
-        "storage",
-        "monitor",
-        "loggers",
-        "resources.max_parallel",
-        "resources.reuse_workers",
-        "resources.run_ahead",
-    }
+MUTABLE = (
+    *("budget", "failures", "checkpoint", "max_cells", "storage", "monitor", "loggers"),
+    *("resources.max_parallel", "resources.reuse_workers", "resources.run_ahead"),
 )
 """Dotted keys of the study file that may change between runs; so may each component's `why` and `acts_after`.
 
@@ -30,6 +20,9 @@ All else is frozen, `report` too: alpha and margin are registered before the fir
 """
 OPTIONAL = ("datamodule", "datasets")
 """Code that few studies name: no part of the view of those that do not."""
+
+
+_ABSENT = object()
 
 
 def canonical(value: Any) -> str:
@@ -41,11 +34,8 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
     """Plain data of everything that may not change between runs."""
     view = spec.to_dict()
     for key in MUTABLE:
-        section, _, name = key.partition(".")
-        if name:
-            view[section].pop(name)
-        else:
-            view.pop(section)
+        *section, name = key.split(".")
+        (view[section[0]] if section else view).pop(name)
     for key in OPTIONAL:
         if view[key] is None:
             view.pop(key)
@@ -57,9 +47,7 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return what differs between two frozen views, one line each: `stopping.max: 8 → 20`."""
-    lines: list[str] = []
-    _compare(old, new, "", lines)
-    return lines
+    return list(_compared(old, new, ""))
 
 
 def extends_only(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -91,11 +79,9 @@ def extension_hint(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     growing = DESIGNS.get(old["design"]).grows
     accepted = ["components", "alternatives", "listed interactions"] if growing else []
     if seeds_are_registered(old):
-        only = (
-            f"--extend accepts only more {_listed(accepted)} here"
-            if accepted
-            else "nothing can be added here"
-        )
+        only = "nothing can be added here"
+        if accepted:
+            only = f"--extend accepts only more {_listed(accepted)} here"
         if set(old["seeds"]) == set(new["seeds"]):
             return only
         rule = old["stopping"]["rule"]
@@ -127,9 +113,8 @@ def _kept(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
 
 
 def _more_components(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    paired = (
-        set() if isinstance(old["interactions"], str) else {name for p in old["interactions"] for name in p}
-    )
+    pairs = () if isinstance(old["interactions"], str) else old["interactions"]
+    paired = {name for pair in pairs for name in pair}
     for name, component in old["components"].items():
         now = new["components"].get(name)
         if now is None or (component["without"] is not None and component["without"] != now["without"]):
@@ -143,15 +128,14 @@ def _more_components(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return True
 
 
-def _compare(old: Any, new: Any, path: str, lines: list[str]) -> None:
+def _compared(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            where = f"{path}.{key}" if path else str(key)
-            if key not in new:
-                lines.append(f"{where}: {show(old[key])} → not there")
-            elif key not in old:
-                lines.append(f"{where}: not there → {show(new[key])}")
-            else:
-                _compare(old[key], new[key], where, lines)
-    elif canonical(old) != canonical(new):
-        lines.append(f"{path}: {show(old)} → {show(new)}")
+        for key in dict.fromkeys([*old, *new]):
+            parts = old.get(key, _ABSENT), new.get(key, _ABSENT)
+            yield from _compared(*parts, f"{path}.{key}" if path else str(key))
+    elif _ABSENT in (old, new) or canonical(old) != canonical(new):
+        yield f"{path}: {_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    return "not there" if value is _ABSENT else show(value)

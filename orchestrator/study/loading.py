@@ -74,7 +74,7 @@ def read_merged(file: FilePath) -> Merged:
 
 
 def _joined(text: str, file: FilePath, chain: Sequence[FilePath] = (), room: int = MAX_CHARACTERS) -> Merged:
-    """Join a file's text with what it extends. `room`: characters that this file and those that it extends may have together."""
+    """Join a file's text with what it extends. `room`: characters that all of them may have together."""
     if chain and len(text) > room:
         message = f"the files that extend each other have more than {MAX_CHARACTERS:,} characters in all"
         raise StudyError(Fault(message, file=str(file)))

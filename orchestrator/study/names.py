@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -23,47 +24,46 @@ _BUILT_IN = {
 }
 
 
-class LoggerClass(Protocol):
-    """What a study asks of a logger (`orchestrator.record.loggers`) before it starts."""
-
-    needs: str | None
-    """The module that has to be installed for it."""
-
-
 def _is_logger(found: object) -> bool:
     return isinstance(found, type) and hasattr(found, "needs")
 
 
 LOGGERS: Registry[Any] = Registry("logger", "orchestrator.loggers", _BUILT_IN, _is_logger)
-"""The classes of loggers, by the names that a study lists."""
+"""The classes of loggers, by the names that a study lists. `needs`: the module that has to be installed."""
 
 
 def lacking(logger: str) -> str | None:
     """Return what pip has to install for this logger, or None. What it needs is looked for, not imported."""
-    kind: LoggerClass = LOGGERS.get(logger)
-    if kind.needs is None or importlib.util.find_spec(kind.needs) is not None:
+    needs: str | None = LOGGERS.get(logger).needs
+    if needs is None or importlib.util.find_spec(needs) is not None:
         return None
-    return f"'orchestrator[{logger}]'" if logger in _BUILT_IN else kind.needs
+    return f"'orchestrator[{logger}]'" if logger in _BUILT_IN else needs
+
+
+def _twice(names: Sequence[Any], noun: str) -> tuple[Any, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"names a {noun} twice")
+    return tuple(names)
 
 
 def _names(value: Any) -> Any:
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list such as [tensorboard, wandb]; [] writes the tables only")
-    names = list(value)
-    for name in names:
+    for name in value:
         if name not in LOGGERS:
             hint = nearest(name, LOGGERS) if isinstance(name, str) else f"valid: {', '.join(LOGGERS)}"
             raise ValueError(f"has no logger {show(name)}; {hint}")
-    if len(set(names)) != len(names):
-        raise ValueError("names a logger twice")
-    return tuple(names)
+    return _twice(value, "logger")
 
 
-_NAME = {"anyOf": [{"enum": list(_BUILT_IN)}, {"type": "string"}]}
+def _list_of(*names: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": {"anyOf": list(names)}, "uniqueItems": True}
+
+
 Loggers = Annotated[
     tuple[str, ...],
     BeforeValidator(_names),
-    WithJsonSchema({"type": "array", "items": _NAME, "uniqueItems": True}),
+    WithJsonSchema(_list_of({"enum": list(_BUILT_IN)}, {"type": "string"})),
 ]
 
 
@@ -88,34 +88,16 @@ def _auto_or_names(value: Any) -> Any:
         return value
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be auto or a list such as [gradients, best_worst]; [] switches all off")
-    names = list(value)
-    for name in names:
+    for name in value:
         if not isinstance(name, str) or not (name in BUILT_IN or _OWN.match(name)):
             hint = nearest(name, BUILT_IN) if isinstance(name, str) else "a name or module:Class"
             raise ValueError(f"has no monitor {show(name)}; {hint}; one of your own is named module:Class")
-    if len(set(names)) != len(names):
-        raise ValueError("names a monitor twice")
-    return tuple(names)
+    return _twice(value, "monitor")
 
 
+_OWN_NAME = {"type": "string", "pattern": _OWN.pattern.replace("\\Z", "$")}
 Monitors = Annotated[
     tuple[str, ...] | Literal["auto"],
     BeforeValidator(_auto_or_names),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"enum": ["auto"]},
-                {
-                    "type": "array",
-                    "items": {
-                        "anyOf": [
-                            {"enum": list(BUILT_IN)},
-                            {"type": "string", "pattern": _OWN.pattern.replace("\\Z", "$")},
-                        ]
-                    },
-                    "uniqueItems": True,
-                },
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [{"enum": ["auto"]}, _list_of({"enum": list(BUILT_IN)}, _OWN_NAME)]}),
 ]

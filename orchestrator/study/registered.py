@@ -8,7 +8,8 @@ uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from orchestrator.study.faults import Problem, unused_problems
@@ -126,10 +127,9 @@ def rule_of(spec: StudySpec) -> StoppingTerms:
     return RULES.get(spec.stopping.rule)
 
 
-def _is_design(thing: object) -> bool:
-    from orchestrator.study.designs import Design
-
-    return isinstance(thing, Design)
+def _is(module: str, name: str) -> Callable[[object], bool]:
+    """Whether something is of a class that is imported when that is asked."""
+    return lambda thing: isinstance(thing, getattr(import_module(module), name))
 
 
 DESIGNS: Registry[Design] = Registry(
@@ -142,19 +142,13 @@ DESIGNS: Registry[Design] = Registry(
         "factorial": "orchestrator.study.designs._crossed:FACTORIAL",
         "fractional": "orchestrator.study.designs._crossed:FRACTIONAL",
     },
-    _is_design,
+    _is("orchestrator.study.designs", "Design"),
 )
 
 
 def design_of(spec: StudySpec) -> Design:
     """Return the design of a study."""
     return DESIGNS.get(spec.design)
-
-
-def _is_search(thing: object) -> bool:
-    from orchestrator.study.search import Search
-
-    return isinstance(thing, Search)
 
 
 SEARCHES: Registry[Search] = Registry(
@@ -165,5 +159,5 @@ SEARCHES: Registry[Search] = Registry(
         "random": "orchestrator.study.search:RANDOM",
         "bayes": "orchestrator.decide.bayes:BAYES",
     },
-    _is_search,
+    _is("orchestrator.study.search", "Search"),
 )

@@ -29,7 +29,6 @@ class Choice:
     values: tuple[Any, ...]
 
     def at(self, share: float) -> Any:
-        """Return the value at `share` in [0, 1) of the dimension."""
         return self.values[int(share * len(self.values))]
 
 
@@ -41,7 +40,6 @@ class Uniform:
     high: float
 
     def at(self, share: float) -> float:
-        """Return the value at `share` in [0, 1) of the dimension."""
         return min(self.low + share * (self.high - self.low), self.high)
 
 
@@ -53,7 +51,6 @@ class LogUniform:
     high: float
 
     def at(self, share: float) -> float:
-        """Return the value at `share` in [0, 1) of the dimension."""
         value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         return min(max(value, self.low), self.high)
 
@@ -66,11 +63,11 @@ class RandInt:
     high: int
 
     def at(self, share: float) -> int:
-        """Return the value at `share` in [0, 1) of the dimension."""
         return self.low + int(share * (self.high - self.low + 1))
 
 
 Dimension = Choice | Uniform | LogUniform | RandInt
+"""`at`: the value at `share` in [0, 1) of the dimension."""
 Space = Mapping[str, Dimension]
 _FARTHEST = 2**53  # whole numbers up to here are exact as floats
 KINDS = ("choice", "uniform", "loguniform", "randint")
@@ -117,9 +114,8 @@ def parse_space(
         if kind not in KINDS:
             problems.append(Problem((*at, kind), f"unknown distribution {kind!r}", hint=nearest(kind, KINDS)))
             continue
-        faults = list(
-            _choice_problems(content, (*at, kind)) if kind == "choice" else _bounds(kind, content, at)
-        )
+        check = _choice_problems if kind == "choice" else _bounds
+        faults = list(check(content, (*at, kind)))
         problems += faults
         if not faults:
             space[key] = _dimension(kind, content)
@@ -132,14 +128,13 @@ def _dimension(kind: str, content: Sequence[Any]) -> Dimension:
     low, high = content
     if kind == "randint":
         return RandInt(low, high)
-    return Uniform(float(low), float(high)) if kind == "uniform" else LogUniform(float(low), float(high))
+    return (Uniform if kind == "uniform" else LogUniform)(float(low), float(high))
 
 
 def _choice_problems(content: Any, path: Path) -> Iterator[Problem]:
     if not isinstance(content, (list, tuple)):
-        yield Problem(
-            path, "must be a list of values", show(content), hint="for example choice: [16, 32, 64]"
-        )
+        hint = "for example choice: [16, 32, 64]"
+        yield Problem(path, "must be a list of values", show(content), hint)
         return
     if not content:
         yield Problem(path, "is empty: at least one value is needed")
@@ -149,31 +144,22 @@ def _choice_problems(content: Any, path: Path) -> Iterator[Problem]:
             yield Problem((*path, index), "names a value twice", show(value), hint="remove one of the two")
 
 
-def _bounds(kind: str, content: Any, at: Path) -> Iterator[Problem]:
+def _bounds(content: Any, path: Path) -> Iterator[Problem]:
     """Faults of [low, high]."""
-    path = (*at, kind)
-    example = {"uniform": "[0.0, 0.5]", "loguniform": "[1e-4, 1e-1]", "randint": "[1, 8]"}[kind]
-    numbers = isinstance(content, (list, tuple)) and len(content) == 2 and all(map(is_number, content))
-    if not numbers:
-        yield Problem(
-            path, "must be two numbers, [low, high]", show(content), f"for example {kind}: {example}"
-        )
+    kind, shown = path[-1], show(content)
+    if not isinstance(content, (list, tuple)) or len(content) != 2 or not all(map(is_number, content)):
+        example = {"uniform": "[0.0, 0.5]", "loguniform": "[1e-4, 1e-1]", "randint": "[1, 8]"}[str(kind)]
+        yield Problem(path, "must be two numbers, [low, high]", shown, f"for example {kind}: {example}")
         return
     low, high = content
     if kind == "randint" and not (isinstance(low, int) and isinstance(high, int)):
-        yield Problem(path, "needs whole numbers", show(content), hint="use uniform for real numbers")
+        yield Problem(path, "needs whole numbers", shown, "use uniform for real numbers")
     if kind == "loguniform" and low <= 0:
-        yield Problem(
-            path, "needs bounds above 0", show(content), hint="use uniform, or a small positive bound"
-        )
+        yield Problem(path, "needs bounds above 0", shown, "use uniform, or a small positive bound")
     if max(abs(low), abs(high)) > _FARTHEST:
-        yield Problem(
-            path, f"has a bound beyond 2^53 = {_FARTHEST:,}", show(content), hint="use smaller bounds"
-        )
+        yield Problem(path, f"has a bound beyond 2^53 = {_FARTHEST:,}", shown, "use smaller bounds")
     if low >= high:
-        yield Problem(
-            path, "the lower bound must be below the upper one", show(content), hint="write [low, high]"
-        )
+        yield Problem(path, "the lower bound must be below the upper one", shown, "write [low, high]")
 
 
 Params = dict[str, Any]
@@ -259,7 +245,7 @@ def registered_draws(spec: StudySpec) -> list[Params]:
 
 
 def samples_per_arm(spec: StudySpec) -> int:
-    """Return settings that the search tries in every arm; 0 where nothing is tuned."""
+    """Count the settings that the search tries in every arm; 0 where nothing is tuned."""
     if spec.tune is None or not spec.tune.searches:
         return 0
     return SEARCHES.get(spec.tune.search).samples(spec.tune)
@@ -278,14 +264,9 @@ def first_random(space: Space) -> int:
 def grid(space: Space) -> list[Params]:
     """Every combination of the choices, {dotted key: value}; the last key varies fastest.
 
-    Raises:
-        ValueError: a dimension that is no `Choice`.
+    Raises `ValueError` for a dimension that is no `Choice`.
     """
-    choices: list[Sequence[Any]] = []
-    for key, dimension in space.items():
-        if not isinstance(dimension, Choice):
-            raise ValueError(f"a grid takes choice only, {key} is {type(dimension).__name__.lower()}")
-        choices.append(dimension.values)
+    choices = [dimension.values for dimension in space.values() if isinstance(dimension, Choice)]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*choices)]
 
 

@@ -48,9 +48,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def known_keys(path: Path, data: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the keys that the format knows at `path` of a study; empty where keys are free or there are
-    none.
-    """
+    """Return the keys that the format knows at `path` of a study; empty where keys are free."""
     model = model_at(path)
     if model is StoppingSpec:
         model = section_of((data or {}).get("stopping")) or model
@@ -63,11 +61,9 @@ def model_at(path: Path) -> type[BaseModel] | None:
         return Component
     model: type[BaseModel] = StudySpec
     for part in path:
-        field = next(
-            (info for name, info in model.model_fields.items() if (info.alias or name) == part), None
-        )
-        kinds = [field.annotation, *get_args(field.annotation)] if field else []
-        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        kinds = {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+        found = [kinds.get(str(part)), *get_args(kinds.get(str(part)))]
+        inner = [kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not inner or part == "components":
             return None
         model = inner[0]
@@ -144,10 +140,8 @@ def validate(data: Mapping[str, Any]) -> tuple[StudySpec | None, tuple[Arm, ...]
         arms, found = build_arms(sound)
         checks += found
     sections = {str(error["loc"][0]) for error in errors}
-    clouded = [
-        *((section,) for section in unsound),
-        *(path for name in sections for path in _CLOUDED.get(name, ())),
-    ]
+    clouded: list[Path] = [(section,) for section in unsound]
+    clouded += (path for name in sections for path in _CLOUDED.get(name, ()))
     problems += [check for check in checks if not any(check.path[: len(path)] == path for path in clouded)]
     return (None if problems else spec), arms, problems
 
@@ -179,13 +173,9 @@ def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> tuple[Study
     for error in errors:
         path = error["loc"]
         section = str(path[0])
-        inside = patched.get(section)
-        needed = _PLAIN.get(section)
-        if (
-            len(path) == 1
-            or not isinstance(inside, Mapping)
-            or (isinstance(needed, Mapping) and path[1] in needed)
-        ):
+        inside, needed = patched.get(section), _PLAIN.get(section)
+        vital = needed if isinstance(needed, Mapping) else ()
+        if len(path) == 1 or not isinstance(inside, Mapping) or path[1] in vital:
             patched.pop(section, None)
             unsound.add(section)
         else:
@@ -198,7 +188,9 @@ def _problem(error: ErrorDetails, data: Mapping[str, Any]) -> Problem:
     path: Path = tuple(error["loc"])
     kind, where = error["type"], dotted(path)
     if kind == "extra_forbidden":
-        return _unknown_key(path, data)
+        return Problem(
+            path, f"unknown key {str(path[-1])!r}", hint=nearest(str(path[-1]), known_keys(path[:-1], data))
+        )
     if kind == "missing":
         example = _EXAMPLES.get(where)
         return Problem(path, "is required", hint=f"for example {example}" if example else None)
@@ -215,11 +207,6 @@ def _problem(error: ErrorDetails, data: Mapping[str, Any]) -> Problem:
     elif kind in ("dict_type", "model_type") and where in _EXAMPLES:
         hint = f"for example {_EXAMPLES[where]}"
     return Problem(path, message, value, hint)
-
-
-def _unknown_key(path: Path, data: Mapping[str, Any]) -> Problem:
-    key, valid = str(path[-1]), known_keys(path[:-1], data)
-    return Problem(path, f"unknown key {key!r}", hint=nearest(key, valid))
 
 
 def _not_one_of(path: Path, error: ErrorDetails, value: str) -> Problem:

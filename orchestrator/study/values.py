@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -73,7 +74,7 @@ def _auto_or_seconds(value: Any) -> Any:
 
 
 def _auto_or_count(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value == "auto" or (type(value) is int and value >= 1):
         return value
     raise ValueError("must be a whole number from 1, or auto")
 
@@ -89,8 +90,8 @@ def _auto_or_share(value: Any) -> Any:
 
 
 def _check_seeds(value: Any) -> Any:
-    """Return a number n means 0..n-1; a list is taken as it is."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    """Take a number n as 0..n-1, and a list as it is."""
+    if type(value) is int:
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"must be a number of seeds from 1 to {MAX_SEEDS:,}, or a list of seeds")
         return tuple(range(value))
@@ -100,11 +101,11 @@ def _check_seeds(value: Any) -> Any:
         raise ValueError("is empty: at least one seed is needed")
     if len(value) > MAX_SEEDS:
         raise ValueError(f"lists more than {MAX_SEEDS:,} seeds")
-    wrong = [s for s in value if not isinstance(s, int) or isinstance(s, bool) or not 0 <= s <= MAX_SEED]
+    wrong = [seed for seed in value if type(seed) is not int or not 0 <= seed <= MAX_SEED]
     if wrong:
         raise ValueError(f"a seed is a whole number from 0 to {MAX_SEED}, not {str(wrong[0])[:40]!r}")
-    twice = sorted({seed for seed in value if value.count(seed) > 1}) if len(set(value)) < len(value) else []
-    if twice:
+    if len(set(value)) < len(value):
+        twice = sorted(seed for seed, count in Counter(value).items() if count > 1)
         raise ValueError(f"names a seed twice: {', '.join(map(str, twice[:5]))}")
     return tuple(value)
 
@@ -126,7 +127,7 @@ def _auto_or_looks(value: Any) -> Any:
 
 
 def _groups(value: Any) -> Any:
-    """Return lists of names; which names make sense is for `combining_problems` to say, entry by entry."""
+    """Which names make sense is for `combining_problems` to say, entry by entry."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of lists of component names, such as [[batchnorm, mixup]]")
     for group in value:
@@ -144,7 +145,19 @@ def _interactions(value: Any) -> Any:
 
 
 _AUTO = {"const": "auto"}
-_SECONDS = [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9. dhmins]+$"}]
+_POSITIVE = {"type": "number", "exclusiveMinimum": 0}
+_DURATIONS = (_POSITIVE, {"type": "string", "pattern": "^[0-9. dhmins]+$"})
+_GROUP = {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True}
+_PAIRS = {"type": "array", "items": {**_GROUP, "maxItems": 2}}
+
+
+def _some(kind: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": kind, "minItems": 1}
+
+
+def _either(*schemas: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(schemas)})
+
 
 Name = Annotated[
     str,
@@ -152,51 +165,33 @@ Name = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern[:-2]}$"}),
 ]
 Number = Annotated[int | float, BeforeValidator(_parse_number), WithJsonSchema({"type": "number"})]
-PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema({"type": "number", "exclusiveMinimum": 0})]
-Seconds = Annotated[float, BeforeValidator(_parse_seconds), WithJsonSchema({"anyOf": _SECONDS})]
+PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema(_POSITIVE)]
+Seconds = Annotated[float, BeforeValidator(_parse_seconds), _either(*_DURATIONS)]
 AutoSeconds = Annotated[
-    float | Literal["auto"], BeforeValidator(_auto_or_seconds), WithJsonSchema({"anyOf": [_AUTO, *_SECONDS]})
+    float | Literal["auto"], BeforeValidator(_auto_or_seconds), _either(_AUTO, *_DURATIONS)
 ]
 AutoCount = Annotated[
-    int | Literal["auto"],
-    BeforeValidator(_auto_or_count),
-    WithJsonSchema({"anyOf": [_AUTO, {"type": "integer", "minimum": 1}]}),
+    int | Literal["auto"], BeforeValidator(_auto_or_count), _either(_AUTO, {"type": "integer", "minimum": 1})
 ]
 AutoShare = Annotated[
-    float | Literal["auto"],
-    BeforeValidator(_auto_or_share),
-    WithJsonSchema({"anyOf": [_AUTO, {"type": "number", "minimum": 0}]}),
-]
-Seeds = Annotated[
-    tuple[int, ...],
-    BeforeValidator(_check_seeds),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
-                {
-                    "type": "array",
-                    "items": {"type": "integer", "minimum": 0, "maximum": MAX_SEED},
-                    "minItems": 1,
-                    "uniqueItems": True,
-                },
-            ]
-        }
-    ),
+    float | Literal["auto"], BeforeValidator(_auto_or_share), _either(_AUTO, {"type": "number", "minimum": 0})
 ]
 AutoNumber = Annotated[
-    int | float | Literal["auto"],
-    BeforeValidator(_auto_or_number),
-    WithJsonSchema({"anyOf": [_AUTO, {"type": "number", "exclusiveMinimum": 0}]}),
+    int | float | Literal["auto"], BeforeValidator(_auto_or_number), _either(_AUTO, _POSITIVE)
 ]
 AutoLooks = Annotated[
     tuple[int, ...] | Literal["auto"],
     BeforeValidator(_auto_or_looks),
-    WithJsonSchema(
-        {"anyOf": [_AUTO, {"type": "array", "items": {"type": "integer", "minimum": 2}, "minItems": 1}]}
+    _either(_AUTO, _some({"type": "integer", "minimum": 2})),
+]
+Seeds = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_check_seeds),
+    _either(
+        {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
+        _some({"type": "integer", "minimum": 0, "maximum": MAX_SEED}) | {"uniqueItems": True},
     ),
 ]
-_GROUP = {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True}
 Groups = Annotated[
     tuple[tuple[str, ...], ...],
     BeforeValidator(_groups),
@@ -205,7 +200,5 @@ Groups = Annotated[
 Interactions = Annotated[
     tuple[tuple[str, ...], ...] | Literal["none", "auto"],
     BeforeValidator(_interactions),
-    WithJsonSchema(
-        {"anyOf": [{"enum": ["none", "auto"]}, {"type": "array", "items": {**_GROUP, "maxItems": 2}}]}
-    ),
+    _either({"enum": ["none", "auto"]}, _PAIRS),
 ]

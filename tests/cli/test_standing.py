@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.api.recorded import open_study
-from orchestrator.cli import console, logs, status, watch
+from orchestrator.cli import console, logs
+from orchestrator.cli.standing import arms_table, explanations, follow_as_lines
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
@@ -91,8 +92,8 @@ def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.Capture
         cell(4, "retuned", TrialState.SKIPPED, **why),
     )
     found = StudyStanding("s", "runs/s", "loss", "min", "epoch", 4.0, None, ("no-a",), cells, 0.0, ())
-    assert status.explanations(found) == ["– no-a seeds 3, 4 (retuned): skipped: futile after 3 seeds"]
-    console.show(status.arms_table(found))
+    assert explanations(found) == ["– no-a seeds 3, 4 (retuned): skipped: futile after 3 seeds"]
+    console.show(arms_table(found))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["arm", "tune", "retuned", "answered", "mean", "loss", "(retuned)", "wall"]
     assert lines[1] == ["no-a", "✓", "✓––", "4/4", "2", "4s"]
@@ -118,7 +119,7 @@ def test_watch_ends_with_the_driver(command, driven, capsys: pytest.CaptureFixtu
         if len(waits) == 2:
             driven.release()
 
-    watch.follow_as_lines(lambda: standing(run), wait)
+    follow_as_lines(lambda: standing(run), wait)
     lines = capsys.readouterr().out.splitlines()
     assert len(waits) == 2
     assert len(lines) == 2, "a line only when something has changed"

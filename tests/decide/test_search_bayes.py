@@ -9,7 +9,7 @@ import pytest
 
 optuna = pytest.importorskip("optuna")
 
-from orchestrator.decide.bayes import suggest  # noqa: E402 - after the check for the extra
+from orchestrator.decide.bayes import BAYES  # noqa: E402 - after the check for the extra
 from orchestrator.study.identity import canonical  # noqa: E402
 from orchestrator.study.search import (  # noqa: E402  # noqa: E402
     Choice,
@@ -36,7 +36,7 @@ def score(params: Params) -> float:
 def run(space: Space, samples: int, seed_text: str = "s") -> list[tuple[Params, float | None]]:
     history: list[tuple[Params, float | None]] = []
     for sample in range(samples):
-        params = suggest(space, history, sample, seed_text)
+        params = BAYES.suggest(space, history, sample, seed_text)
         history.append((params, score(params)))
     return history
 
@@ -46,16 +46,16 @@ def test_it_begins_with_the_random_draws() -> None:
     assert first == 4
     assert first_random({"a": Uniform(0, 1)}) == 3
     assert [params for params, _ in run(SPACE, first)] == random_draws(SPACE, first, "s")
-    assert suggest(SPACE, [], 7, "s") == random_draws(SPACE, 8, "s")[7]
+    assert BAYES.suggest(SPACE, [], 7, "s") == random_draws(SPACE, 8, "s")[7]
 
 
 def test_the_same_history_gives_the_same_suggestion() -> None:
     history = run(SPACE, 9)
     before = copy.deepcopy(history)
-    assert suggest(SPACE, history, 9, "s") == suggest(SPACE, history, 9, "s")
+    assert BAYES.suggest(SPACE, history, 9, "s") == BAYES.suggest(SPACE, history, 9, "s")
     assert history == before
-    assert suggest(SPACE, history, 9, "s") != suggest(SPACE, history, 9, "other")
-    assert suggest(SPACE, history, 9, "s") != suggest(SPACE, history, 10, "s")
+    assert BAYES.suggest(SPACE, history, 9, "s") != BAYES.suggest(SPACE, history, 9, "other")
+    assert BAYES.suggest(SPACE, history, 9, "s") != BAYES.suggest(SPACE, history, 10, "s")
 
 
 def test_it_learns() -> None:
@@ -70,10 +70,10 @@ def test_what_runs_is_not_proposed_again() -> None:
     space: Space = {"a": RandInt(0, 3), "b": Choice((False, True))}
     history: list[tuple[Params, float | None]] = []
     for sample in range(8):
-        params = suggest(space, history, sample, "s")
+        params = BAYES.suggest(space, history, sample, "s")
         history.append((params, float(params["a"]) if sample < 3 else None))
     assert len({canonical(params) for params, _ in history}) == 8
-    assert suggest(space, history, 8, "s") in [params for params, _ in history]
+    assert BAYES.suggest(space, history, 8, "s") in [params for params, _ in history]
 
 
 def test_failed_samples_count_as_the_worst() -> None:
@@ -82,8 +82,10 @@ def test_failed_samples_count_as_the_worst() -> None:
     low = min(score for _, score in history if score is not None)
     for failed in (math.nan, -math.inf, math.inf):
         bad = [*history[:2], (params, failed), *history[3:]]
-        assert suggest(SPACE, bad, 6, "s") == suggest(SPACE, [*bad[:2], (params, low), *bad[3:]], 6, "s")
-    assert suggest(SPACE, [(params, math.nan) for params, _ in history], 6, "s")
+        assert BAYES.suggest(SPACE, bad, 6, "s") == BAYES.suggest(
+            SPACE, [*bad[:2], (params, low), *bad[3:]], 6, "s"
+        )
+    assert BAYES.suggest(SPACE, [(params, math.nan) for params, _ in history], 6, "s")
 
 
 def test_optuna_stays_quiet_and_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:

@@ -133,3 +133,8 @@ def test_position_of_an_unreadable_character() -> None:
 def test_question_marks_are_part_of_words() -> None:
     data = parse_yaml("a: {why: does it matter?, b: ???}\nc: [x?y, ?z]\n? d\n: 1\n", "f.yaml").data
     assert data == {"a": {"why": "does it matter?", "b": "???"}, "c": ["x?y", "?z"], "d": 1}
+
+
+def test_a_key_of_its_own_beside_a_merged_one_keeps_its_line() -> None:
+    places = parse_yaml("a: &a\n  x: 1\n  y: 2\nb:\n  x: 3\n  <<: *a\n", "f").places
+    assert (places[("b", "x")].line, places[("b", "y")].line) == (5, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +126,7 @@ class _Builder:
         self._seen: dict[str, str] = {}
         self._seen_searched: dict[str, str] = {}
         self._faulty: set[str] = set()
-        _, broken = _resolved(spec.baseline, self.context)
-        self.problems += broken
+        self.problems += _resolved(spec.baseline, self.context)[1]
 
     def build(self, draft: Draft) -> Arm | None:
         """Return the arm; None when its references cannot be resolved."""
@@ -136,7 +135,7 @@ class _Builder:
         resolved, faults = _resolved(config, self.context)
         problems = [Problem(draft.path, fault.message, fault.value, fault.hint) for fault in faults]
         if not faults:
-            problems += self._name_problems(draft) + self._same_problems(draft, resolved)
+            problems += self._problems(draft, resolved)
         if problems and draft.component is not None:
             self._faulty.add(draft.component)
         if not self._faulty & set(draft.parts):  # else it was said of the component alone
@@ -146,47 +145,44 @@ class _Builder:
         changes = {key: lookup(resolved, key) for key in draft.changes}
         return Arm(draft.name, draft.component, draft.kind, changes, resolved, draft.why, draft.parts)
 
-    def _name_problems(self, draft: Draft) -> list[Problem]:
-        if len(draft.name) <= _MAX_ARM_NAME:
-            return []
-        message = f"the name of the arm {draft.name[:40]}... has {len(draft.name)} characters, too many"
-        return [Problem(draft.path, message, hint=f"use shorter names: {_MAX_ARM_NAME} characters in all")]
+    def _problems(self, draft: Draft, config: Mapping[str, Any]) -> Iterator[Problem]:
+        """Find what is wrong with a resolved config: its name, and arms that equal it."""
+        path, name = draft.path, draft.name
+        if len(name) > _MAX_ARM_NAME:
+            message = f"the name of the arm {name[:40]}... has {len(name)} characters, too many"
+            yield Problem(path, message, hint=f"use shorter names: {_MAX_ARM_NAME} characters in all")
+        other = self._seen.setdefault(canonical(_normal(config)), name)
+        if other != name:
+            values = ", ".join(f"{key} = {show(value)}" for key, value in list(draft.changes.items())[:5])
+            if other == self._reference:
+                hint = "give a value that differs from the baseline's"
+                yield Problem(
+                    path, f"the arm {name} changes nothing: it equals {other}", values or None, hint
+                )
+            else:
+                yield Problem(path, f"the arm {name} equals the arm {other}", values, "remove one of them")
+        elif self._searched:
+            yield from self._search_problems(draft, config)
 
-    def _same_problems(self, draft: Draft, config: Mapping[str, Any]) -> list[Problem]:
-        other = self._seen.setdefault(canonical(_normal(config)), draft.name)
-        if other != draft.name:
-            return [self._same_problem(draft, other)] if draft.kind != "reference" else []
-        if not self._searched:
-            return []
-        hidden = [
-            key for key in draft.changes if any(key != own and overlap(key, own) for own in self._searched)
-        ]
-        if hidden:
-            message = f"the arm {draft.name} replaces {hidden[0]}, inside which the search sets a key"
-            return [Problem(draft.path, message, hint="take that key out of tune.space")]
+    def _search_problems(self, draft: Draft, config: Mapping[str, Any]) -> Iterator[Problem]:
+        for key in draft.changes:
+            if any(key != own and overlap(key, own) for own in self._searched):
+                message = f"the arm {draft.name} replaces {key}, inside which the search sets a key"
+                yield Problem(draft.path, message, hint="take that key out of tune.space")
+                return
         searched = apply(config, dict.fromkeys(self._searched))
         other = self._seen_searched.setdefault(canonical(_normal(searched)), draft.name)
-        if other == draft.name or draft.kind == "reference":
-            return []
-        keys = ", ".join(key for key in draft.changes if key in self._searched)
-        message = f"the search overrides {keys}, so that the arm {draft.name} equals {other}"
-        return [Problem(draft.path, message, hint="take that key out of tune.space, or remove the component")]
-
-    def _same_problem(self, draft: Draft, other: str) -> Problem:
-        values = ", ".join(f"{key} = {show(value)}" for key, value in list(draft.changes.items())[:5])
-        if other == self._reference:
-            message = f"the arm {draft.name} changes nothing: it equals {other}"
-            hint = "give a value that differs from the baseline's"
-            return Problem(draft.path, message, value=values or None, hint=hint)
-        message = f"the arm {draft.name} equals the arm {other}"
-        return Problem(draft.path, message, value=values, hint="remove one of them")
+        if other != draft.name:
+            keys = ", ".join(key for key in draft.changes if key in self._searched)
+            message = f"the search overrides {keys}, so that the arm {draft.name} equals {other}"
+            hint = "take that key out of tune.space, or remove the component"
+            yield Problem(draft.path, message, hint=hint)
 
 
 def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
     """Return the keys that a search sets, of those that the baseline has."""
-    if spec.tune is None or not spec.tune.searches:
-        return ()
-    found = {key: lookup(spec.baseline, key) for key in spec.tune.space}
+    searched = spec.tune.space if spec.tune is not None and spec.tune.searches else ()
+    found = {key: lookup(spec.baseline, key) for key in searched}
     return tuple(
         key for key, value in found.items() if value is not MISSING and not isinstance(value, Mapping)
     )

@@ -1,4 +1,4 @@
-"""`orchestrate validate`: is this study file in order?"""
+"""`orchestrate validate`, `schema`: is this study file in order, and what may be in one?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from orchestrator.cli import console
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
 
 
-def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
+def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
     """Check a study file.
 
     Its arms, its entrypoint and its storage too. Starts nothing, writes nothing.
@@ -30,3 +30,10 @@ def command(config: ConfigOption, overrides: OverrideArguments = None, as_json: 
         )
         return
     console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")
+
+
+def schema() -> None:
+    """Print the JSON schema of study files."""
+    from orchestrator.study.validation import json_schema
+
+    console.data_json(json_schema())
