@@ -18,6 +18,8 @@ LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
 EXTRAS ?= dev,examples,report,web
 CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
+# Else every process of the tests, and there are many, compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Processes of the tests without Ray; those with Ray run one after the other, on one Ray where they can.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SPREAD := -n $(JOBS) --dist loadfile --maxprocesses 8

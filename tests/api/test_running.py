@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Study, open_study
+from orchestrator.engine.ray_private.head import token_by_default
 from orchestrator.errors import ClusterUnavailable, ExitCode
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -22,9 +24,10 @@ def there() -> Iterator[str]:
     """A Ray that somebody has initialised before any study, by its address."""
     import ray
 
-    context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield str(context.address_info["gcs_address"])
-    ray.shutdown()
+    with token_by_default():  # else Ray leaves its token mode behind, and later tests know a cluster without one
+        context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield str(context.address_info["gcs_address"])
+        ray.shutdown()
 
 
 def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:
@@ -60,6 +63,8 @@ def test_an_initialised_ray_is_used_and_left_as_it_was(study: dict[str, Any], th
         return True
 
     assert ray.get(whole.remote(), timeout=120)  # nothing of the study holds a part of the machine
+    handles = [found for found in gc.get_objects() if type(found) is ray.actor.ActorHandle]
+    assert not handles, "would end actors of the next Ray of this process, which have the same ids"
 
 
 def test_from_another_thread_with_an_event_loop(study: dict[str, Any], there: str) -> None:
