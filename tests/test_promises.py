@@ -65,6 +65,7 @@ def test_every_suite_has_its_command_and_its_promises() -> None:
     assert {name for row in ROWS for name in row[2].split(", ")} == set(SUITES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:40])
 def test_the_tests_of_a_promise_are_in_its_suites(row: list[str]) -> None:
     promise, _, claimed, tests = row

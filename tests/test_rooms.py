@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,6 +28,7 @@ def room(name: str) -> str | None:
     return None
 
 
+@pytest.mark.slow
 def test_private_modules_are_imported_by_their_room_only() -> None:
     strangers = [
         f"{file.relative_to(ROOT)} imports {name}"

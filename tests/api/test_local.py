@@ -12,6 +12,8 @@ from orchestrator.engine.inprocess import report
 from orchestrator.errors import ExitCode, InputError
 from orchestrator.record.storage import Storage
 
+pytestmark = pytest.mark.slow
+
 
 def train(config: dict[str, Any]) -> None:
     if config["level"] > 1.5 and config["seed"] == 1:

@@ -82,6 +82,7 @@ def test_to_pandas(recorded: OpenedStudy) -> None:
     assert list(frame["arm"]) == recorded.effects()["arm"]
 
 
+@pytest.mark.slow
 def test_what_a_notebook_shows(recorded: OpenedStudy) -> None:
     report = recorded.report()
     arms = [effect.arm for effect in report.first.all_effects]

@@ -24,7 +24,9 @@ def there() -> Iterator[str]:
     """A Ray that somebody has initialised before any study, by its address."""
     import ray
 
-    with token_by_default():  # else Ray leaves its token mode behind, and later tests know a cluster without one
+    with (
+        token_by_default()
+    ):  # else Ray leaves its token mode behind, and later tests know a cluster without one
         context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield str(context.address_info["gcs_address"])
         ray.shutdown()

@@ -126,6 +126,7 @@ def test_rates_of_reports_and_decisions(load) -> None:
     assert "reached" in throughput.show(reports, decisions)
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: Path) -> None:
     sessions = load("sessions")
     # a child in a process group of its own, as Ray's are, which waits for ever
@@ -149,6 +150,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records"]
 )

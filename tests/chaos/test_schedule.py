@@ -42,6 +42,7 @@ def test_faults_strike_one_after_the_other_inside_the_study(seed: int, faults: i
     assert schedule[-1].after < 0.9 * EPOCHS
 
 
+@pytest.mark.slow
 @given(seeds, st.integers(1, 100))
 def test_nodes_are_lost_only_where_there_are_nodes(seed: int, faults: int) -> None:
     home = Home.NODES

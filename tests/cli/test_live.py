@@ -58,6 +58,7 @@ def test_table_shows_states_values_and_progress() -> None:
     assert "a worker died" in lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arms", "seeds"), [(1, 1), (8, 5), (8, 40), (60, 3), (100, 100)])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (40, 10)])
 def test_table_fits_the_terminal(arms: int, seeds: int, width: int, height: int) -> None:

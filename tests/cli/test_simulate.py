@@ -153,6 +153,7 @@ def test_a_rule_that_does_not_apply_to_a_record(command, recorded: Path) -> None
     assert "valid: none, resolve, asha" in result.err
 
 
+@pytest.mark.slow
 def test_plan_tells_what_can_be_detected(command, study: Path) -> None:
     out = command("plan", "-c", study, "--sd", "0.5", "seeds=3", "report.margin=0.5").out
     lines = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
@@ -164,6 +165,7 @@ def test_plan_tells_what_can_be_detected(command, study: Path) -> None:
     assert "detects" not in command("plan", "-c", study).out
 
 
+@pytest.mark.slow
 def test_plan_tells_programs(command, finished: Path) -> None:
     assert command("plan", "-c", finished, "--json").document["power"] is None
     power = command("plan", "-c", finished, "--from", "small", "--json").document["power"]

@@ -19,6 +19,7 @@ from orchestrator.record.storage import Storage
 from orchestrator.report.standing import StudyStanding, standing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [[], ["small"], ["runs/small"], ["runs/small/"], ["study.yaml"], ["runs/small/study.yaml"]]
 )
@@ -182,6 +183,7 @@ def test_stop_leaves_nothing_for_the_next_driver(command, recorded: Path) -> Non
     assert take_requests(Storage.open("runs"), StudyPaths("small")) == []
 
 
+@pytest.mark.slow
 def test_report_in_all_forms(command, recorded: Path) -> None:
     assert "no-dropout" in command("report", "small").out
     assert command("report", "small", "--markdown").out.startswith("# small\n")

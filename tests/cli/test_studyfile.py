@@ -116,6 +116,7 @@ def test_plan_counts_what_results_may_call_for(command, study: Path) -> None:
     assert "at most 8 runs" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "grid"),
     [

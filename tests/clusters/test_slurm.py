@@ -92,6 +92,7 @@ def test_a_study_that_ends_by_itself_ends_the_job_with_its_code(tmp_path: Path, 
     assert not (tmp_path / "asked").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "restarts", "requeued"),
     [(signal.SIGUSR1, 0, True), (signal.SIGUSR1, 100, False), (signal.SIGTERM, 0, False)],

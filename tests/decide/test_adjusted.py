@@ -55,6 +55,7 @@ rules = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(rules, st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([0.05, 0.2]))
 def test_at_most_alpha_exactly_where_the_rule_says_different(
@@ -80,6 +81,7 @@ def test_the_order_of_the_arms_does_not_matter(seed: int) -> None:
     assert [other[row] for row in (2, 4, 1, 3)] == pytest.approx([one[row] for row in (1, 2, 3, 4)])
 
 
+@pytest.mark.slow
 def test_thirty_arms_are_quick_enough_to_be_exact() -> None:
     rule = ResolveRule((3, 4, 5), 5)
     course = course_of(rule, generated(0, 30, 5))

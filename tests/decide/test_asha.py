@@ -93,6 +93,7 @@ def test_a_better_score_never_fares_worse(
         assert decide(rule, at(peers), report(better), protected=False).action == "continue"
 
 
+@pytest.mark.slow
 @given(rules, tables, finite)
 def test_the_decision_agrees_with_what_explains_it(
     rule: RungRule, peers: dict[str, float], score: float

@@ -66,6 +66,7 @@ def test_it_learns() -> None:
     assert max(late) > -0.5
 
 
+@pytest.mark.slow
 def test_what_runs_is_not_proposed_again() -> None:
     space: Space = {"a": RandInt(0, 3), "b": Choice((False, True))}
     history: list[tuple[Params, float | None]] = []

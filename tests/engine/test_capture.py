@@ -94,6 +94,7 @@ def test_head_and_tail_are_kept_with_the_count_between(log: Path) -> None:
     assert tail.startswith("line ")
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=200).map(lambda b: b.replace(b".", b"-")), max_size=40),

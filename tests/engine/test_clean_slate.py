@@ -37,6 +37,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from orchestrator.engine.clean_slate import ProcessState, inventory, snapshot
 from orchestrator.engine.clean_slate.parts import find
 
+pytestmark = pytest.mark.slow
+
 Probe = Callable[[], Any]
 
 

@@ -116,6 +116,8 @@ from pathlib import Path
 import ray.train
 import ray.train.collective
 
+pytestmark = pytest.mark.slow
+
 
 def train(config):
     first = 1

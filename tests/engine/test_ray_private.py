@@ -84,6 +84,7 @@ def private_imports(file: Path) -> Iterator[str]:
                 yield name
 
 
+@pytest.mark.slow
 def test_only_the_room_knows_private_names() -> None:
     tops = ("orchestrator", "trials", "configs", "benchmarks")
     outside = [path for top in tops for path in (ROOT / top).rglob("*.py") if not path.is_relative_to(ROOM)]

@@ -110,6 +110,7 @@ def test_what_was_added_runs_alone_and_cells_of_changed_code_are_marked(tmp_path
     assert marked == {cell.cell for cell in story.plan.cells if cell.arm == "broken=yes"}
 
 
+@pytest.mark.slow
 def test_what_failed_by_its_own_fault_is_tried_again_on_request_only(tmp_path: Path) -> None:
     story = Story(tmp_path, components={"level": {"swap": {"two": {"level": 2.0}}}, **BROKEN})
     assert story.go() is ExitCode.FAILED

@@ -25,6 +25,8 @@ from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
+pytestmark = pytest.mark.slow
+
 ENTRYPOINTS = Path(__file__).parent / "entrypoints"
 
 # arm -> what goes wrong, and at which report
@@ -144,7 +146,7 @@ def with_ray(folder: Path, address: str) -> Finished:
 
 @pytest.fixture(
     scope="module",
-    params=["threads", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.slow])],
+    params=["threads", pytest.param("ray", marks=pytest.mark.ray)],
 )
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("contract")

@@ -174,6 +174,7 @@ TUNE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["random", "bayes"])
 @pytest.mark.parametrize("compare", ["retuned", "both"])
 def test_every_arm_is_tuned_alike_and_its_winner_compared_on_fresh_seeds(

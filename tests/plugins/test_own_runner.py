@@ -31,6 +31,8 @@ from pathlib import Path
 from orchestrator.engine.runners import ImportedRunner
 from orchestrator.engine.attempts._trial_run import stage
 
+pytestmark = pytest.mark.slow
+
 
 class EstimatorRunner(ImportedRunner):
     noun = "an estimator with partial_fit and score"

@@ -27,6 +27,8 @@ from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 from orchestrator.study.validation import json_schema
 
+pytestmark = pytest.mark.slow
+
 TOY = Path(__file__).parent / "toy"
 STUDY = """
 name: toys

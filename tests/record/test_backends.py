@@ -13,6 +13,7 @@ from orchestrator.record.storage import Backend, Storage
 from orchestrator.record.storage.conformance import PROMISES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_promises(storage: Storage, promise: Callable[[Backend], None]) -> None:
     promise(storage.backend)

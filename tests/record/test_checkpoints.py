@@ -181,6 +181,7 @@ def mortal(root: str, changes_left: int) -> Storage:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(
     crash=st.integers(0, 40),

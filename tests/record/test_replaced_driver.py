@@ -121,6 +121,7 @@ except StudyHeld as error:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_stands_still_until_it_is_replaced(local: Storage) -> None:
     here = Path(__file__).parent
     path = f"{here}{os.pathsep}{here.parents[1]}"

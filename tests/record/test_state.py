@@ -254,6 +254,7 @@ LINES = st.sampled_from([dict(written(event)) for event in GOOD]).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(LINES, max_size=12))
 def test_any_journal_can_be_read(lines: list[dict[str, Any]]) -> None:

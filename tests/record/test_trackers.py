@@ -183,6 +183,7 @@ def test_a_process_that_dies_or_hangs_ends_no_trial(
     assert (tmp_path / "t" / "metrics.jsonl").read_text().count("\n") == 3
 
 
+@pytest.mark.slow
 def test_a_slow_service_loses_points_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

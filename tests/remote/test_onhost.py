@@ -127,6 +127,7 @@ def daemon() -> Any:
         process.kill()
 
 
+@pytest.mark.slow
 def test_processes_of_this_cluster_are_ended_and_no_others(ask: Ask, daemon: Any) -> None:
     others = {"gcs": ["*:7002", "10.0.0.1:7001"], "grace_s": 1.0, "only": "", "orphans": False}
     mine = {**others, "gcs": ["localhost:7001"]}

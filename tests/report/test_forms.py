@@ -174,6 +174,7 @@ def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
     assert to_markdown(report).count("val_acc|x") == 0
 
 
+@pytest.mark.slow
 def test_the_libraries_of_the_extra_are_imported_when_they_are_needed() -> None:
     modules = ("orchestrator.report.page", "orchestrator.report.write", "orchestrator.report.terminal")
     code = (

@@ -98,6 +98,7 @@ def test_a_study_against_itself_is_fixed_against_retuned(tuned) -> None:
     assert comparison_json(found)["effects"][0]["gap"]["method"] == "paired"
 
 
+@pytest.mark.slow
 def test_tuning_dependence_holds_over_all_arms(study) -> None:
     """Tuning changes nothing: hardly a study in twenty may say otherwise of any of its six arms."""
     names, studies, wrong = "abcdef", 40, 0

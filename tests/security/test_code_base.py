@@ -37,6 +37,7 @@ def _faults(tree: ast.AST) -> Iterator[str]:
             yield f"{node.lineno}: extractall"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_data_stay_data(file: Path) -> None:
     assert list(_faults(ast.parse(file.read_text()))) == []

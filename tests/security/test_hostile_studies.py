@@ -129,6 +129,7 @@ def _bomb() -> str:
     return "a: &a [x]\n" + "\n".join(rows) + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -18,6 +18,7 @@ def test_the_mean_curve_is_the_one_specified() -> None:
         assert seen[row] == pytest.approx(delta - (8 + beta) * (r**-0.5 - 1), abs=0.15)
 
 
+@pytest.mark.slow
 def test_noise_grows_towards_short_runs_and_is_shared_within_a_seed() -> None:
     Y = many(scenario("S2", rho=0.3))
     noise = Y - Y.mean(axis=(0, 2), keepdims=True)

@@ -54,6 +54,7 @@ def test_every_method_judges_every_arm(name: str, seeds: int) -> None:
     assert found.kept or name == "asha"
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.sampled_from(["save", "reinvest", "strict"]))
 def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) -> None:
     made = study(scenario("S1"), 5, 9, index)
@@ -71,6 +72,7 @@ def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_null_is_claimed_no_more_often_than_alpha_allows() -> None:
     count = null_studies(300)
     assert FOUND.delta[0] == 0

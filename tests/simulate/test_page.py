@@ -36,6 +36,7 @@ def test_the_page_shows_the_recorded_figures(simulated: ModuleType) -> None:
     assert set(re.findall(r"<!-- simulated: (\w+) -->", page)) == set(simulated.blocks(record))
 
 
+@pytest.mark.slow
 def test_the_command_measures_what_is_recorded(simulated: ModuleType) -> None:
     record = json.loads((DOCS / "simulated.json").read_text())
     found = json.loads(json.dumps(simulated.measure(3)))

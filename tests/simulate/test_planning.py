@@ -24,6 +24,7 @@ def by_seed(values: list[float]) -> dict[int, float]:
     return dict(enumerate(values))
 
 
+@pytest.mark.slow
 def test_the_smallest_effect_is_found_as_often_as_stated() -> None:
     size = smallest_effect(Noise(1.0, 0.3), 8, 5, studies=300)
     assert size is not None
@@ -52,6 +53,7 @@ def test_more_seeds_and_shared_seeds_find_smaller_effects() -> None:
     assert smallest_effect(Noise(1.0), 8, 1) is None
 
 
+@pytest.mark.slow
 def test_expected_costs_of_the_assumptions() -> None:
     noise = Noise(0.5, 0.3)
     mixed, none = (expected_cost(RULE, 8, noise, effects, studies=120) for effects in ("mixed", "none"))

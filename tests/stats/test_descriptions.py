@@ -13,6 +13,7 @@ from orchestrator.stats.descriptions import compare_failures, hedges_g, sign_fli
 counts = st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda pair: (min(pair), max(pair)))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 3))
 def test_wins_against_scipy(better: int, worse: int, ties: int) -> None:
     D = np.array([1.0] * better + [-2.0] * worse + [0.0] * ties)

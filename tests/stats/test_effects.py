@@ -218,6 +218,7 @@ def test_without_a_claim_there_is_neither_interval_nor_p() -> None:
         assert (effect.lo, effect.hi, effect.p, effect.p_holm) == (None,) * 4
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.integers(0, 5), st.floats(), max_size=6),
     st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 5), st.floats(), max_size=6)),
@@ -234,6 +235,7 @@ def test_whatever_comes_in_there_is_one_effect_per_arm(reference, arms, mode, ma
         assert effect.lo is None or effect.wide_lo <= effect.lo <= effect.hi <= effect.wide_hi  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @given(st.floats(1e-12, 1e12), st.floats(-1e6, 1e6))
 def test_p_does_not_depend_on_the_unit(scale: float, shift: float) -> None:
     assume(abs(shift) < 1e6 * scale)

@@ -71,6 +71,7 @@ def test_less_alpha_means_lower_levels(
     assert all(a < b for a, b in zip(less, more, strict=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.floats(1e-9, 1.0), looks_of, st.sampled_from([1.0, 2.0]), st.data())
 def test_alpha_of_inverts_the_levels(

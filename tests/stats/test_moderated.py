@@ -144,6 +144,7 @@ def test_equal_differences_of_one_arm_borrow_the_variance_of_the_others() -> Non
     assert 0 < found.p[0] < 1
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.floats(1e-9, 1e9), st.floats(-1e3, 1e3))
 def test_p_does_not_depend_on_the_unit(seed: int, scale: float, shift: float) -> None:
     Y = np.random.default_rng(seed).normal(size=(4, 4))

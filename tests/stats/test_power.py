@@ -79,6 +79,7 @@ def test_one_seed_finds_nothing() -> None:
     assert OneLook(1, 4).power(9.0, 1.0) == 0
 
 
+@pytest.mark.slow
 def test_the_power_of_a_grid_by_simulation() -> None:
     random = np.random.default_rng(0)
     arms, seeds, effect = 4, 4, 3.0

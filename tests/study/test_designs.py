@@ -173,6 +173,7 @@ def outcome(arm: Arm, effects: Mapping[tuple[str, ...], float]) -> float:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(planted())
 def test_factorial_recovers_what_was_planted(world: tuple[StudySpec, dict[tuple[str, ...], float]]) -> None:

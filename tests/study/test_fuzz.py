@@ -176,6 +176,7 @@ def test_text(content: str) -> None:
     outcome(content.encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     TEXTS,

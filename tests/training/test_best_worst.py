@@ -35,6 +35,7 @@ class Planted(Digits):
         return {**parts, "val": {**parts["val"], LABEL: labels}}
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_the_worst_samples(session_for: SessionFor) -> None:
     sink = watch(Planted, session_for(DIGITS, max_length=5, monitors=("best_worst",)))
     task = Planted(DIGITS)

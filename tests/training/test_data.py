@@ -87,6 +87,7 @@ def config(**data: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_one_config_key_balances_a_task() -> None:
     plain, balanced = (
         run_local(Rare, config(balanced=wanted), max_length=1)[-1]["train/loss"] for wanted in (False, True)
@@ -109,6 +110,7 @@ def test_ranks_share_the_balanced_epoch(tmp_path: Any) -> None:
     assert not set(halves[0].tolist()) & set(halves[1].tolist())
 
 
+@pytest.mark.slow
 def test_a_resumed_trial_draws_on_as_if_nothing_had_been(tmp_path: Any) -> None:
     def run(folder: str, **more: Any) -> LocalSession:
         place = LocalSession(config(), 2, str(tmp_path / folder), checkpoints=True, **more)

@@ -55,6 +55,7 @@ def up_to(gate: str, target: Any, asked: CheckRequest | None = None) -> tuple[li
     raise AssertionError(gate)
 
 
+@pytest.mark.slow
 def test_a_healthy_recipe_passes() -> None:
     results = list(climb(Bench(Healthy, request())))
     assert tuple(result.gate for result in results) == GATE_NUMBERS == tuple(gate for gate, *_ in GATES)

@@ -202,6 +202,7 @@ def measured(task_class: Any, session_for: SessionFor, *monitors: str) -> Memory
     return watch(task_class, session_for(config(), max_length=1, monitors=monitors))
 
 
+@pytest.mark.slow
 def test_metrics_of_classes_are_those_of_torchmetrics(session_for: SessionFor) -> None:
     from torchmetrics.functional import classification as tm
 

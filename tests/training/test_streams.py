@@ -2,6 +2,7 @@ import io
 import random
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ def test_purposes_names_and_seeds_have_streams_of_their_own() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=20, unique=True), st.integers(0, 5), st.randoms())
 def test_a_samples_draws_depend_on_seed_epoch_and_id_only(
     ids: list[int], epoch: int, rng: random.Random

@@ -82,6 +82,7 @@ def test_resumes_exactly(text: str, tmp_path: Path) -> None:
     assert session.reports + resumed.reports == whole
 
 
+@pytest.mark.slow
 def test_every_component_changes_the_curve(text: str) -> None:
     arms = [
         {},

@@ -39,6 +39,7 @@ def test_eight_epochs_reach_97_percent() -> None:
     assert reports[-1]["val/accuracy"] >= 0.97
 
 
+@pytest.mark.slow
 def test_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     changed = config() | {"train": {"report_every": 15}}
     whole = run_local(Digits, changed, max_length=2)
@@ -123,6 +124,7 @@ def test_mixup_above_one_is_refused() -> None:
         run_local(Digits, config(data__mixup=2.0), max_length=1)
 
 
+@pytest.mark.slow
 def test_training_imports_neither_the_compiler_nor_scikit_learn_nor_ray() -> None:
     code = (
         "import sys, json; from orchestrator.training.local import run_local; "

@@ -56,6 +56,7 @@ def gradients(gate: float) -> dict[str, float]:
     return sides
 
 
+@pytest.mark.slow
 def test_the_stage_follows_the_gate_and_never_goes_back() -> None:
     stages = [row["val/stage"] for row in train(3)]
     assert stages[0] == 0
@@ -97,6 +98,7 @@ def test_evaluation_does_not_move_the_gate() -> None:
     assert outputs[DRAWN].shape == (8, 1, 8, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [20, 70])  # before and after the gate, which opens at about step 45
 def test_resumes_exactly_in_either_stage(stop: int, tmp_path: Path) -> None:
     changed = config() | {"train": {"report_every": 10, "val_batch_every": 0}}

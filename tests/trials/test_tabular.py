@@ -45,6 +45,7 @@ def test_a_report_per_stage_that_follows_from_config_and_seed() -> None:
     assert rows != list(stages(config(seed=1)))
 
 
+@pytest.mark.slow
 def test_every_component_changes_the_curve() -> None:
     errors = [
         final(),
@@ -58,6 +59,7 @@ def test_every_component_changes_the_curve() -> None:
     assert len(set(errors)) == len(errors)
 
 
+@pytest.mark.slow
 def test_wrong_targets_hurt_in_training_only() -> None:
     right, wrong = (load_patients(config(data__wrong_targets=share)["data"], 0) for share in (0.0, 0.5))
     assert sorted(right.train_y) == sorted(wrong.train_y)
