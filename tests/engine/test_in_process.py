@@ -15,6 +15,8 @@ from orchestrator.errors import ExitCode
 from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.metrictable import read_metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], list[tuple[int, float]]]:
@@ -115,8 +117,6 @@ from pathlib import Path
 
 import ray.train
 import ray.train.collective
-
-pytestmark = pytest.mark.slow
 
 
 def train(config):

@@ -22,6 +22,8 @@ from orchestrator.study import plugins
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
+pytestmark = pytest.mark.slow
+
 RUNNER = """
 import inspect
 import json
@@ -30,8 +32,6 @@ from pathlib import Path
 
 from orchestrator.engine.runners import ImportedRunner
 from orchestrator.engine.attempts._trial_run import stage
-
-pytestmark = pytest.mark.slow
 
 
 class EstimatorRunner(ImportedRunner):
