@@ -77,7 +77,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 # docs/promises.md says what each of these holds.
-FAST := not ray and not slow and not long and not cluster and not web
+FAST := -m 'not ray and not slow and not long and not cluster and not web' --ignore tests/training --ignore tests/trials
 test: install
 	@failed=0; \
 	$(BIN)/python -m pytest -q -m 'not ray and not long and not cluster and not web' $(SPREAD) $(PYTEST_ARGS) || failed=$$?; \
@@ -85,7 +85,7 @@ test: install
 	exit $$failed
 
 test-fast: install
-	@$(BIN)/python -m pytest -q -m '$(FAST)' $(SPREAD) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q $(FAST) $(SPREAD) $(PYTEST_ARGS)
 
 test-web: install browser
 	@$(BIN)/python -m pytest -q -m web tests/web tests/report $(PYTEST_ARGS)

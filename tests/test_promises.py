@@ -11,6 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "promises.md"
 SUITES = ("fast", "test", "web", "cluster", "all")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+NOT_FAST = {
+    ROOT / folder for folder in re.findall(r"^FAST := .*", MAKEFILE, re.MULTILINE)[0].split(" --ignore ")[1:]
+}
+"""Folders that `make test-fast` leaves out whole."""
 ROWS = [
     cells
     for line in PAGE.read_text(encoding="utf-8").splitlines()
@@ -45,6 +50,8 @@ def suites_of(file: Path) -> set[str]:
         ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)
     }
     everywhere = marks(assigned["pytestmark"]) if "pytestmark" in assigned else set[str]()
+    if NOT_FAST & set(file.parents):
+        everywhere.add("slow")
     found = set[str]()
     for test in tree.body:
         if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
