@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator import Task
-from orchestrator.engine.workers._task_session import TaskSession
+from orchestrator.engine.workers._worker import TaskSession
 from orchestrator.training.loop import Trainer
 
 WIDTH, CLASSES, BATCH = 1024, 10, 64

@@ -17,7 +17,6 @@ from typing import Any
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.checks import (
-    EntrypointProbe,
     Findings,
     Preflight,
     fingerprint,
@@ -25,8 +24,8 @@ from orchestrator.engine.checks import (
     remember,
     remembered,
 )
-from orchestrator.engine.closing import conclude
 from orchestrator.engine.messages import RunFacts
+from orchestrator.engine.pump import conclude
 from orchestrator.engine.running import Listener, RunnableStudy, RunOptions, StudyOutcome
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import PackedCode
@@ -37,6 +36,7 @@ from orchestrator.record.recorded import RecordedStudy, read_record
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.state import StudyState
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
+from orchestrator.training.gates.results import CheckRequest
 
 
 def run_study(study: RunnableStudy, options: RunOptions, listener: Listener) -> StudyOutcome:
@@ -106,20 +106,19 @@ class _Driver:
             counts={str(state): states.count(state) for state in TrialState},
         )
 
-    def _ask_ahead(self) -> EntrypointProbe | Preflight:
+    def _ask_ahead(self) -> Preflight:
         """Return what runs beside the start of Ray: the wanted gates, else the import alone."""
         request, options, spec = self.options.check, self.options, self.spec
         if request is not None and not options.no_check:
             known = None if options.fresh else remembered(self.storage, self.paths)
             if known != fingerprint(request, self.code.hash):
                 return Preflight(request, threads=max(1, int(spec.resources.cpus_per_worker)))
-        return EntrypointProbe(spec.entrypoint, self.study.entrypoint.root, spec.datamodule)
+        root = str(self.study.entrypoint.root)
+        return Preflight(CheckRequest(spec.entrypoint, root, 0, (), (), datamodule=spec.datamodule), "import")
 
     # ---- on Ray ------------------------------------------------------------------------------------------
 
-    def _run(
-        self, probe: EntrypointProbe | Preflight, start: Start, recorded: RecordedStudy | None
-    ) -> StudyOutcome:
+    def _run(self, probe: Preflight, start: Start, recorded: RecordedStudy | None) -> StudyOutcome:
         with _import_ahead("ray.tune"):
             probe.result()
         from orchestrator.engine.on_ray import cluster
@@ -161,9 +160,9 @@ class _Driver:
 
         return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
-    def _heed(self, probe: EntrypointProbe | Preflight, gpus: float) -> Findings | None:
+    def _heed(self, probe: Preflight, gpus: float) -> Findings | None:
         """Return what the gates found, if they were asked; raises StudyError where it is a bug."""
-        if not isinstance(probe, Preflight):
+        if probe.job == "import":
             return None
         findings = probe.findings()
         refuse_bugs(findings, str(self.study.source), on_gpus=gpus > 0)

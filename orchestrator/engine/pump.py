@@ -1,4 +1,4 @@
-"""The thread beside the runtime: takes in what workers say, shows the study, and keeps its lease."""
+"""The thread beside the runtime: takes in what workers say, shows the study, keeps its lease; and the end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import threading
 import time
 from types import TracebackType
 
-from orchestrator.engine.actions import StopRequest
 from orchestrator.engine.conduct import Conductor
-from orchestrator.engine.running import Listener
+from orchestrator.engine.messages import StopRequest
+from orchestrator.engine.running import Listener, StudyOutcome
 from orchestrator.engine.runtime import Road, Runtime
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.control import take_requests
+from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
 DRAIN_S = 0.2
@@ -109,3 +110,27 @@ class Pump:
     def _show_notes(self) -> None:
         for text in self._conductor.new_notes():
             self._listener.note(text)
+
+
+def conclude(conductor: Conductor, record: StudyRecord) -> StudyOutcome:
+    """Cancel what did not leave, and write the results of all that has ended.
+
+    Raises:
+        StorageUnavailable, StudyHeld: the record cannot be written any more.
+        OrchestratorError: why the study had to stop.
+    """
+    if conductor.stop is not None:
+        conductor.give_up_waiting()
+    if conductor.lost is not None:
+        raise conductor.lost
+    record.lease.verify()
+    write_results(record.storage, record.paths, results_table(conductor.spec, record.state))
+    if conductor.stop is not None and conductor.stop.error is not None:
+        raise conductor.stop.error
+    code = ExitCode(conductor.exit_code())
+    return StudyOutcome(
+        exit_code=code,
+        root=record.storage.path(record.paths.root),
+        counts=conductor.counts(),
+        interrupted=code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED),
+    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.engine.actions import Action
 from orchestrator.engine.capacity import Node
 from orchestrator.engine.conduct import Conductor
-from orchestrator.engine.messages import Answer, RungReached, Said, TrialEnded
+from orchestrator.engine.messages import Action, Answer, RungReached, Said, TrialEnded
 
 
 class Runtime(Protocol):

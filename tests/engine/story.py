@@ -14,9 +14,17 @@ from typing import Any
 from orchestrator.decide.agenda import Judged, agenda
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.decide.used import used_cells
-from orchestrator.engine.actions import Action, Reassign, StopTrial
 from orchestrator.engine.conduct._conductor import Conductor
-from orchestrator.engine.messages import Assignment, GroupLost, Outcome, RungReached, TrialEnded
+from orchestrator.engine.messages import (
+    Action,
+    Assignment,
+    GroupLost,
+    Outcome,
+    Reassign,
+    RungReached,
+    StopTrial,
+    TrialEnded,
+)
 from orchestrator.record.journal import read_journal
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage

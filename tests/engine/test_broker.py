@@ -10,7 +10,6 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Reassign, Recycle, StopTrial
 from orchestrator.engine.broker._broker import STALE, Broker
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -21,7 +20,10 @@ from orchestrator.engine.messages import (
     LaneUp,
     Outcome,
     Progress,
+    Reassign,
+    Recycle,
     RungReached,
+    StopTrial,
     TrialEnded,
     TrialProgress,
     TrialStarted,

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Action, Reassign, Recycle, SetAside, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node
 from orchestrator.engine.conduct._conductor import Conductor
 from orchestrator.engine.messages import (
+    Action,
     Assignment,
     CheckpointKept,
     DriverEvent,
@@ -30,7 +30,12 @@ from orchestrator.engine.messages import (
     LaneUp,
     Outcome,
     Progress,
+    Reassign,
+    Recycle,
     RungReached,
+    SetAside,
+    StopRequest,
+    StopTrial,
     TrialEnded,
     TrialProgress,
     TrialStarted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.engine.on_ray._groups import Groups
+from orchestrator.engine.on_ray._message_actor import Groups
 
 
 def test_the_newest_group_of_each_dead_actor_is_freed_once() -> None:

@@ -9,8 +9,8 @@ from disks import fill, own_mounts, small_disk
 from test_conductor import Drive, ended, lost, rung
 
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.actions import Reassign, StopTrial
 from orchestrator.engine.capacity import Node
+from orchestrator.engine.messages import Reassign, StopTrial
 from orchestrator.errors import ExitCode, StorageUnavailable
 from orchestrator.record.events import Noted
 

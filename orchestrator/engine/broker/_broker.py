@@ -20,10 +20,10 @@ from typing import Any
 
 from orchestrator.decide.faults import FaultKind, GroupEnd
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Action, Reassign, Recycle, StopTrial
 from orchestrator.engine.broker._lane_state import LaneState, LaneTrial, joint_outcome
 from orchestrator.engine.messages import (
     CONTINUE,
+    Action,
     Answer,
     Assignment,
     Attached,
@@ -34,8 +34,11 @@ from orchestrator.engine.messages import (
     LaneEvent,
     LaneUp,
     Outcome,
+    Reassign,
+    Recycle,
     RungReached,
     Said,
+    StopTrial,
     TrialEnded,
     TrialStarted,
     WorkerFailed,

@@ -2,7 +2,6 @@
 
 from orchestrator.engine.checks._checkprocess import run_gates
 from orchestrator.engine.checks._preflight import (
-    EntrypointProbe,
     Findings,
     Preflight,
     fingerprint,
@@ -12,7 +11,6 @@ from orchestrator.engine.checks._preflight import (
 )
 
 __all__ = [
-    "EntrypointProbe",
     "Findings",
     "Preflight",
     "fingerprint",

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.engine.checks._probe import import_ended, import_error, import_slow
+from orchestrator.errors import Fault, StudyError
 from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, gate_from_json
 
 if TYPE_CHECKING:
@@ -102,8 +102,12 @@ class CheckProcess:
             if not line.startswith(_MARK):
                 continue
             message = json.loads(line.removeprefix(_MARK))
-            if "error" in message or "refused" in message:
-                raise import_error(self._request.entrypoint, message)
+            if "refused" in message:
+                raise self._fault(message["refused"])
+            if "error" in message:
+                hint = f"mend it, and try `python -c 'import {self._request.entrypoint.partition(':')[0]}'`"
+                said = f"the entrypoint does not import: {message['error']}"
+                raise self._fault(said, hint, message["file"], message["line"])
             if "running" in message:
                 imported()
                 number, title = message["running"]
@@ -114,10 +118,18 @@ class CheckProcess:
                 self.device = message["done"]
                 return
         if running is None:
-            entrypoint = self._request.entrypoint
-            late_or_dead = import_slow(entrypoint, timeout_s) if late.is_set() else None
-            raise late_or_dead or import_ended(entrypoint, self._process.wait())
+            if late.is_set():
+                hint = "move slow work out of the module's top level, into the function or the Task"
+                raise self._fault(f"importing the entrypoint takes longer than {timeout_s:.0f} s", hint)
+            code = self._process.wait()
+            raise self._fault(f"importing the entrypoint ended the process (exit code {code})")
         yield GateResult(*running, self._how_it_ended(timeout_s, late), time.perf_counter() - start)
+
+    def _fault(
+        self, said: str, hint: str | None = None, file: str | None = None, line: int | None = None
+    ) -> StudyError:
+        """Return what is wrong with the entrypoint."""
+        return StudyError(Fault(said, file, line, "entrypoint", self._request.entrypoint, hint))
 
     def _how_it_ended(self, timeout_s: float, late: threading.Event) -> GateVerdict:
         code = self._process.wait()

@@ -11,10 +11,9 @@ import json
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.checks._checkprocess import CheckProcess
+from orchestrator.engine.checks._checkprocess import CheckProcess, Job
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
@@ -63,33 +62,12 @@ class Findings:
         return lines
 
 
-class EntrypointProbe:
-    """Asks only whether the entrypoint imports, where there is nothing to check. Starts at once."""
-
-    def __init__(self, entrypoint: str, root: Path, datamodule: str | None = None) -> None:
-        request = CheckRequest(entrypoint, str(root), 0, (), (), datamodule=datamodule)
-        self._process = CheckProcess(request, "import")
-
-    def result(self) -> None:
-        """Wait for the answer.
-
-        Raises:
-            StudyError: it does not import, or it is no entrypoint.
-        """
-        for _ in self._process.results(PROBE_TIMEOUT_S):
-            pass
-
-    def end(self) -> None:
-        """Stop asking."""
-        self._process.end()
-
-
 class Preflight:
-    """Starts at once. `result` waits for the import, `findings` for the gates."""
+    """Starts at once. `result` waits for the import, `findings` for the gates, if `job` is to ask them."""
 
-    def __init__(self, request: CheckRequest, *, threads: int = 1) -> None:
-        self._start = time.monotonic()
-        self._process = CheckProcess(replace(request, only=CHEAP, brief=True), threads=threads)
+    def __init__(self, request: CheckRequest, job: Job = "check", *, threads: int = 1) -> None:
+        self._start, self.job = time.monotonic(), job
+        self._process = CheckProcess(replace(request, only=CHEAP, brief=True), job, threads=threads)
         self._gates: list[GateResult] = []
         self._error: BaseException | None = None
         self._imported = threading.Event()
@@ -109,7 +87,7 @@ class Preflight:
         """Wait until the entrypoint is imported.
 
         Raises:
-            StudyError: it does not import.
+            StudyError: it does not import, or it is no entrypoint.
         """
         self._imported.wait()
         if self._error is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,28 +77,11 @@ def serve() -> None:
     curves: list[list[float]] = []
     left: list[str] = []
     for arm in (request.arms[0], *_between(request), request.arms[0]):
-        curves.append(_in_a_thread(request, arm, cache))
+        with ThreadPoolExecutor(1) as thread:
+            curves.append(thread.submit(_losses, request, arm, cache).result())
         left += state.restore()
     answer = {"cold": curves[0], "warm": curves[-1], "left": left}
     sys.stdout.write(f"\n{json.dumps(answer)}\n")
-
-
-def _in_a_thread(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, Any]) -> list[float]:
-    losses: list[float] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            losses.extend(_losses(request, arm, cache))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name=f"trial-{arm.name}")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return losses
 
 
 def _losses(request: CheckRequest, arm: ArmToCheck, cache: MutableMapping[str, Any]) -> list[float]:

@@ -10,23 +10,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from orchestrator.decide.budget import budget_left
-from orchestrator.decide.rungs import RungReport
+from orchestrator.decide.rungs import RungReport, decide
+from orchestrator.decide.stopping import Competition, competition
 from orchestrator.engine import status
-from orchestrator.engine.actions import Action, Recycle, StopRequest, StopTrial
 from orchestrator.engine.capacity import Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
 from orchestrator.engine.conduct._hangs import HangDetector
-from orchestrator.engine.conduct._livetrial import LiveTrial
 from orchestrator.engine.conduct._placement import Placement
-from orchestrator.engine.conduct._rungtable import RungTable
 from orchestrator.engine.conduct._runlog import RunLog
 from orchestrator.engine.conduct._seedcheck import SeedCheck
-from orchestrator.engine.conduct._trialqueue import TrialQueue
+from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
 from orchestrator.engine.messages import (
     CONTINUE,
+    Action,
     Answer,
     Assignment,
     CheckpointKept,
@@ -34,7 +34,10 @@ from orchestrator.engine.messages import (
     EntrypointFailed,
     GroupLost,
     LaneUp,
+    Recycle,
     RungReached,
+    StopRequest,
+    StopTrial,
     TrialEnded,
     TrialProgress,
     TrialStarted,
@@ -44,7 +47,7 @@ from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError,
 from orchestrator.record.events import Assigned, Checkpointed, Decided, Reported, Started
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.studyrecord import StudyRecord
-from orchestrator.study.cells import Plan, trial_config
+from orchestrator.study.cells import Cell, Plan, trial_config
 from orchestrator.study.spec import StudySpec
 
 
@@ -76,7 +79,8 @@ class Conductor:
         self._log = RunLog(record)
         self._hangs = HangDetector(spec.failures.report_timeout)
         self._placement = Placement(spec.resources, gpus_per_worker, self._log.note)
-        self._rungs, self._seeds = RungTable(spec, record.state), SeedCheck(spec, record.state)
+        self._seeds = SeedCheck(spec, record.state)
+        self._group = cache(lambda cell: self._competition(self.plan.cell(cell)).group)
         self.queue = TrialQueue(spec, self._log, retry_failed=retry_failed)
         self._failures = FailurePolicy(
             spec,
@@ -161,7 +165,7 @@ class Conductor:
             config=trial_config(self.plan, cell, self.spec),
             changes={**self.plan.arm(cell.arm).set, **cell.set},
             trial_dir=f"{self.record.paths.root}/{record.trial_dir}",
-            rungs=self._rungs.competition(cell).rule.rungs,
+            rungs=self._competition(cell).rule.rungs,
             decided=tuple(sorted(record.decisions)),
         )
 
@@ -186,9 +190,17 @@ class Conductor:
                     return self._decide(live, event)
             return self._log.leave()
 
+    def _competition(self, cell: Cell) -> Competition:
+        """Return the rule that the cell is under, and among whom."""
+        return competition(self.spec, self.plan.reference, cell)
+
     def _decide(self, live: LiveTrial, event: RungReached) -> Answer:
         cell, arm = live.record.cell, live.record.arm
-        made = self._rungs.decide(RungReport(cell, arm, event.rung, event.length, event.score))
+        found = self._competition(self.plan.cell(cell))
+        scores = self.record.state.rung_table.get(event.rung, {})
+        peers = {peer: score for peer, score in scores.items() if self._group(peer) == found.group}
+        report = RungReport(cell, arm, event.rung, event.length, event.score)
+        made = decide(found.rule, {event.rung: peers}, report, protected=found.protected)
         live.length, live.value = event.length, event.value
         at = (event.rung, event.length, event.score, event.value)
         self.record.append(

@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from orchestrator.decide.faults import FaultKind, fault_of
 from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.actions import Action, Reassign, StopRequest
 from orchestrator.engine.conduct._hangs import HangDetector
-from orchestrator.engine.conduct._livetrial import LiveTrial
 from orchestrator.engine.conduct._placement import Placement
 from orchestrator.engine.conduct._runlog import RunLog, last_line
-from orchestrator.engine.conduct._trialqueue import TrialQueue
-from orchestrator.engine.messages import Assignment, GroupLost, LaneUp, Outcome, TrialEnded, WorkerFailed
+from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
+from orchestrator.engine.messages import (
+    Action,
+    Assignment,
+    GroupLost,
+    LaneUp,
+    Outcome,
+    Reassign,
+    StopRequest,
+    TrialEnded,
+    WorkerFailed,
+)
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.events import AttemptFailed, TrialEnd
 from orchestrator.study.spec import StudySpec

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.nodes import NodeWatch
-from orchestrator.engine.actions import SetAside
 from orchestrator.engine.capacity import Node, capacity, lanes, slots, waits_for
+from orchestrator.engine.messages import SetAside
 from orchestrator.study.spec import ResourcesSpec
 
 

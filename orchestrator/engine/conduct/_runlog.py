@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.actions import StopRequest
-from orchestrator.engine.messages import Answer
+from orchestrator.engine.messages import Answer, StopRequest
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.events import Noted
 from orchestrator.record.studyrecord import StudyRecord

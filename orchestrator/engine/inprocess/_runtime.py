@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, cast
 
 from orchestrator.decide.faults import FaultKind, GroupEnd, RankEnd, why_lost
-from orchestrator.engine.actions import Action, SetAside
 from orchestrator.engine.attempts import UserCode, WorkerKilled
 from orchestrator.engine.broker import Broker
 from orchestrator.engine.capacity import ANY, Node
@@ -24,12 +23,14 @@ from orchestrator.engine.inprocess._faults import LOSES_ITS_GROUP, DriverKilled,
 from orchestrator.engine.inprocess._output import Output
 from orchestrator.engine.inprocess._workers import Group, Workplace
 from orchestrator.engine.messages import (
+    Action,
     Assignment,
     Attached,
     LaneEvent,
     RunFacts,
     RungReached,
     Said,
+    SetAside,
     TrialEnded,
 )
 from orchestrator.engine.runtime import Road

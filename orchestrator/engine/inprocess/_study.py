@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.attempts import UserCode
-from orchestrator.engine.closing import conclude
 from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.inprocess._faults import Faults
 from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import user_code
 from orchestrator.engine.messages import RunFacts
-from orchestrator.engine.pump import Pump
+from orchestrator.engine.pump import Pump, conclude
 from orchestrator.engine.running import Listener, StudyOutcome
 from orchestrator.engine.status import Snapshot
 from orchestrator.errors import ExitCode

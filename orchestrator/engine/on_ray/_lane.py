@@ -105,7 +105,7 @@ def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) 
         from orchestrator.engine.ray_private.trainer import lane_trainer
     except ImportError:  # Ray has moved something: slower to start, the same otherwise
         log.warning("this version of Ray lacks a name that lanes build on; using the stock TorchTrainer")
-        from orchestrator.engine.on_ray._stock_trainer import lane_trainer
+        lane_trainer = _stock_trainer
 
     asked, use_gpu = facts.spec.resources, facts.gpus_per_worker > 0
     resources = {"CPU": asked.cpus_per_worker} | ({"GPU": facts.gpus_per_worker} if use_gpu else {})
@@ -127,3 +127,12 @@ def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) 
             failure_config=FailureConfig(max_failures=-1, controller_failure_limit=-1),
         ),
     )
+
+
+def _stock_trainer(loop: Any, config: dict[str, Any], use_gpu: bool, **configs: Any) -> Any:
+    """As `ray_private.trainer.lane_trainer`, by public names: more processes, a slower start."""
+    import torch
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    backend = "nccl" if use_gpu and torch.version.cuda else "gloo"
+    return TorchTrainer(loop, train_loop_config=config, torch_config=TorchConfig(backend=backend), **configs)

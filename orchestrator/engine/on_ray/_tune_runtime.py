@@ -15,9 +15,8 @@ from pydantic import BaseModel
 from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
 
-from orchestrator.engine.actions import Action
 from orchestrator.engine.capacity import Node
-from orchestrator.engine.messages import RunFacts, Said
+from orchestrator.engine.messages import Action, RunFacts, Said
 from orchestrator.engine.on_ray import cluster
 from orchestrator.engine.on_ray._lane import Lane
 from orchestrator.engine.on_ray._message_actor import MessageActor

@@ -9,19 +9,25 @@ fresh workers.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 import threading
 import traceback
+from collections.abc import MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 import ray.train.collective
+import ray.train.torch
 import torch
 import torch.distributed
+from torch import nn
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts import (
@@ -38,14 +44,32 @@ from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
 from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.runners import Code, runner_of
+from orchestrator.engine.runners.session import TrialSession
 from orchestrator.engine.workers._capture import TrialOutput
 from orchestrator.engine.workers._plain_function import bound
-from orchestrator.engine.workers._shipped_code import fetch_code
-from orchestrator.engine.workers._task_session import TaskSession
+from orchestrator.record.codearchive import unpack_code
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.trackers.process import Trackers, services
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
+
+
+class TaskSession(TrialSession):
+    """One rank's session, beside the others of its group."""
+
+    def __init__(self, run: TrialRun, cache: MutableMapping[str, Any]) -> None:
+        super().__init__(run, cache, ray.train.torch.get_device())
+        self.local_rank = ray.train.get_context().get_local_rank()
+
+    def prepare_model(self, model: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return super().prepare_model(model)
+        prepared: nn.Module = ray.train.torch.prepare_model(model)
+        return prepared
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            ray.train.collective.barrier()
 
 
 class LaneWorker:
@@ -61,7 +85,7 @@ class LaneWorker:
         self.trackers = Trackers(services(spec.loggers) if self.rank == 0 else ())
         self.threads = max(1, int(spec.resources.cpus_per_worker))
         torch.set_num_threads(self.threads)
-        self.code_root = fetch_code(facts)
+        self.code_root = _fetch_code(facts)
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
 
@@ -127,6 +151,22 @@ class LaneWorker:
     def session(self, run: TrialRun) -> AbstractContextManager[TaskSession]:
         """Return what the built-in loop talks to."""
         return nullcontext(TaskSession(run, self.cache))
+
+
+def _fetch_code(facts: RunFacts) -> Path | None:
+    """Unpack the study's code once per node; returns its root, or None for an installed package."""
+    if facts.module_root is None:
+        return None
+    home = Path(tempfile.gettempdir()) / f"orchestrator-code-{os.getuid()}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    target = home / facts.code_hash
+    with (home / f"{facts.code_hash}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / ".complete").exists():
+            archive = facts.storage.read_bytes(facts.code_archive)
+            unpack_code(archive, target)
+            (target / ".complete").touch()
+    return target
 
 
 def _call(broker: Any, method: str, *arguments: Any) -> Any:
