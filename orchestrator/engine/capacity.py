@@ -36,12 +36,7 @@ class Capacity:
 def capacity(
     nodes: Sequence[Node], resources: ResourcesSpec, gpus: float, shunned: Collection[str] = ()
 ) -> Capacity:
-    """Count the workers that fit on the nodes that are alive and not set aside.
-
-    Args:
-        gpus: GPUs of one worker, `auto` resolved.
-        shunned: ids of the nodes that are set aside.
-    """
+    """Count the workers of so many `gpus` that fit on the nodes that are alive and not `shunned`."""
     alive = [node for node in nodes if node.alive and node.id not in shunned]
     return Capacity(
         cpus=sum(node.cpus for node in alive),

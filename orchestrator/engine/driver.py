@@ -16,14 +16,7 @@ from typing import Any
 
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.checks import (
-    Findings,
-    Preflight,
-    fingerprint,
-    refuse_bugs,
-    remember,
-    remembered,
-)
+from orchestrator.engine import checks
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
 from orchestrator.engine.running import Listener, RunnableStudy, RunOptions, StudyOutcome
@@ -61,7 +54,9 @@ class _Driver:
         self.code = PackedCode.of(study.entrypoint)
 
     def run(self) -> StudyOutcome:
-        start, plan = self._start(), self.study.plan
+        options, code, plan = self.options, self.code, self.study.plan
+        allowed = (options.fresh, options.extend, options.accept_code_change)
+        start = Start(code.hash, code.archive, {}, *allowed)
         found = None if start.fresh else read_record(self.storage, self.paths)
         reconcile(found, self.spec, plan, start)
         if outlast(self.storage, self.paths, self.listener.note) and found is not None:
@@ -77,16 +72,6 @@ class _Driver:
             probe.end()
 
     # ---- before Ray --------------------------------------------------------------------------------------
-
-    def _start(self) -> Start:
-        options, code = self.options, self.code
-        return Start(
-            code.hash,
-            code.archive,
-            fresh=options.fresh,
-            extend=options.extend,
-            accept_code_change=options.accept_code_change,
-        )
 
     def _nothing_left(self, state: StudyState) -> bool:
         """Whether every cell is answered, or failed for its own reasons, and the results call for no more."""
@@ -106,21 +91,24 @@ class _Driver:
             counts={str(state): states.count(state) for state in TrialState},
         )
 
-    def _ask_ahead(self) -> Preflight:
+    def _ask_ahead(self) -> checks.Preflight:
         """Return what runs beside the start of Ray: the wanted gates, else the import alone."""
         request, options, spec = self.options.check, self.options, self.spec
         if request is not None and not options.no_check:
-            known = None if options.fresh else remembered(self.storage, self.paths)
-            if known != fingerprint(request, self.code.hash):
-                return Preflight(request, threads=max(1, int(spec.resources.cpus_per_worker)))
+            known = None if options.fresh else checks.remembered(self.storage, self.paths)
+            if known != checks.fingerprint(request, self.code.hash):
+                return checks.Preflight(request, threads=max(1, int(spec.resources.cpus_per_worker)))
         root = str(self.study.entrypoint.root)
-        return Preflight(CheckRequest(spec.entrypoint, root, 0, (), (), datamodule=spec.datamodule), "import")
+        alone = CheckRequest(spec.entrypoint, root, 0, (), (), datamodule=spec.datamodule)
+        return checks.Preflight(alone, "import")
 
     # ---- on Ray ------------------------------------------------------------------------------------------
 
-    def _run(self, probe: Preflight, start: Start, recorded: RecordedStudy | None) -> StudyOutcome:
-        with _import_ahead("ray.tune"):
-            probe.result()
+    def _run(self, probe: checks.Preflight, start: Start, recorded: RecordedStudy | None) -> StudyOutcome:
+        ahead = threading.Thread(target=_import_quietly, args=("ray.tune",), daemon=True)
+        ahead.start()  # it is slow, and this thread waits for another process
+        probe.result()
+        ahead.join()
         from orchestrator.engine.on_ray import cluster
 
         with cluster.connected(self.options.address) as grows:
@@ -160,21 +148,21 @@ class _Driver:
 
         return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
 
-    def _heed(self, probe: Preflight, gpus: float) -> Findings | None:
+    def _heed(self, probe: checks.Preflight, gpus: float) -> checks.Findings | None:
         """Return what the gates found, if they were asked; raises StudyError where it is a bug."""
         if probe.job == "import":
             return None
         findings = probe.findings()
-        refuse_bugs(findings, str(self.study.source), on_gpus=gpus > 0)
+        checks.refuse_bugs(findings, str(self.study.source), on_gpus=gpus > 0)
         for line in findings.remarks():
             self.listener.note(line)
         return findings
 
-    def _keep(self, found: Findings | None) -> None:
+    def _keep(self, found: checks.Findings | None) -> None:
         """Remember what was checked, or that nothing was to be; a later start does not ask again."""
         request = self.options.check
         if request is not None and (found is not None or self.options.no_check):
-            remember(self.storage, self.paths, fingerprint(request, self.code.hash), found)
+            checks.remember(self.storage, self.paths, checks.fingerprint(request, self.code.hash), found)
 
     def _conduct(self, record: StudyRecord, gpus: float, *, grows: bool) -> StudyOutcome:
         from orchestrator.engine.conduct import Conductor
@@ -236,15 +224,6 @@ def _signals_to(pump: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _import_ahead(module: str) -> Iterator[None]:
-    """Import a slow module while this thread waits for another process."""
-    thread = threading.Thread(target=_import_quietly, args=(module,), daemon=True)
-    thread.start()
-    yield
-    thread.join()
 
 
 def _import_quietly(module: str) -> None:

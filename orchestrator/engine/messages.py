@@ -120,30 +120,30 @@ class LaneUp:
 
 
 @dataclass(frozen=True)
-class TrialStarted:
+class OfTrial:
+    """Something about one attempt on one lane."""
+
     lane: str
     cell: str
     attempt: int
+
+
+@dataclass(frozen=True)
+class TrialStarted(OfTrial):
     resumed_step: int | None
     devices: tuple[str, ...] = ()  # what its ranks compute on, each type once
     passed_over: tuple[str, ...] = ()  # checkpoints that could not be used, and why
 
 
 @dataclass(frozen=True)
-class TrialProgress:
+class TrialProgress(OfTrial):
     """All reports of a trial since the last message, in order."""
 
-    lane: str
-    cell: str
-    attempt: int
     reports: tuple[Progress, ...]
 
 
 @dataclass(frozen=True)
-class CheckpointKept:
-    lane: str
-    cell: str
-    attempt: int
+class CheckpointKept(OfTrial):
     name: str
     step: int
     length: float
@@ -151,12 +151,9 @@ class CheckpointKept:
 
 
 @dataclass(frozen=True)
-class GroupLost:
+class GroupLost(OfTrial):
     """The worker group was lost while a trial was in flight; `nodes`: where the fault came from (ids)."""
 
-    lane: str
-    cell: str
-    attempt: int
     nodes: tuple[str, ...]
     message: str
     fault: FaultKind = FaultKind.UNKNOWN
@@ -201,12 +198,9 @@ class Said:
 
 
 @dataclass(frozen=True)
-class TrialEnded:
+class TrialEnded(OfTrial):
     """All ranks have left the trial (or one of them failed)."""
 
-    lane: str
-    cell: str
-    attempt: int
     outcome: Outcome
     wall_s: float
     said: Said = Said()  # what came before the end and the driver may not have taken in yet
@@ -238,12 +232,9 @@ class Reassign:
 
 
 @dataclass(frozen=True)
-class Recycle:
+class Recycle(OfTrial):
     """Replace the lane's workers, if they are still at this attempt."""
 
-    lane: str
-    cell: str
-    attempt: int
     reason: str
 
 

@@ -127,10 +127,5 @@ def conclude(conductor: Conductor, record: StudyRecord) -> StudyOutcome:
     write_results(record.storage, record.paths, results_table(conductor.spec, record.state))
     if conductor.stop is not None and conductor.stop.error is not None:
         raise conductor.stop.error
-    code = ExitCode(conductor.exit_code())
-    return StudyOutcome(
-        exit_code=code,
-        root=record.storage.path(record.paths.root),
-        counts=conductor.counts(),
-        interrupted=code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED),
-    )
+    root = record.storage.path(record.paths.root)
+    return StudyOutcome(conductor.exit_code(), root, conductor.counts())

@@ -69,4 +69,8 @@ class StudyOutcome:
     exit_code: ExitCode
     root: str
     counts: dict[str, int] = field(default_factory=dict)
-    interrupted: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody has stopped it."""
+        return self.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestrator.engine.capacity import Node
 from orchestrator.engine.conduct import Conductor
-from orchestrator.engine.messages import Action, Answer, RungReached, Said, TrialEnded
+from orchestrator.engine.messages import Action, Said, TrialEnded
 
 
 class Runtime(Protocol):
@@ -56,10 +56,6 @@ class Road:
     def drain(self, timeout_s: float) -> None:
         """Take in what is new, and wait up to `timeout_s` seconds for it."""
         self._take(self.runtime.drain(self._taken, timeout_s))
-
-    def rung(self, event: RungReached) -> Answer:
-        """Decide at a rung."""
-        return self.conductor.rung(event)
 
     def ended(self, event: TrialEnded) -> None:
         """Take in that a trial ended on all of its ranks."""

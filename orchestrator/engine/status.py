@@ -47,10 +47,7 @@ def seconds_left(
 ) -> float | None:
     """Estimate from the length trained in this run; None until half a trial is through.
 
-    Args:
-        full: length of one trial, in the study's unit.
-        waiting: trials that wait.
-        ended_before: trials that had ended before this run.
+    `full`: length of one trial, in the study's unit; `ended_before`: trials that had ended before this run.
     """
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
     under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 from orchestrator.record.storagefaults import StorageFaultKind
-from orchestrator.record.trialfile import update_trial
 
 MANIFEST = "MANIFEST.json"
 # What says something about one checkpoint; everything else is a fault of the storage as a whole.
@@ -55,10 +55,8 @@ class Manifest:
         """Raise `ValueError` when it is no manifest."""
         try:
             known = {item.name: data[item.name] for item in fields(cls)}
-            files = {str(name): int(size) for name, size in known["files"].items()}
-            return cls(
-                **{**known, "files": files, "step": int(known["step"]), "report": int(known["report"])}
-            )
+            known["files"] = {str(name): int(size) for name, size in known["files"].items()}
+            return cls(**{**known, "step": int(known["step"]), "report": int(known["report"])})
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a checkpoint manifest: {error!r}") from error
 
@@ -105,7 +103,7 @@ class CheckpointStore:
             raise StorageUnavailable(
                 f"checkpoint {folder} did not arrive whole: {wrong}", StorageFaultKind.UNAVAILABLE
             )
-        named = Manifest(**{**asdict(manifest), "name": name})
+        named = replace(manifest, name=name)
         self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(named.to_json()))
         return named
 
@@ -159,9 +157,17 @@ class CheckpointStore:
         return Kept(tuple(latest), tuple(best), tuple(removed))
 
     def describe(self, **fields: Any) -> None:
-        """Set fields of the trial's `trial.json`."""
+        """Set top-level fields of `trial.json`, for people and programs that look at the trial's directory.
+
+        One writer at a time, rank 0 of the trial.
+        """
         self._refuse_superseded()
-        update_trial(self._storage, self._trial, **fields)
+        path, before = self._trial.trial_json, None
+        with suppress(FileNotFoundError, ValueError):
+            before = from_json(self._storage.read_bytes(path))
+        told = {**(before if isinstance(before, dict) else {}), **fields}
+        told = json.loads(to_json(told))  # NaN as text: JSON has none
+        self._storage.write_atomic(path, json.dumps(told, indent=1) + "\n")
 
     def discard_incomplete(self) -> list[str]:
         """Remove what crashed uploads and replaced attempts left; only when no upload of ours is under way.
@@ -208,7 +214,7 @@ class CheckpointStore:
         if wrong:
             self.warnings.append(f"{folder}: {wrong}")
             return None
-        return Manifest(**{**asdict(manifest), "name": name})
+        return replace(manifest, name=name)
 
     def _not_whole(self, folder: str, manifest: Manifest) -> str | None:
         there = self._storage.sizes(folder)

@@ -99,18 +99,15 @@ def unpack_code(data: bytes, dest: Path) -> None:
             members = archive.getmembers()
             for member in members:
                 path = PurePosixPath(member.name)
-                if not member.isfile() or path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                    raise InputError(
-                        f"the code archive has an entry that may not be extracted: {member.name!r}"
-                    )
+                below = (dest / path).resolve().is_relative_to(dest.resolve()) and ".." not in path.parts
+                if not member.isfile() or not below or path.is_absolute() or "\\" in member.name:
+                    what = "the code archive has an entry that may not be extracted"
+                    raise InputError(f"{what}: {member.name!r}")
             for member in members:
-                source = archive.extractfile(member)
                 target = dest / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if source is None or not target.resolve().is_relative_to(dest.resolve()):
-                    raise InputError(
-                        f"the code archive has an entry that may not be extracted: {member.name!r}"
-                    )
+                source = archive.extractfile(member)
+                assert source is not None  # it is a file
                 target.write_bytes(source.read())
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(f"the code archive cannot be extracted: {error}") from error

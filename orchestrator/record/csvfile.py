@@ -31,7 +31,6 @@ class CsvFile(FileLogger):
         self._rows.writerows((step, f"{time_s:.3f}", tag, repr(value)) for tag, value in values.items())
 
     def write(self) -> None:
-        """Hand the rows to the file."""
         text = self._text.getvalue()
         if text:
             self._file.write(text.encode())
@@ -39,11 +38,9 @@ class CsvFile(FileLogger):
             self._text.truncate()
 
     def sync(self) -> None:
-        """Return once the rows are durable."""
         self.write()
         self._file.sync()
 
     def close(self) -> None:
-        """Sync and let go."""
         self.sync()
         self._file.close()

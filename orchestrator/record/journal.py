@@ -173,11 +173,8 @@ class Journal:
 def read_journal(storage: Storage, path: str, before: JournalContents | None = None) -> JournalContents:
     """Read every whole line of a journal that counts; one that does not exist is empty. Changes nothing.
 
-    Args:
-        before: what was read earlier; it is returned when nothing has been written since.
-
-    Raises:
-        StudyError: a line is of another version.
+    `before`: what was read earlier; it is returned when nothing has been written since. Raises `StudyError`
+    when a line is of another version.
     """
     paths = storage.grown(path)
     if before is not None and _unchanged(storage, path, paths, before):
@@ -244,8 +241,7 @@ def encode(line: Line) -> bytes:
 def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:
     """Read one line; None when it is no event. `where` and `number`: file and line, for messages.
 
-    Raises:
-        StudyError: the line is of another version.
+    Raises `StudyError` for a line of another version.
     """
     try:
         line = from_json(text)

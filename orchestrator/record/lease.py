@@ -42,7 +42,6 @@ class Lease:
         owner: Mapping[str, Any] | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        stale_after_s: float = STALE_AFTER_S,
         last_driver: Callable[[], int] = lambda: 0,
     ) -> Lease:
         """Take the lease, with a number above all others.
@@ -58,11 +57,11 @@ class Lease:
         now = clock()
         token = uuid.uuid4().hex
         mine = {**this_process(), **(owner or {}), "token": token, "since": now, "beat": now}
-        _refuse_if_held(read_lease(storage, paths), now, stale_after_s, paths)
+        _refuse_if_held(read_lease(storage, paths), now, paths)
         # where there are no locks, `beat` finds out
         with storage.exclusively(f"{paths.control_dir}/.lock"):
             before = read_lease(storage, paths)
-            _refuse_if_held(before, now, stale_after_s, paths)
+            _refuse_if_held(before, now, paths)
             number = (before or {}).get("driver")
             mine["driver"] = 1 + max(number if isinstance(number, int) else 0, last_driver())
             storage.write_atomic(paths.lease, to_json(mine))
@@ -128,7 +127,7 @@ def outlast(
                 return True
             if owner != heard:
                 break
-    _refuse_if_held(read_lease(storage, paths), clock(), STALE_AFTER_S, paths)
+    _refuse_if_held(read_lease(storage, paths), clock(), paths)
     return True
 
 
@@ -141,13 +140,13 @@ def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
     return owner if isinstance(owner, dict) else None
 
 
-def is_alive(owner: Mapping[str, Any], now: float, stale_after_s: float = STALE_AFTER_S) -> bool:
+def is_alive(owner: Mapping[str, Any], now: float) -> bool:
     """Whether that driver lives: by its process on the same host, by its heartbeat from elsewhere."""
     if _is_here(owner):
         started = owner.get("started")
         return started is not None and process_start(owner["pid"]) == started
     beat = owner.get("beat")
-    return isinstance(beat, (int, float)) and now - beat < stale_after_s
+    return isinstance(beat, (int, float)) and now - beat < STALE_AFTER_S
 
 
 def _is_here(owner: Mapping[str, Any]) -> bool:
@@ -187,10 +186,8 @@ def process_start(pid: int) -> str | None:
     return "running"
 
 
-def _refuse_if_held(
-    owner: Mapping[str, Any] | None, now: float, stale_after_s: float, paths: StudyPaths
-) -> None:
-    if owner is not None and is_alive(owner, now, stale_after_s):
+def _refuse_if_held(owner: Mapping[str, Any] | None, now: float, paths: StudyPaths) -> None:
+    if owner is not None and is_alive(owner, now):
         raise StudyHeld(
             f"study {paths.root} is run by {describe(owner)}; stop that (orchestrate stop) or wait for it"
         )

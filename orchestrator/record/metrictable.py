@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.record.attempts import owner_of
 from orchestrator.record.jsonlines import from_json, to_json
-from orchestrator.record.layout import TrialPaths
+from orchestrator.record.layout import TablePaths, TrialPaths
 from orchestrator.record.storage import Storage
 
 REPORT_COLUMNS = ("report", "step", "epoch", "time_s", "attempt")
@@ -45,11 +45,6 @@ def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
     return [{**dict.fromkeys(REPORT_COLUMNS), **row} for row in rows]
 
 
-def read_steps(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
-    """Return the step scalars of a trial, running or over: one row per call."""
-    return read_table(storage, trial, STEPS)
-
-
 def read_observations(
     storage: Storage, trial: TrialPaths, monitor: str | None = None
 ) -> list[dict[str, Any]]:
@@ -62,20 +57,19 @@ def read_observations(
 
 def read_table(storage: Storage, trial: TrialPaths, table: Table) -> list[dict[str, Any]]:
     """Return the rows of the attempt that has the trial now."""
-    paths = trial.table(table.name, owner_of(storage, trial).attempt)
-    return read_rows(storage, paths.jsonl, paths.parquet)
+    return read_rows(storage, trial.table(table.name, owner_of(storage, trial).attempt))
 
 
-def read_rows(storage: Storage, jsonl: str, parquet: str) -> list[dict[str, Any]]:
+def read_rows(storage: Storage, files: TablePaths) -> list[dict[str, Any]]:
     """Rows from the table, or from the lines while there is none.
 
     After a crash both may exist: the table, written before the lines go and removed after they are back, is
     complete then.
     """
-    data = _read_if_there(storage, parquet)
+    data = _read_if_there(storage, files.parquet)
     if data is None:
-        rows = _decode(storage.read_lines(jsonl))
-        data = None if rows else _read_if_there(storage, parquet)  # closed while we looked
+        rows = _decode(storage.read_lines(files.jsonl))
+        data = None if rows else _read_if_there(storage, files.parquet)  # closed while we looked
         if data is None:
             return rows
     import pyarrow.parquet as pq
@@ -90,9 +84,8 @@ def carry_over(
     """Begin an attempt's table with the rows of attempt `before` with `row[key] <= limit`. Returns them."""
     own = trial.table(table.name, attempt)
     if before == attempt:
-        return rewind(storage, own.jsonl, own.parquet, table.key, limit, table.columns)
-    paths = trial.table(table.name, before)
-    rows = read_rows(storage, paths.jsonl, paths.parquet)
+        return rewind(storage, own, table, limit)
+    rows = read_rows(storage, trial.table(table.name, before))
     kept = [row for row in rows if (row.get(table.key) or 0) <= limit]
     storage.delete_grown(own.jsonl)  # of a start that did not get as far as taking over
     if kept:
@@ -119,23 +112,21 @@ def remove_older(storage: Storage, trial: TrialPaths, attempt: int) -> None:
             storage.delete_file(f"{trial.root}/{entry.name}")
 
 
-def rewind(
-    storage: Storage, jsonl: str, parquet: str, key: str, limit: int, columns: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Go back to a checkpoint: only rows with `row[key] <= limit` stay, as lines. Returns them.
+def rewind(storage: Storage, files: TablePaths, table: Table, limit: int) -> list[dict[str, Any]]:
+    """Go back to a checkpoint: only rows with `row[table.key] <= limit` stay, as lines. Returns them.
 
     A table from an earlier `close_table` becomes lines again. Lines are cut from the end, so that a crash in
     between leaves rows that the next call removes, never a gap.
     """
-    if storage.exists(parquet):
-        rows = [{**dict.fromkeys(columns), **row} for row in read_rows(storage, jsonl, parquet)]
-        storage.delete_grown(jsonl)
-        storage.write_atomic(jsonl, _encode(rows))
-        storage.delete_file(parquet)
+    if storage.exists(files.parquet):
+        rows = [{**dict.fromkeys(table.columns), **row} for row in read_rows(storage, files)]
+        storage.delete_grown(files.jsonl)
+        storage.write_atomic(files.jsonl, _encode(rows))
+        storage.delete_file(files.parquet)
     kept: list[dict[str, Any]] = []
-    for part in reversed(storage.grown(jsonl)):
+    for part in reversed(storage.grown(files.jsonl)):
         data = storage.read_bytes(part, written_once=True)
-        rows = [row for row in _decode(data.split(b"\n")[:-1]) if (row.get(key) or 0) <= limit]
+        rows = [row for row in _decode(data.split(b"\n")[:-1]) if (row.get(table.key) or 0) <= limit]
         if not rows:
             storage.delete_file(part)
         elif _encode(rows) != data:
@@ -144,16 +135,16 @@ def rewind(
     return kept
 
 
-def close_table(storage: Storage, jsonl: str, parquet: str, columns: Sequence[str]) -> bool:
+def close_table(storage: Storage, files: TablePaths, columns: Sequence[str]) -> bool:
     """Turn the lines into a table and remove them; False when there are none (any more)."""
-    if not storage.grown(jsonl):
+    if not storage.grown(files.jsonl):
         return False
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    pq.write_table(to_table(_decode(storage.read_lines(jsonl)), columns), sink)
-    storage.write_atomic(parquet, sink.getvalue())
-    storage.delete_grown(jsonl)
+    pq.write_table(to_table(_decode(storage.read_lines(files.jsonl)), columns), sink)
+    storage.write_atomic(files.parquet, sink.getvalue())
+    storage.delete_grown(files.jsonl)
     return True
 
 

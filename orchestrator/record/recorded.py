@@ -84,8 +84,7 @@ class RecordedStudy:
     def again(self) -> RecordedStudy:
         """Read what is there now; returns itself, with all that is worked out, when nothing has changed.
 
-        Raises:
-            StudyError: the study is gone, or its record is damaged.
+        Raises `StudyError` when the study is gone, or its record is damaged.
         """
         found = read_record(self.storage, self.paths, self.journal)
         if found is None:
@@ -103,11 +102,8 @@ def read_record(
 ) -> RecordedStudy | None:
     """Read the files of a study; None when there is none.
 
-    Args:
-        before: what was read of the journal earlier; it is read again only if more was written since.
-
-    Raises:
-        StudyError: the record is damaged, or of a version that this one does not read.
+    `before`: what was read of the journal earlier; it is read again only if more was written since. Raises
+    `StudyError` when the record is damaged, or of a version that this one does not read.
     """
     try:
         plan = storage.read_bytes(paths.plan_json)
@@ -134,8 +130,7 @@ def read_study(storage: Storage, name_or_path: str) -> RecordedStudy:
 def find_study(storage: Storage, name_or_path: str) -> tuple[Storage, StudyPaths]:
     """Find a study by its name below the storage, or by the path of its directory.
 
-    Raises:
-        StudyError: there is none; with the names of the studies that are there.
+    Raises `StudyError` when there is none, with the names of the studies that are there.
     """
     paths = StudyPaths.of(name_or_path)
     if storage.exists(paths.plan_json):

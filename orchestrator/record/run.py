@@ -32,8 +32,7 @@ class Run:
     def view(self) -> RecordedStudy:
         """Read everything that is recorded now; the journal only when more was written since the last call.
 
-        Raises:
-            StudyError: the record is damaged.
+        Raises `StudyError` when the record is damaged.
         """
         from orchestrator.record.recorded import read_study
 

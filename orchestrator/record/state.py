@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
-from typing import Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from orchestrator.decide.faults import FaultKind, fault_of
 from orchestrator.decide.states import Cause, IllegalTransition, TrialState, advance
-from orchestrator.record.events import (
-    Assigned,
-    AttemptFailed,
-    BatchAdded,
-    CellEvent,
-    Checkpointed,
-    Decided,
-    Event,
-    LookTaken,
-    Noted,
-    Reported,
-    Started,
-    StudyStarted,
-    TrialEnd,
-    Unreadable,
-)
+from orchestrator.record import events
+from orchestrator.record.events import CellEvent, Decided, Event, LookTaken, Unreadable
 from orchestrator.record.layout import trial_folder
 from orchestrator.study.cells import Cell, Plan
 from orchestrator.study.naming import cell_name
@@ -33,21 +19,15 @@ from orchestrator.study.naming import cell_name
 _AGAIN = (Cause.HANG, Cause.INFRA)
 
 
-class Column(NamedTuple):
-    """One column of the results. `show`: a field's value as it stands in the table."""
+@dataclass(frozen=True)
+class Column:
+    """One column of the results. `name`: if not the field's; `show`: a value as it stands in the table."""
 
-    name: str
-    type: Any
-    unit: str
     doc: str
-    show: Callable[[Any], Any]
-
-
-def _column(
-    doc: str, unit: str = "", name: str = "", show: Callable[[Any], Any] = lambda value: value
-) -> dict[str, Any]:
-    """Describe a field that is a column of the results, too: its metadata."""
-    return {"name": name, "unit": unit, "doc": doc, "show": show}
+    unit: str = ""
+    name: str = ""
+    show: Callable[[Any], Any] = lambda value: value
+    type: Any = None
 
 
 def _in_words(devices: tuple[str, ...]) -> str | None:
@@ -66,41 +46,36 @@ class TrialRecord:
     infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided.
     """
 
-    cell: str = field(metadata=_column("identity of the cell, 12 hex digits"))
-    arm: str = field(metadata=_column("name of the arm"))
-    seed: int = field(metadata=_column("its seed"))
-    phase: str = field(default="fixed", metadata=_column("`fixed`, `tune` (the search) or `retuned`"))
-    sample: int | None = field(default=None, metadata=_column("number of the sample in the search"))
-    state: TrialState = field(
-        default=TrialState.PENDING, metadata=_column("what the trial ended as, or where it stands")
-    )
-    cause: Cause | None = field(default=None, metadata=_column("why it failed"))
-    reason: str | None = field(default=None, metadata=_column("why it ended, in words"))
-    length: float | None = field(
-        default=None, metadata=_column("how far it was trained, at its end or its last rung", "the study's")
-    )
-    value: float | None = field(
-        default=None, metadata=_column("the metric there, where it is finite", "the metric's", show=_finite)
-    )
-    used: bool = field(default=False, metadata=_column("whether the value enters an effect"))
-    wall_s: float = field(
-        default=0.0, metadata=_column("time on worker groups, all attempts together", "seconds")
-    )
-    gpu_s: float = field(default=0.0, metadata=_column("GPU time, all attempts together", "seconds"))
-    attempts: int = field(default=0, metadata=_column("number of the last attempt; 0: it never started"))
-    trial_dir: str = field(default="", metadata=_column("its directory, below that of the study"))
-    devices: tuple[str, ...] = field(
-        default=(),
-        metadata=_column(
+    cell: Annotated[str, Column("identity of the cell, 12 hex digits")]
+    arm: Annotated[str, Column("name of the arm")]
+    seed: Annotated[int, Column("its seed")]
+    phase: Annotated[str, Column("`fixed`, `tune` (the search) or `retuned`")] = "fixed"
+    sample: Annotated[int | None, Column("number of the sample in the search")] = None
+    state: Annotated[TrialState, Column("what the trial ended as, or where it stands")] = TrialState.PENDING
+    cause: Annotated[Cause | None, Column("why it failed")] = None
+    reason: Annotated[str | None, Column("why it ended, in words")] = None
+    length: Annotated[
+        float | None, Column("how far it was trained, at its end or its last rung", "the study's")
+    ] = None
+    value: Annotated[
+        float | None, Column("the metric there, where it is finite", "the metric's", show=_finite)
+    ] = None
+    used: Annotated[bool, Column("whether the value enters an effect")] = False
+    wall_s: Annotated[float, Column("time on worker groups, all attempts together", "seconds")] = 0.0
+    gpu_s: Annotated[float, Column("GPU time, all attempts together", "seconds")] = 0.0
+    attempts: Annotated[int, Column("number of the last attempt; 0: it never started")] = 0
+    trial_dir: Annotated[str, Column("its directory, below that of the study")] = ""
+    devices: Annotated[
+        tuple[str, ...],
+        Column(
             "CPU, or Ray's name of the GPU type; all of them where the run went on elsewhere",
             name="device",
             show=_in_words,
         ),
-    )
-    retries: int = field(
-        default=0,
-        metadata=_column("how often it was tried again by itself: lost workers and nodes, hangs, full disks"),
-    )
+    ] = ()
+    retries: Annotated[
+        int, Column("how often it was tried again by itself: lost workers and nodes, hangs, full disks")
+    ] = 0
     latest_checkpoint: str | None = None
     retries_since_progress: int = 0
     accepted_code_change: bool = False
@@ -118,6 +93,11 @@ class TrialRecord:
     def name(self) -> str:
         """For people."""
         return cell_name(self.arm, self.seed, self.phase, self.sample)
+
+    @property
+    def who(self) -> tuple[str, str, int, int]:
+        """Cell, arm, seed and attempt, as events have them."""
+        return self.cell, self.arm, self.seed, self.attempts
 
     @property
     def begun(self) -> bool:
@@ -144,11 +124,10 @@ class TrialRecord:
 
 def columns() -> Iterator[tuple[str, Column]]:
     """Field of `TrialRecord` -> the column that it is, in their order."""
-    types = get_type_hints(TrialRecord)
-    for one in fields(TrialRecord):
-        if one.metadata:
-            told = dict(one.metadata)
-            yield one.name, Column(told.pop("name") or one.name, types[one.name], **told)
+    for name, annotation in get_type_hints(TrialRecord, include_extras=True).items():
+        if get_origin(annotation) is Annotated:
+            kind, column = get_args(annotation)
+            yield name, replace(column, name=column.name or name, type=kind)
 
 
 @dataclass
@@ -203,11 +182,11 @@ class StudyState:
         raise ValueError(event.why)
 
     @apply.register
-    def _(self, event: StudyStarted) -> None:
+    def _(self, event: events.StudyStarted) -> None:
         self._add_families(event.arms or ())
 
     @apply.register
-    def _(self, event: BatchAdded) -> None:
+    def _(self, event: events.BatchAdded) -> None:
         self.plan = self.plan.grown(event.batch)
         self._add_cells()
 
@@ -216,12 +195,12 @@ class StudyState:
         self.looks.append(event)
 
     @apply.register
-    def _(self, event: Noted) -> None:
+    def _(self, event: events.Noted) -> None:
         if event.code_hash:
             self.accepted_code.append(event.code_hash)
 
     @apply.register
-    def _(self, event: Assigned) -> None:
+    def _(self, event: events.Assigned) -> None:
         record = self._record(event)
         before, record.state = record.state, advance(record.state, TrialState.RUNNING)
         if before is TrialState.FAILED:  # it was given up, and is given all of its retries again
@@ -230,13 +209,13 @@ class StudyState:
         record.cause = record.reason = None
 
     @apply.register
-    def _(self, event: Started) -> None:
+    def _(self, event: events.Started) -> None:
         record = self._unanswered(event)
         before = () if event.resume is None else record.devices
         record.devices = tuple(dict.fromkeys((*before, *event.devices)))
 
     @apply.register
-    def _(self, event: Reported) -> None:
+    def _(self, event: events.Reported) -> None:
         record = self._unanswered(event)
         if event.rung is not None:
             if event.score is None:
@@ -251,13 +230,13 @@ class StudyState:
             self._record(event).decisions[event.rung] = event
 
     @apply.register
-    def _(self, event: Checkpointed) -> None:
+    def _(self, event: events.Checkpointed) -> None:
         record = self._unanswered(event)
         record.latest_checkpoint = event.name
         record.retries_since_progress = 0
 
     @apply.register
-    def _(self, event: AttemptFailed) -> None:
+    def _(self, event: events.AttemptFailed) -> None:
         record = self._unanswered(event)
         if event.again and record.state is not TrialState.PENDING:
             record.state = advance(record.state, TrialState.PENDING)
@@ -269,7 +248,7 @@ class StudyState:
         record.retries_since_progress += fault.counts
 
     @apply.register
-    def _(self, event: TrialEnd) -> None:
+    def _(self, event: events.TrialEnd) -> None:
         record = self._record(event)
         if not event.state.terminal:
             raise ValueError(f"{event.state} is not an end")
@@ -303,14 +282,14 @@ class StudyState:
         self.families.update((arm, family) for arm in list(arms) if arm not in self.families)
 
 
-def fold(events: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
+def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     """Return the state of `plan` after these events.
 
     Events that cannot be change nothing and are listed in `problems`: the first answer of a cell stands, and
     a study is never lost to one bad line.
     """
     state = StudyState(plan)
-    for number, event in enumerate(events, start=1):
+    for number, event in enumerate(happened, start=1):
         try:
             state.apply(event)
         except (IllegalTransition, ValueError) as error:
@@ -322,6 +301,6 @@ def fold(events: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     return state
 
 
-def _spend(record: TrialRecord, event: AttemptFailed | TrialEnd) -> None:
+def _spend(record: TrialRecord, event: events.AttemptFailed | events.TrialEnd) -> None:
     record.wall_s += event.wall_s or 0.0
     record.gpu_s += event.gpu_s or 0.0

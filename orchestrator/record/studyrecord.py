@@ -83,8 +83,7 @@ class StudyRecord:
     def append(self, *happened: Event) -> None:
         """Write events down, and apply them. They are on the disk after `sync`.
 
-        Raises:
-            StorageUnavailable, StudyHeld: they cannot be written; nothing is applied then.
+        Raises `StorageUnavailable` or `StudyHeld` when they cannot be written; nothing is applied then.
         """
         self.journal.append(*happened)
         for event in happened:
@@ -181,8 +180,7 @@ class StudyRecord:
 def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: Start) -> How:
     """Compare a start with what is recorded: `new`, `resume` or `extend`. Writes nothing.
 
-    Raises:
-        ChangedStudy, ChangedCode: it is another study, or other code.
+    Raises `ChangedStudy` or `ChangedCode` when it is another study, or other code.
     """
     if found is None:
         return "new"

@@ -52,7 +52,6 @@ class EventFile(FileLogger):
         self._show(points, step, time_s)
 
     def text(self, tag: str, value: str, step: int, time_s: float) -> None:
-        """Markdown text."""
         from tensorboardX.summary import text
 
         self._show(text(tag, value), step, time_s)
@@ -66,7 +65,6 @@ class EventFile(FileLogger):
         self._show([self._summary.Value(tag=tag, image=picture)], step, time_s)
 
     def image(self, tag: str, value: Any, step: int, time_s: float) -> None:
-        """Write a picture: [H, W, 1 | 3 | 4] uint8, or a function that draws it."""
         from PIL import Image
 
         pixels = value() if callable(value) else value
@@ -88,7 +86,6 @@ class EventFile(FileLogger):
             self._show(histogram(tag, finite, bins=_BINS), step, time_s)
 
     def pr_curve(self, tag: str, value: Mapping[str, Any], step: int, time_s: float) -> None:
-        """Write a PR curve: counts `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
         from tensorboardX.summary import pr_curve_raw
 
         tp, fp, tn, fn = (value[name] for name in ("tp", "fp", "tn", "fn"))
@@ -120,13 +117,11 @@ class EventFile(FileLogger):
         self._show([self._summary.Value(tag="_hparams_/session_end_info", metadata=metadata)], None, time_s)
 
     def write(self) -> None:
-        """Hand what was collected to the file."""
         if self._frames:
             self._appender.write(b"".join(self._frames))
             self._frames.clear()
 
     def sync(self) -> None:
-        """Everything so far is durable."""
         self.write()
         self._appender.sync()
 

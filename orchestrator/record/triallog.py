@@ -26,6 +26,7 @@ from orchestrator.record.metrictable import (
     REPORTS,
     STEPS,
     TABLES,
+    Table,
     carry_over,
     close_table,
     publish,
@@ -81,14 +82,10 @@ class TrialLog:
         self._storage, self._trial, self._attempt = storage, trial, attempt
         keep = resume or ResumePoint(report=0, step=-1)
         rows = _take_over(storage, trial, attempt, keep, adopted)
-        own = {table.name: trial.table(table.name, attempt).jsonl for table in TABLES}
         self._recent: dict[str, deque[float]] = {}
         for row in rows:
             self._remember(row)
-        self._reports = storage.appender(own[REPORTS.name])
-        self._steps = storage.appender(own[STEPS.name])
-        self._observations: Appender | None = None  # most trials without monitors never need it
-        self._observations_path = own[OBSERVATIONS.name]
+        self._tables = {table: self._appender(table) for table in (REPORTS, STEPS)}
         self._files: list[FileLogger] = [
             kind(storage, trial.root, attempt, purge_step=keep.step + 1)
             for kind in map(LOGGERS.get, loggers)
@@ -98,8 +95,7 @@ class TrialLog:
         self._last_step = max(keep.step, 0)
         self._begun = False
         self._queue: deque[tuple[Any, ...]] = deque()
-        # encoded reports, steps and observations, not yet written
-        self._lines: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
+        self._lines: dict[Table, list[bytes]] = {table: [] for table in TABLES}  # encoded, not yet written
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
@@ -177,17 +173,15 @@ class TrialLog:
         try:
             self.flush()
         finally:
-            for target in (self._reports, self._steps, self._observations, *self._files):
-                if target is not None:
-                    target.close()
+            for target in self._targets():
+                target.close()
 
     def finish(self) -> None:
         """Close, and turn the lines into `metrics.parquet`, `steps.parquet` and `observations.parquet`."""
         self.close()
         refuse_superseded(self._storage, self._trial, self._attempt)
         for table in (OBSERVATIONS, REPORTS, STEPS):
-            own = self._trial.table(table.name, self._attempt)
-            close_table(self._storage, own.jsonl, own.parquet, table.columns)
+            close_table(self._storage, self._trial.table(table.name, self._attempt), table.columns)
         publish(self._storage, self._trial, self._attempt)
 
     def __enter__(self) -> TrialLog:
@@ -224,21 +218,24 @@ class TrialLog:
             except IndexError:
                 break
             write(*args)
-        if self._lines[2] and self._observations is None:
-            self._observations = self._storage.appender(self._observations_path)
-        for target, encoded in zip(
-            (self._reports, self._steps, self._observations), self._lines, strict=True
-        ):
-            if encoded and target is not None:
-                target.append(encoded)
+        for table, encoded in self._lines.items():
+            if encoded:
+                if table not in self._tables:  # most trials without monitors never need it
+                    self._tables[table] = self._appender(table)
+                self._tables[table].append(encoded)
                 encoded.clear()
         for file in self._files:
             file.write()
 
     def _sync(self) -> None:
-        for target in (self._reports, self._steps, self._observations, *self._files):
-            if target is not None:
-                target.sync()
+        for target in self._targets():
+            target.sync()
+
+    def _targets(self) -> list[Appender | FileLogger]:
+        return [*self._tables.values(), *self._files]
+
+    def _appender(self, table: Table) -> Appender:
+        return self._storage.appender(self._trial.table(table.name, self._attempt).jsonl)
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None
@@ -246,7 +243,7 @@ class TrialLog:
             raise error
 
     def _write_report(self, now: float, row: dict[str, Any]) -> None:
-        self._lines[0].append(to_json(row))
+        self._lines[REPORTS].append(to_json(row))
         step = row.get("step")
         self._last_step = step = self._last_step if step is None else int(step)
         self._points({key: value for key, value in row.items() if key not in REPORT_COLUMNS}, step, now)
@@ -255,7 +252,7 @@ class TrialLog:
 
     def _write_scalars(self, now: float, values: Mapping[str, Any], step: int) -> None:
         plain = {key: _plain(value) for key, value in values.items()}
-        self._lines[1].append(to_json({"step": step, **plain}))
+        self._lines[STEPS].append(to_json({"step": step, **plain}))
         self._last_step = max(self._last_step, step)
         self._points(plain, step, now)
 
@@ -266,7 +263,7 @@ class TrialLog:
     def _write_observations(self, monitor: str, rows: list[dict[str, Any]], step: int) -> None:
         for row in rows:
             plain = {key: _plain(value) for key, value in row.items()}
-            self._lines[2].append(to_json({"step": step, "monitor": monitor, **plain}))
+            self._lines[OBSERVATIONS].append(to_json({"step": step, "monitor": monitor, **plain}))
 
     def _write_hparams(
         self,

@@ -224,11 +224,6 @@ def test_an_exception_passes_through(log: Path) -> None:
     assert log.read_text() == "before\n"
 
 
-def test_a_cap_below_two_bytes_is_refused(log: Path) -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        TrialOutput(log, 1)
-
-
 def test_secrets_of_the_environment_do_not_reach_the_log(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
     with TrialOutput(log):

@@ -249,7 +249,7 @@ def test_a_recorded_stop_holds_although_the_trial_did_not_hear_of_it(
     assert cell.reason == d.events("decision")[-1]["reason"]
     assert d.history().problems == []
     d.restart()
-    assert worse.cell not in d.conductor.queue.first()
+    assert not d.conductor.queue.waits(worse.cell)
 
 
 def test_the_loss_of_an_old_lane_does_not_touch_the_new_one(drive: Callable[..., Drive]) -> None:
@@ -328,7 +328,7 @@ def test_a_budget_that_runs_out_lets_running_trials_leave(drive: Callable[..., D
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BUDGET
     d.restart()
-    assert len(d.conductor.queue.first()) == len(d.plan.cells)
+    assert d.conductor.queue.waiting() == len(d.plan.cells)
 
 
 def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..., Drive]) -> None:
@@ -338,7 +338,7 @@ def test_a_broken_import_on_a_worker_costs_no_cell_its_answer(drive: Callable[..
     d.conductor.ended(ended(a, TrialState.CANCELLED))
     assert d.conductor.exit_code() is ExitCode.BAD_INPUT
     d.restart()
-    assert a.cell in d.conductor.queue.first()
+    assert d.conductor.queue.waits(a.cell)
 
 
 def test_the_same_reports_give_curves_that_show_a_seed_that_is_ignored(drive: Callable[..., Drive]) -> None:
@@ -393,7 +393,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what lanes do --
 
-    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.queue.first())
+    @precondition(lambda self: len(self.lanes) < LANES and self.drive.conductor.queue.waiting())
     @rule()
     def assign(self) -> None:
         while len(self.lanes) < LANES and (offer := self.drive.conductor.next_assignment()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.engine.attempts._shipped_log import ship_log
+from orchestrator.engine.attempts._uploads import ship_log
 from orchestrator.record.storage import Storage
 
 TARGET = "study/trials/baseline/seed-0/log.txt"

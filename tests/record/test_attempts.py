@@ -22,10 +22,9 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded, attempt_of, owner_of
 from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
-from orchestrator.record.metrictable import read_metrics, read_observations, read_steps
+from orchestrator.record.metrictable import STEPS, read_metrics, read_observations, read_table
 from orchestrator.record.storage import Storage
 from orchestrator.record.storage.objectstore import ObjectStore
-from orchestrator.record.trialfile import read_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 TRIAL = TrialPaths("s/trials/a/seed-0")
@@ -166,7 +165,7 @@ def record(storage: Storage) -> dict[str, Any]:
     return {
         "owner": owner_of(storage, TRIAL).attempt,
         "reports": read_metrics(storage, TRIAL),
-        "steps": read_steps(storage, TRIAL),
+        "steps": read_table(storage, TRIAL, STEPS),
         "observations": read_observations(storage, TRIAL),
         "checkpoints": whole,
         "parts": [storage.read_bytes(f"{TRIAL.checkpoint(found.name)}/part.pt") for found in whole],
@@ -277,7 +276,7 @@ def test_a_manifest_that_comes_late_is_not_used_and_costs_no_good_one(tmp_path: 
             change()
     assert CheckpointStore(storage, TRIAL, 2).retain(1, 1).latest == ("step-00000003.a2",)
     assert CheckpointStore(storage, TRIAL, 2).discard_incomplete() == [name]
-    assert "state" not in read_trial(storage, TRIAL)
+    assert not storage.exists(TRIAL.trial_json)
 
 
 def test_half_a_checkpoint_is_not_handed_out(tmp_path: Path) -> None:

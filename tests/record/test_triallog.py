@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,11 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.util import tensor_util
 
 from orchestrator.cli.tensorboard import mirror
-from orchestrator.record.checkpoints import Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import StudyPaths, TrialPaths
-from orchestrator.record.metrictable import read_metrics, read_steps
+from orchestrator.record.metrictable import STEPS, read_metrics, read_table
 from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
-from orchestrator.record.trialfile import read_trial, update_trial
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
 STUDY = StudyPaths.of("s")
@@ -90,7 +90,7 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
     log = run(storage, range(1, 4))
     expected = [row(report) for report in (1, 2, 3)]
     assert read_metrics(storage, TRIAL) == expected
-    assert len(read_steps(storage, TRIAL)) == 30
+    assert len(read_table(storage, TRIAL, STEPS)) == 30
     log.finish()
     log.finish()
     assert read_metrics(storage, TRIAL) == expected
@@ -150,7 +150,7 @@ def test_a_resumed_trial_does_not_fold_back(storage: Storage, tmp_path: Path, en
 
     rows = read_metrics(storage, TRIAL)
     assert [(r["report"], r["attempt"]) for r in rows] == [(1, 1), (2, 1), (3, 2), (4, 2)]
-    assert [r["step"] for r in read_steps(storage, TRIAL)] == list(range(1, 41))
+    assert [r["step"] for r in read_table(storage, TRIAL, STEPS)] == list(range(1, 41))
     assert resumed.last_values("val/accuracy", 3) == [0.02, 0.03, 0.04]
     assert resumed.last_values("val/accuracy", 99) == [0.01, 0.02, 0.03, 0.04]
     assert resumed.last_values("unknown", 2) == []
@@ -226,7 +226,7 @@ def test_step_scalars_are_read_when_they_are_written(local: Storage) -> None:
         log.scalars({"loss": tensor}, 1)
         log.flush()
         assert tensor.reads == 1
-    assert read_steps(local, TRIAL) == [{"step": 1, "loss": 0.25}]
+    assert read_table(local, TRIAL, STEPS) == [{"step": 1, "loss": 0.25}]
 
 
 def hparams_rows(logdir: Path, metrics: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, float], int]]:
@@ -331,7 +331,8 @@ def test_a_remote_trial_is_mirrored_for_tensorboard(storage: Storage, tmp_path: 
 
 
 def test_trial_json_is_updated_field_by_field(storage: Storage) -> None:
-    assert read_trial(storage, TRIAL) == {}
-    update_trial(storage, TRIAL, cell="0" * 12, checkpoints={"best": ["step-00000010"]})
-    update_trial(storage, TRIAL, checkpoints={"best": ["step-00000020"]})
-    assert read_trial(storage, TRIAL) == {"cell": "0" * 12, "checkpoints": {"best": ["step-00000020"]}}
+    store = CheckpointStore(storage, TRIAL)
+    store.describe(cell="0" * 12, checkpoints={"best": ["step-00000010"]})
+    store.describe(checkpoints={"best": ["step-00000020"]})
+    found = json.loads(storage.read_text(TRIAL.trial_json))
+    assert found == {"cell": "0" * 12, "checkpoints": {"best": ["step-00000020"]}}

@@ -1,13 +1,11 @@
 """One rank's part of one attempt at a trial: reports, record, checkpoints. No Ray, no torch."""
 
-from orchestrator.engine.attempts._attempt import Attempt, Rank, UserCode
+from orchestrator.engine.attempts._attempt import Rank, UserCode, run_attempt
 from orchestrator.engine.attempts._link import LineDown, Link, WorkerKilled
-from orchestrator.engine.attempts._shipped_log import local_log, ship_log
 from orchestrator.engine.attempts._trial_run import TrialRun, stage
-from orchestrator.engine.attempts._uploads import SnapshotPart
+from orchestrator.engine.attempts._uploads import SnapshotPart, local_log, ship_log
 
 __all__ = [
-    "Attempt",
     "LineDown",
     "Link",
     "Rank",
@@ -16,6 +14,7 @@ __all__ = [
     "UserCode",
     "WorkerKilled",
     "local_log",
+    "run_attempt",
     "ship_log",
     "stage",
 ]

@@ -62,73 +62,53 @@ class Rank:
     load: Callable[[], UserCode]
 
 
-class Attempt:
-    """One rank's run of an assignment.
+def run_attempt(
+    facts: RunFacts, assignment: Assignment, link: Link, place: Rank, trackers: Trackers | None = None
+) -> Outcome:
+    """Run a trial on one rank and say how it ended; what the user's code raised is in the outcome.
 
-    Args:
-        facts: what all trials of the study share.
-        place: this worker, and how it comes to the user's code.
-        trackers: those of this worker.
+    `place`: this worker, and how it comes to the user's code; `trackers`: those of this worker.
     """
+    try:
+        outcome = _attempt(_open(facts, assignment, link, place, trackers), place)
+    except Superseded as error:
+        outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
+    except (UploadFailed, StorageUnavailable, LineDown, OSError) as error:
+        ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
+        message = str(error) if ours else f"{type(error).__name__}: {error}"
+        trace = traceback.format_exc(limit=-20)
+        outcome = Outcome(TrialState.FAILED, Cause.INFRA, message, trace, fault=_storage_fault(error))
+    if outcome.error:
+        sys.stderr.write(outcome.error)
+    return outcome
 
-    def __init__(
-        self,
-        facts: RunFacts,
-        assignment: Assignment,
-        link: Link,
-        place: Rank,
-        trackers: Trackers | None = None,
-    ) -> None:
-        self._facts, self._assignment, self._link = facts, assignment, link
-        self._place, self._trackers = place, trackers
 
-    def run(self) -> Outcome:
-        """Run the trial and say how it ended; what the user's code raised is in the outcome."""
-        try:
-            outcome = self._attempt(self._open())
-        except Superseded as error:
-            outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
-        except (UploadFailed, StorageUnavailable, LineDown, OSError) as error:
-            ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
-            message = str(error) if ours else f"{type(error).__name__}: {error}"
-            trace = traceback.format_exc(limit=-20)
-            outcome = Outcome(TrialState.FAILED, Cause.INFRA, message, trace, fault=_storage_fault(error))
-        if outcome.error:
-            sys.stderr.write(outcome.error)
-        return outcome
+def _open(
+    facts: RunFacts, assignment: Assignment, link: Link, place: Rank, trackers: Trackers | None
+) -> TrialRun:
+    store = CheckpointStore(facts.storage, TrialPaths(assignment.trial_dir))
+    resume: Manifest | None = place.same(store.latest() if place.rank == 0 else None)
+    for what in store.warnings:
+        log.warning("a checkpoint cannot be used: %s", what)
+    passed_over = tuple(store.warnings)
+    return TrialRun(facts, assignment, link, place.rank, place.world_size, resume, trackers, passed_over)
 
-    def _open(self) -> TrialRun:
-        place = self._place
-        store = CheckpointStore(self._facts.storage, TrialPaths(self._assignment.trial_dir))
-        resume: Manifest | None = place.same(store.latest() if place.rank == 0 else None)
-        for what in store.warnings:
-            log.warning("a checkpoint cannot be used: %s", what)
-        return TrialRun(
-            self._facts,
-            self._assignment,
-            self._link,
-            place.rank,
-            place.world_size,
-            resume,
-            self._trackers,
-            tuple(store.warnings),
-        )
 
-    def _attempt(self, run: TrialRun) -> Outcome:
-        try:
-            user_code = self._place.load()
-        except BaseException as error:
-            message = "".join(traceback.format_exception_only(error)).strip()
-            self._link.entrypoint_failed(f"{self._facts.spec.entrypoint}: {message}")
-            # the study stops; the cell has not had its try
-            return Outcome(TrialState.CANCELLED, reason=message, error=traceback.format_exc(limit=-20))
-        run.open()
-        outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
-        try:
-            outcome = _call(user_code, run)
-        finally:
-            run.close(outcome.state)
-        return outcome
+def _attempt(run: TrialRun, place: Rank) -> Outcome:
+    try:
+        user_code = place.load()
+    except BaseException as error:
+        message = "".join(traceback.format_exception_only(error)).strip()
+        run.link.entrypoint_failed(f"{run.spec.entrypoint}: {message}")
+        # the study stops; the cell has not had its try
+        return Outcome(TrialState.CANCELLED, reason=message, error=traceback.format_exc(limit=-20))
+    run.open()
+    outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
+    try:
+        outcome = _call(user_code, run)
+    finally:
+        run.close(outcome.state)
+    return outcome
 
 
 def _call(user_code: UserCode, run: TrialRun) -> Outcome:
@@ -149,10 +129,10 @@ def _call(user_code: UserCode, run: TrialRun) -> Outcome:
             f"the entrypoint returned at {run.length:g} of {spec.stopping.max:g} {spec.stopping.unit}s; "
             "train up to config['max_length'], or set allow_short: true"
         )
-        return _with(run, TrialState.FAILED, Cause.SHORT, reason)
+        return run.ended(TrialState.FAILED, Cause.SHORT, reason)
     if run.value is None:
         reason = f"the trial never reported {spec.metric.name!r}; metric.name must be a key that it reports"
-        return _with(run, TrialState.FAILED, Cause.USER, reason)
+        return run.ended(TrialState.FAILED, Cause.USER, reason)
     return run.outcome()
 
 
@@ -160,22 +140,19 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-20))
     message = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, Diverged):
-        return _with(run, TrialState.DIVERGED, None, message, text)
+        return run.ended(TrialState.DIVERGED, None, message, text)
+    cause, fault, disk, secondary = Cause.USER, None, classify(error), False
     if isinstance(error, MemoryError) or _of_torch(error, "OutOfMemoryError"):
-        return _with(run, TrialState.FAILED, Cause.OOM, message, text)
-    if isinstance(error, UploadFailed):
-        return _with(run, TrialState.FAILED, Cause.INFRA, message, text, _storage_fault(error))
-    disk = classify(error)
-    if disk is not None and disk.kind in DISK_FAULTS:
-        reason = f"{disk.kind} on {socket.gethostname()}: {message}; {free_space()}"
-        return _with(run, TrialState.FAILED, Cause.INFRA, reason, text, _storage_fault(error))
-    broken = _of_torch(error, "DistError") or (
-        isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
-    )
-    outcome = _with(run, TrialState.FAILED, Cause.USER, message, text)
-    if broken and run.world_size > 1:
-        return replace(outcome, secondary=True)
-    return outcome
+        cause = Cause.OOM
+    elif isinstance(error, UploadFailed):
+        cause, fault = Cause.INFRA, _storage_fault(error)
+    elif disk is not None and disk.kind in DISK_FAULTS:
+        cause, fault = Cause.INFRA, _storage_fault(error)
+        message = f"{disk.kind} on {socket.gethostname()}: {message}; {free_space()}"
+    elif run.world_size > 1:
+        collective = isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
+        secondary = collective or _of_torch(error, "DistError")
+    return replace(run.ended(TrialState.FAILED, cause, message, text), secondary=secondary, fault=fault)
 
 
 def _of_torch(error: BaseException, name: str) -> bool:
@@ -196,15 +173,3 @@ def free_space() -> str:
     places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))  # noqa: PTH109 - as the user's code sees it
     free = {place: free_bytes(Path(place)) for place in places}
     return ", ".join(f"{size(count)} free in {place}" for place, count in free.items() if count is not None)
-
-
-def _with(
-    run: TrialRun,
-    state: TrialState,
-    cause: Cause | None,
-    reason: str,
-    error: str | None = None,
-    fault: FaultKind | None = None,
-) -> Outcome:
-    length = run.length if run.index else None
-    return Outcome(state, cause, reason, error, length, run.value, fault=fault)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.decide.rungs import highest_rung
-from orchestrator.decide.states import TrialState
+from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link
 from orchestrator.engine.attempts._uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.engine.messages import (
@@ -38,20 +38,12 @@ from orchestrator.record.trackers.process import Trackers, run_id
 from orchestrator.record.triallog import ResumePoint, TrialLog
 from orchestrator.training.session import TrialStopped
 
-UNIT_KEYS = ("epoch", "step")
-
 
 class TrialRun:
     """What a report of one rank of one attempt does.
 
-    Args:
-        facts: what all trials of the study share.
-        assignment: the attempt.
-        link: the line to the message actor.
-        rank, world_size: this worker's place.
-        resume: the checkpoint to go on from, the same on every rank; None for a fresh start.
-        trackers: those of this worker.
-        passed_over: newer checkpoints that cannot be used, and why (rank 0).
+    `resume`: the checkpoint to go on from, the same on every rank, None for a fresh start; `passed_over`:
+    newer checkpoints that cannot be used, and why (rank 0).
     """
 
     def __init__(
@@ -205,11 +197,19 @@ class TrialRun:
 
     def outcome(self) -> Outcome:
         """How this rank left a trial that did not raise an error of its own."""
-        length = self.length if self.index else None
         if self.answer.stop:
-            state = self.answer.state or TrialState.CANCELLED
-            return Outcome(state, reason=self.answer.reason, length=length, value=self.value)
-        return Outcome(TrialState.DONE, length=length, value=self.value)
+            return self.ended(self.answer.state or TrialState.CANCELLED, reason=self.answer.reason)
+        return self.ended(TrialState.DONE)
+
+    def ended(
+        self,
+        state: TrialState,
+        cause: Cause | None = None,
+        reason: str | None = None,
+        error: str | None = None,
+    ) -> Outcome:
+        """Return an end at where the trial stands; `error`: the user's traceback."""
+        return Outcome(state, cause, reason, error, self.length if self.index else None, self.value)
 
     # ---- inside -----------------------------------------------------------------------------------------
 
@@ -357,8 +357,7 @@ class TrialRun:
 def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested metrics as one level of plain values, keys joined by '/'.
 
-    Raises:
-        ValueError: a value is a tensor (as Ray Train's own `report` does).
+    Raises `ValueError` for a tensor (as Ray Train's own `report` does).
     """
     row: dict[str, Any] = {}
     for key, value in metrics.items():

@@ -1,12 +1,14 @@
-"""Checkpoints on their way from a worker to the storage, off the training path.
+"""Checkpoints and logs on their way from a worker to the storage, off the training path.
 
 Every rank stores its own part; when the message actor has heard of all parts, rank 0 flushes the trial's
-curves and then writes the manifest. So a complete checkpoint never refers to curves that were lost.
+curves and then writes the manifest. So a complete checkpoint never refers to curves that were lost. A trial's
+log on an object store is written on the worker's machine and put there at the trial's end.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from orchestrator.engine.attempts._link import Link
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
+from orchestrator.record.storage import Storage
 from orchestrator.record.triallog import TrialLog
 
 if TYPE_CHECKING:
@@ -119,12 +122,7 @@ class CheckpointUploads:
             log.warning("%s", error)
 
     def wait(self) -> None:
-        """Wait for the upload that is under way, if any.
-
-        Raises:
-            UploadFailed: it failed.
-            Superseded: a later attempt has the trial; the checkpoint was not completed.
-        """
+        """Wait for the upload that is under way, if any. Raises what `put` raises."""
         if self._running is not None:
             running, self._running = self._running, None
             try:
@@ -162,3 +160,27 @@ class CheckpointUploads:
         left = self._keep()
         self._store.describe(checkpoints={"latest": left.latest, "best": left.best})
         self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)
+
+
+def local_log(storage: Storage, target: str) -> Path:
+    """Where this process writes a log that is to be `target` on the storage."""
+    path = Path(tempfile.gettempdir()) / f"orchestrator-{os.getpid()}" / target
+    if storage.is_local:
+        path = Path(storage.local_path(target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def ship_log(storage: Storage, written: Path, target: str) -> None:
+    """Append `written` to `target` on the storage and remove it; nothing to do where they are the same file.
+
+    A log that cannot be stored is no reason to lose the trial: it stays where it is, with a warning.
+    """
+    if storage.is_local or not written.exists():
+        return
+    try:
+        before = storage.read_bytes(target) if storage.exists(target) else b""
+        storage.write_atomic(target, before + written.read_bytes())
+        written.unlink()
+    except (OSError, StorageUnavailable) as error:
+        log.warning("%s could not be stored as %s: %s", written, target, error)

@@ -60,10 +60,7 @@ class Broker:
     Calls of one caller may run in another order than they were made, so no method relies on an earlier one
     that was not waited for.
 
-    Args:
-        kill: ends a worker at once, by its handle.
-        examine: says why a group died, from its ranks.
-        peers_leave_s, cause_shows_s: see `PEERS_LEAVE_S` and `CAUSE_SHOWS_S`.
+    `kill` ends a worker at once, by its handle; `examine` says why a group died, from its ranks.
     """
 
     def __init__(

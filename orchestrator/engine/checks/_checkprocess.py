@@ -40,8 +40,7 @@ def run_gates(
 ) -> Iterator[GateResult]:
     """Results as they come. A process that dies or hangs is the failure of the gate that was running.
 
-    Raises:
-        StudyError: the entrypoint does not import.
+    Raises `StudyError` when the entrypoint does not import.
     """
     process = CheckProcess(request, job, threads=threads)
     try:

@@ -84,11 +84,7 @@ class Preflight:
             self._imported.set()
 
     def result(self) -> None:
-        """Wait until the entrypoint is imported.
-
-        Raises:
-            StudyError: it does not import, or it is no entrypoint.
-        """
+        """Wait until the entrypoint is imported. Raises `StudyError` when it cannot be, or is none."""
         self._imported.wait()
         if self._error is not None:
             raise self._error
@@ -113,12 +109,9 @@ class Preflight:
 
 
 def refuse_bugs(findings: Findings, config: str, *, on_gpus: bool) -> None:
-    """Do not start a study that the gates found a bug in.
+    """Raise `StudyError` with the evidence of every gate that found a bug, and how to run the study anyway.
 
     Gates that were asked without a GPU say little of workers that have one: then nothing is refused.
-
-    Raises:
-        StudyError: with the evidence of every gate that failed, and how to run the study anyway.
     """
     bugs = findings.bugs()
     if not bugs or (on_gpus and findings.device != "cuda"):

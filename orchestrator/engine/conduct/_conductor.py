@@ -54,12 +54,8 @@ from orchestrator.study.spec import StudySpec
 class Conductor:
     """Drives one run of a study. Thread-safe.
 
-    Args:
-        record: the opened study record (lease held).
-        gpus_per_worker: what one worker holds.
-        retry_failed: also run cells again that failed by their own fault.
-        clock: seconds, monotonic.
-        code_changed: this run accepted changed code: ends are marked with it.
+    `retry_failed`: also run cells again that failed by their own fault; `code_changed`: this run accepted
+    changed code, ends are marked with it; `clock`: seconds, monotonic.
     """
 
     def __init__(
@@ -87,7 +83,6 @@ class Conductor:
             self._log,
             self.queue,
             self._placement,
-            self._hangs,
             gpus=gpus_per_worker * spec.resources.workers,
             code_changed=code_changed,
             clock=clock,
@@ -155,7 +150,7 @@ class Conductor:
         record, cell = live.record, self.plan.cell(live.record.cell)
         self.record.append(Assigned(cell.cell, cell.arm, cell.seed, record.attempts + 1, live.lane, None))
         self.record.sync()
-        live.since = self.clock()
+        live.begin(self.clock())
         self.queue.started(live)
         return Assignment(
             cell=cell.cell,
@@ -205,17 +200,7 @@ class Conductor:
         at = (event.rung, event.length, event.score, event.value)
         self.record.append(
             Reported(cell, arm, event.attempt, *at, dict(event.metrics)),
-            Decided(
-                cell=cell,
-                action=made.action,
-                state=made.state,
-                rule=made.rule,
-                rung=made.rung,
-                cutoff=made.cutoff,
-                rank=made.rank,
-                peers=made.peers,
-                reason=made.reason,
-            ),
+            Decided(cell, **vars(made)),
         )
         self.record.sync()
         if made.action == "stop":
@@ -275,7 +260,7 @@ class Conductor:
             case TrialProgress():
                 last = event.reports[-1]
                 live.length, live.value = last.length, last.value
-                self._hangs.reported(live.key, self.clock(), len(event.reports))
+                self._hangs.reported(live, self.clock(), len(event.reports))
                 self._seeds.take(event)
                 self._check_seed()
             case CheckpointKept():
@@ -285,7 +270,7 @@ class Conductor:
                 return self._failures.group_lost(live, event)
             case TrialStarted(resumed_step=step):
                 self.record.append(Started(*live.key, event.lane, event.devices, step))
-                self._hangs.started(live.key, self.clock(), resumed=step is not None)
+                self._hangs.started(live, self.clock(), resumed=step is not None)
                 for what in event.passed_over:
                     self._log.say(f"{live.record.name}: a checkpoint cannot be used: {what}")
                 if step is not None:
@@ -307,11 +292,9 @@ class Conductor:
         """Look at the clock: silent trials, spent budgets."""
         with self.lock:
             now, actions = self.clock(), self._failures.take_due()
-            running = {live.key: live for live in self.queue.running()}
-            for key, words in self._hangs.overdue(running, now).items():
-                lane = running[key].lane
-                if lane is not None:
-                    actions.append(Recycle(lane, *key, words))
+            for live, words in self._hangs.overdue(self.queue.running(), now):
+                if live.lane is not None:
+                    actions.append(Recycle(live.lane, *live.key, words))
             verdict = budget_left(self.spec.budget, now - self._started_at, self._failures.spent_gpu_s())
             if verdict.exceeded and not self.finished():
                 self._log.stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))

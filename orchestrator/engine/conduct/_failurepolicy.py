@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from orchestrator.decide.faults import FaultKind, fault_of
 from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.conduct._hangs import HangDetector
 from orchestrator.engine.conduct._placement import Placement
 from orchestrator.engine.conduct._runlog import RunLog, last_line
 from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
@@ -32,11 +32,7 @@ WORKER_STARTS = 3  # how often a group may fail to start before the study gives 
 class FailurePolicy:
     """Writes down every end before it takes effect. Not thread-safe: the conductor's lock guards it.
 
-    Args:
-        gpus: what one trial holds.
-        code_changed: this run accepted changed code: ends are marked with it.
-        clock: seconds, monotonic.
-        assign: hands out the next attempt, written down.
+    `gpus`: what one trial holds; `assign` hands out the next attempt, written down.
     """
 
     def __init__(
@@ -45,7 +41,6 @@ class FailurePolicy:
         log: RunLog,
         queue: TrialQueue,
         placement: Placement,
-        hangs: HangDetector,
         *,
         gpus: float,
         code_changed: bool,
@@ -53,7 +48,7 @@ class FailurePolicy:
         assign: Callable[[LiveTrial], Assignment],
     ) -> None:
         self._log, self._record, self._queue, self._placement = log, log.record, queue, placement
-        self._hangs, self._assign, self._clock = hangs, assign, clock
+        self._assign, self._clock = assign, clock
         self._max_retries = spec.failures.max_retries
         self._most_failures = spec.resources.workers * WORKER_STARTS
         self._gpus, self._code_changed = gpus, code_changed
@@ -105,7 +100,7 @@ class FailurePolicy:
         """Take in that a worker group is gone: the next attempt goes to the lane's fresh workers, or it
         ends.
         """
-        fault = FaultKind.HANG if self._hangs.hangs(live.key) else event.fault
+        fault = FaultKind.HANG if live.hangs else event.fault
         self._spend(live)
         if live.answer is not None:
             assert live.answer.state is not None
@@ -182,19 +177,8 @@ class FailurePolicy:
         again = verdict.again and self._log.request is None
         where = ", ".join(map(self._placement.name, nodes)) or None
         spent = live.take_unrecorded()
-        self._record.append(
-            AttemptFailed(
-                record.cell,
-                record.attempts,
-                fault.cause,
-                message,
-                again,
-                where,
-                fault,
-                wall_s=spent,
-                gpu_s=spent * self._gpus,
-            )
-        )
+        failed = AttemptFailed(*live.key, fault.cause, message, again, where, fault)
+        self._record.append(replace(failed, wall_s=spent, gpu_s=spent * self._gpus))
         self._record.sync()
         kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
         there = f" on {where}" if where and fault.speaks_against_node else ""
@@ -215,24 +199,10 @@ class FailurePolicy:
         self, live: LiveTrial, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
     ) -> None:
         """Write the end down; what follows from it is asked, and due."""
-        record, spent = live.record, live.take_unrecorded()
-        self._record.append(
-            TrialEnd(
-                record.cell,
-                record.arm,
-                record.seed,
-                record.attempts,
-                state,
-                cause,
-                reason,
-                live.length,
-                live.value,
-                spent,
-                spent * self._gpus,
-                lane,
-                self._code_changed,
-            )
-        )
+        spent = live.take_unrecorded()
+        gpu_s = spent * self._gpus
+        end = TrialEnd(*live.record.who, state, cause, reason, live.length, live.value, spent, gpu_s, lane)
+        self._record.append(replace(end, accepted_code_change=self._code_changed))
         self._due += self._queue.ended(live)
         self._record.sync()
 

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.decide.budget import report_timeout
-
-Attempt = tuple[str, int]
-"""Cell and number of the attempt."""
-
-
-@dataclass
-class _Heard:
-    since: float
-    reported: bool = False
+from orchestrator.engine.conduct._trialqueue import LiveTrial
 
 
 class HangDetector:
@@ -28,47 +19,37 @@ class HangDetector:
 
     def __init__(self, setting: float | Literal["auto"]) -> None:
         self._setting = setting
-        self._heard: dict[Attempt, _Heard] = {}
-        self._hanging: set[Attempt] = set()
-        self._resumed: set[Attempt] = set()
         self._longest_interval_s: float | None = None
         self._longest_start_s: float | None = None
 
-    def started(self, attempt: Attempt, now: float, *, resumed: bool) -> None:
+    def started(self, live: LiveTrial, now: float, *, resumed: bool) -> None:
         """Take in that the user's code is about to be called."""
-        self._heard.setdefault(attempt, _Heard(now))
-        if resumed:
-            self._resumed.add(attempt)
+        live.heard = now if live.heard is None else live.heard
+        live.resumed = resumed
 
-    def reported(self, attempt: Attempt, now: float, reports: int) -> None:
+    def reported(self, live: LiveTrial, now: float, reports: int) -> None:
         """So many reports since the last call."""
-        heard = self._heard.setdefault(attempt, _Heard(now, reported=True))
-        passed = now - heard.since
-        if heard.reported:
+        passed = 0.0 if live.heard is None else now - live.heard
+        if live.reported or live.heard is None:
             self._longest_interval_s = max(self._longest_interval_s or 0.0, passed / reports)
         else:
             self._longest_start_s = max(self._longest_start_s or 0.0, passed)
-        self._heard[attempt] = _Heard(now, reported=True)
+        live.heard, live.reported = now, True
 
-    def overdue(self, running: Iterable[Attempt], now: float) -> dict[Attempt, str]:
-        """Return attempts that hang, each named once, with the words for it. Forgets all that do not run."""
+    def overdue(self, running: Iterable[LiveTrial], now: float) -> list[tuple[LiveTrial, str]]:
+        """Return trials that hang, each attempt named once, with the words for it; `hangs` is set."""
         limit = report_timeout(self._setting, self._longest_interval_s)
-        attempts = set(running)
-        self._heard = {attempt: heard for attempt, heard in self._heard.items() if attempt in attempts}
-        self._resumed &= attempts
-        found = {}
-        for attempt, heard in self._heard.items():
+        found = []
+        for live in running:
             allowed = limit
-            if not heard.reported:
-                if attempt not in self._resumed or self._longest_start_s is None:
+            if live.heard is None or live.hangs:
+                continue
+            if not live.reported:
+                if not live.resumed or self._longest_start_s is None:
                     continue
                 allowed += self._longest_start_s
-            silent = now - heard.since
-            if silent > allowed and attempt not in self._hanging:
-                found[attempt] = f"no report for {silent:.0f} s (limit {allowed:.0f} s)"
-        self._hanging |= set(found)
+            silent = now - live.heard
+            if silent > allowed:
+                live.hangs = True
+                found.append((live, f"no report for {silent:.0f} s (limit {allowed:.0f} s)"))
         return found
-
-    def hangs(self, attempt: Attempt) -> bool:
-        """Whether `overdue` has named it."""
-        return attempt in self._hanging

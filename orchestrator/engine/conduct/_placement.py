@@ -12,12 +12,7 @@ from orchestrator.study.spec import ResourcesSpec
 
 
 class Placement:
-    """Knows where trials run. Not thread-safe: the conductor's lock guards it.
-
-    Args:
-        gpus: GPUs of one worker.
-        note: says one line to people, and writes it down.
-    """
+    """Knows where trials run. Not thread-safe: the conductor's lock guards it. `gpus`: of one worker."""
 
     def __init__(self, resources: ResourcesSpec, gpus: float, note: Callable[[str], None]) -> None:
         self._resources, self._gpus, self._note = resources, gpus, note
@@ -77,8 +72,7 @@ class Placement:
     def see(self, nodes: Sequence[Node], *, busy: bool) -> int:
         """Take in the nodes as they are now. Returns how many lanes are wanted.
 
-        Args:
-            busy: whether cells run or wait; a study with nothing to do waits for nothing.
+        `busy`: whether cells run or wait; a study with nothing to do waits for nothing.
         """
         now = {node.id: node for node in nodes}
         for node in nodes:

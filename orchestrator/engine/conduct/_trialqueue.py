@@ -33,7 +33,9 @@ class LiveTrial:
 
     `lane`: the worker group that it was last heard of on; `since`: when the attempt under way was handed out,
     None when its seconds are counted; `handed`: the attempt that a slot was last given, not the ones that
-    followed it there; `length`, `value`: of the latest report; `answer`: what the trial ends as when it was
+    followed it there; `heard`: when the attempt was last heard of, None before its code is called;
+    `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `hangs`: it was named by the
+    `HangDetector`; `length`, `value`: of the latest report; `answer`: what the trial ends as when it was
     told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet.
     """
 
@@ -45,6 +47,10 @@ class LiveTrial:
     since: float | None = None
     handed: int = 0
     unrecorded_s: float = 0.0
+    heard: float | None = None
+    reported: bool = False
+    resumed: bool = False
+    hangs: bool = False
 
     @classmethod
     def of(cls, record: TrialRecord) -> LiveTrial:
@@ -66,6 +72,11 @@ class LiveTrial:
         """Seconds of the attempt that is under way."""
         return 0.0 if self.since is None else now - self.since
 
+    def begin(self, now: float) -> None:
+        """Take in that another attempt is handed out: nothing is known of it."""
+        self.since, self.heard = now, None
+        self.reported = self.resumed = self.hangs = False
+
     def spend(self, wall_s: float) -> None:
         """Count the seconds of an attempt that ended."""
         self.unrecorded_s += wall_s
@@ -78,11 +89,7 @@ class LiveTrial:
 
 
 class TrialQueue:
-    """Holds the trials that this run has to answer, in the order in which they start.
-
-    Args:
-        retry_failed: also run cells again that failed by their own fault.
-    """
+    """Holds the trials that this run has to answer, in the order in which they start."""
 
     def __init__(self, spec: StudySpec, log: RunLog, *, retry_failed: bool = False) -> None:
         self._spec, self._log, self._record, self.state = spec, log, log.record, log.record.state
@@ -137,10 +144,6 @@ class TrialQueue:
     def waiting(self) -> int:
         """How many trials wait for a lane."""
         return len(self._must) + (len(self._may) if self._may_run_ahead() else 0)
-
-    def first(self) -> tuple[str, ...]:
-        """Return the cells that have to run and wait for a lane, first the next one."""
-        return tuple(self._must)
 
     def next(self) -> LiveTrial | None:
         """Take the next trial: interrupted ones first, then fresh ones, then seeds ahead of a decision.
@@ -256,8 +259,7 @@ class TrialQueue:
 
 def _end(record: TrialRecord, state: TrialState, reason: str | None) -> TrialEnd:
     """Return the end of a trial that does not run."""
-    who = (record.cell, record.arm, record.seed, record.attempts)
-    return TrialEnd(*who, state, None, reason, record.length, record.value, 0.0, 0.0, None)
+    return TrialEnd(*record.who, state, None, reason, record.length, record.value, 0.0, 0.0, None)
 
 
 def _taken(judged: Judged, seen: ArmLook, mode: str) -> LookTaken:

@@ -235,7 +235,7 @@ class InProcess:
 
     def _hear(self, slot: _Slot, event: LaneEvent, road: Road) -> None:
         if isinstance(event, RungReached):
-            self._tell("answer", event.cell, event.attempt, road.rung(event))
+            self._tell("answer", event.cell, event.attempt, road.conductor.rung(event))
         elif isinstance(event, TrialEnded):
             slot.assignment = None
             road.ended(event)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.decide.faults import FaultKind
-from orchestrator.engine.attempts import Attempt, Link, Rank, UserCode, WorkerKilled
+from orchestrator.engine.attempts import Link, Rank, UserCode, WorkerKilled, run_attempt
 from orchestrator.engine.inprocess._output import Output
 from orchestrator.engine.inprocess._session import begin_worker
 from orchestrator.engine.messages import Answer, Assignment, Attached, Progress, RunFacts, RungReached
@@ -109,7 +109,7 @@ class Group:
                 serial = assignment.serial
                 link.at_report = partial(place.at_report, self, assignment, rank)
                 with place.output.to(place.facts.storage, assignment, rank):
-                    outcome = Attempt(place.facts, assignment, link, here).run()
+                    outcome = run_attempt(place.facts, assignment, link, here)
                 link.ended(outcome)
         finally:
             link.close()

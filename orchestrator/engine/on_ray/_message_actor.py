@@ -49,12 +49,7 @@ class MessageActor(Broker):
 
 
 class Groups:
-    """The newest group of each lane, and the trial actor that made it.
-
-    Args:
-        is_dead: whether an actor is, by its handle.
-        free: removes a placement group.
-    """
+    """The newest group of each lane, and the trial actor that made it."""
 
     def __init__(
         self,

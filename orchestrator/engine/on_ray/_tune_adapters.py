@@ -84,7 +84,7 @@ class CellScheduler(TrialScheduler):
         """Pass on that a rung was reached."""
         event = result.get("event")
         if isinstance(event, RungReached):
-            answer = self._road.rung(event)
+            answer = self._conductor.rung(event)
             self._broker.answer.remote(event.cell, event.attempt, answer)
         elif isinstance(event, TrialEnded):
             self._road.ended(event)

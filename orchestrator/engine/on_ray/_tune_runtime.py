@@ -31,10 +31,8 @@ RELEASE_S = 10.0
 class TuneRuntime:
     """The `Runtime` of a Ray that this process is connected to.
 
-    Args:
-        facts: what every worker has to know.
-        grows: a cluster that may add nodes when it is asked to.
-        kept_cpus: of each node, for what runs beside the workers.
+    `grows`: its cluster may add nodes when it is asked to; `kept_cpus`: of each node, for what runs beside
+    the workers.
     """
 
     def __init__(self, facts: RunFacts, *, grows: bool = False, kept_cpus: float = 0.0) -> None:
@@ -73,16 +71,13 @@ class TuneRuntime:
             shutil.rmtree(staging, ignore_errors=True)
 
     def drain(self, taken: int, timeout_s: float) -> Said:
-        """See `Runtime`."""
         said: Said = ray.get(self._broker.drain.remote(taken, timeout_s))
         return said
 
     def carry_out(self, action: Action) -> None:
-        """See `Runtime`."""
         self._broker.carry_out.remote(action)
 
     def nodes(self) -> list[Node]:
-        """See `Runtime`."""
         return cluster.nodes(self._kept_cpus)
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
@@ -96,7 +91,6 @@ class TuneRuntime:
                 raise
 
     def wake(self) -> None:
-        """See `Runtime`."""
         self._broker.wake.remote()
 
     def close(self) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gc
+import ipaddress
 import logging
 import os
 import socket
+import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
 from orchestrator.engine.capacity import ANY, Node
-from orchestrator.engine.on_ray import _authentication as authentication
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
     LANE_ENVIRONMENT,
@@ -50,6 +52,12 @@ KNOCK_TIMEOUT_S = 5.0
 DATASETS_CPUS = 1.0
 """CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
+MODE, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"
+ADVICE = (
+    "Copy the token of the cluster (`ray get-auth-token` on its head prints it) into ~/.ray/auth_token with "
+    f"mode 0600, or name its file in {TOKEN_PATH}, and set {MODE}=token."
+)
+
 
 @contextmanager
 def connected(address: str | None) -> Iterator[bool]:
@@ -81,8 +89,8 @@ def connected(address: str | None) -> Iterator[bool]:
         stack.callback(gc.collect)
         _connect(address)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
-        authentication.keep_token_private()
-        warning = authentication.unprotected(address)
+        keep_token_private()
+        warning = unprotected(address)
         if warning:
             log.warning(warning)
         yield address is not None
@@ -107,9 +115,7 @@ def _connect(address: str | None) -> None:
                 ray.init(address=address, **options)
     except AuthenticationError as error:
         first = str(error).strip().partition("\n")[0]
-        raise ClusterUnavailable(
-            f"the cluster at {address} refuses us: {first} {authentication.ADVICE}"
-        ) from error
+        raise ClusterUnavailable(f"the cluster at {address} refuses us: {first} {ADVICE}") from error
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
         raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
@@ -179,8 +185,7 @@ def _quiet() -> Iterator[None]:
 def gpus_per_worker(resources: ResourcesSpec) -> float:
     """Return the setting, with `auto` read as one GPU per worker where the cluster has any.
 
-    Raises:
-        StudyError: `auto` on a cluster that has no node for trials yet.
+    Raises `StudyError` for `auto` on a cluster that has no node for trials yet.
     """
     if resources.gpus_per_worker == "auto":
         offered = ray.cluster_resources()
@@ -223,3 +228,38 @@ def ask_for(bundles: Sequence[Mapping[str, float]]) -> None:
 def _accelerator(resources: Mapping[str, float]) -> str:
     names = [key.partition(":")[2] for key in resources if key.startswith("accelerator_type:")]
     return names[0] if names else ANY
+
+
+def token_file() -> Path:
+    """Where Ray looks for the token of this user."""
+    named = os.environ.get(TOKEN_PATH)
+    return Path(named) if named else Path.home() / ".ray" / "auth_token"
+
+
+def keep_token_private() -> None:
+    """Ray writes the token as the umask says; only its owner may read it."""
+    path = token_file()
+    if path.is_file() and path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o600)
+
+
+def unprotected(address: str | None) -> str | None:
+    """Return what to tell the user about a cluster that asks for no token where others reach it; None when
+    safe.
+    """
+    if address is None or os.environ.get(MODE, "").lower() == "token" or _is_loopback(address):
+        return None
+    return (
+        f"{address} is used without a token: everybody who reaches its ports may run code there as its user. "
+        f"Start it with {MODE}=token on every node. {ADVICE}"
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]") or address
+    if host in ("localhost", "local"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import ray
 from ray.train import Checkpoint, RunConfig
 from ray.train.v2._internal.execution.context import get_train_context
 from ray.train.v2._internal.execution.storage import StorageContext
@@ -16,6 +15,8 @@ from ray.train.v2._internal.execution.train_fn_utils import (
     get_train_fn_utils,
     set_train_fn_utils,
 )
+
+from orchestrator.engine.attempts import TrialRun
 
 ReportFn = Callable[..., None]
 
@@ -51,36 +52,25 @@ class _TrialFnUtils(DistributedTrainFnUtils):
 
 @contextmanager
 def bind_trial(
-    *,
-    name: str,
-    storage_path: str,
-    filesystem: Any,
-    checkpoint: Checkpoint | None,
-    config: Mapping[str, Any],
-    report: ReportFn,
-    reported: Callable[[], list[Any]],
-    shards: Mapping[str, Any] | None = None,
+    run: TrialRun, report: ReportFn, reported: Callable[[], list[Any]], shards: Mapping[str, Any] | None
 ) -> Iterator[None]:
     """Bind `ray.train.*` of this process to one trial, and put everything back afterwards.
 
     Args:
-        name: the trial's name, seen as `get_context().get_experiment_name()`.
-        storage_path: the trial's parent directory on `filesystem`.
-        checkpoint: what `ray.train.get_checkpoint()` returns.
         report: called as `ray.train.report` is.
         reported: answers `ray.train.get_all_reported_checkpoints()`.
         shards: what `ray.train.get_dataset_shard` returns, by name; None: the study has no datasets.
     """
-    context = get_train_context()
-    saved_utils = get_train_fn_utils()
+    context, saved_utils = get_train_context(), get_train_fn_utils()
     saved = (context.train_run_context, context.storage_context, context.checkpoint)
-    storage = StorageContext(storage_path, name, storage_filesystem=filesystem, read_only=True)
-    run_config = RunConfig(name=name, storage_path=storage_path, storage_filesystem=filesystem)
+    parent, _, name = run.paths.root.rpartition("/")  # the name is what `get_experiment_name()` says
+    path, files = run.storage.path(parent), run.storage.backend.arrow
+    run_config = RunConfig(name=name, storage_path=path, storage_filesystem=files)
     context.train_run_context = replace(
-        context.train_run_context, run_config=run_config, train_loop_config=dict(config)
+        context.train_run_context, run_config=run_config, train_loop_config=dict(run.assignment.config)
     )
-    context.storage_context = storage
-    context.checkpoint = checkpoint
+    context.storage_context = StorageContext(path, name, storage_filesystem=files, read_only=True)
+    context.checkpoint = checkpoint_of(run, run.resume.name) if run.resume else None
     set_train_fn_utils(_TrialFnUtils(report, reported, shards))
     try:
         yield
@@ -89,11 +79,11 @@ def bind_trial(
         context.train_run_context, context.storage_context, context.checkpoint = saved
 
 
+def checkpoint_of(run: TrialRun, name: str) -> Checkpoint:
+    """Return a checkpoint of the trial as Ray knows them."""
+    return Checkpoint(run.storage.path(run.paths.checkpoint(name)), filesystem=run.storage.backend.arrow)
+
+
 def set_latest_checkpoint(checkpoint: Checkpoint) -> None:
     """Set what `ray.train.get_checkpoint()` returns from now on in this trial."""
     get_train_context().checkpoint = checkpoint
-
-
-def current_worker_handle() -> Any:
-    """Return the handle of the actor that this code runs in."""
-    return ray.get_runtime_context().current_actor

@@ -120,11 +120,7 @@ def _no_synchronization_actor() -> None:
 def lane_trainer(loop: Any, config: dict[str, Any], use_gpu: bool, **configs: Any) -> LaneTrainer:
     """Return the trainer of one lane; its worker group lives until `loop` returns on every rank.
 
-    Args:
-        loop: the train function.
-        config: what it is called with.
-        use_gpu: whether the process group is one of GPUs.
-        configs: `scaling_config` and `run_config` of Ray Train.
+    `loop` is called with `config`; `configs`: `scaling_config` and `run_config` of Ray Train.
     """
     return LaneTrainer(
         loop, train_loop_config=config, backend_config=LaneTorchConfig(use_gpu=use_gpu), **configs

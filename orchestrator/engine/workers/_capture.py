@@ -53,7 +53,8 @@ class CappedFile:
         self._append_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._edit_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._half = max(1, cap_bytes // 2)
-        self._dropped = 0
+        self.dropped_bytes = 0
+        """Bytes that were printed and are no longer in the file."""
         size = self._size()
         if size or attempt > 1:
             last = os.pread(self._edit_fd, 1, size - 1) if size else b"\n"
@@ -61,11 +62,6 @@ class CappedFile:
             self._write_all(b"\n"[: last != b"\n"] + f"=== attempt {attempt}, {stamp} ===\n".encode())
         self._head_end = self._size() + self._half
         self._tail_start = self._head_end
-
-    @property
-    def dropped_bytes(self) -> int:
-        """Bytes that were printed and are no longer in the file."""
-        return self._dropped
 
     def append(self, data: bytes) -> None:
         """Write `data` at the end."""
@@ -101,7 +97,7 @@ class CappedFile:
 
     def _cut(self, keep_bytes: int, also_dropped: int = 0) -> None:
         """Replace the tail by the line that counts what is missing and the last `keep_bytes` of it."""
-        if not self._dropped:
+        if not self.dropped_bytes:
             self._head_end = self._tail_start = self._head_end - self._partial_line(self._head_end)
         size = self._size()
         start = max(self._tail_start, size - keep_bytes)
@@ -109,8 +105,8 @@ class CappedFile:
         if start > self._tail_start:
             seam = tail.find(b"\n", 0, _SEAM_BYTES) + 1
             tail, start = tail[seam:], start + seam
-        self._dropped += start - self._tail_start + also_dropped
-        note = f"\n... {self._dropped:,} bytes dropped ...\n".encode()
+        self.dropped_bytes += start - self._tail_start + also_dropped
+        note = f"\n... {self.dropped_bytes:,} bytes dropped ...\n".encode()
         os.pwrite(self._edit_fd, note + tail, self._head_end)
         self._tail_start = self._head_end + len(note)
         os.ftruncate(self._edit_fd, self._tail_start + len(tail))
@@ -176,8 +172,6 @@ class TrialOutput:
     """
 
     def __init__(self, path: Path, cap_bytes: int = CAP_BYTES, *, attempt: int = 1) -> None:
-        if cap_bytes < 2:
-            raise ValueError(f"cap_bytes must be at least 2, got {cap_bytes}")
         self.path = path
         self._cap_bytes = cap_bytes
         self._attempt = attempt
@@ -211,12 +205,13 @@ class TrialOutput:
         except OSError as error:
             self._note(error)
         self._open = True
-        sys.stdout, sys.stderr = cast("TextIO", self.stdout), cast("TextIO", self.stderr)
-        self._redirected = [
-            (handler, handler.setStream(cast("IO[str]", self.stderr))) for handler in _bound_to(self._before)
-        ]
-        root = logging.getLogger()
-        self._root_handlers = root.handlers[:]
+        bound, root = list(_bound_to(self._before)), logging.getLogger()
+        self._back = contextlib.ExitStack()
+        self._back.enter_context(contextlib.redirect_stdout(cast("TextIO", self.stdout)))
+        self._back.enter_context(contextlib.redirect_stderr(cast("TextIO", self.stderr)))
+        for handler in bound:
+            self._back.callback(handler.setStream, handler.setStream(cast("IO[str]", self.stderr)))
+        self._back.callback(root.handlers.__setitem__, slice(None), root.handlers[:])
         root.handlers[:] = []
         self._ticker = threading.Thread(target=self._tick, name="trial-output", daemon=True)
         self._ticker.start()
@@ -227,10 +222,7 @@ class TrialOutput:
     ) -> None:
         if os.getpid() != self._owner_pid:
             return  # a forked child that ran on to here: the file and the thread are its parent's
-        sys.stdout, sys.stderr = self._before
-        logging.getLogger().handlers[:] = self._root_handlers
-        for handler, stream in self._redirected:
-            handler.setStream(cast("IO[str]", stream))
+        self._back.close()
         self._stop.set()
         self._ticker.join()
         self._open = False

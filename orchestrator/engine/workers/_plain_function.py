@@ -10,18 +10,16 @@ from typing import Any
 from ray.train import Checkpoint, CheckpointUploadMode, ReportedCheckpoint, ReportedCheckpointStatus
 
 from orchestrator.engine.attempts import TrialRun, stage
-from orchestrator.engine.ray_private.binding import bind_trial, set_latest_checkpoint
+from orchestrator.engine.ray_private.binding import bind_trial, checkpoint_of, set_latest_checkpoint
 from orchestrator.engine.workers._datasets import make_shards
 
 
 @contextmanager
 def bound(run: TrialRun) -> Iterator[None]:
     """`ray.train.*` is that of the trial in this context."""
-    assignment, resume, storage = run.assignment, run.resume, run.storage
     shards = None
     if run.spec.datasets is not None:
-        shards = make_shards(run.spec.datasets, assignment.config, run.rank, run.world_size)
-    latest = _checkpoint(run, resume.name) if resume else None
+        shards = make_shards(run.spec.datasets, run.assignment.config, run.rank, run.world_size)
 
     def report(
         metrics: dict[str, Any],
@@ -43,7 +41,7 @@ def bound(run: TrialRun) -> Iterator[None]:
             run.report(metrics, part)
         finally:
             if run.uploads is not None and run.uploads.kept:
-                set_latest_checkpoint(_checkpoint(run, run.uploads.kept[-1][0]))
+                set_latest_checkpoint(checkpoint_of(run, run.uploads.kept[-1][0]))
 
     def reported() -> list[ReportedCheckpoint]:
         assert run.uploads is not None
@@ -51,28 +49,13 @@ def bound(run: TrialRun) -> Iterator[None]:
         metric = run.spec.metric.name
         return [
             ReportedCheckpoint(
-                _checkpoint(run, name), {metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
+                checkpoint_of(run, name), {metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
             )
             for name, manifest in run.uploads.kept
         ]
 
-    parent, _, name = run.paths.root.rpartition("/")
-    with bind_trial(
-        name=name,
-        storage_path=storage.path(parent),
-        filesystem=storage.backend.arrow,
-        checkpoint=latest,
-        config=assignment.config,
-        report=report,
-        reported=reported,
-        shards=shards,
-    ):
+    with bind_trial(run, report, reported, shards):
         yield
-
-
-def _checkpoint(run: TrialRun, name: str) -> Checkpoint:
-    storage = run.storage
-    return Checkpoint(storage.path(run.paths.checkpoint(name)), filesystem=storage.backend.arrow)
 
 
 def _refuse(mode: CheckpointUploadMode, upload: Callable[..., Any] | None, validation: Any) -> None:

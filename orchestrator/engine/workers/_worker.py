@@ -31,18 +31,17 @@ from torch import nn
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts import (
-    Attempt,
     LineDown,
     Link,
     Rank,
     TrialRun,
     UserCode,
     local_log,
+    run_attempt,
     ship_log,
 )
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
-from orchestrator.engine.ray_private.binding import current_worker_handle
 from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.runners.session import TrialSession
 from orchestrator.engine.workers._capture import TrialOutput
@@ -91,14 +90,8 @@ class LaneWorker:
 
     def serve(self) -> None:
         """Run assignments until the lane is closed or another worker group has taken its place."""
-        self.link.attach(
-            Attached(
-                self.rank,
-                ray.get_runtime_context().get_node_id(),
-                current_worker_handle(),
-                _device(self.facts.gpus_per_worker),
-            )
-        )
+        here, device = ray.get_runtime_context(), _device(self.facts.gpus_per_worker)
+        self.link.attach(Attached(self.rank, here.get_node_id(), here.current_actor, device))
         serial = 0
         while (assignment := self.link.next_assignment(serial)) is not None:
             serial = assignment.serial
@@ -131,7 +124,7 @@ class LaneWorker:
             place = Rank(self.rank, self.world_size, partial(_same_on_all_ranks, self.world_size), self._load)
             try:
                 with output:
-                    return Attempt(self.facts, assignment, self.link, place, self.trackers).run()
+                    return run_attempt(self.facts, assignment, self.link, place, self.trackers)
             finally:
                 ship_log(self.facts.storage, output.path, paths.log(self.rank))
         except BaseException as error:  # nobody else would hear of it: the thread ends here

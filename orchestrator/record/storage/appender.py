@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -57,10 +56,3 @@ class SegmentAppender(Appender):
     def close(self) -> None:
         """Put what is left."""
         self.sync()
-
-
-def segments_of(name: str, listing: Iterable[str]) -> list[tuple[int, str]]:
-    """Return (number, name) of the segments of the file `name` among the names of its directory, in order."""
-    pattern = re.compile(re.escape(name) + r"\.(\d{5,})")
-    matches = (pattern.fullmatch(candidate) for candidate in listing)
-    return sorted((int(match.group(1)), match.group(0)) for match in matches if match)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -15,17 +16,30 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.patience import PATIENCE_S, patiently
-from orchestrator.record.storage.appender import Appender, SegmentAppender, segments_of
+from orchestrator.record.storage.appender import Appender, SegmentAppender
 from orchestrator.record.storage.backend import Backend, Stored
 from orchestrator.record.storage.directory import Directory
-from orchestrator.record.storage.registry import backend_at
 from orchestrator.record.storagefaults import free_bytes, unavailable
+from orchestrator.study.plugins import Registry
 
 _Lines = list[bytes]  # inside the class, `list` is the method
 Answer = TypeVar("Answer")
+
+
+_DIRECTORY = "orchestrator.record.storage.directory:directory_of"
+_OBJECTS = "orchestrator.record.storage.objectstore:object_store"
+
+SCHEMES: Registry[Callable[[str], Backend]] = Registry(
+    "storage",
+    "orchestrator.storages",
+    {"file": _DIRECTORY, **dict.fromkeys(("s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss"), _OBJECTS)},
+    callable,
+)
+"""By the scheme of a URI, what opens it, touching nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Storage:
         """
         if isinstance(where, Storage):
             return where
-        return cls(where if isinstance(where, Backend) else backend_at(os.fspath(where)))
+        return cls(where if isinstance(where, Backend) else _backend_at(os.fspath(where)))
 
     # -- where ---------------------------------------------------------------------------------------------
 
@@ -194,10 +208,10 @@ class Storage:
     def segments(self, relative: str) -> Sequence[tuple[int, str]]:
         """Return (number, path) of the numbered segments of a growing file, in order."""
         folder, _, name = relative.rpartition("/")
+        number = re.compile(re.escape(name) + r"\.(\d{5,})")
+        found = [match for entry in self.list(folder) if (match := number.fullmatch(entry.name))]
         prefix = f"{folder}/" if folder else ""
-        return [
-            (number, prefix + leaf) for number, leaf in segments_of(name, [e.name for e in self.list(folder)])
-        ]
+        return sorted((int(match.group(1)), prefix + match.group(0)) for match in found)
 
     def grown(self, relative: str) -> Sequence[str]:
         """Return the paths that make up a growing file, in order: the file itself, then its segments."""
@@ -246,3 +260,31 @@ class Storage:
             free = free_bytes(Path(path)) if self.is_local else None
             waited = float(getattr(error, "waited_s", 0.0))
             raise unavailable(error, verb, shown, free_bytes=free, waited_s=waited) from error
+
+
+def _backend_at(uri: str) -> Backend:
+    """Return the place that a path or a URI names. Raises `StudyError` when it cannot be understood."""
+    scheme, separator, _ = uri.partition("://")
+    _refuse_secrets(uri)
+    name = scheme if separator else "file"
+    try:
+        if name in SCHEMES:
+            return SCHEMES.get(name)(uri)
+        from orchestrator.record.storage.fsspecfiles import FsspecFiles
+
+        return FsspecFiles.at(uri)
+    except (ValueError, OSError, ImportError, NotImplementedError) as error:
+        hint = "a path, file://, s3://, gs:// or another URI that fsspec knows"
+        fault = Fault(f"cannot use this storage: {error}", field="storage", value=uri, hint=hint)
+        raise StudyError(fault) from None
+
+
+def _refuse_secrets(uri: str) -> None:
+    """Refuse secrets in a URI: a study's storage is written into its record and into messages."""
+    parts = urlsplit(uri)
+    if parts.password is None and not {"secret_key", "session_token"} & set(parse_qs(parts.query)):
+        return
+    shown = f"{parts.scheme}://...@{parts.hostname or ''}{parts.path}"
+    hint = "put them into the environment or the profile of the cloud's command line"
+    fault = Fault("credentials do not belong in the URI", field="storage", value=shown, hint=hint)
+    raise StudyError(fault)

@@ -149,10 +149,7 @@ class _Child:
 def run_id(cell: str, study_root: str, began: float) -> str:
     """Return the same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
 
-    Args:
-        cell: identity of the cell.
-        study_root: where the study is kept.
-        began: time of the first line of its journal.
+    `began`: time of the first line of its journal.
     """
     instance = hashlib.sha256(f"{study_root}\n{began!r}".encode()).hexdigest()[:8]
     return f"{cell}-{instance}"
