@@ -180,8 +180,8 @@ class _Driver:
             facts = self._facts(record, gpus)
             with closing(TuneRuntime(facts, grows=grows, kept_cpus=self._kept_cpus())) as runtime:
                 pump = Pump(conductor, runtime, record, self.listener)
-                with _signals_to(pump), pump:
-                    runtime.run(pump.road)
+                with _signals_to(pump), pump.beside() as road:
+                    runtime.run(road)
         return conclude(conductor, record)
 
     def _facts(self, record: StudyRecord, gpus: float) -> RunFacts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.messages import StopRequest
@@ -22,38 +23,34 @@ CAPACITY_EVERY_S = 2.0
 
 
 class Pump:
-    """Runs while the runtime runs; a context manager. `road` is what the runtime runs on."""
+    """Works `beside` the runtime, in a thread of its own."""
 
     def __init__(
-        self,
-        conductor: Conductor,
-        runtime: Runtime,
-        record: StudyRecord,
-        listener: Listener,
+        self, conductor: Conductor, runtime: Runtime, record: StudyRecord, listener: Listener
     ) -> None:
         self._conductor, self._runtime, self._record, self._listener = conductor, runtime, record, listener
-        self.road = Road(conductor, runtime)
+        self._road = Road(conductor, runtime)
         self._done = threading.Event()
         self._stop_asked: StopRequest | None = None
         self._left = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="orchestrator-pump", daemon=True)
 
-    def __enter__(self) -> Pump:
+    @contextmanager
+    def beside(self) -> Iterator[Road]:
+        """Work while the runtime runs in this context, on the road that is yielded."""
         self._look_at_capacity()
         self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._runtime.wake()
-        self._thread.join()
-        self._runtime.ask_for([])
-        self._listener.update(self._conductor.snapshot())
-        self._show_notes()  # of the last quarter of a second
-        if self._error is not None and error is None:
+        try:
+            yield self._road
+        finally:
+            self._done.set()
+            self._runtime.wake()
+            self._thread.join()
+            self._runtime.ask_for([])
+            self._listener.update(self._conductor.snapshot())
+            self._show_notes()  # of the last quarter of a second
+        if self._error is not None:
             raise self._error
 
     def stop_soon(self, reason: str, code: ExitCode) -> None:
@@ -69,21 +66,21 @@ class Pump:
         try:
             while not self._done.is_set():
                 self._turn(due)
-            self.road.drain(0.0)
+            self._road.drain(0.0)
         except BaseException as error:
             self._error = error
             self._conductor.request_stop(StopRequest(f"the driver failed: {error}", ExitCode.FAILED))
-            self.road.carry_out(self._conductor.leave_actions())  # nobody else will tell the running trials
+            self._road.carry_out(self._conductor.leave_actions())  # nobody else will tell the running trials
 
     def _turn(self, due: dict[str, float]) -> None:
         conductor, now = self._conductor, time.monotonic()
-        self.road.drain(DRAIN_S)
-        self.road.carry_out(conductor.tick())
+        self._road.drain(DRAIN_S)
+        self._road.carry_out(conductor.tick())
         if self._stop_asked and conductor.stop is None:
             conductor.request_stop(self._stop_asked)
         if conductor.stop and not self._left:
             self._left = True
-            self.road.carry_out(conductor.leave_actions())
+            self._road.carry_out(conductor.leave_actions())
         if now >= due["show"]:
             due["show"] = now + SHOW_EVERY_S
             self._listener.update(conductor.snapshot())

@@ -47,9 +47,6 @@ class Manifest:
     files: Mapping[str, int] = field(default_factory=dict)
     name: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "files": dict(self.files)}
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
         """Raise `ValueError` when it is no manifest."""
@@ -104,7 +101,7 @@ class CheckpointStore:
                 f"checkpoint {folder} did not arrive whole: {wrong}", StorageFaultKind.UNAVAILABLE
             )
         named = replace(manifest, name=name)
-        self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(named.to_json()))
+        self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(asdict(named)))
         return named
 
     def complete(self) -> list[Manifest]:
@@ -202,7 +199,7 @@ class CheckpointStore:
         except FileNotFoundError:
             self.warnings.append(f"{folder}: no manifest; its upload did not finish")
             return None
-        except (ValueError, json.JSONDecodeError) as error:
+        except ValueError as error:
             self.warnings.append(f"{folder}: unreadable manifest ({error})")
             return None
         except StorageUnavailable as error:

@@ -26,24 +26,19 @@ SHOWN = 200  # characters of an error; object stores write pages
 Answer = TypeVar("Answer")
 
 
-class _Teller:
-    """Who hears of waits in this process: the log, until a driver wants to show them."""
-
-    def __init__(self) -> None:
-        self.tell: Callable[[str], None] = log.warning
-
-
-_teller = _Teller()
+_tell: Callable[[str], None] = log.warning
+"""Who hears of waits in this process: the log, until a driver wants to show them."""
 
 
 @contextmanager
 def told_to(tell: Callable[[str], None]) -> Iterator[None]:
     """While inside, lines about waiting go to `tell` (from any thread)."""
-    before, _teller.tell = _teller.tell, tell
+    global _tell
+    before, _tell = _tell, tell
     try:
         yield
     finally:
-        _teller.tell = before
+        _tell = before
 
 
 def patiently(
@@ -75,15 +70,13 @@ def patiently(
             if not told:
                 since = time.strftime("%H:%M:%S")
                 limit = f"at most {patience_s:.0f} s"
-                _teller.tell(
-                    f"storage: cannot {what}, waiting since {since} ({limit}): {fault.message[:SHOWN]}"
-                )
+                _tell(f"storage: cannot {what}, waiting since {since} ({limit}): {fault.message[:SHOWN]}")
                 told = True
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
             continue
         if told:
-            _teller.tell(f"storage: answers again after {clock() - began:.0f} s ({what})")
+            _tell(f"storage: answers again after {clock() - began:.0f} s ({what})")
         return answer
 
 
@@ -92,7 +85,7 @@ def _noticed(what: str) -> Iterator[None]:
     """Say so when this takes long, while it does."""
     since = time.strftime("%H:%M:%S")
     timer = threading.Timer(
-        SLOW_S, lambda: _teller.tell(f"storage slow: waiting since {since} ({what}, no answer yet)")
+        SLOW_S, lambda: _tell(f"storage slow: waiting since {since} ({what}, no answer yet)")
     )
     timer.daemon = True
     timer.start()

@@ -41,7 +41,7 @@ class RecordedStudy:
         try:
             return dict(yaml.safe_load(self.spec_text))
         except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise self._damaged(error) from error
+            raise _damaged(self.storage, self.paths, error) from error
 
     @cached_property
     def registered(self) -> Plan:
@@ -49,7 +49,7 @@ class RecordedStudy:
         try:
             return Plan.from_json(from_json(self.plan_data))
         except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(error) from error
+            raise _damaged(self.storage, self.paths, error) from error
 
     @cached_property
     def state(self) -> StudyState:
@@ -92,9 +92,6 @@ class RecordedStudy:
         # the same object when nothing was written since: journals are long
         same = found.journal is self.journal and vars(found).items() <= vars(self).items()
         return self if same else found
-
-    def _damaged(self, error: Exception) -> StudyError:
-        return _damaged(self.storage, self.paths, error)
 
 
 def read_record(

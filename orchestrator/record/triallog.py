@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +82,7 @@ class TrialLog:
         self._storage, self._trial, self._attempt = storage, trial, attempt
         keep = resume or ResumePoint(report=0, step=-1)
         rows = _take_over(storage, trial, attempt, keep, adopted)
-        self._recent: dict[str, deque[float]] = {}
+        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
         for row in rows:
             self._remember(row)
         self._tables = {table: self._appender(table) for table in (REPORTS, STEPS)}
@@ -288,10 +288,7 @@ class TrialLog:
     def _remember(self, row: Mapping[str, Any]) -> None:
         for key, value in row.items():
             if type(value) in (float, int):
-                recent = self._recent.get(key)
-                if recent is None:
-                    recent = self._recent[key] = deque(maxlen=_RECENT)
-                recent.append(value)
+                self._recent[key].append(value)
 
 
 def _take_over(

@@ -40,7 +40,7 @@ def test_two_workers_share_the_rows_of_each_arm_on_one_lane(shared_bench: Callab
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data says some to itself when imported
 def test_a_function_that_gives_no_datasets_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.engine.workers._datasets import make_shards
+    from orchestrator.engine.workers._plain_function import make_shards
 
     module = types.ModuleType("odd_datasets")
     module.make = lambda config: {"val": config["rows"]}  # type: ignore[attr-defined]

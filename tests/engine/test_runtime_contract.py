@@ -137,8 +137,8 @@ def with_ray(folder: Path, address: str) -> Finished:
         with cluster.connected(address):
             conductor = Conductor(record, spec, gpus_per_worker=0.0)
             runtime = TuneRuntime(facts)
-            with closing(runtime), Pump(conductor, runtime, record, Quiet()) as pump:
-                runtime.run(pump.road)
+            with closing(runtime), Pump(conductor, runtime, record, Quiet()).beside() as road:
+                runtime.run(road)
             outcome = conclude(conductor, record)
     return Finished(spec, outcome, storage)
 

@@ -10,12 +10,4 @@ from orchestrator.engine.checks._preflight import (
     remembered,
 )
 
-__all__ = [
-    "Findings",
-    "Preflight",
-    "fingerprint",
-    "refuse_bugs",
-    "remember",
-    "remembered",
-    "run_gates",
-]
+__all__ = ["Findings", "Preflight", "fingerprint", "refuse_bugs", "remember", "remembered", "run_gates"]

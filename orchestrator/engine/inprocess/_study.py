@@ -89,9 +89,9 @@ def _entrypoint(spec: StudySpec, code_root: Path | None) -> Callable[[], UserCod
 
 def _run(pump: Pump, runtime: InProcess) -> None:
     """Let running trials leave at their next report at the first Ctrl-C, and leave them at the second."""
-    with pump:
+    with pump.beside() as road:
         try:
-            runtime.run(pump.road)
+            runtime.run(road)
         except KeyboardInterrupt:
             pump.stop_soon("stopped by Ctrl-C", ExitCode.INTERRUPTED)
-            runtime.run(pump.road)
+            runtime.run(road)

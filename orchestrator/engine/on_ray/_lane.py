@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 LANE_CHECK_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
-HEALTH_CHECK_INTERVAL_S = 0.25  # of Ray Train's controller
 
 
 class Lane(tune.Trainable):
@@ -43,7 +42,7 @@ class Lane(tune.Trainable):
 
     def _serve(self) -> None:
         """Keep the worker group up until the lane is closed."""
-        configure_lane_process(HEALTH_CHECK_INTERVAL_S)
+        configure_lane_process()
         try:
             shunned = ray.get(self.broker.shunned.remote())
             self.trainer = _trainer(self.broker, self.lane, self.facts, shunned)

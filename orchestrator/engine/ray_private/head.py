@@ -24,10 +24,9 @@ LANE_ENVIRONMENT = {
 EMBEDDED = "ORCHESTRATOR_EMBEDDED_RAY"  # "1" in every process of a Ray that the driver started itself
 
 
-def configure_lane_process(health_check_interval_s: float) -> None:
+def configure_lane_process() -> None:
     """Set what Ray Train reads from the environment in the process that runs the controller."""
-    os.environ.update(LANE_ENVIRONMENT)
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(health_check_interval_s)
+    os.environ.update(LANE_ENVIRONMENT, RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.25")
 
 
 @contextmanager

@@ -14,7 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record.storage.appender import Appender
+
+class Appender(ABC):
+    """What is appended is readable after `sync`; half an append is never left in the middle of a file.
+
+    Raises `StorageUnavailable`.
+    """
+
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Append lines, given without their newlines."""
+        self.write(b"".join(line + b"\n" for line in lines))
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Append bytes, all of them or none."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return once everything so far would survive a crash."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is left and let go."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from typing import Any
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError
 from orchestrator.record.links import refuse_links_out, refuse_to_leave
-from orchestrator.record.storage.appender import Appender
-from orchestrator.record.storage.backend import Backend, Stored
+from orchestrator.record.storage.backend import Appender, Backend, Stored
 from orchestrator.record.storagefaults import free_bytes, unavailable
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -20,8 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.patience import PATIENCE_S, patiently
-from orchestrator.record.storage.appender import Appender, SegmentAppender
-from orchestrator.record.storage.backend import Backend, Stored
+from orchestrator.record.storage.backend import Appender, Backend, Stored
 from orchestrator.record.storage.directory import Directory
 from orchestrator.record.storagefaults import free_bytes, unavailable
 from orchestrator.study.plugins import Registry
@@ -40,6 +40,34 @@ SCHEMES: Registry[Callable[[str], Backend]] = Registry(
     callable,
 )
 """By the scheme of a URI, what opens it, touching nothing."""
+
+
+class SegmentAppender(Appender):
+    """Collects what is appended; `put` gets it as one new segment, with its number, at every `sync`."""
+
+    def __init__(self, put: Callable[[int, bytes], None], next_number: int) -> None:
+        self._put = put
+        self._next = next_number
+        self._pending: list[bytes] = []
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Keep it for the next `sync`."""
+        with self._lock:
+            self._pending.append(data)
+
+    def sync(self) -> None:
+        """Raise `StorageUnavailable`; what was not written then stays for the next `sync`."""
+        with self._lock:
+            data = b"".join(self._pending)
+            if data:
+                self._put(self._next, data)
+                self._next += 1
+            self._pending.clear()
+
+    def close(self) -> None:
+        """Put what is left."""
+        self.sync()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import IO, Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
@@ -51,7 +52,7 @@ class Trackers:
             self._child.closed.clear()  # before it is asked: one that ends from now on sets it again
         if self._child is None or self._child.gone:
             self._child = _Child([*self._program, *self._names], self._say)
-        self._put({"open": trial.to_json()})
+        self._put({"open": asdict(trial)})
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
         """Values of one step at a time of day."""
