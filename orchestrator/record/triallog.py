@@ -11,12 +11,10 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import owner_of, refuse_superseded, take_over
-from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.jsonlines import to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.loggers import FileLogger, Logger
@@ -45,16 +43,11 @@ _RECENT = 1000  # rows kept in memory per metric, for the mean of the last repor
 _PLAIN = (int, float, str, bool, type(None))
 
 
-@dataclass(frozen=True)
-class ResumePoint:
+class ResumePoint(NamedTuple):
     """Where an attempt continues: index of the last report and the step that its checkpoint holds."""
 
     report: int
     step: int
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> ResumePoint:
-        return cls(report=manifest.report, step=manifest.step)
 
 
 class TrialLog:
@@ -295,7 +288,7 @@ def _take_over(
     storage: Storage, trial: TrialPaths, attempt: int, keep: ResumePoint, adopted: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Copy what stays, then say that the trial is this attempt's; returns the reports that stay."""
-    limits = {"report": keep.report, "step": keep.step}
+    limits = keep._asdict()
     while True:
         refuse_superseded(storage, trial, attempt)
         before = owner_of(storage, trial).attempt

@@ -122,7 +122,7 @@ def live(storage: Storage, attempt: int, length: int = LENGTH, *, killed: bool =
             store.fetch(resume.name, Path(folder))
             part = (Path(folder) / "part.pt").read_bytes()
         assert part == content(attempt_of(resume.name), start)
-    point = ResumePoint.of(resume) if resume else None
+    point = ResumePoint(resume.report, resume.step) if resume else None
     log = TrialLog(storage, TRIAL, attempt, point, adopted=adopted, loggers=())
     try:
         for report in range(start + 1, length + 1):

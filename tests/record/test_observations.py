@@ -101,6 +101,6 @@ def test_a_resumed_trial_drops_what_it_sees_again(storage: Storage, ended: str) 
         log.observe("mine", [{"value": step}], step)
     getattr(log, ended)()
     manifest = Manifest(step=20, epoch=2, length=2, report=2, time_s=1.0, attempt=1)
-    with TrialLog(storage, TRIAL, 2, ResumePoint.of(manifest)) as again:
+    with TrialLog(storage, TRIAL, 2, ResumePoint(manifest.report, manifest.step)) as again:
         again.observe("mine", [{"value": -30}], 30)
     assert [row["value"] for row in read_observations(storage, TRIAL)] == [10, 20, -30]

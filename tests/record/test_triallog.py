@@ -143,7 +143,7 @@ def test_a_resumed_trial_does_not_fold_back(storage: Storage, tmp_path: Path, en
     log = run(storage, range(1, 6))
     {"killed": log.flush, "closed": log.close, "finished": log.finish}[ended]()
     manifest = Manifest(step=20, epoch=2, length=2, report=2, time_s=1.0, attempt=1)
-    resumed = run(storage, range(3, 5), attempt=2, resume=ResumePoint.of(manifest))
+    resumed = run(storage, range(3, 5), attempt=2, resume=ResumePoint(manifest.report, manifest.step))
     resumed.close()
     if ended == "killed":
         log.close()

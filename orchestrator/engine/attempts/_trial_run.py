@@ -85,7 +85,7 @@ class TrialRun:
         """Open the record of this attempt (rank 0) and begin to count training time."""
         spec = self.spec
         if self.rank == 0:
-            point = ResumePoint.of(self.resume) if self.resume else None
+            point = ResumePoint(self.resume.report, self.resume.step) if self.resume else None
             self.trackers.open(self._tracked(), _warn)
             self.log = TrialLog(
                 self.storage,
