@@ -55,8 +55,7 @@ class _Driver:
 
     def run(self) -> StudyOutcome:
         options, code, plan = self.options, self.code, self.study.plan
-        allowed = (options.fresh, options.extend, options.accept_code_change)
-        start = Start(code.hash, code.archive, {}, *allowed)
+        start = Start(code.hash, code.archive, {}, options.fresh, options.extend, options.accept_code_change)
         found = None if start.fresh else read_record(self.storage, self.paths)
         reconcile(found, self.spec, plan, start)
         if outlast(self.storage, self.paths, self.listener.note) and found is not None:
