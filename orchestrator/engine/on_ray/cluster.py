@@ -84,8 +84,8 @@ def connected(address: str | None) -> Iterator[bool]:
         if address is None:
             stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
-        # A handle that is found to be garbage later would end the actor of the same id in the next Ray of this
-        # process: every cluster counts its ids from the same beginning.
+        # A handle that is found to be garbage later would end the actor of the same id in the next Ray of
+        # this process: every cluster counts its ids from the same beginning.
         stack.callback(gc.collect)
         _connect(address)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
