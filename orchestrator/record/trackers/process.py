@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from typing import IO, Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
@@ -52,7 +51,7 @@ class Trackers:
             self._child.closed.clear()  # before it is asked: one that ends from now on sets it again
         if self._child is None or self._child.gone:
             self._child = _Child([*self._program, *self._names], self._say)
-        self._put({"open": asdict(trial)})
+        self._put({"open": trial.to_json()})
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
         """Values of one step at a time of day."""
@@ -150,7 +149,10 @@ class _Child:
 def run_id(cell: str, study_root: str, began: float) -> str:
     """Return the same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
 
-    `began`: time of the first line of its journal.
+    Args:
+        cell: identity of the cell.
+        study_root: where the study is kept.
+        began: time of the first line of its journal.
     """
     instance = hashlib.sha256(f"{study_root}\n{began!r}".encode()).hexdigest()[:8]
     return f"{cell}-{instance}"
