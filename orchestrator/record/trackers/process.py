@@ -49,7 +49,10 @@ class Trackers:
         self._warn, self._warned = warn, set()
         if self._child is not None:
             self._child.closed.clear()  # before it is asked: one that ends from now on sets it again
-        if self._child is None or self._child.gone:
+        if self._child is not None and self._child.gone:
+            self._child.end(CLOSE_S)
+            self._child = None
+        if self._child is None:
             self._child = _Child([*self._program, *self._names], self._say)
         self._put({"open": trial.to_json()})
 
