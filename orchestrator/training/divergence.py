@@ -142,7 +142,7 @@ class _Operations(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.is_floating_point():
             for kind in _kinds(result) - self.first.keys():
-                if not any(kind in _kinds(tensor) for tensor in _tensors([args, kwargs])):
+                if not any(kind in _kinds(tensor) for tensor in tensors_in([args, kwargs])):
                     self.first[kind] = f"{getattr(func, '__name__', func)} at {_caller()}"
         return result
 
@@ -170,7 +170,7 @@ def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
     found: dict[str, str] = {}
 
     def look(name: str, module: nn.Module, _inputs: Any, output: Any) -> None:
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
             for kind in _kinds(tensor):
                 found.setdefault(kind, f"{name or 'the model'} ({type(module).__name__})")
 
@@ -194,15 +194,15 @@ def _kept_buffers(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def _samples(batch: Batch, value: Tensor) -> str:

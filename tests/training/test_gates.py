@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent / "planted"))
 import faults
 from healthy import CONFIG, Healthy
 
+from orchestrator.training.gates.arms import RecordingConfig, was_read
 from orchestrator.training.gates.bench import Bench
+from orchestrator.training.gates.data import CELL, GAP, image_column, panel
 from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
-from orchestrator.training.gates.panel import CELL, GAP, image_column, panel
-from orchestrator.training.gates.recording import RecordingConfig, was_read
 from orchestrator.training.gates.results import GATE_NUMBERS, ArmToCheck, CheckRequest, GateResult
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.layers import in_bytes, in_flops, layer_table, measure_layers
-from orchestrator.training.gates.profiling import layers, step, trace
+from orchestrator.training.gates.layers import in_bytes, in_flops, layer_table, measure_layers, profile
 from orchestrator.training.gates.results import ArmToCheck, CheckRequest
+from orchestrator.training.gates.speed import bottleneck, trace
 
 BATCH, WIDTH = 16, 32
 
@@ -65,11 +65,11 @@ def test_what_a_module_does_itself_is_its_own() -> None:
 
 
 def test_the_verdicts_say_it_in_a_sentence() -> None:
-    said = layers(bench())
+    said = profile(bench())
     assert said.evidence.startswith("420 parameters, ")
     memory = dict(said.tables[1].rows)
     assert memory["weights"] == memory["gradients"] == in_bytes(420 * 4)
-    timed = step(bench())
+    timed = bottleneck(bench())
     assert "the bottleneck is" in timed.evidence
     assert trace(bench()).state == "skipped"
 

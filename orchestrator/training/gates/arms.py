@@ -1,18 +1,20 @@
-"""A12: every arm does something, and no two do the same."""
+"""A12: every arm does something, and no two do the same; a config that notes what is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.model import modules_with_parameters
-from orchestrator.training.gates.recording import RecordingConfig, was_read
 from orchestrator.training.gates.results import (
     ArmToCheck,
     EvidenceTable,
     GateVerdict,
     failed,
+    listed,
     passed,
     skipped,
 )
@@ -25,10 +27,11 @@ class Tried:
     """The first steps of an arm."""
 
     arm: ArmToCheck
-    losses: tuple[float, ...]
-    read: frozenset[str]
-    layers: dict[str, tuple[str, int]]
-    parameters: int
+    losses: tuple[float, ...] = ()
+    read: set[str] = field(default_factory=set)
+    layers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Class, and number of parameters of its own, of leaf modules and modules with parameters, by name."""
+    parameters: int = 0
     error: str | None = None
 
 
@@ -60,12 +63,18 @@ def _try(bench: Bench, arm: ArmToCheck) -> Tried:
     config = RecordingConfig(bench.config_of(arm.config), read)
     try:
         losses, model = bench.first_steps(config, STEPS)
-        layers = modules_with_parameters(model)
-        count = sum(p.numel() for p in model.parameters())
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Tried(arm, (), frozenset(read), {}, 0, said)
-    return Tried(arm, losses, frozenset(read), layers, count)
+        return Tried(arm, read=read, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+    layers = {
+        name or "(model)": (type(module).__name__, own)
+        for name, module in model.named_modules()
+        if (own := _count(module, recurse=False)) or not list(module.children())
+    }
+    return Tried(arm, losses, read, layers, _count(model))
+
+
+def _count(module: nn.Module, *, recurse: bool = True) -> int:
+    return sum(p.numel() for p in module.parameters(recurse))
 
 
 def _faults(tried: list[Tried]) -> Iterator[str]:
@@ -98,11 +107,8 @@ def _table(tried: list[Tried]) -> EvidenceTable:
         difference = arm.parameters - reference.parameters
         count = f"{arm.parameters:,}" + (f" ({difference:+,})" if difference else "")
         rows.append((arm.arm.name, changes, count, _layers(reference, arm), f"{arm.losses[-1]:.6g}"))
-    return EvidenceTable(
-        f"The arms after {STEPS} steps",
-        ("arm", "changes", "parameters", "layers", f"loss {STEPS}"),
-        tuple(rows),
-    )
+    columns = ("arm", "changes", "parameters", "layers", f"loss {STEPS}")
+    return EvidenceTable(f"The arms after {STEPS} steps", columns, tuple(rows))
 
 
 def _layers(reference: Tried, arm: Tried) -> str:
@@ -110,11 +116,66 @@ def _layers(reference: Tried, arm: Tried) -> str:
     added = [f"+{name}" for name in arm.layers if name not in reference.layers]
     gone = [f"-{name}" for name in reference.layers if name not in arm.layers]
     other = [
-        f"~{name} ({reference.layers[name][0]} → {layer[0]})"
-        if layer[0] != reference.layers[name][0]
-        else f"~{name}"
+        f"~{name}" + (f" ({before[0]} → {layer[0]})" if layer[0] != before[0] else "")
         for name, layer in arm.layers.items()
-        if name in reference.layers and layer != reference.layers[name]
+        if (before := reference.layers.get(name, layer)) != layer
     ]
-    all_of_them = [*added, *gone, *other]
-    return ", ".join(all_of_them[:4]) + (f" and {len(all_of_them) - 4} more" if len(all_of_them) > 4 else "")
+    return listed([*added, *gone, *other])
+
+
+class RecordingConfig(dict[str, Any]):
+    """A dict like any other, whose reads end up in `read` as dotted keys.
+
+    It errs towards *read*: whoever copies or unpacks a section has read all of it.
+    """
+
+    def __init__(self, data: Mapping[str, Any], read: set[str], prefix: str = "") -> None:
+        super().__init__(
+            {
+                key: RecordingConfig(value, read, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+                for key, value in data.items()
+            }
+        )
+        self._read = read
+        self._prefix = prefix
+
+    def __getitem__(self, key: str) -> Any:
+        self._read.add(f"{self._prefix}{key}")
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default  # noqa: SIM401 - this is get
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self._read.add(f"{self._prefix}{key}")
+        return super().pop(key, *default)
+
+    def values(self) -> Any:
+        return [self[key] for key in self]
+
+    def items(self) -> Any:
+        return [(key, self[key]) for key in self]
+
+    def __iter__(self) -> Iterator[str]:
+        # with its own iterator, dict(config) and **config go through __getitem__ instead of around it
+        return iter(list(super().keys()))
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.items())
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return {
+            key: value.__deepcopy__(memo) if isinstance(value, RecordingConfig) else value
+            for key, value in self.items()
+        }
+
+
+def was_read(key: str, read: set[str]) -> bool:
+    """Was the dotted key read, or anything below it?"""
+    return any(name == key or name.startswith(f"{key}.") for name in read)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,9 +11,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from orchestrator.training.gates.bench import Bench, HookFault, called
-from orchestrator.training.gates.panel import COLUMNS, base64_png, image_column, panel
 from orchestrator.training.gates.results import EvidenceTable, GateVerdict, Picture, failed, passed
 from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
@@ -22,6 +24,10 @@ SWEEP_S = 5.0
 BRIEF_SWEEP_S = 1.0
 MOST_CLASSES = 100
 BUILT_IN = ("epoch", "step", "train/loss", "val/loss")
+CELL = 64
+"""Pixels that a sample is enlarged to in a picture, at least."""
+GAP = 2
+COLUMNS = 8
 
 
 def look(bench: Bench) -> GateVerdict:
@@ -36,14 +42,16 @@ def look(bench: Bench) -> GateVerdict:
     counts, seen = _sweep(bench)
     train, val = (bench.sets[name].count for name in (TRAIN, VAL))
     tables = (_columns(batch), *(_histogram(name, found) for name, found in counts.items()))
-    shown = {"tables": tables, "pictures": _panel(bench, raw, batch)}
-    shapes = ", ".join(f"{name} {_shape(value)}" for name, value in batch.items() if name != ID)
-    text = f"{train} training and {val} validation samples; a batch: {shapes}"
-    if seen < train + val:
-        text += f"; labels counted in {seen} of them ({_sweep_s(bench):.0f} s)"
+    shown = {"tables": tables, "pictures": _pictures(bench, raw, batch)}
     if problems:
         return failed(problems[0][0], *(fix for _, fix in problems), **shown)
-    return passed(text, **shown, warnings=tuple(_doubles(batch)))
+    shapes = (f"{name} {list(value.shape)} {_type(value)}" for name, value in batch.items() if name != ID)
+    text = f"{train} training and {val} validation samples; a batch: {', '.join(shapes)}"
+    if seen < train + val:
+        text += f"; labels counted in {seen} of them ({_sweep_s(bench):.0f} s)"
+    doubles = (name for name, value in batch.items() if value.dtype == torch.float64)
+    warnings = tuple(f"{name} is float64: twice the memory, and slow on a GPU" for name in doubles)
+    return passed(text, **shown, warnings=warnings)
 
 
 def label_columns(batch: Batch) -> list[str]:
@@ -55,15 +63,15 @@ def label_columns(batch: Batch) -> list[str]:
     ]
 
 
-def _swept(bench: Bench, name: str) -> Iterator[Batch]:
-    """Yield a set from front to back, as far as half of the time for both sets takes us."""
-    deadline = time.monotonic() + _sweep_s(bench) / 2
-    total = bench.sets[name].count
+def _swept(bench: Bench) -> Iterator[tuple[str, Batch]]:
+    """Yield both sets from front to back, each as far as half of the time takes us."""
     step = min(1024, max(32, bench.batch_size))
-    for start in range(0, total, step):
-        if time.monotonic() > deadline:
-            return
-        yield bench.take(name, torch.arange(start, min(total, start + step)))
+    for name in (TRAIN, VAL):
+        deadline = time.monotonic() + _sweep_s(bench) / 2
+        for rows in torch.split(torch.arange(bench.sets[name].count), step):
+            if time.monotonic() > deadline:
+                break
+            yield name, bench.take(name, rows)
 
 
 def _sweep_s(bench: Bench) -> float:
@@ -74,12 +82,10 @@ def _sweep(bench: Bench) -> tuple[dict[str, dict[str, Counter[int]]], int]:
     """Labels by column and set; how many samples were reached."""
     counts: dict[str, dict[str, Counter[int]]] = {}
     seen = 0
-    for name in (TRAIN, VAL):
-        for batch in _swept(bench, name):
-            seen += len(batch[ID])
-            for column in label_columns(batch):
-                found = counts.setdefault(column, {}).setdefault(name, Counter())
-                found.update(batch[column].tolist())
+    for name, batch in _swept(bench):
+        seen += len(batch[ID])
+        for column in label_columns(batch):
+            counts.setdefault(column, {}).setdefault(name, Counter()).update(batch[column].tolist())
     few = {
         column: found for column, found in counts.items() if len(set().union(*found.values())) <= MOST_CLASSES
     }
@@ -91,23 +97,21 @@ def _labels_out_of_range(bench: Bench) -> Iterator[tuple[str, str]]:
     classes = bench.task.classes
     if classes is None:
         return
-    for name in (TRAIN, VAL):
-        for batch in _swept(bench, name):
-            for column in label_columns(batch):
-                low, high = int(batch[column].min()), int(batch[column].max())
-                if low < 0 or high >= classes:
-                    said = f"labels {low} to {high} in {name}[{column!r}], with {classes} classes declared"
-                    yield said, f"build_data: let labels run from 0 to {classes - 1}"
-                    return
+    for name, batch in _swept(bench):
+        for column in label_columns(batch):
+            low, high = int(batch[column].min()), int(batch[column].max())
+            if low < 0 or high >= classes:
+                said = f"labels {low} to {high} in {name}[{column!r}], with {classes} classes declared"
+                yield said, f"build_data: let labels run from 0 to {classes - 1}"
+                return
 
 
 def _try_labels(bench: Bench) -> None:
     """Ask for the loss of every batch, for what it raises."""
     model = bench.model()
     with evaluating(model):
-        for name in (TRAIN, VAL):
-            for batch in _swept(bench, name):
-                bench.loss(model, batch)
+        for _, batch in _swept(bench):
+            bench.loss(model, batch)
 
 
 def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
@@ -150,22 +154,14 @@ def _constants(batch: Batch) -> Iterator[tuple[str, str]]:
 def _not_finite(batch: Batch, loss: Tensor) -> Iterator[tuple[str, str]]:
     for name, value in batch.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            yield (
-                f"{name} holds NaN or infinite values",
-                f"build_data or augment: where does {name} lose them?",
-            )
+            said = f"{name} holds NaN or infinite values"
+            yield said, f"build_data or augment: where does {name} lose them?"
     if not bool(torch.isfinite(loss)):
         yield f"the loss of the first batch is {float(loss)}", "loss: log(0), or a division by 0?"
 
 
-def _doubles(batch: Batch) -> Iterator[str]:
-    for name, value in batch.items():
-        if value.dtype == torch.float64:
-            yield f"{name} is float64: twice the memory, and slow on a GPU"
-
-
-def _shape(value: Tensor) -> str:
-    return f"[{', '.join(map(str, value.shape))}] {str(value.dtype).removeprefix('torch.')}"
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def _columns(batch: Batch) -> EvidenceTable:
@@ -173,14 +169,14 @@ def _columns(batch: Batch) -> EvidenceTable:
     for name, value in batch.items():
         numbers = value.double() if not value.is_complex() else value.abs().double()
         low, mean, high = (f"{float(x):.4g}" for x in (numbers.min(), numbers.mean(), numbers.max()))
-        rows.append((name, str(list(value.shape)), str(value.dtype).removeprefix("torch."), low, mean, high))
+        rows.append((name, str(list(value.shape)), _type(value), low, mean, high))
     columns = ("tensor", "shape", "type", "min", "mean", "max")
     return EvidenceTable("A training batch, as the model gets it", columns, tuple(rows))
 
 
 def _histogram(column: str, found: dict[str, Counter[int]]) -> EvidenceTable:
     labels = sorted(set().union(*found.values()))
-    totals = {name: max(1, sum(counter.values())) for name, counter in found.items()}
+    totals = {name: max(1, counter.total()) for name, counter in found.items()}
     rows = tuple(
         (str(label), *(f"{found[n][label]} ({found[n][label] / totals[n]:.1%})" for n in found))
         for label in labels
@@ -188,7 +184,7 @@ def _histogram(column: str, found: dict[str, Counter[int]]) -> EvidenceTable:
     return EvidenceTable(f"{column}: how often each value occurs", (column, *found), rows)
 
 
-def _panel(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:
+def _pictures(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:
     column = image_column(raw)
     if column is None or bench.request.brief:
         return ()
@@ -199,3 +195,37 @@ def _panel(bench: Bench, raw: Batch, batch: Batch) -> tuple[Picture, ...]:
     val = bench.take(VAL, torch.arange(min(COLUMNS, bench.sets[VAL].count)))
     title = f"{column}: training samples {', '.join(names)}; last row: validation samples"
     return (Picture(title, base64_png(panel([*rows, val[column]]))),)
+
+
+def image_column(batch: Batch) -> str | None:
+    """Return the first tensor that looks like images: [B, 1 or 3, H, W] or [B, H, W], sides from 4."""
+    for name, tensor in batch.items():
+        fits = (tensor.dim() == 4 and tensor.shape[1] in (1, 3)) or tensor.dim() == 3
+        drawable = tensor.is_floating_point() or tensor.dtype == torch.uint8
+        if name != ID and fits and drawable and min(tensor.shape[-2:]) >= 4:
+            return name
+    return None
+
+
+def panel(rows: list[Tensor]) -> Tensor:
+    """[H, W, 3] uint8: each tensor ([up to COLUMNS, 1 or 3, h, w] or [.., h, w]) a row, on one grey scale."""
+    pictures = [(row if row.dim() == 4 else row[:, None]).float()[:COLUMNS] for row in rows]
+    low = min(float(row.min()) for row in pictures)
+    high = max(float(row.max()) for row in pictures)
+    lines = []
+    for row in pictures:
+        scaled = ((row - low) / max(high - low, 1e-12)).expand(-1, 3, -1, -1)
+        factor = max(1, -(-CELL // max(scaled.shape[-2:])))
+        large = scaled.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+        framed = F.pad(large, (*[GAP] * 4, 0, 0, 0, COLUMNS - len(large)), value=1.0)
+        lines.append(torch.cat(list(framed), dim=2))  # [3, h, COLUMNS * w]
+    return (torch.cat(lines, dim=1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def base64_png(pixels: Tensor) -> str:
+    """[H, W, 3] uint8 as a PNG file, for a data URI."""
+    from PIL import Image
+
+    sink = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(sink, "PNG")
+    return base64.b64encode(sink.getvalue()).decode()

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.layers import MOST_ROWS
-from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, cut, failed, listed, passed
 from orchestrator.training.task import TRAIN, Batch
 from orchestrator.training.validation import evaluating
 
@@ -42,7 +41,7 @@ def gradients(bench: Bench) -> GateVerdict:
         verdict = _stale(model) or _mixing(bench, model)
     if verdict is not None:
         return replace(verdict, tables=(_table(found),))
-    warnings = (f"no gradient yet: {_named(idle)}; a component acts later (acts_after)",) if late else ()
+    warnings = (f"no gradient yet: {listed(idle)}; a component acts later (acts_after)",) if late else ()
     text = f"{'all ' if not late else ''}{len(wanted) - len(idle)} parameters get a finite gradient"
     if _shows_rows(bench, model):
         text += "; no sample's outputs depend on another sample"
@@ -51,26 +50,26 @@ def gradients(bench: Bench) -> GateVerdict:
 
 def _not_finite(found: dict[str, Tensor]) -> GateVerdict | None:
     odd = [name for name, grad in found.items() if not bool(torch.isfinite(grad).all())]
-    if odd:
-        return failed(
-            f"NaN or infinite gradients in {_named(odd)}",
-            "log, sqrt or a division without a small constant",
-            "values that overflow in the precision of train.precision",
-        )
-    return None
+    if not odd:
+        return None
+    return failed(
+        f"NaN or infinite gradients in {listed(odd)}",
+        "log, sqrt or a division without a small constant",
+        "values that overflow in the precision of train.precision",
+    )
 
 
 def _idle(idle: list[str], found: dict[str, Tensor]) -> GateVerdict | None:
     missing = [name for name in idle if name not in found]
     if missing:
         return failed(
-            f"no gradient reaches {_named(missing)}",
+            f"no gradient reaches {listed(missing)}",
             "detach(), .item(), .data or torch.no_grad() between these layers and the loss",
             "layers that the forward pass does not call: remove them, or freeze them (requires_grad_(False))",
         )
     if idle:
         return failed(
-            f"the gradient of {_named(idle)} is 0 everywhere, in {BATCHES} steps",
+            f"the gradient of {listed(idle)} is 0 everywhere, in {BATCHES} steps",
             "the layer's output is multiplied by 0 or overwritten",
             "dead activations, or weights before them that start at 0",
             "what they belong to acts only later: give the component that adds it `acts_after: <steps>`",
@@ -83,7 +82,7 @@ def _stale(model: nn.Module) -> GateVerdict | None:
     if not left:
         return None
     return failed(
-        f"after the optimizer's zero_grad there are still gradients in {_named(left)}",
+        f"after the optimizer's zero_grad there are still gradients in {listed(left)}",
         "the Task's own optimizer does not clear them: every step then adds to all steps before",
         "its zero_grad covers some of the parameters only",
     )
@@ -128,17 +127,10 @@ def _shows_rows(bench: Bench, model: nn.Module) -> bool:
         return bool(_rows(bench, model, bench.take(TRAIN, bench.order()[:size]), size))
 
 
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
 def _table(found: dict[str, Tensor]) -> EvidenceTable:
     rows = [
         (name, *(f"{float(x):.3g}" for x in (grad.min(), grad.mean(), grad.max(), grad.norm())))
         for name, grad in found.items()
     ]
-    if len(rows) > MOST_ROWS:
-        rows = [*rows[:MOST_ROWS], (f"… {len(rows) - MOST_ROWS} more", "", "", "", "")]
-    return EvidenceTable(
-        "First gradients that are not 0", ("parameter", "min", "mean", "max", "norm"), tuple(rows)
-    )
+    columns = ("parameter", "min", "mean", "max", "norm")
+    return EvidenceTable("First gradients that are not 0", columns, cut(rows))

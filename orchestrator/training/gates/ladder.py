@@ -9,11 +9,10 @@ from orchestrator.training.gates import (
     arms,
     data,
     gradients,
+    layers,
     learning,
     lr_range,
-    model,
     overfit,
-    profiling,
     repeat,
     sets,
     speed,
@@ -34,8 +33,8 @@ def _warm_equals_cold(bench: Bench) -> GateVerdict:
 GATES: tuple[tuple[str, str, Gate], ...] = (
     ("A1", "look at the data", data.look),
     ("A2", "separate sets", sets.separate),
-    ("A3", "size of the model", model.size),
-    ("A4", "loss at the start", model.initial_loss),
+    ("A3", "size of the model", layers.size),
+    ("A4", "loss at the start", learning.initial_loss),
     ("A5", "inputs matter", overfit.inputs_matter),
     ("A6", "overfits one sample", overfit.one_sample),
     ("A7", "overfits eight samples", overfit.few_samples),
@@ -54,9 +53,9 @@ FIRST = "A1"
 LR_FIND = (("A13", "learning rate", lr_range.find_rate),)
 """What `orchestrate lr-find` asks."""
 PROFILE = (
-    ("P1", "what the layers cost", profiling.layers),
-    ("P2", "where the time goes", profiling.step),
-    ("P3", "trace of the profiler", profiling.trace),
+    ("P1", "what the layers cost", layers.profile),
+    ("P2", "where the time goes", speed.bottleneck),
+    ("P3", "trace of the profiler", speed.trace),
 )
 """What `orchestrate profile` asks."""
 

@@ -1,4 +1,4 @@
-"""A14: it generalises at all. The validation loss falls within a stated number of steps."""
+"""A4: the loss that it starts with. A14: it generalises at all, the validation loss falls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.repeat import losses_of
-from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed
+from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed, skipped
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.task import ID
 from orchestrator.training.validation import evaluating
 
+TOLERANCE = 0.5
+"""Share of the expected loss by which the first one may differ: weights are random, depth adds to it."""
 STEPS = 300
 EVERY = 25
 """Steps between two looks at the validation set."""
@@ -26,6 +28,26 @@ PLAIN = 0.8
 """A loss below this share of the first one has fallen plainly: no more steps are needed."""
 FALL = 0.01
 """Share by which the loss has to fall, and by which a sample's own outputs have to beat another one's."""
+
+
+def initial_loss(bench: Bench) -> GateVerdict:
+    """Compare the loss of an untrained model on validation data with what the task expects of ignorance."""
+    expected = bench.task.expected_loss(bench.config)
+    if expected is None:
+        return skipped("the task declares neither `classes` nor `expected_loss`")
+    found = bench.mean_loss(bench.model(), bench.val_batches())
+    text = f"the loss starts at {found:.3f}, {expected:.3f} is expected of a model that knows nothing"
+    if abs(found - expected) <= TOLERANCE * abs(expected):
+        return passed(text)
+    if found < expected:
+        cause = "the answer is in the input (a label among the features)"
+        return failed(text, cause, "the loss leaves out a term")
+    return failed(
+        text,
+        f"it is {found / expected:.3g} times that: is the loss summed instead of averaged?",
+        "weights of the last layer too large: scale them down in init_weights",
+        "inputs are not normalised, or labels do not fit the classes",
+    )
 
 
 def generalises(bench: Bench) -> GateVerdict:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 State = Literal["pass", "fail", "skipped"]
+MOST_ROWS = 60
 GATE_NUMBERS = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A14")
 """Of `check`, in order; A13 is `lr-find`."""
 CHEAP = ("A1", "A2", "A4", "A8", "A9", "A12")
@@ -151,3 +152,14 @@ def failed(evidence: str, *causes: str, **more: Any) -> GateVerdict:
 def skipped(reason: str) -> GateVerdict:
     """Say that the gate could not be asked."""
     return GateVerdict("skipped", reason)
+
+
+def cut(rows: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Return the first `MOST_ROWS` rows of a table, and a last one that counts the others."""
+    more = len(rows) - MOST_ROWS
+    return tuple(rows) if more <= 0 else (*rows[:MOST_ROWS], (f"… {more} more", *[""] * (len(rows[0]) - 1)))
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,16 +1,17 @@
-"""A9: where the time of a step goes."""
+"""A9, P2 and P3: where the time of a step goes; a trace on request."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from orchestrator.training.gates.bench import Bench
-from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed
-from orchestrator.training.task import TRAIN, Optimizer
+from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed, skipped
+from orchestrator.training.task import TRAIN
 
 WARM_UP = 2
 STEPS = 10
@@ -20,6 +21,7 @@ DATA_SHARE = 0.5
 """Share of a step spent waiting for data from which the data are the bottleneck..."""
 DATA_S = 0.02
 """...and the seconds per step below which that is nothing to fail on."""
+MOST_OPERATIONS = 15
 PARTS = {
     "data": "waiting for data",
     "augment": "augmentation",
@@ -32,35 +34,55 @@ HINTS = {
     "data": "less work in __getitem__: decode in build_data, or once into files that load fast",
     "augment": "Task.augment: work on whole tensors [B, ...] instead of sample by sample",
 }
+COMPUTE = "where the hardware is not busy, a larger batch or train.precision: bf16 help"
+ADVICE = {
+    "data": "decode once in build_data, so that fetching a sample is indexing a tensor",
+    "augment": "let Task.augment work on whole tensors [B, ...] instead of sample by sample",
+    "forward": COMPUTE,
+    "backward": COMPUTE,
+    "optimizer": "many small parameters are updated one by one: a fused or foreach optimizer",
+    "logging": "the step waits for its loss; a larger batch gives the device more to do in between",
+}
 
 
 def step_time(bench: Bench) -> GateVerdict:
     """Fails where training would mostly wait for its data; a step of over a second is flagged."""
     spent = measure(bench)
-    total = sum(spent.values())
-    slowest = max(spent, key=lambda part: spent[part])
-    table = budget(spent)
-    rate = bench.batch_size / total
-    text = f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s; "
-    text += f"{spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
+    total, slowest, text = _summary(bench, spent)
+    table = _budget(spent)
     waiting = spent["data"] + spent["augment"]
     if waiting >= DATA_S and waiting / total > DATA_SHARE:
-        worst = max(("data", "augment"), key=lambda part: spent[part])
         return failed(
             f"a step takes {total * 1e3:.0f} ms, {waiting / total:.0%} of it before the model sees the batch",
-            HINTS[worst],
+            HINTS[max(HINTS, key=spent.__getitem__)],
             "work that is the same every time belongs into build_data, which is kept between trials",
             tables=(table,),
         )
     warnings = (f"a step takes over a second ({total:.1f} s)",) if total > SLOW_STEP_S else ()
+    text += f"; {spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
     return passed(text, tables=(table,), warnings=warnings)
 
 
-def budget(spent: dict[str, float]) -> EvidenceTable:
-    """Where a step's seconds go."""
-    total = sum(spent.values())
-    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
-    return EvidenceTable("A training step", ("part", "ms", "share"), rows)
+def bottleneck(bench: Bench) -> GateVerdict:
+    """Measure the time of a step by part, and name the bottleneck in one sentence."""
+    spent = measure(bench)
+    total, slowest, text = _summary(bench, spent)
+    text += f"; the bottleneck is {PARTS[slowest]} ({spent[slowest] / total:.0%}): {ADVICE[slowest]}"
+    return passed(text, tables=(_budget(spent),))
+
+
+def trace(bench: Bench) -> GateVerdict:
+    """Write a trace of the profiler over the steps that are measured to `request.trace`."""
+    if bench.request.trace is None:
+        return skipped("no trace was asked for (--trace)")
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if bench.device.type == "cuda":
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profiler:
+        measure(bench)
+    profiler.export_chrome_trace(bench.request.trace)
+    text = f"{bench.request.trace} (opens in https://ui.perfetto.dev or chrome://tracing)"
+    return passed(text, tables=(_operations(profiler, bench.device.type),))
 
 
 def measure(bench: Bench) -> dict[str, float]:
@@ -68,45 +90,62 @@ def measure(bench: Bench) -> dict[str, float]:
     model = bench.model()
     optimizer = bench.optimizer(model)
     order = bench.order()
-    spent = dict.fromkeys(PARTS, 0.0)
     deadline = time.monotonic() + SECONDS
-    steps = 0
     for number in range(WARM_UP + (1 if bench.request.brief else STEPS)):
-        if number == WARM_UP:
-            spent = dict.fromkeys(PARTS, 0.0)
-            steps = 0
-        clock = _Clock(bench.device, spent)
+        if number in (0, WARM_UP):
+            steps, spent = 0, dict.fromkeys(PARTS, 0.0)
         start = number * bench.batch_size % max(1, len(order) - bench.batch_size + 1)
-        raw = clock("data", lambda: bench.take(TRAIN, order[start : start + bench.batch_size]))  # noqa: B023
-        batch = clock("augment", lambda: bench.augmented(raw))  # noqa: B023
-        loss = clock("forward", lambda: bench.loss(model, batch))  # noqa: B023
-        clock("backward", loss.backward)
-        clock("optimizer", lambda: _update(optimizer))
-        clock("logging", lambda: float(loss.detach()))  # noqa: B023
+        with _timed("data", spent, bench.device):
+            raw = bench.take(TRAIN, order[start : start + bench.batch_size])
+        with _timed("augment", spent, bench.device):
+            batch = bench.augmented(raw)
+        with _timed("forward", spent, bench.device):
+            loss = bench.loss(model, batch)
+        with _timed("backward", spent, bench.device):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with _timed("optimizer", spent, bench.device):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        with _timed("logging", spent, bench.device):
+            float(loss.detach())
         steps += 1
         if time.monotonic() > deadline:
             break
     return {part: seconds / steps for part, seconds in spent.items()}
 
 
-def _update(optimizer: Optimizer) -> None:
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+@contextmanager
+def _timed(part: str, spent: dict[str, float], device: torch.device) -> Iterator[None]:
+    """Add the seconds inside to the part; on a GPU up to the end of what was started."""
+    start = time.perf_counter()
+    with torch.profiler.record_function(part):  # names it in a trace
+        yield
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    spent[part] += time.perf_counter() - start
 
 
-class _Clock:
-    """Adds the time of a call to its part; on a GPU up to the end of what it started."""
+def _summary(bench: Bench, spent: dict[str, float]) -> tuple[float, str, str]:
+    """Seconds of a step, its slowest part, and how to say the first."""
+    total = sum(spent.values())
+    rate = bench.batch_size / total
+    return total, max(spent, key=spent.__getitem__), f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s"
 
-    def __init__(self, device: torch.device, spent: dict[str, float]) -> None:
-        self._wait: Callable[[], None] = (
-            (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
-        )
-        self._spent = spent
 
-    def __call__(self, part: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        with torch.profiler.record_function(part):  # names it in a trace
-            result = call()
-            self._wait()
-        self._spent[part] += time.perf_counter() - start
-        return result
+def _budget(spent: dict[str, float]) -> EvidenceTable:
+    """Where a step's seconds go."""
+    total = sum(spent.values())
+    rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
+    return EvidenceTable("A training step", ("part", "ms", "share"), rows)
+
+
+def _operations(profiler: Any, device: str) -> EvidenceTable:
+    """Return the operations that take longest, without what they call."""
+    own = f"self_{'device' if device == 'cuda' else 'cpu'}_time_total"
+    found = {event: getattr(event, own) for event in profiler.key_averages() if event.key not in PARTS}
+    total = sum(found.values()) or 1.0
+    rows = tuple(
+        (event.key[:80], f"{event.count}", f"{taken / 1e3:.2f}", f"{taken / total:.0%}")
+        for event, taken in sorted(found.items(), key=lambda entry: -entry[1])[:MOST_OPERATIONS]
+    )
+    return EvidenceTable("Operations", ("operation", "calls", "ms", "share"), rows)
