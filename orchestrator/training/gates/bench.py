@@ -6,6 +6,7 @@ Whatever a hook raises or returns that the loop cannot use becomes a `HookFault`
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from orchestrator.training.gates.results import CheckRequest
 from orchestrator.training.local import LocalSession
@@ -21,7 +23,7 @@ from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.ranks import to_device
 from orchestrator.training.samples import Samples, TrainingOrder
-from orchestrator.training.settings import loop_settings, optim_settings
+from orchestrator.training.settings import LoopSettings, loop_settings, optim_settings
 from orchestrator.training.streams import SampleDraws
 from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task
 from orchestrator.training.validation import evaluating
@@ -93,12 +95,14 @@ class Bench:
         return made
 
     @cached_property
+    def _settings(self) -> LoopSettings:
+        read: LoopSettings = called("config", lambda: loop_settings(self.config), "see data and train there")
+        return read
+
+    @cached_property
     def batch_size(self) -> int:
         """Samples of a training batch, at most the whole training set."""
-        size: int = called(
-            "config", lambda: loop_settings(self.config).batch_size, "see data and train there"
-        )
-        return min(size, self.sets[TRAIN].count)
+        return min(self._settings.batch_size, self.sets[TRAIN].count)
 
     # --- data ----------------------------------------------------------------------------------------
     @cached_property
@@ -116,7 +120,7 @@ class Bench:
         if not isinstance(tables, Mapping) or not {TRAIN, VAL} <= set(tables):
             found = sorted(tables) if isinstance(tables, Mapping) else type(tables).__name__
             raise HookFault("build_data", f"gives {found}, not train and val", fix)
-        return {name: _samples(name, tables[name]) for name in (TRAIN, VAL)}
+        return {name: checked_samples(name, tables[name]) for name in (TRAIN, VAL)}
 
     def take(self, name: str, indices: Tensor) -> Batch:
         """Return samples of a set as they lie there, on the CPU."""
@@ -128,8 +132,7 @@ class Bench:
 
     @cached_property
     def _order(self) -> TrainingOrder:
-        balanced = called("config", lambda: loop_settings(self.config).balanced, "see data there")
-        label = self.task.label_key if balanced else None
+        label = self.task.label_key if self._settings.balanced else None
         fix = "name the column with the classes as label_key of the Task"
         made: TrainingOrder = called(
             "config", lambda: TrainingOrder(self.sets[TRAIN], self.task.streams, label), fix
@@ -183,18 +186,17 @@ class Bench:
         """Loss of a batch, []."""
         return self.loss_of(self.outputs(model, batch), batch)
 
-    def mean_loss(self, model: nn.Module, batches: Iterator[Batch]) -> float:
-        """In evaluation mode, averaged over batches of about the same size."""
+    def val_loss(self, model: nn.Module) -> float:
+        """Loss in evaluation mode, averaged over the validation batches."""
         with evaluating(model):
-            losses = [float(self.loss(model, batch)) for batch in batches]
+            losses = [float(self.loss(model, batch)) for batch in self.val_batches()]
         return sum(losses) / len(losses)
 
     def val_batches(self) -> Iterator[Batch]:
         """Yield the validation set, or `VAL_SAMPLES` of it."""
         total = self.sets[VAL].count
         rows = torch.linspace(0, total - 1, min(VAL_SAMPLES, total)).long()
-        for start in range(0, len(rows), self.batch_size):
-            yield self.take(VAL, rows[start : start + self.batch_size])
+        yield from (self.take(VAL, part) for part in torch.split(rows, self.batch_size))
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         """Return the one that the loop would use."""
@@ -232,32 +234,15 @@ def shortened(task_class: type[Task]) -> type[Task]:
 
     def split_data(self: Any, data: Any, generator: torch.Generator) -> Any:
         tables = dict(task_class.split_data(self, data, generator))
-        if VAL in tables:
-            tables[VAL] = _first(tables[VAL], VAL_SAMPLES)
+        val = tables.get(VAL)
+        if isinstance(val, Mapping):
+            tables[VAL] = {name: column[:VAL_SAMPLES] for name, column in val.items()}
+        elif val is not None and len(val) > VAL_SAMPLES:
+            tables[VAL] = Subset(val, range(VAL_SAMPLES))
         return tables
 
     kept = {"__module__": task_class.__module__, "__qualname__": task_class.__qualname__}
     return type(task_class.__name__, (task_class,), {"split_data": split_data, **kept})
-
-
-def _first(table: Any, count: int) -> Any:
-    if isinstance(table, Mapping):
-        return {name: column[:count] for name, column in table.items()}
-    return table if len(table) <= count else _Head(table, count)
-
-
-@dataclass(frozen=True)
-class _Head:
-    """The first samples of a dataset."""
-
-    dataset: Any
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[index]
 
 
 def called(hook: str, call: Callable[[], Any], fix: str = "see the message") -> Any:
@@ -277,21 +262,20 @@ def called(hook: str, call: Callable[[], Any], fix: str = "see the message") -> 
 
 def _place(error: BaseException) -> str:
     """Where in the user's code it was raised."""
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "orchestrator" not in trace.tb_frame.f_globals.get("__name__", "").split(".")[0] and (
-            "site-packages" not in file
-        ):
-            place = f" ({file}:{trace.tb_lineno})"
-        trace = trace.tb_next
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        ours = "orchestrator" in frame.f_globals.get("__name__", "").split(".")[0]
+        if not ours and "site-packages" not in file:
+            place = f" ({file}:{line})"
     return place
 
 
 _NAMED = 'make each sample a dict of named tensors: {"image": image, "label": label}'
 
 
-def _samples(name: str, table: Any) -> Samples:
+def checked_samples(name: str, table: Any) -> Samples:
+    """Return the samples of a set, or raise the HookFault that says why they are none."""
     if isinstance(table, Mapping):
         odd = [key for key, column in table.items() if not isinstance(column, Tensor)]
         if odd or not table:
@@ -302,9 +286,8 @@ def _samples(name: str, table: Any) -> Samples:
     elif len(table) > 0:
         sample = called("build_data", lambda: table[0], "the dataset's __getitem__ gives one sample")
         if not isinstance(sample, Mapping):
-            raise HookFault(
-                "build_data", f"a sample of {name} is a {type(sample).__name__}, not a dict", _NAMED
-            )
+            said = f"a sample of {name} is a {type(sample).__name__}, not a dict"
+            raise HookFault("build_data", said, _NAMED)
     try:
         samples = Samples(table)
     except ValueError as error:

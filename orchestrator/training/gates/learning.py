@@ -35,7 +35,7 @@ def initial_loss(bench: Bench) -> GateVerdict:
     expected = bench.task.expected_loss(bench.config)
     if expected is None:
         return skipped("the task declares neither `classes` nor `expected_loss`")
-    found = bench.mean_loss(bench.model(), bench.val_batches())
+    found = bench.val_loss(bench.model())
     text = f"the loss starts at {found:.3f}, {expected:.3f} is expected of a model that knows nothing"
     if abs(found - expected) <= TOLERANCE * abs(expected):
         return passed(text)
@@ -53,7 +53,7 @@ def initial_loss(bench: Bench) -> GateVerdict:
 def generalises(bench: Bench) -> GateVerdict:
     """Train the baseline for some steps, then compare its validation loss with that of swapped outputs."""
     deadline = time.monotonic() + SECONDS
-    before = bench.mean_loss(bench.model(), bench.val_batches())
+    before = bench.val_loss(bench.model())
     config = {**bench.config, "train": {**bench.config["train"], "report_every": EVERY}}
 
     with bench.trainer(config, STEPS) as (trainer, place):
@@ -67,7 +67,7 @@ def generalises(bench: Bench) -> GateVerdict:
         with suppress(TrialStopped):
             trainer.run()
         steps = int(place.reports[-1]["step"])
-        after = bench.mean_loss(trainer.model, bench.val_batches())
+        after = bench.val_loss(trainer.model)
         swapped = _swapped_loss(bench, trainer.model)
     points = tuple((float(step), loss) for step, loss in losses_of(place).items())
     curve = EvidenceCurve(f"Training loss of the baseline over {steps} steps", "step", "loss", points)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import default_collate
 
-from orchestrator.training.gates.bench import Bench, HookFault, NotShown, _samples, called
+from orchestrator.training.gates.bench import Bench, HookFault, NotShown, called, checked_samples
+from orchestrator.training.gates.repeat import weights_of
 from orchestrator.training.gates.results import CheckRequest, GateVerdict, failed, passed
 from orchestrator.training.lightning.callback import FirstLosses
 from orchestrator.training.lightning.fit import Lit, fit, trainer_for
@@ -81,7 +81,7 @@ class LitBench(Bench):
 
     @cached_property
     def sets(self) -> dict[str, Samples]:
-        return {name: _samples(name, _Named(loader.dataset)) for name, loader in self.loaders.items()}
+        return {name: checked_samples(name, _Named(loader.dataset)) for name, loader in self.loaders.items()}
 
     @cached_property
     def batch_size(self) -> int:
@@ -189,8 +189,7 @@ def _trial(
             write(save)
 
     place = bench._place(bench.config, 2, limit_train_batches=HALF, limit_val_batches=2)
-    module: LightningModule = fit(bench.lit, replace(place, report=report, resume=resume))
-    return rows, [value.detach().cpu().clone() for value in module.state_dict().values()]
+    return rows, weights_of(fit(bench.lit, replace(place, report=report, resume=resume)))
 
 
 INSTEAD = {"A10": repeats}

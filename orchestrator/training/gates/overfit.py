@@ -5,14 +5,13 @@ All three train on a fixed handful of samples, with everything that regularises 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from orchestrator.training.gates.bench import Bench, HookFault
 from orchestrator.training.gates.results import EvidenceCurve, GateVerdict, failed, passed, skipped
@@ -43,7 +42,7 @@ TRUSTED = OptimSettings(name="adamw", lr=3e-3)
 
 def inputs_matter(bench: Bench) -> GateVerdict:
     """Learn the same samples from their inputs, and from zeros in their place."""
-    plain = _plain(bench)
+    plain = bench.under(unregularised(bench.request.arms[0].config)[0])
     batch = plain.spread(TRAIN, SAMPLES)
     try:
         plain.outputs(plain.model(), blank(batch))
@@ -70,46 +69,42 @@ def inputs_matter(bench: Bench) -> GateVerdict:
 
 def one_sample(bench: Bench) -> GateVerdict:
     """Training on one sample brings the loss to about 0."""
-    if bench.task_class.lowest_loss is None:
-        return skipped("the task declares no `lowest_loss`")
-    plain = _plain(bench)
-    # four times: batch normalisation does not train on one
-    batch = {name: tensor.repeat_interleave(4, dim=0) for name, tensor in plain.spread(TRAIN, 1).items()}
-    return _overfit(bench, plain, batch, "one sample")
+    return _overfit(bench, 1, "one sample")
 
 
 def few_samples(bench: Bench) -> GateVerdict:
     """Training on eight samples does too, and gives each its own outputs."""
-    if bench.task_class.lowest_loss is None:
+    return _overfit(bench, FEW, f"{FEW} samples")
+
+
+def _overfit(bench: Bench, count: int, what: str) -> GateVerdict:
+    lowest = bench.task_class.lowest_loss
+    if lowest is None:
         return skipped("the task declares no `lowest_loss`")
-    plain = _plain(bench)
-    return _overfit(bench, plain, plain.spread(TRAIN, FEW), f"{FEW} samples")
-
-
-def _plain(bench: Bench) -> Bench:
-    return bench.under(unregularised(bench.request.arms[0].config)[0])
-
-
-def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> GateVerdict:
-    off = unregularised(bench.request.arms[0].config)[1]
+    config, off = unregularised(bench.request.arms[0].config)
+    plain = bench.under(config)
+    batch = plain.spread(TRAIN, count)
+    if count == 1:  # four times: batch normalisation does not train on one
+        batch = {name: tensor.repeat_interleave(4, dim=0) for name, tensor in batch.items()}
     said_off = f" ({', '.join(off)} off)" if off else ""
-    lowest = bench.task_class.lowest_loss or 0.0
     curves: list[list[float]] = []
     for trusted in (False, True):
         losses: list[float] = []
         curves.append(losses)
-        for model, loss in _until_low(fit(plain, batch, trusted=trusted), lowest, losses):
-            alike = _outputs_alike(plain, model, batch)
-            if alike is not None:
-                return alike
+        for model, loss in islice(fit(plain, batch, trusted=trusted), STEPS):
+            losses.append(loss)
+            near = loss - lowest <= NEAR_ZERO * max(losses[0] - lowest, 1e-6)
+            if not near:
+                continue
             text = f"the loss on {what} goes from {losses[0]:.3g} to {loss:.2g} in {len(losses) - 1} steps"
-            warnings: tuple[str, ...] = ()
-            if trusted:
-                warnings = (
-                    f"not with the config's own optimizer ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
-                    f"with {TRUSTED.name} at {TRUSTED.lr:g}: try orchestrate lr-find",
-                )
-            return passed(text + said_off, curves=(_curve(losses, what),), warnings=warnings)
+            other = (
+                f"not with the config's own optimizer ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
+                f"with {TRUSTED.name} at {TRUSTED.lr:g}: try orchestrate lr-find"
+            )
+            good = passed(
+                text + said_off, curves=(_curve(losses, what),), warnings=(other,) if trusted else ()
+            )
+            return _outputs_alike(plain, model, batch) or good
     best = min(min(losses) for losses in curves)
     return failed(
         f"the loss on {what} goes from {curves[0][0]:.3g} to {best:.3g} at best, not to about "
@@ -123,25 +118,16 @@ def _overfit(bench: Bench, plain: Bench, batch: Batch, what: str) -> GateVerdict
     )
 
 
-def _until_low(
-    steps: Iterator[tuple[nn.Module, float]], lowest: float, losses: list[float]
-) -> Iterator[tuple[nn.Module, float]]:
-    """Yield the first step at which the loss is near its lowest, if there is one, and note all losses."""
-    for model, loss in islice(steps, STEPS):
-        losses.append(loss)
-        if loss - lowest <= NEAR_ZERO * max(losses[0] - lowest, 1e-6):
-            yield model, loss
-            return
-
-
 def _outputs_alike(bench: Bench, model: nn.Module, batch: Batch) -> GateVerdict | None:
     """Different samples, the same outputs: then the loss has been reached without looking."""
     samples = len(batch[ID])
     if len(set(batch[ID].tolist())) == 1:
         return None
     with evaluating(model):
-        spread = spread_of(bench.outputs(model, batch), samples)
-    if spread > 1e-6:
+        outputs = bench.outputs(model, batch).values()
+    rows = [out.detach().float() for out in outputs if out.dim() and len(out) == samples]
+    differences = [float((row.max(0).values - row.min(0).values).max()) for row in rows]
+    if not differences or max(differences) > 1e-6:
         return None
     return failed(
         f"{samples} different samples get the same outputs",
@@ -206,9 +192,3 @@ def fit(
 def blank(batch: Batch) -> Batch:
     """Zeros in place of everything."""
     return {name: torch.zeros_like(tensor) for name, tensor in batch.items()}
-
-
-def spread_of(outputs: Mapping[str, Tensor], samples: int) -> float:
-    """Largest difference between samples in any output that has one row per sample; infinite without one."""
-    rows = [out.detach().float() for out in outputs.values() if out.dim() and len(out) == samples]
-    return max((float((row.max(0).values - row.min(0).values).max()) for row in rows), default=math.inf)

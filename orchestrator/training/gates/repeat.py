@@ -7,12 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.results import GateVerdict, failed, passed
 from orchestrator.training.local import LocalSession
-from orchestrator.training.loop import Trainer
 from orchestrator.training.session import TrialStopped
 
 STEPS = 6
@@ -62,7 +61,7 @@ def _trial(bench: Bench, config: dict[str, Any], **session: Any) -> Trial:
     with bench.trainer(config, STEPS, **session) as (trainer, place):
         with suppress(TrialStopped):
             trainer.run()
-        return losses_of(place), _weights(trainer)
+        return losses_of(place), weights_of(trainer.model)
 
 
 def losses_of(place: LocalSession) -> dict[int, float]:
@@ -70,8 +69,9 @@ def losses_of(place: LocalSession) -> dict[int, float]:
     return {step: row["train/batch_loss"] for step, row in place.steps if "train/batch_loss" in row}
 
 
-def _weights(trainer: Trainer) -> list[Tensor]:
-    return [value.detach().cpu().clone() for value in trainer.model.state_dict().values()]
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """Copy what its state_dict holds."""
+    return [value.detach().cpu().clone() for value in model.state_dict().values()]
 
 
 def _first_difference(one: Trial, other: Trial) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -31,12 +30,12 @@ def separate(bench: Bench) -> GateVerdict:
     if changed is not None:
         return changed
     hashed = {name: _hashes(bench, name, seconds / 2) for name in (TRAIN, VAL)}
-    train, val = hashed[TRAIN].samples, hashed[VAL].samples
+    (train, looked), (val, _) = hashed[TRAIN], hashed[VAL]
     shared = sorted((sample, train[digest]) for digest, sample in val.items() if digest in train)
     scope = "; ".join(
-        f"{found.seen} of {bench.sets[name].count} {name} samples were looked at ({seconds / 2:.0f} s)"
-        for name, found in hashed.items()
-        if found.seen < bench.sets[name].count
+        f"{seen} of {bench.sets[name].count} {name} samples were looked at ({seconds / 2:.0f} s)"
+        for name, (_, seen) in hashed.items()
+        if seen < bench.sets[name].count
     )
     if shared:
         pairs = ", ".join(f"val {one} = train {other}" for one, other in shared[:3])
@@ -47,23 +46,17 @@ def separate(bench: Bench) -> GateVerdict:
             "duplicates in the source: drop them before the split",
             "one file or folder is read for both sets",
         )
-    twice = hashed[TRAIN].seen - len(train)
+    twice = looked - len(train)
     text = "no sample is in both sets; two passes over the validation set are identical"
     warnings = [f"{twice} training samples occur more than once"] if twice else []
     warnings += _imbalance(bench)
     return passed(f"{text}; {scope}" if scope else text, warnings=tuple(warnings))
 
 
-@dataclass(frozen=True)
-class Hashed:
-    """Digest of each sample's inputs -> the first index with it, from so many samples."""
-
-    samples: dict[bytes, int]
-    seen: int
-
-
-def _hashes(bench: Bench, name: str, seconds: float) -> Hashed:
-    """Of the whole set, or of a random sample as large as the time allows."""
+def _hashes(bench: Bench, name: str, seconds: float) -> tuple[dict[bytes, int], int]:
+    """{digest of a sample's inputs: the first index with it}, and of how many samples that is: of the whole
+    set, or of a random sample as large as the time allows.
+    """
     deadline = time.monotonic() + seconds
     found: dict[bytes, int] = {}
     seen = 0
@@ -74,7 +67,7 @@ def _hashes(bench: Bench, name: str, seconds: float) -> Hashed:
         seen += len(rows)
         for index, digest in zip(rows.tolist(), digests(bench.take(name, rows)), strict=True):
             found[digest] = min(index, found.get(digest, index))
-    return Hashed(found, seen)
+    return found, seen
 
 
 def digests(batch: Batch) -> list[bytes]:
