@@ -215,7 +215,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.scaler.step(optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
     def _set_learning_rate(self) -> None:
         progress = self._progress()
@@ -256,9 +256,8 @@ class Trainer:
         shares = self.shard.val_indices(samples.count)
         with evaluating(unwrapped(self.model)):
             origin = self._first_finding(to_device(samples.take(i), self.device) for i in shares)
-        text = (
-            f"val/loss is not finite at step {self.position.step}, {origin or 'in the sum over all samples'}"
-        )
+        origin = origin or "in the sum over all samples"
+        text = f"val/loss is not finite at step {self.position.step}, {origin}"
         self.session.sink.text("diverged/validation", text, self.position.step)
         log.warning(text)
 
@@ -306,13 +305,10 @@ class Trainer:
     def _length(self) -> float:
         """How far the trial is, in the session's unit."""
         position = self.position
-        by_unit = {
-            "epoch": position.step / self.steps_per_epoch,
-            "step": position.step,
-            "report": position.reports,
-            "seconds": position.elapsed_s,
-        }
-        return by_unit[self.session.unit]
+        if self.session.unit == "epoch":
+            return position.step / self.steps_per_epoch
+        of = {"step": position.step, "report": position.reports, "seconds": position.elapsed_s}
+        return of[self.session.unit]
 
     def _finished(self) -> bool:
         return self._progress() >= 1.0
@@ -358,11 +354,9 @@ def _load_data(task: Task, session: Session) -> Mapping[str, Table]:
             del session.cache[old]  # one data set at a time: a lane's memory is a trial's memory
         session.cache[key] = task.build_data(session.config)
     data = task.split_data(session.cache[key], task.streams.generator("split"))
-    missing = {TRAIN, VAL} - set(data)
+    missing = ", ".join(sorted({TRAIN, VAL} - set(data)))
     if missing:
-        raise ValueError(
-            f"{type(task).__name__} gives no {', '.join(sorted(missing))} data; it has {sorted(data)}"
-        )
+        raise ValueError(f"{type(task).__name__} gives no {missing} data; it has {sorted(data)}")
     return data
 
 

@@ -95,22 +95,16 @@ class PlainOptimizer:
             maximize=False,
         )
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, or set them to zero."""
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
         for param in self._params:
-            if set_to_none:
-                param.grad = None
-            elif param.grad is not None:
-                param.grad = torch.zeros_like(param.grad)
+            param.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, as many states as parameters, in their order."""
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
-        return {
-            "name": self._settings.name,
-            "groups": groups,
-            "state": [dict(state) for state in self._state],
-        }
+        state = [dict(each) for each in self._state]
+        return {"name": self._settings.name, "groups": groups, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from `state_dict()` of an optimizer over the same parameters.

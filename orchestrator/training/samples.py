@@ -35,20 +35,16 @@ class Samples:
             ValueError: there is no such column, or it is not one whole number per sample.
         """
         table = self._table
-        if isinstance(table, Mapping):
-            found: object = table.get(name)
-        else:
-            found = getattr(table, name, None)
-            if found is None and name in table[0]:  # slow: every sample is loaded once
-                found = torch.tensor([int(table[i][name]) for i in range(self.count)])
-        if not isinstance(found, Tensor) or found.shape != (self.count,) or found.is_floating_point():
-            what = (
-                "missing" if found is None else f"{list(getattr(found, 'shape', ()))} {type(found).__name__}"
-            )
-            raise ValueError(
-                f"the column {name!r} of the training samples is {what}, not [{self.count}] whole numbers"
-            )
-        return found.long()
+        found: object = table.get(name) if isinstance(table, Mapping) else getattr(table, name, None)
+        if found is None and not isinstance(table, Mapping) and name in table[0]:
+            # slow: every sample is loaded once
+            found = torch.tensor([int(table[i][name]) for i in range(self.count)])
+        if isinstance(found, Tensor) and found.shape == (self.count,) and not found.is_floating_point():
+            return found.long()
+        what = "missing" if found is None else f"{list(getattr(found, 'shape', ()))} {type(found).__name__}"
+        raise ValueError(
+            f"the column {name!r} of the training samples is {what}, not [{self.count}] whole numbers"
+        )
 
     def take(self, indices: Tensor) -> Batch:
         """Return the batch of samples at `indices` ([B] int64), with their ids."""
@@ -121,11 +117,6 @@ class Shard:
             yield mine[first : first + self.batch_size]
 
 
-def epoch_order(samples: int, streams: Streams, epoch: int) -> Tensor:
-    """[N] int64: the order of the samples in an epoch, the same on every rank."""
-    return torch.randperm(samples, generator=streams.generator("order", epoch))
-
-
 class TrainingOrder:
     """Which samples an epoch has, and in which order: all of them, or as many of each class.
 
@@ -147,7 +138,7 @@ class TrainingOrder:
     def of(self, epoch: int) -> Tensor:
         """[N] int64, the same on every rank."""
         if self._labels is None:
-            return epoch_order(self._samples.count, self._streams, epoch)
+            return torch.randperm(self._samples.count, generator=self._streams.generator("order", epoch))
         return balanced_order(self._labels, self._streams, epoch)
 
     def take(self, numbers: Tensor) -> Batch:

@@ -6,6 +6,7 @@ with and without it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,15 +73,15 @@ class Validator:
         """
         share_buffers(model, self.shard.world_size)
         metrics = {name: metric.to(self.device) for name, metric in self.task.metrics().items()}
-        totals: dict[str, float] = {}
+        totals: defaultdict[str, float] = defaultdict(float)
         with evaluating(model):
             count = 0
             for indices in self.shard.val_indices(self.samples.count):
                 batch = to_device(self.samples.take(indices), self.device)
                 outputs, loss = self._forward(model, batch)
-                _add(totals, "loss", loss.double() * len(indices))
+                totals["loss"] += float(loss.double() * len(indices))
                 for name, values in self.task.scores(outputs, batch).items():
-                    _add(totals, name, values.double().sum())
+                    totals[name] += float(values.double().sum())
                 if metrics:
                     inputs = self.task.metric_inputs(outputs, batch)
                     for metric in metrics.values():
@@ -108,15 +109,10 @@ class Validator:
         return outputs, self.loss(outputs, batch).detach()
 
     def _gather(self, totals: dict[str, float], count: int) -> dict[str, float]:
-        names = list(totals)
         if self.shard.world_size > self.samples.count:
             raise ValueError(
                 f"{self.samples.count} validation samples cannot be shared by {self.shard.world_size} ranks"
             )
-        local = [*(totals[name] for name in names), float(count)]
+        local = [*totals.values(), float(count)]
         *sums, samples = sum_over_ranks(local, self.shard.world_size, self.device)
-        return {f"val/{name}": total / samples for name, total in zip(names, sums, strict=True)}
-
-
-def _add(totals: dict[str, float], name: str, value: Tensor) -> None:
-    totals[name] = totals.get(name, 0.0) + float(value)
+        return {f"val/{name}": total / samples for name, total in zip(totals, sums, strict=True)}

@@ -45,8 +45,8 @@ class Trial:
     """A trial of the example; checkpoint n lies in folder/n."""
 
     def __init__(self, folder: Path, **place: Any) -> None:
+        from orchestrator.training.lightning.callbacks import LightningPlace
         from orchestrator.training.lightning.fit import Lit, fit
-        from orchestrator.training.lightning.place import LightningPlace
         from trials.lightning_digits import DigitsData, LitDigits
 
         self.rows: list[dict[str, Any]] = []

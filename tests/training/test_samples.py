@@ -5,8 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.training.samples import Samples, Shard, epoch_order, val_batch_indices
+from orchestrator.training.samples import Samples, Shard, TrainingOrder, val_batch_indices
 from orchestrator.training.streams import Streams
+
+
+def order_of(samples: int, epoch: int) -> torch.Tensor:
+    return TrainingOrder(Samples({"x": torch.zeros(samples)}), Streams(0)).of(epoch)
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4))
@@ -21,7 +25,7 @@ def test_validation_counts_every_sample_once(samples: int, batch_size: int, worl
 
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(0, 20))
 def test_ranks_together_take_the_batches_of_one(batch: int, accumulate: int, world: int, extra: int) -> None:
-    order = epoch_order(batch * accumulate * world * 2 + extra, Streams(0), 4)
+    order = order_of(batch * accumulate * world * 2 + extra, 4)
     one = Shard(batch * world, accumulate)
     ranks = [Shard(batch, accumulate, rank, world) for rank in range(world)]
     for step in range(one.steps_per_epoch(len(order))):
@@ -33,8 +37,8 @@ def test_ranks_together_take_the_batches_of_one(batch: int, accumulate: int, wor
 
 def test_an_epoch_has_its_own_order_and_a_step_its_own_validation_batch() -> None:
     streams = Streams(0)
-    assert torch.equal(epoch_order(50, streams, 1), epoch_order(50, streams, 1))
-    assert not torch.equal(epoch_order(50, streams, 1), epoch_order(50, streams, 2))
+    assert torch.equal(order_of(50, 1), order_of(50, 1))
+    assert not torch.equal(order_of(50, 1), order_of(50, 2))
     assert not torch.equal(val_batch_indices(50, 8, streams, 1), val_batch_indices(50, 8, streams, 2))
     assert len(val_batch_indices(5, 8, streams, 1)) == 5
 

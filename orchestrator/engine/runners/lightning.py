@@ -50,8 +50,8 @@ class LightningRunner(ImportedRunner):
         return _is_lightning(target, "LightningModule", code.entrypoint)
 
     def run(self, run: TrialRun, place: TrialPlace) -> None:
+        from orchestrator.training.lightning.callbacks import LightningPlace
         from orchestrator.training.lightning.fit import Lit, fit
-        from orchestrator.training.lightning.place import LightningPlace
 
         config = run.assignment.config
         with place.bound(run), run.resume_dir() as folder:

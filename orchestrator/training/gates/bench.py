@@ -233,7 +233,7 @@ def shortened(task_class: type[Task]) -> type[Task]:
     """Return the same task with at most `VAL_SAMPLES` validation samples: reports are then cheap."""
 
     def split_data(self: Any, data: Any, generator: torch.Generator) -> Any:
-        tables = dict(task_class.split_data(self, data, generator))
+        tables: dict[str, Any] = dict(task_class.split_data(self, data, generator))
         val = tables.get(VAL)
         if isinstance(val, Mapping):
             tables[VAL] = {name: column[:VAL_SAMPLES] for name, column in val.items()}

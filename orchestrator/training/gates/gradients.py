@@ -37,7 +37,7 @@ def gradients(bench: Bench) -> GateVerdict:
     late = bool(idle) and any(arm.acts_after for arm in bench.request.arms)
     verdict = _not_finite(found) or (None if late else _idle(idle, found))
     if verdict is None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         verdict = _stale(model) or _mixing(bench, model)
     if verdict is not None:
         return replace(verdict, tables=(_table(found),))

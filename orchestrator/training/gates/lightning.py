@@ -21,9 +21,8 @@ from torch.utils.data.dataloader import default_collate
 from orchestrator.training.gates.bench import Bench, HookFault, NotShown, called, checked_samples
 from orchestrator.training.gates.repeat import weights_of
 from orchestrator.training.gates.results import CheckRequest, GateVerdict, failed, passed
-from orchestrator.training.lightning.callback import FirstLosses
+from orchestrator.training.lightning.callbacks import FirstLosses, LightningPlace
 from orchestrator.training.lightning.fit import Lit, fit, trainer_for
-from orchestrator.training.lightning.place import LightningPlace
 from orchestrator.training.samples import Samples
 from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task
 

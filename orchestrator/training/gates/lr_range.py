@@ -64,7 +64,7 @@ def range_test(bench: Bench, steps: int) -> list[tuple[float, float]]:
             break
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
     return points
 
 

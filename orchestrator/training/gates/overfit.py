@@ -186,7 +186,7 @@ def fit(
             return
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
 
 
 def blank(batch: Batch) -> Batch:

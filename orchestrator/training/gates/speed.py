@@ -105,7 +105,7 @@ def measure(bench: Bench) -> dict[str, float]:
             loss.backward()  # type: ignore[no-untyped-call]
         with _timed("optimizer", spent, bench.device):
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
         with _timed("logging", spent, bench.device):
             float(loss.detach())
         steps += 1

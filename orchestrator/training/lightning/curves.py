@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from orchestrator.training.sink import Sink
@@ -42,24 +40,6 @@ class LightningCurves(Logger):
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the trial's config is in its record."""
-
-
-class Moments(Callback):
-    """Tells the curves where the loop is."""
-
-    def __init__(self, curves: LightningCurves) -> None:
-        self._curves = curves
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        self._curves.in_a_step = True
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._curves.in_a_step = False
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._curves.in_a_step = False
 
 
 class Experiment:

@@ -11,10 +11,8 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 
 from orchestrator.training.lightning.arguments import divide
-from orchestrator.training.lightning.callback import Reports
-from orchestrator.training.lightning.curves import LightningCurves, Moments
-from orchestrator.training.lightning.place import CHECKPOINT, LightningPlace
-from orchestrator.training.lightning.watching import Watching
+from orchestrator.training.lightning.callbacks import CHECKPOINT, LightningPlace, Reports, Watching
+from orchestrator.training.lightning.curves import LightningCurves
 
 DEFAULTS = {
     "enable_progress_bar": False,
@@ -64,7 +62,7 @@ def trainer_for(lit: Lit, place: LightningPlace) -> Iterator[Trainer]:
         yield Trainer(
             **{**DEFAULTS, **given, **place.options},
             **_length(place),
-            callbacks=[*place.callbacks, Moments(curves), Watching(place), Reports(place)],
+            callbacks=[*place.callbacks, Watching(place, curves), Reports(place)],
             logger=curves,
             default_root_dir=folder,
         )

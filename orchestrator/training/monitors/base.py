@@ -84,9 +84,8 @@ class Monitor:
     """Watches one trial on one rank. Every hook may be left out; those left out cost nothing.
 
     The `validation_*` hooks are called around a full validation pass, on all ranks alike, so they may use
-    collectives. They are left out of
-    passes that would bring the monitors above their share of the time (`train.monitor_every: 1` sees every
-    one).
+    collectives. They are left out of passes that would bring the monitors above their share of the time
+    (`train.monitor_every: 1` sees every one).
     """
 
     kinds: ClassVar[frozenset[str] | None] = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.training.monitors.base import Monitor
-from orchestrator.training.monitors.reading import EXCLUSIVE, SampleLosses, class_name, read
+from orchestrator.training.monitors.reading import EXCLUSIVE, class_name, read, sample_losses
 from orchestrator.training.ranks import rows_of_all_ranks, to_device
 from orchestrator.training.task import ID, Batch, Outputs, Task
 from orchestrator.training.validation import Seen
@@ -26,21 +26,19 @@ class BestWorst(Monitor):
     same list whatever the number of ranks.
     """
 
-    def start(self) -> None:
-        self._losses = SampleLosses(self.run.task)
-
     def validation_start(self) -> None:
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def validation_batch(self, seen: Seen) -> None:
-        self._seen.append((seen.indices, self._losses.of(seen.outputs, seen.batch, seen.loss)))
+        losses = sample_losses(self.run.task, seen.outputs, seen.batch, seen.loss)
+        self._seen.append((seen.indices, losses))
 
     def validation_end(self, step: int) -> None:
         indices = torch.cat([indices for indices, _ in self._seen]).to(self.run.device)
         losses = torch.cat([losses for _, losses in self._seen]).double()
         losses = torch.where(losses.isnan(), torch.inf, losses)
-        ends = {name: _extreme(losses, indices, name == "worst") for name in ("worst", "best")}
-        for name, places in ends.items():
+        for name in ("worst", "best"):
+            places = _extreme(losses, indices, name == "worst")
             rows = torch.stack((losses[places], indices[places].double()), dim=1)  # [K, 2]; indices are exact
             rows = rows_of_all_ranks(rows, self.run.world_size).cpu()
             loss, index = rows[:, 0], rows[:, 1].long()
@@ -99,16 +97,12 @@ def _pictures(task: Task, outputs: Outputs, batch: Batch) -> Tensor | None:
 
 
 def _caption(row: dict[str, Any]) -> str:
-    lines = [f"id {row['id']}", f"loss {row['loss']:.3g}"]
-    if "target" in row:
-        lines.append(f"{row['target']} as {row['prediction']}")
-    return "\n".join(lines)
+    chosen = f"\n{row['target']} as {row['prediction']}" if "target" in row else ""
+    return f"id {row['id']}\nloss {row['loss']:.3g}{chosen}"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     columns = [name for name in rows[0] if name not in ("list", "index")]
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for row in rows:
-        cells = [f"{row[name]:.4g}" if name == "loss" else str(row[name]) for name in columns]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    cells = ([f"{row[name]:.4g}" if name == "loss" else str(row[name]) for name in columns] for row in rows)
+    lines = [f"| {' | '.join(line)} |" for line in (columns, *cells)]
+    return "\n".join([lines[0], f"|{' --- |' * len(columns)}", *lines[1:]])

@@ -19,23 +19,21 @@ class Gradients(Monitor):
     def after_backward(self, step: int) -> None:
         if self.run.world_rank > 0:
             return
-        names, rows = [], []
-        for name, gradient in _gradients(self):
-            low, high = gradient.aminmax()
-            names.append(name)
-            rows.append(torch.stack((low, gradient.mean(), high, torch.linalg.vector_norm(gradient))))
-        if not rows:
+        gradients = _gradients(self)
+        if not gradients:
             return
         values: dict[str, float] = {}
         squares = 0.0
-        scale = self.run.gradient_scale()
-        numbers: list[list[float]] = torch.stack(rows).double().div(scale).tolist()  # one wait for the device
-        for name, (least, mean, most, norm) in zip(names, numbers, strict=True):
-            values |= {
-                f"gradients/{name}/min": least,
-                f"gradients/{name}/mean": mean,
-                f"gradients/{name}/max": most,
-            }
+        rows = [
+            torch.stack((g.amin(), g.mean(), g.amax(), torch.linalg.vector_norm(g))) for _, g in gradients
+        ]
+        scaled = torch.stack(rows).double().div(self.run.gradient_scale())
+        for (name, _), (*numbers, norm) in zip(
+            gradients, scaled.tolist(), strict=True
+        ):  # one wait for the GPU
+            values |= dict(
+                zip((f"gradients/{name}/{of}" for of in ("min", "mean", "max")), numbers, strict=True)
+            )
             squares += norm * norm
         self.run.sink.scalars({"gradients/norm": math.sqrt(squares), **values}, step)
 

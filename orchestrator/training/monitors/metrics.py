@@ -34,7 +34,21 @@ class Metrics(counts.Summing):
     kinds = READ
 
     def count(self, predictions: Predictions) -> dict[str, Tensor]:
-        return _sums(predictions)
+        p = predictions
+        if p.kind == "regression":
+            error, target = (p.scores - p.target).double(), p.target.double()
+            one = torch.tensor(float(len(target)), dtype=torch.float64, device=error.device)
+            parts = (error.abs().sum(0), error.square().sum(0), target.sum(0), target.square().sum(0))
+            return {"count": one, "moments": torch.stack(parts)}
+        if p.kind == "multilabel":
+            return {"binary": counts.binary_confusion(p), "binned": counts.binned(p)}
+        if p.kind == "segmentation":
+            return {"confusion": counts.confusion(p)}
+        if p.kind == "classification":
+            return {"confusion": counts.confusion(p), "binned": counts.binned(p), "top": _in_top(p)}
+        losses = F.cross_entropy(p.scores.float(), p.target, reduction="none").double().sum()
+        right, rows = (p.chosen == p.target).sum(), torch.tensor(len(p.target), device=p.target.device)
+        return {"loss": losses, "right": right, "top": _in_top(p), "rows": rows}
 
     def validation_end(self, step: int) -> None:
         totals = self.totals()
@@ -42,23 +56,6 @@ class Metrics(counts.Summing):
             raise ValueError("no sample of the validation set has a target")
         values = _metrics(str(self.run.task.kind), totals, self.run.task.class_names)
         self.run.sink.scalars({f"metrics/{name}": value for name, value in values.items()}, step)
-
-
-def _sums(p: Predictions) -> dict[str, Tensor]:
-    """Return what the metrics of the kind follow from; adds up over batches."""
-    if p.kind == "regression":
-        error, target = (p.scores - p.target).double(), p.target.double()
-        one = torch.tensor(float(len(target)), dtype=torch.float64, device=error.device)
-        parts = (error.abs().sum(0), error.square().sum(0), target.sum(0), target.square().sum(0))
-        return {"count": one, "moments": torch.stack(parts)}
-    if p.kind == "multilabel":
-        return {"binary": counts.binary_confusion(p), "binned": counts.binned(p)}
-    if p.kind != "language":
-        sums = {"confusion": counts.confusion(p)}
-        return sums | {"binned": counts.binned(p), "top": _in_top(p)} if p.kind == "classification" else sums
-    losses = F.cross_entropy(p.scores.float(), p.target, reduction="none").double().sum()
-    right = (p.chosen == p.target).sum()
-    return {"loss": losses, "right": right, "top": _in_top(p), "rows": torch.full_like(right, len(p.target))}
 
 
 def _in_top(p: Predictions) -> Tensor:
@@ -98,12 +95,11 @@ def _of_classes(kind: str, totals: dict[str, Tensor], names: Sequence[str]) -> d
         each, name = right / (wanted + chosen - right), "iou"
         values["miou"] = float(each[there].mean())
     else:
-        values |= {"auc_macro": _mean(counts.roc_auc(totals["binned"]))} | _top(totals, rows)
+        values |= {"auc_macro": float(counts.roc_auc(totals["binned"]).nanmean())} | _top(totals, rows)
     if len(each) <= _PER_CLASS:
         listed = zip(each.tolist(), there.tolist(), strict=True)
-        values |= {
-            f"{name}/{class_name(names, c)}": value for c, (value, known) in enumerate(listed) if known
-        }
+        known = {c: value for c, (value, is_there) in enumerate(listed) if is_there}
+        values |= {f"{name}/{class_name(names, c)}": value for c, value in known.items()}
     return values
 
 
@@ -114,9 +110,9 @@ def _of_labels(totals: dict[str, Tensor]) -> dict[str, float]:
     micro = 2 * tp.sum() / (2 * tp.sum() + fp.sum() + fn.sum()).clamp_min(1)
     return {
         "accuracy": float((tp + tn).sum() / (tp + fp + tn + fn).sum()),
-        "f1_macro": _mean(f1[there]),
+        "f1_macro": float(f1[there].nanmean()),
         "f1_micro": float(micro),
-        "auc_macro": _mean(counts.roc_auc(totals["binned"])),
+        "auc_macro": float(counts.roc_auc(totals["binned"]).nanmean()),
     }
 
 
@@ -132,8 +128,3 @@ def _of_regression(count: float, moments: Tensor) -> dict[str, float]:
 
 def _top(totals: dict[str, Tensor], rows: int) -> dict[str, float]:
     return {f"top{_TOP}": int(totals["top"]) / rows} if int(totals["top"]) >= 0 else {}
-
-
-def _mean(values: Tensor) -> float:
-    """Mean of what is a number; NaN when nothing is."""
-    return float(values.nanmean())

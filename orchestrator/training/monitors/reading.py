@@ -146,45 +146,35 @@ class Joined:
             self._give(Predictions(waiting[0].kind, scores, target))
 
 
-class SampleLosses:
-    """The loss of every sample of a batch, in the cheapest way that agrees with the task's own loss.
+def sample_losses(task: Task, outputs: Outputs, batch: Batch, loss: Tensor) -> Tensor:
+    """[B] float32: the loss of every sample, in the cheapest way that agrees with the task's own `loss` [].
 
     `Task.sample_losses` where it is overridden; the usual loss of the kind where its mean is the task's loss
     on this batch; else the task's loss, sample by sample.
     """
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def of(self, outputs: Outputs, batch: Batch, loss: Tensor) -> Tensor:
-        """[B] float32; `loss` [] is the task's loss of the batch."""
-        task = self._task
-        if type(task).sample_losses is not Task.sample_losses:
-            return task.sample_losses(outputs, batch).detach().float()
-        usual = self._usual(outputs, batch)
+    if type(task).sample_losses is Task.sample_losses:
+        usual = _usual_losses(task, outputs, batch)
         if usual is not None and torch.allclose(usual.mean(), loss.float(), rtol=1e-4, atol=1e-6):
             return usual
-        return task.sample_losses(outputs, batch).detach().float()
+    return task.sample_losses(outputs, batch).detach().float()
 
-    def _usual(self, outputs: Outputs, batch: Batch) -> Tensor | None:
-        """Return the loss that most tasks of this kind have, per sample; None where there is none."""
-        kind = self._task.kind
-        if kind not in READ:
+
+def _usual_losses(task: Task, outputs: Outputs, batch: Batch) -> Tensor | None:
+    """[B]: the loss that most tasks of this kind have; None where there is none."""
+    if task.kind not in READ:
+        return None
+    try:
+        scores, target = _pair(task, outputs, batch)
+    except ValueError:
+        return None  # not clear: the task's own loss is
+    scores = scores.float()
+    if task.kind == "regression":
+        if scores.shape != target.shape:
             return None
-        try:
-            scores, target = _pair(self._task, outputs, batch)
-        except ValueError:
-            return None  # not clear: the task's own loss is
-        if kind == "regression":
-            if scores.shape != target.shape:
-                return None
-            squares = (scores.float() - target.float()).square()
-            return squares.reshape(len(squares), -1).mean(1)
-        if kind == "multilabel":
-            return F.binary_cross_entropy_with_logits(scores.float(), target.float(), reduction="none").mean(
-                1
-            )
-        if kind == "language":
-            scores = scores.movedim(-1, 1)
-        each = F.cross_entropy(scores.float(), target.long(), reduction="none", ignore_index=-100)
-        return each.reshape(len(each), -1).mean(1)
+        each = F.mse_loss(scores, target.float(), reduction="none")
+    elif task.kind == "multilabel":
+        each = F.binary_cross_entropy_with_logits(scores, target.float(), reduction="none")
+    else:
+        scores = scores.movedim(-1, 1) if task.kind == "language" else scores
+        each = F.cross_entropy(scores, target.long(), reduction="none", ignore_index=-100)
+    return each.reshape(len(each), -1).mean(1)

@@ -18,9 +18,7 @@ EVERY = 20
 SHARE = 0.04
 """Share of the training time that goes to validation passes with monitors; room for the last one is kept."""
 _GUESS = 10.0  # steps that such a pass is taken to cost before the first one
-_DRAWING = (
-    3.0  # with what is drawn and written later, a pass costs this many times what the monitors take in it
-)
+_DRAWING = 3.0  # what a pass costs, with what is drawn and written later, in times of what monitors take
 
 
 class Watch:
@@ -129,9 +127,8 @@ class Watch:
             try:
                 call(*args)
             except Exception as error:
-                error.add_note(
-                    f"raised by the monitor {monitor.name} in {hook}; `monitor:` chooses without it"
-                )
+                note = f"raised by the monitor {monitor.name} in {hook}; `monitor:` chooses without it"
+                error.add_note(note)
                 raise
         self._spent_s += time.perf_counter() - began
 
