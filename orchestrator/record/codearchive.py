@@ -9,7 +9,7 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -69,17 +69,29 @@ def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
     installed packages, run directories and everything in `exclude` stay out.
     Raises `StudyError` when it is too big to be a code directory.
     """
-    sink = io.BytesIO()
+    return pack_files(read_code(root, exclude))
+
+
+def read_code(root: Path, exclude: Iterable[Path] = ()) -> dict[str, bytes]:
+    """Return the files that `pack_code` packs, by their posix names relative to `root`."""
+    found: dict[str, bytes] = {}
     total = 0
+    for name, path in _files(root, exclude, _CODE + _TEXT):
+        found[name] = path.read_bytes()
+        total += len(found[name])
+        if total > TOTAL_LIMIT:
+            raise _too_big(root, f"more than {TOTAL_LIMIT >> 20} MiB of code")
+    return found
+
+
+def pack_files(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar.gz; the same bytes for the same files."""
+    sink = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name, path in _files(root, exclude, _CODE + _TEXT):
-            data = path.read_bytes()
-            total += len(data)
-            if total > TOTAL_LIMIT:
-                raise _too_big(root, f"more than {TOTAL_LIMIT >> 20} MiB of code")
+        for name, data in sorted(files.items()):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o644
             archive.addfile(member, io.BytesIO(data))

@@ -147,18 +147,14 @@ def ray_command(
     late = threading.Timer(LAUNCHER_TIMEOUT_S, process.kill)
     late.start()
     lines: list[str] = []
-    try:
-        assert process.stdout is not None
-        with log.open("w", encoding="utf-8") as sink:
-            for line in process.stdout:
+    with process, log.open("w", encoding="utf-8") as sink:
+        try:
+            for line in process.stdout or ():
                 sink.write(line)
                 lines.append(line.strip())
                 if say is not None and _STEP.match(lines[-1]):
                     say(lines[-1])
-        return Launched(process.wait(), lines, log)
-    finally:
-        late.cancel()
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+            return Launched(process.wait(), lines, log)
+        finally:
+            late.cancel()
+            process.kill()

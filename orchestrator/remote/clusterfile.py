@@ -19,7 +19,7 @@ from orchestrator.study.yamlfile import Document, parse_yaml
 LOCAL = "local"
 TOKEN_NAME = "auth_token"  # noqa: S105 - a file name
 DEFAULT_TOKEN = "~/.ray/auth_token"  # noqa: S105 - where Ray looks for it
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - only compared with
+TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/")  # noqa: S108 - only compared with
 SHARED_HINT = "name a path that all nodes share (NFS, Lustre), or s3://, gs://"
 
 
@@ -216,12 +216,9 @@ class _Checks:
         if not workers and workers != []:
             yield self._fault(("provider",), "worker_ips must be given")
         seen: dict[str, str] = {}
-        places: list[tuple[str | int, ...]] = [
-            ("head_ip",),
-            *(("worker_ips", n) for n in range(len(workers or []))),
-        ]
-        for place, host in zip(places, [head, *(workers or [])], strict=True):
-            where = ("provider", *place)
+        given: list[tuple[tuple[str | int, ...], Any]] = [(("provider", "head_ip"), head)]
+        given += ((("provider", "worker_ips", n), host) for n, host in enumerate(workers or ()))
+        for where, host in given:
             if host is None:
                 continue
             if not isinstance(host, str) or not host or any(c.isspace() or c in "<>@/" for c in host):
@@ -260,15 +257,10 @@ def launch_folder(data: Mapping[str, Any], file: Path) -> Path:
     Here, beside the file, or in a directory above it; here, where that holds nowhere.
     """
     mounts = data.get("file_mounts")
-    sources = [
-        here for here in (mounts if isinstance(mounts, dict) else {}).values() if isinstance(here, str)
-    ]
-    relative = [here for here in sources if not here.startswith(("/", "~"))]
-    here = Path.cwd()
-    for folder in (here, *file.resolve().parents):
-        if all((folder / path).exists() for path in relative):
-            return folder
-    return here
+    sources = mounts.values() if isinstance(mounts, dict) else ()
+    relative = [path for path in sources if isinstance(path, str) and not path.startswith(("/", "~"))]
+    folders = (Path.cwd(), *file.resolve().parents)
+    return next((f for f in folders if all((f / path).exists() for path in relative)), folders[0])
 
 
 def unshared(storage: str) -> str | None:
@@ -280,7 +272,7 @@ def unshared(storage: str) -> str | None:
         return "a home directory is another one on each node"
     if not path.startswith("/"):
         return "a relative path is another place on each node"
-    if path in TEMPORARY or path.startswith(tuple(f"{folder}/" for folder in TEMPORARY)):
+    if f"{path}/".startswith(TEMPORARY):
         return "a temporary directory is another one on each node"
     return None
 
@@ -295,8 +287,7 @@ def _article(kinds: Any) -> str:
 def _ray_schema() -> dict[str, Any]:
     """Read from the installed package, without importing it."""
     spec = importlib.util.find_spec("ray")
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    for folder in folders:
+    for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / "autoscaler" / "ray-schema.json"
         if path.is_file():
             return dict(json.loads(path.read_text(encoding="utf-8")))

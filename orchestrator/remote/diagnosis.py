@@ -59,137 +59,119 @@ class Inspection:
     """Distributions that every node must have."""
 
 
+Result = tuple[State, str, str | None]
+"""State, detail and hint of one check."""
+
+
 def diagnose(found: Inspection) -> list[HostFinding]:
     """Every check on every host, the head first. The head is what the others are compared with."""
-    findings: list[HostFinding] = []
-    for host, said in found.unreachable.items():
-        hint = "is it on, and do ssh_user and ssh_private_key of the cluster file open it?"
-        findings.append(HostFinding(host, "ssh", "fail", said, hint))
+    hint = "is it on, and do ssh_user and ssh_private_key of the cluster file open it?"
+    findings = [HostFinding(host, "ssh", "fail", said, hint) for host, said in found.unreachable.items()]
     for host in found.facts:
-        findings += _of_host(found, host)
+        findings += [HostFinding(host, check, *result) for check, result in _of_host(found, host)]
     return findings
 
 
-def _of_host(found: Inspection, host: str) -> Iterator[HostFinding]:
+def _of_host(found: Inspection, host: str) -> Iterator[tuple[str, Result]]:
     facts = found.facts[host]
-    yield HostFinding(host, "ssh", "ok", f"answers as {facts['host']}")
-    yield from _versions(found, host)
-    yield _code(found, host)
-    yield _clock(found, host)
-    yield from _token(found, host)
-    if found.storage is not None and host in found.storage:
-        problem = found.storage[host]
-        yield HostFinding(host, "storage", "fail" if problem else "ok", problem or "shared, can be written")
-    yield _gpus(facts, found.ray_gpus.get(host), host)
-    yield from _room(facts, host)
-
-
-def _versions(found: Inspection, host: str) -> Iterator[HostFinding]:
-    facts, head = found.facts[host], found.facts.get(found.head)
-    python = facts["python"]
-    if head is not None and python != head["python"]:
-        hint = f"{found.head} has {head['python']}: Ray needs the same version everywhere"
-        yield HostFinding(host, "python", "fail", python, hint)
-    else:
-        yield HostFinding(host, "python", "ok", f"{python} ({facts['executable']})")
+    head = found.facts.get(found.head, facts)  # one that does not answer is no reason to complain of others
+    yield "ssh", ("ok", f"answers as {facts['host']}", None)
+    yield "python", _python(found, facts, head)
     for name in found.needed:
         version = facts["packages"].get(name)
         if version is None:
             hint = f"add it to setup_commands; looked in {facts['executable']}"
-            yield HostFinding(host, name, "fail", "missing package", hint)
+            yield name, ("fail", "missing package", hint)
         elif name in SAME_EVERYWHERE:
-            yield _version(found, host, name, version)
+            yield name, _version(found, name, version, head["packages"].get(name), is_head=host == found.head)
+    yield "orchestrator", _code(found, facts["code"], head["code"])
+    yield "clock", _clock(found, host)
+    yield "token", _token(found, facts)
+    if found.storage is not None and host in found.storage:
+        problem = found.storage[host]
+        yield "storage", ("fail" if problem else "ok", problem or "shared, can be written", None)
+    yield "gpus", _gpus(facts["gpus"], found.ray_gpus.get(host))
+    for name, free in facts["free"].items():
+        yield f"disk {name}", _room(name, free)
 
 
-def _version(found: Inspection, host: str, name: str, version: str) -> HostFinding:
-    head = found.facts.get(found.head)
-    expected = head["packages"].get(name) if head is not None else None
+def _python(found: Inspection, facts: Mapping[str, Any], head: Mapping[str, Any]) -> Result:
+    if facts["python"] != head["python"]:
+        hint = f"{found.head} has {head['python']}: Ray needs the same version everywhere"
+        return "fail", facts["python"], hint
+    return "ok", f"{facts['python']} ({facts['executable']})", None
+
+
+def _version(found: Inspection, name: str, version: str, expected: str | None, *, is_head: bool) -> Result:
     if expected and _release(version) != _release(expected):
-        hint = f"{found.head} has {expected}: install the same on every node"
-        return HostFinding(host, name, "fail", version, hint)
+        return "fail", version, f"{found.head} has {expected}: install the same on every node"
     if expected and version != expected:
-        return HostFinding(host, name, "warn", version, f"another build than {expected} on {found.head}")
+        return "warn", version, f"another build than {expected} on {found.head}"
     mine = found.laptop["packages"].get(name)
-    if name == "ray" and mine and host == found.head and _release(mine) != _release(version):
-        return HostFinding(host, name, "warn", version, f"the laptop's `ray up` is {mine}")
-    return HostFinding(host, name, "ok", version)
+    if name == "ray" and mine and is_head and _release(mine) != _release(version):
+        return "warn", version, f"the laptop's `ray up` is {mine}"
+    return "ok", version, None
 
 
 def _release(version: str) -> str:
     return version.partition("+")[0]
 
 
-def _code(found: Inspection, host: str) -> HostFinding:
-    mine, head = found.facts[host]["code"], found.facts.get(found.head)
+def _code(found: Inspection, mine: str | None, heads: str | None) -> Result:
     if mine is None:
-        hint = "install this project on every node: setup_commands"
-        return HostFinding(host, "orchestrator", "fail", "missing package", hint)
-    if head is not None and head["code"] not in (None, mine):
-        hint = f"not the code of {found.head}: install the same on every node"
-        return HostFinding(host, "orchestrator", "fail", f"code {mine[:12]}", hint)
+        return "fail", "missing package", "install this project on every node: setup_commands"
+    code = f"code {mine[:12]}"
+    if heads not in (None, mine):
+        return "fail", code, f"not the code of {found.head}: install the same on every node"
     if found.laptop["code"] not in (None, mine):
-        return HostFinding(host, "orchestrator", "warn", f"code {mine[:12]}", "not the code of the laptop")
-    return HostFinding(host, "orchestrator", "ok", f"code {mine[:12]}")
+        return "warn", code, "not the code of the laptop"
+    return "ok", code, None
 
 
-def _clock(found: Inspection, host: str) -> HostFinding:
+def _clock(found: Inspection, host: str) -> Result:
     """Against the head's, which judges heartbeats; the laptop's clock only carries the comparison."""
-    off = found.clock_off_s[host]
-    reference = found.clock_off_s.get(found.head, 0.0)
-    skew = off - reference
-    if host == found.head:
-        skew, of = off, "the laptop"
-        state: State = "warn" if abs(skew) > CLOCK_WARN_S else "ok"
-    else:
-        of = found.head
-        state = "fail" if abs(skew) > CLOCK_FAIL_S else "warn" if abs(skew) > CLOCK_WARN_S else "ok"
-    hint = "set the clock: timedatectl set-ntp true" if state != "ok" else None
-    return HostFinding(host, "clock", state, f"{skew:+.1f} s against {of}", hint)
+    skew, of = found.clock_off_s[host], "the laptop"
+    if host != found.head:
+        skew, of = skew - found.clock_off_s.get(found.head, 0.0), found.head
+    detail = f"{skew:+.1f} s against {of}"
+    if abs(skew) <= CLOCK_WARN_S:
+        return "ok", detail, None
+    fails = abs(skew) > CLOCK_FAIL_S and host != found.head
+    return "fail" if fails else "warn", detail, "set the clock: timedatectl set-ntp true"
 
 
-def _token(found: Inspection, host: str) -> Iterator[HostFinding]:
-    facts = found.facts[host]
+def _token(found: Inspection, facts: Mapping[str, Any]) -> Result:
     token, path = facts["token"], facts["token"]["path"]
     if "error" in token:
         hint = "file_mounts of the cluster file brings it there; `orchestrate up` makes it"
-        yield HostFinding(host, "token", "fail", f"missing: {path}: {token['error']}", hint)
-    elif found.laptop["token"] is not None and token["fingerprint"] != found.laptop["token"]:
+        return "fail", f"missing: {path}: {token['error']}", hint
+    if found.laptop["token"] is not None and token["fingerprint"] != found.laptop["token"]:
         hint = "orchestrate up --restart brings the laptop's there"
-        yield HostFinding(host, "token", "fail", f"{path} is not the laptop's token", hint)
-    elif token["mode"] & 0o077:
-        hint = f"chmod 600 {path}"
-        yield HostFinding(host, "token", "fail", f"others may read {path} (mode {token['mode']:o})", hint)
-    elif facts["auth_mode"] != "token":
+        return "fail", f"{path} is not the laptop's token", hint
+    if token["mode"] & 0o077:
+        return "fail", f"others may read {path} (mode {token['mode']:o})", f"chmod 600 {path}"
+    if facts["auth_mode"] != "token":
         hint = "export RAY_AUTH_MODE=token in front of `ray start` in the cluster file"
-        yield HostFinding(host, "token", "fail", "Ray is started without token authentication", hint)
-    else:
-        yield HostFinding(host, "token", "ok", f"{path}, mode {token['mode']:o}")
+        return "fail", "Ray is started without token authentication", hint
+    return "ok", f"{path}, mode {token['mode']:o}", None
 
 
-def _gpus(facts: Mapping[str, Any], ray: float | None, host: str) -> HostFinding:
-    seen = facts["gpus"]
+def _gpus(seen: Mapping[str, Any] | None, ray: float | None) -> Result:
     if seen is None:
-        detail = "no NVIDIA driver" + ("" if ray is None else f"; Ray offers {ray:g}")
-        return HostFinding(host, "gpus", "fail" if ray else "ok", detail)
+        offered = "" if ray is None else f"; Ray offers {ray:g}"
+        return "fail" if ray else "ok", f"no NVIDIA driver{offered}", None
     if "error" in seen:
-        return HostFinding(host, "gpus", "fail", f"nvidia-smi fails: {seen['error']}", "mend the driver")
+        return "fail", f"nvidia-smi fails: {seen['error']}", "mend the driver"
     if ray is None:
-        return HostFinding(host, "gpus", "ok", f"{seen['count']} seen by the driver; Ray does not run here")
+        return "ok", f"{seen['count']} seen by the driver; Ray does not run here", None
     if int(ray) != seen["count"]:
         hint = "--num-gpus in the start commands, CUDA_VISIBLE_DEVICES; then orchestrate up --restart"
-        return HostFinding(
-            host, "gpus", "fail", f"{seen['count']} seen by the driver, Ray offers {ray:g}", hint
-        )
-    return HostFinding(host, "gpus", "ok", f"{seen['count']}, all offered by Ray")
+        return "fail", f"{seen['count']} seen by the driver, Ray offers {ray:g}", hint
+    return "ok", f"{seen['count']}, all offered by Ray", None
 
 
-def _room(facts: Mapping[str, Any], host: str) -> Iterator[HostFinding]:
-    for name, free in facts["free"].items():
-        if free is None:
-            yield HostFinding(host, f"disk {name}", "warn", "there is no such place", ROOM_HINT[name])
-            continue
-        enough = free / GIB >= ROOM_GIB[name]
-        hint = None if enough else ROOM_HINT[name]
-        yield HostFinding(
-            host, f"disk {name}", "ok" if enough else "warn", f"{free / GIB:.1f} GiB free", hint
-        )
+def _room(name: str, free: int | None) -> Result:
+    if free is None:
+        return "warn", "there is no such place", ROOM_HINT[name]
+    enough = free / GIB >= ROOM_GIB[name]
+    return "ok" if enough else "warn", f"{free / GIB:.1f} GiB free", None if enough else ROOM_HINT[name]

@@ -33,14 +33,13 @@ def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
         return answer, _offset(answer["clock"], before, time.time())
 
     said = on_all(hosts, facts)
+    silent = {host: why(answer) for host, answer in said.items() if isinstance(answer, ClusterUnavailable)}
     reached = {host: answer for host, answer in said.items() if not isinstance(answer, ClusterUnavailable)}
     present = [host for host in hosts if host.address in reached]
     return Inspection(
         head=cluster.head.address,
         facts={host: answer for host, (answer, _) in reached.items()},
-        unreachable={
-            host: why(error) for host, error in said.items() if isinstance(error, ClusterUnavailable)
-        },
+        unreachable=silent,
         clock_off_s={host: off for host, (_, off) in reached.items()},
         storage=_storage(present, storage) if storage is not None and present else None,
         ray_gpus=_ray_gpus(cluster, present),
@@ -73,14 +72,9 @@ def _ray_gpus(cluster: Cluster, present: list[Host]) -> dict[str, float | None]:
         said = cluster.ask_head("nodes", hosts=[host.address for host in present])
     except ClusterUnavailable:
         return {}
-    roll = call_roll(cluster.file, said)
-    head = cluster.head.address
-    return {
-        host.address: gpus_of(
-            roll, host.address, said["addresses"].get(host.address, ()), is_head=host.address == head
-        )
-        for host in present
-    }
+    roll, known, head = call_roll(cluster.file, said), said["addresses"], cluster.head.address
+    names = [host.address for host in present]
+    return {name: gpus_of(roll, name, known.get(name, ()), is_head=name == head) for name in names}
 
 
 def needed_packages() -> list[str]:

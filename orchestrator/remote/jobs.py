@@ -53,9 +53,8 @@ class Order:
     @property
     def settings(self) -> str:
         """Names code, study and overrides: two orders with the same one are the same study."""
-        return hashlib.sha256(
-            json.dumps([self.parcel.identity, self.config, list(self.overrides)]).encode()
-        ).hexdigest()[:16]
+        said = json.dumps([self.parcel.identity, self.config, list(self.overrides)])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def entry(self) -> dict[str, str]:
         """Return what the head keeps of it, as plain words."""
@@ -102,19 +101,16 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     Raises:
         StudyHeld: the study runs with other code or settings, or was asked for with other flags.
     """
-    mine = [job for job in running if job["open"] and job["study"] == order.study]
-    if not mine:
+    job = next((job for job in running if job["open"] and job["study"] == order.study), None)
+    if job is None:
         return None
-    job = mine[0]
     instead = f"see it with `orchestrate watch {order.study} --cluster`, wait for it, or stop it first"
     if job["settings"] != order.settings:
         said = f"is running on the cluster with other code or settings (job {job['submission']})"
         raise StudyHeld(f"{order.study} {said}; {instead}")
-    extra = set(order.flags) - set(job["flags"].split())
+    extra = " ".join(sorted(set(order.flags) - set(job["flags"].split())))
     if extra:
-        raise StudyHeld(
-            f"{order.study} is running on the cluster without {' '.join(sorted(extra))}; {instead}"
-        )
+        raise StudyHeld(f"{order.study} is running on the cluster without {extra}; {instead}")
     return job
 
 
@@ -136,9 +132,8 @@ def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> StartedJob:
         require_shared(live, order.storage)
     ship(cluster, order.parcel)
     submission = f"orchestrate-{re.sub(r'[^A-Za-z0-9_.-]', '_', order.study)}-{uuid.uuid4().hex[:8]}"
-    cluster.ask_head(
-        "submit", entry=order.entry(), submission=submission, words=[*order.words, "--address", "auto"]
-    )
+    words = [*order.words, "--address", "auto"]
+    cluster.ask_head("submit", entry=order.entry(), submission=submission, words=words)
     return StartedJob(submission, again=False)
 
 
@@ -192,46 +187,33 @@ class Follower:
                 lost_since = self.clock()
                 self.note(f"lost {self.cluster.head.address} ({said}); the study goes on; connecting again")
             if self.clock() - lost_since > RECONNECT_FOR_S:
-                raise ClusterUnavailable(
-                    f"{self.cluster.head.address} was away for {RECONNECT_FOR_S:.0f} s: {said}"
-                )
+                away = f"was away for {RECONNECT_FOR_S:.0f} s: {said}"
+                raise ClusterUnavailable(f"{self.cluster.head.address} {away}")
             self.wait(RECONNECT_EVERY_S)
 
     def _answers(self) -> Iterator[dict[str, Any]]:
         host, asked = self.cluster.head, {"submission": self.submission, "offset": self.offset}
         question = {"dashboard": self.cluster.dashboard, **asked}
-        process = host.stream("onhead", "follow", question)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            for line in process.stdout:
-                for answer in answers([line.decode(errors="replace")]):
-                    if "error" in answer:
-                        raise ClusterUnavailable(f"{host.address}: {answer['error']}")
-                    yield answer["answer"]
-            said = process.stderr.read().decode(errors="replace").strip()
-            raise Unreachable(host.address, said.rpartition("\n")[2] or "the connection was closed")
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            process.stderr.close()
+        with host.stream("onhead", "follow", question) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                yield from answers(host.address, process.stdout)
+                said = process.stderr.read().decode(errors="replace").strip()
+                raise Unreachable(host.address, said.rpartition("\n")[2] or "the connection was closed")
+            finally:
+                process.kill()
 
 
 def judge(job: dict[str, Any]) -> Ended:
     """Return the exit code of a job that has ended: its command's own, where it lived to give one."""
     code, status = job["code"], job["status"]
-    own = {int(known) for known in ExitCode}
     if status == "SUCCEEDED":
         return Ended(ExitCode.DONE)
-    if isinstance(code, int) and code in own and code != 0:
+    if code and code in set(ExitCode):
         return Ended(ExitCode(code))
+    further = "the same command goes on from what is recorded"
     if status == "STOPPED":
-        return Ended(
-            ExitCode.TERMINATED, "the job was stopped; the same command goes on from what is recorded"
-        )
+        return Ended(ExitCode.TERMINATED, f"the job was stopped; {further}")
     how = f"exit code {code}" if code is not None else str(job["message"]).split("\n", 1)[0]
-    return Ended(
-        ExitCode.UNAVAILABLE,
-        f"the study's driver was lost ({how}); the same command goes on from what is recorded",
-    )
+    return Ended(ExitCode.UNAVAILABLE, f"the study's driver was lost ({how}); {further}")

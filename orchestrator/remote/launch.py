@@ -95,8 +95,13 @@ def _runs_on_head(cluster: Cluster) -> bool:
         head = cluster.head
     except ClusterUnavailable:
         return False  # a cloud has not made it yet
-    found = head.ask("onhost", "processes", {"gcs": cluster.gcs(head), "orphans": False})
-    return any(process["name"] == "gcs_server" for process in found)
+    return "gcs_server" in _processes(cluster, head)
+
+
+def _processes(cluster: Cluster, host: Host) -> set[str]:
+    """Names of the cluster's processes on a host."""
+    found = host.ask("onhost", "processes", {"gcs": cluster.gcs(host), "orphans": False})
+    return {process["name"] for process in found}
 
 
 def current_roll(cluster: Cluster) -> Roll:
@@ -128,11 +133,10 @@ def why_missing(cluster: Cluster, roll: Roll) -> dict[str, str]:
 
 def _says(cluster: Cluster, host: Host) -> str:
     try:
-        processes = host.ask("onhost", "processes", {"gcs": cluster.gcs(host), "orphans": False})
+        if "raylet" in _processes(cluster, host):
+            return "Ray runs there, but the head does not count it: look at its clock, firewall and token"
     except Unreachable as error:
         return f"not reachable by SSH: {error.said}"
-    if any(process["name"] == "raylet" for process in processes):
-        return "Ray runs there, but the head does not count it: look at its clock, firewall and token"
     said = cluster.ask_head("launcher", host=host.address)["said"]
     return f"reachable by SSH, but Ray does not run there{f'; the launcher says: {said}' if said else ''}"
 

@@ -60,35 +60,26 @@ def call_roll(cluster: ClusterFile, said: Mapping[str, Any]) -> Roll:
         for node in said["nodes"]
         if node["alive"]
     )
-    addresses: Mapping[str, Sequence[str]] = said["addresses"]
-    claimed: set[int] = set()
-    missing = []
+    unclaimed, missing = list(live), []
     for host in cluster.hosts:
-        mine = _node_of(cluster, host, addresses.get(host, ()), live, claimed)
+        mine = _node_of(unclaimed, host, said["addresses"].get(host, ()), is_head=host == cluster.head)
         if mine is None:
             missing.append(host)
         else:
-            claimed.add(mine)
-    missing = missing[len(live) - len(claimed) :]
-    return Roll(True, "", live, cluster.wanted, tuple(missing))
-
-
-def _node_of(
-    cluster: ClusterFile, host: str, addresses: Sequence[str], live: Sequence[ClusterNode], claimed: set[int]
-) -> int | None:
-    for number, node in enumerate(live):
-        if number in claimed:
-            continue
-        if node.head and host == cluster.head:
-            return number
-        if not node.head and (node.ip in addresses or node.ip == host or node.name == host):
-            return number
-    return None
+            unclaimed.remove(mine)
+    return Roll(True, "", live, cluster.wanted, tuple(missing[len(unclaimed) :]))
 
 
 def gpus_of(roll: Roll, host: str, addresses: Sequence[str], *, is_head: bool) -> float | None:
     """GPUs that Ray offers on a host; None when no live node is known to be that host."""
-    for node in roll.live:
-        if (is_head and node.head) or node.ip in addresses or host in (node.ip, node.name):
-            return float(node.resources.get("GPU", 0.0))
+    node = _node_of(roll.live, host, addresses, is_head=is_head)
+    return None if node is None else float(node.resources.get("GPU", 0.0))
+
+
+def _node_of(
+    nodes: Sequence[ClusterNode], host: str, addresses: Sequence[str], *, is_head: bool
+) -> ClusterNode | None:
+    for node in nodes:
+        if is_head if node.head else node.ip in addresses or host in (node.ip, node.name):
+            return node
     return None

@@ -58,12 +58,13 @@ def look(hosts: Sequence[Host], storage: str) -> dict[str, str | None]:
     theirs = on_all(others, lambda host: host.ask("onhost", "leave-marker", {**later, "host": host.address}))
     remote = is_remote(storage)
     seen = [] if remote else head.ask("onhost", "take-markers", {**question, "made": first["made"]})["seen"]
-    found: dict[str, str | None] = {head.address: None}
-    for address, answer in theirs.items():
-        found[address] = verdict(address, head.address, answer, seen, remote=remote)
+    found = {
+        address: verdict(address, head.address, answer, seen, remote=remote)
+        for address, answer in theirs.items()
+    }
     stray = [host for host in others if _has_own_place(theirs[host.address], head.address)]
     on_all(stray, lambda host: host.ask("onhost", "take-markers", {**question, "made": []}))
-    return found
+    return {head.address: None, **found}
 
 
 def verdict(
@@ -77,10 +78,8 @@ def verdict(
     """Return what is wrong on one host, from what it saw and what the head saw of it."""
     if isinstance(answer, ClusterUnavailable):
         return str(answer)
-    if "error" in answer:
-        return str(answer["error"])
-    if remote:
-        return None
+    if "error" in answer or remote:
+        return answer.get("error")
     if head not in answer["seen"]:
         return f"not shared: a file that {head} wrote there is not seen here"
     if address not in seen_by_head:

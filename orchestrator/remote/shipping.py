@@ -7,17 +7,14 @@ files as the user knows them.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import os
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.codearchive import code_hash, pack_code
+from orchestrator.record.codearchive import code_hash, pack_files, read_code
 from orchestrator.record.layout import safe_name
 from orchestrator.study.entrypoint import EntrypointSource
 
@@ -56,7 +53,8 @@ def pack(
     members: dict[str, bytes] = {}
     identity = hashlib.sha256()
     for root in roots:
-        members |= _members(pack_code(root, exclude), root.relative_to(base))
+        below = root.relative_to(base)
+        members |= {(below / name).as_posix(): data for name, data in read_code(root, exclude).items()}
         identity.update(code_hash(root, exclude).encode())
     for path in files:
         if not path.is_relative_to(base):
@@ -64,32 +62,8 @@ def pack(
             raise InputError(Fault("the study file lies outside of what travels", file=str(path), hint=hint))
         members[path.relative_to(base).as_posix()] = path.read_bytes()
         identity.update(path.read_bytes() + b"\0")
-    archive = _archive(members)
+    archive = pack_files(members)
     digest = hashlib.sha256(archive).hexdigest()
     directory = f"~/.orchestrate/code/{safe_name(study)}/{digest[:16]}"
     folder = cwd.relative_to(base).as_posix()
     return Parcel(archive, digest, identity.hexdigest(), directory, folder)
-
-
-def _members(archive: bytes, below: Path) -> dict[str, bytes]:
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as packed:
-        for member in packed.getmembers():
-            content = packed.extractfile(member)
-            assert content is not None  # `pack_code` packs plain files only
-            found[(below / member.name).as_posix()] = content.read()
-    return found
-
-
-def _archive(members: dict[str, bytes]) -> bytes:
-    """Return the same bytes for the same files."""
-    sink = io.BytesIO()
-    with (
-        gzip.GzipFile(fileobj=sink, mode="wb", mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
-        for name, content in sorted(members.items()):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, io.BytesIO(content))
-    return sink.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -124,10 +124,8 @@ class Host:
         """
         command, text = launch(program, verb, question or {})
         answer = self.run(command, stdin=text + payload, timeout_s=timeout_s)
-        for found in answers(answer.out.decode(errors="replace").splitlines()):
-            if "error" in found:
-                raise ClusterUnavailable(f"{self.address}: {found['error']}")
-            return found["answer"]
+        for found in answers(self.address, answer.out.splitlines()):
+            return found
         raise ClusterUnavailable(f"{self.address}: cannot run Python there: {answer.said}")
 
     def hand_over(self, command: str, *, terminal: bool, forward: int | None = None) -> int:
@@ -148,7 +146,7 @@ class Host:
         return code
 
     def stream(self, program: str, verb: str, question: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        """Return the same, with many answers: the caller reads them from stdout, and ends the process.
+        """Start a program of ours that gives many answers: the caller reads its stdout, and ends it.
 
         It gets no Ctrl-C of the terminal: that one is for the caller.
         """
@@ -177,12 +175,17 @@ def launch(program: str, verb: str, question: Mapping[str, Any]) -> tuple[str, b
     return f"exec {python} -c \"{_LAUNCH}\" {len(text)} {program} {verb} '{asked}'", text
 
 
-def answers(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the answers among the lines of an output."""
+def answers(address: str, lines: Iterable[bytes]) -> Iterator[Any]:
+    """Yield the answers among the lines of an output; one that is an error is raised as
+    `ClusterUnavailable`.
+    """
     for line in lines:
-        _, mark, rest = line.partition(MARK)
+        _, mark, rest = line.decode(errors="replace").partition(MARK)
         if mark:
-            yield json.loads(rest)
+            found = json.loads(rest)
+            if "error" in found:
+                raise ClusterUnavailable(f"{address}: {found['error']}")
+            yield found["answer"]
 
 
 def on_all(hosts: Sequence[Host], ask: Callable[[Host], T]) -> dict[str, T | ClusterUnavailable]:

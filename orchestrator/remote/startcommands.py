@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 GCS_PORT = 6379
@@ -30,22 +31,21 @@ class RayStart:
     @property
     def port(self) -> int:
         """Of the GCS, when this is the head's."""
-        return self._number("port", GCS_PORT)
+        return int(self._option("port") or GCS_PORT)
 
     @property
     def dashboard_port(self) -> int:
         """Where the dashboard and the job API listen, when this is the head's."""
-        return self._number("dashboard-port", DASHBOARD_PORT)
+        return int(self._option("dashboard-port") or DASHBOARD_PORT)
 
     @property
     def dashboard_is_private(self) -> bool:
         """It listens on loopback, as it does unless it is told otherwise."""
-        found = re.search(r"(?:^|\s)--dashboard-host[= ]([^\s]+)", self.options)
-        return found is None or found.group(1).strip("\"'") in ("127.0.0.1", "localhost", "::1")
+        return self._option("dashboard-host") in (None, "127.0.0.1", "localhost", "::1")
 
-    def _number(self, option: str, default: int) -> int:
-        found = re.search(rf"(?:^|\s)--{option}[= ](\d+)", self.options)
-        return int(found.group(1)) if found else default
+    def _option(self, name: str) -> str | None:
+        found = re.search(rf"(?:^|\s)--{name}[= ](\S+)", self.options)
+        return found and found.group(1).strip("\"'")
 
 
 def ray_start(commands: Sequence[str]) -> RayStart | None:
@@ -55,8 +55,7 @@ def ray_start(commands: Sequence[str]) -> RayStart | None:
         for part in split_commands(command):
             found = _start_in(part)
             if found is not None:
-                setting, options = found
-                return RayStart("; ".join([*before, *setting]), options)
+                return RayStart("; ".join([*before, *found[0]]), found[1])
             if part.split(maxsplit=1)[0] in _SETS_ENVIRONMENT:
                 before.append(part)
     return None
@@ -95,14 +94,9 @@ def _first_word(text: str) -> tuple[str, str]:
 
 def split_commands(text: str) -> list[str]:
     """Return the simple commands of a line of shell, without what joins them (`;`, `&&`, `|`, newline)."""
-    parts: list[str] = []
-    start = 0
-    for kind, position in _outside(text):
-        if kind in ";&|\n":
-            parts.append(text[start:position])
-            start = position + 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts if part.strip()]
+    ends = [position for kind, position in _outside(text) if kind in ";&|\n"]
+    parts = (text[start + 1 : end].strip() for start, end in pairwise([-1, *ends, len(text)]))
+    return [part for part in parts if part]
 
 
 def _outside(text: str) -> Iterator[tuple[str, int]]:

@@ -32,7 +32,7 @@ class BatchLog:
         self._fresh = True
 
     def add(self, step: int, loss: Tensor, beside: dict[str, float]) -> None:
-        """Take the loss ([]) of a step, and further values to write with it."""
+        """Add the loss ([]) of a step, and further values to write with it."""
         self._waiting.append((step, loss.detach(), beside))
 
     @property

@@ -45,7 +45,7 @@ class DivergenceGuard:
             self._hold = optimizer.hold = torch.zeros((), device=device)
 
     def stop(self, loss: Tensor) -> bool:
-        """Take the loss [] of a step, before its update; True when the trial has to end here."""
+        """Look at the loss [] of a step, before its update; True when the trial has to end here."""
         if self._ask:
             return not math.isfinite(float(loss))
         if self._hold is not None:

@@ -182,7 +182,7 @@ class Trainer:
         self._validate_batch()
 
     def _count_time(self, seconds: float) -> None:
-        """Tell how long a step took, for everything that is paced by it."""
+        """Hand the seconds of a step to everything that is paced by it."""
         self.pace.trained(seconds)
         self.clock.step_s += seconds
         self.clock.samples += self.settings.batch_size * self.settings.accumulate

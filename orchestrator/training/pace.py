@@ -33,11 +33,11 @@ class Pace:
         return self.steps > 0 and self.val_s + (1 + self.keep) * expected_s <= self.share * self.train_s
 
     def trained(self, seconds: float) -> None:
-        """Take how long a training step took."""
+        """Count a training step of so many seconds."""
         self.train_s += seconds
         self.steps += 1
 
     def validated(self, seconds: float) -> None:
-        """Take how long a validation batch took."""
+        """Count a validation batch of so many seconds."""
         self.val_s += seconds
         self.latest_s = seconds

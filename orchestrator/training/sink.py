@@ -19,22 +19,22 @@ class Sink(Protocol):
     """Where monitors write: TensorBoard and the tables of the trial."""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers of a step, by tag."""
+        """Write numbers of a step, by tag."""
 
     def image(self, tag: str, image: Drawn, step: int) -> None:
-        """Take a picture; a function that draws it is called later, off the training path."""
+        """Write a picture; a function that draws it is called later, off the training path."""
 
     def histogram(self, tag: str, values: NDArray[Any], step: int) -> None:
-        """Take the distribution of numbers, [N]."""
+        """Write the distribution of numbers, [N]."""
 
     def pr_curve(self, tag: str, counts: Mapping[str, NDArray[Any]], step: int) -> None:
-        """Count `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
+        """Write the curve of `tp`, `fp`, `tn`, `fn` at rising thresholds, [T ≤ 127] each."""
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
-        """Markdown."""
+        """Write Markdown."""
 
     def observe(self, monitor: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Rows of plain values for the trial's table of observations."""
+        """Write rows of plain values into the trial's table of observations."""
 
 
 class Silent:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import ray
 
-from orchestrator.errors import InputError
+from orchestrator.errors import ClusterUnavailable, InputError
 from orchestrator.remote import onhead, onhost
 from orchestrator.remote.clusterfile import ClusterFile
 from orchestrator.remote.sharedstorage import refuse_unshared, verdict
@@ -40,8 +40,8 @@ def ask(tmp_path: Path) -> Ask:
             env={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(tmp_path)},
             check=True,
         )
-        [answer] = answers(done.stdout.decode().splitlines())
-        return answer.get("answer", answer)
+        [answer] = answers("host", done.stdout.splitlines())
+        return answer
 
     return ask
 
@@ -73,8 +73,8 @@ def test_a_parcel_arrives_once(ask: Ask, tmp_path: Path) -> None:
     assert (Path(first["directory"]) / "trial.py").read_text() == "x = 1"
     assert (Path(first["directory"]) / "here").is_dir()
     assert ask("unpack", question, parcel.archive) == {**first, "new": False}
-    damaged = ask("unpack", {**question, "directory": "~/other"}, parcel.archive[:-1])
-    assert "arrived damaged" in damaged["error"]
+    with pytest.raises(ClusterUnavailable, match="arrived damaged"):
+        ask("unpack", {**question, "directory": "~/other"}, parcel.archive[:-1])
     assert not (tmp_path / "other").exists()
 
 
@@ -149,7 +149,8 @@ def test_only_the_files_of_a_report_are_fetched(ask: Ask, tmp_path: Path) -> Non
 
 
 def test_an_error_is_an_answer(ask: Ask) -> None:
-    assert ask("unpack", {"directory": "/proc/none/x"})["error"].startswith("FileNotFoundError")
+    with pytest.raises(ClusterUnavailable, match=r"^host: FileNotFoundError"):
+        ask("unpack", {"directory": "/proc/none/x"})
 
 
 def test_studies_are_remembered_newest_first(ask: Ask, tmp_path: Path) -> None:

@@ -93,9 +93,8 @@ def ask(gate: Gate, bench: Bench) -> GateVerdict:
     except HookFault as fault:
         return failed(f"{fault.hook}: {fault.message}", fault.fix)
     except Diverged as error:
-        return failed(
-            str(error), "the learning rate is too high: try orchestrate lr-find", "log(0) or a division by 0"
-        )
+        cause = "the learning rate is too high: try orchestrate lr-find"
+        return failed(str(error), cause, "log(0) or a division by 0")
     except Exception as error:  # the task's code runs in here: whatever it raises is the answer
         said = " ".join(str(error).split()) or type(error).__name__
         return failed(f"it ends with {type(error).__name__}: {said}", "see the message")

@@ -48,9 +48,8 @@ def size(bench: Bench) -> GateVerdict:
     count = sum(p.numel() for p in model.parameters())
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     if frozen == count:
-        return failed(
-            f"none of the model's {count:,} parameters is trained", "requires_grad is off everywhere"
-        )
+        said = f"none of the model's {count:,} parameters is trained"
+        return failed(said, "requires_grad is off everywhere")
     layers = measure_layers(bench, model, batch)
     flops, kept = sum(layer.flops for layer in layers), sum(layer.kept for layer in layers)
     text = f"{count:,} parameters"

@@ -88,7 +88,7 @@ def generalises(bench: Bench) -> GateVerdict:
 
 
 def _told_apart(loss: float, swapped: float | None) -> bool:
-    """Tell samples apart: the loss alone falls, too, where only the frequencies of the answers are learnt."""
+    """Whether samples are told apart: the loss falls, too, where only frequencies of answers are learnt."""
     return swapped is None or loss <= swapped * (1 - FALL) or loss <= 1e-8
 
 

@@ -90,9 +90,8 @@ class LitBench(Bench):
     def model(self) -> nn.Module:
         module, _ = called("__init__", lambda: self.lit.build(self.config))
         if not module.automatic_optimization:
-            raise NotShown(
-                "it optimises by hand (automatic_optimization = False): only Lightning can step it"
-            )
+            said = "it optimises by hand (automatic_optimization = False)"
+            raise NotShown(f"{said}: only Lightning can step it")
         called("configure_model", module.configure_model)
         module.log = module.log_dict = _nothing
         with trainer_for(self.lit, self._place(self.config, 1)) as trainer:
@@ -134,12 +133,7 @@ class LitBench(Bench):
     ) -> LightningPlace:
         where = {"accelerator": "cpu" if self.device.type == "cpu" else "auto", "devices": 1}
         return LightningPlace(
-            config=config,
-            unit="epoch",
-            max_length=length,
-            report=_nothing,
-            options={**where, **options},
-            callbacks=callbacks,
+            config, "epoch", length, _nothing, options={**where, **options}, callbacks=callbacks
         )
 
 
@@ -171,9 +165,8 @@ def repeats(bench: Bench) -> GateVerdict:
             "state that the checkpoint does not hold: attributes that are no buffers (register_buffer)",
             "random numbers drawn in on_train_epoch_start",
         )
-    return passed(
-        f"the same seed twice, and a trial resumed after the first of 2 epochs of {HALF} batches: equal"
-    )
+    resumed_when = f"resumed after the first of 2 epochs of {HALF} batches"
+    return passed(f"the same seed twice, and a trial {resumed_when}: equal")
 
 
 def _trial(

@@ -25,15 +25,12 @@ def find_rate(bench: Bench, steps: int = STEPS) -> GateVerdict:
     rate = suggestion(points)
     title = "Smoothed training loss by learning rate"
     curve = EvidenceCurve(title, "learning rate", "loss", tuple(points), log_x=True, mark=rate)
+    if rate is None:
+        cause = "orchestrate check tells what else is wrong"
+        return failed("the loss falls at no learning rate", cause, curves=(curve,))
+    text = f"the loss falls most steeply at a learning rate of {rate:.1e}"
     optim = bench.config.get("optim") or {}
     own = optim.get("lr") if isinstance(optim, dict) else None
-    if rate is None:
-        return failed(
-            "the loss falls at no learning rate",
-            "orchestrate check tells what else is wrong",
-            curves=(curve,),
-        )
-    text = f"the loss falls most steeply at a learning rate of {rate:.1e}"
     if isinstance(own, int | float) and own > 0:
         text += f"; the config has {own:.1e}"
     return passed(text, curves=(curve,))

@@ -56,9 +56,8 @@ def inputs_matter(bench: Bench) -> GateVerdict:
         )
         for step, ((_, seen), (_, zero)) in enumerate(islice(zip(*runs, strict=False), STEPS // 2)):
             if step >= 5 and seen <= BETTER * zero:
-                return passed(
-                    f"after {step} steps the loss is {seen:.3f} with the data, {zero:.3f} with zeros"
-                )
+                text = f"after {step} steps the loss is {seen:.3f} with the data, {zero:.3f} with zeros"
+                return passed(text)
     return failed(
         f"with zeros in place of the inputs the loss falls as far ({zero:.4g}) as with them ({seen:.4g})",
         "the forward pass does not use its input, or overwrites it",
@@ -101,9 +100,8 @@ def _overfit(bench: Bench, count: int, what: str) -> GateVerdict:
                 f"not with the config's own optimizer ({curves[0][0]:.3g} to {curves[0][-1]:.3g}), but "
                 f"with {TRUSTED.name} at {TRUSTED.lr:g}: try orchestrate lr-find"
             )
-            good = passed(
-                text + said_off, curves=(_curve(losses, what),), warnings=(other,) if trusted else ()
-            )
+            warnings = (other,) if trusted else ()
+            good = passed(text + said_off, curves=(_curve(losses, what),), warnings=warnings)
             return _outputs_alike(plain, model, batch) or good
     best = min(min(losses) for losses in curves)
     return failed(

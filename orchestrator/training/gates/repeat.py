@@ -22,8 +22,7 @@ def repeats(bench: Bench) -> GateVerdict:
     """Run the real loop over six steps: twice in one process, then stopped after three and resumed."""
     config = {**bench.config, "train": {**bench.config["train"], "report_every": HALF}}
     first = _trial(bench, config)
-    second = _trial(bench, config)
-    step = _first_difference(first, second)
+    step = _first_difference(first, _trial(bench, config))
     if step is not None:
         causes = [
             "random numbers from outside the trial's streams: time, a generator of its own without the seed, "
@@ -48,9 +47,8 @@ def repeats(bench: Bench) -> GateVerdict:
             "(register_buffer)",
             "an optimizer whose state_dict leaves something out",
         )
-    return passed(
-        f"the same seed twice, and a trial resumed after {HALF} of {STEPS} steps: equal bit for bit"
-    )
+    resumed = f"resumed after {HALF} of {STEPS} steps"
+    return passed(f"the same seed twice, and a trial {resumed}: equal bit for bit")
 
 
 Trial = tuple[dict[int, float], list[Tensor]]

@@ -49,28 +49,28 @@ class Experiment:
         self._sink = sink
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int = 0, *_: Any, **__: Any) -> None:
-        """Take a number."""
+        """Write a number."""
         self._sink.scalars({tag: float(scalar_value)}, global_step)
 
     def add_scalars(
         self, main_tag: str, tag_scalar_dict: Mapping[str, Any], global_step: int = 0, *_: Any, **__: Any
     ) -> None:
-        """Numbers under one heading."""
+        """Write numbers under one heading."""
         values = {f"{main_tag}/{tag}": float(value) for tag, value in tag_scalar_dict.items()}
         self._sink.scalars(values, global_step)
 
     def add_text(self, tag: str, text_string: str, global_step: int = 0, *_: Any, **__: Any) -> None:
-        """Markdown."""
+        """Write Markdown."""
         self._sink.text(tag, text_string, global_step)
 
     def add_histogram(self, tag: str, values: Any, global_step: int = 0, *_: Any, **__: Any) -> None:
-        """Take the distribution of numbers."""
+        """Write the distribution of numbers."""
         self._sink.histogram(tag, _array(values).reshape(-1), global_step)
 
     def add_image(
         self, tag: str, img_tensor: Any, global_step: int = 0, *_: Any, dataformats: str = "CHW", **__: Any
     ) -> None:
-        """Take a picture, uint8 or floats in [0, 1]: [C, H, W], or as `dataformats` says."""
+        """Write a picture, uint8 or floats in [0, 1]: [C, H, W], or as `dataformats` says."""
         pixels = _array(img_tensor)
         if dataformats == "HW":
             pixels = pixels[None]

@@ -130,7 +130,7 @@ class Joined:
         self._held = 0
 
     def add(self, predictions: Predictions) -> None:
-        """Take a batch; hand over what waits when there is enough of it."""
+        """Add a batch; hand over what waits when there is enough of it."""
         self._waiting.append(predictions)
         self._held += predictions.scores.numel()
         if self._held >= _JOINED:

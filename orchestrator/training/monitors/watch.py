@@ -78,7 +78,7 @@ class Watch:
                 self._tell("after_backward", step)
 
     def after_step(self, step: int, seconds: float) -> None:
-        """Take how long a step took; the caller counted it in `run.clock`."""
+        """Count a step of so many seconds, which the caller has counted in `run.clock`."""
         if self.monitors:
             self.pace.trained(seconds)
             if self.looks(step):
