@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from orchestrator.record.storage import Storage
@@ -81,10 +81,6 @@ class TrackedTrial:
     config: Mapping[str, Any]
     folder: str
     """Local directory for what is kept offline: the study's, where the storage is local."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; `TrackedTrial(**data)` reads it back."""
-        return asdict(self)
 
     def tags(self) -> dict[str, str]:
         """Return what runs are grouped and filtered by."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import IO, Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
@@ -54,7 +55,7 @@ class Trackers:
             self._child = None
         if self._child is None:
             self._child = _Child([*self._program, *self._names], self._say)
-        self._put({"open": trial.to_json()})
+        self._put({"open": asdict(trial)})
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
         """Values of one step at a time of day."""
@@ -152,10 +153,7 @@ class _Child:
 def run_id(cell: str, study_root: str, began: float) -> str:
     """Return the same for every attempt at a cell; another one when the study is begun anew (`--fresh`).
 
-    Args:
-        cell: identity of the cell.
-        study_root: where the study is kept.
-        began: time of the first line of its journal.
+    `began`: time of the first line of its journal.
     """
     instance = hashlib.sha256(f"{study_root}\n{began!r}".encode()).hexdigest()[:8]
     return f"{cell}-{instance}"
