@@ -119,9 +119,6 @@ def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str]) -> Arm
         why=arm.why,
         change=dict(arm.set),
         runs=tuple(replace(record, used=record.cell in used) for record in records),
-        wall_s=sum(record.wall_s for record in records),
-        gpu_s=sum(record.gpu_s for record in records),
-        parts=arm.parts,
     )
 
 
@@ -150,7 +147,6 @@ def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
         winner=winner,
         value=winner.value if winner else None,
         wall_s=sum(run.wall_s for run in samples),
-        spent=sum(run.length or 0.0 for run in samples),
         settings=dict(plan.cell(winner.cell).set) if winner else {},
     )
 
@@ -163,7 +159,6 @@ def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Pro
     git: Mapping[str, Any] = (env.get("git") if isinstance(env, dict) else None) or {}
     return Provenance(
         commit=git.get("commit"),
-        branch=git.get("branch"),
         dirty=bool(git.get("dirty")),
         python=env.get("python") if isinstance(env, dict) else None,
         accepted_code=tuple(history.accepted_code),

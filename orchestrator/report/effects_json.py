@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator.report.compare import by_seed
-from orchestrator.report.markdown import folder_of
 from orchestrator.report.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.report.words import failed
 from orchestrator.stats.results import Effect
+
+_REGISTERED = ("study", "metric", "mode", "rule", "goal", "tier", "alpha", "margin")
+_TESTED = (
+    *("arm", "kind", "reference", "n", "delta", "lo", "hi", "p", "p_holm", "method"),
+    *("verdict", "flags"),
+)
+_SIZED = ("sd", "se", "df", "wide_lo", "wide_hi", "p_equivalent")
+"""What is written of an effect under its own name, before and behind what its runs say."""
 
 
 def to_json(report: StudyReport) -> dict[str, Any]:
@@ -20,16 +29,9 @@ def to_json(report: StudyReport) -> dict[str, Any]:
     """
     first, cost = report.first, report.ledger
     data = {
-        "study": report.study,
-        "metric": report.metric,
-        "mode": report.mode,
-        "rule": report.rule,
-        "goal": report.goal,
-        "tier": report.tier,
-        "alpha": report.alpha,
-        "margin": report.margin,
+        **_picked(report, _REGISTERED),
         **_evaluation(report, first),
-        "cost": {"spent": cost.spent, "grid": cost.grid, "saved": cost.saved},
+        "cost": _picked(cost, ("spent", "grid", "saved")),
         "complete": report.complete,
         "phase": first.phase,
         "others": [{"phase": other.phase, **_evaluation(report, other)} for other in report.evaluations[1:]],
@@ -38,112 +40,71 @@ def to_json(report: StudyReport) -> dict[str, Any]:
             {"arm": tuned.arm, "samples": tuned.samples, "set": dict(tuned.settings), "value": tuned.value}
             for tuned in report.tuned
         ],
-        "aliases": [list(group) for group in report.aliases],
+        "aliases": report.aliases,
         "design": report.design,
         "unit": report.unit,
         "max": report.max_length,
-        "seeds": list(report.seeds),
-        "looks": list(report.looks),
+        "seeds": report.seeds,
+        "looks": report.looks,
         "plan_hash": report.plan_hash,
         "commit": report.provenance.commit,
         "dirty": report.provenance.dirty,
-        "notes": list(report.notes),
+        "notes": report.notes,
     }
-    return {key: finite(value) for key, value in data.items()}
+    return _finite(data)
+
+
+def _picked(found: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
 
 
 def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
     """Every effect of every phase as one flat row, the phase to be read first in front."""
     return [
-        finite({"phase": evaluation.phase, **_effect(report, evaluation, effect)})
+        _finite({"phase": evaluation.phase, **_effect(report, evaluation, effect)})
         for evaluation in report.evaluations
         for effect in evaluation.all_effects
     ]
 
 
 def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Any]:
-    sample = evaluation.samples[report.reference.arm]
-    worth = evaluation.pairing
     return {
-        "baseline": {"arm": sample.arm, "n": sample.n, "mean": sample.mean, "sd": sample.sd},
+        "baseline": asdict(evaluation.samples[report.reference.arm]),
         "effects": [_effect(report, evaluation, effect) for effect in evaluation.all_effects],
-        "pairing": {"rho": worth.rho, "variance_saved": worth.variance_saved},
+        "pairing": _picked(evaluation.pairing, ("rho", "variance_saved")),
     }
 
 
 def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> dict[str, Any]:
     runs = report.behind(effect, evaluation.phase)
-    wins, plain, failures = effect.wins, effect.plain, effect.failures
     return {
-        "arm": effect.arm,
-        "kind": effect.kind,
-        "reference": effect.reference,
-        "n": effect.n,
-        "delta": effect.delta,
-        "lo": effect.lo,
-        "hi": effect.hi,
-        "p": effect.p,
-        "p_holm": effect.p_holm,
-        "method": effect.method,
-        "verdict": effect.verdict,
-        "flags": list(effect.flags),
+        **_picked(effect, _TESTED),
         "runs": len(runs),
         "failed": failed(runs),
         "wall_s": math.fsum(run.wall_s for run in runs),
         "gpu_s": math.fsum(run.gpu_s for run in runs),
-        "components": list(effect.components),
-        "seeds": list(effect.seeds),
+        "components": effect.components,
+        "seeds": effect.seeds,
         "differences": list(by_seed(report, evaluation, effect).values()),
-        "sd": effect.sd,
-        "se": effect.se,
-        "df": effect.df,
-        "wide_lo": effect.wide_lo,
-        "wide_hi": effect.wide_hi,
-        "p_equivalent": effect.p_equivalent,
-        "p_plain": plain.p if plain else None,
+        **_picked(effect, _SIZED),
+        "p_plain": effect.plain and effect.plain.p,
         "p_permutation": effect.p_permutation,
         "q": effect.q,
-        "wins": {"share": wins.share, "lo": wins.lo, "hi": wins.hi, "n": wins.n} if wins else None,
-        "percent": effect.percent,
-        "d_sd": effect.d_sd,
-        "g_z": effect.g_z,
-        "p_failures": failures.p if failures else None,
-        "look": effect.look,
-        "early": effect.early,
-        "seeds_needed": effect.seeds_needed,
-        "trial_dir": folder_of(report, effect),
+        "wins": effect.wins and asdict(effect.wins),
+        **_picked(effect, ("percent", "d_sd", "g_z")),
+        "p_failures": effect.failures and effect.failures.p,
+        **_picked(effect, ("look", "early", "seeds_needed")),
+        "trial_dir": report.folder_of(effect),
     }
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:
     """Two studies side by side: `gap` is second − first, null where there is none."""
-    rows = []
-    for row in found.differences:
-        gap = row.gap
-        rows.append(
-            {
-                "arm": row.arm,
-                "first": row.first and _effect(found.first, found.ours, row.first),
-                "second": row.second and _effect(found.second, found.theirs, row.second),
-                "gap": gap
-                and {
-                    "delta": gap.delta,
-                    "lo": gap.lo,
-                    "hi": gap.hi,
-                    "df": gap.df,
-                    "n": gap.n,
-                    "method": gap.method,
-                },
-                "verdicts_differ": row.verdicts_differ,
-                "disagree": row.disagree,
-            }
-        )
     sides = ((found.first, found.ours), (found.second, found.theirs))
     document = {
         "studies": [
             {
-                "study": report.study,
-                "location": report.location,
+                **_picked(report, ("study", "location")),
                 "phase": evaluation.phase,
                 "plan_hash": report.plan_hash,
                 "commit": report.provenance.commit,
@@ -153,16 +114,29 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         ],
         "metric": found.first.metric,
         "alpha": found.first.alpha,
-        "effects": rows,
-        "notes": list(found.notes),
+        "effects": [
+            {
+                "arm": row.arm,
+                "first": row.first and _effect(found.first, found.ours, row.first),
+                "second": row.second and _effect(found.second, found.theirs, row.second),
+                "gap": row.gap and asdict(row.gap),
+                **_picked(row, ("verdicts_differ", "disagree")),
+            }
+            for row in found.differences
+        ],
+        "notes": found.notes,
     }
-    return {key: finite(value) for key, value in document.items()}
+    return _finite(document)
 
 
-def finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
+def _finite(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what JSON has: lists for tuples, null for what is not finite."""
+    return {key: _plain(value) for key, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
+        return _finite(value)
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from orchestrator.report import numbers, words
 from orchestrator.report.model import ReportedEvaluation, StudyReport
-from orchestrator.stats.results import RESOLVED, Effect
+from orchestrator.report.said import SaidEffect, said
+from orchestrator.stats.results import Effect
 
 _LONG_NAME = 24
+_GREEK = ("Delta", "alpha", "beta", "gamma", "lambda", "mu", "rho", "sigma")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -26,15 +29,7 @@ _SPECIAL = {
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
     "§": r"\S{}",
-    "Δ": r"\ensuremath{\Delta}",
-    "α": r"\ensuremath{\alpha}",
-    "β": r"\ensuremath{\beta}",
-    "γ": r"\ensuremath{\gamma}",
-    "λ": r"\ensuremath{\lambda}",
-    "μ": r"\ensuremath{\mu}",
-    "ρ": r"\ensuremath{\rho}",
-    "σ": r"\ensuremath{\sigma}",
-    "ρ̂": r"\ensuremath{\hat\rho}",
+    **{letter: rf"\ensuremath{{\{name}}}" for letter, name in zip("Δαβγλμρσ", _GREEK, strict=True)},
 }
 
 
@@ -46,30 +41,32 @@ def to_latex(report: StudyReport) -> str:
 
 
 def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
-    scale = numbers.scale_of(report)
-    effects = evaluation.all_effects
-    tested = any(effect.p is not None for effect in effects)
-    head = ["arm", rf"{{$\Delta${scale.in_brackets}}}"]
+    main = said(report, evaluation, evaluation.effects)
+    joint = said(report, evaluation, evaluation.interactions)
+    effects = main + joint
+    tested = any(one.effect.p is not None for one in effects)
+    head = ["arm", rf"{{$\Delta${report.scale.in_brackets}}}"]
     head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
     head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", "time"]
-    columns = [_name_column(effects), f"S[{_format(effects, scale)}]"]
+    columns = [_column((one.effect.arm for one in effects), "0.27"), f"S[{_format(effects)}]"]
     columns += ["c"] if tested else []
-    columns += ["c"] + (["r"] if tested else []) + [_verdict_column(report, evaluation, scale), "r"]
-    rows = [_row(report, evaluation, effect, scale, tested) for effect in evaluation.effects]
-    inner = [_row(report, evaluation, effect, scale, tested) for effect in evaluation.interactions]
-    body = [*rows, *([r"\midrule", *inner] if inner else [])]
+    columns += (
+        ["c"] + (["r"] if tested else []) + [_column((one.brief_verdict for one in effects), "0.18"), "r"]
+    )
+    rows, inner = ([_row(one, tested) for one in part] for part in (main, joint))
     lines = [
         r"\begin{table}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\sisetup{mode = text, reset-text-series = false, text-series-to-math = true, retain-explicit-plus}",
-        rf"\caption{{{_caption(report, evaluation, scale)}}}",
+        rf"\caption{{{_caption(report, evaluation)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', f'{report.study}-{evaluation.phase}')}}}",
         r"\par\vspace{4pt}",
         rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
         r"\toprule",
         " & ".join(head) + r" \\",
         r"\midrule",
-        *body,
+        *rows,
+        *([r"\midrule", *inner] if inner else []),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
@@ -77,21 +74,13 @@ def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     return "\n".join(lines)
 
 
-def _row(
-    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale, tested: bool
-) -> str:
-    bold = r"\bfseries " if effect.verdict in RESOLVED else ""
-    runs = report.behind(effect, evaluation.phase)
-    said = words.verdict(report, evaluation, effect, scale, brief=True)
-    cells = [
-        _breakable(effect.arm),
-        r"{--}" if effect.delta is None else f"{bold}{_ascii(numbers.delta(effect, scale))}",
-    ]
-    cells += [_interval(effect, scale)] if tested else []
-    cells.append(rf"{effect.n}/{len({run.seed for run in runs})}")
-    cells += [_p(effect.p_holm)] if tested else []
-    cells.append(f"{bold}{_raised(tex(said))}")
-    cells.append(tex(numbers.duration(sum(run.wall_s for run in runs))).replace(" ", "~"))
+def _row(one: SaidEffect, tested: bool) -> str:
+    effect, bold = one.effect, r"\bfseries " if one.resolved else ""
+    cells = [_breakable(effect.arm), r"{--}" if effect.delta is None else f"{bold}{_ascii(one.delta)}"]
+    cells += [_interval(one.report.scale, effect)] if tested else []
+    cells.append(f"{effect.n}/{one.planned}")
+    cells += [one.p_holm.replace("–", "--").replace("< ", "$<$~")] if tested else []
+    cells += [f"{bold}{_raised(tex(one.brief_verdict))}", tex(one.time).replace(" ", "~")]
     return " & ".join(cells) + r" \\"
 
 
@@ -102,22 +91,16 @@ def _raised(text: str) -> str:
     return text
 
 
-def _interval(effect: Effect, scale: numbers.Scale) -> str:
+def _interval(scale: numbers.Scale, effect: Effect) -> str:
     if effect.lo is None or effect.hi is None:
         return "--"
-    lo, hi = (_ascii(scale.number(end, sign=True)) for end in (effect.lo, effect.hi))
-    return (
-        rf"[\num{{{lo}}}, \num{{{hi}}}]" if _is_number(lo) and _is_number(hi) else f"[{tex(lo)}, {tex(hi)}]"
-    )
+    ends = [_ascii(scale.delta(end)) for end in (effect.lo, effect.hi)]
+    written = [rf"\num{{{end}}}" if all(map(_is_number, ends)) else tex(end) for end in ends]
+    return f"[{', '.join(written)}]"
 
 
-def _p(p: float | None) -> str:
-    text = numbers.p_value(p)
-    return text.replace("–", "--").replace("< ", "$<$~")
-
-
-def _caption(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
-    sample = evaluation.samples[report.reference.arm]
+def _caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
+    scale, sample = report.scale, evaluation.samples[report.reference.arm]
     spread = "" if sample.sd is None else f" ± {scale.value(sample.sd)} (SD over seeds)"
     mean = "no finished run" if sample.mean is None else f"{scale.value(sample.mean)}{spread}"
     title = words.phase_title(report, evaluation)
@@ -145,15 +128,10 @@ def _below(report: StudyReport, evaluation: ReportedEvaluation) -> list[str]:
     return said
 
 
-def _name_column(effects: tuple[Effect, ...]) -> str:
-    longest = max((len(effect.arm) for effect in effects), default=0)
-    return r">{\raggedright\arraybackslash}p{0.27\linewidth}" if longest > _LONG_NAME else "l"
-
-
-def _verdict_column(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
-    said = [words.verdict(report, evaluation, effect, scale, brief=True) for effect in evaluation.all_effects]
-    long = max(map(len, said), default=0) > _LONG_NAME
-    return r">{\raggedright\arraybackslash}p{0.18\linewidth}" if long else "l"
+def _column(texts: Iterable[str], share: str) -> str:
+    """Return a column of texts; long ones are broken at this share of the line."""
+    long = max(map(len, texts), default=0) > _LONG_NAME
+    return rf">{{\raggedright\arraybackslash}}p{{{share}\linewidth}}" if long else "l"
 
 
 def _breakable(name: str) -> str:
@@ -162,10 +140,9 @@ def _breakable(name: str) -> str:
     return r"\allowbreak{}".join(tex(piece) for piece in pieces) if len(name) > _LONG_NAME else tex(name)
 
 
-def _format(effects: tuple[Effect, ...], scale: numbers.Scale) -> str:
+def _format(effects: Sequence[SaidEffect]) -> str:
     """siunitx's table-format for the Δ: digits before and behind the point, exponent."""
-    texts = [_ascii(numbers.delta(effect, scale)) for effect in effects if effect.delta is not None]
-    texts = [text for text in texts if _is_number(text)]
+    texts = [text for one in effects if _is_number(text := _ascii(one.delta))]
     whole = max((len(text.lstrip("+-").partition("e")[0].partition(".")[0]) for text in texts), default=1)
     behind = max((len(text.partition("e")[0].partition(".")[2]) for text in texts), default=0)
     power = max((len(text.partition("e")[2].lstrip("-")) for text in texts), default=0)

@@ -8,38 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
+from orchestrator.report.numbers import Scale, scale_of
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
 from orchestrator.study.registered import DESIGNS, Tier
 from orchestrator.study.spec import Phase
 
-__all__ = [
-    "ArmReport",
-    "Comparison",
-    "Crossing",
-    "Curve",
-    "DeltaCurve",
-    "Difference",
-    "Ledger",
-    "LedgerEntry",
-    "Provenance",
-    "ReportedEvaluation",
-    "ReportedLook",
-    "StudyReport",
-    "Tuned",
-]
-
 
 @dataclass(frozen=True)
 class ArmReport:
-    """One arm with all its runs, those of the search included. Seconds are summed over all attempts.
+    """One arm with all its runs, those of the search included.
 
-    `kind`, `component`, `parts`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes.
+    `kind`, `component`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes.
     """
 
     arm: str
@@ -48,9 +34,6 @@ class ArmReport:
     why: str | None
     change: Mapping[str, Any]
     runs: tuple[TrialRecord, ...]
-    wall_s: float
-    gpu_s: float
-    parts: tuple[str, ...] = ()
 
     @property
     def trial_dir(self) -> str:
@@ -96,6 +79,12 @@ class Curve:
     lo: tuple[float | None, ...]
     hi: tuple[float | None, ...]
     n: tuple[int, ...]
+
+    @property
+    def band(self) -> list[tuple[float, float, float]]:
+        """Length, lo, hi, where there are two seeds or more."""
+        ends = zip(self.lengths, self.lo, self.hi, strict=True)
+        return [(x, lo, hi) for x, lo, hi in ends if lo is not None and hi is not None]
 
 
 @dataclass(frozen=True)
@@ -168,8 +157,12 @@ class Tuned:
     winner: TrialRecord | None
     value: float | None
     wall_s: float
-    spent: float
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def excludes_zero(interval: Effect | Gap) -> bool:
+    """Whether there is an interval, and it leaves zero out."""
+    return interval.lo is not None and interval.hi is not None and (interval.lo > 0 or interval.hi < 0)
 
 
 @dataclass(frozen=True)
@@ -184,9 +177,7 @@ class Difference:
     @property
     def verdicts_differ(self) -> bool:
         """Both have the effect, and say different things about it."""
-        return (
-            self.first is not None and self.second is not None and self.first.verdict != self.second.verdict
-        )
+        return bool(self.first and self.second and self.first.verdict != self.second.verdict)
 
     @property
     def contradict(self) -> bool:
@@ -206,12 +197,7 @@ class Difference:
     @property
     def disagree(self) -> bool:
         """More than chance: two claims that contradict each other, or an interval that excludes zero."""
-        return self.contradict or bool(
-            self.gap
-            and self.gap.lo is not None
-            and self.gap.hi is not None
-            and (self.gap.lo > 0 or self.gap.hi < 0)
-        )
+        return self.contradict or bool(self.gap and excludes_zero(self.gap))
 
 
 @dataclass(frozen=True)
@@ -257,7 +243,6 @@ class Provenance:
     """Where the results come from: commit, whether the code differed from it, hashes of accepted changes."""
 
     commit: str | None = None
-    branch: str | None = None
     dirty: bool = False
     python: str | None = None
     accepted_code: tuple[str, ...] = ()
@@ -318,6 +303,11 @@ class StudyReport:
         """Return the arm of that name; None for effects that no single arm stands for (factorial designs)."""
         return next((arm for arm in self.all_arms if arm.arm == name), None)
 
+    @cached_property
+    def scale(self) -> Scale:
+        """How differences of the metric are written."""
+        return scale_of(self)
+
     @property
     def averaged(self) -> bool:
         """Effects are averages over all runs of a factorial design, not differences of two arms."""
@@ -327,6 +317,11 @@ class StudyReport:
         """Return runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
         arm = None if self.averaged else self.arm(effect.arm)
         return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
+
+    def folder_of(self, effect: Effect) -> str:
+        """Return the directory of an effect's trials, relative to the study's."""
+        arm = None if self.averaged else self.arm(effect.arm)
+        return arm.trial_dir if arm else "trials"
 
     @property
     def left_out(self) -> tuple[tuple[ArmReport, TrialRecord], ...]:

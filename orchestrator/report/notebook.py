@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 from orchestrator.report import fragments, numbers, standingwords, words
-from orchestrator.report.model import ReportedEvaluation, StudyReport
+from orchestrator.report.model import StudyReport
+from orchestrator.report.said import SaidEffect, said
 from orchestrator.report.standing import StudyStanding
-from orchestrator.stats.results import FAILS, RESOLVED, Effect
 
 _FIGURES = ("forest", "curves")
 """Those that a notebook shows; the page has all of them."""
@@ -16,61 +17,41 @@ _RIGHT = (1, 2, 4, 5)
 
 def report_html(report: StudyReport) -> str:
     """Headline, effects, what they mean, and the figures where matplotlib is installed."""
-    scale = numbers.scale_of(report)
-    better = "higher" if report.mode == "max" else "lower"
-    parts = [
+    findings = (one for each in report.evaluations for one in said(report, each, each.all_effects))
+    closing = (words.cost_line(report), words.pairing_line(report), *report.notes)
+    return fragments.block(
         *(fragments.line(line, warning=True) for line in words.headline(report)),
-        fragments.title(report.study, f"{report.metric}, {better} is better"),
+        fragments.title(report.study, f"{report.metric}, {numbers.better(report)} is better"),
         fragments.line(words.settings_line(report), quiet=True),
         effects_html(report),
-    ]
-    for evaluation in report.evaluations:
-        parts += [
-            fragments.line(words.sentence(report, evaluation, effect, scale))
-            for effect in evaluation.all_effects
-            if effect.verdict in RESOLVED | {FAILS}
-        ]
-    closing = (words.cost_line(report), words.pairing_line(report), *report.notes)
-    parts += [fragments.line(text, quiet=True) for text in closing if text]
-    return fragments.block(*parts, *_figures(report))
+        *(fragments.line(one.sentence()) for one in findings if one.told),
+        *(fragments.line(text, quiet=True) for text in closing if text),
+        *_figures(report),
+    )
 
 
 def effects_html(report: StudyReport) -> str:
     """Return the tables of effects, phase by phase."""
-    scale = numbers.scale_of(report)
     parts = []
     for evaluation in report.evaluations:
-        parts.append(fragments.line(words.reference_line(report, evaluation, scale)))
-        parts.append(_table(report, evaluation, evaluation.effects, scale, "main"))
+        parts.append(fragments.line(words.reference_line(report, evaluation)))
+        parts.append(_table(report, said(report, evaluation, evaluation.effects), "main"))
         if evaluation.interactions:
             parts.append(fragments.line("Interactions: beyond the sum of both"))
-            parts.append(_table(report, evaluation, evaluation.interactions, scale, "interaction"))
+            joint = said(report, evaluation, evaluation.interactions)
+            parts.append(_table(report, joint, "interaction"))
         parts.append(fragments.line(words.caption(report, evaluation), quiet=True))
     return fragments.block(*parts)
 
 
-def _table(
-    report: StudyReport,
-    evaluation: ReportedEvaluation,
-    effects: tuple[Effect, ...],
-    scale: numbers.Scale,
-    kind: str,
-) -> str:
-    unit = f" ({scale.unit})" if scale.unit else ""
+def _table(report: StudyReport, effects: Sequence[SaidEffect], kind: str) -> str:
     interval = words.interval_name(report, kind)
-    rows = [
-        (
-            effect.arm,
-            numbers.delta(effect, scale),
-            numbers.interval(effect, scale),
-            f"{effect.n} of {len({run.seed for run in report.behind(effect, evaluation.phase)})}",
-            numbers.p_value(effect.p),
-            numbers.p_value(effect.p_holm),
-            words.verdict(report, evaluation, effect, scale),
-        )
-        for effect in effects
-    ]
-    return fragments.table(("arm", f"Δ{unit}", interval, "n", "p", "Holm p", "verdict"), rows, _RIGHT)
+    head = ("arm", f"Δ{report.scale.in_brackets}", interval, "n", "p", "Holm p", "verdict")
+    rows = []
+    for one in effects:
+        n = f"{one.effect.n} of {one.planned}"
+        rows.append((one.effect.arm, one.delta, one.interval, n, one.p, one.p_holm, one.verdict))
+    return fragments.table(head, rows, _RIGHT)
 
 
 def _figures(report: StudyReport) -> list[str]:

@@ -6,9 +6,10 @@ import math
 import re
 import statistics
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.report.model import ReportedLook, StudyReport
-from orchestrator.stats.results import Effect
+if TYPE_CHECKING:
+    from orchestrator.report.model import StudyReport
 
 _SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
 DASH = "–"
@@ -36,8 +37,18 @@ class Scale:
         """Return a difference with its unit."""
         return f"{self.number(value, sign=sign)} {self.unit}".rstrip()
 
-    def value(self, value: float) -> str:
-        """Return a value of the metric itself, in its own units."""
+    def delta(self, value: float | None) -> str:
+        """`−1.8`; a dash where there is none."""
+        return DASH if value is None else self.number(value, sign=True)
+
+    def interval(self, lo: float | None, hi: float | None) -> str:
+        """`[−2.4, −1.2]`; a dash where one end is missing."""
+        return DASH if lo is None or hi is None else f"[{self.delta(lo)}, {self.delta(hi)}]"
+
+    def value(self, value: float | None) -> str:
+        """Return a value of the metric itself, in its own units; a dash where there is none."""
+        if value is None:
+            return DASH
         return _written(value, self.decimals + (2 if self.factor == 100 else 0), self.scientific, False)
 
 
@@ -82,43 +93,6 @@ def scale_of(report: StudyReport) -> Scale:
 
 def _magnitude(size: float) -> int:
     return math.floor(math.log10(size) + 1e-9) if 0 < size < math.inf else 0
-
-
-def interval(effect: Effect, scale: Scale) -> str:
-    """`[−2.4, −1.2]`; a dash where there is none."""
-    return ends(effect.lo, effect.hi, scale)
-
-
-def ends(lo: float | None, hi: float | None, scale: Scale) -> str:
-    """`[−2.4, −1.2]`; a dash where one is missing."""
-    if lo is None or hi is None:
-        return DASH
-    return f"[{scale.number(lo, sign=True)}, {scale.number(hi, sign=True)}]"
-
-
-def width(effect: Effect, scale: Scale) -> str:
-    """How wide the interval is; a dash where there is none."""
-    return DASH if effect.lo is None or effect.hi is None else scale.number(effect.hi - effect.lo)
-
-
-def delta(effect: Effect, scale: Scale) -> str:
-    """`−1.8`, a dash where there is none."""
-    return DASH if effect.delta is None else scale.number(effect.delta, sign=True)
-
-
-def look(taken: ReportedLook, scale: Scale) -> list[str]:
-    """Return a look as a row: seeds, arm, n, Δ, interval, p, level, chance to resolve, decision."""
-    return [
-        str(taken.number),
-        taken.arm,
-        str(taken.n),
-        DASH if taken.delta is None else scale.number(taken.delta, sign=True),
-        ends(taken.lo, taken.hi, scale),
-        p_value(taken.p),
-        DASH if taken.level is None else f"{taken.level:.2g}",
-        share(taken.power),
-        taken.action,
-    ]
 
 
 def p_value(p: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from orchestrator.report import numbers, words
 from orchestrator.report.model import Comparison, ReportedEvaluation, StudyReport
-from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, RESOLVED, SIZE_UNCLEAR, Effect
+from orchestrator.report.said import SaidEffect, said
+from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, SIZE_UNCLEAR, Effect
 
 _MOST_ROWS = 20
 _STYLES = {
@@ -25,77 +27,61 @@ _STYLES = {
 
 def render(report: StudyReport) -> Group:
     """Return the whole report; where the study is local, arm names link to their trial directories."""
-    scale = numbers.scale_of(report)
     parts: list[RenderableType] = [
         *(Text(line, style="bold yellow") for line in words.headline(report)),
-        _title(report, scale),
+        _title(report),
     ]
     for evaluation in report.evaluations:
-        parts += [Text(), *_evaluation(report, evaluation, scale)]
-    parts += [Text(), *_tuning(report, scale)] if report.tuned else []
+        parts += [Text(), *_evaluation(report, evaluation)]
+    parts += [Text(), *_tuning(report)] if report.tuned else []
     parts += [Text(), *_left_out(report)] if report.left_out else []
-    closing = [words.cost_line(report), words.pairing_line(report), *_aliases(report), *report.notes]
+    groups = "; ".join(" = ".join(group) for group in report.aliases)
+    aliases = [f"cannot be told apart: {groups}"] if groups else []
+    closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
     parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
     return Group(*parts)
 
 
-def _evaluation(
-    report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale
-) -> list[RenderableType]:
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[RenderableType]:
     title = words.phase_title(report, evaluation)
+    main = said(report, evaluation, evaluation.effects)
+    joint = said(report, evaluation, evaluation.interactions)
     parts: list[RenderableType] = [Text(f"Effects: {title}", style="bold")] if title else []
     if len(report.evaluations) > 1:
-        parts.append(Text(words.reference_line(report, evaluation, scale)))
-    parts.append(effects_table(report, evaluation, evaluation.effects, scale))
-    parts.append(Text(words.caption(report, evaluation), style="dim italic"))
-    if evaluation.interactions:
-        parts += [Text(), Text("Interactions: beyond the sum of both", style="bold")]
-        parts.append(effects_table(report, evaluation, evaluation.interactions, scale))
-    said = [
-        _indented(words.sentence(report, evaluation, effect, scale))
-        for effect in evaluation.all_effects
-        if effect.verdict in RESOLVED | {FAILS}
-    ]
-    return [*parts, Text(), *said] if said else parts
+        parts.append(Text(words.reference_line(report, evaluation)))
+    parts += [_effects(report, main), Text(words.caption(report, evaluation), style="dim italic")]
+    if joint:
+        heading = Text("Interactions: beyond the sum of both", style="bold")
+        parts += [Text(), heading, _effects(report, joint)]
+    told = [_indented(one.sentence()) for one in main + joint if one.told]
+    return [*parts, Text(), *told] if told else parts
 
 
-def effects_table(
-    report: StudyReport, evaluation: ReportedEvaluation, effects: tuple[Effect, ...], scale: numbers.Scale
-) -> Table:
+def _effects(report: StudyReport, effects: Sequence[SaidEffect]) -> Table:
     """Arm, Δ with its interval, n of the planned seeds, Holm's p and verdict; one row per effect."""
-    unit = f" [{scale.unit}]" if scale.unit else ""
-    table = _table()
-    table.add_column("arm", overflow="fold", min_width=8, max_width=32)
+    unit = f" [{report.scale.unit}]" if report.scale.unit else ""
+    table = _table("arm")
     table.add_column(Text(f"Δ{unit}"), justify="right", no_wrap=True)
-    shown = any(effect.lo is not None for effect in effects), any(effect.p is not None for effect in effects)
-    if shown[0]:
+    bounded = any(one.effect.lo is not None for one in effects)
+    tested = any(one.effect.p is not None for one in effects)
+    if bounded:
         table.add_column(f"{numbers.confidence(report)} CI", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    if shown[1]:
+    if tested:
         table.add_column("Holm p", justify="right", no_wrap=True)
     table.add_column("verdict", min_width=10)
-    for effect in effects:
-        table.add_row(*_row(report, evaluation, effect, scale, shown))
+    for one in effects:
+        style = _STYLES.get(one.effect.verdict, "")
+        table.add_row(
+            _linked(report, one.effect),
+            Text(one.delta, style=style),
+            *([Text(one.interval)] if bounded else []),
+            Text(f"{one.effect.n}/{one.planned}"),
+            *([Text(one.p_holm)] if tested else []),
+            Text(one.verdict, style=style),
+        )
     return table
-
-
-def _row(
-    report: StudyReport,
-    evaluation: ReportedEvaluation,
-    effect: Effect,
-    scale: numbers.Scale,
-    shown: tuple[bool, bool],
-) -> list[Text]:
-    style = _STYLES.get(effect.verdict, "")
-    cells = [_linked(report, effect), Text(numbers.delta(effect, scale), style=style)]
-    if shown[0]:
-        cells.append(Text(numbers.interval(effect, scale)))
-    seeds = {run.seed for run in report.behind(effect, evaluation.phase)}
-    cells.append(Text(f"{effect.n}/{len(seeds)}"))
-    if shown[1]:
-        cells.append(Text(numbers.p_value(effect.p_holm)))
-    return [*cells, Text(words.verdict(report, evaluation, effect, scale), style=style)]
 
 
 def _linked(report: StudyReport, effect: Effect) -> Text:
@@ -106,52 +92,53 @@ def _linked(report: StudyReport, effect: Effect) -> Text:
     return text
 
 
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+def _table(first: str) -> Table:
+    """Return a table whose first column holds names."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    table.add_column(first, overflow="fold", min_width=8, max_width=32)
+    return table
 
 
-def _title(report: StudyReport, scale: numbers.Scale) -> Text:
+def _title(report: StudyReport) -> Text:
     text = Text(numbers.one_line(report.study), style="bold")
     text.append(f"  {numbers.one_line(report.metric)}, {numbers.better(report)} is better", style="not bold")
     if len(report.evaluations) > 1:
         return text  # every evaluation has a reference of its own
-    return text.append(f"\n{words.reference_line(report, report.first, scale)}", style="not bold")
+    return text.append(f"\n{words.reference_line(report, report.first)}", style="not bold")
 
 
-def _tuning(report: StudyReport, scale: numbers.Scale) -> list[RenderableType]:
+def _tuning(report: StudyReport) -> list[RenderableType]:
     """Return the search: samples per arm and what the winner chose."""
-    table = _table()
-    table.add_column("search in", overflow="fold", min_width=8, max_width=32)
+    table = _table("search in")
     table.add_column("samples", no_wrap=True)
     table.add_column("winner", overflow="fold")
     table.add_column("its value", justify="right", no_wrap=True)
-    for tuned in report.tuned[:_MOST_ROWS]:
-        states = words.counts(tuned.states)
+    rows = []
+    for tuned in report.tuned:
         chosen = ", ".join(f"{key}={_short(value)}" for key, value in tuned.settings.items())
-        value = numbers.DASH if tuned.value is None else scale.value(tuned.value)
-        table.add_row(*map(Text, (numbers.one_line(tuned.arm), states, chosen or numbers.DASH, value)))
-    hidden = len(report.tuned) - _MOST_ROWS
-    more = [Text(f"and {hidden} more rows, all in report.md")] if hidden > 0 else []
-    return [table, *more, *(_indented(line) for line in words.tuning_lines(report, scale))]
+        value = report.scale.value(tuned.value)
+        rows.append((numbers.one_line(tuned.arm), words.counts(tuned.states), chosen or numbers.DASH, value))
+    return [*_filled(table, rows), *(_indented(line) for line in words.tuning_lines(report))]
+
+
+def _filled(table: Table, rows: Sequence[tuple[str, ...]]) -> list[RenderableType]:
+    """Return the table with as many of the rows as a terminal should show."""
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*map(Text, row))
+    hidden = len(rows) - _MOST_ROWS
+    return [table, *([Text(f"and {hidden} more rows, all in report.md")] if hidden > 0 else [])]
 
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else numbers.one_line(str(value), 40)
 
 
-def _aliases(report: StudyReport) -> list[str]:
-    if not report.aliases:
-        return []
-    return [f"cannot be told apart: {'; '.join(' = '.join(group) for group in report.aliases)}"]
-
-
 def render_comparison(found: Comparison) -> Group:
     """Two studies side by side, one row per arm."""
-    scale = numbers.scale_of(found.first)
-    table = _table()
-    for name in ("arm", *words.compared_names(found), "difference", "method", "verdicts"):
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for name in words.comparison_head(found):
         table.add_column(Text(numbers.one_line(name)), overflow="fold")
-    for row in words.comparison_rows(found, scale):
+    for row in words.comparison_rows(found):
         style = {"DISAGREE": "bold red", "differ": "yellow"}.get(row[-1], "")
         table.add_row(*map(Text, map(numbers.one_line, row[:-1])), Text(row[-1], style=style))
     return Group(table, Text(), *(_indented(line) for line in words.comparison_lines(found)))
@@ -161,24 +148,18 @@ def _left_out(report: StudyReport) -> list[RenderableType]:
     """Return the runs that are in no effect; seeds of an arm that ended alike share a row."""
     alike: dict[tuple[str, str, str, str], list[str]] = {}
     for arm, run in report.left_out:
-        length = "–" if run.length is None else f"{run.length:g}"
-        key = (numbers.one_line(arm.arm), words.outcome(run), length, numbers.one_line(run.reason, 160))
+        outcome, length, *_ = words.left_out_row(run)
+        key = (numbers.one_line(arm.arm), outcome, length, numbers.one_line(run.reason, 160))
         alike.setdefault(key, []).append(str(run.seed))
-    table = _table()
-    table.add_column("arm", overflow="fold", min_width=8, max_width=32)
+    table = _table("arm")
     table.add_column("seed", overflow="fold", max_width=14)
     table.add_column("outcome", no_wrap=True)
     table.add_column("at", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
-    for (name, outcome, length, reason), seeds in list(alike.items())[:_MOST_ROWS]:
-        table.add_row(*map(Text, (name, " ".join(seeds), outcome, length, reason)))
-    count = len(report.left_out)
-    title = (
-        f"{count} of {report.total} runs are in no effect (at: length in {report.unit.removesuffix('s')}s)"
-    )
-    hidden = len(alike) - _MOST_ROWS
-    more = [Text(f"and {hidden} more rows, all in report.md")] if hidden > 0 else []
-    return [Text(title, style="bold"), table, *more]
+    rows = [(name, " ".join(seeds), *rest) for (name, *rest), seeds in alike.items()]
+    runs, unit = f"{len(report.left_out)} of {report.total} runs", report.unit.removesuffix("s")
+    title = Text(f"{runs} are in no effect (at: length in {unit}s)", style="bold")
+    return [title, *_filled(table, rows)]
 
 
 def _indented(line: str) -> Padding:

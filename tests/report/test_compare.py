@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.report import numbers, words
+from orchestrator.report import words
 from orchestrator.report.compare import compare
 from orchestrator.report.model import Difference
 
@@ -34,7 +34,7 @@ def test_arms_meet_by_name(pair) -> None:
     assert b.second is None
     assert c.first is None
     assert a.gap.delta == pytest.approx(0.185 / 4)
-    rows = words.comparison_rows(found, numbers.scale_of(found.first))
+    rows = words.comparison_rows(found)
     assert [row[-1] for row in rows] == ["DISAGREE", "only in one", "only in one"]
     assert "commit: None against f00" in words.comparison_lines(found)
 

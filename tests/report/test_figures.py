@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.report import numbers
 from orchestrator.report.figures import draw_figures, effects
 from orchestrator.stats.results import EQUIVALENT, INTERACTS, UNRESOLVED
 
@@ -52,14 +51,14 @@ def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     files = draw_figures(report, ("svg",))
     names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "ledger")
     assert set(files) == {f"{name}.svg" for name in names}
-    scale = numbers.scale_of(report)
+    scale = report.scale
     forest = texts(files["forest.svg"])
     for effect in report.first.all_effects:
         assert effect.arm.replace("+", " × ") in forest
-        assert f"{numbers.delta(effect, scale)} {numbers.interval(effect, scale)}" in forest
+        assert f"{scale.delta(effect.delta)} {scale.interval(effect.lo, effect.hi)}" in forest
         assert scale.number(effect.hi - effect.lo) in forest
     assert any("shaded: ±2" in text for text in forest)
-    assert numbers.delta(report.first.interactions[0], scale) in texts(files["interactions.svg"])
+    assert scale.delta(report.first.interactions[0].delta) in texts(files["interactions.svg"])
     assert any("crosses" in text for text in texts(files["deltas.svg"]))
     assert any("no-bn" in text for text in texts(files["curves.svg"]))
     assert any(text.startswith("variance: pairing by seed saved") for text in texts(files["variance.svg"]))

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.report import numbers, words
+from orchestrator.report import numbers
+from orchestrator.report.said import SaidEffect, Style
 from orchestrator.stats.results import EQUIVALENT, INTERACTS, SIZE_UNCLEAR, UNRESOLVED
 
 BASE = {0: 0.934, 1: 0.931, 2: 0.937}
@@ -13,8 +14,11 @@ WORSE = {0: 0.914, 1: 0.915, 2: 0.919}
 
 
 def said(report) -> str:
-    style = words.Style(emphasise=lambda name: f"*{name}*")
-    return words.sentence(report, report.first, report.first.effects[0], numbers.scale_of(report), style)
+    return sentence(report, report.first.effects[0])
+
+
+def sentence(report, effect) -> str:
+    return SaidEffect(report, report.first, effect).sentence(Style(emphasise=lambda name: f"*{name}*"))
 
 
 def test_the_sentence_of_a_claim(study) -> None:
@@ -112,7 +116,7 @@ def test_sizes_far_from_one(study, values, written) -> None:
         metric={"name": "x", "mode": "max"},
     ).report
     effect = report.first.effects[0]
-    assert written.rstrip("0") in numbers.scale_of(report).number(effect.delta)
+    assert written.rstrip("0") in report.scale.number(effect.delta)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +156,7 @@ def verdicts(report, **changes):
         margin=0.02,
         evaluations=(replace(report.first, effects=(changed, *rest)),),
     )
-    scale = numbers.scale_of(report)
-    return words.sentence(
-        report, report.first, changed, scale, words.Style(emphasise=lambda name: f"*{name}*")
-    )
+    return sentence(report, changed)
 
 
 SEQUENTIAL = "(95 % sequential CI 1.30–2.30; n = 3 of 3 seeds; Holm p = .004)."

@@ -101,11 +101,7 @@ def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, Figu
     }
     for index, evaluation in enumerate(report.evaluations):
         for name, draw in drawn.items():
-            if only and name not in only:
-                continue
-            figure = draw(report, evaluation)
-            if figure is not None:
+            if (not only or name in only) and (figure := draw(report, evaluation)) is not None:
                 yield f"{name}-{evaluation.phase}" if index else name, figure
-    figure = None if only and "ledger" not in only else course.ledger(report)
-    if figure is not None:
-        yield "ledger", figure
+    if not only or "ledger" in only:
+        yield "ledger", course.ledger(report)

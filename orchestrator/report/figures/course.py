@@ -14,6 +14,7 @@ from orchestrator.report import numbers, palette, words
 from orchestrator.report.figures import grid, headline, rows
 from orchestrator.report.ledger import in_grid
 from orchestrator.report.model import Crossing, Curve, ReportedEvaluation, StudyReport
+from orchestrator.report.said import spreads
 
 _PANELS = 4  # learning curves side by side
 _ROW_IN = 0.3
@@ -55,11 +56,8 @@ def _curve(axes: Any, curve: Curve, colour: str) -> None:
     axes.plot(
         curve.lengths, curve.mean, color=colour, linewidth=1.4, marker="o" if len(curve.mean) == 1 else None
     )
-    band = [
-        (x, lo, hi) for x, lo, hi in zip(curve.lengths, curve.lo, curve.hi, strict=True) if lo is not None
-    ]
-    if band:
-        xs, los, his = zip(*band, strict=True)
+    if curve.band:
+        xs, los, his = zip(*curve.band, strict=True)
         axes.fill_between(xs, los, his, color=colour, alpha=0.18, linewidth=0)
 
 
@@ -67,7 +65,7 @@ def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
     """Δ of every arm at the rungs and at full length; changes of sign are ringed and named."""
     if not evaluation.deltas:
         return None
-    scale = numbers.scale_of(report)
+    scale = report.scale
     figure = Figure(figsize=(8.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="#22262c", linewidth=0.9)
@@ -115,14 +113,12 @@ def _crossing(crossing: Crossing) -> str:
     return f"\n  crosses {crossing.before:g} → {crossing.after:g}, n = {crossing.n}"
 
 
-def ledger(report: StudyReport) -> Figure | None:
+def ledger(report: StudyReport) -> Figure:
     """Trained length of every arm by what its runs ended as, against what the grid would have trained."""
-    arms = [arm for arm in report.all_arms if arm.runs]
-    if not arms:
-        return None
+    arms = report.all_arms
     figure = Figure(figsize=(8.6, 1.7 + _ROW_IN * len(arms)), layout="constrained")
     axes = figure.subplots()
-    states: dict[TrialState, None] = {}
+    states: set[TrialState] = set()
     most = max(sum(entry.spent for entry in report.ledger.of_arm(arm.arm)) for arm in arms)
     full = max(in_grid(report, arm) for arm in arms)
     for place, arm in enumerate(reversed(arms)):
@@ -131,18 +127,12 @@ def ledger(report: StudyReport) -> Figure | None:
         for state in TrialState:
             spent = math.fsum(entry.spent for entry in entries if entry.state is state)
             if spent:
-                states[state] = None
+                states.add(state)
                 axes.barh(place, spent, left=left, color=palette.STATES[state], height=0.68)
                 left += spent
         axes.plot([in_grid(report, arm)] * 2, [place - 0.42, place + 0.42], color="#22262c", linewidth=1.2)
-        axes.text(
-            1.01,
-            place,
-            _cost(report, arm.arm),
-            transform=axes.get_yaxis_transform(),
-            fontsize=7.5,
-            va="center",
-        )
+        beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7.5, "va": "center"}
+        axes.text(1.01, place, _cost(report, arm.arm), **beside)
     axes.set_xlim(0, 1.03 * max(most, full, 1e-12))
     axes.set_ylim(-0.7, len(arms) - 0.3)
     rows(axes, [arm.arm for arm in reversed(arms)])
@@ -165,23 +155,20 @@ def _cost(report: StudyReport, arm: str) -> str:
 
 def variance(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """SD over seeds of every arm, and of its paired differences as if they were single runs (SD(D)/√2)."""
-    scale = numbers.scale_of(report)
-    samples = [sample for sample in evaluation.samples.values() if sample.sd is not None]
-    if not samples:
+    found = spreads(report, evaluation)
+    if not found:
         return None
-    paired = {effect.arm: effect.sd for effect in evaluation.effects if effect.sd is not None}
-    figure = Figure(figsize=(7.4, 1.6 + _ROW_IN * len(samples)), layout="constrained")
+    figure = Figure(figsize=(7.4, 1.6 + _ROW_IN * len(found)), layout="constrained")
     axes = figure.subplots()
-    for place, sample in enumerate(reversed(samples)):
-        axes.plot([(sample.sd or 0.0) * scale.factor], [place], "o", color=palette.series(0), markersize=6)
-        if not report.averaged and sample.arm in paired:
-            half = paired[sample.arm] / math.sqrt(2) * scale.factor
+    for place, (_, sd, half) in enumerate(reversed(found)):
+        axes.plot([sd], [place], "o", color=palette.series(0), markersize=6)
+        if half is not None:
             axes.plot([half], [place], "D", color=palette.series(1), markerfacecolor="white", markersize=5.5)
-    rows(axes, [sample.arm for sample in reversed(samples)])
-    axes.set_ylim(-0.6, len(samples) - 0.4)
+    rows(axes, [arm for arm, _, _ in reversed(found)])
+    axes.set_ylim(-0.6, len(found) - 0.4)
     axes.set_xlim(left=0)
     grid(axes)
-    axes.set_xlabel(f"{palette.short(report.metric)}{scale.in_brackets}")
+    axes.set_xlabel(f"{palette.short(report.metric)}{report.scale.in_brackets}")
     pairs = "SD of paired differences / √2 (left of the dot: pairing helps)"
     hollow: dict[str, Any] = {"color": palette.series(1), "markerfacecolor": "white"}
     handles = [
@@ -189,6 +176,6 @@ def variance(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | No
         Line2D([], [], marker="D", linestyle="", label=pairs, **hollow),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
-    line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
-    headline(figure, f"variance{words.phase_tag(report, evaluation)}: {line}", 9.5)
+    worth = words.pairing_worth(report, evaluation)
+    headline(figure, f"variance{words.phase_tag(report, evaluation)}: {worth}", 9.5)
     return figure

@@ -13,6 +13,7 @@ from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
 from orchestrator.report.figures import grid, headline
 from orchestrator.report.model import ReportedEvaluation, StudyReport
+from orchestrator.report.said import by_pair, said
 from orchestrator.stats.results import RESOLVED, Effect
 
 _ROW_IN = 0.32
@@ -25,7 +26,7 @@ def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
     effects = evaluation.all_effects
     if not effects:
         return None
-    scale = numbers.scale_of(report)
+    scale = report.scale
     labels = [palette.label(effect) for effect in effects]
     names_in = _LETTER_IN * max(map(len, labels))  # what long names take must not come out of the columns
     figure = Figure(figsize=(9.6 + names_in, 1.5 + _ROW_IN * len(effects)), layout="constrained")
@@ -44,21 +45,21 @@ def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
     axes.spines["left"].set_visible(False)
     grid(axes, "x")
     axes.margins(x=0.06)
-    axes.set_xlabel(_meaning(report, evaluation, scale))
-    _columns(text, report, evaluation, scale, places)
+    axes.set_xlabel(_meaning(report, evaluation))
+    _columns(text, report, evaluation, places)
     title = words.phase_title(report, evaluation)
     headline(figure, f"{palette.short(report.study)}: effects{f' ({title})' if title else ''}", 10.5)
     return figure
 
 
-def _meaning(report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale) -> str:
+def _meaning(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     """Return what the axis of the forest plot shows, in as many lines as there are things to say."""
     what = "averaged over the other components" if report.averaged else f"arm − {report.reference.arm}"
-    lines = [f"Δ {palette.short(report.metric)}{scale.in_brackets}, {what}"]
+    lines = [f"Δ {palette.short(report.metric)}{report.scale.in_brackets}, {what}"]
     if evaluation.interactions:
         lines.append("diamond: interaction, beyond the sum of both")
     if report.margin is not None:
-        lines.append(f"shaded: ±{scale.amount(report.margin)}")
+        lines.append(f"shaded: ±{report.scale.amount(report.margin)}")
     return "\n".join(lines)
 
 
@@ -76,9 +77,7 @@ def _interval(axes: Any, place: float, effect: Effect, scale: numbers.Scale) -> 
     )
 
 
-def _columns(
-    text: Any, report: StudyReport, evaluation: ReportedEvaluation, scale: numbers.Scale, places: range
-) -> None:
+def _columns(text: Any, report: StudyReport, evaluation: ReportedEvaluation, places: range) -> None:
     """Draw the numbers beside the intervals, in columns."""
     text.axis("off")
     text.set_xlim(0, 1)
@@ -88,28 +87,14 @@ def _columns(
     names = (f"Δ [{words.interval_name(report, kind)}]", "n", "width", "cost", "verdict")
     for x, name in zip(columns, names, strict=True):
         text.text(x, head, name, fontsize=7.5, color="#4a505a", va="center")
-    for place, effect in zip(places, evaluation.all_effects, strict=True):
-        runs = report.behind(effect, evaluation.phase)
-        between = "" if effect.lo is None else f" {numbers.interval(effect, scale)}"
-        cells = (
-            f"{numbers.delta(effect, scale)}{between}",
-            f"{effect.n}/{len({run.seed for run in runs})}",
-            numbers.width(effect, scale),
-            numbers.duration(sum(run.wall_s for run in runs)),
-            effect.verdict + words.marks(effect),
-        )
-        weight = "bold" if effect.verdict in RESOLVED else "normal"
-        for x, cell in zip(columns, cells, strict=True):
-            last = x == columns[-1]
-            text.text(
-                x,
-                place,
-                cell,
-                fontsize=7.5,
-                va="center",
-                weight=weight if last else "normal",
-                color=palette.colour(effect) if last and effect.verdict in RESOLVED else "#22262c",
-            )
+    for place, one in zip(places, said(report, evaluation, evaluation.all_effects), strict=True):
+        between = "" if one.effect.lo is None else f" {one.interval}"
+        cells = (f"{one.delta}{between}", f"{one.effect.n}/{one.planned}", one.width, one.time)
+        for x, cell in zip(columns, cells, strict=False):
+            text.text(x, place, cell, fontsize=7.5, va="center", weight="normal", color="#22262c")
+        verdict = one.effect.verdict + words.marks(one.effect)
+        weight, colour = ("bold", palette.colour(one.effect)) if one.resolved else ("normal", "#22262c")
+        text.text(columns[-1], place, verdict, fontsize=7.5, va="center", weight=weight, color=colour)
 
 
 def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
@@ -126,13 +111,9 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     order = sorted({seed for _, values in found for seed in values})
     for axes, row in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         for place, (_, values) in enumerate(row):
-            for seed, (before, after) in values.items():
-                axes.plot(
-                    [place - 0.22, place + 0.22],
-                    [before, after],
-                    color=palette.series(order.index(seed)),
-                    **dot,
-                )
+            for seed, ends in values.items():
+                colour = palette.series(order.index(seed))
+                axes.plot([place - 0.22, place + 0.22], ends, color=colour, **dot)
         names = [_folded(palette.short(effect.arm, 30)) for effect, _ in row]
         axes.set_xticks(range(len(row)), names, fontsize=7.5)
         axes.set_xlim(-0.6, min(len(found), _PER_ROW) - 0.4)
@@ -163,36 +144,26 @@ def _folded(name: str, width: int = 13) -> str:
 
 def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Δ beyond the sum of both, for every pair of components that was run."""
-    cells = words.by_pair(evaluation)
-    if not cells:
+    names, places = by_pair(evaluation)
+    if not places:
         return None
-    scale = numbers.scale_of(report)
-    names = list(dict.fromkeys(name for pair in cells for name in pair))
+    scale = report.scale
     size = 1.6 + 0.8 * len(names)
     figure = Figure(figsize=(size + 1.2, size), layout="constrained")
     axes = figure.subplots()
     values = [[math.nan] * len(names) for _ in names]
-    for (a, b), effect in cells.items():
-        for row, column in ((a, b), (b, a)):
-            values[names.index(row)][names.index(column)] = (effect.delta or 0.0) * scale.factor
+    for row, column, effect in places:
+        values[row][column] = (effect.delta or 0.0) * scale.factor
     most = max(abs(value) for row in values for value in row if not math.isnan(value)) or 1.0
     image = axes.imshow(values, cmap="RdBu", vmin=-most, vmax=most)
-    for (a, b), effect in cells.items():
-        strong = effect.verdict in RESOLVED
-        for row, column in ((a, b), (b, a)):
-            deep = abs(effect.delta or 0.0) * scale.factor > 0.6 * most
-            axes.text(
-                names.index(column),
-                names.index(row),
-                numbers.delta(effect, scale),
-                ha="center",
-                va="center",
-                fontsize=8,
-                weight="bold" if strong else "normal",
-                color="white" if deep else "#22262c",
-            )
-    axes.set_xticks(range(len(names)), [palette.short(name, 20) for name in names], rotation=40, ha="right")
-    axes.set_yticks(range(len(names)), [palette.short(name, 20) for name in names])
+    for row, column, effect in places:
+        weight = "bold" if effect.verdict in RESOLVED else "normal"
+        colour = "white" if abs(values[row][column]) > 0.6 * most else "#22262c"
+        cell = axes.text(column, row, scale.delta(effect.delta), ha="center", va="center", fontsize=8)
+        cell.set(weight=weight, color=colour)
+    labels = [palette.short(name, 20) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, shrink=0.8, label=f"Δ beyond the sum{scale.in_brackets}")

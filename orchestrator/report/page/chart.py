@@ -31,6 +31,10 @@ def chart(
     return {**chart, "height": round(height), "width": round(width)}
 
 
+def scatter(mode: str, **settings: Any) -> dict[str, Any]:
+    return {"type": "scatter", "mode": mode, **settings}
+
+
 ABOVE = {"showlegend": True, "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0}}
 BELOW = {"showlegend": True, "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0}}
 """Parts of a layout: where the legend stands."""
@@ -50,8 +54,8 @@ def axis(title: str = "", **settings: Any) -> dict[str, Any]:
     return {"title": {"text": title}, "automargin": True, **plain_numbers, **settings}
 
 
-def metric(report: StudyReport, scale: numbers.Scale) -> str:
-    return plain(palette.short(report.metric)) + scale.in_brackets
+def metric(report: StudyReport) -> str:
+    return plain(palette.short(report.metric)) + report.scale.in_brackets
 
 
 def plain(text: str) -> str:
@@ -63,6 +67,11 @@ def plain(text: str) -> str:
 def folder(path: str) -> str:
     """Return a directory below the study's as a relative link."""
     return f"{quote(path)}/"
+
+
+def trials(report: StudyReport, name: str) -> str:
+    """Return the link to the trials of an arm."""
+    return folder(next(arm.trial_dir for arm in report.all_arms if arm.arm == name))
 
 
 def number(value: float | None) -> float | None:

@@ -20,7 +20,10 @@ from orchestrator.report.page.chart import (
     number,
     plain,
     rows,
+    scatter,
+    trials,
 )
+from orchestrator.report.said import spreads
 
 _SHOWN = 7  # arms whose learning curves are drawn at first; the others wait in the legend
 
@@ -28,52 +31,43 @@ _SHOWN = 7  # arms whose learning curves are drawn at first; the others wait in 
 def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     if not evaluation.deltas:
         return None
-    scale = numbers.scale_of(report)
     traces: list[dict[str, Any]] = []
     for index, found in enumerate(evaluation.deltas):
         colour = palette.series(index)
-        ys = [value * scale.factor for value in found.delta]
-        arm = report.arm(found.arm)
-        where = folder(arm.trial_dir) if arm else "trials/"
+        ys = [value * report.scale.factor for value in found.delta]
         crosses = " (crosses)" if found.crossings else ""
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "x": list(found.lengths),
-                "y": ys,
-                "name": plain(palette.short(found.arm, 28)) + crosses,
-                "legendgroup": found.arm,
-                "line": {"color": colour, "width": 1.8},
-                "customdata": [where] * len(ys),
-                "text": [f"n = {n}" for n in found.n],
-                "hovertemplate": f"{plain(found.arm)} at %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
-            }
+        line = scatter(
+            "lines+markers",
+            x=list(found.lengths),
+            y=ys,
+            name=plain(palette.short(found.arm, 28)) + crosses,
+            legendgroup=found.arm,
+            line={"color": colour, "width": 1.8},
+            customdata=[trials(report, found.arm)] * len(ys),
+            text=[f"n = {n}" for n in found.n],
+            hovertemplate=f"{plain(found.arm)} at %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
         )
+        traces.append(line)
         if found.crossings:
             after = [crossing.after for crossing in found.crossings]
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "x": after,
-                    "legendgroup": found.arm,
-                    "showlegend": False,
-                    "y": [ys[found.lengths.index(length)] for length in after],
-                    "name": f"{plain(found.arm)}: crossings",
-                    "marker": {"symbol": "circle-open", "size": 17, "color": colour, "line": {"width": 2}},
-                    "text": [
-                        f"sign changes between {c.before:g} and {c.after:g}, n = {c.n}"
-                        for c in found.crossings
-                    ],
-                    "hovertemplate": f"{plain(found.arm)}: %{{text}}<extra></extra>",
-                }
+            said = [f"sign changes between {c.before:g} and {c.after:g}, n = {c.n}" for c in found.crossings]
+            rings = scatter(
+                "markers",
+                x=after,
+                legendgroup=found.arm,
+                showlegend=False,
+                y=[ys[found.lengths.index(length)] for length in after],
+                name=f"{plain(found.arm)}: crossings",
+                marker={"symbol": "circle-open", "size": 17, "color": colour, "line": {"width": 2}},
+                text=said,
+                hovertemplate=f"{plain(found.arm)}: %{{text}}<extra></extra>",
             )
+            traces.append(rings)
     lengths = sorted({length for found in evaluation.deltas for length in found.lengths})
     log = {"type": "log"} if lengths[0] > 0 and len(lengths) > 1 else {}
     layout = {
         "xaxis": axis(report.unit, tickvals=lengths, ticktext=[f"{length:g}" for length in lengths], **log),
-        "yaxis": axis(f"Δ {metric(report, scale)}"),
+        "yaxis": axis(f"Δ {metric(report)}"),
         "shapes": [{"type": "line", "y0": 0, "y1": 0, "xref": "paper", "x0": 0, "x1": 1, "name": "zero"}],
         **BELOW,
     }
@@ -91,27 +85,20 @@ def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
         shown: dict[str, Any] = {"legendgroup": curve.arm}
         if index > _SHOWN:
             shown["visible"] = "legendonly"
-        arm = report.arm(curve.arm)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if len(curve.mean) == 1 else "lines",
-                "name": plain(palette.short(curve.arm, 28)),
-                "x": list(curve.lengths),
-                "y": list(curve.mean),
-                "line": {"color": colour, "width": 3 if reference else 1.8},
-                "text": [f"n = {n}" for n in curve.n],
-                "customdata": [folder(arm.trial_dir) if arm else None] * len(curve.mean),
-                "hovertemplate": f"{plain(curve.arm)} at %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
-                **shown,
-            }
+        line = scatter(
+            "lines+markers" if len(curve.mean) == 1 else "lines",
+            name=plain(palette.short(curve.arm, 28)),
+            x=list(curve.lengths),
+            y=list(curve.mean),
+            line={"color": colour, "width": 3 if reference else 1.8},
+            text=[f"n = {n}" for n in curve.n],
+            customdata=[trials(report, curve.arm)] * len(curve.mean),
+            hovertemplate=f"{plain(curve.arm)} at %{{x}}: %{{y:.4g}}, %{{text}}<extra></extra>",
+            **shown,
         )
-        traces += _band(curve, colour, shown)
-    layout = {
-        "xaxis": axis(report.unit),
-        "yaxis": axis(plain(palette.short(report.metric))),
-        **BELOW,
-    }
+        traces += [line, *_band(curve, colour, shown)]
+    metric = axis(plain(palette.short(report.metric)))
+    layout = {"xaxis": axis(report.unit), "yaxis": metric, **BELOW}
     waiting = len(evaluation.curves) - _SHOWN - 1
     more = f" {words.count(waiting, 'arm')} more: click their names." if waiting > 0 else ""
     note = f"Mean over seeds, band ±1 SD over seeds.{more}"
@@ -120,76 +107,55 @@ def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
 
 def _band(curve: Curve, colour: str, shown: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a closed outline around mean ± SD, where there are two seeds or more."""
-    ends = [
-        (x, lo, hi) for x, lo, hi in zip(curve.lengths, curve.lo, curve.hi, strict=True) if lo is not None
-    ]
+    ends = curve.band
     if not ends:
         return []
     xs = [x for x, _, _ in ends]
-    outline = [hi for _, _, hi in ends] + [lo for _, lo, _ in reversed(ends)]
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "fill": "toself",
-            "x": xs + xs[::-1],
-            "y": outline,
-            "fillcolor": f"rgba({red},{green},{blue},0.16)",
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-            "showlegend": False,
-            "name": f"{plain(curve.arm)}: ±1 SD",
-            **shown,
-        }
-    ]
+    outline = scatter(
+        "lines",
+        fill="toself",
+        x=xs + xs[::-1],
+        y=[hi for _, _, hi in ends] + [lo for _, lo, _ in reversed(ends)],
+        fillcolor=f"rgba({red},{green},{blue},0.16)",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name=f"{plain(curve.arm)}: ±1 SD",
+        **shown,
+    )
+    return [outline]
 
 
 def variance(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
-    scale = numbers.scale_of(report)
-    samples = [sample for sample in evaluation.samples.values() if sample.sd is not None]
-    if not samples:
+    found = spreads(report, evaluation)
+    if not found:
         return None
-    paired = {effect.arm: effect.sd for effect in evaluation.effects if effect.sd is not None}
-    places, named = rows([sample.arm for sample in samples])
-    arms = [report.arm(sample.arm) for sample in samples]
-    links = [folder(arm.trial_dir) if arm else None for arm in arms]
-    halves = [paired[s.arm] / math.sqrt(2) * scale.factor if s.arm in paired else None for s in samples]
-    common = {
-        "type": "scatter",
-        "mode": "markers",
-        "y": places,
-        "customdata": links,
-        "text": named["ticktext"],
-    }
-    traces: list[dict[str, Any]] = [
-        {
-            **common,
-            "x": [number((sample.sd or 0.0) * scale.factor) for sample in samples],
-            "name": "SD over seeds",
-            "marker": {"size": 10, "color": palette.series(0)},
-            "hovertemplate": "%{text}: %{x:.4g}<extra>SD over seeds</extra>",
-        },
-    ]
-    if not report.averaged:
-        traces.append(
-            {
-                **common,
-                "x": [number(half) for half in halves],
-                "name": "SD of paired differences / √2",
-                "marker": {"size": 9, "color": palette.series(1), "symbol": "diamond-open"},
-                "hovertemplate": "%{text}: %{x:.4g}<extra>SD of differences / √2</extra>",
-            }
-        )
-    layout = {
-        "xaxis": axis(metric(report, scale), rangemode="tozero"),
-        "yaxis": named,
-        **ABOVE,
-    }
-    line = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
+    places, named = rows([arm for arm, _, _ in found])
+    links = [trials(report, arm) for arm, _, _ in found]
+    common: dict[str, Any] = {"y": places, "customdata": links, "text": named["ticktext"]}
+    dots = scatter(
+        "markers",
+        **common,
+        x=[number(sd) for _, sd, _ in found],
+        name="SD over seeds",
+        marker={"size": 10, "color": palette.series(0)},
+        hovertemplate="%{text}: %{x:.4g}<extra>SD over seeds</extra>",
+    )
+    diamonds = scatter(
+        "markers",
+        **common,
+        x=[number(half) for _, _, half in found],
+        name="SD of paired differences / √2",
+        marker={"size": 9, "color": palette.series(1), "symbol": "diamond-open"},
+        hovertemplate="%{text}: %{x:.4g}<extra>SD of differences / √2</extra>",
+    )
+    layout = {"xaxis": axis(metric(report), rangemode="tozero"), "yaxis": named, **ABOVE}
+    line = words.pairing_worth(report, evaluation)
     helps = "" if report.averaged else " Where the diamond is left of the dot, pairing helps."
     note = f"{line[0].upper()}{line[1:]}.{helps}"
-    return chart(traces, layout, title="Variance", note=note, height=120 + 26 * len(samples))
+    traces = [dots] if report.averaged else [dots, diamonds]
+    return chart(traces, layout, title="Variance", note=note, height=120 + 26 * len(found))
 
 
 def ledger(report: StudyReport) -> Chart:
@@ -198,41 +164,30 @@ def ledger(report: StudyReport) -> Chart:
     places, named = rows([arm.arm for arm in arms], showgrid=False)
     traces: list[dict[str, Any]] = []
     for state in TrialState:
-        spent, seconds = [], []
-        for arm in arms:
-            entries = [entry for entry in report.ledger.of_arm(arm.arm) if entry.state is state]
-            spent.append(math.fsum(entry.spent for entry in entries))
-            seconds.append(numbers.duration(math.fsum(entry.wall_s for entry in entries)))
+        entries = [[e for e in report.ledger.of_arm(arm.arm) if e.state is state] for arm in arms]
+        spent = [math.fsum(entry.spent for entry in mine) for mine in entries]
         if any(spent):
-            traces.append(
-                {
-                    "type": "bar",
-                    "orientation": "h",
-                    "name": str(state),
-                    "x": spent,
-                    "y": places,
-                    "text": seconds,
-                    "textposition": "none",
-                    "marker": {"color": palette.STATES[state]},
-                    "customdata": [folder(arm.trial_dir) for arm in arms],
-                    "hovertemplate": f"{state}: %{{x:g}} {report.unit}, %{{text}}<extra></extra>",
-                }
-            )
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "the grid",
-            "x": [in_grid(report, arm) for arm in arms],
-            "y": places,
-            "marker": {
-                "symbol": "line-ns-open",
-                "size": 16,
-                "color": palette.NEUTRAL,
-                "line": {"width": 2.5},
-            },
-            "hovertemplate": f"the grid: %{{x:g}} {report.unit}<extra></extra>",
-        }
+            bar = {
+                "type": "bar",
+                "orientation": "h",
+                "name": str(state),
+                "x": spent,
+                "y": places,
+                "text": [numbers.duration(math.fsum(entry.wall_s for entry in mine)) for mine in entries],
+                "textposition": "none",
+                "marker": {"color": palette.STATES[state]},
+                "customdata": [folder(arm.trial_dir) for arm in arms],
+                "hovertemplate": f"{state}: %{{x:g}} {report.unit}, %{{text}}<extra></extra>",
+            }
+            traces.append(bar)
+    line = {"symbol": "line-ns-open", "size": 16, "color": palette.NEUTRAL, "line": {"width": 2.5}}
+    grid = scatter(
+        "markers",
+        name="the grid",
+        x=[in_grid(report, arm) for arm in arms],
+        y=places,
+        marker=line,
+        hovertemplate=f"the grid: %{{x:g}} {report.unit}<extra></extra>",
     )
     layout = {
         "barmode": "stack",
@@ -242,4 +197,4 @@ def ledger(report: StudyReport) -> Chart:
         **ABOVE,
     }
     note = f"{words.cost_line(report)}."
-    return chart(traces, layout, title="Cost", note=note, height=120 + 26 * len(arms))
+    return chart([*traces, grid], layout, title="Cost", note=note, height=120 + 26 * len(arms))

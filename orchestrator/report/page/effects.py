@@ -6,21 +6,17 @@ from typing import Any
 
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.compare import pairs
-from orchestrator.report.markdown import folder_of
 from orchestrator.report.model import ReportedEvaluation, StudyReport
-from orchestrator.report.page.chart import ABOVE, Chart, axis, chart, folder, metric, number, plain
-from orchestrator.stats.results import RESOLVED, Effect
+from orchestrator.report.page.chart import ABOVE, Chart, axis, chart, folder, metric, number, plain, scatter
+from orchestrator.report.said import SaidEffect, by_pair, said
+from orchestrator.stats.results import RESOLVED
 
 
 def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
-    effects = evaluation.all_effects
-    if all(effect.delta is None for effect in effects):
+    effects = said(report, evaluation, evaluation.all_effects)
+    if all(one.effect.delta is None for one in effects):
         return None
-    scale = numbers.scale_of(report)
-    traces = [
-        _interval(report, evaluation, effect, len(effects) - index, scale)
-        for index, effect in enumerate(effects)
-    ]
+    count = len(effects)
     left = {
         "x": 0,
         "xref": "paper",
@@ -29,58 +25,53 @@ def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
         "showarrow": False,
         "font": {"size": 12},
     }
-    labels = [
-        {**left, "y": len(effects) - index, "text": _label(report, evaluation, effect)}
-        for index, effect in enumerate(effects)
-    ]
     whole = {"yref": "paper", "y0": 0, "y1": 1}
     shapes: list[dict[str, Any]] = [{"type": "line", "x0": 0, "x1": 0, **whole, "name": "zero"}]
+    shaded = ""
     if report.margin is not None:
-        band = report.margin * scale.factor
+        band = report.margin * report.scale.factor
         look = {"layer": "below", "fillcolor": "rgba(10,143,108,0.14)", "line": {"width": 0}}
         shapes.append({"type": "rect", "x0": -band, "x1": band, **whole, **look, "name": "margin"})
+        shaded = f" Shaded: ±{report.scale.amount(report.margin)}."
     layout = {
-        "xaxis": axis(f"Δ {metric(report, scale)}"),
-        "yaxis": axis(visible=False, range=[0.4, len(effects) + 0.95], fixedrange=True),
-        "annotations": labels,
+        "xaxis": axis(f"Δ {metric(report)}"),
+        "yaxis": axis(visible=False, range=[0.4, count + 0.95], fixedrange=True),
+        "annotations": [{**left, "y": count - at, "text": _label(one)} for at, one in enumerate(effects)],
         "shapes": shapes,
     }
-    shaded = "" if report.margin is None else f" Shaded: ±{scale.amount(report.margin)}."
-    rung = " Hollow: rung-only." if any(palette.hollow(effect) for effect in effects) else ""
+    rung = " Hollow: rung-only." if any(palette.hollow(one.effect) for one in effects) else ""
     joint = ""
     if evaluation.interactions:
         interval = words.interval_name(report, "interaction")
         joint = f" Diamond: interaction, beyond the sum of both, {interval}."
     what = f"Δ with its {words.interval_name(report)}; n: seeds in it, of those planned"
     note = f"{what}. The table above has width and cost.{joint}{shaded}{rung}"
-    return chart(traces, layout, title="Forest plot", note=note, height=96 + 46 * len(effects))
+    traces = [_interval(one, count - at) for at, one in enumerate(effects)]
+    return chart(traces, layout, title="Forest plot", note=note, height=96 + 46 * count)
 
 
-def _label(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> str:
+def _label(one: SaidEffect) -> str:
     """Name and n, as they stand above the interval."""
-    planned = len({run.seed for run in report.behind(effect, evaluation.phase)})
-    return f"{plain(palette.label(effect, 38))}, n = {effect.n}/{planned}"
+    return f"{plain(palette.label(one.effect, 38))}, n = {one.effect.n}/{one.planned}"
 
 
-def _interval(
-    report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, place: int, scale: numbers.Scale
-) -> dict[str, Any]:
-    delta = None if effect.delta is None else effect.delta * scale.factor
+def _interval(one: SaidEffect, place: int) -> dict[str, Any]:
+    effect, factor = one.effect, one.report.scale.factor
+    delta = None if effect.delta is None else effect.delta * factor
     colour = palette.colour(effect)
     shape = "diamond" if effect.kind == "interaction" else "circle"
+    symbol = f"{shape}-open" if palette.hollow(effect) else shape
+    name, p = plain(effect.arm), plain(numbers.equals(effect.p_holm))
+    lines = (f"<b>{name}</b>", f"Δ {one.delta} {one.interval}", f"n = {effect.n}, Holm p {p}")
     trace: dict[str, Any] = {
         "type": "scatter",
-        "name": plain(effect.arm),
+        "name": name,
         "x": [number(delta)],
         "y": [place],
         "mode": "markers",
-        "marker": {
-            "color": colour,
-            "size": 9,
-            "symbol": f"{shape}-open" if palette.hollow(effect) else shape,
-        },
-        "customdata": [folder(folder_of(report, effect))],
-        "hovertemplate": f"{_hover(report, evaluation, effect, scale)}<extra></extra>",
+        "marker": {"color": colour, "size": 9, "symbol": symbol},
+        "customdata": [folder(one.folder)],
+        "hovertemplate": f"{'<br>'.join([*lines, plain(one.verdict)])}<extra></extra>",
     }
     if delta is not None and effect.lo is not None and effect.hi is not None:
         trace["error_x"] = {
@@ -89,20 +80,10 @@ def _interval(
             "thickness": 2.5,
             "width": 0,
             "color": colour,
-            "array": [number(effect.hi * scale.factor - delta)],
-            "arrayminus": [number(delta - effect.lo * scale.factor)],
+            "array": [number(effect.hi * factor - delta)],
+            "arrayminus": [number(delta - effect.lo * factor)],
         }
     return trace
-
-
-def _hover(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, scale: numbers.Scale) -> str:
-    lines = [
-        f"<b>{plain(effect.arm)}</b>",
-        f"Δ {numbers.delta(effect, scale)} {numbers.interval(effect, scale)}",
-        f"n = {effect.n}, Holm p {plain(numbers.equals(effect.p_holm))}",
-        plain(words.verdict(report, evaluation, effect, scale)),
-    ]
-    return "<br>".join(lines)
 
 
 def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
@@ -110,11 +91,8 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     found = [(effect, values) for effect, values in found if values]
     if not found:
         return None
-    folders = {
-        (arm.arm, run.seed): folder(run.trial_dir)
-        for arm in report.all_arms
-        for run in arm.of(evaluation.phase)
-    }
+    runs = (run for arm in report.all_arms for run in arm.of(evaluation.phase))
+    folders = {(run.arm, run.seed): folder(run.trial_dir) for run in runs}
     traces = []
     for index, seed in enumerate(sorted({seed for _, values in found for seed in values})):
         xs: list[float | None] = []
@@ -125,25 +103,21 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
                 xs += [place - 0.2, place + 0.2, None]
                 ys += [*values[seed], None]
                 links += [folders[effect.reference, seed], folders[effect.arm, seed], None]
-        colour = palette.series(index)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": f"seed {seed}",
-                "x": xs,
-                "y": ys,
-                "customdata": links,
-                "line": {"color": colour, "width": 1.6},
-                "marker": {"size": 6},
-                "hovertemplate": f"seed {seed}: %{{y}}<extra></extra>",
-            }
+        trace = scatter(
+            "lines+markers",
+            name=f"seed {seed}",
+            x=xs,
+            y=ys,
+            customdata=links,
+            line={"color": palette.series(index), "width": 1.6},
+            marker={"size": 6},
+            hovertemplate=f"seed {seed}: %{{y}}<extra></extra>",
         )
+        traces.append(trace)
     names = [plain(palette.short(effect.arm, 22)) for effect, _ in found]
+    places, ends = list(range(len(found))), [-0.6, len(found) - 0.4]
     layout = {
-        "xaxis": axis(
-            tickvals=list(range(len(found))), ticktext=names, range=[-0.6, len(found) - 0.4], showgrid=False
-        ),
+        "xaxis": axis(tickvals=places, ticktext=names, range=ends, showgrid=False),
         "yaxis": axis(plain(palette.short(report.metric))),
         **ABOVE,
     }
@@ -152,21 +126,17 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
 
 
 def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
-    cells = words.by_pair(evaluation)
-    if not cells:
+    names, places = by_pair(evaluation)
+    if not places:
         return None
-    scale = numbers.scale_of(report)
-    names = list(dict.fromkeys(name for pair in cells for name in pair))
     z: list[list[float | None]] = [[None] * len(names) for _ in names]
     text = [[""] * len(names) for _ in names]
     links: list[list[str | None]] = [[None] * len(names) for _ in names]
-    for (a, b), effect in cells.items():
-        said = numbers.delta(effect, scale)
-        said = f"<b>{said}</b>" if effect.verdict in RESOLVED else said
-        for row, column in ((names.index(a), names.index(b)), (names.index(b), names.index(a))):
-            z[row][column] = number((effect.delta or 0.0) * scale.factor)
-            text[row][column] = said
-            links[row][column] = folder(folder_of(report, effect))
+    for row, column, effect in places:
+        delta = report.scale.delta(effect.delta)
+        z[row][column] = number((effect.delta or 0.0) * report.scale.factor)
+        text[row][column] = f"<b>{delta}</b>" if effect.verdict in RESOLVED else delta
+        links[row][column] = folder(report.folder_of(effect))
     most = max((abs(value) for line in z for value in line if value is not None), default=0.0) or 1.0
     labels = [plain(palette.short(name, 16)) for name in names]
     trace = {
