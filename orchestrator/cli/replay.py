@@ -60,7 +60,7 @@ def _agreement(one: Replay, found: Sequence[Replay]) -> dict[str, int] | None:
     from orchestrator.simulate.recorded import agreement
 
     grid = _grid(one, found)
-    return None if grid is None or grid is one else asdict(agreement(one, grid))
+    return None if grid is None or grid is one else agreement(one, grid)
 
 
 def _grid(one: Replay, found: Sequence[Replay]) -> Replay | None:

@@ -13,7 +13,7 @@ from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.decide.used import used_cells
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.state import StudyState
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report import devices
 from orchestrator.report.compare import differences
@@ -56,7 +56,7 @@ def build_report(
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
-    arms = {arm.name: _unseen(_arm(arm, plan, history, used), unseen) for arm in plan.arms}
+    arms = {arm.name: _arm(arm, plan, history, used, unseen) for arm in plan.arms}
     evaluations = tuple(
         evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
     )
@@ -108,31 +108,18 @@ def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
     return tuple(group for group in groups if len(group) > 1)
 
 
-def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str]) -> ArmReport:
+def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str) -> ArmReport:
     cells = [cell for cell in plan.cells if cell.arm == arm.name]
     cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
-    records = [history.cells[cell.cell] for cell in cells]
-    return ArmReport(
-        arm=arm.name,
-        kind=arm.kind,
-        component=arm.component,
-        why=arm.why,
-        change=dict(arm.set),
-        runs=tuple(replace(record, used=record.cell in used) for record in records),
-    )
+    runs = tuple(_run(history.cells[cell.cell], used, unseen) for cell in cells)
+    return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs)
 
 
-def _unseen(arm: ArmReport, why: str) -> ArmReport:
-    """Return the arm, with the reason why finished runs are in no effect: only looks leave such runs out."""
-    return replace(
-        arm,
-        runs=tuple(
-            replace(run, reason=why)
-            if run.state is TrialState.DONE and run.has_value and not run.used and run.phase != TUNE
-            else run
-            for run in arm.runs
-        ),
-    )
+def _run(record: TrialRecord, used: frozenset[str], unseen: str) -> TrialRecord:
+    """Return the run, with the reason where it has finished and yet is in no effect: only looks do that."""
+    run = replace(record, used=record.cell in used)
+    finished = run.state is TrialState.DONE and run.has_value and run.phase != TUNE
+    return replace(run, reason=unseen) if finished and not run.used else run
 
 
 def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
@@ -153,16 +140,13 @@ def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
 
 def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Provenance:
     try:
-        env = from_json(storage.read_bytes(paths.env_json))
+        read = from_json(storage.read_bytes(paths.env_json))
     except (FileNotFoundError, ValueError):
-        env = {}
-    git: Mapping[str, Any] = (env.get("git") if isinstance(env, dict) else None) or {}
-    return Provenance(
-        commit=git.get("commit"),
-        dirty=bool(git.get("dirty")),
-        python=env.get("python") if isinstance(env, dict) else None,
-        accepted_code=tuple(history.accepted_code),
-    )
+        read = None
+    env: Mapping[str, Any] = read if isinstance(read, dict) else {}
+    git = env.get("git") or {}
+    accepted = tuple(history.accepted_code)
+    return Provenance(git.get("commit"), bool(git.get("dirty")), env.get("python"), accepted)
 
 
 def _notes(
@@ -196,10 +180,9 @@ def _notes(
 
 
 def _lost(reference: ArmReport, evaluation: ReportedEvaluation) -> list[str]:
-    """Return the reference's seeds that ended without a value: they cost every arm a pair. One beyond its
-    last look has a value; no arm misses it.
-    """
+    """Name the reference's seeds that ended without a value: they cost every arm a pair."""
     ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    # one beyond its last look has a value; no arm misses it
     lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
     if not lost:
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.decide.agenda import Judged, in_words
@@ -43,18 +43,19 @@ def evaluate(
         judged: the courses of the sequential rule, of all phases; empty under the other rules.
         used: the cells whose value is in an effect.
     """
-    records = {
-        arm.name: [
-            history.cells[cell.cell] for cell in plan.cells if cell.arm == arm.name and cell.phase == phase
-        ]
-        for arm in plan.arms
-    }
+    records: dict[str, list[TrialRecord]] = {arm.name: [] for arm in plan.arms}
+    for cell in plan.cells:
+        if cell.phase == phase:
+            records[cell.arm].append(history.cells[cell.cell])
     mine = [one for one in judged if one.evaluation.phase == phase]
     found = contrasts(spec, plan.arms)
     main = [contrast for contrast in found if contrast.kind == "main"]
     joint = [contrast for contrast in found if contrast.kind == "interaction" and phase == "fixed"]
     families = _families(spec, main, history)
-    judgements = _judge(spec, plan, records, families, (main, joint), mine)
+    judgements = [
+        *_main(spec, plan.reference, records, families, main, mine),
+        *_interactions(spec, records, joint),
+    ]
     mixed = {
         effect.arm: mixed_seeds(contrast.weights, effect.seeds, records)
         for effect, contrast in zip(judgements, (*main, *joint), strict=True)
@@ -76,7 +77,7 @@ def evaluate(
     )
 
 
-def _values(records: Iterator[TrialRecord]) -> dict[int, float]:
+def _values(records: Iterable[TrialRecord]) -> dict[int, float]:
     valued = ((record.seed, final_value(record)) for record in records)
     return {seed: value for seed, value in valued if value is not None}
 
@@ -92,48 +93,41 @@ def _families(spec: StudySpec, main: Sequence[Contrast], history: StudyState) ->
     )
 
 
-def _judge(
+def _main(
     spec: StudySpec,
-    plan: Plan,
+    reference: str,
     records: Records,
     families: Families,
-    found: tuple[list[Contrast], list[Contrast]],
+    main: Sequence[Contrast],
     judged: Sequence[Judged],
 ) -> list[Effect]:
-    """Effects in the plan's order, main ones first: the one place that calls the statistics.
-
-    Arms that were added later are corrected among themselves. Interactions are judged once, from all
-    registered seeds, and from no other.
-    """
-    main, joint = found
-    values = {arm: _values(iter(rows)) for arm, rows in records.items()}
+    """Judge the main effects, in the plan's order. Arms added later are corrected among themselves."""
     courses = {one.evaluation.arms: one for one in judged}
     effects: dict[str, Effect] = {}
     for family in families:
         members = [contrast for contrast in main if contrast.name in family]
-        course = courses.get((plan.reference, *family))
+        course = courses.get((reference, *family))
         rule = rule_of(spec).on_seeds(spec, len(members))
+        found: Sequence[Effect]
         if course is None or rule is None:
-            effects |= _fixed(spec, values, members, records)
-            continue
-        for effect in _sequential(rule, spec.metric.mode, course, members, values, records):
-            effects[effect.arm] = effect
-    if joint:
-        registered = {arm: _within(rows, spec.seeds) for arm, rows in records.items()}
-        values = {arm: _values(iter(rows)) for arm, rows in registered.items()}
-        effects |= _fixed(spec, values, joint, registered)
-    return [effects[contrast.name] for contrast in (*main, *joint)]
+            found = _fixed(spec, members, records)
+        else:
+            found = _sequential(rule, spec.metric.mode, course, members, records)
+        effects |= {effect.arm: effect for effect in found}
+    return [effects[contrast.name] for contrast in main]
+
+
+def _interactions(spec: StudySpec, records: Records, joint: Sequence[Contrast]) -> list[Effect]:
+    """Judge the interactions: once, from all registered seeds, and from no other."""
+    registered = {arm: _within(rows, spec.seeds) for arm, rows in records.items()}
+    return _fixed(spec, joint, registered) if joint else []
 
 
 def _sequential(
-    rule: ResolveRule,
-    mode: Mode,
-    judged: Judged,
-    members: Sequence[Contrast],
-    values: Values,
-    records: Records,
+    rule: ResolveRule, mode: Mode, judged: Judged, members: Sequence[Contrast], records: Records
 ) -> tuple[Effect, ...]:
     seeds = judged.evaluation.seeds
+    values = {arm: _values(rows) for arm, rows in records.items()}
     numbers = seeds_seen(judged.course, rule, members)
     failures = {arm: _tally(_within(records[arm], seeds[:number])) for arm, number in numbers.items()}
     return sequential_effects(judged.course, rule, members, values, seeds, mode, failures=failures)
@@ -143,13 +137,9 @@ def _within(records: Sequence[TrialRecord], seeds: Sequence[int]) -> list[TrialR
     return [record for record in records if record.seed in set(seeds)]
 
 
-def _fixed(
-    spec: StudySpec,
-    values: Values,
-    members: Sequence[Contrast],
-    records: Records,
-) -> dict[str, Effect]:
+def _fixed(spec: StudySpec, members: Sequence[Contrast], records: Records) -> list[Effect]:
     """From all seeds there are; flagged while some of the runs are still to come, as under `resolve`."""
+    values = {arm: _values(rows) for arm, rows in records.items()}
     no_claim = RUNG_ONLY if rule_of(spec).tier == RUNG_ONLY else _deterministic(spec, values)
     found = fixed_effects(
         values,
@@ -162,12 +152,12 @@ def _fixed(
         no_claim=no_claim,
     )
     open_ = {arm for arm, rows in records.items() if not all(map(is_outcome, rows))}
-    return {
-        effect.arm: replace(effect, flags=(*effect.flags, NOT_FINISHED))
+    return [
+        replace(effect, flags=(*effect.flags, NOT_FINISHED))
         if effect.n and open_ & contrast.weights.keys()
         else effect
         for effect, contrast in zip(found, members, strict=True)
-    }
+    ]
 
 
 def _tally(records: Sequence[TrialRecord]) -> tuple[int, int]:
@@ -184,9 +174,7 @@ def _deterministic(spec: StudySpec, values: Values) -> str | None:
 
 
 def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Effect:
-    """Return the effect with what only the records know: runs of its arm that a rule has stopped, and `mixed`
-    seeds whose runs were on different GPUs.
-    """
+    """Flag what only the records know: runs that a rule has stopped, seeds with runs on different GPUs."""
     if mixed:
         effect = replace(effect, flags=(*effect.flags, f"{mixed} {MIXED}"))
     stopped = sum(record.state is TrialState.STOPPED for record in records)
@@ -203,20 +191,10 @@ def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[ReportedLook]:
     sign = 1 if spec.metric.mode == "max" else -1
     for one in judged:
         for look in one.course.looks:
-            lo, hi = (look.lo, look.hi) if sign > 0 else (look.hi, look.lo)
-            yield ReportedLook(
-                arm=one.arm(look),
-                number=look.number,
-                n=look.n,
-                delta=_turned(look.mean, sign),
-                lo=_turned(lo, sign),
-                hi=_turned(hi, sign),
-                p=look.p,
-                level=look.level,
-                power=look.power,
-                seeds_needed=look.seeds_needed,
-                action=in_words(look),
-            )
+            ends = (look.lo, look.hi)[::sign]
+            delta, lo, hi = (_turned(value, sign) for value in (look.mean, *ends))
+            kept = (look.p, look.level, look.power, in_words(look))
+            yield ReportedLook(one.arm(look), look.number, look.n, delta, lo, hi, *kept)
 
 
 def _turned(value: float | None, sign: int) -> float | None:

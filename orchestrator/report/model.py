@@ -62,7 +62,6 @@ class ReportedLook:
     p: float | None
     level: float | None
     power: float | None
-    seeds_needed: int | None
     action: str
 
 

@@ -36,9 +36,7 @@ PLAIN = Style()
 
 
 class SaidEffect:
-    """One effect of an evaluation. `planned`: how many seeds the `runs` behind it have; `told`: a form that
-    is short says its sentence; the rest is text.
-    """
+    """One effect, most of it as text. `planned`: seeds of its `runs`; `told`: even in a short form."""
 
     def __init__(self, report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> None:
         self.report, self.evaluation, self.effect = report, evaluation, effect
@@ -130,9 +128,7 @@ class SaidEffect:
         return "nothing has been run yet"
 
     def _support(self, seeds: str, *, turned: bool = False, directed: bool = False) -> str:
-        """Interval, n and p. `directed`: the sentence has named the direction, so the interval is of the
-        size.
-        """
+        """Interval, n and p. `directed`: the sentence names the direction, so the interval is of the size."""
         effect, scale = self.effect, self.report.scale
         lo, hi = effect.lo or 0.0, effect.hi or 0.0
         lo, hi = (-hi, -lo) if turned else (lo, hi)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
 
 if TYPE_CHECKING:
+    from orchestrator.record.events import Decided
     from orchestrator.record.run import Run
     from orchestrator.record.state import TrialRecord
 
@@ -27,17 +28,7 @@ GLYPHS: dict[str, str] = {
 """One character per state of a trial."""
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Why a rule ended a trial. `cutoff` is in the user's units; `peers` counts this trial too."""
-
-    rule: str
-    rung: float | None
-    cutoff: float | None
-    rank: int | None
-    peers: int | None
-
-
+_STOP_IN_JSON = ("rule", "rung", "cutoff", "rank", "peers")
 _IN_JSON = (
     *("cell", "arm", "seed", "phase", "sample", "state", "cause", "reason", "length", "value", "attempts"),
     *("wall_s", "gpu_s", "trial_dir"),
@@ -68,27 +59,30 @@ class StudyStanding:
         tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
         return {state: number for state, number in tally.items() if number}
 
-    def stop(self, cell: TrialRecord) -> Stop | None:
-        """Why a rule ended a trial; None where none did."""
+    def stop(self, cell: TrialRecord) -> Decided | None:
+        """Why a rule ended a trial, its cut-off in the user's units; None where none did."""
         last = cell.stop
         if last is None or cell.state not in (TrialState.STOPPED, TrialState.DIVERGED):
             return None
-        cutoff = last.cutoff if last.cutoff is None or self.mode == "max" else -last.cutoff
-        return Stop(last.rule, last.rung, cutoff, last.rank, last.peers)
+        return last if last.cutoff is None or self.mode == "max" else replace(last, cutoff=-last.cutoff)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `status --json`."""
         cells = [
-            {**{name: getattr(cell, name) for name in _IN_JSON}, "stop": stop and asdict(stop)}
+            {**_picked(cell, _IN_JSON), "stop": stop and _picked(stop, _STOP_IN_JSON)}
             for cell, stop in ((cell, self.stop(cell)) for cell in self.cells)
         ]
-        whole = {field.name: getattr(self, field.name) for field in fields(self)}
+        whole = _picked(self, [field.name for field in fields(self)])
         return {**whole, "cells": cells, "counts": self.counts()}
 
     def _repr_html_(self) -> str:
         from orchestrator.report.notebook import standing_html
 
         return standing_html(self)
+
+
+def _picked(found: object, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
 
 
 def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:

@@ -52,9 +52,7 @@ def _phases(found: StudyStanding) -> list[str]:
 
 
 def explanations(found: StudyStanding) -> list[str]:
-    """One line for every cell that runs, was stopped, or failed, and for the seeds of an arm that were
-    skipped alike; then what was saved and what is odd.
-    """
+    """One line for every cell that runs or ended early, skipped ones together; what was saved or is odd."""
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED)
     lines = [_explain(found, cell) for cell in found.cells if cell.state not in quiet]
     lines += _skipped(found)

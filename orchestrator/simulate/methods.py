@@ -144,9 +144,7 @@ def _fixed(tests: Estimates, design: SimulatedDesign, *, cost: float, kept: bool
 def declared(
     tests: Estimates, alpha: float, margin: float | None
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Return what one look says, with Holm: +1 or −1 where an arm differs, else 0; and where it is
-    equivalent.
-    """
+    """Return what one look says, with Holm: +1 or −1 where an arm differs, else 0; where it is equivalent."""
     different = _holm(tests.p, alpha)
     equivalent = np.zeros_like(different)
     if margin is not None:
@@ -216,9 +214,7 @@ def method(name: str) -> Method:
 
 
 def _brought() -> dict[str, Method]:
-    """Return a method for each rule that a package brings, by the rule's name; its settings at their
-    defaults.
-    """
+    """Return a method for each rule that a package brings, with its default settings, by the rule's name."""
     known = {one.rule for one in METHODS.values()}
     return {
         name: Method(name, name, RULES.get(name).title, partial(_by_rule, name=name))

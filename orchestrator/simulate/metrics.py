@@ -81,9 +81,7 @@ def mean(values: NDArray[np.float64]) -> Figure:
 
 
 def median(values: NDArray[np.float64]) -> Figure:
-    """Return the median of independent studies' values, arms pooled; its interval is that of order
-    statistics.
-    """
+    """Return the median over studies, arms pooled; its interval is that of order statistics."""
     there = np.sort(values[np.isfinite(values)])
     spread = _Z95 * math.sqrt(there.size) / 2
     low = max(0, math.floor(there.size / 2 - spread))

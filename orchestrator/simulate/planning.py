@@ -122,7 +122,8 @@ def power_forecast(
     count = len(weights)
     # a contrast of many runs is as precise as a difference of two whose noise is this much smaller
     finer = math.sqrt(float(np.square(weights).sum(axis=1).max()) / 2)
-    wanted: tuple[Literal["none", "mixed"], ...] = () if rule is None else ("mixed", "none")
+    wanted: tuple[Literal["none", "mixed"], ...] = ("mixed", "none")
+    expected = () if rule is None else (expected_cost(rule, arms, noise, e, studies=studies) for e in wanted)
     return PowerForecast(
         noise=noise,
         arms=arms,
@@ -130,19 +131,13 @@ def power_forecast(
         seeds=seeds,
         alpha=alpha,
         power=POWER,
-        smallest_effect=smallest_effect(
-            noise, arms, seeds, alpha=alpha, variance=variance, weights=weights, studies=studies
-        ),
+        smallest_effect=smallest_effect(noise, arms, seeds, alpha, variance, weights, studies),
         margin=margin,
         seeds_for_margin=None
         if margin is None
         else seeds_for_margin(margin, finer * noise.sd, noise.rho, arms=count, alpha=alpha, power=POWER),
         grid_runs=(arms + 1) * seeds if grid_runs is None else grid_runs,
-        expected=tuple(
-            expected_cost(rule, arms, noise, effects, studies=studies)
-            for effects in wanted
-            if rule is not None
-        ),
+        expected=tuple(expected),
     )
 
 
@@ -150,14 +145,12 @@ def smallest_effect(
     noise: Noise,
     arms: int,
     seeds: int,
-    *,
     alpha: float = 0.05,
     variance: Variance = "moderated",
-    power: float = POWER,
     weights: NDArray[np.float64] | None = None,
     studies: int | None = None,
 ) -> float | None:
-    """Return the effect, in the metric's units, that a grid finds with a chance of `power`; None below two
+    """Return the effect, in the metric's units, that a grid finds with a chance of `POWER`; None below two
     seeds.
 
     Holm's first step decides: p <= alpha / effects. The test's variance does not depend on the effect, so one
@@ -173,14 +166,14 @@ def smallest_effect(
         found = estimate(study(truth, seeds, _SERIES, index).curves[:, :seeds, -1], weights, variance)
         bounds = np.array([critical_t(alpha / len(weights), df) for df in found.df.tolist()]) * found.se
         needed.append(bounds - found.mean)  # the size from which this arm would have been found
-    return noise.sd * float(np.quantile(np.concatenate(needed), power))
+    return noise.sd * float(np.quantile(np.concatenate(needed), POWER))
 
 
 def expected_cost(
     rule: ResolveRule,
     arms: int,
     noise: Noise,
-    effects: Literal["none", "mixed"] | float = "mixed",
+    effects: Literal["none", "mixed"],
     *,
     studies: int | None = None,
 ) -> ExpectedCost:
@@ -188,34 +181,22 @@ def expected_cost(
 
     Args:
         rule: as registered; its margin in the metric's units.
-        effects: `none`: no arm has an effect; `mixed`: those of scenario S1, in SDs between seeds; a number:
-            every arm has an effect of this size, in the metric's units.
+        effects: `none`: no arm has an effect; `mixed`: those of scenario S1, in SDs between seeds.
     """
-    truth, assumed = _truth(effects, arms, noise)
+    truth, assumed = scenario("S2", arms, noise.rho), "no arm has an effect"
+    if effects == "mixed":
+        delta = tuple(_MIXED[index % len(_MIXED)] for index in range(arms))
+        truth = Scenario("mixed", delta, (0.0,) * arms, noise.rho)
+        assumed = f"effects of {', '.join(f'{size:g}' for size in sorted(set(delta)))} SDs"
     unit = rule if rule.margin is None else replace(rule, margin=rule.margin / noise.sd)
     most = max(rule.looks[-1], rule.seeds)
-    count = studies or _studies(arms)
-    finals = (study(truth, most, _SERIES, index).curves[:, :most, -1] for index in range(count))
-    runs = np.array([_runs(unit, final) for final in finals])
-    share = mean(runs / ((arms + 1) * rule.seeds))
-    return ExpectedCost(assumed, share, float(runs.mean()), count)
-
-
-def _runs(rule: ResolveRule, values: NDArray[np.float64]) -> float:
-    return float(len(resolve(rule, values, np.ones(values.shape, dtype=np.bool_)).needed))
+    runs = []
+    for index in range(studies or _studies(arms)):
+        final = study(truth, most, _SERIES, index).curves[:, :most, -1]
+        runs.append(float(len(resolve(unit, final, np.ones(final.shape, dtype=np.bool_)).needed)))
+    share = mean(np.array(runs) / ((arms + 1) * rule.seeds))
+    return ExpectedCost(assumed, share, float(np.mean(runs)), len(runs))
 
 
 def _studies(arms: int) -> int:
     return min(_MOST, max(_FEWEST, _WORK // arms))
-
-
-def _truth(effects: Literal["none", "mixed"] | float, arms: int, noise: Noise) -> tuple[Scenario, str]:
-    if effects == "none":
-        return scenario("S2", arms, noise.rho), "no arm has an effect"
-    if effects == "mixed":
-        delta = tuple(_MIXED[index % len(_MIXED)] for index in range(arms))
-        sizes = ", ".join(f"{size:g}" for size in sorted(set(delta)))
-        return Scenario("mixed", delta, (0.0,) * arms, noise.rho), f"effects of {sizes} SDs"
-    size = float(effects)
-    truth = Scenario("given", (size / noise.sd,) * arms, (0.0,) * arms, noise.rho)
-    return truth, f"every arm has an effect of {size:g}"

@@ -36,6 +36,8 @@ from orchestrator.study.spec import StoppingSpec, StudySpec
 Rows = Callable[[TrialRecord], list[dict[str, Any]]]
 Run = tuple[str, int]
 """Arm and seed."""
+Place = tuple[int, int]
+"""Their positions in an evaluation: arm, seed."""
 
 
 @dataclass(frozen=True)
@@ -89,27 +91,15 @@ class Replay:
         return not self.missing
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Arms on which a replay and the grid both have a verdict: with the same one, and with opposite ones."""
+def agreement(one: Replay, grid: Replay) -> dict[str, int]:
+    """How far a rule says what the whole grid says.
 
-    arms: int
-    same: int
-    opposite: int
-
-
-def agreement(one: Replay, grid: Replay) -> Agreement:
-    """How far a rule says what the whole grid says."""
-    pairs = [
-        (mine.verdict, theirs.verdict)
-        for mine, theirs in zip(one.said, grid.said, strict=True)
-        if mine.verdict is not None and theirs.verdict is not None
-    ]
-    return Agreement(
-        arms=len(pairs),
-        same=sum(mine == theirs for mine, theirs in pairs),
-        opposite=sum({mine, theirs} == {HURTS, HELPS} for mine, theirs in pairs),
-    )
+    `arms` on which both have a verdict: how many with the `same` one, and how many with `opposite` ones.
+    """
+    said = [(a.verdict, b.verdict) for a, b in zip(one.said, grid.said, strict=True)]
+    pairs = [pair for pair in said if None not in pair]
+    same, opposite = sum(a == b for a, b in pairs), sum(set(pair) == {HURTS, HELPS} for pair in pairs)
+    return {"arms": len(pairs), "same": same, "opposite": opposite}
 
 
 def variants() -> dict[str, tuple[str, Variant]]:
@@ -183,87 +173,70 @@ def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:
-    arms = len(evaluation.arms) - 1
-    registered = rule_of(spec).on_seeds(spec, arms) or _one_look(spec, arms)
+    reference, *arms = evaluation.arms
+    registered = rule_of(spec).on_seeds(spec, len(arms)) or _one_look(spec, len(arms))
     results = table(evaluation, history.cells)
-    ended = results.ended & ~_cut_short(evaluation, history)
-    sign = 1.0 if spec.metric.mode == "max" else -1.0
-    course = resolve(registered, sign * results.values, ended)
+    ended = results.ended.copy()
+    for row, column in np.argwhere(results.ended).tolist():  # a run that a rule has stopped was never made
+        ended[row, column] = _record(evaluation, history, (row, column)).state is not TrialState.STOPPED
+    course = resolve(registered, _sign(spec) * results.values, ended)
     values = {
         arm: dict(zip(evaluation.seeds, results.values[row].tolist(), strict=True))
         for row, arm in enumerate(evaluation.arms)
     }
-    effects = sequential_effects(
-        course, registered, _differences(evaluation), values, evaluation.seeds, spec.metric.mode
-    )
-    said = [
+    contrasts = [Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms]
+    mode = spec.metric.mode
+    effects = sequential_effects(course, registered, contrasts, values, evaluation.seeds, mode)
+    said = tuple(
         RecordedVerdict(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
         if row in course.final
         else RecordedVerdict(effect.arm, None, 0, None, None, None)
         for row, effect in enumerate(effects, start=1)
-    ]
+    )
     spent = [place for place in sorted(course.needed) if ended[place]]
     lengths = [_record(evaluation, history, place).length or 0.0 for place in spent]
-    missing = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in course.wanted)
-    return _result(spec, evaluation, tuple(said), lengths, missing)
+    return _result(spec, evaluation, said, lengths, course.wanted)
 
 
-def _differences(evaluation: Evaluation) -> tuple[Contrast, ...]:
-    reference, *arms = evaluation.arms
-    return tuple(Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms)
+def _sign(spec: StudySpec) -> float:
+    return 1.0 if spec.metric.mode == "max" else -1.0
 
 
-def _cut_short(evaluation: Evaluation, history: StudyState) -> NDArray[np.bool_]:
-    """Run that a rule has stopped: at full length they were never made."""
-    cut = np.zeros((len(evaluation.arms), len(evaluation.seeds)), dtype=np.bool_)
-    for row, arm in enumerate(evaluation.arms):
-        for column, seed in enumerate(evaluation.seeds):
-            cell = evaluation.cells.get((arm, seed))
-            cut[row, column] = cell is not None and history.cells[cell].state is TrialState.STOPPED
-    return cut
-
-
-def _record(evaluation: Evaluation, history: StudyState, cell: tuple[int, int]) -> TrialRecord:
-    return history.cells[evaluation.cells[evaluation.arms[cell[0]], evaluation.seeds[cell[1]]]]
+def _record(evaluation: Evaluation, history: StudyState, place: Place) -> TrialRecord:
+    row, column = place
+    return history.cells[evaluation.cells[evaluation.arms[row], evaluation.seeds[column]]]
 
 
 def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows: Rows, lanes: int) -> Replay:
-    """Return the rule as it would have gone at rungs, and a plain paired t at each arm's matched rung with
-    Holm.
-    """
+    """Follow a rule at rungs; then a plain paired t at each arm's matched rung, with Holm."""
     rule = rule_of(spec).at_rungs(spec.stopping, spec.stopping.max)
-    results = table(evaluation, history.cells)
+    ended = table(evaluation, history.cells).ended
     places = [(row, column) for column in range(len(spec.seeds)) for row in range(len(evaluation.arms))]
-    made = [place for place in places if results.ended[place]]
-    records = [_record(evaluation, history, place) for place in made]
+    made = {place: _record(evaluation, history, place) for place in places if ended[place]}
     curves = [
         curve(spec, record, rows(record), rule.rungs, protected=record.arm == evaluation.arms[0])
-        for record in records
+        for record in made.values()
     ]
-    endings = replay(curves, rule, lanes)
-    scores, last = _seen(spec, evaluation, rule, list(zip(made, records, curves, endings, strict=True)))
-    D, rungs = matched(scores, last)  # noqa: N806 - the notation of the field
-    sign = 1.0 if spec.metric.mode == "max" else -1.0
-    said = _compared(D, rungs, evaluation, spec, rule, sign)
-    missing = [place for place in places if not results.ended[place]]
+    endings = dict(zip(made, replay(curves, rule, lanes), strict=True))
+    seen = [(place, made[place], run, endings[place]) for place, run in zip(made, curves, strict=True)]
+    scores, last = _seen(spec, evaluation, rule, seen)
+    said = _compared(*matched(scores, last), evaluation, spec, rule)
+    missing = [place for place in places if not ended[place]]
     missing += [
         place
-        for place, record, ending in zip(made, records, endings, strict=True)
-        if ending.state is TrialState.DONE and record.state is TrialState.STOPPED
+        for place, ending in endings.items()
+        if ending.state is TrialState.DONE and made[place].state is TrialState.STOPPED
     ]
-    runs = tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in missing)
-    return _result(spec, evaluation, said, [ending.length for ending in endings], runs)
+    return _result(spec, evaluation, said, [ending.length for ending in endings.values()], missing)
 
 
 def _seen(
     spec: StudySpec,
     evaluation: Evaluation,
     rule: RungRule,
-    runs: Iterable[tuple[tuple[int, int], TrialRecord, SimulatedCurve, Ending]],
+    runs: Iterable[tuple[Place, TrialRecord, SimulatedCurve, Ending]],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return what the rule let happen: oriented scores (arms, seeds, rungs and end); index of each run's
-    last.
-    """
+    """Return what the rule lets be seen: oriented scores (arms, seeds, rungs and end), each run's last."""
     shape = len(evaluation.arms), len(spec.seeds)
     scores = np.full((*shape, len(rule.rungs) + 1), np.nan)
     last = np.full(shape, -1, dtype=np.intp)
@@ -275,7 +248,7 @@ def _seen(
         value = final_value(record)
         if ending.state is TrialState.DONE and value is not None:
             last[place] = len(rule.rungs)
-            scores[(*place, last[place])] = value if spec.metric.mode == "max" else -value
+            scores[(*place, last[place])] = _sign(spec) * value
     return scores, last
 
 
@@ -285,7 +258,6 @@ def _compared(
     evaluation: Evaluation,
     spec: StudySpec,
     rule: RungRule,
-    sign: float,
 ) -> tuple[RecordedVerdict, ...]:
     tests = estimate(D, np.eye(len(D)), "per_arm")
     signs, _ = declared(tests, spec.report.alpha, None)
@@ -295,7 +267,7 @@ def _compared(
         if not tests.testable[number]:
             said.append(RecordedVerdict(arm, NO_DATA, int(tests.n[number]), None, None, None))
             continue
-        mean, width = sign * float(tests.mean[number]), float(half[number])
+        mean, width = _sign(spec) * float(tests.mean[number]), float(half[number])
         verdict = {0: UNRESOLVED, 1: HELPS, -1: HURTS}[int(signs[number])]
         rung = rule.rungs[rungs[number]] if rungs[number] < len(rule.rungs) else None
         said.append(
@@ -309,7 +281,7 @@ def _result(
     evaluation: Evaluation,
     said: tuple[RecordedVerdict, ...],
     lengths: Sequence[float],
-    missing: tuple[Run, ...],
+    missing: Iterable[Place],
 ) -> Replay:
     grid = len(evaluation.arms) * len(spec.seeds)
     return Replay(
@@ -321,5 +293,5 @@ def _result(
         length=math.fsum(lengths),
         grid_runs=grid,
         grid_length=grid * float(spec.stopping.max),
-        missing=missing,
+        missing=tuple((evaluation.arms[row], evaluation.seeds[column]) for row, column in missing),
     )

@@ -193,9 +193,7 @@ def _treated(contrast: Contrast) -> list[str]:
 
 
 def _failure_flags(n: int, contrast: Contrast, failures: Mapping[str, Tally]) -> tuple[str, ...]:
-    """Warn that a failed run is an outcome of its arm: Δ among the others holds on the condition that they
-    succeed.
-    """
+    """Warn that a failed run is an outcome of its arm: Δ holds on the condition that runs succeed."""
     failed = sum(failures[arm][0] for arm in _treated(contrast) if arm in failures)
     return (f"{failed} failed", *(["conditional"] if n else [])) if failed else ()
 

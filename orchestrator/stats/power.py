@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import nctdtr
-
-from orchestrator.stats.moderated import Variance, critical_t
+from orchestrator.stats.moderated import critical_t
 
 MOST_SEEDS = 1000
 _ENOUGH = 0.8
@@ -75,75 +73,20 @@ def _phi(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
-@dataclass(frozen=True)
-class OneLook:
-    """A study that looks once: `seeds` per arm, `arms` beside the reference, family-wise level `alpha`.
-
-    Holm's first step decides: an effect is found when its p is at most alpha / arms. `variance` as in the
-    study file; the moderated test's degrees of freedom are those of a complete grid.
-    """
-
-    seeds: int
-    arms: int
-    alpha: float = 0.05
-    variance: Variance = "moderated"
-
-    @property
-    def df(self) -> float:
-        """Degrees of freedom of one effect's test."""
-        own = self.seeds - 1
-        if self.variance == "per_arm":
-            return own
-        return own + min(3 if self.seeds == 2 else 4, self.arms * own - own)
-
-    def power(self, effect: float, sd: float, rho: float = 0.0) -> float:
-        """Chance to find one effect of that size; the other arms have none.
-
-        `sd`: between the seeds of one arm, `rho`: correlation of two arms over their seeds, so that a
-        difference has the variance 2 sd² (1 − rho). Noncentral t; 0 below two seeds.
-        """
-        if self.seeds < 2:
-            return 0.0
-        return _power(abs(effect) / _se(sd, rho, self.seeds), self.alpha / self.arms, self.df)
-
-    def smallest_effect(self, sd: float, rho: float = 0.0, power: float = _ENOUGH) -> float | None:
-        """Return the effect that is found with that chance; None below two seeds."""
-        if self.seeds < 2:
-            return None
-        level = self.alpha / self.arms
-        low, high = 0.0, critical_t(level, self.df) + 1.0
-        while _power(high, level, self.df) < power:
-            low, high = high, 2 * high
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if _power(middle, level, self.df) < power else (low, middle)
-        return high * _se(sd, rho, self.seeds)
-
-
 def seeds_for_margin(
     margin: float, sd: float, rho: float = 0.0, *, arms: int = 1, alpha: float = 0.05, power: float = _ENOUGH
 ) -> int | None:
     """Seeds per arm after which an arm without effect is called equivalent within ±`margin` with that chance.
 
-    Two one-sided tests at alpha / arms each, one look; the chance by the normal approximation, t quantiles
-    for the bounds. None above 1000 seeds.
+    `sd`: between the seeds of one arm, `rho`: correlation of two arms over their seeds, so that a difference
+    has the variance 2 sd² (1 − rho). Two one-sided moderated tests at alpha / arms each, one look at a
+    complete grid; the chance by the normal approximation, t quantiles for the bounds. None above 1000 seeds.
     """
 
     def enough(n: int) -> bool:
-        se = _se(sd, rho, n)
-        inner = margin - critical_t(2 * alpha / arms, OneLook(n, arms, alpha).df) * se
+        own, se = n - 1, sd * math.sqrt(2 * (1 - rho) / n)
+        df = own + min(3 if n == 2 else 4, arms * own - own)
+        inner = margin - critical_t(2 * alpha / arms, df) * se
         return inner > 0 and 2 * _phi(inner / se) - 1 >= power
 
     return next((n for n in range(2, MOST_SEEDS + 1) if enough(n)), None)
-
-
-def _se(sd: float, rho: float, n: int) -> float:
-    return sd * math.sqrt(2 * (1 - rho) / n)
-
-
-def _power(shift: float, level: float, df: float) -> float:
-    """Chance that a noncentral t is beyond the two-sided critical value."""
-    bound = critical_t(level, df)
-    # the wrong side is below Φ(−shift), and scipy has no number for it far out
-    wrong_side = float(nctdtr(df, shift, -bound)) if shift < 5 else 0.0
-    return 1 - float(nctdtr(df, shift, bound)) + wrong_side

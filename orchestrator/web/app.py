@@ -18,12 +18,13 @@ from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import Fault, InputError, OrchestratorError
 from orchestrator.record.storage import Storage
 from orchestrator.report.pagetemplate import page_template
+from orchestrator.report.palette import STATES
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, overrides
 from orchestrator.web.guard import Guard, Sessions
-from orchestrator.web.looks import list_studies, look_at, run_named, state_colours
+from orchestrator.web.looks import list_studies, look_at, run_named
 from orchestrator.web.served import served
 from orchestrator.web.studyfiles import StudyFile, find_study_files
 
@@ -58,7 +59,6 @@ def make_app(site: Site) -> Guard:
     _errors(app)
     _new_study(app, site)
     _studies(app, site)
-    _one_study(app, site)
     _tensorboard(app, site)
     return Guard(app, site.sessions, site.host, site.port)
 
@@ -101,7 +101,7 @@ def _static(app: FastAPI) -> None:
             ("orchestrator.web", "static/page.css"),
         )
     )
-    style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in state_colours().items())
+    style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in STATES.items())
     script = files("orchestrator.web").joinpath("static/page.js").read_text(encoding="utf-8")
 
     @app.get("/static/page.css")
@@ -207,12 +207,6 @@ def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
 # ---- studies ---------------------------------------------------------------------------------------------
 
 
-def _studies(app: FastAPI, site: Site) -> None:
-    @app.get("/")
-    def studies(request: Request) -> Response:
-        return _page(request, "studies.html.j2", studies=list_studies(site.storage))
-
-
 def _run(site: Site, name: str) -> OpenedStudy:
     run = run_named(site.storage, name)
     if run is None:
@@ -225,7 +219,11 @@ def _where(site: Site, name: str) -> str:
     return f"{site.storage.uri.rstrip('/')}/{_run(site, name).paths.root}"
 
 
-def _one_study(app: FastAPI, site: Site) -> None:
+def _studies(app: FastAPI, site: Site) -> None:
+    @app.get("/")
+    def studies(request: Request) -> Response:
+        return _page(request, "studies.html.j2", studies=list_studies(site.storage))
+
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
         look = look_at(_run(site, name))

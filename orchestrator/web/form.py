@@ -126,14 +126,12 @@ def _baseline_field(key: str, value: Any, alternatives: Sequence[Any]) -> Field:
     name = f"baseline.{key}"
     if isinstance(value, bool):
         return Field(name, shown(value), "choice", ("true", "false"))
-    others = [other for other in alternatives if type(other) is type(value) or is_number(other)]
-    choices = tuple(dict.fromkeys(shown(other) for other in (value, *others)))
-    if isinstance(value, str):
-        words = tuple(dict.fromkeys([value, *(other for other in others if isinstance(other, str))]))
-        return Field(name, value, "choice" if len(words) > 1 else "text", words if len(words) > 1 else ())
-    if is_number(value):
-        return Field(name, shown(value), "number", choices if len(choices) > 1 else ())
-    return Field(name, shown(value), "yaml")
+    kind: Kind = "text" if isinstance(value, str) else "number" if is_number(value) else "yaml"
+    like = is_number if kind == "number" else lambda other: type(other) is type(value)
+    choices = tuple(dict.fromkeys(shown(other) for other in (value, *alternatives) if like(other)))
+    if kind == "yaml" or len(choices) == 1:
+        return Field(name, shown(value), kind)
+    return Field(name, shown(value), "choice" if kind == "text" else kind, choices)
 
 
 def _setting(raw: Mapping[str, Any], name: str) -> Field:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,6 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report.numbers import DASH, duration
-from orchestrator.report.palette import STATES
 from orchestrator.report.standing import GLYPHS, StudyStanding
 
 LATEST_EVENTS = 25
@@ -26,79 +25,8 @@ _MOST_ROWS = 200
 """Rows of a table of cells: a page of a study with thousands of cells stays one that a phone can draw."""
 
 
-@dataclass(frozen=True)
-class Chip:
-    """One cell of the table of arms: a glyph in the colour of its state."""
-
-    glyph: str
-    state: str
-    title: str
-    href: str
-
-
-@dataclass(frozen=True)
-class ArmRow:
-    """One arm. `phases`: the chips of each phase; `mean` of the finished values of the last one."""
-
-    arm: str
-    phases: tuple[tuple[str, tuple[Chip, ...]], ...]
-    answered: str
-    mean: str
-    wall: str
-
-
-@dataclass(frozen=True)
-class CellRow:
-    """One cell that runs or has ended otherwise than well. `done`: share of its length, 0 to 1, or None."""
-
-    name: str
-    state: str
-    glyph: str
-    at: str
-    value: str
-    reason: str
-    attempts: int
-    done: float | None
-    href: str
-
-
-@dataclass(frozen=True)
-class EffectRow:
-    """One effect as `effects.json` has it."""
-
-    arm: str
-    delta: str
-    interval: str
-    n: int
-    verdict: str
-
-
-@dataclass(frozen=True)
-class StudyLook:
-    """One study, for its page."""
-
-    found: StudyStanding
-    share: float
-    counts: tuple[tuple[str, str, int], ...]
-    arms: tuple[ArmRow, ...]
-    running: tuple[CellRow, ...]
-    noted: tuple[CellRow, ...]
-    events: tuple[tuple[str, str], ...]
-    effects: tuple[EffectRow, ...]
-    report: bool
-
-
-@dataclass(frozen=True)
-class StudyLine:
-    """One study in the list. `problem`: why it cannot be read."""
-
-    name: str
-    found: StudyStanding | None
-    share: float
-    counts: tuple[tuple[str, str, int], ...]
-    effects: bool
-    report: bool
-    problem: str = ""
+Drawn = dict[str, Any]
+"""What a template draws, by name."""
 
 
 def run_named(storage: Storage, name: str) -> OpenedStudy | None:
@@ -109,130 +37,121 @@ def run_named(storage: Storage, name: str) -> OpenedStudy | None:
     return OpenedStudy(storage, paths) if storage.exists(paths.plan_json) else None
 
 
-def list_studies(storage: Storage) -> list[StudyLine]:
+def list_studies(storage: Storage) -> list[Drawn]:
     """Every study below the storage, those that run first."""
     runs = [run_named(storage, entry.name) for entry in storage.list() if entry.is_dir]
     lines = [_line(run) for run in runs if run is not None]
-    return sorted(lines, key=lambda line: (line.found is None or line.found.driver is None, line.name))
+    return sorted(lines, key=lambda line: (not line["found"] or line["found"].driver is None, line["name"]))
 
 
-def _line(run: OpenedStudy) -> StudyLine:
-    name, report = run.paths.root, run.storage.exists(run.paths.report_html)
+def _line(run: OpenedStudy) -> Drawn:
+    """Return one study in the list. `problem`: why it cannot be read."""
     try:
-        found = run.status()
+        return {"name": run.name, **_summary(run, run.status())}
     except OrchestratorError as error:
-        return StudyLine(name, None, 0.0, (), False, report, " ".join(str(error).split()))
-    return StudyLine(name, found, _share(found), _counts(found), bool(_effects(run)), report)
+        return {"name": run.name, "found": None, "problem": " ".join(str(error).split())}
 
 
-def look_at(run: OpenedStudy) -> StudyLook:
+def _summary(run: OpenedStudy, found: StudyStanding) -> Drawn:
+    """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists."""
+    return {
+        "found": found,
+        "share": sum(cell.state.answered for cell in found.cells) / max(1, len(found.cells)),
+        "counts": [(GLYPHS[state], state, number) for state, number in found.counts().items()],
+        "report": run.storage.exists(run.paths.report_html),
+    }
+
+
+def look_at(run: OpenedStudy) -> Drawn:
     """Everything for the page of one study. Raises `StudyError` when its record is damaged."""
     found = run.status()
-    cells = found.cells
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED, TrialState.RUNNING)
-    return StudyLook(
-        found=found,
-        share=_share(found),
-        counts=_counts(found),
-        arms=tuple(_arm(found, arm) for arm in found.arms),
-        running=tuple(_row(found, cell) for cell in cells if cell.state is TrialState.RUNNING)[:_MOST_ROWS],
-        noted=tuple(_row(found, cell) for cell in cells if cell.state not in quiet)[:_MOST_ROWS],
-        events=_events(run, {cell.cell: cell.name for cell in cells}),
-        effects=_effects(run),
-        report=run.storage.exists(run.paths.report_html),
-    )
+    running = [cell for cell in found.cells if cell.state is TrialState.RUNNING]
+    noted = [cell for cell in found.cells if cell.state not in quiet]
+    return {
+        **_summary(run, found),
+        "arms": [_arm(found, arm) for arm in found.arms],
+        "running": [_row(found, cell) for cell in running[:_MOST_ROWS]],
+        "noted": [_row(found, cell) for cell in noted[:_MOST_ROWS]],
+        "events": _events(run, {cell.cell: cell.name for cell in found.cells}),
+        "effects": _effects(run),
+    }
 
 
-def _share(found: StudyStanding) -> float:
-    return sum(cell.state.answered for cell in found.cells) / max(1, len(found.cells))
-
-
-def _counts(found: StudyStanding) -> tuple[tuple[str, str, int], ...]:
-    return tuple((GLYPHS[state], state, number) for state, number in found.counts().items())
-
-
-def _arm(found: StudyStanding, arm: str) -> ArmRow:
+def _arm(found: StudyStanding, arm: str) -> Drawn:
+    """Return one arm: the chips of each phase, and the mean of the finished values of the last one."""
     cells = [cell for cell in found.cells if cell.arm == arm]
-    phases = list(dict.fromkeys(cell.phase for cell in cells))
-    last = [cell for cell in cells if cell.phase == phases[-1]] if phases else []
+    phases: dict[str, list[TrialRecord]] = {}
+    for cell in cells:
+        phases.setdefault(cell.phase, []).append(cell)
+    last = list(phases.values())[-1] if phases else []
     values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
-    return ArmRow(
-        arm=arm,
-        phases=tuple(
-            (phase, tuple(_chip(found, cell) for cell in cells if cell.phase == phase)) for phase in phases
-        ),
-        answered=f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
-        mean=_number(sum(values) / len(values) if values else None),
-        wall=duration(sum(cell.wall_s for cell in cells)),
-    )
+    return {
+        "arm": arm,
+        "phases": [(phase, [_chip(found, cell) for cell in mine]) for phase, mine in phases.items()],
+        "answered": f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
+        "mean": _number(sum(values) / len(values) if values else None),
+        "wall": duration(sum(cell.wall_s for cell in cells)),
+    }
 
 
-def _chip(found: StudyStanding, cell: TrialRecord) -> Chip:
+def _chip(found: StudyStanding, cell: TrialRecord) -> Drawn:
+    """Return a cell in the table of arms: a glyph in the colour of its state."""
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric} {_number(cell.value)}"
-    title = f"{cell.name}: {cell.state}{at}{value}"
-    return Chip(GLYPHS[cell.state], cell.state.value, title, _folder(cell))
+    return {**_cell(cell), "title": f"{cell.name}: {cell.state}{at}{value}"}
 
 
-def _row(found: StudyStanding, cell: TrialRecord) -> CellRow:
-    running = cell.state is TrialState.RUNNING
+def _cell(cell: TrialRecord) -> Drawn:
+    """`href`: the trial's directory, below the files of its study; empty where it has not begun."""
+    href = f"files/{quote(cell.trial_dir)}/" if cell.begun else ""
+    return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": href}
+
+
+def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
+    """Return a cell that runs or has ended otherwise than well. `done`: share of its length, 0 to 1."""
     reason = " ".join((cell.reason or "").split())
     stop = found.stop(cell)
     if stop is not None:
-        reason = (
-            f"{stop.rule}, rung {_number(stop.rung)}, cut-off {_number(stop.cutoff)}, "
-            f"rank {stop.rank} of {stop.peers}"
-        )
-    if running and found.driver is None:
+        where = f"{stop.rule}, rung {_number(stop.rung)}, cut-off {_number(stop.cutoff)}"
+        reason = f"{where}, rank {stop.rank} of {stop.peers}"
+    if cell.state is TrialState.RUNNING and found.driver is None:
         reason = "its driver is gone: start the same study again"
-    return CellRow(
-        name=cell.name,
-        state=cell.state.value,
-        glyph=GLYPHS[cell.state],
-        at=_number(cell.length),
-        value=_number(cell.value),
-        reason=f"{cell.cause}: {reason}" if cell.cause else reason,
-        attempts=cell.attempts,
-        done=min(1.0, (cell.length or 0.0) / found.max_length) if running else None,
-        href=_folder(cell),
-    )
+    return {
+        **_cell(cell),
+        "name": cell.name,
+        "at": _number(cell.length),
+        "value": _number(cell.value),
+        "reason": f"{cell.cause}: {reason}" if cell.cause else reason,
+        "attempts": cell.attempts,
+        "done": min(1.0, (cell.length or 0.0) / found.max_length),
+    }
 
 
-def _folder(cell: TrialRecord) -> str:
-    """Return the trial's directory, below the files of its study."""
-    return f"files/{quote(cell.trial_dir)}/" if cell.attempts else ""
-
-
-def _effects(run: OpenedStudy) -> tuple[EffectRow, ...]:
+def _effects(run: OpenedStudy) -> list[Drawn]:
+    """Return the effects as `effects.json` has them; none where it cannot be read."""
     try:
         data = from_json(run.storage.read_bytes(run.paths.effects_json))
-        return tuple(_effect(effect) for effect in data["effects"])
+        return [_effect(effect) for effect in data["effects"]]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ()
+        return []
 
 
-def _effect(effect: Mapping[str, Any]) -> EffectRow:
+def _effect(effect: Mapping[str, Any]) -> Drawn:
     lo, hi = effect.get("lo"), effect.get("hi")
-    ends = f"[{_number(lo)}, {_number(hi)}]" if lo is not None and hi is not None else DASH
-    return EffectRow(
-        arm=str(effect["arm"]),
-        delta=_number(effect.get("delta")),
-        interval=ends,
-        n=int(effect.get("n") or 0),
-        verdict=str(effect.get("verdict") or DASH),
-    )
+    return {
+        "arm": str(effect["arm"]),
+        "delta": _number(effect.get("delta")),
+        "interval": f"[{_number(lo)}, {_number(hi)}]" if lo is not None and hi is not None else DASH,
+        "n": int(effect.get("n") or 0),
+        "verdict": str(effect.get("verdict") or DASH),
+    }
 
 
-def _events(run: OpenedStudy, names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _events(run: OpenedStudy, names: Mapping[str, str]) -> list[tuple[str, str]]:
     """(clock time, words) of the latest events, the newest first. `names`: of the cells."""
-    found: list[tuple[str, str]] = []
-    for line in reversed(run.view().journal.lines):
-        words = _words(line, names)
-        if words is not None:
-            found.append((_clock(line), words))
-        if len(found) == LATEST_EVENTS:
-            break
-    return tuple(found)
+    told = ((_clock(line), _words(line, names)) for line in reversed(run.view().journal.lines))
+    return list(islice(((clock, words) for clock, words in told if words is not None), LATEST_EVENTS))
 
 
 def _words(line: Line, names: Mapping[str, str]) -> str | None:
@@ -263,8 +182,3 @@ def _clock(line: Line) -> str:
 
 def _number(value: float | None) -> str:
     return DASH if value is None else f"{value:.5g}".replace("-", "−")
-
-
-def state_colours() -> dict[str, str]:
-    """Colour of each state, as in the report's figures."""
-    return {state.value: colour for state, colour in STATES.items()}

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.stats.moderated import estimate
-from orchestrator.stats.power import OneLook, Question, predictive_power, seeds_for_margin, seeds_needed
+from orchestrator.stats.power import Question, predictive_power, seeds_for_margin, seeds_needed
 
 
 def by_the_specification(d, v, df, n, later, level, level_equivalent, margin):  # type: ignore[no-untyped-def]
@@ -56,45 +54,6 @@ def test_the_seeds_needed_are_the_fewest(d: float, borrowed: float) -> None:
 def test_no_number_of_seeds_finds_nothing_without_a_margin() -> None:
     assert seeds_needed(Question(0.05), 0.0, 1.0, 4) is None
     assert seeds_needed(Question(0.05, 0.1, 1.0), 0.0, 1.0, 4) is not None
-
-
-def test_one_arm_against_statsmodels() -> None:
-    from statsmodels.stats.power import TTestPower
-
-    theirs = TTestPower().power(0.8 / math.sqrt(2), 10, 0.05)
-    assert OneLook(10, 1).power(0.8, 1.0) == pytest.approx(theirs)
-
-
-@given(st.integers(2, 40), st.integers(1, 30), st.floats(1e-6, 1e6), st.floats(-0.5, 0.99))
-def test_the_smallest_effect_has_that_power(seeds: int, arms: int, sd: float, rho: float) -> None:
-    for variance in ("moderated", "per_arm"):
-        study = OneLook(seeds, arms, variance=variance)  # type: ignore[arg-type]
-        effect = study.smallest_effect(sd, rho)
-        assert effect is not None
-        assert study.power(effect, sd, rho) == pytest.approx(0.8, abs=1e-6)
-
-
-def test_one_seed_finds_nothing() -> None:
-    assert OneLook(1, 4).smallest_effect(1.0) is None
-    assert OneLook(1, 4).power(9.0, 1.0) == 0
-
-
-@pytest.mark.slow
-def test_the_power_of_a_grid_by_simulation() -> None:
-    random = np.random.default_rng(0)
-    arms, seeds, effect = 4, 4, 3.0
-    W = np.hstack([-np.ones((arms, 1)), np.eye(arms)])
-    found = 0
-    for _ in range(1500):
-        Y = random.normal(size=(arms + 1, seeds))
-        Y[1] += effect
-        found += estimate(Y, W).p[0] <= 0.05 / arms
-    # v is the larger of own and pooled variance, which costs some of what the degrees of freedom promise
-    assert (
-        0.85 * OneLook(seeds, arms).power(effect, 1.0)
-        < found / 1500
-        < OneLook(seeds, arms).power(effect, 1.0)
-    )
 
 
 def test_a_margin_of_one_sd_needs_about_thirty_seeds() -> None:

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 
 def to_html(report: StudyReport) -> str:
-    """Return the page; its links are relative to the study's directory, where it lies. Needs the extra
-    [report].
-    """
+    """Return the page; links are relative to the study's directory. Needs the extra [report]."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
