@@ -19,13 +19,7 @@ from orchestrator.report import devices
 from orchestrator.report.compare import differences
 from orchestrator.report.evaluate import evaluate
 from orchestrator.report.ledger import ledger
-from orchestrator.report.model import (
-    ArmReport,
-    Provenance,
-    ReportedEvaluation,
-    StudyReport,
-    Tuned,
-)
+from orchestrator.report.model import ArmReport, Provenance, ReportedEvaluation, StudyReport, Tuned
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Plan
 from orchestrator.study.designs import alias_table, chosen_later

@@ -9,23 +9,8 @@ from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
-from orchestrator.report.model import (
-    Comparison,
-    LedgerEntry,
-    ReportedEvaluation,
-    ReportedLook,
-    StudyReport,
-)
-from orchestrator.report.numbers import (
-    DASH,
-    Scale,
-    confidence,
-    duration,
-    one_line,
-    p_value,
-    quantity,
-    share,
-)
+from orchestrator.report.model import Comparison, LedgerEntry, ReportedEvaluation, ReportedLook, StudyReport
+from orchestrator.report.numbers import DASH, Scale, confidence, duration, one_line, p_value, quantity, share
 from orchestrator.stats.between import Gap
 from orchestrator.stats.results import DETERMINISTIC, EQUIVALENT, RUNG_ONLY, Effect
 from orchestrator.study.registered import GOALS, RULES

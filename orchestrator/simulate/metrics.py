@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from orchestrator.simulate.methods import MethodResult
+from orchestrator.stats.descriptions import clopper_pearson
 
 _Z95 = 1.959964
 
@@ -54,14 +54,6 @@ class Summary:
     equivalent: Figure | None
     false_equivalent: Figure | None
     kept: Figure
-
-
-def clopper_pearson(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a share, for `count` of `total` >= 1."""
-    tail = (1 - level) / 2
-    lo = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
-    hi = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
-    return lo, hi
 
 
 def share(hits: NDArray[np.bool_]) -> Figure:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.simulate.generator import Scenario, study
-from orchestrator.simulate.methods import SimulatedDesign
-from orchestrator.simulate.methods import method as method_of
-from orchestrator.simulate.metrics import clopper_pearson
+from orchestrator.simulate.methods import METHODS, SimulatedDesign
+from orchestrator.stats.descriptions import clopper_pearson
 
 FOUND = Scenario(
     "one null among findings",
@@ -40,23 +39,21 @@ class NullCount:
         return self.helps + self.hurts
 
 
-def null_studies(
-    studies: int, *, method: str = "save", design: SimulatedDesign | None = None, seed: int = 0
-) -> NullCount:
+def null_studies(studies: int, *, design: SimulatedDesign | None = None, seed: int = 0) -> NullCount:
     """Run `studies` studies with one null component among five that matter and count what is said about it.
 
     Each goes through the rule as in the engine. It bounds the share of studies that claim an effect of a
     null: no more than α · `studies` are expected.
     """
-    judge = method_of(method).judge
+    save = METHODS["save"]
     given = design or SimulatedDesign()
-    found = [judge(study(FOUND, given.seeds, seed, index), given) for index in range(studies)]
+    found = [save.judge(study(FOUND, given.seeds, seed, index), given) for index in range(studies)]
     signs = [int(one.signs[0]) for one in found]
     helps, hurts = signs.count(1), signs.count(-1)
     lo, hi = clopper_pearson(helps + hurts, studies)
     equivalent = sum(bool(one.equivalent[0]) for one in found)
     return NullCount(
-        method=method,
+        method=save.name,
         studies=studies,
         helps=helps,
         hurts=hurts,

@@ -26,11 +26,7 @@ class Series:
 
 
 def run(
-    series: Series,
-    methods: Sequence[Method],
-    *,
-    jobs: int = 1,
-    progress: Callable[[int], None] | None = None,
+    series: Series, methods: Sequence[Method], *, jobs: int = 1, progress: Callable[[int], None] | None = None
 ) -> tuple[Summary, ...]:
     """Every method on the same studies, in the order of `methods`; `progress` hears how many are done."""
     judged: dict[str, list[MethodResult]] = {method.name: [] for method in methods}

@@ -17,13 +17,16 @@ _DRAWS = 1 << 16
 
 def wins(D: NDArray[np.float64], alpha: float) -> Share | None:  # noqa: N803 - the notation of the field
     """P(A > B) from the D that are not zero, with the Clopper-Pearson interval at 1 − α; None without any."""
-    better, worse = int((D > 0).sum()), int((D < 0).sum())
-    n = better + worse
-    if not n:
-        return None
-    lo = float(betaincinv(better, worse + 1, alpha / 2)) if better else 0.0
-    hi = float(betaincinv(better + 1, worse, 1 - alpha / 2)) if worse else 1.0
-    return Share(better / n, lo, hi, n)
+    better = int((D > 0).sum())
+    n = better + int((D < 0).sum())
+    return Share(better / n, *clopper_pearson(better, n, alpha / 2), n) if n else None
+
+
+def clopper_pearson(count: int, total: int, tail: float = (1 - 0.95) / 2) -> tuple[float, float]:
+    """Return the exact interval of a share, for `count` of `total` >= 1; `tail`: the error on each side."""
+    lo = float(betaincinv(count, total - count + 1, tail)) if count else 0.0
+    hi = float(betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    return lo, hi
 
 
 def sign_flip_p(D: NDArray[np.float64]) -> float | None:  # noqa: N803

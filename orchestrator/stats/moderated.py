@@ -31,8 +31,7 @@ class Estimates:
     `D`, `paired`: (contrasts, seeds), the paired values, NaN where not `paired`; `n` of them, with `mean` and
     sample variance `s2` (NaN below two); `v`, `df`: the variance that the test uses (0 up to rounding) and
     its degrees of freedom; `flagged`: so noisy that its variance stands alone; `rounding`: what a difference
-    owes to floating point. `s2e`, `dfe`: residual variance of a single run and its degrees of freedom (NaN, 0
-    where nothing is pooled).
+    owes to floating point.
     """
 
     D: Floats
@@ -44,8 +43,6 @@ class Estimates:
     df: Floats
     flagged: NDArray[np.bool_]
     rounding: Floats
-    s2e: float
-    dfe: int
 
     @property
     def se(self) -> Floats:
@@ -136,8 +133,6 @@ def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimate
         df=np.maximum(n - 1, 0).astype(float),
         flagged=np.zeros(n.shape, dtype=bool),
         rounding=rounding,
-        s2e=math.nan,
-        dfe=0,
     )
     return plain if variance == "per_arm" else _moderate(plain, np.where(present, Y, np.nan), W)
 
@@ -155,7 +150,7 @@ def _moderate(plain: Estimates, Y: Floats, W: Floats) -> Estimates:  # noqa: N80
         pooled = (nu * plain.s2 + nu0 * c * s2e) / (nu + nu0)
         v = np.where(nu0 > 0, np.maximum(plain.s2, pooled), plain.s2)
         v = np.where(np.sqrt(v) <= plain.rounding, 0.0, v)
-    return replace(plain, v=v, df=nu + nu0, flagged=flagged, s2e=s2e, dfe=dfe)
+    return replace(plain, v=v, df=nu + nu0, flagged=flagged)
 
 
 def _borrowed(n: NDArray[np.int64], flagged: NDArray[np.bool_]) -> Floats:

@@ -94,15 +94,11 @@ def _page(request: Request, template: str, code: int = 200, **values: Any) -> HT
 
 
 def _static(app: FastAPI) -> None:
-    style = "\n".join(
-        files(package).joinpath(name).read_text(encoding="utf-8")
-        for package, name in (
-            ("orchestrator.report", "templates/report.css"),
-            ("orchestrator.web", "static/page.css"),
-        )
-    )
+    ours = files("orchestrator.web").joinpath("static")
+    report = files("orchestrator.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    style = f"{report}\n{ours.joinpath('page.css').read_text(encoding='utf-8')}"
     style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in STATES.items())
-    script = files("orchestrator.web").joinpath("static/page.js").read_text(encoding="utf-8")
+    script = ours.joinpath("page.js").read_text(encoding="utf-8")
 
     @app.get("/static/page.css")
     def css() -> Response:
@@ -178,18 +174,8 @@ def _form_page(
         except InputError as error:
             problems = [str(fault) for fault in error.faults]
     code = 422 if answer is not None and answer.code else 200
-    return _page(
-        request,
-        "new.html.j2",
-        code,
-        known=known,
-        config=config,
-        form=form,
-        filled=filled,
-        problems=problems,
-        answer=answer,
-        command=command,
-    )
+    values = {"known": known, "config": config, "form": form, "problems": problems}
+    return _page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
 
 
 def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
@@ -230,14 +216,14 @@ def _studies(app: FastAPI, site: Site) -> None:
         board_runs = site.children.board(name) is not None
         return _page(request, "study.html.j2", look=look, name=name, board=board_runs)
 
-    @app.post("/studies/{name}/stop")
-    def stop(request: Request, name: str, filled: Sent) -> Response:
-        del filled  # it holds nothing but the word
+    only_ours = [Depends(read_form)]  # the form holds nothing but the session's word
+
+    @app.post("/studies/{name}/stop", dependencies=only_ours)
+    def stop(request: Request, name: str) -> Response:
         return _done(request, site, name, "stop")
 
-    @app.post("/studies/{name}/report")
-    def write_report(request: Request, name: str, filled: Sent) -> Response:
-        del filled
+    @app.post("/studies/{name}/report", dependencies=only_ours)
+    def write_report(request: Request, name: str) -> Response:
         return _done(request, site, name, "report", "--write")
 
     @app.get("/studies/{name}/files/{path:path}")
@@ -267,9 +253,8 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
 
 
 def _tensorboard(app: FastAPI, site: Site) -> None:
-    @app.post("/studies/{name}/tensorboard")
-    def open_board(name: str, filled: Sent) -> Response:
-        del filled
+    @app.post("/studies/{name}/tensorboard", dependencies=[Depends(read_form)])
+    def open_board(name: str) -> Response:
         site.children.open_board(name, _where(site, name))
         return RedirectResponse(f"/studies/{quote(name)}/tensorboard/", SEE_OTHER)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orchestrator.simulate.methods import MethodResult
-from orchestrator.simulate.metrics import clopper_pearson, mean, median, summarise
+from orchestrator.simulate.metrics import mean, median, summarise
+from orchestrator.stats.descriptions import clopper_pearson
 
 
 def judged(signs, lo, hi, cost=1.0, equivalent=None, kept=True) -> MethodResult:

@@ -165,4 +165,3 @@ def test_nothing_breaks_it(rows: list[list[float]], variance: str, margin: float
         assert ((p >= 0) & (p <= 1) | np.isnan(p)).all()
     half = found.half_width(0.05)
     assert ((half >= 0) | np.isnan(half)).all()
-    assert (found.s2e >= 0) or math.isnan(found.s2e)
