@@ -70,7 +70,6 @@ def build_report(
         tier=rule.tier,
         alpha=spec.report.alpha,
         margin=spec.report.margin,
-        variance=spec.report.variance,
         seeds=tuple(spec.seeds),
         looks=rule.looks(spec),
         plan_hash=plan.hash,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import StudyState, TrialRecord
-from orchestrator.report.model import ArmReport, Ledger, LedgerEntry, StudyReport
+from orchestrator.report.model import Ledger, LedgerEntry
 from orchestrator.study.cells import TUNE, Plan
 from orchestrator.study.spec import StudySpec
 
@@ -47,11 +47,6 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
         grid=grid,
         saved=max(0.0, untrained - beyond) / grid if grid else 0.0,
     )
-
-
-def in_grid(report: StudyReport, arm: ArmReport) -> float:
-    """Return what the grid would have trained in an arm, in the study's unit."""
-    return report.max_length * sum(run.phase == TUNE or run.seed in report.seeds for run in arm.runs)
 
 
 def _in_grid(record: TrialRecord, spec: StudySpec) -> bool:

@@ -269,7 +269,6 @@ class StudyReport:
     tier: Tier
     alpha: float
     margin: float | None
-    variance: str
     seeds: tuple[int, ...]
     looks: tuple[int, ...]
     plan_hash: str
@@ -316,6 +315,10 @@ class StudyReport:
         """Return runs of a phase that an effect stands for: its arm's, or all where no single arm has it."""
         arm = None if self.averaged else self.arm(effect.arm)
         return tuple(run for one in ([arm] if arm else self.all_arms) for run in one.of(phase))
+
+    def in_grid(self, arm: ArmReport) -> float:
+        """Return what the grid would have trained in an arm, in the study's unit."""
+        return self.max_length * sum(run.phase == "tune" or run.seed in self.seeds for run in arm.runs)
 
     def folder_of(self, effect: Effect) -> str:
         """Return the directory of an effect's trials, relative to the study's."""

@@ -210,17 +210,15 @@ METHODS: dict[str, Method] = {
 
 def method(name: str) -> Method:
     """Return the method of that name; KeyError where there is none."""
-    return METHODS[name] if name in METHODS else _brought()[name]
+    return METHODS[name] if name in METHODS else _known()[name]
 
 
-def _brought() -> dict[str, Method]:
-    """Return a method for each rule that a package brings, with its default settings, by the rule's name."""
-    known = {one.rule for one in METHODS.values()}
-    return {
-        name: Method(name, name, RULES.get(name).title, partial(_by_rule, name=name))
-        for name in RULES
-        if name not in known
-    }
+def _known() -> dict[str, Method]:
+    """Return all methods, and one for each rule that a package brings, with its default settings."""
+    ours = {one.rule for one in METHODS.values()}
+    brought = (name for name in RULES if name not in ours)
+    titled = ((name, RULES.get(name).title) for name in brought)
+    return METHODS | {name: Method(name, name, title, partial(_by_rule, name=name)) for name, title in titled}
 
 
 def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str) -> MethodResult:
@@ -228,15 +226,10 @@ def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str) -> Me
     spec = _spec(design, rule)
     if rule.stops_at_rungs:
         return halving(study, design, protected=True, rule=rule.at_rungs(spec.stopping, RUNGS[-1]))
-    if rule.on_seeds(spec, arms) is None:
+    on_seeds = rule.on_seeds(spec, arms)
+    if on_seeds is None:
         return grid(study, design, variance="moderated")
-
-    def on_seeds(_: SimulatedDesign, arms: int) -> ResolveRule:
-        found = rule.on_seeds(spec, arms)
-        assert found is not None
-        return found
-
-    return sequential(study, design, on_seeds)
+    return sequential(study, design, lambda *_: on_seeds)
 
 
 def _spec(design: SimulatedDesign, rule: StoppingRule) -> StudySpec:
@@ -259,7 +252,7 @@ def pick(words: Sequence[str]) -> tuple[Method, ...]:
 
     Raises `ValueError` for another word.
     """
-    known = {**METHODS, **_brought()}
+    known = _known()
     rules = {one.rule for one in known.values()}
     for word in words:
         if word not in known and word not in rules:

@@ -8,8 +8,10 @@ and the runs it lacks are listed. Main effects only; an interaction is judged fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,13 @@ from numpy.typing import NDArray
 from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, table
 from orchestrator.decide.resolve import ResolveRule, resolve
-from orchestrator.decide.rungs import RungRule
+from orchestrator.decide.rungs import RungRule, highest_rung
 from orchestrator.decide.sequential import RESOLVE
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, Variant, rule_of, stopping_rule
 from orchestrator.errors import Fault, StudyError
 from orchestrator.record.state import StudyState, TrialRecord
-from orchestrator.simulate.asha import Ending, SimulatedCurve, matched, replay
-from orchestrator.simulate.curves import curve
+from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
@@ -228,6 +229,54 @@ def _halving(spec: StudySpec, evaluation: Evaluation, history: StudyState, rows:
         if ending.state is TrialState.DONE and made[place].state is TrialState.STOPPED
     ]
     return _result(spec, evaluation, said, [ending.length for ending in endings.values()], missing)
+
+
+def curve(
+    spec: StudySpec,
+    record: TrialRecord,
+    rows: Sequence[Mapping[str, Any]],
+    ladder: Sequence[float],
+    *,
+    protected: bool,
+) -> SimulatedCurve:
+    """Return the run of `record` as `asha` would have seen it, from the rows of its `metrics.parquet`."""
+    times = [time for row in rows if (time := _number(row.get("time_s"))) is not None]
+    length = record.length or 0.0
+    return SimulatedCurve(
+        record.cell,
+        record.arm,
+        points(spec, rows, ladder),
+        length,
+        max(times, default=length),
+        protected,
+    )
+
+
+def points(spec: StudySpec, rows: Iterable[Mapping[str, Any]], ladder: Sequence[float]) -> tuple[Point, ...]:
+    """Return the reports that would have been compared, from the rows of a run's `metrics.parquet`.
+
+    As in a running study: a report counts at the highest rung that it has passed, one without the metric at
+    none, and the score is the mean of the last `average_last` values, oriented.
+    """
+    key = "time_s" if spec.stopping.unit == "seconds" else spec.stopping.unit
+    recent: deque[float] = deque(maxlen=spec.metric.average_last)
+    found: list[Point] = []
+    for row in rows:
+        value, length = _number(row.get(spec.metric.name)), _number(row.get(key))
+        if value is None or length is None:
+            continue
+        recent.append(value)
+        rung = highest_rung(ladder, length, above=found[-1].rung if found else None)
+        if rung is None or length >= spec.stopping.max:
+            continue
+        score = math.fsum(recent) / len(recent)
+        time = _number(row.get("time_s"))
+        found.append(Point(rung, length, length if time is None else time, _sign(spec) * score))
+    return tuple(found)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 def _seen(

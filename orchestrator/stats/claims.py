@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,19 +124,23 @@ def draw_effects(
     return tuple(effects if material.mode == "max" else map(_in_users_units, effects))
 
 
+_AS_TESTED = (
+    *("lo", "hi", "p", "p_holm", "se", "df", "wide_lo", "wide_hi"),
+    *("p_equivalent", "early", "seeds_needed"),
+)
+"""What an effect says in the words of its test."""
+
+
 def _effect(material: Material, index: int, test: Tested, failures: Mapping[str, Tally]) -> Effect:
     contrast, plain = material.contrasts[index], material.plain
     n = int(plain.n[index])
+    nothing: dict[str, Any] = dict.fromkeys(("delta", "lo", "hi", "p", "p_holm"))
     empty = Effect(
         arm=contrast.name,
         kind=contrast.kind,
         reference=contrast.reference,
         n=n,
-        delta=None,
-        lo=None,
-        hi=None,
-        p=None,
-        p_holm=None,
+        **nothing,
         method="none",
         verdict=NO_DATA,
         seeds=tuple(np.array(material.seeds)[plain.paired[index]].tolist()),
@@ -152,29 +156,20 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
     sd = math.sqrt(plain.s2[index]) if n > 1 else None
     moderated = test.df is not None and test.df > n - 1
     method = "mean difference" if test.p is None else "moderated paired t" if moderated else "paired t"
+    tested: dict[str, Any] = {name: getattr(test, name) for name in _AS_TESTED}
     return replace(
         empty,
+        **tested,
         delta=delta,
-        lo=test.lo,
-        hi=test.hi,
-        p=test.p,
-        p_holm=test.p_holm,
         method=method,
         flags=_flags(test) + empty.flags,
         sd=sd,
-        se=test.se,
-        df=test.df,
-        wide_lo=test.wide_lo,
-        wide_hi=test.wide_hi,
-        p_equivalent=test.p_equivalent,
         plain=_plain(plain, index, test.level) if test.p is not None else None,
         wins=descriptions.wins(D, test.level) if contrast.kind == "main" else None,
         percent=_percent(material, index, delta),
         d_sd=_in_seed_sds(material, index, delta),
         g_z=descriptions.hedges_g(delta, sd, n) if sd is not None else None,
         p_permutation=descriptions.sign_flip_p(D),
-        early=test.early,
-        seeds_needed=test.seeds_needed,
     )
 
 

@@ -137,10 +137,10 @@ def _new_study(app: FastAPI, site: Site) -> None:
             form = _form(site, config, find_study_files(site.children.root))
             words = ["--config", config, *overrides(form, filled)]
         except InputError as error:
-            answer = ChildAnswer(2, "", "\n".join(f"error: {fault}" for fault in error.faults))
+            answer = ChildAnswer((), 2, "", "\n".join(f"error: {fault}" for fault in error.faults))
             return _form_page(request, site, config, filled, answer)
         answer = site.children.ask("plan", *words)
-        if answer.code or action != "start":
+        if answer.returncode or action != "start":
             return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
         return RedirectResponse(f"/launches/{site.children.launch('ablate', *words)}", SEE_OTHER)
 
@@ -173,7 +173,7 @@ def _form_page(
             form = _form(site, config, known)
         except InputError as error:
             problems = [str(fault) for fault in error.faults]
-    code = 422 if answer is not None and answer.code else 200
+    code = 422 if answer is not None and answer.returncode else 200
     values = {"known": known, "config": config, "form": form, "problems": problems}
     return _page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
 
@@ -243,8 +243,8 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
     """Run a command on a study and go back to its page; what it refuses is shown."""
     words = [verb, _where(site, name), *flags]
     answer = site.children.ask(*words)
-    if answer.code > 1:  # 1: the report is of an unfinished study
-        lines = answer.err.splitlines()
+    if answer.returncode > 1:  # 1: the report is of an unfinished study
+        lines = answer.stderr.splitlines()
         return _page(request, "problem.html.j2", 400, title=shown(words), lines=lines)
     return RedirectResponse(f"/studies/{quote(name)}/", SEE_OTHER)
 

@@ -26,13 +26,7 @@ _FOLDER = ".orchestrate/launches"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}\Z")
 
 
-@dataclass(frozen=True)
-class ChildAnswer:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
+ChildAnswer = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class ChildProcesses:
     def ask(self, *words: str) -> ChildAnswer:
         """Run a command to its end."""
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 _argv(words),
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
@@ -78,8 +72,7 @@ class ChildProcesses:
                 timeout=ANSWER_S,
             )
         except subprocess.TimeoutExpired:
-            return ChildAnswer(1, "", f"no answer within {ANSWER_S:.0f} s: {shown(words)}")
-        return ChildAnswer(done.returncode, done.stdout, done.stderr)
+            return ChildAnswer(words, 1, "", f"no answer within {ANSWER_S:.0f} s: {shown(words)}")
 
     # ---- studies: they outlive the page ------------------------------------------------------------------
 

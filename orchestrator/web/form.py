@@ -145,9 +145,7 @@ def _setting(raw: Mapping[str, Any], name: str) -> Field:
     valid = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
     for registered in (one for one in info.metadata if isinstance(one, OneOf)):
         valid = tuple(registered.names())
-    if valid:
-        return Field(name, text, "choice", valid, about)
-    return Field(name, text, "yaml", (), about)
+    return Field(name, text, "choice" if valid else "yaml", valid, about)
 
 
 def _component_ticks(components: Mapping[str, Any]) -> Iterator[Tick]:
@@ -205,21 +203,19 @@ def overrides(form: Form, filled: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _fault(field: Field, text: str) -> Fault | None:
+    name, start = field.name, text[:80]
     if len(text) > LONGEST_VALUE:
-        return Fault(f"is longer than {LONGEST_VALUE:,} characters", field=field.name)
-    if looks_secret(field.name, text):
-        return Fault("looks like a secret, and a study is recorded and shown", field=field.name)
+        return Fault(f"is longer than {LONGEST_VALUE:,} characters", field=name)
+    if looks_secret(name, text):
+        return Fault("looks like a secret, and a study is recorded and shown", field=name)
     if not all(letter.isprintable() or category(letter) == "Zs" for letter in text):
-        return Fault("holds control characters, or others that cannot be shown", field=field.name)
+        return Fault("holds control characters, or others that cannot be shown", field=name)
     if field.kind == "choice" and text not in field.choices:
-        hint = f"valid: {', '.join(field.choices)}"
-        return Fault("no such choice", field=field.name, value=text[:80], hint=hint)
+        return Fault("no such choice", field=name, value=start, hint=f"valid: {', '.join(field.choices)}")
     if field.kind == "number" and not is_number(_parsed(text)) and "${" not in text:
-        return Fault("is a number in the study file", field=field.name, value=text[:80] or "nothing")
+        return Fault("is a number in the study file", field=name, value=start or "nothing")
     if field.kind == "yaml" and _parsed(text) is MISSING:
-        return Fault(
-            "cannot be read as YAML", field=field.name, value=text[:80], hint="quotes may be missing"
-        )
+        return Fault("cannot be read as YAML", field=name, value=start, hint="quotes may be missing")
     return None
 
 
@@ -244,14 +240,14 @@ def _component_words(ticks: Sequence[Tick], on: Sequence[str]) -> list[str]:
     words = []
     for component, values in by_component.items():
         off = [value for value in values if value not in on]
-        if len(off) == len(values):
-            words.append(f"components.{component}=null")
-            continue
-        for value in off:
-            _, swap, alternative = value.partition("=")
-            part = f"swap.{alternative}" if swap else "without"
-            words.append(f"components.{component}.{part}=null")
+        parts = [""] if len(off) == len(values) else [_part(value) for value in off]
+        words += [f"components.{component}{part}=null" for part in parts]
     return words
+
+
+def _part(value: str) -> str:
+    swap = value.partition("=")[2]
+    return f".swap.{swap}" if swap else ".without"
 
 
 def _list_words(key: str, ticks: Sequence[Tick], on: Sequence[str]) -> list[str]:

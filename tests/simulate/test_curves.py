@@ -8,7 +8,7 @@ import pytest
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.simulate.asha import Point
-from orchestrator.simulate.curves import curve, points
+from orchestrator.simulate.recorded import curve, points
 from orchestrator.study.spec import StudySpec
 
 LADDER = (1, 3)

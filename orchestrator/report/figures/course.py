@@ -12,7 +12,6 @@ from matplotlib.patches import Patch
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
 from orchestrator.report.figures import grid, headline, rows
-from orchestrator.report.ledger import in_grid
 from orchestrator.report.model import Crossing, Curve, ReportedEvaluation, StudyReport
 from orchestrator.report.said import spreads
 
@@ -120,7 +119,7 @@ def ledger(report: StudyReport) -> Figure:
     axes = figure.subplots()
     states: set[TrialState] = set()
     most = max(sum(entry.spent for entry in report.ledger.of_arm(arm.arm)) for arm in arms)
-    full = max(in_grid(report, arm) for arm in arms)
+    full = max(report.in_grid(arm) for arm in arms)
     for place, arm in enumerate(reversed(arms)):
         left = 0.0
         entries = report.ledger.of_arm(arm.arm)
@@ -130,7 +129,7 @@ def ledger(report: StudyReport) -> Figure:
                 states.add(state)
                 axes.barh(place, spent, left=left, color=palette.STATES[state], height=0.68)
                 left += spent
-        axes.plot([in_grid(report, arm)] * 2, [place - 0.42, place + 0.42], color="#22262c", linewidth=1.2)
+        axes.plot([report.in_grid(arm)] * 2, [place - 0.42, place + 0.42], color="#22262c", linewidth=1.2)
         beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7.5, "va": "center"}
         axes.text(1.01, place, _cost(report, arm.arm), **beside)
     axes.set_xlim(0, 1.03 * max(most, full, 1e-12))

@@ -7,7 +7,6 @@ from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.report import numbers, palette, words
-from orchestrator.report.ledger import in_grid
 from orchestrator.report.model import Curve, ReportedEvaluation, StudyReport
 from orchestrator.report.page.chart import (
     ABOVE,
@@ -184,7 +183,7 @@ def ledger(report: StudyReport) -> Chart:
     grid = scatter(
         "markers",
         name="the grid",
-        x=[in_grid(report, arm) for arm in arms],
+        x=[report.in_grid(arm) for arm in arms],
         y=places,
         marker=line,
         hovertemplate=f"the grid: %{{x:g}} {report.unit}<extra></extra>",
