@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,6 +19,8 @@ _LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds":
 
 Points = Mapping[float, float]
 """Length -> value of one run, ascending."""
+Line = tuple[float, ...]
+Ends = tuple[float | None, ...]
 
 
 def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
@@ -72,21 +74,21 @@ def _points(rows: Sequence[Mapping[str, object]], metric: str, key: str) -> Poin
 def curve(arm: str, runs: Sequence[Points]) -> Curve:
     """Mean and standard deviation over the runs that reported at each length."""
     lengths = sorted({length for run in runs for length in run})
-    columns = [[run[length] for run in runs if length in run] for length in lengths]
-    means = [statistics.fmean(column) for column in columns]
-    sds = [statistics.stdev(column) if len(column) > 1 else None for column in columns]
-    return Curve(
-        arm=arm,
-        lengths=tuple(lengths),
-        mean=tuple(means),
-        lo=_shifted(means, sds, -1),
-        hi=_shifted(means, sds, 1),
-        n=tuple(len(column) for column in columns),
+    columns = {length: [run[length] for run in runs if length in run] for length in lengths}
+    return Curve(arm, *_drawn(columns, statistics.stdev))
+
+
+def _drawn(
+    columns: Mapping[float, Sequence[float]], error: Callable[[Sequence[float]], float]
+) -> tuple[Line, Line, Ends, Ends, tuple[int, ...]]:
+    """Return lengths, means, mean − error, mean + error (None below two values) and n of values by length."""
+    means = [statistics.fmean(column) for column in columns.values()]
+    errors = [error(column) if len(column) > 1 else None for column in columns.values()]
+    lo, hi = (
+        tuple(None if by is None else mean + sign * by for mean, by in zip(means, errors, strict=True))
+        for sign in (-1, 1)
     )
-
-
-def _shifted(means: Sequence[float], by: Sequence[float | None], sign: int) -> tuple[float | None, ...]:
-    return tuple(None if b is None else mean + sign * b for mean, b in zip(means, by, strict=True))
+    return tuple(columns), tuple(means), lo, hi, tuple(map(len, columns.values()))
 
 
 def at_rungs(run: Points, marks: Sequence[float], average_last: int) -> dict[float, float]:
@@ -111,20 +113,10 @@ def delta_curve(
     for seed in scores.keys() & reference.keys():
         for rung in scores[seed].keys() & reference[seed].keys():
             by_rung.setdefault(rung, {})[seed] = scores[seed][rung] - reference[seed][rung]
-    lengths = sorted(by_rung)
-    columns = [list(by_rung[length].values()) for length in lengths]
-    means = [statistics.fmean(column) for column in columns]
-    errors = [statistics.stdev(c) / math.sqrt(len(c)) if len(c) > 1 else None for c in columns]
-    found = [_crossing(a, b, by_rung[a], by_rung[b]) for a, b in pairwise(lengths)]
-    return DeltaCurve(
-        arm=arm,
-        lengths=tuple(lengths),
-        delta=tuple(means),
-        lo=_shifted(means, errors, -1),
-        hi=_shifted(means, errors, 1),
-        n=tuple(len(column) for column in columns),
-        crossings=tuple(crossing for crossing in found if crossing is not None),
-    )
+    columns = {rung: list(by_rung[rung].values()) for rung in sorted(by_rung)}
+    found = [_crossing(a, b, by_rung[a], by_rung[b]) for a, b in pairwise(columns)]
+    crossings = tuple(crossing for crossing in found if crossing is not None)
+    return DeltaCurve(arm, *_drawn(columns, lambda c: statistics.stdev(c) / math.sqrt(len(c))), crossings)
 
 
 def _crossing(

@@ -91,26 +91,24 @@ def summarise(
     nulls, findings = truth == 0, truth != 0
     right, wrong = signs == np.sign(truth), signs == -np.sign(truth)
     seen = np.isfinite(lo) & np.isfinite(hi)
+    excluding_0 = (lo > 0) | (hi < 0)
+    beyond = np.where(np.isfinite(lo), (signs == 0) & excluding_0, np.nan)
     covered = np.where(seen, (lo <= truth) & (truth <= hi), np.nan).astype(np.float64)
     by_arm = [mean(covered[:, arm]) for arm in range(truth.size) if seen[:, arm].any()]
     return Summary(
         method=method,
         studies=len(judged),
         cost=mean(np.array([one.cost for one in judged])),
-        fwer=share(_any(signs[:, nulls] != 0)) if nulls.any() else None,
-        wrong_sign=share(_any(wrong[:, findings])) if findings.any() else None,
+        fwer=share((signs[:, nulls] != 0).any(axis=1)) if nulls.any() else None,
+        wrong_sign=share(wrong[:, findings].any(axis=1)) if findings.any() else None,
         power=mean(right[:, findings].mean(axis=1)) if findings.any() else None,
         coverage=mean(_row_means(covered)) if by_arm else None,
         worst_coverage=min(by_arm, key=lambda figure: figure.value, default=None),
         width=median((hi - lo).ravel()) if by_arm else None,
-        beyond=mean(_row_means(_beyond(signs, lo, hi))) if by_arm else None,
+        beyond=mean(_row_means(beyond)) if by_arm else None,
         **_equivalence(np.stack([one.equivalent for one in judged]), truth, margin),
         kept=share(np.array([one.kept for one in judged])),
     )
-
-
-def _beyond(signs: NDArray[np.int8], lo: NDArray[np.float64], hi: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isfinite(lo), (signs == 0) & ((lo > 0) | (hi < 0)), np.nan)
 
 
 def _equivalence(
@@ -121,14 +119,8 @@ def _equivalence(
     within = np.abs(truth) < margin
     return {
         "equivalent": mean(called[:, within].mean(axis=1)) if within.any() else None,
-        "false_equivalent": share(_any(called[:, ~within])) if not within.all() else None,
+        "false_equivalent": share(called[:, ~within].any(axis=1)) if not within.all() else None,
     }
-
-
-def _any(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether there is a hit in each row."""
-    found: NDArray[np.bool_] = np.any(hits, axis=1)
-    return found
 
 
 def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
