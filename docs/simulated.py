@@ -18,8 +18,7 @@ from typing import Any
 
 from orchestrator.simulate.generator import Scenario, scenario
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
-from orchestrator.simulate.nulls import null_studies
-from orchestrator.simulate.series import Series, run
+from orchestrator.simulate.series import Series, null_studies, run
 from orchestrator.stats.levels import nominal_levels
 from orchestrator.study.cells import standard_gamma, standard_looks
 

@@ -119,7 +119,7 @@ def _equivalence(
     within = np.abs(truth) < margin
     return {
         "equivalent": mean(called[:, within].mean(axis=1)) if within.any() else None,
-        "false_equivalent": share(called[:, ~within].any(axis=1)) if not within.all() else None,
+        "false_equivalent": share(np.any(called[:, ~within], axis=1)) if not within.all() else None,
     }
 
 

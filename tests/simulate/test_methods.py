@@ -15,8 +15,7 @@ from scipy.stats import binom
 from orchestrator.decide.resolve import resolve
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy, scenario, study
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, registered
-from orchestrator.simulate.nulls import FOUND, null_studies
-from orchestrator.simulate.series import Series, run
+from orchestrator.simulate.series import FOUND, Series, null_studies, run
 
 GOLDEN = [
     [93.9, 94.1, 94.0, 94.2, 93.8],
