@@ -77,7 +77,7 @@ def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
 def _row(one: SaidEffect, tested: bool) -> str:
     effect, bold = one.effect, r"\bfseries " if one.resolved else ""
     cells = [_breakable(effect.arm), r"{--}" if effect.delta is None else f"{bold}{_ascii(one.delta)}"]
-    cells += [_interval(one.report.scale, effect)] if tested else []
+    cells += [_interval(one.scale, effect)] if tested else []
     cells.append(f"{effect.n}/{one.planned}")
     cells += [one.p_holm.replace("–", "--").replace("< ", "$<$~")] if tested else []
     cells += [f"{bold}{_raised(tex(one.brief_verdict))}", tex(one.time).replace(" ", "~")]
@@ -118,14 +118,14 @@ def _caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
 
 def _below(report: StudyReport, evaluation: ReportedEvaluation) -> list[str]:
     """Return what the design adds to the meaning of the rows."""
-    said = []
+    lines = []
     if evaluation.interactions:
         interval = words.interval_name(report, "interaction")
-        said.append(f"Below the line: interactions, Δ beyond the sum of both, {interval} from all seeds")
+        lines.append(f"Below the line: interactions, Δ beyond the sum of both, {interval} from all seeds")
     aliases = [group for group in report.aliases if " × " not in group[0]]
     if aliases:
-        said.append(f"Not told apart by the design: {'; '.join(' = '.join(group) for group in aliases)}")
-    return said
+        lines.append(f"Not told apart by the design: {'; '.join(' = '.join(group) for group in aliases)}")
+    return lines
 
 
 def _column(texts: Iterable[str], share: str) -> str:

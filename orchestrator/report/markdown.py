@@ -140,8 +140,8 @@ def _left_out(report: StudyReport) -> list[str]:
     if not rows:
         return []
     head = ["arm", "seed", "outcome", f"at ({report.unit})", "attempts", "reason"]
-    said = "These runs ended and are never averaged with finished ones."
-    return ["## In no effect", said, table(head, rows)]
+    why = "These runs ended and are never averaged with finished ones."
+    return ["## In no effect", why, table(head, rows)]
 
 
 def _ledger(report: StudyReport) -> str:

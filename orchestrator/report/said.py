@@ -40,13 +40,14 @@ class SaidEffect:
 
     def __init__(self, report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> None:
         self.report, self.evaluation, self.effect = report, evaluation, effect
+        self.scale = report.scale
         self.runs = report.behind(effect, evaluation.phase)
         self.planned = len({run.seed for run in self.runs})
         self.resolved = effect.verdict in RESOLVED
         self.told = self.resolved or effect.verdict == FAILS
         self.folder = report.folder_of(effect)
-        self.delta = report.scale.delta(effect.delta)
-        self.interval = report.scale.interval(effect.lo, effect.hi)
+        self.delta = self.scale.delta(effect.delta)
+        self.interval = self.scale.interval(effect.lo, effect.hi)
         self.p, self.p_holm = numbers.p_value(effect.p), numbers.p_value(effect.p_holm)
         self.time = numbers.duration(math.fsum(run.wall_s for run in self.runs))
         self.gpu_h = f"{math.fsum(run.gpu_s for run in self.runs) / 3600:.3g}"
@@ -55,7 +56,7 @@ class SaidEffect:
     def width(self) -> str:
         """How wide the interval is; a dash where there is none."""
         lo, hi = self.effect.lo, self.effect.hi
-        return numbers.DASH if lo is None or hi is None else self.report.scale.number(hi - lo)
+        return numbers.DASH if lo is None or hi is None else self.scale.number(hi - lo)
 
     @property
     def verdict(self) -> str:
@@ -74,12 +75,12 @@ class SaidEffect:
             return f"fails ({words.failed(self.runs)} of {len(self.runs)})"
         told = (" failed", " stopped", "not finished", "noisy", MIXED)
         lost = [flag for flag in effect.flags if flag.endswith(told)] + needs
-        said = f"{words.verdict(self.report, effect, self.report.scale)}{words.marks(effect)}"
+        said = f"{words.verdict(self.report, effect, self.scale)}{words.marks(effect)}"
         return f"{said} ({', '.join(lost)})" if lost else said
 
     def sentence(self, style: Style = PLAIN) -> str:
         """Return what the study says about the effect, as a sentence that can be quoted."""
-        effect, runs, scale = self.effect, self.runs, self.report.scale
+        effect, runs, scale = self.effect, self.runs, self.scale
         subject = self._intervention(style.emphasise)
         if effect.delta is None:
             if effect.verdict == FAILS:
@@ -129,7 +130,7 @@ class SaidEffect:
 
     def _support(self, seeds: str, *, turned: bool = False, directed: bool = False) -> str:
         """Interval, n and p. `directed`: the sentence names the direction, so the interval is of the size."""
-        effect, scale = self.effect, self.report.scale
+        effect, scale = self.effect, self.scale
         lo, hi = effect.lo or 0.0, effect.hi or 0.0
         lo, hi = (-hi, -lo) if turned else (lo, hi)
         signed = lo < 0 or not directed
@@ -144,7 +145,7 @@ class SaidEffect:
         """Return what must be said behind the numbers so that they are read rightly."""
         report, effect, remarks = self.report, self.effect, []
         if effect.verdict == SIZE_UNCLEAR and report.margin is not None:
-            margin = report.scale.amount(report.margin)
+            margin = self.scale.amount(report.margin)
             remarks.append(f"Different, but whether by more than {margin} is unclear.")
         if effect.early and self.resolved:
             lean = "" if effect.verdict == EQUIVALENT else "; early-stopped effects lean slightly large"

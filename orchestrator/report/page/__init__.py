@@ -86,7 +86,7 @@ def _emphasised(one: SaidEffect) -> Markup:
 
 def _more(one: SaidEffect) -> list[str]:
     """Return what stands behind an effect's row, for those who want it: a row of the second table."""
-    effect, scale = one.effect, one.report.scale
+    effect, scale = one.effect, one.scale
     plain, wins, failures = effect.plain, effect.wins, effect.failures
     won = beside = DASH
     if wins is not None:

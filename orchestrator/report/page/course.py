@@ -96,8 +96,11 @@ def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
             **shown,
         )
         traces += [line, *_band(curve, colour, shown)]
-    metric = axis(plain(palette.short(report.metric)))
-    layout = {"xaxis": axis(report.unit), "yaxis": metric, **BELOW}
+    layout = {
+        "xaxis": axis(report.unit),
+        "yaxis": axis(plain(palette.short(report.metric))),
+        **BELOW,
+    }
     waiting = len(evaluation.curves) - _SHOWN - 1
     more = f" {words.count(waiting, 'arm')} more: click their names." if waiting > 0 else ""
     note = f"Mean over seeds, band ±1 SD over seeds.{more}"

@@ -56,7 +56,7 @@ def _label(one: SaidEffect) -> str:
 
 
 def _interval(one: SaidEffect, place: int) -> dict[str, Any]:
-    effect, factor = one.effect, one.report.scale.factor
+    effect, factor = one.effect, one.scale.factor
     delta = None if effect.delta is None else effect.delta * factor
     colour = palette.colour(effect)
     shape = "diamond" if effect.kind == "interaction" else "circle"
