@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
+
+from orchestrator.study.spec import BudgetSpec
 
 _SHORTEST_TIMEOUT_S = 1800.0
 _INTERVALS = 5
 
 
-class Budget(Protocol):
-    """The `budget` section of a study file; None means no limit."""
-
-    @property
-    def gpu_hours(self) -> float | None: ...
-
-    @property
-    def wall_s(self) -> float | None: ...
-
-
-@dataclass(frozen=True)
-class BudgetVerdict:
-    """Whether a limit is reached, and which."""
-
-    exceeded: bool
-    reason: str | None
-
-
-def budget_left(budget: Budget, wall_s: float, gpu_s: float) -> BudgetVerdict:
-    """Compare what was spent (wall seconds of the study, GPU seconds over all trials) with the limits."""
+def budget_reached(budget: BudgetSpec, wall_s: float, gpu_s: float) -> str | None:
+    """Return which limits were spent (wall seconds of the study, GPU seconds of all trials), or None."""
     reached = []
     if budget.wall_s is not None and wall_s >= budget.wall_s:
         reached.append(f"wall time {wall_s:.0f} s of {budget.wall_s:g} s")
     if budget.gpu_hours is not None and gpu_s >= 3600 * budget.gpu_hours:
         reached.append(f"{gpu_s / 3600:.3g} of {budget.gpu_hours:g} GPU-hours")
-    return BudgetVerdict(bool(reached), f"budget reached: {', '.join(reached)}" if reached else None)
+    return f"budget reached: {', '.join(reached)}" if reached else None
 
 
 def report_timeout(setting: float | Literal["auto"], longest_interval_s: float | None) -> float:

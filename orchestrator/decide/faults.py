@@ -1,4 +1,4 @@
-"""What can go wrong with an attempt, told apart: whose fault it is, and whether it counts as a retry."""
+"""What can go wrong with an attempt, told apart: whose fault it is, and whether the trial runs again."""
 
 from __future__ import annotations
 
@@ -57,15 +57,9 @@ _CAUSES = {
     FaultKind.SHORT: Cause.SHORT,
     FaultKind.HANG: Cause.HANG,
 }
-_OF_A_NODE = frozenset(
-    {
-        FaultKind.WORKER_KILLED,
-        FaultKind.HANG,
-        FaultKind.CONNECTION,
-        FaultKind.STORAGE,
-        FaultKind.DISK_FULL,
-        FaultKind.UNKNOWN,
-    }
+_OF_A_NODE = (
+    *(FaultKind.WORKER_KILLED, FaultKind.HANG, FaultKind.CONNECTION),
+    *(FaultKind.STORAGE, FaultKind.DISK_FULL, FaultKind.UNKNOWN),
 )
 _OF_A_CAUSE = {
     Cause.USER: FaultKind.EXCEPTION,
@@ -114,3 +108,28 @@ def why_lost(ends: Sequence[RankEnd]) -> GroupEnd:
 
 def _nodes(ends: Sequence[RankEnd]) -> tuple[str, ...]:
     return tuple(sorted({end.node for end in ends}))
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """Whether the same cell starts again from its latest checkpoint, and why."""
+
+    again: bool
+    reason: str
+
+
+def retry(fault: FaultKind, counted_since_progress: int, max_retries: int) -> RetryDecision:
+    """Decide after a failure.
+
+    `counted_since_progress`: the faults that count (`FaultKind.counts`), this one included, since the trial's
+    last new complete checkpoint: who makes progress may go on for ever. What the user's code does would
+    happen again and is a finding of the arm.
+    """
+    if not fault.retried:
+        return RetryDecision(False, "an outcome of the arm, not tried again by itself")
+    if not fault.counts:
+        return RetryDecision(True, f"{fault}: does not count as a retry")
+    used = f"{counted_since_progress} of {max_retries} retries since the last checkpoint"
+    if counted_since_progress <= max_retries:
+        return RetryDecision(True, used)
+    return RetryDecision(False, f"all {max_retries} retries since the last checkpoint are used")

@@ -43,12 +43,12 @@ class NodeWatch:
         return frozenset({*self._bad, *self._suspect})
 
     def worked(self, nodes: Iterable[str]) -> None:
-        """Take in that a trial got on there: a new checkpoint, or its end."""
+        """Forget failures there: a trial got on, to a new checkpoint or its end."""
         for node in nodes:
             self._failed.pop(node, None)
 
     def failed(self, node: str, trial: str, fault: FaultKind, others: Collection[str]) -> Verdict:
-        """Return a trial failed on `node`.
+        """Count that a trial failed on `node`, and say what that means.
 
         Args:
             others: the nodes that could do its work. A node is never set aside when there are none: a study

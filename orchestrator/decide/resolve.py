@@ -24,6 +24,7 @@ from orchestrator.stats.moderated import Estimates, estimate
 from orchestrator.stats.power import Question, predictive_power, seeds_needed
 
 Action = Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
+Claim = Literal["different", "equivalent"]
 Cell = tuple[int, int]
 """Row and index of the seed."""
 
@@ -204,7 +205,7 @@ class Walk:
         self.final: dict[int, ArmLook] = {}
         self._latest: dict[int, ArmLook] = {}
         self.rounds = 0
-        self._different = self._equivalent = 0
+        self._claimed: dict[Claim, int] = {"different": 0, "equivalent": 0}
         self._weights = np.hstack([-np.ones((self.arms, 1)), np.eye(self.arms)])
         self._index = {look: index for index, look in enumerate(rule.looks)}
 
@@ -261,42 +262,35 @@ class Walk:
         rows = list(pending)
         p = dict(enumerate(pairs.p.tolist(), start=1))
         actions: dict[int, Action] = {}
-        levels = self._reject(rows, p, actions)
+        levels = self._holm(rows, p, actions, "different", sides=1)
         equivalent: dict[int, float] = {}
         if self.rule.margin is not None:
             equivalent = dict(enumerate(pairs.p_equivalent(self.rule.margin).tolist(), start=1))
-            self._accept(rows, equivalent, actions)
+            self._holm(rows, equivalent, actions, "equivalent", sides=2)
         for look in self._drawn(pairs, p, levels, equivalent):
             self._judge(look, actions.get(look.arm))
 
     def _level(self, row: int, alpha: float) -> float:
         return self.rule.levels(alpha)[self._index[self.number[row]]]
 
-    def _reject(self, rows: list[int], p: dict[int, float], actions: dict[int, Action]) -> dict[int, float]:
-        """Holm among the arms without a difference so far: α of a rejected one is passed on.
+    def _holm(
+        self, rows: list[int], p: dict[int, float], actions: dict[int, Action], claim: Claim, sides: int
+    ) -> dict[int, float]:
+        """Judge by Holm among the arms without the claim so far: α of one that gets it is passed on.
 
-        Returns the level that each arm was compared with last.
+        `sides`: 2 for equivalence, two one-sided tests with an α of their own. Returns the level that each
+        arm was compared with last.
         """
         levels: dict[int, float] = {}
         while left := [row for row in rows if row not in actions]:
-            alpha = self.rule.alpha / (self.arms - self._different)
-            levels.update((row, self._level(row, alpha)) for row in left)
+            alpha = sides * self.rule.alpha / (self.arms - self._claimed[claim])
+            levels.update((row, self._level(row, alpha) / sides) for row in left)
             hits = [row for row in left if p[row] <= levels[row]]
             if not hits:
                 break
-            actions.update(dict.fromkeys(hits, "different"))
-            self._different += len(hits)
+            actions.update(dict.fromkeys(hits, claim))
+            self._claimed[claim] += len(hits)
         return levels
-
-    def _accept(self, rows: list[int], p: dict[int, float], actions: dict[int, Action]) -> None:
-        """Judge equivalence in the same way, with an α of its own: two one-sided tests."""
-        while left := [row for row in rows if row not in actions]:
-            alpha = 2 * self.rule.alpha / (self.arms - self._equivalent)
-            hits = [row for row in left if p[row] <= self._level(row, alpha) / 2]
-            if not hits:
-                break
-            actions.update(dict.fromkeys(hits, "equivalent"))
-            self._equivalent += len(hits)
 
     def _drawn(
         self, pairs: Estimates, p: dict[int, float], levels: dict[int, float], equivalent: dict[int, float]
@@ -376,7 +370,8 @@ class Walk:
 
     def _question(self, index: int | None) -> Question:
         # an arm that is open belongs to both families, so that neither is empty
-        return _question(self.rule, self.arms - self._different, self.arms - self._equivalent, index)
+        families = (self.arms - number for number in self._claimed.values())
+        return _question(self.rule, *families, index)
 
     def _seeds_needed(self, look: ArmLook) -> int | None:
         if look.mean is None or look.v is None or look.df is None:

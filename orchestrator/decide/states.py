@@ -40,30 +40,19 @@ class Cause(StrEnum):
     INFRA = "infra"
 
 
+_AGAIN = frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED})
 TRANSITIONS: dict[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.CANCELLED, TrialState.SKIPPED}),
     # running -> running: the driver died and the cell is assigned again; -> pending: it waits for its retry
-    TrialState.RUNNING: frozenset(
-        {
-            TrialState.RUNNING,
-            TrialState.PENDING,
-            TrialState.DONE,
-            TrialState.STOPPED,
-            TrialState.DIVERGED,
-            TrialState.FAILED,
-            TrialState.CANCELLED,
-            TrialState.SKIPPED,
-        }
-    ),
+    TrialState.RUNNING: frozenset(TrialState),
     # -> skipped: it lost its infrastructure, and the next start finds that nothing needs it any more
-    TrialState.FAILED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
-    TrialState.CANCELLED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
+    TrialState.FAILED: _AGAIN,
+    TrialState.CANCELLED: _AGAIN,
     TrialState.DONE: frozenset(),
     TrialState.STOPPED: frozenset(),
     TrialState.DIVERGED: frozenset(),
-    # a failed run that is tried again on request may bring an arm back, whose later seeds are then decided
-    # about anew
-    TrialState.SKIPPED: frozenset({TrialState.PENDING, TrialState.RUNNING, TrialState.SKIPPED}),
+    # a failed run that is tried again on request may bring an arm back: its later seeds are decided anew
+    TrialState.SKIPPED: _AGAIN,
 }
 
 

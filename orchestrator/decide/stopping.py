@@ -9,25 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.decide.rungs import Alone, RungRule
 from orchestrator.study.cells import TUNE, Cell
 from orchestrator.study.registered import RULES, StoppingTerms
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import StoppingSpec, StudySpec, TuneStopping
 
 if TYPE_CHECKING:
     from orchestrator.decide.resolve import ResolveRule
 
 
-class Ladder(Protocol):
-    """Where the rungs are: `stopping` or `tune.stopping` of a study file."""
-
-    @property
-    def grace(self) -> float: ...
-
-    @property
-    def reduction(self) -> float: ...
+Ladder = StoppingSpec | TuneStopping
+"""Where the rungs are: `stopping` or `tune.stopping` of a study file."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import io
 from types import UnionType
 from typing import Any, get_args
 
-from orchestrator.decide.used import used_cells
+from orchestrator.decide.agenda import used_cells
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import StudyState, columns
 from orchestrator.record.storage import Storage

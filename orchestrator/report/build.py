@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.decide.agenda import agenda
+from orchestrator.decide.agenda import agenda, used_cells
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.tuning import ArmTuning, tunings
-from orchestrator.decide.used import used_cells
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import StudyState, TrialRecord

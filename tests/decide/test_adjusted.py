@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.decide.adjusted import p_holm
+from orchestrator.decide.effects import p_holm
 from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.stats.holm import holm
 

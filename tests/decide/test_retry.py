@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.decide.faults import FaultKind, RankEnd, fault_of, why_lost
+from orchestrator.decide.faults import FaultKind, RankEnd, fault_of, retry, why_lost
 from orchestrator.decide.nodes import NodeWatch
-from orchestrator.decide.retry import retry
 from orchestrator.decide.states import Cause
 
 OF_THE_ARM = {FaultKind.EXCEPTION, FaultKind.OUT_OF_MEMORY, FaultKind.SHORT}

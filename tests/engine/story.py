@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.decide.agenda import Judged, agenda
+from orchestrator.decide.agenda import Judged, agenda, used_cells
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.decide.used import used_cells
 from orchestrator.engine.conduct._conductor import Conductor
 from orchestrator.engine.messages import (
     Action,

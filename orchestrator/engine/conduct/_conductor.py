@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from orchestrator.decide.budget import budget_left
+from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
 from orchestrator.decide.stopping import Competition, competition
 from orchestrator.engine import status
@@ -295,9 +295,9 @@ class Conductor:
             for live, words in self._hangs.overdue(self.queue.running(), now):
                 if live.lane is not None:
                     actions.append(Recycle(live.lane, *live.key, words))
-            verdict = budget_left(self.spec.budget, now - self._started_at, self._failures.spent_gpu_s())
-            if verdict.exceeded and not self.finished():
-                self._log.stop(StopRequest(verdict.reason or "budget reached", ExitCode.BUDGET))
+            reached = budget_reached(self.spec.budget, now - self._started_at, self._failures.spent_gpu_s())
+            if reached is not None and not self.finished():
+                self._log.stop(StopRequest(reached, ExitCode.BUDGET))
             return actions
 
     def request_stop(self, request: StopRequest) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from orchestrator.decide.faults import FaultKind, fault_of
-from orchestrator.decide.retry import retry
+from orchestrator.decide.faults import FaultKind, fault_of, retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.conduct._placement import Placement
 from orchestrator.engine.conduct._runlog import RunLog, last_line

@@ -7,6 +7,7 @@ from orchestrator.study.designs._arms import (
     Arm,
     alias_table,
     build_arms,
+    cells_per_arm,
     expand_arms,
     pair_arms,
     searched_config,
@@ -17,7 +18,6 @@ from orchestrator.study.designs._contrasts import Contrast, contrasts
 from orchestrator.study.designs._crossed import Crossed
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
-from orchestrator.study.designs._size import cells_per_arm
 
 __all__ = [
     "GENERATORS",

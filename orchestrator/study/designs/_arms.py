@@ -11,10 +11,10 @@ from orchestrator.study.changes import MISSING, apply, lookup, overlap
 from orchestrator.study.designs._combining import Pair, chosen_later, combining_problems, in_file_order
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
 from orchestrator.study.designs._fractions import AliasSet
-from orchestrator.study.designs._size import cells_per_arm, size_problem
-from orchestrator.study.faults import Problem, raise_problems, show
+from orchestrator.study.faults import Path, Problem, raise_problems, show
 from orchestrator.study.identity import canonical
 from orchestrator.study.registered import design_of
+from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 
 _MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes
@@ -57,7 +57,7 @@ def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     planned = sum(draft.planned for draft in drafts)
     # what a fractional design checks besides is never run; what `interactions: auto` checks may be
     later = len(drafts) - planned if chosen_later(spec) else 0
-    too_many = size_problem(spec, planned, later)
+    too_many = _size_problem(spec, planned, later)
     if too_many is not None:
         problems.append(too_many)
         drafts = [draft for draft in drafts if not draft.parts]
@@ -197,3 +197,50 @@ def _normal(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def cells_per_arm(spec: StudySpec) -> int:
+    """Count the runs of one arm: its seeds, once per phase that evaluates it, and the samples of its search.
+
+    `goal: reinvest` moves seeds between arms, its budget is the seeds of the file in every arm.
+    """
+    return len(spec.phases) * len(spec.seeds) + samples_per_arm(spec)
+
+
+def _size_problem(spec: StudySpec, arms: int, later: int = 0) -> Problem | None:
+    """Return the refusal of a study with more cells than `max_cells`, or None.
+
+    Args:
+        arms: arms that are planned from the start; a count above what fits may itself have been cut off.
+        later: arms that results may call for (`interactions: auto`).
+    """
+    total = (arms + later) * cells_per_arm(spec)
+    if total <= spec.max_cells:
+        return None
+    count, exact = design_of(spec).needs(spec, arms)
+    at_least = "" if exact else "more than "
+    seeds = "1 seed" if len(spec.seeds) == 1 else f"{len(spec.seeds)} seeds"
+    parts = [seeds + (", fixed and retuned" if len(spec.phases) > 1 else "")]
+    if samples_per_arm(spec):
+        parts.append(f"{samples_per_arm(spec):,} samples")
+    pairs = f", of them {later:,} pairs that interactions: auto may add" if later else ""
+    total = (count + later) * cells_per_arm(spec)
+    message = (
+        f"{at_least}{total:,} cells are needed ({at_least}{count + later:,} arms{pairs}; "
+        f"{' and '.join(parts)} each), but max_cells allows {spec.max_cells:,}"
+    )
+    return Problem(_place(spec), message, hint=_ways_out(spec, total, exact=exact))
+
+
+def _place(spec: StudySpec) -> Path:
+    if "max_cells" in spec.model_fields_set:
+        return ("max_cells",)
+    if design_of(spec).many_arms:
+        return ("design",)
+    return ("tune",) if samples_per_arm(spec) > len(spec.seeds) else ("seeds",)
+
+
+def _ways_out(spec: StudySpec, total: int, *, exact: bool) -> str:
+    samples = "fewer samples" if samples_per_arm(spec) else None
+    ways = list(filter(None, [design_of(spec).smaller(spec), samples, "fewer seeds"]))
+    return f"use {', '.join(ways)}, or " + (f"max_cells: {total}" if exact else "a larger max_cells")
