@@ -119,7 +119,7 @@ def make_order(
 
 
 def _storage_of(loaded: LoadedStudy, overrides: Sequence[str], cluster: Cluster) -> str | None:
-    """Return cluster's storage, where the study says nothing that holds on several machines; else None."""
+    """Return the cluster's storage where the study names none that several machines can have; else None."""
     from orchestrator.remote.clusterfile import unshared
 
     said_here = any(override.partition("=")[0].strip() == "storage" for override in overrides)
@@ -232,7 +232,7 @@ def find_there(cluster: Cluster, study: str | None, storage: str | None) -> tupl
 
 
 def _name_of(study: str | None) -> str | None:
-    """Return a study file on this machine stands for its study."""
+    """Return the study's name, where a study file on this machine stands for it."""
     if study is not None and study.endswith(STUDY_SUFFIXES) and Path(study).is_file():
         from orchestrator.study.loading import load_study
 

@@ -69,24 +69,27 @@ def _show(built: StudyReport, form: str) -> None:
         from orchestrator.report.effects_json import to_json
 
         console.data_json(to_json(built))
-    elif form == "--markdown":
-        from orchestrator.report.markdown import to_markdown
-
-        console.data(to_markdown(built).rstrip("\n"))
-    elif form == "--latex":
-        from orchestrator.report.latex import to_latex
-
-        console.data(to_latex(built).rstrip("\n"))
-    elif form == "--html":
-        from orchestrator.report.page import to_html
-        from orchestrator.report.write import missing_extra
-
-        missing = missing_extra()
-        if missing is not None:
-            raise InputError(Fault("the page needs an extra", value="--html", hint=missing))
-        console.data(to_html(built).rstrip("\n"))
+    elif form:
+        console.data(_written(built, form).rstrip("\n"))
     else:
         show(built)
+
+
+def _written(built: StudyReport, form: str) -> str:
+    if form == "--markdown":
+        from orchestrator.report.markdown import to_markdown
+
+        return to_markdown(built)
+    if form == "--latex":
+        from orchestrator.report.latex import to_latex
+
+        return to_latex(built)
+    from orchestrator.report.page import to_html
+    from orchestrator.report.write import missing_extra
+
+    if missing := missing_extra():
+        raise InputError(Fault("the page needs an extra", value="--html", hint=missing))
+    return to_html(built)
 
 
 def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool) -> bool:

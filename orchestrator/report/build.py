@@ -96,7 +96,7 @@ def build_report(
 
 def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
     """Return `("a", "b × c × d")`: groups of two effects or more."""
-    groups = (tuple(" × ".join(effect) for effect in one.effects) for one in alias_table(spec))
+    groups = (tuple(" × ".join(effect) for effect in one) for one in alias_table(spec))
     return tuple(group for group in groups if len(group) > 1)
 
 

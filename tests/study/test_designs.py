@@ -221,14 +221,14 @@ def test_alias_table_agrees_with_the_columns(count: int) -> None:
         for one in effects
     }
     sets = aliases(names)
-    place = {one: index for index, found in enumerate(sets) for one in found.effects}
+    place = {one: index for index, found in enumerate(sets) for one in found}
     for one, other in product(effects, effects):
         if len(one) <= 2:
             assert (columns[one] == columns[other]) == (place[one] == place.get(other)), (one, other)
             # resolution IV: nothing of two components is mixed up with a main effect
             assert columns[one] != columns[other] or one == other or len(one) + len(other) >= 4
     assert len(sets) == len({columns[one] for one in effects if len(one) <= 2})
-    assert all(list(map(len, found.effects)) == sorted(map(len, found.effects)) for found in sets)
+    assert all(list(map(len, found)) == sorted(map(len, found)) for found in sets)
 
 
 def test_fractional_main_effects_come_from_all_runs() -> None:
@@ -241,8 +241,8 @@ def test_fractional_main_effects_come_from_all_runs() -> None:
     outcomes = {arm.name: 3.0 * ("a" in arm.parts) - 2.0 * ("d" in arm.parts) for arm in arms.values()}
     assert [value(effect, outcomes) for effect in effects.values()] == [3, 0, 0, -2]
     table = alias_table(spec)
-    assert table[0].effects == (("a",), ("b", "c", "d"))
-    assert table[4].effects == (("a", "b"), ("c", "d"))
+    assert table[0] == (("a",), ("b", "c", "d"))
+    assert table[4] == (("a", "b"), ("c", "d"))
     assert alias_table(study(4, design="factorial")) == ()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
 from orchestrator.study.designs._combining import Pair, chosen_later, combining_problems, in_file_order
-from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, design_drafts, pair_drafts
+from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, pair_drafts
 from orchestrator.study.designs._fractions import AliasSet
 from orchestrator.study.faults import Path, Problem, raise_problems, show
 from orchestrator.study.identity import canonical
@@ -52,8 +52,9 @@ def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:
 
 def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     """Return the arms that can be built, and every problem with their addresses in the study file."""
-    drafts, problems = design_drafts(spec, spec.max_cells // cells_per_arm(spec))
-    problems = combining_problems(spec) + problems
+    singles, found = Singles.of(spec), list[Problem]()
+    drafts = list(design_of(spec).drafts(spec, singles, spec.max_cells // cells_per_arm(spec), found))
+    problems = [*combining_problems(spec), *singles.problems, *found]
     planned = sum(draft.planned for draft in drafts)
     # what a fractional design checks besides is never run; what `interactions: auto` checks may be
     later = len(drafts) - planned if chosen_later(spec) else 0

@@ -7,27 +7,23 @@ from itertools import combinations
 
 from orchestrator.study.faults import Path, Problem, nearest, show
 from orchestrator.study.registered import design_of, rule_of
-from orchestrator.study.spec import Component, StudySpec
+from orchestrator.study.spec import StudySpec
 
 Pair = tuple[str, str]
 
 
-def away_label(name: str, component: Component) -> str | None:
-    """Return the arm that takes the component away, or None when several alternatives could.
+def away_labels(spec: StudySpec) -> dict[str, str]:
+    """Return the arm that takes each component away, in the order of the file; none where several could.
 
     That is `no-<name>`, and `<name>=<alternative>` where there is no `without` and one alternative only.
     """
-    if component.without is not None:
-        return f"no-{name}"
-    if component.swap is not None and len(component.swap) == 1:
-        return f"{name}={next(iter(component.swap))}"
-    return None
-
-
-def away_labels(spec: StudySpec) -> dict[str, str]:
-    """`away_label` of every component that has one, in the order of the file."""
-    labels = {name: away_label(name, component) for name, component in spec.components.items()}
-    return {name: label for name, label in labels.items() if label is not None}
+    labels = {}
+    for name, component in spec.components.items():
+        if component.without is not None:
+            labels[name] = f"no-{name}"
+        elif component.swap is not None and len(component.swap) == 1:
+            labels[name] = f"{name}={next(iter(component.swap))}"
+    return labels
 
 
 def _distinct(names: Sequence[str]) -> bool:
@@ -66,17 +62,16 @@ def listed_pairs(spec: StudySpec) -> tuple[Pair, ...]:
     """Return the pairs that `interactions` lists, in file order; those that are faulty are left out."""
     if isinstance(spec.interactions, str):
         return ()
+    known = [given for given in spec.interactions if set(given) <= set(spec.components)]
+    listed = [in_file_order(spec, given) for given in known if _distinct(given) and len(given) == 2]
     possible = set(possible_pairs(spec))
-    pairs = (given for given in spec.interactions if _distinct(given) and len(given) == 2)
-    known = [pair for pair in pairs if all(name in spec.components for name in pair)]
-    return tuple(
-        dict.fromkeys(pair for pair in (in_file_order(spec, given) for given in known) if pair in possible)
-    )
+    return tuple(dict.fromkeys(pair for pair in listed if pair in possible))
 
 
 def combining_problems(spec: StudySpec) -> list[Problem]:
     """Everything that is wrong with `exclude`, `interactions`, and what the design makes of them."""
-    return [*_exclude_problems(spec), *_interaction_problems(spec), *_listed_problems(spec)]
+    listed = () if isinstance(spec.interactions, str) else _listed_problems(spec, spec.interactions)
+    return [*_exclude_problems(spec), *_interaction_problems(spec), *listed]
 
 
 def _exclude_problems(spec: StudySpec) -> Iterator[Problem]:
@@ -86,11 +81,9 @@ def _exclude_problems(spec: StudySpec) -> Iterator[Problem]:
         if not _distinct(group):
             yield Problem(path, "must name at least two different components", show(list(group)))
             continue
-        unknown = [name for name in group if name not in spec.components]
-        for name in unknown:
-            yield _unknown_problem(spec, name, path)
-        problem = None if unknown else design.group_problem(spec, group, path)
-        if problem is not None:
+        unknown = list(_unknown_problems(spec, group, path))
+        yield from unknown
+        if not unknown and (problem := design.group_problem(spec, group, path)):
             yield problem
     yield from design.exclude_problems(spec)
 
@@ -106,43 +99,41 @@ def _interaction_problems(spec: StudySpec) -> Iterator[Problem]:
         yield Problem(("interactions",), message, hint="use rule: resolve or none, or list the pairs")
 
 
-def _listed_problems(spec: StudySpec) -> Iterator[Problem]:
-    if isinstance(spec.interactions, str):
-        return
+def _listed_problems(spec: StudySpec, listed: Sequence[Sequence[str]]) -> Iterator[Problem]:
+    labels = away_labels(spec)
     seen: dict[frozenset[str], int] = {}
-    for index, given in enumerate(spec.interactions):
+    for index, given in enumerate(listed):
         path: Path = ("interactions", index)
+        shown = show(list(given))
         if not _distinct(given) or len(given) != 2:
-            yield Problem(path, "must be a pair of two different components", show(list(given)))
+            yield Problem(path, "must be a pair of two different components", shown)
             continue
         owners = [name.partition("=")[0] for name in given]
         if any("=" in name for name in given) and len(set(owners)) == 1:
             message = f"names two alternatives of {owners[0]}, which no run can have together"
-            yield Problem(path, message, show(list(given)), hint="name two different components")
+            yield Problem(path, message, shown, "name two different components")
             continue
-        unknown = [name for name in given if name not in spec.components]
-        for name in unknown:
-            yield _unknown_problem(spec, name, path)
+        unknown = list(_unknown_problems(spec, given, path))
+        yield from unknown
         if unknown:
             continue
-        labels = away_labels(spec)
         for name in given:
             if name not in labels and spec.components[name].swap:
                 count = len(spec.components[name].swap or {})
                 message = f"{name} has {count} alternatives and no 'without': it is not clear which is meant"
-                yield Problem(path, message, show(list(given)), hint=f"give {name} a 'without', or leave one")
+                yield Problem(path, message, shown, f"give {name} a 'without', or leave one")
         if is_excluded(spec, given):
             message = "is asked for here and excluded by 'exclude'"
-            yield Problem(path, message, show(list(given)), hint="remove it from one of the two")
-        first = seen.setdefault(frozenset(given), index)
-        if first != index:
-            yield Problem(path, "names a pair twice", show(list(given)), hint="remove one of the two")
+            yield Problem(path, message, shown, "remove it from one of the two")
+        if seen.setdefault(frozenset(given), index) != index:
+            yield Problem(path, "names a pair twice", shown, "remove one of the two")
 
 
-def _unknown_problem(spec: StudySpec, name: str, path: Path) -> Problem:
-    owner = name.partition("=")[0]
-    if owner in spec.components and owner != name:
-        hint = f"write {owner}: an alternative cannot be named here"
-    else:
-        hint = nearest(name, spec.components)
-    return Problem(path, f"there is no component {name!r}", hint=hint)
+def _unknown_problems(spec: StudySpec, names: Collection[str], path: Path) -> Iterator[Problem]:
+    for name in names:
+        if name not in spec.components:
+            owner = name.partition("=")[0]
+            hint = nearest(name, spec.components)
+            if owner in spec.components:
+                hint = f"write {owner}: an alternative cannot be named here"
+            yield Problem(path, f"there is no component {name!r}", hint=hint)

@@ -58,14 +58,10 @@ def differences(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
     labels = away_labels(spec)
     for arm in others:
         if arm.kind == "pair":
-            weights = _double_difference(arm, labels, reference)
+            # (Y_−A−B − Y_−B) − (Y_−A − Y_0)
+            one, other = (labels[part] for part in arm.parts)
+            weights = {arm.name: 1.0, one: -1.0, other: -1.0, reference.name: 1.0}
             yield Contrast(arm.name, "interaction", arm.parts, weights, reference.name)
-
-
-def _double_difference(pair: Arm, labels: Mapping[str, str], reference: Arm) -> dict[str, float]:
-    """(Y_−A−B − Y_−B) − (Y_−A − Y_0)."""
-    one, other = pair.parts
-    return {pair.name: 1.0, labels[one]: -1.0, labels[other]: -1.0, reference.name: 1.0}
 
 
 def least_squares(spec: StudySpec, arms: Sequence[Arm], pairs: Sequence[Pair]) -> Iterator[Contrast]:

@@ -70,16 +70,6 @@ class Singles:
         }
 
 
-def design_drafts(spec: StudySpec, most_arms: int) -> tuple[list[Draft], list[Problem]]:
-    """Return the arms of the study, the reference first; arms whose changes are faulty are left out.
-
-    A design may end after `most_arms` arms: more than that is refused anyway.
-    """
-    singles = Singles.of(spec)
-    problems = list(singles.problems)
-    return list(design_of(spec).drafts(spec, singles, most_arms, problems)), problems
-
-
 def pair_drafts(
     spec: StudySpec, pairs: Iterable[Pair], singles: Singles, problems: list[Problem], *, planned: bool = True
 ) -> Iterator[Draft]:
@@ -89,8 +79,7 @@ def pair_drafts(
         if one not in away or other not in away:
             continue  # its own fault is told where it stands
         path = _place_of_pair(spec, (one, other))
-        problem = clash(spec, away[one], away[other], path)
-        if problem is not None:
+        if problem := clash(spec, away[one], away[other], path):
             problems.append(problem)
         else:
             yield joined((away[one], away[other]), "pair", path, planned)

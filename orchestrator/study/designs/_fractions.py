@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 GENERATORS = {
@@ -27,15 +26,12 @@ _ORDER = 3
 Run = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class AliasSet:
-    """Effects that a fractional design cannot tell apart, those of few components first.
+AliasSet = tuple[tuple[str, ...], ...]
+"""Effects that a fractional design cannot tell apart, those of few components first.
 
-    Every effect is the tuple of its components: one for a main effect, two for a two-factor interaction, or
-    three; interactions of more are left out.
-    """
-
-    effects: tuple[tuple[str, ...], ...]
+Every effect is the tuple of its components: one for a main effect, two or three for an interaction;
+interactions of more are left out.
+"""
 
 
 def all_runs(names: Sequence[str], exclude: Iterable[Collection[str]] = ()) -> Iterator[Run]:
@@ -85,5 +81,5 @@ def aliases(names: Sequence[str]) -> tuple[AliasSet, ...]:
             shown = sorted(
                 (sorted(one) for one in same if len(one) <= _ORDER), key=lambda one: (len(one), one)
             )
-            found.append(AliasSet(tuple(tuple(names[_LETTERS.index(x)] for x in one) for one in shown)))
+            found.append(tuple(tuple(names[_LETTERS.index(x)] for x in one) for one in shown))
     return tuple(found)
