@@ -5,7 +5,6 @@
     │   ├── StudyError                       the study file, its overrides or its entrypoint
     │   ├── ChangedStudy                     an existing study was started with other settings
     │   └── ChangedCode                      an existing study was started with other code
-    ├── BudgetReached               exit 3   the wall-clock or GPU-hour budget is spent
     ├── Unavailable                 exit 4   something outside the study does not answer
     │   ├── ClusterUnavailable
     │   ├── StorageUnavailable
@@ -89,12 +88,6 @@ class ChangedStudy(InputError):
 
 class ChangedCode(InputError):
     """The study on disk was made with other code."""
-
-
-class BudgetReached(OrchestratorError):
-    """The budget is spent; what has been recorded stays."""
-
-    exit_code = ExitCode.BUDGET
 
 
 class Unavailable(OrchestratorError):

@@ -67,7 +67,6 @@ ERRORS = {
     "StudyError": 2,
     "ChangedStudy": 2,
     "ChangedCode": 2,
-    "BudgetReached": 3,
     "Unavailable": 4,
     "ClusterUnavailable": 4,
     "StorageUnavailable": 4,

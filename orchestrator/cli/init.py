@@ -77,7 +77,5 @@ def _templates(folder: Traversable, below: Path = Path()) -> Iterator[tuple[Path
         if entry.is_dir():
             yield from _templates(entry, below / entry.name)
         else:
-            yield (
-                below / entry.name.removesuffix(".in"),
-                entry,
-            )  # a template is no Python until it is filled in
+            # a template is no Python until it is filled in
+            yield below / entry.name.removesuffix(".in"), entry

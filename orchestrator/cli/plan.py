@@ -49,7 +49,10 @@ def command(
     study = Study.from_file(config, *(overrides or ()))
     spec = study.spec
     if pilot is not None:
-        refuse_pilot_beside(sd, earlier)
+        for value, option in ((sd, "--sd"), (earlier, "--from")):
+            if value is not None:
+                hint = "give one of the two"
+                raise InputError(Fault("not together with --pilot", field=option, hint=hint))
         from orchestrator.api.pilot import run_pilot
 
         earlier = run_pilot(study, pilot, address).root
@@ -114,13 +117,6 @@ def given_noise(
     return Noise(sd, rho or 0.0)
 
 
-def refuse_pilot_beside(sd: float | None, earlier: str | None) -> None:
-    """Raise `InputError` when the noise is known already."""
-    for value, field in ((sd, "--sd"), (earlier, "--from")):
-        if value is not None:
-            raise InputError(Fault("not together with --pilot", field=field, hint="give one of the two"))
-
-
 def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
     """Return the noise between the seeds of an earlier study's arms."""
     recorded = open_study(study, storage)
@@ -130,8 +126,7 @@ def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
         raise InputError(Fault(message, field="--from", value=study, hint="state --sd"))
     noise = recorded.noise()
     if noise is None:
+        message = "this study does not show how seeds differ"
         hint = "it takes two finished seeds of an arm whose values differ; or state --sd"
-        raise InputError(
-            Fault("this study does not show how seeds differ", field="--from", value=study, hint=hint)
-        )
+        raise InputError(Fault(message, field="--from", value=study, hint=hint))
     return noise

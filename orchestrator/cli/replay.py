@@ -57,15 +57,13 @@ def document(study: str, found: Sequence[Replay], lanes: int) -> dict[str, Any]:
 
 
 def _agreement(one: Replay, found: Sequence[Replay]) -> dict[str, int] | None:
+    """Count the arms of which a rule says what the grid says; None where there is no other grid."""
     from orchestrator.simulate.recorded import agreement
 
-    grid = _grid(one, found)
-    return None if grid is None or grid is one else agreement(one, grid)
-
-
-def _grid(one: Replay, found: Sequence[Replay]) -> Replay | None:
     where = (one.phase, one.family)
-    return next((g for g in found if not g.follows.drops_runs and (g.phase, g.family) == where), None)
+    grids = (g for g in found if not g.follows.drops_runs and (g.phase, g.family) == where)
+    grid = next(grids, one)
+    return None if grid is one else agreement(one, grid)
 
 
 def _groups(found: Sequence[Replay]) -> list[list[Replay]]:

@@ -62,30 +62,18 @@ def command(
 
     Says for every rule what it costs, how often it errs and how much it finds.
     """
-    settings = {
-        "scenario": scenario,
-        "studies": studies,
-        "arms": arms,
-        "seeds": seeds,
-        "rho": rho,
-        "margin": margin,
-        "alpha": alpha,
-        "seed": seed,
-        "jobs": jobs,
-    }
+    settings = {"scenario": scenario, "studies": studies, "arms": arms, "seeds": seeds, "rho": rho}
+    settings |= {"margin": margin, "alpha": alpha, "seed": seed, "jobs": jobs}
     given = {name: value for name, value in settings.items() if value is not None}
     if recorded is not None:
-        _refuse(given)
+        hint = "remove it, or --from; a recorded study has its own arms, seeds, margin and level"
+        if given:
+            raise InputError(
+                [Fault("not together with --from", field=f"--{key}", hint=hint) for key in given]
+            )
         replay.show(recorded, storage, rule or (), as_json=as_json)
         return
     _generated(given, rule or (), as_json=as_json)
-
-
-def _refuse(given: dict[str, Any]) -> None:
-    """Refuse settings of generated studies, which mean nothing for a recorded one."""
-    if given:
-        hint = "remove it, or --from; a recorded study has its own arms, seeds, margin and level"
-        raise InputError([Fault("not together with --from", field=f"--{name}", hint=hint) for name in given])
 
 
 def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) -> None:
@@ -98,7 +86,11 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
         chosen = methods.pick(rules)
     except ValueError as error:
         raise InputError(Fault(str(error), field="--rule")) from None
-    found = run(series, chosen, jobs=given.get("jobs", 1), progress=_progress(series.studies))
+
+    def progress(done: int) -> None:
+        console.progress(f"{done} of {series.studies} studies")
+
+    found = run(series, chosen, jobs=given.get("jobs", 1), progress=progress)
     if as_json:
         console.data_json(document(series, found))
         return
@@ -140,10 +132,6 @@ def _series(given: dict[str, Any]) -> Series:
     truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho", 0.3))
     design = SimulatedDesign(**{key: given[key] for key in ("seeds", "alpha", "margin") if key in given})
     return Series(truth, design, given.get("studies", 1000), given.get("seed", 0))
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    return lambda done: console.progress(f"{done} of {total} studies")
 
 
 LEGEND = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.decide.rungs import Decision, RungReport, RungRule, Scores, others_at, rungs
 from orchestrator.decide.states import TrialState
@@ -34,25 +35,18 @@ class Halving(RungRule):
         kept = math.ceil(peers / self.reduction - 1e-9)
         rank = 1 + sum(score > report.score for score in others)
         place = f"rank {rank} of {peers} at rung {report.rung:g}"
-        stop = False
+        stop = peers > 1 and rank > kept and not protected
         if peers == 1:
             reason = f"first to reach rung {report.rung:g}"
+        elif stop:
+            reason = f"{place}, only the best {kept} continue"
         elif rank <= kept:
             reason = f"{place}, the best {kept} continue"
-        elif protected:
-            reason = f"{place}, but the reference arm is never stopped"
         else:
-            reason, stop = f"{place}, only the best {kept} continue", True
-        return Decision(
-            action="stop" if stop else "continue",
-            state=TrialState.STOPPED if stop else None,
-            rule=self.rule,
-            reason=reason,
-            rung=report.rung,
-            cutoff=scores[kept - 1],
-            rank=rank,
-            peers=peers,
-        )
+            reason = f"{place}, but the reference arm is never stopped"
+        kind: Literal["stop", "continue"] = "stop" if stop else "continue"
+        state = TrialState.STOPPED if stop else None
+        return Decision(kind, state, self.rule, reason, report.rung, scores[kept - 1], rank, peers)
 
 
 class _Asha(StoppingRule):

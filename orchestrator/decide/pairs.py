@@ -57,17 +57,9 @@ def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) ->
     if first.phase != FIXED:
         return frozenset()
     results = table(first, facts)
-    values = {
-        arm: dict(zip(first.seeds, results.values[row], strict=True)) for row, arm in enumerate(first.arms)
-    }
+    rows = zip(first.arms, results.values, strict=True)
+    values = {arm: dict(zip(first.seeds, row, strict=True)) for arm, row in rows}
     main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
-    effects = fixed_effects(
-        values,
-        main,
-        spec.metric.mode,
-        alpha=spec.report.alpha,
-        margin=spec.report.margin,
-        variance=spec.report.variance,
-        failures={},
-    )
+    judged = spec.report.model_dump(include={"alpha", "margin", "variance"})
+    effects = fixed_effects(values, main, spec.metric.mode, **judged, failures={})
     return frozenset(effect.arm for effect in effects if effect.verdict in _DIFFERENT)

@@ -31,7 +31,7 @@ def _measured(row: Mapping[str, str]) -> dict[str, str]:
 def ignores_seed(
     curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]], *, ended: bool = False
 ) -> bool:
-    """Return true when two trials that differ in the seed only have, as far as one can tell, the same curve.
+    """Tell whether two trials that differ in the seed only have, as far as one can tell, the same curve.
 
     Each curve is the list of reports, `{metric: value}`; `ended` says that both trials are complete. Before
     that, three common reports are needed and something must have moved: a metric that stays at its

@@ -60,10 +60,6 @@ def _score(spec: StudySpec, fact: Facts) -> float | None:
     return fact.value if spec.metric.mode == "max" else -fact.value
 
 
-def _or_nan(score: float | None) -> float:
-    return math.nan if score is None else score
-
-
 def proposals(
     spec: StudySpec, plan: Plan, found: tuple[ArmTuning, ...], facts: Mapping[str, Facts]
 ) -> list[Batch]:
@@ -78,8 +74,10 @@ def proposals(
         if made >= tune.samples or not all(is_outcome(facts[cell.cell]) for cell in arm.samples):
             continue
         # one that failed is as bad as the worst; only one that runs has no score yet
+        scores = [_score(spec, facts[cell.cell]) for cell in arm.samples]
         tried: list[tuple[Params, float | None]] = [
-            (dict(cell.set), _or_nan(_score(spec, facts[cell.cell]))) for cell in arm.samples
+            (dict(cell.set), math.nan if score is None else score)
+            for cell, score in zip(arm.samples, scores, strict=True)
         ]
         cells: list[Cell] = []
         for sample in range(made, min(made + ROUND, tune.samples)):
