@@ -38,7 +38,6 @@ def later_pairs(spec: StudySpec, plan: Plan) -> int:
 
 
 def _planned(spec: StudySpec, plan: Plan) -> str:
-    from orchestrator.study.cells import most_seeds
     from orchestrator.study.registered import rule_of
     from orchestrator.study.search import samples_per_arm
 
@@ -48,7 +47,7 @@ def _planned(spec: StudySpec, plan: Plan) -> str:
     twice = "twice (fixed, retuned) " if len(spec.phases) > 1 else ""
     if not rule_of(spec).looks(spec):
         return f"{tuned}{twice}{arms} arms × {seeds} seeds = {arms * seeds} trials of {trials}"
-    most = most_seeds(spec)
+    most = rule_of(spec).most_seeds(spec)
     if most > seeds:
         budget = f"{twice}{arms} arms × {seeds} seeds = {arms * seeds} trials of {trials}"
         return f"{tuned}{budget}, given where they help most (at most {most} seeds an arm)"

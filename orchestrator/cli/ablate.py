@@ -154,8 +154,7 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
     elif result.interrupted:
         lines.append(f"go on:   {again}")
     elif result.exit_code is not ExitCode.DONE:
-        lines.append(
-            f"why:     orchestrate status {where}{there}; orchestrate logs ARM SEED --study {where}{there}"
-        )
+        logs = f"orchestrate logs ARM SEED --study {where}{there}"
+        lines.append(f"why:     orchestrate status {where}{there}; {logs}")
         lines.append(f"again:   {again} --retry-failed")
     return lines

@@ -70,17 +70,13 @@ def ablate(
     started = start(cluster, order, _bring_up(cluster))
     how = "is running already" if started.again else "started"
     console.progress(f"{order.study} {how} on {cluster.file.name} (job {started.submission})")
-    again = shlex.join(
-        ["orchestrate", "ablate", "--config", str(config), *overrides, "--cluster", str(cluster_file)]
+    again = shlex.join(["--config", str(config), *overrides, "--cluster", str(cluster_file)])
+    leaving = (
+        f"the study goes on without this command\nfollow:  orchestrate ablate {again}\n"
+        f"stop:    orchestrate stop {order.study} --cluster {cluster_file}"
     )
-    leaving = [
-        "the study goes on without this command",
-        f"follow:  {again}",
-        f"stop:    orchestrate stop {order.study} --cluster {cluster_file}",
-    ]
     if detach:
-        for line in leaving:
-            console.progress(line)
+        console.progress(leaving)
         return
     _follow(cluster, order, started.submission, again=started.again, leaving=leaving)
 
@@ -149,15 +145,14 @@ def _bring_up(cluster: Cluster) -> list[Host]:
     return [host for host in cluster.hosts if host.address not in roll.missing]
 
 
-def _follow(cluster: Cluster, order: Order, submission: str, *, again: bool, leaving: Sequence[str]) -> None:
+def _follow(cluster: Cluster, order: Order, submission: str, *, again: bool, leaving: str) -> None:
     from orchestrator.remote.jobs import LINES_ON_RETURN, Follower
 
     follower = Follower(cluster, submission, _show, console.progress, -LINES_ON_RETURN if again else 0)
     try:
         ended = follower.run()
     except KeyboardInterrupt:
-        for line in leaving:
-            console.progress(line)
+        console.progress(leaving)
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
     if ended.words:
         console.progress(ended.words)

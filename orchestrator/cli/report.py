@@ -45,9 +45,8 @@ def command(
     forms = {"--json": as_json, "--markdown": markdown, "--latex": latex, "--html": html}
     wanted = [name for name, is_set in forms.items() if is_set]
     if len(wanted) > 1:
-        raise InputError(
-            Fault("one form at a time", value=" ".join(wanted), hint="--write writes all of them")
-        )
+        hint = "--write writes all of them"
+        raise InputError(Fault("one form at a time", value=" ".join(wanted), hint=hint))
     form = wanted[0] if wanted else ""
     if cluster is not None:
         oncluster.report(cluster, study, other, given(storage), wanted)

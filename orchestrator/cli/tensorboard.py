@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -40,17 +40,17 @@ def command(
         raise InputError(Fault("TensorBoard is not installed", hint="pip install tensorboard"))
     run = open_study(study, storage)
     if run.storage.is_local:
-        _become(serve_words(str(run.storage.local_path(run.paths.trials_dir)), port))
+        words = serve_words(str(run.storage.local_path(run.paths.trials_dir)), port)
+        sys.stdout.flush()
+        os.execv(words[0], words)  # noqa: S606 - no shell on purpose, and Ctrl-C goes to TensorBoard itself
     with tempfile.TemporaryDirectory(prefix="orchestrate-tensorboard-") as folder:
         _serve_mirror(run, Path(folder), port)
 
 
 def serve_words(logdir: str, port: int) -> list[str]:
     """Return the command that serves `logdir` to this machine alone."""
-    return [
-        *(sys.executable, "-m", "tensorboard.main", "--logdir", logdir),
-        *("--host", "127.0.0.1", "--port", str(port), "--reload_multifile", "true"),
-    ]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--reload_multifile", "true"]
+    return [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, *options]
 
 
 def mirror(run: Run, folder: Path) -> int:
@@ -64,11 +64,6 @@ def mirror(run: Run, folder: Path) -> int:
         target.write_bytes(run.storage.read_bytes(f"{run.paths.trials_dir}/{name}"))
         copied += 1
     return copied
-
-
-def _become(words: list[str]) -> NoReturn:
-    sys.stdout.flush()
-    os.execv(words[0], words)  # noqa: S606 - no shell on purpose, and Ctrl-C goes to TensorBoard itself
 
 
 def _serve_mirror(run: Run, folder: Path, port: int) -> None:

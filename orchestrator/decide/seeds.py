@@ -24,10 +24,6 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _measured(row: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in row.items() if key.rsplit("/", 1)[-1] not in _COUNTERS}
-
-
 def ignores_seed(
     curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]], *, ended: bool = False
 ) -> bool:
@@ -44,7 +40,8 @@ def ignores_seed(
     first = [_numbers(row) for row in curve_a[:common]]
     if first != [_numbers(row) for row in curve_b[:common]]:
         return False
-    measured = [_measured(row) for row in first]
+    counters = {key for row in first for key in row if key.rsplit("/", 1)[-1] in _COUNTERS}
+    measured = [{key: value for key, value in row.items() if key not in counters} for row in first]
     if not any(measured):
         return False
     return ended or any(row != measured[0] for row in measured)

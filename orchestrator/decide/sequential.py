@@ -6,13 +6,26 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.stopping import StoppingRule, Variant
-from orchestrator.study.cells import gamma, looks
 from orchestrator.study.faults import Problem, show
 from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from orchestrator.decide.resolve import ResolveRule
+
+
+_LOOKS = (3, 4, 5, 6, 8, 10, 12)
+_FEW_SEEDS = 6
+
+
+def standard_looks(most: int) -> tuple[int, ...]:
+    """Return numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
+    return (*(look for look in _LOOKS if look < most), most)
+
+
+def standard_gamma(most: int) -> float:
+    """Return the exponent of the spending function (`gamma: auto`): few seeds spend late."""
+    return 2.0 if most <= _FEW_SEEDS else 1.0
 
 
 class _Resolve(StoppingRule):
@@ -48,14 +61,24 @@ class _Resolve(StoppingRule):
         return self.goal(spec).most_seeds(spec.stopping.max_seeds, len(spec.seeds))
 
     def looks(self, spec: StudySpec) -> tuple[int, ...]:
-        return looks(spec)
+        given = spec.stopping.looks
+        if given != "auto":
+            return given
+        found, seeds = standard_looks(self.most_seeds(spec)), len(spec.seeds)
+        # with goal: reinvest the budget is the seeds of the file: it has to pay for the first look at least
+        return found if found[0] <= seeds else (seeds, *found)
+
+    def gamma(self, spec: StudySpec) -> float:
+        """Return the exponent of the spending function α·t^γ."""
+        given = spec.stopping.gamma
+        return standard_gamma(self.most_seeds(spec)) if given == "auto" else float(given)
 
     def registered(self, spec: StudySpec) -> dict[str, Any]:
         stopping, goal = spec.stopping, self.goal(spec)
         fixed: dict[str, Any] = {
             "goal": stopping.goal,
-            "looks": list(looks(spec)),
-            "gamma": gamma(spec),
+            "looks": list(self.looks(spec)),
+            "gamma": self.gamma(spec),
             "futility": stopping.futility,
         }
         return fixed if goal.version == 1 else {**fixed, "goal_version": goal.version}
@@ -71,10 +94,10 @@ class _Resolve(StoppingRule):
 
         margin = spec.report.margin  # in the metric's units, which orienting does not change
         return ResolveRule(
-            looks=looks(spec),
+            looks=self.looks(spec),
             seeds=len(spec.seeds),
             alpha=spec.report.alpha,
-            gamma=gamma(spec),
+            gamma=self.gamma(spec),
             futility=spec.stopping.futility,
             margin=None if margin is None else float(margin),
             goal=spec.stopping.goal,

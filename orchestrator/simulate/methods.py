@@ -18,13 +18,13 @@ from orchestrator.decide.asha import Halving
 from orchestrator.decide.goals import goal_of
 from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
 from orchestrator.decide.rungs import RungRule
+from orchestrator.decide.sequential import standard_gamma, standard_looks
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, stopping_rule
 from orchestrator.simulate.asha import Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
-from orchestrator.study.cells import standard_gamma, standard_looks
 from orchestrator.study.registered import RULES
 from orchestrator.study.spec import StudySpec
 

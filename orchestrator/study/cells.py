@@ -18,23 +18,8 @@ from orchestrator.study.registered import rule_of
 from orchestrator.study.search import registered_draws
 from orchestrator.study.spec import StudySpec
 
-_LOOKS = (3, 4, 5, 6, 8, 10, 12)
-_FEW_SEEDS = 6
-
-
-def standard_looks(most: int) -> tuple[int, ...]:
-    """Return numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
-    return (*(look for look in _LOOKS if look < most), most)
-
-
-def standard_gamma(most: int) -> float:
-    """Return the exponent of the spending function (`gamma: auto`): few seeds spend late."""
-    return 2.0 if most <= _FEW_SEEDS else 1.0
-
-
-def most_seeds(spec: StudySpec) -> int:
-    """Return the most seeds that an arm may get, those that the stopping rule may add included."""
-    return rule_of(spec).most_seeds(spec)
+FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
+"""Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
 
 
 def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
@@ -42,28 +27,8 @@ def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
 
     What is added are the next whole numbers above the largest seed of the file: fixed before the first run.
     """
-    first = max(spec.seeds) + 1
-    return spec.seeds + tuple(range(first, first + most_seeds(spec) - len(spec.seeds)))
-
-
-def looks(spec: StudySpec) -> tuple[int, ...]:
-    """After how many seeds `resolve` looks at the effects, ascending; the last is the most an arm may get."""
-    given = spec.stopping.looks
-    if given != "auto":
-        return given
-    found, seeds = standard_looks(most_seeds(spec)), len(spec.seeds)
-    # with goal: reinvest the budget is the seeds of the file: it has to pay for the first look at least
-    return found if found[0] <= seeds else (seeds, *found)
-
-
-def gamma(spec: StudySpec) -> float:
-    """Exponent of the spending function α·t^γ."""
-    given = spec.stopping.gamma
-    return standard_gamma(most_seeds(spec)) if given == "auto" else float(given)
-
-
-FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
-"""Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
+    first, added = max(spec.seeds) + 1, rule_of(spec).most_seeds(spec) - len(spec.seeds)
+    return spec.seeds + tuple(range(first, first + added))
 
 
 @dataclass(frozen=True)

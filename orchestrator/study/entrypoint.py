@@ -39,9 +39,8 @@ def locate(entrypoint: str, study_file: Path, cwd: Path) -> EntrypointSource:
         raise _error("must be module:name of a class or function", entrypoint, study_file, hint)
     found = _find(parts, [cwd.resolve(), study_file.resolve().parent]) or _find_installed(parts)
     if found is None:
-        raise _error(
-            f"there is no module {module!r}", entrypoint, study_file, _missing_hint(parts, study_file, cwd)
-        )
+        hint = _missing_hint(parts, study_file, cwd)
+        raise _error(f"there is no module {module!r}", entrypoint, study_file, hint)
     root, file = found
     if file.suffix == ".py":
         _check_name(file, name, entrypoint, study_file)
@@ -66,13 +65,11 @@ def _find_installed(parts: list[str]) -> tuple[Path, Path] | None:
     try:
         spec = importlib.util.find_spec(parts[0])
     except (ImportError, ValueError, AttributeError):
-        return None
-    if spec is None:
+        spec = None
+    if spec is None or (len(parts) == 1 and not (spec.has_location and spec.origin)):
         return None
     if len(parts) == 1:
-        if not spec.has_location or spec.origin is None:
-            return None
-        file = Path(spec.origin)
+        file = Path(str(spec.origin))
         return (file.parent.parent if spec.submodule_search_locations else file.parent), file
     for location in spec.submodule_search_locations or ():
         found = _find(parts[1:], [Path(location)])
@@ -84,10 +81,8 @@ def _find_installed(parts: list[str]) -> tuple[Path, Path] | None:
 def _missing_hint(parts: list[str], study_file: Path, cwd: Path) -> str:
     folder = study_file.resolve().parent
     for root in (cwd.resolve(), folder):
-        siblings = sorted(
-            path.stem for path in root.joinpath(*parts[:-1]).glob("*.py") if path.stem != "__init__"
-        )
-        close = nearest(parts[-1], siblings) if siblings else ""
+        modules = {path.stem for path in root.joinpath(*parts[:-1]).glob("*.py")} - {"__init__"}
+        close = nearest(parts[-1], sorted(modules))
         if close.startswith("did you mean"):
             return f"did you mean {'.'.join([*parts[:-1], close[13:-1]])}?"
     places = dict.fromkeys([str(cwd.resolve()), str(folder)])

@@ -44,9 +44,8 @@ class OneOf:
         return list(self.registry) if self.where is None else self.registry.names(self.where)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._checked, serialization=core_schema.str_schema()
-        )
+        text = core_schema.str_schema()
+        return core_schema.no_info_plain_validator_function(self._checked, serialization=text)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler

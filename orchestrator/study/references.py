@@ -61,10 +61,8 @@ def _problem(root: Mapping[str, Any], path: Path, text: str, sizes: _Sizes) -> P
         return Problem(path, "a reference is not closed, or holds another one", shown, _HINT)
     for reference in references:
         if ":" in reference:
-            message = (
-                "resolvers such as ${oc.env:...} are not allowed, the study must say by itself what it runs"
-            )
-            return Problem(path, message, shown, _HINT)
+            why = "are not allowed, the study must say by itself what it runs"
+            return Problem(path, f"resolvers such as ${{oc.env:...}} {why}", shown, _HINT)
         if not _TARGET.match(reference):
             return Problem(path, f"'${{{reference[:40]}}}' is no path of a setting", shown, _HINT)
     for reference in references:

@@ -59,9 +59,8 @@ def environment_secrets(environment: Mapping[str, str] | None = None) -> tuple[s
     """Values of variables that are named like secrets, longest first; paths and short words are left out."""
     found = os.environ if environment is None else environment
     values = {value for name, value in found.items() if _ENVIRONMENT.search(name)}
-    return tuple(
-        sorted((v for v in values if len(v) >= _SHORTEST and not v.startswith("/")), key=len, reverse=True)
-    )
+    words = (value for value in values if len(value) >= _SHORTEST and not value.startswith("/"))
+    return tuple(sorted(words, key=len, reverse=True))
 
 
 def masked(text: str, known: tuple[str, ...] = ()) -> str:

@@ -32,15 +32,12 @@ def json_schema() -> dict[str, Any]:
         for name, needed in inside.items()
         if needed and f'"#/$defs/{name}"' in json.dumps(given)
     }
-    schema["properties"]["extends"] = {
-        "description": "Study file to start from, relative to this one; null removes a component.",
-        "type": "string",
-    }
+    about = "Study file to start from, relative to this one; null removes a component."
+    schema["properties"]["extends"] = {"description": about, "type": "string"}
     for own in filter(None, (RULES.get(rule).settings for rule in RULES)):
         keys = own.model_json_schema(by_alias=True)["properties"]
-        schema["$defs"]["StoppingSpec"]["properties"] |= {
-            key: given for key, given in keys.items() if key not in StoppingSpec.model_fields
-        }
+        known = schema["$defs"]["StoppingSpec"]["properties"]
+        known |= {key: given for key, given in keys.items() if key not in StoppingSpec.model_fields}
     components = schema["properties"]["components"]
     components["additionalProperties"] = {"anyOf": [components["additionalProperties"], {"type": "null"}]}
     schema["anyOf"] = [{"required": ["extends"]}, {"required": required, "properties": sections}]
@@ -188,9 +185,8 @@ def _problem(error: ErrorDetails, data: Mapping[str, Any]) -> Problem:
     path: Path = tuple(error["loc"])
     kind, where = error["type"], dotted(path)
     if kind == "extra_forbidden":
-        return Problem(
-            path, f"unknown key {str(path[-1])!r}", hint=nearest(str(path[-1]), known_keys(path[:-1], data))
-        )
+        key = str(path[-1])
+        return Problem(path, f"unknown key {key!r}", hint=nearest(key, known_keys(path[:-1], data)))
     if kind == "missing":
         example = _EXAMPLES.get(where)
         return Problem(path, "is required", hint=f"for example {example}" if example else None)

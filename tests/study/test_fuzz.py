@@ -12,8 +12,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.decide.sequential import RESOLVE
+from orchestrator.decide.stopping import rule_of
 from orchestrator.errors import Fault, StudyError
-from orchestrator.study.cells import Plan, evaluation_seeds, gamma, looks, make_plan, most_seeds
+from orchestrator.study.cells import Plan, evaluation_seeds, make_plan
 from orchestrator.study.designs import (
     alias_table,
     contrasts,
@@ -140,11 +142,11 @@ def follow(spec: StudySpec, plan: Plan) -> None:
         assert set(effect.weights) <= names
         assert abs(sum(effect.weights.values())) < 1e-9
     alias_table(spec)
-    most = most_seeds(spec)
+    most = rule_of(spec).most_seeds(spec)
     assert len(set(evaluation_seeds(spec))) == most
     if spec.stopping.rule == "resolve":
-        assert looks(spec)[-1] == most
-        assert gamma(spec) > 0
+        assert RESOLVE.looks(spec)[-1] == most
+        assert RESOLVE.gamma(spec) > 0
     if spec.tune is not None and spec.tune.searches:
         assert spec.tune is not None
         space = study_space(spec)

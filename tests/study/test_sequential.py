@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.decide.sequential import RESOLVE as RULE
 from orchestrator.errors import Fault
-from orchestrator.study.cells import evaluation_seeds, gamma, looks, most_seeds
+from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.loading import LoadedStudy
 from orchestrator.study.spec import StudySpec
 
@@ -35,7 +36,7 @@ def test_looks(
     load: Load, overrides: tuple[str, ...], most: int, expected: tuple[int, ...], exponent: float
 ) -> None:
     spec = load(overrides=[RESOLVE, *overrides]).spec
-    assert (most_seeds(spec), looks(spec), gamma(spec)) == (most, expected, exponent)
+    assert (RULE.most_seeds(spec), RULE.looks(spec), RULE.gamma(spec)) == (most, expected, exponent)
     assert len(evaluation_seeds(spec)) == most
 
 

@@ -155,13 +155,11 @@ class _Builder:
         other = self._seen.setdefault(canonical(_normal(config)), name)
         if other != name:
             values = ", ".join(f"{key} = {show(value)}" for key, value in list(draft.changes.items())[:5])
+            message, hint = f"the arm {name} equals the arm {other}", "remove one of them"
             if other == self._reference:
+                message = f"the arm {name} changes nothing: it equals {other}"
                 hint = "give a value that differs from the baseline's"
-                yield Problem(
-                    path, f"the arm {name} changes nothing: it equals {other}", values or None, hint
-                )
-            else:
-                yield Problem(path, f"the arm {name} equals the arm {other}", values, "remove one of them")
+            yield Problem(path, message, values or None, hint)
         elif self._searched:
             yield from self._search_problems(draft, config)
 
@@ -184,9 +182,7 @@ def _searched_keys(spec: StudySpec) -> tuple[str, ...]:
     """Return the keys that a search sets, of those that the baseline has."""
     searched = spec.tune.space if spec.tune is not None and spec.tune.searches else ()
     found = {key: lookup(spec.baseline, key) for key in searched}
-    return tuple(
-        key for key, value in found.items() if value is not MISSING and not isinstance(value, Mapping)
-    )
+    return tuple(key for key, at in found.items() if at is not MISSING and not isinstance(at, Mapping))
 
 
 def _normal(value: Any) -> Any:

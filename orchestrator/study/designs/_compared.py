@@ -75,9 +75,8 @@ class _AddOneIn(Design):
                     owners[key] = name
                     stripped[key] = value
                     continue
-                message = (
-                    f"{name} and {owners[other]} both change {key}, so that they cannot be added one by one"
-                )
+                both = f"{name} and {owners[other]} both change {key}"
+                message = f"{both}, so that they cannot be added one by one"
                 path: Path = ("components", name, "without", key)
                 problems.append(Problem(path, message, hint="join the two components, or use leave-one-out"))
         yield Draft(STRIPPED, None, "reference", stripped, ("design",))

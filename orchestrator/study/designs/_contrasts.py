@@ -79,9 +79,8 @@ def least_squares(spec: StudySpec, arms: Sequence[Arm], pairs: Sequence[Pair]) -
     effects: list[tuple[str, ...]] = [(name,) for name in names]
     effects += pairs
     for effect, row in zip(effects, solution[1:], strict=True):
-        weights = {
-            arm.name: float(weight) for arm, weight in zip(arms, row, strict=True) if abs(weight) > _ZERO
-        }
+        weighted = zip(arms, row.tolist(), strict=True)
+        weights = {arm.name: weight for arm, weight in weighted if abs(weight) > _ZERO}
         name = "+".join(labels[part] for part in effect)
         yield Contrast(name, "main" if len(effect) == 1 else "interaction", effect, weights, arms[0].name)
 

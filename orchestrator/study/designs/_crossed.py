@@ -45,13 +45,12 @@ class Crossed(Design):
         yield REFERENCE
         before = len(problems)
         problems += self._level_problems(spec)
-        problem = self.count_problem(spec)
-        problems += [problem] if problem else []
         away = singles.away(spec)
+        found = [self.count_problem(spec)]
         for one, other in combinations(away, 2):
             if not is_excluded(spec, (one, other)):
-                problem = clash(spec, away[one], away[other], ("design",))
-                problems += [problem] if problem else []
+                found.append(clash(spec, away[one], away[other], ("design",)))
+        problems += filter(None, found)
         if len(problems) > before or set(away) != set(spec.components):
             yield from away.values()  # the faults of single components are found all the same
             return
@@ -67,11 +66,10 @@ class Crossed(Design):
         for name, component in spec.components.items():
             alternatives = len(component.swap or {})
             if alternatives + (component.without is not None) > 1:
-                message = (
-                    f"{self.name} takes components with 'without' or one alternative, not both or several"
-                )
+                wanted = "components with 'without' or one alternative, not both or several"
                 hint = "leave one of them, or use design: leave-one-out"
-                yield Problem(("components", name), message, f"{alternatives} alternatives", hint)
+                shown = f"{alternatives} alternatives"
+                yield Problem(("components", name), f"{self.name} takes {wanted}", shown, hint)
 
     def contrasts(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
         return tuple(least_squares(spec, arms, self.pairs(spec)))

@@ -62,12 +62,8 @@ class Singles:
 
     def away(self, spec: StudySpec) -> dict[str, Draft]:
         """Return the arm that takes each component away, where there is a sound one."""
-        labels = away_labels(spec)
-        return {
-            draft.component: draft
-            for draft in self.drafts
-            if draft.component is not None and draft.name == labels.get(draft.component)
-        }
+        by_name = {draft.name: draft for draft in self.drafts}
+        return {part: by_name[label] for part, label in away_labels(spec).items() if label in by_name}
 
 
 def pair_drafts(
