@@ -16,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orchestrator.decide.sequential import standard_gamma, standard_looks
 from orchestrator.simulate.generator import Scenario, scenario
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
 from orchestrator.simulate.series import Series, null_studies, run
 from orchestrator.stats.levels import nominal_levels
-from orchestrator.study.cells import standard_gamma, standard_looks
 
 PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")

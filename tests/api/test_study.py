@@ -68,7 +68,7 @@ def test_an_entrypoint_of_no_module_is_refused(study: dict[str, Any]) -> None:
 def test_arms_are_made_once(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
     home = sys.modules[build_arms.__module__]
-    real = home.design_drafts
-    monkeypatch.setattr(home, "design_drafts", lambda *given: built.append(given) or real(*given))
+    real = home.combining_problems
+    monkeypatch.setattr(home, "combining_problems", lambda *given: built.append(given) or real(*given))
     Study.from_dict(study).forecast()
     assert len(built) == 1
