@@ -107,8 +107,9 @@ class CheckProcess:
                 hint = f"mend it, and try `python -c 'import {self._request.entrypoint.partition(':')[0]}'`"
                 said = f"the entrypoint does not import: {message['error']}"
                 raise self._fault(said, hint, message["file"], message["line"])
-            if "running" in message:
+            if "imported" in message:
                 imported()
+            elif "running" in message:
                 number, title = message["running"]
                 running, start = (number, title), time.perf_counter()
             elif "result" in message:
@@ -179,8 +180,9 @@ def serve() -> None:
         said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         say(error=said, file=frame.filename, line=frame.lineno)
         return
-    if job == "import":
-        say(done=None)
+    say(imported=True)
+    if job == "import" or (request.brief and isinstance(runner.bench(request, {}), str)):
+        say(done=None)  # nothing to ask, and nothing to load torch for
         return
     import torch
 
