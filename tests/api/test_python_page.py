@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 FILE = re.compile(r"# (\w+\.py)\n")

@@ -38,6 +38,7 @@ def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:
     return result.exit_code
 
 
+@pytest.mark.long
 def test_a_ray_of_its_own_ends_with_the_study(study: dict[str, Any]) -> None:
     import ray
 
@@ -69,6 +70,7 @@ def test_an_initialised_ray_is_used_and_left_as_it_was(study: dict[str, Any], th
     assert not handles, "would end actors of the next Ray of this process, which have the same ids"
 
 
+@pytest.mark.long
 def test_from_another_thread_with_an_event_loop(study: dict[str, Any], there: str) -> None:
     async def cell() -> ExitCode:
         return run(study, "second", address=there)

@@ -73,6 +73,7 @@ def test_to_the_end_then_nothing_is_left(folder: Path) -> None:
     assert (folder / "runs/toy/journal.jsonl").read_text().count('"assign"') == assigned
 
 
+@pytest.mark.long
 def test_failed_cells_are_exit_code_1(folder: Path, shared_ray: str) -> None:
     study = folder / "study.yaml"
     study.write_text(study.read_text().replace("without: {a: 2.0}", "without: {broken: true}"))

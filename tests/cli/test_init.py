@@ -67,6 +67,7 @@ def test_every_gate_of_check_passes(command, own_study: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_tiny_ablate_of_the_files_as_they_are(own_study: Path, shared_ray: str) -> None:
     words = ["ablate", "--config", "study.yaml", "--json", "seeds=2", "stopping.rule=none", "stopping.max=2"]

@@ -119,6 +119,7 @@ def test_no_proxy_is_asked(metadata: Metadata, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_ray_places_nothing_on_a_node_that_is_taken_back(metadata: Metadata) -> None:
     """What runs there runs on, new work goes elsewhere, a loss is a preemption (`ray drain-node`)."""
     import ray

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from workbench import Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 PLANTED = Path(__file__).parents[1] / "training" / "planted"
 STUDY = """\

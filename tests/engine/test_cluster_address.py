@@ -48,6 +48,7 @@ def study(shared_bench: Callable[[str, str], Bench]) -> Bench:
     return shared_bench("pair", STUDY)
 
 
+@pytest.mark.long
 def test_a_group_over_two_nodes_trains_as_on_one(study: Bench, address: str) -> None:
     on_cluster = study.run("--address", address)
     assert on_cluster.code == 0, on_cluster.err
@@ -60,6 +61,7 @@ def test_a_group_over_two_nodes_trains_as_on_one(study: Bench, address: str) -> 
     assert {arm: study.curve(arm) for arm in curves} == curves
 
 
+@pytest.mark.long
 def test_a_group_that_fits_nowhere_waits_for_more_nodes_and_says_so(study: Bench, address: str) -> None:
     with study.running("--address", address, "--fresh", "resources.workers=3") as run:
         waits = (

@@ -25,6 +25,7 @@ resources: {workers: 2, cpus_per_worker: 0.5, max_parallel: 1}
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_two_workers_share_the_rows_of_each_arm_on_one_lane(shared_bench: Callable[..., Bench]) -> None:
     study = shared_bench("sharded", STUDY)
     finished = study.run()

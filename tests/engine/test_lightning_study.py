@@ -11,6 +11,7 @@ from workbench import Bench
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="needs lightning"),
     pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb"),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from workbench import STUBBORN, Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = STUBBORN + "name: moved\nseeds: [0]\ndeterministic: true\nresources: {max_parallel: 2}\n"
 

@@ -18,7 +18,7 @@ from workbench import CONDITION_LIMIT_S, Bench
 from orchestrator.record.lease import process_start
 
 log = logging.getLogger(__name__)
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: asleep

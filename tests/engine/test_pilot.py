@@ -14,7 +14,7 @@ from workbench import Bench
 
 from orchestrator.api.pilot import FIRST_SEED
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: planned

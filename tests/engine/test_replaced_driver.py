@@ -12,7 +12,7 @@ from workbench import SharedBench
 from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.jsonlines import from_json, to_json
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: twice

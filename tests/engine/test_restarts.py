@@ -136,6 +136,7 @@ def test_a_spent_budget_is_exit_code_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_words_of_the_command_arrive(shared_bench: Callable[[str, str], Bench]) -> None:
     study = shared_bench("stubborn", STUDY)

@@ -50,7 +50,7 @@ class Halved:
 
 @pytest.fixture(scope="module")
 def halved(shared_bench: Callable[[str | None, str], Bench]) -> Halved:
-    study = shared_bench(None, ASHA + "seeds: 3\n")
+    study = shared_bench(None, ASHA + "seeds: 2\n")
     run = study.run()
     return Halved(study, run, study.call("status", str(study.storage_root / "digits-asha")))
 
@@ -72,7 +72,7 @@ def plain_loop(study: Bench, arm: str, seed: int) -> list[dict[str, Any]]:
 def test_stops_are_at_rungs_and_the_baseline_is_never_stopped(halved: Halved) -> None:
     assert halved.run.code == 0, halved.run.err
     rows = halved.study.results()
-    assert len(rows) == 8 * 3
+    assert len(rows) == 8 * 2
     stopped = {key: row for key, row in rows.items() if row["state"] == "stopped"}
     assert stopped
     assert {row["length"] for row in stopped.values()} <= set(RUNGS)
@@ -110,7 +110,7 @@ def test_every_stop_explains_itself(halved: Halved) -> None:
     assert f"trained {trained:g} of the grid's {8 * 3 * EPOCHS} epochs" in halved.run.out
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_warm_lanes_and_the_plain_loop_give_the_same_curves(halved: Halved, seed: int) -> None:
     assert halved.study.curve("baseline", seed) == plain_loop(halved.study, "baseline", seed)
 

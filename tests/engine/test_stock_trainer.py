@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workbench import STUBBORN, Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = STUBBORN + "name: stock\nseeds: 2\ndeterministic: true\n"
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from workbench import Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: found

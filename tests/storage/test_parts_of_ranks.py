@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workbench import Bench, Finished
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: parts

@@ -12,7 +12,7 @@ from workbench import Bench
 
 from orchestrator.record.checkpoints import CheckpointStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: heavy

@@ -20,7 +20,7 @@ from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 TASK = """\
 name: held
