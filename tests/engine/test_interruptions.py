@@ -25,7 +25,7 @@ from orchestrator.record.lease import process_start
 from orchestrator.training.local import run_local
 from trials.digits import Digits
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 EPOCHS = 8
 A, B = "probe=a", "probe=b"

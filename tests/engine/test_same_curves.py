@@ -121,6 +121,7 @@ def test_a_stopped_trial_has_the_beginning_of_its_curve(halved: Halved) -> None:
     assert curve == plain_loop(halved.study, arm, seed)[: len(curve)]
 
 
+@pytest.mark.long
 def test_fresh_workers_for_every_trial_give_the_same_curves(
     shared_bench: Callable[[str | None, str], Bench],
 ) -> None:
