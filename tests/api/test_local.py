@@ -55,6 +55,7 @@ def test_what_cannot_be_meant_is_refused(study: dict[str, Any]) -> None:
         run_local(planned, seed=1, function=train)
 
 
+@pytest.mark.long
 def test_a_resumed_study_is_read_once_and_once_more_for_its_report(
     study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records"]

@@ -167,6 +167,7 @@ def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder / "checks"
@@ -178,6 +179,7 @@ def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: p
     assert int(said[1]) < 90
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_check_for_programs_and_a_trial_that_another_one_changes(command, folder: Path) -> None:
     result = command("check", "--config", study(folder, "faults:ChangedInPlace"), "--json")
@@ -214,6 +216,7 @@ def test_a_function_is_skipped(command, folder: Path) -> None:
     assert "0 passed, 0 failed, 13 skipped" in result.out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_lr_find(command, folder: Path) -> None:
     result = command("lr-find", "--config", study(folder, "healthy:Healthy"), "--json")

@@ -51,6 +51,7 @@ def test_the_study_validates(
     assert "5 arms × at most 5 seeds = at most 25 trials of 10 epochs" in result.out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ten_samples_are_learnt_by_heart(own_study: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]

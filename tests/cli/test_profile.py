@@ -52,6 +52,7 @@ def test_it_names_the_bottleneck_and_shows_the_layers(command, study: Path) -> N
     assert not Path("checks/planted/trace.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_trace_of_another_arm_for_programs(command, study: Path) -> None:
     result = command("profile", "--config", study, "--arm", "no-width", "--trace", "--json")

@@ -102,6 +102,7 @@ def tags(instance: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
 
 
+@pytest.mark.long
 def test_every_type_starts_and_is_bought_as_the_file_says(nodes: dict[str, dict[str, Any]]) -> None:
     assert set(nodes) == {"head", "gpu_spot", "gpu_ondemand"}
     assert nodes["gpu_spot"]["InstanceLifecycle"] == "spot"
@@ -110,10 +111,12 @@ def test_every_type_starts_and_is_bought_as_the_file_says(nodes: dict[str, dict[
     assert {node["State"]["Name"] for node in nodes.values()} <= {"pending", "running"}
 
 
+@pytest.mark.long
 def test_nodes_are_tagged_with_the_cluster(nodes: dict[str, dict[str, Any]]) -> None:
     assert {tags(node)["ray-cluster-name"] for node in nodes.values()} == {"ablation"}
 
 
+@pytest.mark.long
 def test_no_port_is_open_to_the_world(account: Any, nodes: dict[str, dict[str, Any]], network: str) -> None:
     groups = {group["GroupId"] for node in nodes.values() for group in node["SecurityGroups"]}
     assert groups == {network}
@@ -124,6 +127,7 @@ def test_no_port_is_open_to_the_world(account: Any, nodes: dict[str, dict[str, A
     assert not made_by_ray["SecurityGroups"]
 
 
+@pytest.mark.long
 def test_nodes_have_the_rights_of_their_kind(nodes: dict[str, dict[str, Any]]) -> None:
     profiles = {name: node["IamInstanceProfile"]["Arn"].rpartition("/")[2] for name, node in nodes.items()}
     assert profiles == {
@@ -133,6 +137,7 @@ def test_nodes_have_the_rights_of_their_kind(nodes: dict[str, dict[str, Any]]) -
     }
 
 
+@pytest.mark.long
 def test_credentials_need_a_session_and_disks_are_encrypted(
     account: Any, nodes: dict[str, dict[str, Any]]
 ) -> None:
@@ -145,6 +150,7 @@ def test_credentials_need_a_session_and_disks_are_encrypted(
         assert disk["Size"] <= 200
 
 
+@pytest.mark.long
 def test_the_head_offers_nothing_to_trials(config: dict[str, Any]) -> None:
     resources = {name: node["resources"] for name, node in config["available_node_types"].items()}
     assert (resources["head"]["CPU"], resources["head"]["GPU"]) == (0, 0)
@@ -153,6 +159,7 @@ def test_the_head_offers_nothing_to_trials(config: dict[str, Any]) -> None:
         assert any(name.startswith("accelerator_type:") for name in resources[worker])
 
 
+@pytest.mark.long
 def test_no_secret_is_in_what_aws_or_the_head_is_told(
     account: Any, nodes: dict[str, dict[str, Any]], config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -172,6 +179,7 @@ def test_no_secret_is_in_what_aws_or_the_head_is_told(
     assert "aws_credentials" not in told
 
 
+@pytest.mark.long
 def test_the_laptop_finds_the_machines(account: Any, tmp_path: Path) -> None:
     """As `--cluster` does: through `ray get-head-ip` and `ray get-worker-ips`, in processes of their own."""
     file = tmp_path / "cluster.yaml"

@@ -44,6 +44,7 @@ def simulate(rule: ResolveRule, effects: np.ndarray, studies: int) -> Figures:
     return Figures(*np.array(rows, dtype=float).mean(axis=0))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_saving() -> None:
     found, null = simulate(SAVE, S1, 1000), simulate(SAVE, S2, 1000)
@@ -54,6 +55,7 @@ def test_saving() -> None:
     assert min(found.coverage, null.coverage) >= 0.95
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_reinvesting() -> None:
     found, null = simulate(REINVEST, S1, 1000), simulate(REINVEST, S2, 1000)

@@ -411,6 +411,7 @@ def test_what_torch_patches_itself_is_left(state: ProcessState) -> None:
     assert Subject.step is step
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_compiling_leaves_nothing_that_the_next_trial_trips_over() -> None:
     """In a process of its own, since the first compilation patches torch for good."""

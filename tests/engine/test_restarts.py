@@ -160,6 +160,7 @@ def test_the_words_of_the_command_arrive(shared_bench: Callable[[str, str], Benc
     assert [row["attempt"] for row in study.rows("broken=yes")] == [2, 2, 2]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_entrypoint_that_does_not_import_leaves_nothing(tmp_path: Path) -> None:
     study = Bench(tmp_path, "unimportable", STUDY.replace("stubborn", "unimportable"))

@@ -201,7 +201,7 @@ def alone(storage: Storage, start: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["local", "object"])
+@pytest.mark.parametrize("kind", ["local", pytest.param("object", marks=pytest.mark.long)])
 def test_an_attempt_that_is_frozen_anywhere_and_wakes_up_later_changes_nothing(
     tmp_path: Path, kind: str
 ) -> None:

@@ -115,6 +115,7 @@ def test_wandb_offline_has_config_tags_curve_and_state(
     assert not any(SECRET.encode() in text for text in texts)
 
 
+@pytest.mark.long
 @needs_mlflow
 @pytest.mark.slow
 def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +137,7 @@ def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(history) == 5
 
 
+@pytest.mark.long
 @needs_wandb
 @needs_mlflow
 @pytest.mark.slow

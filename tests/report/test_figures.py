@@ -80,6 +80,7 @@ def test_the_marks_of_the_forest_lie_where_the_effects_are(study) -> None:
         assert right - drawn[0][0] == pytest.approx((hi - ends[0][0]) * per_unit, abs=0.01)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_same_report_gives_the_same_bytes(study) -> None:
     report = study(ARMS, curves=CURVES).report
@@ -123,14 +124,12 @@ def hostile(ended):
     }
 
 
-HOSTILE = [
-    "thirty arms", "long names", "one seed", "all failed", "negative and min", "tiny", "nan", "huge",
-    "no variance", "rung-only", "nothing yet",
-]  # fmt: skip
+HOSTILE = ["one seed", "all failed", "negative and min"]
+MORE = ["thirty arms", "long names", "tiny", "nan", "huge", "no variance", "rung-only", "nothing yet"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [*HOSTILE, *(pytest.param(name, marks=pytest.mark.long) for name in MORE)])
 def test_no_study_breaks_a_figure(study, ended, name: str) -> None:
     outcomes, changes = hostile(ended)[name]
     curves = {arm: {0: [0.1, float("nan"), 0.3]} for arm in outcomes}

@@ -155,6 +155,7 @@ def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> Non
 values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5, 1e-300, -0.0]))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @given(
     outcomes=st.dictionaries(

@@ -129,6 +129,7 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
     assert value("noisy", "strict", "fwer") < 0.03
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_targets_hold_on_another_series() -> None:
     names = ("grid", "asha", "save", "reinvest")

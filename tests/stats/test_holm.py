@@ -49,6 +49,7 @@ def test_the_order_of_the_arms_does_not_matter(p_values, random) -> None:  # typ
     assert [holm(p_values)[i] for i in order] == list(shuffled)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=15)
 @given(probabilities.filter(bool))

@@ -117,6 +117,7 @@ def test_a_pool_that_has_lost_an_arm_needs_three_others() -> None:
     assert compare(GOLDEN[:4, :3]).df.tolist() == [6, 6, 6]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("arms", [1, 2, 3, 4, 8])

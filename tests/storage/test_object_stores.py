@@ -81,7 +81,9 @@ def test_a_storage_that_travels_needs_no_environment(store: Storage, monkeypatch
     store.check_writable()
 
 
-@pytest.mark.parametrize("mode", ["cut", "refuse", "busy"])
+@pytest.mark.parametrize(
+    "mode", ["refuse", *(pytest.param(mode, marks=pytest.mark.long) for mode in ("cut", "busy"))]
+)
 def test_an_upload_that_breaks_in_the_middle_leaves_the_checkpoint_before(
     mode: str, store: Storage, proxy: Proxy, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_an_upload_that_breaks_in_the_middle_leaves_the_checkpoint_before(
     assert latest_step(store) == 2
 
 
+@pytest.mark.long
 def test_a_store_that_comes_back_in_time_costs_nothing_but_time(
     store: Storage, proxy: Proxy, told: list[str], tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing_but_time(
     assert any("answers again after" in line for line in told)
 
 
+@pytest.mark.long
 def test_flapping_and_slow_storage_loses_nothing(store: Storage, proxy: Proxy, tmp_path: Path) -> None:
     """On and off at every third connection."""
     patient = replace(store, patience_s=60.0)
@@ -168,6 +172,7 @@ def test_wrong_bucket_and_wrong_rights_are_not_waited_for(store: Storage, told: 
     assert told == []
 
 
+@pytest.mark.long
 def test_an_object_that_is_replaced_while_it_is_read_is_the_old_one_or_the_new(store: Storage) -> None:
     store.write_atomic("lease", b"0")
     over = threading.Event()

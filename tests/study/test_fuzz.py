@@ -226,6 +226,7 @@ def replaced(node: object, steps: list[int], value: object) -> object:
     return {**node, key: replaced(node[key], steps[1:], value)}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @FUZZ
 @given(

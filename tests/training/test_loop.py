@@ -200,6 +200,7 @@ def test_evaluation_leaves_random_numbers_and_modes_alone(session_for: SessionFo
     assert all(map(torch.equal, weights(train(without, Drawing)), weights(train(beside, Drawing))))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_own_optimizer_schedule_and_torchmetrics(session_for: SessionFor) -> None:
     from torchmetrics.classification import MulticlassF1Score

@@ -32,6 +32,7 @@ def config(**changes: Any) -> dict[str, Any]:
     return changed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_eight_epochs_reach_97_percent() -> None:
     reports = run_local(Digits, config(), max_length=8)
@@ -59,6 +60,7 @@ def test_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     assert session.reports + resumed.reports == whole
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_component_changes_the_curve() -> None:
     arms = {

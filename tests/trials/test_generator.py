@@ -142,6 +142,7 @@ def test_edges_of_small_pictures() -> None:
     assert edges(pictures).tolist() == [0, 4]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_ranks_enter_the_second_stage_together(tmp_path: Path) -> None:
     script = Path(__file__).with_name("generator_ranks.py")

@@ -45,6 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, resume: Path | None = Non
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what transformers, accelerate and torch say to each other
 def test_learns_and_resumes_exactly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_the_command_judges_and_its_words_are_shown(served: Served) -> None:
     assert (nobody.status_code, nobody.headers["location"]) == (303, "/studies/small/")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_start_that_the_command_refuses_later_shows_why(served: Served) -> None:
     """The recorded study has another code hash."""
