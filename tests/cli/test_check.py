@@ -143,6 +143,7 @@ def test_a_gate_that_there_is_not(command, folder: Path) -> None:
     assert "--gate: there is no such gate (got B1); valid: A1, A2" in result.faults[0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_single_gates(command, folder: Path) -> None:
     file = study(folder, "faults:Detached")
@@ -198,6 +199,7 @@ def test_an_entrypoint_that_does_not_import(command, folder: Path) -> None:
     assert "does not import: ModuleNotFoundError: No module named 'no_such_module'" in result.faults[0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_process_that_dies_fails_the_gate_that_ran(folder: Path) -> None:
     (folder / "dying.py").write_text(DYING)
@@ -208,6 +210,7 @@ def test_a_process_that_dies_fails_the_gate_that_ran(folder: Path) -> None:
     assert only.verdict.evidence == "the process ended (exit code 7): why"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_function_is_skipped(command, folder: Path) -> None:
     (folder / "plain.py").write_text("def train(config):\n    raise RuntimeError\n")

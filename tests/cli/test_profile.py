@@ -39,6 +39,7 @@ def test_an_arm_that_there_is_not(command, study: Path) -> None:
     assert "--arm: the study has no such arm (got no-widht); did you mean no-width?" in result.faults[0]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_it_names_the_bottleneck_and_shows_the_layers(command, study: Path) -> None:
     result = command("profile", "--config", study)

@@ -121,6 +121,7 @@ def test_a_healthy_recipe_passes_all_of_them(code: Path) -> None:
     assert found.bugs() == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "gate", "evidence", "fix"),

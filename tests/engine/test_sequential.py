@@ -54,7 +54,7 @@ def spec_of(goal: str) -> StudySpec:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("goal", ["save", "reinvest"])
+@pytest.mark.parametrize("goal", ["save", pytest.param("reinvest", marks=pytest.mark.long)])
 @settings(max_examples=15)
 @given(
     world=st.integers(0, 10_000),

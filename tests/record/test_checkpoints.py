@@ -238,6 +238,7 @@ LIFE = st.tuples(
 )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=60)
 @given(lives=st.lists(LIFE, min_size=1, max_size=5), keep_latest=st.integers(0, 3))
