@@ -72,7 +72,7 @@ def start(page: Any) -> None:
     """Click Start, and follow to the page of the study once it is recorded."""
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/launches/*", timeout=WAIT_MS)
-    page.locator(".output", has_text=re.compile(r"\blanes?\b")).wait_for(timeout=RUN_MS)
+    page.locator(".output", has_text=re.compile(r"\bslots?\b")).wait_for(timeout=RUN_MS)
     page.locator("a.button.main").click()
 
 
