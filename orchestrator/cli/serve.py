@@ -74,6 +74,7 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
 
     from orchestrator.record.storage import Storage
     from orchestrator.web.app import Site, make_app
+    from orchestrator.web.bodies import PunctualConnections
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback
 
@@ -88,6 +89,7 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
         log_level="warning",
         server_header=False,
         ws="none",
+        http=PunctualConnections,
         timeout_graceful_shutdown=GRACE_S,
     )
     shown = f"[{host}]" if ":" in host else host

@@ -21,14 +21,16 @@ from orchestrator.report.pagetemplate import page_template
 from orchestrator.report.palette import STATES
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
+from orchestrator.web.bodies import sent
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, overrides
-from orchestrator.web.guard import Guard, Sessions
+from orchestrator.web.guard import Guard, Sessions, page
 from orchestrator.web.looks import list_studies, look_at, run_named
 from orchestrator.web.served import served
 from orchestrator.web.studyfiles import StudyFile, find_study_files
 
 MOST_BYTES = 256_000
+MOST_FIELDS = 2000
 """Of a form that is sent."""
 SEE_OTHER = 303
 Filled = dict[str, list[str]]
@@ -60,17 +62,17 @@ def make_app(site: Site) -> Guard:
     _new_study(app, site)
     _studies(app, site)
     _tensorboard(app, site)
+    _leaving(app, site)
     return Guard(app, site.sessions, site.host, site.port)
 
 
 async def read_form(request: Request) -> Filled:
     """Return the form that was sent, by name. Raises 403 without the session's word, 413 when too long."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, "the form is too long")
-    filled = parse_qs(body.decode("utf-8", errors="replace"), keep_blank_values=True, max_num_fields=2000)
+    text = (await sent(request, MOST_BYTES)).decode("utf-8", errors="replace")
+    try:
+        filled = parse_qs(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(413, f"the form has more than {MOST_FIELDS} fields") from None
     word = filled.pop("word", [""])[0]
     right = request.app.state.site.sessions.word(request.state.session)
     if not hmac.compare_digest(word.encode(), right.encode()):
@@ -86,11 +88,22 @@ def _page(request: Request, template: str, code: int = 200, **values: Any) -> HT
     site: Site = request.app.state.site
     text = page_template(template, "orchestrator.web").render(
         word=site.sessions.word(request.state.session),
+        base=_base(request),
         root=str(site.children.root),
         storage=site.storage.uri,
         **values,
     )
     return HTMLResponse(text, code)
+
+
+def _base(request: Request) -> str:
+    """Return the path that the pages lie below, as the browser sees it."""
+    return str(request.scope.get("root_path", ""))
+
+
+def _onwards(request: Request, path: str) -> Response:
+    """Send the browser to another page after a form."""
+    return RedirectResponse(f"{_base(request)}{path}", SEE_OTHER)
 
 
 def _static(app: FastAPI) -> None:
@@ -142,7 +155,7 @@ def _new_study(app: FastAPI, site: Site) -> None:
         answer = site.children.ask("plan", *words)
         if answer.returncode or action != "start":
             return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
-        return RedirectResponse(f"/launches/{site.children.launch('ablate', *words)}", SEE_OTHER)
+        return _onwards(request, f"/launches/{site.children.launch('ablate', *words)}")
 
     @app.get("/launches/{name}")
     def launched(request: Request, name: str) -> Response:
@@ -235,7 +248,7 @@ def _studies(app: FastAPI, site: Site) -> None:
         if isinstance(found, Response):
             return found
         if path and not path.endswith("/"):
-            return RedirectResponse(f"/studies/{quote(name)}/files/{quote(path)}/", SEE_OTHER)
+            return _onwards(request, f"/studies/{quote(name)}/files/{quote(path)}/")
         return _page(request, "folder.html.j2", name=name, path=path, entries=found)
 
 
@@ -246,7 +259,7 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
     if answer.returncode > 1:  # 1: the report is of an unfinished study
         lines = answer.stderr.splitlines()
         return _page(request, "problem.html.j2", 400, title=shown(words), lines=lines)
-    return RedirectResponse(f"/studies/{quote(name)}/", SEE_OTHER)
+    return _onwards(request, f"/studies/{quote(name)}/")
 
 
 # ---- TensorBoard -----------------------------------------------------------------------------------------
@@ -254,9 +267,9 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
 
 def _tensorboard(app: FastAPI, site: Site) -> None:
     @app.post("/studies/{name}/tensorboard", dependencies=[Depends(read_form)])
-    def open_board(name: str) -> Response:
+    def open_board(request: Request, name: str) -> Response:
         site.children.open_board(name, _where(site, name))
-        return RedirectResponse(f"/studies/{quote(name)}/tensorboard/", SEE_OTHER)
+        return _onwards(request, f"/studies/{quote(name)}/tensorboard/")
 
     @app.api_route("/studies/{name}/tensorboard/{path:path}", methods=["GET", "POST"])
     async def through(request: Request, name: str, path: str) -> Response:
@@ -269,3 +282,17 @@ def _tensorboard(app: FastAPI, site: Site) -> None:
         if path:
             return PlainTextResponse("TensorBoard is starting", 503)
         return _page(request, "starting.html.j2", 503, name=name)
+
+
+# ---- the end of a session --------------------------------------------------------------------------------
+
+
+def _leaving(app: FastAPI, site: Site) -> None:
+    @app.get("/leave")
+    def ask(request: Request) -> Response:
+        return _page(request, "leave.html.j2")
+
+    @app.post("/leave", dependencies=[Depends(read_form)])
+    def leave(request: Request) -> Response:
+        site.sessions.end(request.state.session)
+        return page("The session has ended. The printed address, with its token, begins another.", 200)

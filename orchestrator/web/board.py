@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import http.client
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orchestrator.web.bodies import sent
+
 ANSWER_S = 60.0
 MOST_BYTES = 4_000_000
 """Of a request; TensorBoard's own are lists of tags and runs."""
+_AS_IT_IS = "%/:?#[]@!$&'()*+,;="
 _THERE = ("content-type", "accept", "accept-encoding")
 _BACK = ("content-type", "content-encoding", "content-security-policy")
 
 
 async def pass_on(request: Request, port: int, path: str) -> Response | None:
     """TensorBoard's answer, or None while nothing listens there."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            return Response("too long", 413)
-    query = request.url.query
-    target = f"/{path}?{query}" if query else f"/{path}"
+    body = await sent(request, MOST_BYTES)
+    query = request.scope["query_string"].decode("latin-1")
+    target = "/" + quote(path) + (f"?{quote(query, safe=_AS_IT_IS)}" if query else "")
     headers = {name: request.headers[name] for name in _THERE if name in request.headers}
     return await run_in_threadpool(_ask, port, request.method, target, body, headers)
 

@@ -23,6 +23,7 @@ ANSWER_S = 120.0
 SHOWN_BYTES = 40_000
 """How much of the end of a launch's output is shown."""
 _FOLDER = ".orchestrate/launches"
+_LIFELINE = (sys.executable, "-P", "-m", "orchestrator.web.lifeline")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}\Z")
 
 
@@ -69,10 +70,13 @@ class ChildProcesses:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=ANSWER_S,
             )
         except subprocess.TimeoutExpired:
             return ChildAnswer(words, 1, "", f"no answer within {ANSWER_S:.0f} s: {shown(words)}")
+        except (OSError, ValueError) as error:  # words that no process can be given: too long, with a NUL
+            return ChildAnswer(words, 2, "", f"error: the command cannot be started: {error}")
 
     # ---- studies: they outlive the page ------------------------------------------------------------------
 
@@ -82,7 +86,14 @@ class ChildProcesses:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         with (folder / f"{name}.log").open("wb") as log:
-            child = self._start(words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            child = subprocess.Popen(
+                _argv(words),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self._launched[name] = child
         facts = {"words": list(words), "pid": child.pid, "started": process_start(child.pid)}
         (folder / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -96,12 +107,13 @@ class ChildProcesses:
         try:
             facts: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             output = masked(_tail(folder / f"{name}.log"), environment_secrets())
-        except (OSError, ValueError):
+            words, begun = tuple(map(str, facts["words"])), facts["started"]
+            alive = process_start(int(facts["pid"])) == begun is not None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         child = self._launched.get(name)
         code = None if child is None else child.poll()
-        running = code is None and process_start(facts["pid"]) == facts["started"] is not None
-        return Launch(name, tuple(facts["words"]), running, code, output)
+        return Launch(name, words, code is None and alive, code, output)
 
     # ---- TensorBoard: as long as the page ----------------------------------------------------------------
 
@@ -110,9 +122,12 @@ class ChildProcesses:
         port = self.board(study)
         if port is None:
             port = _free_port()
-            words = ("tensorboard", where, "--port", str(port))
-            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            self._boards[study] = self._start(words, **silent), port
+            words = [*_LIFELINE, *_argv(("tensorboard", where, "--port", str(port)))]
+            silent = subprocess.DEVNULL
+            child = subprocess.Popen(
+                words, cwd=self.root, stdin=subprocess.PIPE, stdout=silent, stderr=silent
+            )
+            self._boards[study] = child, port
         return port
 
     def board(self, study: str) -> int | None:
@@ -120,13 +135,11 @@ class ChildProcesses:
         child, port = self._boards.get(study, (None, 0))
         return port if child is not None and child.poll() is None else None
 
-    def _start(self, words: tuple[str, ...], **streams: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(_argv(words), cwd=self.root, stdin=subprocess.DEVNULL, **streams)
-
     def close(self) -> None:
         """End every TensorBoard; studies go on."""
         for child, _ in self._boards.values():
-            child.terminate()
+            assert child.stdin is not None
+            child.stdin.close()
         for child, _ in self._boards.values():
             child.wait()
 

@@ -3,7 +3,9 @@
 * Host: the name that the server was bound to, or this machine's own. Another one is a name that a stranger
   has pointed here (DNS rebinding).
 * Token: once, in the address; compared in constant time. A signed session in an HttpOnly, SameSite=Strict
-  cookie takes its place.
+  cookie takes its place, which ends by itself or when it is asked to.
+* Browsers send a cookie to every port of its host, but only below its path. So the pages lie below a path
+  that nobody can guess (`Sessions.base`), and the cookie belongs to it: another server of the host gets none.
 * What changes anything is a POST from our own pages: Origin is ours, and the form holds the session's word.
 """
 
@@ -14,6 +16,8 @@ import hmac
 import ipaddress
 import secrets
 import socket
+import time
+from collections.abc import Callable
 from html import escape
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
@@ -33,14 +37,21 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _READING = ("GET", "HEAD")
+SESSION_S = 12 * 3600
+"""How long a session holds: a working day."""
 
 
 class Sessions:
-    """Signed session cookies. Nothing is remembered: a session lives as long as the server."""
+    """Signed session cookies. Only those that were ended are remembered.
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    `base`: the path that all pages lie below, new at every start of the server.
+    """
+
+    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+        self._token, self._clock = token, clock
         self._key = secrets.token_bytes(32)
+        self._ended: set[str] = set()
+        self.base = f"/{secrets.token_urlsafe(18)}"
 
     def opens(self, token: str) -> bool:
         """Whether this is the token."""
@@ -48,13 +59,19 @@ class Sessions:
 
     def new(self) -> str:
         """Return the cookie of a new session."""
-        name = secrets.token_urlsafe(18)
+        name = f"{secrets.token_urlsafe(18)}-{int(self._clock()) + SESSION_S}"
         return f"{name}.{self._sign('session', name)}"
 
     def holds(self, cookie: str) -> bool:
-        """Whether this server has signed the cookie."""
+        """Whether this server has signed the cookie, and its session goes on."""
         name, _, signature = cookie.partition(".")
-        return hmac.compare_digest(signature.encode(), self._sign("session", name).encode())
+        if not hmac.compare_digest(signature.encode(), self._sign("session", name).encode()):
+            return False
+        return name not in self._ended and self._clock() < int(name.rpartition("-")[2])
+
+    def end(self, cookie: str) -> None:
+        """Let a session hold no longer."""
+        self._ended.add(cookie.partition(".")[0])
 
     def word(self, cookie: str) -> str:
         """Return what a form of this session has to hold."""
@@ -65,7 +82,10 @@ class Sessions:
 
 
 class Guard:
-    """Lets a request through, or answers it. Sets `session` (the cookie) in the scope's state."""
+    """Lets a request through, or answers it.
+
+    Sets `session` (the cookie) in the scope's state, and `root_path` where the request came below our path.
+    """
 
     def __init__(self, app: ASGIApp, sessions: Sessions, host: str, port: int) -> None:
         self._app = app
@@ -118,13 +138,17 @@ class Guard:
         ):
             return page("Only pages of this server may ask for that.", 403)
         scope.setdefault("state", {})["session"] = cookie
+        if scope["path"].startswith(f"{self._sessions.base}/"):
+            scope["root_path"] = self._sessions.base
         return None
 
     def _open(self, token: str) -> Response:
         if not self._sessions.opens(token):
             return page("This is not the token of this server, which has a new one at each start.", 401)
-        answer = onwards("/")  # the token leaves the address line
-        answer.set_cookie(self.cookie, self._sessions.new(), httponly=True, samesite="strict", path="/")
+        base = self._sessions.base
+        answer = onwards(f"{base}/")  # the token leaves the address line
+        new = self._sessions.new()
+        answer.set_cookie(self.cookie, new, SESSION_S, httponly=True, samesite="strict", path=base)
         return answer
 
     def _knows(self, host: str) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import TypeAdapter
+
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, UnreadableRecord
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
 from orchestrator.record.journal import Line
-from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.reading import read_json
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report.numbers import DASH, duration
@@ -39,17 +43,24 @@ def run_named(storage: Storage, name: str) -> OpenedStudy | None:
 
 def list_studies(storage: Storage) -> list[Drawn]:
     """Every study below the storage, those that run first."""
-    runs = [run_named(storage, entry.name) for entry in storage.list() if entry.is_dir]
-    lines = [_line(run) for run in runs if run is not None]
-    return sorted(lines, key=lambda line: (not line["found"] or line["found"].driver is None, line["name"]))
+    lines = [_line(storage, entry.name) for entry in storage.list() if entry.is_dir]
+    there = [line for line in lines if line is not None]
+    return sorted(there, key=lambda line: (not line["found"] or line["found"].driver is None, line["name"]))
 
 
-def _line(run: OpenedStudy) -> Drawn:
-    """Return one study in the list. `problem`: why it cannot be read."""
+def _line(storage: Storage, name: str) -> Drawn | None:
+    """Return one study in the list, or None where there is none. `problem`: why it cannot be read."""
+    shown = os.fsencode(name).decode(errors="backslashreplace")
     try:
-        return {"name": run.name, **_summary(run, run.status())}
+        run = run_named(storage, name)
+        if run is None:
+            return None
+        if shown != name:
+            return {"name": shown, "found": None, "problem": "the name of its directory is no text"}
+        return {"name": name, **_summary(run, run.status())}
     except OrchestratorError as error:
-        return {"name": run.name, "found": None, "problem": " ".join(str(error).split())}
+        told = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+        return {"name": shown, "found": None, "problem": told}
 
 
 def _summary(run: OpenedStudy, found: StudyStanding) -> Drawn:
@@ -128,24 +139,44 @@ def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     }
 
 
+@dataclass(frozen=True)
+class _WrittenEffect:
+    arm: str
+    delta: float | None = None
+    lo: float | None = None
+    hi: float | None = None
+    n: int | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What effects.json says, as far as it is shown."""
+
+    effects: list[_WrittenEffect]
+
+
+_WRITTEN = TypeAdapter(_Written)
+
+
 def _effects(run: OpenedStudy) -> list[Drawn]:
     """Return the effects as `effects.json` has them; none where it cannot be read."""
     try:
-        data = from_json(run.storage.read_bytes(run.paths.effects_json))
-        return [_effect(effect) for effect in data["effects"]]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        written = read_json(run.storage, run.paths.effects_json, _WRITTEN)
+    except (FileNotFoundError, UnreadableRecord):
         return []
-
-
-def _effect(effect: Mapping[str, Any]) -> Drawn:
-    lo, hi = effect.get("lo"), effect.get("hi")
-    return {
-        "arm": str(effect["arm"]),
-        "delta": _number(effect.get("delta")),
-        "interval": f"[{_number(lo)}, {_number(hi)}]" if lo is not None and hi is not None else DASH,
-        "n": int(effect.get("n") or 0),
-        "verdict": str(effect.get("verdict") or DASH),
-    }
+    return [
+        {
+            "arm": effect.arm,
+            "delta": _number(effect.delta),
+            "interval": DASH
+            if effect.lo is None or effect.hi is None
+            else f"[{_number(effect.lo)}, {_number(effect.hi)}]",
+            "n": effect.n or 0,
+            "verdict": effect.verdict or DASH,
+        }
+        for effect in written.effects
+    ]
 
 
 def _events(run: OpenedStudy, names: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -40,7 +40,8 @@ def served(run: OpenedStudy, path: str) -> Response | Entries | None:
     below = "/".join((run.paths.root, *parts))
     try:
         entry = run.storage.look_up(below)
-        if entry is None:
+        real = PurePosixPath(run.storage.followed(below)).parts[1:]
+        if entry is None or any(part[0] == "." or part in HIDDEN for part in real):
             return None
         if entry.is_dir:
             return [
@@ -48,7 +49,7 @@ def served(run: OpenedStudy, path: str) -> Response | Entries | None:
                 for found in run.storage.list(below)
                 if found.name[0] != "." and found.name not in HIDDEN and (found.is_dir or _type(found.name))
             ]
-        kind = _type(entry.name)
+        kind = _type(entry.name) and _type(PurePosixPath(*real).name)
         if kind is None or entry.size > MOST_BYTES:
             return None
         content = run.storage.read_bytes(below)

@@ -95,6 +95,6 @@ def record_study(root: Path) -> None:
 def serve(root: Path, host: str = "127.0.0.1") -> Served:
     """The page over `root`, and a client that has come in with the token."""
     site = Site(ChildProcesses(root), Storage.open(root / "runs"), Sessions(TOKEN), host, 8765)
-    client = TestClient(make_app(site), base_url=f"http://{HOST}")
+    client = TestClient(make_app(site), base_url=f"http://{HOST}{site.sessions.base}")
     client.get("/", params={"token": TOKEN})
     return Served(root, site, client)

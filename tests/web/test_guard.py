@@ -35,7 +35,36 @@ def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(served: Served
     assert "SameSite=strict" in cookie
     assert TOKEN not in cookie
     assert TOKEN not in answer.text
-    assert 'url=/"' in answer.text
+    base = served.site.sessions.base
+    assert f'url={base}/"' in answer.text
+    assert f"Path={base};" in cookie
+    assert "Max-Age=43200" in cookie
+
+
+def test_another_port_of_this_host_gets_no_cookie(served: Served) -> None:
+    """Browsers send cookies to all ports of a host, and only below their path."""
+    for path in ("/", "/new", "/studies/small/", f"{served.site.sessions.base}x/"):
+        request = served.client.build_request("GET", f"http://127.0.0.1:9999{path}")
+        assert "cookie" not in request.headers, path
+    assert "cookie" in served.client.build_request("GET", "/studies/small/").headers
+
+
+def test_a_session_ends_by_itself_and_when_it_is_asked_to(served: Served) -> None:
+    now = [1000.0]
+    sessions = Sessions(TOKEN, lambda: now[0])
+    first, second = sessions.new(), sessions.new()
+    sessions.end(first)
+    assert (sessions.holds(first), sessions.holds(second)) == (False, True)
+    now[0] += 12 * 3600
+    assert not sessions.holds(second)
+    assert served.post("/leave").status_code == 200
+    assert served.client.get("/").status_code == 401
+
+
+def test_a_cookie_cannot_be_made_to_last(served: Served) -> None:
+    name, _, signature = served.site.sessions.new().partition(".")
+    longer = f"{name.rpartition('-')[0]}-99999999999.{signature}"
+    assert not served.site.sessions.holds(longer)
 
 
 def test_a_cookie_of_another_server_is_none(served: Served) -> None:
@@ -88,6 +117,7 @@ def test_a_form_needs_the_word_of_its_session(served: Served) -> None:
 
 def test_a_form_that_is_too_long_is_not_read(served: Served) -> None:
     assert served.post("/new", config="x" * 300_000).status_code == 413
+    assert served.post("/new", **{f"f{number}": "1" for number in range(2000)}).status_code == 413
 
 
 def test_pages_run_no_foreign_script_and_are_not_framed(served: Served) -> None:

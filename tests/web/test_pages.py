@@ -63,7 +63,7 @@ def test_a_study_file_with_a_secret_does_not_show_it(served: Served) -> None:
 
 def test_the_studies_and_where_they_stand(served: Served) -> None:
     page = served.client.get("/").text
-    assert 'href="/studies/small/"' in page
+    assert f'href="{served.site.sessions.base}/studies/small/"' in page
     assert "nobody runs it now" in page
     assert "1 failed" in page
 
@@ -73,7 +73,7 @@ def test_a_damaged_record_does_not_hide_the_others(served: Served) -> None:
     (served.root / "runs" / "broken" / "plan.json").write_text("{")
     page = served.client.get("/").text
     assert "is damaged" in page
-    assert 'href="/studies/small/"' in page
+    assert f'href="{served.site.sessions.base}/studies/small/"' in page
     assert served.client.get("/studies/broken/").status_code == 400
 
 
@@ -177,7 +177,10 @@ def test_the_command_judges_and_its_words_are_shown(served: Served) -> None:
     assert 'value="[0, 0]"' in wrong.text
     assert not (served.root / ".orchestrate").exists()
     nobody = served.post("/studies/small/stop")
-    assert (nobody.status_code, nobody.headers["location"]) == (303, "/studies/small/")
+    assert (nobody.status_code, nobody.headers["location"]) == (
+        303,
+        f"{served.site.sessions.base}/studies/small/",
+    )
 
 
 @pytest.mark.long
@@ -194,10 +197,11 @@ def test_a_start_that_the_command_refuses_later_shows_why(served: Served) -> Non
     where = started.headers["location"]
     child = next(iter(served.site.children._launched.values()))
     assert child.wait(timeout=120) == 2
+    where = where.removeprefix(served.site.sessions.base)
     page = served.client.get(where).text
     assert "ended with exit code 2" in page
     assert "--accept-code-change" in page
-    assert 'href="/studies/small/"' in page
+    assert f'href="{served.site.sessions.base}/studies/small/"' in page
     # another server over the same directory knows of it, but has not seen how it ended
     assert "its exit code is not known" in serve(served.root).client.get(where).text
     assert StudyPaths("small").root in page

@@ -1,0 +1,160 @@
+"""Connections that stop halfway, TensorBoard behind the page, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from served_site import HOST, Served, record_study, serve, write_files
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from orchestrator.record.lease import process_start
+from orchestrator.web import board, bodies
+from orchestrator.web.bodies import PunctualConnections, sent
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    write_files(tmp_path)
+    record_study(tmp_path)
+    return serve(tmp_path)
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A server that reads what is sent and answers with its length, in a thread; patience is short."""
+    import threading
+
+    monkeypatch.setattr(bodies, "HEADERS_S", 0.2)
+    monkeypatch.setattr(bodies, "BODY_S", 0.2)
+    app = Starlette()
+
+    async def length(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await sent(request, 100))))
+
+    app.add_route("/", length, methods=["POST"])
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    server = uvicorn.Server(uvicorn.Config(app, http=PunctualConnections, log_level="critical", ws="none"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    yield int(listener.getsockname()[1])
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"", b""),
+        (b"POST / HT", b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n", b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", b"408"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200\r\n\r\n" + b"x" * 200, b"413"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nhalf", b"200"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\nPOST / H", b"200"),
+    ],
+)
+@pytest.mark.slow
+def test_a_connection_that_stops_halfway_is_closed(port: int, said: bytes, answer: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(said)
+        heard = b""
+        while part := connection.recv(10_000):  # times out where nobody closes
+            heard += part
+    assert heard[9:12] == answer
+
+
+@pytest.mark.parametrize("path", ["%ff", "%00", "a%0db", "%e2%82", "x?tag=%ff", "x?a=b c"])
+def test_any_path_goes_to_tensorboard_as_it_came(served: Served, path: str, monkeypatch) -> None:
+    asked = []
+
+    def ask(port: int, method: str, target: str, *_: object) -> PlainTextResponse:
+        asked.append(target.encode("ascii"))
+        return PlainTextResponse("here")
+
+    monkeypatch.setattr(board, "_ask", ask)
+    monkeypatch.setattr(served.site.children, "board", lambda name: 1)
+    answer = served.client.get(f"/studies/small/tensorboard/{path}")
+    assert (answer.status_code, answer.text) == (200, "here")
+    assert not set(b" \r\n\0") & set(asked[0])
+
+
+@pytest.mark.slow
+def test_what_hangs_on_the_page_ends_with_it(tmp_path: Path) -> None:
+    """As TensorBoard does: also where the server is killed."""
+    child = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"words = [sys.executable, '-m', 'orchestrator.web.lifeline', sys.executable, '-c', {child!r}]\n"
+        "subprocess.Popen(words, stdin=subprocess.PIPE)\n"
+        "time.sleep(600)\n"
+    )
+    path = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": path}
+    server = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, env=env)
+    written = tmp_path / "pid"
+    while not (written.exists() and written.read_text()):
+        time.sleep(0.02)
+    pid = int(written.read_text())
+    assert process_start(pid) is not None
+    server.kill()
+    server.wait()
+    deadline = time.monotonic() + 20
+    while process_start(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process_start(pid) is None
+
+
+def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
+    """Never a fault of ours."""
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
+    places = st.sampled_from(
+        [
+            "/",
+            "/new",
+            "/leave",
+            "/studies/small/",
+            "/studies/small/files/",
+            "/studies/small/tensorboard/",
+            "/studies/small/stop",
+            "/launches/",
+            "/static/",
+            "/studies/",
+        ]
+    )
+    tails = st.one_of(
+        st.text(max_size=40),
+        st.sampled_from(["%ff", "%00", "..%2f", "%0d%0a", "a" * 5000, "%ed%a0%80", "\\", "//", "?token=%ff"]),
+    )
+    headers = st.dictionaries(
+        st.sampled_from(["host", "origin", "cookie", "sec-fetch-site", "content-type", "accept-encoding"]),
+        st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=60),
+        max_size=3,
+    )
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS"]), places, tails, headers, st.binary())
+    def one(method: str, place: str, tail: str, extra: dict[str, str], body: bytes) -> None:
+        try:
+            url = f"http://{HOST}{served.site.sessions.base}{place}{tail}"
+            sends = {key: value.encode("latin-1") for key, value in extra.items()}
+            request = served.client.build_request(method, url, headers=sends, content=body)
+        except Exception:  # the client itself refuses to ask for that
+            return
+        assert served.client.send(request, follow_redirects=False).status_code != 500
+
+    one()
