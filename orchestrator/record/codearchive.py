@@ -131,8 +131,9 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
     left_out = {Path(path).resolve() for path in exclude}
     seen = 0
     found: list[tuple[str, Path]] = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, followlinks=True):
         here = Path(folder)
+        through_link = here.resolve() != here
         folders[:] = sorted(name for name in folders if _enters(here / name, left_out))
         seen += len(names) + len(folders)
         if seen > ENTRY_LIMIT:
@@ -141,7 +142,7 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
             path = here / name
             if name.startswith(".") or not name.endswith(suffixes) or path in left_out or not path.is_file():
                 continue
-            if path.is_symlink() and not _may_follow(path, root):
+            if (through_link or path.is_symlink()) and not _may_follow(path, root):
                 continue
             if name.endswith(_CODE) or (path.stat().st_size < FILE_LIMIT and not _SECRET_FILE.search(name)):
                 found.append((path.relative_to(root).as_posix(), path))
@@ -149,13 +150,21 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
 
 
 def _may_follow(link: Path, root: Path) -> bool:
-    """Tell whether a link may be followed: out of the directory to code, never to text (anybody's key)."""
+    """Tell whether a file behind a link is taken: code from anywhere, text (anybody's key) from here only."""
     target = link.resolve()
     return target.is_relative_to(root) or (link.suffix in _CODE and target.suffix in _CODE)
 
 
+def _leads_to_code(link: Path) -> bool:
+    """Tell whether a linked folder is a package or holds modules, and not what the link itself lies in."""
+    target = link.resolve()
+    return any(target.glob("*.py")) and all(parent.resolve() != target for parent in link.parents)
+
+
 def _enters(folder: Path, left_out: set[Path]) -> bool:
     if folder.name.startswith(".") or folder.name in _SKIPPED or folder in left_out:
+        return False
+    if folder.is_symlink() and not _leads_to_code(folder):
         return False
     # an environment under another name, or the directory of a study
     return not (folder / "pyvenv.cfg").exists() and not (folder / "journal.jsonl").exists()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InputError, StudyError
 from orchestrator.record import codearchive
-from orchestrator.record.codearchive import code_hash, pack_code, unpack_code
+from orchestrator.record.codearchive import code_hash, pack_code, read_code, unpack_code
 from orchestrator.record.provenance import collect_env, git_state
 
 
@@ -202,3 +202,22 @@ def test_secrets_in_a_difference_are_masked(code: Path, monkeypatch: pytest.Monk
     assert state is not None
     assert "+x = '***'" in state["diff"]
     assert "pa55word" not in state["diff"]
+
+
+def test_a_linked_folder_of_code_travels_and_no_other_does(tmp_path: Path) -> None:
+    for folder, file in (("lib/pkg/deep", "layer.py"), ("data", "image.csv"), ("code", "train.py")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / file).write_text("x = 1\n")
+    (tmp_path / "lib" / "pkg" / "model.py").write_text("x = 1\n")
+    (tmp_path / "lib" / "pkg" / "notes.txt").write_text("somebody's")
+    code = tmp_path / "code"
+    (code / "pkg").symlink_to(tmp_path / "lib" / "pkg")
+    (code / "data").symlink_to(tmp_path / "data")
+    (code / "again").symlink_to(code)
+    (tmp_path / "lib" / "pkg" / "back").symlink_to(tmp_path / "lib" / "pkg")
+    (tmp_path / "linked").symlink_to(code)
+    found = set(read_code(tmp_path / "linked"))
+    assert found == {"train.py", "pkg/model.py", "pkg/deep/layer.py"}
+    before = code_hash(code)
+    (tmp_path / "lib" / "pkg" / "model.py").write_text("x = 2\n")
+    assert code_hash(code) != before
