@@ -3,6 +3,7 @@
     OrchestratorError
     ├── InputError                  exit 2   bad input: nothing was started, nothing was lost
     │   ├── StudyError                       the study file, its overrides or its entrypoint
+    │   │   └── UnreadableRecord    exit 4   a recorded study: damaged, or of another version
     │   ├── ChangedStudy                     an existing study was started with other settings
     │   └── ChangedCode                      an existing study was started with other code
     ├── Unavailable                 exit 4   something outside the study does not answer
@@ -80,6 +81,12 @@ class InputError(OrchestratorError):
 
 class StudyError(InputError):
     """The study file, its overrides or its entrypoint cannot be used."""
+
+
+class UnreadableRecord(StudyError):
+    """A file of a recorded study cannot be read as what it has to be; the faults name file and place."""
+
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class ChangedStudy(InputError):

@@ -48,7 +48,7 @@ VERBS = {
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
     "schema": set(),
-    "doctor": {"--storage", "--address", "--json", "--cluster"},
+    "doctor": {"--storage", "--json", "--cluster"},
     "up": {"CLUSTER", "--wait", "--restart"},
     "down": {"CLUSTER", "--force"},
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ExitCode, Fault, InputError
+from orchestrator.errors import ExitCode, Fault, InputError, UnreadableRecord
 from orchestrator.record.run import Run
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.record.layout import TrialPaths
     from orchestrator.record.metrictable import Table
     from orchestrator.record.state import TrialRecord
+    from orchestrator.record.storage.backend import Stored
     from orchestrator.report.model import Comparison, StudyReport
     from orchestrator.report.standing import StudyStanding
     from orchestrator.simulate.planning import Noise
@@ -35,7 +36,7 @@ class OpenedStudy(Run):
     """A study on disk, running or over. Every method reads what is recorded now.
 
     Raises:
-        StudyError: by every method, when the record is damaged.
+        UnreadableRecord: by every method, when the record is damaged.
     """
 
     @property
@@ -46,9 +47,7 @@ class OpenedStudy(Run):
     @property
     def spec(self) -> StudySpec:
         """The study as it was started, with every default."""
-        from orchestrator.study.validation import read_spec
-
-        return read_spec(self.view().spec)
+        return self.view().study
 
     def status(self) -> StudyStanding:
         """Where the study stands: its trials with state, length and value, and who runs it."""
@@ -60,10 +59,9 @@ class OpenedStudy(Run):
         """One row per trial, with the columns of `results.parquet`."""
         from orchestrator.api.datatable import DataTable
         from orchestrator.record.results import results_table
-        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        return DataTable(results_table(read_spec(view.spec), view.state))
+        return DataTable(results_table(view.study, view.state))
 
     def effects(self) -> DataTable:
         """One row per effect and phase: Δ, interval, p, verdict, as in `effects.json`.
@@ -119,10 +117,9 @@ class OpenedStudy(Run):
         from orchestrator.report.build import build_report
         from orchestrator.report.curves import with_curves
         from orchestrator.report.write import write_report
-        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = read_spec(view.spec)
+        spec = view.study
         built = build_report(self.storage, self.paths, spec, view.plan, view.state)
         if curves or write:
             built = with_curves(built, self.storage, self.paths, spec)
@@ -154,10 +151,9 @@ class OpenedStudy(Run):
         """
         from orchestrator.record.metrictable import read_metrics
         from orchestrator.simulate.recorded import default_rules, replays
-        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = read_spec(view.spec)
+        spec = view.study
 
         def rows(record: TrialRecord) -> list[dict[str, Any]]:
             return read_metrics(self.storage, self.trial_paths(record))
@@ -174,10 +170,9 @@ class OpenedStudy(Run):
         """How much its metric differs between seeds; None where two finished seeds of an arm are missing."""
         from orchestrator.decide.evaluation import evaluations, table
         from orchestrator.simulate.planning import noise_of
-        from orchestrator.study.validation import read_spec
 
         view = self.view()
-        spec = read_spec(view.spec)
+        spec = view.study
         evaluation = evaluations(spec, view.plan, view.state.families)[0]
         results = table(evaluation, view.state.cells).values.tolist()
         values = {
@@ -309,7 +304,7 @@ def _only_study(storage: str) -> tuple[str, str]:
     from orchestrator.record.storage import Storage
 
     names = [
-        entry.name for entry in Storage.open(storage).list() if entry.is_dir and _run(storage, entry.name)
+        entry.name for entry in Storage.open(storage).list() if entry.is_dir and _is_study(storage, entry)
     ]
     if len(names) == 1:
         return storage, names[0]
@@ -319,11 +314,18 @@ def _only_study(storage: str) -> tuple[str, str]:
     raise InputError(Fault(message, field="--storage", value=storage, hint=HINT))
 
 
+def _is_study(storage: str, entry: Stored) -> bool:
+    try:
+        return _run(storage, entry.name) is not None
+    except UnreadableRecord:  # it is one that could be meant
+        return True
+
+
 def _run(parent: str, name: str) -> OpenedStudy | None:
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
 
-    if not name or {".", ".."} & set(name.split("/")):
+    if not name or name[0] == "/" or "\0" in name or {".", ".."} & set(name.split("/")):
         return None
     storage, paths = Storage.open(parent), StudyPaths(name)
     return OpenedStudy(storage, paths) if storage.exists(paths.plan_json) else None

@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from orchestrator.record.jsonlines import from_json, to_json
+from pydantic import TypeAdapter
+
+from orchestrator.record.jsonlines import to_json
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.reading import read_json
 from orchestrator.record.storage import Storage
 
-_RECORD = re.compile(r"(\d+)\.json")
+_RECORD = re.compile(r"(\d{1,9})\.json")
 
 
 class Superseded(Exception):
@@ -37,6 +39,14 @@ class Owner:
         return checkpoint in self.adopted or attempt_of(checkpoint) == self.attempt
 
 
+@dataclass(frozen=True)
+class _TakenOver:
+    adopted: tuple[str, ...]
+
+
+_TAKEN_OVER = TypeAdapter(_TakenOver)
+
+
 def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
     """Return the attempt that has taken the trial over last. The first one needs to take over nothing."""
     names = (entry.name for entry in storage.list(trial.attempts_dir))
@@ -44,8 +54,8 @@ def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
     if not numbers:
         return Owner()
     newest = max(numbers)
-    said: dict[str, Any] = from_json(storage.read_bytes(trial.attempt_json(newest)))
-    return Owner(newest, frozenset(map(str, said["adopted"])))
+    said = read_json(storage, trial.attempt_json(newest), _TAKEN_OVER)
+    return Owner(newest, frozenset(said.adopted))
 
 
 def refuse_superseded(storage: Storage, trial: TrialPaths, attempt: int) -> None:

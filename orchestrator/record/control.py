@@ -6,12 +6,18 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from orchestrator.record.jsonlines import from_json, to_json
+from pydantic import TypeAdapter
+
+from orchestrator.errors import UnreadableRecord
+from orchestrator.record.jsonlines import to_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.reading import read_json
 from orchestrator.record.storage import Storage
 
 _PREFIX = "request-"
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,16 @@ class StopAsked:
 
     by: str
     t: float
+
+
+@dataclass(frozen=True)
+class _Request:
+    kind: Literal["stop"]
+    by: str
+    t: float
+
+
+_REQUEST = TypeAdapter(_Request)
 
 
 def ask_to_stop(
@@ -35,16 +51,15 @@ def take_requests(storage: Storage, paths: StudyPaths) -> list[StopAsked]:
     """All requests, oldest first; they are removed. Files that are no requests are removed as well."""
     found = []
     for entry in storage.list(paths.control_dir):
-        if not entry.name.startswith(_PREFIX):
+        if entry.is_dir or not entry.name.startswith(_PREFIX):
             continue
         path = f"{paths.control_dir}/{entry.name}"
         try:
-            data = from_json(storage.read_bytes(path))
-            if data["kind"] == "stop":
-                found.append(StopAsked(str(data["by"]), float(data["t"])))
+            data = read_json(storage, path, _REQUEST)
+            found.append(StopAsked(data.by[:_SHOWN], data.t))
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError):
+        except UnreadableRecord:
             pass  # nothing that anybody could act on
         storage.delete_file(path)
     return sorted(found, key=lambda asked: asked.t)

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJs
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.record.jsonlines import with_nonfinite
+from orchestrator.record.reading import faults_of
 from orchestrator.study.cells import Batch
 
 VERSION = 1
@@ -33,6 +34,12 @@ def _says(description: str, **schema: Any) -> Any:
 
 def _number(description: str) -> Any:
     return _says(f"{description}; NaN and the infinities are strings", **_NUMBER)
+
+
+def _numbered(taken: dict[str, int]) -> dict[str, int]:
+    if not all(driver.isdecimal() and len(driver) < 10 for driver in taken):
+        raise ValueError("the name of a driver is a number")
+    return taken
 
 
 CellId = Annotated[str, _says("identity of the cell", type="string", pattern="^[0-9a-f]{12}$")]
@@ -78,7 +85,7 @@ class StudyStarted(Event):
         _says("names of the arms; those that a later plan adds are a Holm family of their own"),
     ] = None
     taken: Annotated[
-        dict[str, int] | None,
+        Annotated[dict[str, int], AfterValidator(_numbered)] | None,
         _says("driver -> how many of its lines this driver has read; later ones of it do not count"),
     ] = None
 
@@ -102,8 +109,8 @@ class BatchAdded(Event):
         """What is added; raises ValueError when it is no batch."""
         try:
             return Batch.from_json(vars(self))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"a batch that cannot be read: {error!r}") from error
+        except ValidationError as error:
+            raise ValueError(f"a batch that cannot be read: {': '.join(faults_of(error)[0])}") from error
 
 
 @dataclass(frozen=True)
@@ -288,8 +295,7 @@ def read(line: Mapping[str, Any]) -> Event | Unreadable:
     try:
         return _reader(kind).validate_python(line)
     except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
-        return Unreadable(kind, str(line.get("cell")), "; ".join(wrong))
+        return Unreadable(kind, str(line.get("cell"))[:40], "; ".join(map(": ".join, faults_of(error))))
 
 
 @cache

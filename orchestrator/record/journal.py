@@ -15,19 +15,36 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic_core import from_json
+from pydantic import Field, StrictInt, TypeAdapter
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
 from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
-from orchestrator.record.jsonlines import to_json
+from orchestrator.record.jsonlines import parsed, to_json
+from orchestrator.record.reading import unreadable
 from orchestrator.record.storage import Appender, Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
 _WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may hold a secret
+MOST_OF_A_LINE = 4 << 20
+"""Bytes; a longer one is damaged."""
+MOST_DAMAGED = 10_000
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What every line has, beside the fields of its event."""
+
+    event: str
+    v: StrictInt = events.VERSION
+    t: float = 0.0
+    driver: Annotated[StrictInt, Field(ge=0, lt=_SEGMENTS)] = 0
+
+
+_FRAME = TypeAdapter(_Frame)
 
 
 @dataclass(frozen=True)
@@ -174,7 +191,7 @@ def read_journal(storage: Storage, path: str, before: JournalContents | None = N
     """Read every whole line of a journal that counts; one that does not exist is empty. Changes nothing.
 
     `before`: what was read earlier; it is returned when nothing has been written since. Raises `StudyError`
-    when a line is of another version.
+    when a line is of another version, `UnreadableRecord` when nearly nothing can be read.
     """
     paths = storage.grown(path)
     if before is not None and _unchanged(storage, path, paths, before):
@@ -182,19 +199,23 @@ def read_journal(storage: Storage, path: str, before: JournalContents | None = N
     lines: list[Line] = []
     damaged: list[int] = []
     parts: dict[str, int] = {}
-    torn = seen = 0
+    torn = seen = strange = 0
     for part in paths:
         data = storage.read_bytes(part, written_once=True)
         parts[part] = len(data)
-        *whole, tail = data.split(b"\n")
-        torn += len(tail)
-        for number, text in enumerate(whole, start=1):
-            line = decode(text, where=f"{storage.uri}/{part}", number=number)
+        start, before_it = 0, seen
+        while (end := data.find(b"\n", start)) >= 0:
+            seen += 1
+            line = decode(data[start:end], where=f"{storage.uri}/{part}", number=seen - before_it)
             if line is None:
-                damaged.append(seen + number)
+                damaged.append(seen)
             else:
                 lines.append(line)
-        seen += len(whole)
+            strange += line is None or isinstance(line.event, Unreadable)
+            if strange > MOST_DAMAGED:
+                raise unreadable(storage, part, "", f"more than {MOST_DAMAGED:,} lines are no events")
+            start = end + 1
+        torn += len(data) - start
     count = without_late(lines)
     return JournalContents(tuple(count), torn, tuple(damaged), len(lines) - len(count), parts)
 
@@ -244,23 +265,17 @@ def decode(text: bytes, where: str = "the journal", number: int | None = None) -
     Raises `StudyError` for a line of another version.
     """
     try:
-        line = from_json(text)
+        line: Any = parsed(text) if len(text) <= MOST_OF_A_LINE else None
+        frame = _FRAME.validate_python(line)
     except ValueError:
         return None
-    if not isinstance(line, dict):
-        return None
-    if line.get("v", events.VERSION) != events.VERSION:
-        message = f"the journal's lines have version {line['v']}, and this version of the program reads "
+    if frame.v != events.VERSION:
+        message = f"the journal's lines have version {frame.v}, and this version of the program reads "
         hint = "use the version that has written it (env.json names it), or a later one than this"
         raise StudyError(Fault(f"{message}{events.VERSION}", file=where, line=number, hint=hint))
-    if line.get("event") not in events.KINDS:
+    if frame.event not in events.KINDS:
         return None
-    t, driver = line.get("t"), line.get("driver")
-    return Line(
-        float(t) if isinstance(t, (int, float)) else 0.0,
-        driver if isinstance(driver, int) else 0,
-        events.read(line),
-    )
+    return Line(frame.t, frame.driver, events.read(line))
 
 
 def _cut_torn_tails(storage: Storage, path: str) -> None:

@@ -1,12 +1,23 @@
-"""Strict JSON for all that is recorded: non-finite numbers as strings, numpy scalars as numbers."""
+"""Strict JSON for all that is recorded: non-finite numbers as strings, numpy scalars as numbers.
+
+What is read may have been written by anybody: it is refused when it is too long, too deep or has too many
+values, before it costs memory or time.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic_core
+
+MOST_BYTES = 64 << 20
+MOST_VALUES = 1_000_000
+_LONG = re.compile(rb"\d{19}")
+_LONE = re.compile(rb"(\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w)|\\(u[dD][89a-fA-F]\w\w)")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -20,9 +31,34 @@ def to_json(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def from_json(line: bytes | str) -> Any:
+def from_json(text: bytes | str) -> Any:
     """Read what `to_json` wrote; raises `ValueError`."""
-    return with_nonfinite(json.loads(line))
+    return with_nonfinite(parsed(text if isinstance(text, bytes) else text.encode()))
+
+
+def parsed(text: bytes) -> Any:
+    """Read JSON of limited size, depth (200) and numbers (whole ones have 64 bits); raises `ValueError`.
+
+    Half a surrogate pair, which no encoding has, is read as the escape that it is written with.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"longer than {MOST_BYTES >> 20} MiB")
+    if sum(map(text.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
+    if b"\\u" in text:
+        text = _LONE.sub(lambda match: match[1] or b"\\\\" + match[2], text)
+    found = pydantic_core.from_json(text)
+    if _LONG.search(text):
+        _refuse_long(found)
+    return found
+
+
+def _refuse_long(value: Any) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number of more than 64 bits")
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _refuse_long(item)
 
 
 def _plain(value: Any) -> Any:

@@ -13,16 +13,34 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from orchestrator.errors import StudyHeld
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter
+
+from orchestrator.errors import StudyHeld, UnreadableRecord
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 
 STALE_AFTER_S = 30.0
 LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """What a lease says, as far as anything depends on it."""
+
+    host: StrictStr = ""
+    pid: StrictInt | None = None
+    started: StrictStr | None = None
+    user: StrictStr | None = None
+    token: StrictStr = ""
+    driver: Annotated[StrictInt, Field(ge=0, lt=1_000_000)] = 0
+
+
+_HOLDER = TypeAdapter(_Holder)
 
 
 class Lease:
@@ -134,10 +152,11 @@ def outlast(
 def read_lease(storage: Storage, paths: StudyPaths) -> dict[str, Any] | None:
     """Return the owner that the lease names, alive or not; None when there is no (readable) lease."""
     try:
-        owner = from_json(storage.read_bytes(paths.lease))
-    except (FileNotFoundError, ValueError):
+        owner: dict[str, Any] = from_json(storage.read_bytes(paths.lease))
+        _HOLDER.validate_python(owner)
+    except (FileNotFoundError, UnreadableRecord, ValueError):
         return None
-    return owner if isinstance(owner, dict) else None
+    return owner
 
 
 def is_alive(owner: Mapping[str, Any], now: float) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from orchestrator.errors import Fault, StudyError
+from orchestrator.errors import Fault, StudyError, UnreadableRecord
 
 
 def refuse_to_leave(path: Path, home: Path) -> None:
-    """Raise `StudyError` when `path`, with its links followed, lies outside of `home` (without links)."""
+    """Raise `UnreadableRecord` when `path`, links followed, lies outside of `home` (without links)."""
     if not _stays(path, home):
-        raise StudyError(_fault(path))
+        raise UnreadableRecord(_fault(path))
 
 
 def refuse_links_out(root: Path) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.record.attempts import owner_of
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TablePaths, TrialPaths
+from orchestrator.record.reading import telling
 from orchestrator.record.storage import Storage
 
 REPORT_COLUMNS = ("report", "step", "epoch", "time_s", "attempt")
@@ -34,6 +36,9 @@ STEPS = Table("steps", "step", ("step",))
 OBSERVATIONS = Table("observations", "step", ("step", "monitor"))
 TABLES = (REPORTS, STEPS, OBSERVATIONS)
 _FILES = re.compile(rf"(?:{'|'.join(t.name for t in TABLES)})(?:\.a(\d+))?\.(?:jsonl(?:\.\d{{5,}})?|parquet)")
+MOST_OF_A_LINE = 4 << 20
+MOST_VALUES = 10_000_000
+MOST_UNPACKED = 256 << 20
 _INTEGERS = ("report", "step", "attempt")
 
 
@@ -72,10 +77,26 @@ def read_rows(storage: Storage, files: TablePaths) -> list[dict[str, Any]]:
         data = None if rows else _read_if_there(storage, files.parquet)  # closed while we looked
         if data is None:
             return rows
+    with telling(storage, files.parquet):
+        return list(_rows_of(data))
+
+
+def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file; raises `ValueError` when it is none, or unpacks to too much."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(data))
-    return [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
+    try:
+        with pq.ParquetFile(io.BytesIO(data)) as file:
+            found = file.metadata
+            unpacked = sum(found.row_group(n).total_byte_size for n in range(found.num_row_groups))
+            if found.num_rows * found.num_columns > MOST_VALUES or unpacked > MOST_UNPACKED:
+                raise ValueError(f"a table of more than {MOST_VALUES:,} values")
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    yield {key: value for key, value in row.items() if value is not None}
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        raise ValueError(f"not a Parquet table ({' '.join(str(error).split())})") from error
 
 
 def carry_over(
@@ -86,7 +107,7 @@ def carry_over(
     if before == attempt:
         return rewind(storage, own, table, limit)
     rows = read_rows(storage, trial.table(table.name, before))
-    kept = [row for row in rows if (row.get(table.key) or 0) <= limit]
+    kept = [row for row in rows if _at(row, table) <= limit]
     storage.delete_grown(own.jsonl)  # of a start that did not get as far as taking over
     if kept:
         storage.write_atomic(own.jsonl, _encode(kept))
@@ -126,7 +147,7 @@ def rewind(storage: Storage, files: TablePaths, table: Table, limit: int) -> lis
     kept: list[dict[str, Any]] = []
     for part in reversed(storage.grown(files.jsonl)):
         data = storage.read_bytes(part, written_once=True)
-        rows = [row for row in _decode(data.split(b"\n")[:-1]) if (row.get(table.key) or 0) <= limit]
+        rows = [row for row in _decode(data.split(b"\n")[:-1]) if _at(row, table) <= limit]
         if not rows:
             storage.delete_file(part)
         elif _encode(rows) != data:
@@ -181,13 +202,17 @@ def _column(name: str, values: list[Any]) -> Any:
 def _decode(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
-        try:
-            row = from_json(line)
-        except ValueError:
-            continue  # damaged by a crash of the machine; its neighbours are good
-        if isinstance(row, dict):
-            rows.append(row)
+        with suppress(ValueError):  # damaged by a crash of the machine; its neighbours are good
+            row = from_json(line) if len(line) <= MOST_OF_A_LINE else None
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
+
+
+def _at(row: Mapping[str, Any], table: Table) -> float:
+    """Return where in the trial a row was written; the beginning where it does not say so."""
+    at = row.get(table.key)
+    return at if isinstance(at, int | float) else 0
 
 
 def _encode(rows: Iterable[Mapping[str, Any]]) -> bytes:

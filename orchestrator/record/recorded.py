@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import Field, TypeAdapter
 
-from orchestrator.errors import Fault, StudyError
+from orchestrator.errors import Fault, StudyError, UnreadableRecord
 from orchestrator.record.events import Noted
 from orchestrator.record.journal import JournalContents, read_journal
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.reading import DAMAGED, HINT, MOST_TOLD, read_json, telling, unreadable
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.validation import read_spec
+from orchestrator.study.yamlfile import parse_yaml
+
+
+@dataclass(frozen=True)
+class _Metric:
+    name: str
+    mode: Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class _Stopping:
+    max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    unit: str
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """What can be said of a study without the packages that it uses."""
+
+    metric: _Metric
+    stopping: _Stopping
+
+
+@dataclass(frozen=True)
+class _Git:
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass(frozen=True)
+class RecordedEnvironment:
+    """What env.json tells of the first start."""
+
+    code_hash: str | None = None
+    git: _Git | None = None
+    python: str | None = None
+
+
+_OUTLINE = TypeAdapter(_Outline)
+_ENVIRONMENT = TypeAdapter(RecordedEnvironment)
+_PROGRESS = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -25,7 +71,7 @@ class RecordedStudy:
 
     `spec_text`: study.yaml; `plan_data`: plan.json; `code_hash`: of the first start, None when env.json does
     not tell; `journal`: with its position, so that it is read again only after more was written. What is
-    worked out of these is worked out once; it raises `StudyError` where they are damaged.
+    worked out of these is worked out once; it raises `UnreadableRecord` where they are damaged.
     """
 
     storage: Storage
@@ -38,18 +84,37 @@ class RecordedStudy:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The study file as plain data, every default filled in."""
+        with telling(self.storage, self.paths.study_yaml), self._of_study_yaml():
+            found: dict[str, Any] = parse_yaml(self.spec_text, "", written=True).data
+            _OUTLINE.validate_python(found)
+        return found
+
+    @cached_property
+    def study(self) -> StudySpec:
+        """The study as it was started; raises `UnreadableRecord` also where a package of it is missing."""
+        with self._of_study_yaml():
+            return read_spec(self.spec)
+
+    @contextmanager
+    def _of_study_yaml(self) -> Iterator[None]:
+        """Let faults name study.yaml."""
         try:
-            return dict(yaml.safe_load(self.spec_text))
-        except (yaml.YAMLError, ValueError, TypeError) as error:
-            raise _damaged(self.storage, self.paths, error) from error
+            yield
+        except UnreadableRecord:
+            raise
+        except StudyError as error:
+            file = f"{self.storage.uri}/{self.paths.study_yaml}"
+            told = [
+                replace(fault, message=f"{DAMAGED}: {fault.message}", file=file, hint=fault.hint or HINT)
+                for fault in error.faults[:MOST_TOLD]
+            ]
+            raise UnreadableRecord(told) from error
 
     @cached_property
     def registered(self) -> Plan:
         """The plan as it was registered, without what results have added."""
-        try:
+        with telling(self.storage, self.paths.plan_json):
             return Plan.from_json(from_json(self.plan_data))
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.storage, self.paths, error) from error
 
     @cached_property
     def state(self) -> StudyState:
@@ -76,10 +141,9 @@ class RecordedStudy:
     def progress(self) -> dict[str, Any] | None:
         """Read what the driver last said about running trials: cell -> length, value, lane, attempt."""
         try:
-            progress = from_json(self.storage.read_bytes(self.paths.progress))
-        except (FileNotFoundError, ValueError):
+            return read_json(self.storage, self.paths.progress, _PROGRESS)
+        except (FileNotFoundError, UnreadableRecord):
             return None
-        return progress if isinstance(progress, dict) else None
 
     def again(self) -> RecordedStudy:
         """Read what is there now; returns itself, with all that is worked out, when nothing has changed.
@@ -107,11 +171,13 @@ def read_record(
     except FileNotFoundError:
         return None
     try:
-        text = storage.read_text(paths.study_yaml)
-    except (FileNotFoundError, ValueError) as error:
-        raise _damaged(storage, paths, error) from error
+        with telling(storage, paths.study_yaml):
+            text = storage.read_text(paths.study_yaml)
+    except FileNotFoundError:
+        raise unreadable(storage, paths.study_yaml, "", "the file is missing") from None
     journal = read_journal(storage, paths.journal, before)
-    return RecordedStudy(storage, paths, text, plan, _first_code(storage, paths), journal)
+    code = read_environment(storage, paths).code_hash
+    return RecordedStudy(storage, paths, text, plan, code, journal)
 
 
 def read_study(storage: Storage, name_or_path: str) -> RecordedStudy:
@@ -147,15 +213,9 @@ def _gone(storage: Storage, name: str, hint: str | None = None) -> StudyError:
     return StudyError(Fault(message, field="study", value=name, hint=hint))
 
 
-def _first_code(storage: Storage, paths: StudyPaths) -> str | None:
+def read_environment(storage: Storage, paths: StudyPaths) -> RecordedEnvironment:
+    """Return what env.json tells; nothing where there is none."""
     try:
-        env = from_json(storage.read_bytes(paths.env_json))
-    except (FileNotFoundError, ValueError):
-        return None
-    found = env.get("code_hash") if isinstance(env, dict) else None
-    return None if found is None else str(found)
-
-
-def _damaged(storage: Storage, paths: StudyPaths, error: Exception) -> StudyError:
-    where = f"{storage.uri}/{paths.root}"
-    return StudyError(Fault(f"the record of this study is damaged: {error!r}", file=where))
+        return read_json(storage, paths.env_json, _ENVIRONMENT)
+    except FileNotFoundError:
+        return RecordedEnvironment()

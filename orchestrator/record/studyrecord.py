@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError
 
 from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
 from orchestrator.record.events import Event, Noted, StudyStarted
 from orchestrator.record.journal import Journal, read_journal
-from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.recorded import RecordedStudy, read_record
@@ -33,7 +31,6 @@ from orchestrator.study.identity import (
     seeds_are_registered,
 )
 from orchestrator.study.spec import StudySpec
-from orchestrator.study.validation import read_spec
 
 How = Literal["new", "resume", "extend"]
 
@@ -195,10 +192,10 @@ def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
     where = f"{found.storage.uri}/{found.paths.study_yaml}"
     hint = "use --fresh to start anew (the old directory is kept under another name)"
     try:
-        old = frozen_view(read_spec(yaml.safe_load(found.spec_text)))
-    except (ValidationError, yaml.YAMLError, ValueError) as error:
-        fault = Fault(f"the study on disk cannot be read by this version: {error}", file=where, hint=hint)
-        raise ChangedStudy(fault) from error
+        old = frozen_view(found.study)
+    except StudyError as error:
+        message = f"the study on disk cannot be read by this version: {error.faults[0].message}"
+        raise ChangedStudy(Fault(message, file=where, line=error.faults[0].line, hint=hint)) from error
     new = frozen_view(spec)
     lines = differences(old, new)
     if not lines:
@@ -220,15 +217,9 @@ def _same_registration(found: RecordedStudy, plan: Plan) -> None:
     """
     where = f"{found.storage.uri}/{found.paths.plan_json}"
     hint = "use the version that started the study (env.json names it), or --fresh to start anew"
-    try:
-        old = from_json(found.plan_data)
-        registered, old_hash = dict(old.get("registered", {})), old["hash"]
-    except (ValueError, KeyError, AttributeError) as error:
-        fault = Fault(f"the plan on disk cannot be read: {error!r}", file=where, hint=hint)
-        raise ChangedStudy(fault) from error
-    if old_hash == plan.hash:
+    if found.registered.hash == plan.hash:
         return
-    lines = differences(registered, plan.registered) or ["the cells have other identities"]
+    lines = differences(found.registered.registered, plan.registered) or ["the cells have other identities"]
     faults = [Fault(f"registered before the first run, and different now: {line}", where) for line in lines]
     raise ChangedStudy([*faults, Fault("this version would not run the plan that was registered", hint=hint)])
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from orchestrator.decide.agenda import agenda, used_cells
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.tuning import ArmTuning, tunings
-from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import read_environment
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report import devices
@@ -131,14 +129,9 @@ def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
 
 
 def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Provenance:
-    try:
-        read = from_json(storage.read_bytes(paths.env_json))
-    except (FileNotFoundError, ValueError):
-        read = None
-    env: Mapping[str, Any] = read if isinstance(read, dict) else {}
-    git = env.get("git") or {}
-    accepted = tuple(history.accepted_code)
-    return Provenance(git.get("commit"), bool(git.get("dirty")), env.get("python"), accepted)
+    env = read_environment(storage, paths)
+    commit, dirty = (env.git.commit, bool(env.git.dirty)) if env.git else (None, False)
+    return Provenance(commit, dirty, env.python, tuple(history.accepted_code))
 
 
 def _notes(

@@ -39,6 +39,7 @@ _IN_JSON = (
 class StudyStanding:
     """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
 
+    `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
     `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
     """
 
@@ -53,11 +54,18 @@ class StudyStanding:
     cells: tuple[TrialRecord, ...]
     saved: float
     problems: tuple[str, ...]
+    damaged_lines: int = 0
+    torn_bytes: int = 0
 
     def counts(self) -> dict[str, int]:
         """Cells per state; states without cells are left out."""
         tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
         return {state: number for state, number in tally.items() if number}
+
+    def oddities(self) -> list[str]:
+        """Say what in the journal makes no sense."""
+        lines = f"{self.damaged_lines} line{'s' * (self.damaged_lines > 1)} cannot be read"
+        return [*([lines] if self.damaged_lines else []), *self.problems]
 
     def stop(self, cell: TrialRecord) -> Decided | None:
         """Why a rule ended a trial, its cut-off in the user's units; None where none did."""
@@ -90,7 +98,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     from orchestrator.record.lease import describe, is_alive, read_lease
 
     recorded = run.view()
-    spec, plan, history = recorded.spec, recorded.plan, recorded.state
+    spec, plan, history, journal = recorded.spec, recorded.plan, recorded.state, recorded.journal
     lease = read_lease(run.storage, run.paths)
     alive = lease is not None and is_alive(lease, clock())
     progress = recorded.progress() if alive else None
@@ -108,6 +116,8 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
         cells=cells,
         saved=sum(maximum - (cell.length or 0.0) for cell in cells if cell.state is TrialState.STOPPED),
         problems=tuple(history.problems),
+        damaged_lines=len(journal.damaged),
+        torn_bytes=journal.torn,
     )
 
 
@@ -116,4 +126,7 @@ def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRec
     now = (progress or {}).get(record.cell)
     if not isinstance(now, Mapping) or record.state is not TrialState.RUNNING:
         return record
-    return replace(record, length=now.get("length", record.length), value=now.get("value", record.value))
+    said = {
+        name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)
+    }
+    return replace(record, **said)

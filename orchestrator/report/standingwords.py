@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.decide.states import TrialState
@@ -40,19 +39,12 @@ def arm_rows(found: StudyStanding) -> list[tuple[str, ...]]:
             (
                 arm,
                 *("".join(GLYPHS[cell.state] for cell in cells if cell.phase == phase) for phase in phases),
-                _answered(cells),
+                f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
                 plain.number(sum(values) / len(values) if values else None),
                 plain.duration(sum(cell.wall_s for cell in cells)),
             )
         )
     return rows
-
-
-def _answered(cells: Sequence[TrialRecord]) -> str:
-    """Return `3/8, 5 skipped`: a trial that was not needed has an answer, but was not trained."""
-    skipped = sum(cell.state is TrialState.SKIPPED for cell in cells)
-    answered = sum(cell.state.answered for cell in cells) - skipped
-    return f"{answered}/{len(cells)}" + (f", {skipped} skipped" if skipped else "")
 
 
 def _phases(found: StudyStanding) -> list[str]:
@@ -68,7 +60,7 @@ def explanations(found: StudyStanding) -> list[str]:
         whole = found.max_length * len(found.cells)
         saved = plain.length(found.saved, found.unit)
         lines.append(f"saved by stopping early: {saved} of {plain.number(whole)} ({found.saved / whole:.0%})")
-    return lines + [f"journal: {problem}" for problem in found.problems]
+    return lines + [f"journal: {problem}" for problem in found.oddities()]
 
 
 def _skipped(found: StudyStanding) -> list[str]:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from orchestrator.errors import InternalError
 from orchestrator.study.designs import Arm as Arm
 from orchestrator.study.designs import expand_arms, searched_config
@@ -19,6 +21,7 @@ from orchestrator.study.search import registered_draws
 from orchestrator.study.spec import StudySpec
 
 FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
+PHASES = (FIXED, TUNE, RETUNED)
 """Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
 
 
@@ -65,7 +68,7 @@ class Batch:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Batch:
-        """Inverse of `to_json`; raises KeyError or TypeError when it is none."""
+        """Inverse of `to_json`; raises ValueError when it is none."""
         return cls(str(data["reason"]), *_from_json(data["new_arms"], data["new_cells"]))
 
 
@@ -104,7 +107,7 @@ class Plan:
         """Return this plan with what the batch adds; what is there already is kept as it is."""
         arms = tuple(arm for arm in batch.arms if arm.name not in self._arms)
         cells = tuple(cell for cell in batch.cells if cell.cell not in self._cells)
-        return replace(self, arms=self.arms + arms, cells=self.cells + cells)
+        return replace(self, arms=self.arms + arms, cells=self.cells + cells)._whole()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in `plan.json`."""
@@ -114,10 +117,23 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """Inverse of `to_json`; further keys beside those are left alone."""
-        arms, cells = _from_json(data["arms"], data["cells"])
-        registered = data.get("registered", {})
-        return cls(data["study"], data["hash"], data["reference"], arms, cells, registered)
+        """Inverse of `to_json`; further keys are left alone. Raises ValueError when it is none."""
+        told = _PLAN.validate_python(data)
+        arms, cells = _from_json(told.arms, told.cells)
+        return cls(told.study, told.hash, told.reference, arms, cells, told.registered)._whole()
+
+    def _whole(self) -> Plan:
+        """Return it; raises ValueError where its parts do not fit together."""
+        names = {arm.name for arm in self.arms}
+        if len(names) < len(self.arms) or len({cell.cell for cell in self.cells}) < len(self.cells):
+            raise ValueError("two arms or two cells have one name")
+        strange = next(
+            (cell for cell in self.cells if cell.arm not in names or cell.phase not in PHASES), None
+        )
+        if self.reference not in names or strange is not None:
+            what = f"cell {strange.cell[:40]!r}" if strange else "the reference"
+            raise ValueError(f"{what} is of no arm or phase of the plan")
+        return self
 
 
 def _to_json(planned: Plan | Batch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -129,9 +145,25 @@ def _to_json(planned: Plan | Batch) -> tuple[list[dict[str, Any]], list[dict[str
 def _from_json(
     arms: Iterable[Mapping[str, Any]], cells: Iterable[Mapping[str, Any]]
 ) -> tuple[tuple[Arm, ...], tuple[Cell, ...]]:
-    named = ({"name" if key == "arm" else key: value for key, value in arm.items()} for arm in arms)
-    made = (Arm(**fields | {"parts": tuple(fields.get("parts", ()))}) for fields in named)
-    return tuple(made), tuple(Cell(**cell) for cell in cells)
+    named = [{"name" if key == "arm" else key: value for key, value in arm.items()} for arm in arms]
+    return _ARMS.validate_python(named), _CELLS.validate_python(cells)
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    """What plan.json holds."""
+
+    study: str
+    hash: str
+    reference: str
+    arms: list[dict[str, Any]]
+    cells: list[dict[str, Any]]
+    registered: dict[str, Any] = field(default_factory=dict)
+
+
+_PLAN = TypeAdapter(_PlanFile)
+_ARMS = TypeAdapter(tuple[Arm, ...])
+_CELLS = TypeAdapter(tuple[Cell, ...])
 
 
 def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:

@@ -13,9 +13,12 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from orchestrator.engine.checks._checkprocess import CheckProcess, Job
-from orchestrator.errors import Fault, StudyError
+from orchestrator.errors import Fault, StudyError, UnreadableRecord
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.reading import read_json
 from orchestrator.record.storage import Storage
 from orchestrator.training.gates.results import CHEAP, CheckRequest, GateResult
 
@@ -134,13 +137,22 @@ def fingerprint(request: CheckRequest, code_hash: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """What check.json has to tell a later start."""
+
+    fingerprint: str | None = None
+
+
+_CHECKED = TypeAdapter(_Checked)
+
+
 def remembered(storage: Storage, paths: StudyPaths) -> str | None:
     """Return the fingerprint of what was checked last, or run without a check."""
     try:
-        found = json.loads(storage.read_text(paths.check_json))
-    except (FileNotFoundError, ValueError):
+        return read_json(storage, paths.check_json, _CHECKED).fingerprint
+    except (FileNotFoundError, UnreadableRecord):
         return None
-    return str(found.get("fingerprint")) if isinstance(found, dict) else None
 
 
 def remember(storage: Storage, paths: StudyPaths, of: str, findings: Findings | None) -> None:

@@ -121,6 +121,10 @@ class Backend(ABC):
         """Alone among all processes that ask for the same path; at once where there are no locks."""
         return nullcontext()
 
+    def followed(self, path: str) -> str:
+        """Return the path with its symbolic links followed; as it is where there are none."""
+        return path
+
     def refuse_links_out(self, path: str) -> None:  # noqa: B027 - nothing to do where there are no links
         """Raise `StudyError` with every symbolic link below a directory that leads out of it."""
 

@@ -12,12 +12,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
-from orchestrator.errors import Fault, StorageUnavailable, StudyError
+from orchestrator.errors import Fault, StorageUnavailable, StudyError, UnreadableRecord
 from orchestrator.record.links import refuse_links_out, refuse_to_leave
 from orchestrator.record.storage.backend import Appender, Backend, Stored
 from orchestrator.record.storagefaults import free_bytes, unavailable
+
+MOST_BYTES = 256 << 20
+"""Of a file that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,21 @@ class Directory(Backend):
         return found
 
     def read(self, path: str, *, written_once: bool = False) -> bytes:  # noqa: ARG002 - always whole
-        return self.at(path).read_bytes()
+        found = self._regular(path)
+        # a pipe that took its place meanwhile would keep us waiting
+        with os.fdopen(os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            return stream.read()
+
+    def _regular(self, path: str) -> Path:
+        """Return where a file lies. Raises `UnreadableRecord` when it is none, or too long to be ours."""
+        found = self.at(path)
+        stat = found.stat()
+        if not S_ISREG(stat.st_mode):
+            what = "is a directory" if S_ISDIR(stat.st_mode) else "is no regular file"
+            raise UnreadableRecord(Fault(f"{what}: it cannot be read", file=str(found)))
+        if stat.st_size > MOST_BYTES:
+            raise UnreadableRecord(Fault(f"is longer than {MOST_BYTES >> 20} MiB", file=str(found)))
+        return found
 
     def write(self, path: str, content: bytes) -> None:
         target = self.at(path)
@@ -65,9 +83,13 @@ class Directory(Backend):
         try:
             with os.scandir(self.at(path)) as scan:
                 for item in scan:
-                    is_dir = item.is_dir()
-                    with contextlib.suppress(FileNotFoundError):  # it went while we looked
+                    try:
+                        is_dir = item.is_dir()
                         found.append(Stored(item.name, is_dir, 0 if is_dir else item.stat().st_size))
+                    except OSError as error:
+                        # it went while we looked, or is a link to nowhere
+                        if not isinstance(error, FileNotFoundError) and not item.is_symlink():
+                            raise
         except (FileNotFoundError, NotADirectoryError):
             return []
         return found
@@ -85,7 +107,10 @@ class Directory(Backend):
             return _write_synced(target, stream)
 
     def get(self, path: str, target: Path) -> None:
-        shutil.copyfile(self.at(path), target)
+        found = self.at(path)
+        if not found.is_file():
+            found = self._regular(path)
+        shutil.copyfile(found, target)
 
     def rename(self, old: str, new: str) -> bool:
         self.at(old).rename(self.at(new))
@@ -100,13 +125,26 @@ class Directory(Backend):
     @contextlib.contextmanager
     def exclusively(self, path: str) -> Iterator[None]:
         lock = self.at(path)
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock.open("a") as handle:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise unavailable(error, "lock", str(lock)) from error
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
+
+    def followed(self, path: str) -> str:
+        return self.at(path).resolve().relative_to(Path(self.uri).resolve()).as_posix()
 
     def refuse_links_out(self, path: str) -> None:
-        refuse_links_out(self.at(path))
+        try:
+            found = self.at(path)
+        except UnreadableRecord as error:
+            raise StudyError(error.faults) from None
+        refuse_links_out(found)
 
     def probe(self, path: str) -> None:
         """Raise `StudyError`: before a study a directory that cannot be written is a wrong name."""

@@ -120,6 +120,10 @@ class Storage:
         self.path(relative)
         return self.backend.at(relative)
 
+    def followed(self, relative: str) -> str:
+        """Return the path below the root with its links followed; none leads out of a study's directory."""
+        return self.backend.followed(relative)
+
     def refuse_links_out(self, relative: str) -> None:
         """Raise `StudyError` with every link below a local directory that leads out of it."""
         self.backend.refuse_links_out(relative)

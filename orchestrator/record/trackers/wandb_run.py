@@ -47,9 +47,5 @@ class WandbRun(ServiceLogger):
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
         """Run that are not answered are marked as crashed; a later attempt takes them up."""
-        try:
-            self._run.summary.update(
-                {"state": state, **{f"final/{key}": value for key, value in finals.items()}}
-            )
-        finally:
-            self._run.finish(exit_code=0 if state in ("done", "stopped", "diverged", "skipped") else 1)
+        self._run.summary.update({"state": state, **{f"final/{key}": value for key, value in finals.items()}})
+        self._run.finish(exit_code=0 if state in ("done", "stopped", "diverged", "skipped") else 1)
