@@ -88,6 +88,7 @@ class Answer:
     checkpoint: str | None = (
         None  # where all ranks store their part of this report's checkpoint; None: not due
     )
+    length: float | None = None  # where rank 0 stands; None: ranks need not be at the same place
 
 
 CONTINUE = Answer(stop=False)

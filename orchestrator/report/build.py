@@ -17,6 +17,7 @@ from orchestrator.report.compare import differences
 from orchestrator.report.evaluate import evaluate
 from orchestrator.report.ledger import ledger
 from orchestrator.report.model import ArmReport, Provenance, ReportedEvaluation, StudyReport, Tuned
+from orchestrator.report.numbers import out_of_range
 from orchestrator.stats.results import DETERMINISTIC
 from orchestrator.study.cells import TUNE, Arm, Plan
 from orchestrator.study.designs import alias_table, chosen_later
@@ -85,6 +86,7 @@ def build_report(
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
     )
+    report = replace(report, notes=(*report.notes, *out_of_range(report)))
     if len(evaluations) < 2:
         return report
     retuned, fixed = evaluations

@@ -6,7 +6,7 @@ import math
 import re
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport
@@ -69,14 +69,8 @@ def better(report: StudyReport) -> str:
 
 def scale_of(report: StudyReport) -> Scale:
     """Percentage points where the metric is a share such as an accuracy, plain units otherwise."""
-    values = [run.value for arm in report.all_arms for run in arm.runs if run.used and run.phase != "tune"]
-    finite = [value for value in values if value is not None]
-    factor, unit = 1.0, ""
-    if _SHARES & set(re.split(r"[^a-z0-9]+", report.metric.lower())) and finite and min(finite) >= 0:
-        if max(finite) <= 1:
-            factor, unit = 100.0, "pp"
-        elif max(finite) <= 100:
-            unit = "pp"
+    finite = list(_values(report).values())
+    factor, unit = {None: (1.0, ""), 1: (100.0, "pp"), 100: (1.0, "pp")}[_whole(report, finite)]
     effects = [effect for evaluation in report.evaluations for effect in evaluation.all_effects]
     widths = [
         (effect.hi - effect.lo) / 2 for effect in effects if effect.hi is not None and effect.lo is not None
@@ -89,6 +83,34 @@ def scale_of(report: StudyReport) -> Scale:
     finest = _magnitude(min(sizes) * factor)  # a very precise arm must not read as 0.0 [0.0, 0.0]
     decimals = min(6, max(0, 1 - max(finest, typical - 2)))
     return Scale(factor, unit, decimals, not -5 < typical < 6)
+
+
+def out_of_range(report: StudyReport) -> list[str]:
+    """Name the runs whose values are no shares in a metric that is one by its name and its other values."""
+    values = _values(report)
+    whole = _whole(report, list(values.values()))
+    odd = [f"{run} ({value:g})" for run, value in values.items() if whole and not 0 <= value <= whole]
+    if not odd:
+        return []
+    named = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+    return [
+        f"{report.metric} is read as a share from 0 to {whole}, as most of its values are, and differences "
+        f"are in percentage points; {named} cannot be one. Percentages among shares spoil effects."
+    ]
+
+
+def _values(report: StudyReport) -> dict[str, float]:
+    """Return the values that enter effects, by the names of their runs."""
+    runs = [run for arm in report.all_arms for run in arm.runs if run.used and run.phase != "tune"]
+    return {run.name: run.value for run in runs if run.value is not None}
+
+
+def _whole(report: StudyReport, values: list[float]) -> Literal[1, 100] | None:
+    """Return what a metric that is a share is a share of, 1 or 100: most of its values decide, not all."""
+    if not values or not _SHARES & set(re.split(r"[^a-z0-9]+", report.metric.lower())):
+        return None
+    typical = statistics.median(values)
+    return 1 if 0 <= typical <= 1 else 100 if 1 < typical <= 100 else None
 
 
 def _magnitude(size: float) -> int:

@@ -98,24 +98,33 @@ def _check_name(file: Path, name: str, entrypoint: str, study_file: Path) -> Non
         raise StudyError(Fault(message, str(file), error.lineno, "entrypoint", show(entrypoint))) from None
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise _error(f"{file} cannot be read: {error}", entrypoint, study_file, None) from None
-    bound = list(dict.fromkeys(_bound(tree)))
+    bound = list(dict.fromkeys(found for found, _ in _bound(tree)))
     if name not in bound and "*" not in bound and "__getattr__" not in bound:
         public = [word for word in bound if not word.startswith("_")]
         raise _error(f"{file} does not define {name!r}", entrypoint, study_file, nearest(name, public))
 
 
-def _bound(tree: ast.Module) -> Iterator[str]:
-    """Names bound at the module's top level, inside `if`, `try`, `with` too; `*` for a star import."""
+def line_of(file: Path, name: str) -> int | None:
+    """Return the line of a module on which a name is bound first; None where that cannot be told."""
+    try:
+        lines = dict(reversed(list(_bound(ast.parse(file.read_bytes())))))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return lines.get(name.partition(".")[0])
+
+
+def _bound(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Names bound at the top level, inside `if`, `try`, `with` too, and where; `*` for a star import."""
     todo: list[ast.AST] = list(tree.body)
     while todo:
         node = todo.pop(0)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield node.name
+            yield node.name, node.lineno
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0]
+                yield alias.asname or alias.name.partition(".")[0], node.lineno
         elif isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Store):
-                yield node.id
+                yield node.id, node.lineno
         elif not isinstance(node, ast.Lambda):
             todo.extend(ast.iter_child_nodes(node))

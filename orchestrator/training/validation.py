@@ -7,7 +7,7 @@ with and without it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +34,14 @@ class Seen:
     outputs: Outputs
     loss: Tensor
     """[]: mean over the batch."""
+
+
+def score_fault(name: str, values: object, size: int) -> str | None:
+    """Why this is no score of a batch of `size`, or None when it is: one value per sample, [B]."""
+    if isinstance(values, Tensor) and values.shape == (size,):
+        return None
+    found = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    return f"{name} is {found}, not [{size}]"
 
 
 @contextmanager
@@ -80,7 +88,7 @@ class Validator:
                 batch = to_device(self.samples.take(indices), self.device)
                 outputs, loss = self._forward(model, batch)
                 totals["loss"] += float(loss.double() * len(indices))
-                for name, values in self.task.scores(outputs, batch).items():
+                for name, values in self._scores(outputs, batch, len(indices)).items():
                     totals[name] += float(values.double().sum())
                 if metrics:
                     inputs = self.task.metric_inputs(outputs, batch)
@@ -91,7 +99,9 @@ class Validator:
                     watch.batch(Seen(indices, batch, outputs, loss))
             if watch is not None:
                 watch.end_pass()
-            computed = {f"val/{name}": float(metric.compute()) for name, metric in metrics.items()}
+            computed = {
+                f"val/{name}": self._number(name, metric.compute()) for name, metric in metrics.items()
+            }
             return self._gather(totals, count) | computed
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
@@ -107,6 +117,30 @@ class Validator:
     def _forward(self, model: nn.Module, batch: Batch) -> tuple[Outputs, Tensor]:
         outputs = self.forward(model, batch)
         return outputs, self.loss(outputs, batch).detach()
+
+    def _scores(self, outputs: Outputs, batch: Batch, size: int) -> Mapping[str, Tensor]:
+        scores = self.task.scores(outputs, batch)
+        if not isinstance(scores, Mapping):
+            raise ValueError(
+                f"{self._name}.scores gives a {type(scores).__name__}, not a dict of named scores"
+            )
+        for name, values in scores.items():
+            fault = score_fault(name, values, size)
+            if fault is not None:
+                raise ValueError(f"{self._name}.scores: {fault}; give one value per sample, not their mean")
+        return scores
+
+    def _number(self, name: str, computed: object) -> float:
+        try:
+            return float(computed)  # type: ignore[arg-type]
+        except (TypeError, ValueError, RuntimeError):
+            what = list(computed.shape) if isinstance(computed, Tensor) else type(computed).__name__
+            fix = "average over classes, or give a metric per class"
+            raise ValueError(f"{self._name}.metrics: {name} computes {what}, not one number; {fix}") from None
+
+    @property
+    def _name(self) -> str:
+        return type(self.task).__name__
 
     def _gather(self, totals: dict[str, float], count: int) -> dict[str, float]:
         if self.shard.world_size > self.samples.count:

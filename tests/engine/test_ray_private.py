@@ -52,6 +52,7 @@ IMPORTED = {
         f"{V2}.train_fn_utils:set_train_fn_utils",
         "ray.train.v2.api.context:LocalTrainContext",
     },
+    "no_tuner": {"ray.train._internal:session"},
     "spot_first": {
         "ray.autoscaler._private.node_launcher:BaseNodeLauncher",
         "ray.autoscaler._private.resource_demand_scheduler:_resource_based_utilization_scorer",

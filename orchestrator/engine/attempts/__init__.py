@@ -1,7 +1,9 @@
 """One rank's part of one attempt at a trial: reports, record, checkpoints. No Ray, no torch."""
 
 from orchestrator.engine.attempts._attempt import Rank, UserCode, run_attempt
+from orchestrator.engine.attempts._function import call_function, parameters
 from orchestrator.engine.attempts._link import LineDown, Link, WorkerKilled
+from orchestrator.engine.attempts._said import described
 from orchestrator.engine.attempts._trial_run import TrialRun, stage
 from orchestrator.engine.attempts._uploads import SnapshotPart, local_log, ship_log
 
@@ -13,7 +15,10 @@ __all__ = [
     "TrialRun",
     "UserCode",
     "WorkerKilled",
+    "call_function",
+    "described",
     "local_log",
+    "parameters",
     "run_attempt",
     "ship_log",
     "stage",

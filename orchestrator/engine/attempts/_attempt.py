@@ -10,23 +10,25 @@ import os
 import socket
 import sys
 import tempfile
-import traceback
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.engine.attempts._link import LineDown, Link, WorkerKilled
+from orchestrator.engine.attempts._link import Link, WorkerKilled
+from orchestrator.engine.attempts._said import bounded, described
 from orchestrator.engine.attempts._trial_run import TrialRun
-from orchestrator.engine.attempts._uploads import UploadFailed
+from orchestrator.engine.attempts._uploads import UploadFailed, local_log
 from orchestrator.engine.messages import Assignment, Outcome, RunFacts
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.storagefaults import StorageFaultKind, classify, free_bytes, size
+from orchestrator.record.storagefaults import StorageFault, StorageFaultKind, classify, free_bytes, size
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.training.session import Diverged, TrialStopped
 
@@ -73,10 +75,10 @@ def run_attempt(
         outcome = _attempt(_open(facts, assignment, link, place, trackers), place)
     except Superseded as error:
         outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
-    except (UploadFailed, StorageUnavailable, LineDown, OSError) as error:
+    except Exception as error:  # of the storage, of the line, of a thread that writes, sends or uploads
         ours = isinstance(error, (UploadFailed, StorageUnavailable))  # their texts say it all
-        message = str(error) if ours else f"{type(error).__name__}: {error}"
-        trace = traceback.format_exc(limit=-20)
+        message, trace = described(error)
+        message = bounded(str(error)) if ours else message
         outcome = Outcome(TrialState.FAILED, Cause.INFRA, message, trace, fault=_storage_fault(error))
     if outcome.error:
         sys.stderr.write(outcome.error)
@@ -98,10 +100,10 @@ def _attempt(run: TrialRun, place: Rank) -> Outcome:
     try:
         user_code = place.load()
     except BaseException as error:
-        message = "".join(traceback.format_exception_only(error)).strip()
+        message, trace = described(error)
         run.link.entrypoint_failed(f"{run.spec.entrypoint}: {message}")
         # the study stops; the cell has not had its try
-        return Outcome(TrialState.CANCELLED, reason=message, error=traceback.format_exc(limit=-20))
+        return Outcome(TrialState.CANCELLED, reason=message, error=trace)
     run.open()
     outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
     try:
@@ -113,35 +115,48 @@ def _attempt(run: TrialRun, place: Rank) -> Outcome:
 
 def _call(user_code: UserCode, run: TrialRun) -> Outcome:
     """Run the user's code and say how it ended."""
-    spec = run.spec
     try:
         user_code(run)
+        return _returned(run, "returned")
     except WorkerKilled:
         raise
     except TrialStopped:
         return run.outcome()
+    except SystemExit as error:
+        code: object = error.code
+        if code is None or (type(code) is int and code == 0):
+            return _returned(run, f"called sys.exit({'' if code is None else 0})")
+        return _failure(error, run)
     except BaseException as error:
         return _failure(error, run)
+
+
+def _returned(run: TrialRun, how: str) -> Outcome:
+    """Return how a trial ended whose code has come to its end, and what it has left out."""
+    stopping, who = run.spec.stopping, f"the entrypoint{run.of_rank}"
     if run.answer.stop:
         return run.outcome()
-    if run.length < spec.stopping.max and not spec.allow_short:
-        reason = (
-            f"the entrypoint returned at {run.length:g} of {spec.stopping.max:g} {spec.stopping.unit}s; "
-            "train up to config['max_length'], or set allow_short: true"
-        )
-        return run.ended(TrialState.FAILED, Cause.SHORT, reason)
-    if run.value is None:
-        reason = f"the trial never reported {spec.metric.name!r}; metric.name must be a key that it reports"
+    if run.refused is not None:  # and the user's code has caught that
+        reason = f"{who} {how} after a report that was refused: {run.refused}"
         return run.ended(TrialState.FAILED, Cause.USER, reason)
-    return run.outcome()
+    if run.length >= stopping.max or run.spec.allow_short:
+        return run.outcome()
+    where = f"at {run.length:g} of {stopping.max:g} {stopping.unit.removesuffix('s')}s"
+    if run.has_said:
+        reason = f"{who} {how} {where}; train up to config['max_length'], or set allow_short: true"
+    else:
+        ranks = f" on each of the {run.world_size} ranks (the values of rank 0 count)" if run.of_rank else ""
+        reason = f"{who} {how} without a report, {where}; call ray.train.report({{...}}) as it trains{ranks}"
+    return run.ended(TrialState.FAILED, Cause.SHORT, reason)
 
 
 def _failure(error: BaseException, run: TrialRun) -> Outcome:
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-20))
-    message = "".join(traceback.format_exception_only(error)).strip()
+    message, text = described(error)
+    if isinstance(error, SystemExit) and type(error.code) is int:  # who exits like that has said why before
+        message = f"{message} (after: {last_words(run)})"
     if isinstance(error, Diverged):
         return run.ended(TrialState.DIVERGED, None, message, text)
-    cause, fault, disk, secondary = Cause.USER, None, classify(error), False
+    cause, fault, disk, secondary = Cause.USER, None, _classified(error), False
     if isinstance(error, MemoryError) or _of_torch(error, "OutOfMemoryError"):
         cause = Cause.OOM
     elif isinstance(error, UploadFailed):
@@ -162,10 +177,28 @@ def _of_torch(error: BaseException, name: str) -> bool:
 
 def _storage_fault(error: BaseException) -> FaultKind | None:
     """Whether a disk is full or the storage fails; None for what has nothing to do with either."""
-    found = classify(error)
+    found = _classified(error)
     if found is None:
         return None
     return FaultKind.DISK_FULL if found.kind is StorageFaultKind.DISK_FULL else FaultKind.STORAGE
+
+
+def _classified(error: BaseException) -> StorageFault | None:
+    try:
+        return classify(error)
+    except BaseException:  # an exception of the user's that cannot say what it is
+        return None
+
+
+def last_words(run: TrialRun) -> str:
+    """Return the last line that the trial has printed: what argparse and its like say before they exit."""
+    time.sleep(0.02)  # a flush right after another one may be put off
+    sys.stderr.flush()
+    with suppress(OSError):
+        log = local_log(run.storage, run.paths.log(run.rank)).read_bytes()[-4000:].decode(errors="replace")
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        return bounded(lines[-1], 500) if lines else "it printed nothing"
+    return "its log cannot be read"
 
 
 def free_space() -> str:

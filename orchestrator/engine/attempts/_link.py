@@ -55,6 +55,7 @@ class Link:
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._error: Exception | None = None  # of the thread, which has ended then
 
     # ---- the loop of a lane -----------------------------------------------------------------------------
 
@@ -66,6 +67,7 @@ class Link:
         if assignment is not None:
             with self._lock:
                 self._serial, self._stop, self._pending = assignment.serial, CONTINUE, []
+                self._error = None
                 self._trial = (self._lane, *assignment.key)
         return assignment
 
@@ -84,14 +86,20 @@ class Link:
 
     def post(self, progress: Progress) -> Answer:
         """Queue a report; returns the latest word from the driver (which may be older than the report)."""
+        self.check()
         with self._lock:
             self._pending.append(progress)
             stop = self._stop
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._send_loop, name="orchestrator-reports", daemon=True)
             self._thread.start()
         self._wake.set()
         return stop
+
+    def check(self) -> None:
+        """Raise what the thread met that sends reports: they did not arrive."""
+        if self._error is not None:
+            raise self._error
 
     def stop_wanted(self) -> Answer:
         """Return the latest word from the driver."""
@@ -139,4 +147,7 @@ class Link:
                 self.flush()
             except (LineDown, WorkerKilled):
                 return  # the next call of the trial's own thread says so
+            except Exception as error:
+                self._error = error
+                return
             time.sleep(FLUSH_EVERY_S)

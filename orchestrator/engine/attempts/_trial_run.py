@@ -6,20 +6,22 @@ of the built-in loop. Rank 0 writes the record; the other ranks only keep step.
 
 from __future__ import annotations
 
+import copy
 import math
-import numbers
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.decide.rungs import highest_rung
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link
+from orchestrator.engine.attempts._said import ReportRefused, bounded, plain_report
 from orchestrator.engine.attempts._uploads import CheckpointUploads, Part, StagedPart
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -67,6 +69,9 @@ class TrialRun:
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
         self.value: float | None = resume.value if resume else None
+        self.stale = False  # the last report had no value of the metric
+        self._keys: list[str] = []  # of the last report
+        self.refused: str | None = None  # why the last report was not taken, if it was not
         self.answer = CONTINUE
         self.complete = False
         self._asked = (
@@ -119,6 +124,7 @@ class TrialRun:
                 if self.rank == 0:
                     self.uploads.describe(state=str(state), length=self.length, value=self.value)
                 self.uploads.close()
+            self.link.check()
             stored = True
         finally:
             if self.log and state.answered and stored:
@@ -131,9 +137,23 @@ class TrialRun:
             if self.log:
                 self.trackers.close(str(state), final)
 
+    @property
+    def of_rank(self) -> str:
+        """Which rank of several: ` of rank 1`; nothing where there is one."""
+        return f" of rank {self.rank}" if self.world_size > 1 else ""
+
     def training_s(self) -> float:
         """Seconds of training over all attempts; waiting for decisions and uploads is not training."""
         return self._base_time + time.monotonic() - self._since - self._not_training
+
+    def config(self) -> dict[str, Any]:
+        """Return the trial's config for the user's code, which may change it: the record keeps its own."""
+        return copy.deepcopy(dict(self.assignment.config))
+
+    @property
+    def has_said(self) -> bool:
+        """Whether a report was made in this attempt, taken or refused."""
+        return self.refused is not None or self.index > (self.resume.report if self.resume else 0)
 
     # ---- a report ---------------------------------------------------------------------------------------
 
@@ -152,24 +172,17 @@ class TrialRun:
         """
         if self.complete or self.answer.stop:
             raise TrialStopped(self.answer.reason or f"the trial has reached max: {self.spec.stopping.max:g}")
-        row = flatten(metrics)
+        row = self._plain(metrics)
         self.index += 1
         time_s = self.training_s()
         self.length = self._length_of(row, time_s)
-        value = self._value_of(row)
+        value = row.get(self.spec.metric.name)
         if self.log is not None:
-            self.log.report(
-                {
-                    "report": self.index,
-                    "step": row.get("step"),
-                    "epoch": row.get("epoch"),
-                    "time_s": time_s,
-                    "attempt": self.assignment.attempt,
-                    **row,
-                }
-            )
+            ours = {"report": self.index, "step": None, "epoch": None, "time_s": time_s}
+            self.log.report({**ours, "attempt": self.assignment.attempt, **row})
         if value is not None:
-            self.value = self._averaged(value)
+            self.value = self._averaged(float(value))
+        self.stale, self._keys = value is None, sorted(row)[:20]
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
         answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
@@ -178,7 +191,7 @@ class TrialRun:
         if answer.stop:
             self.answer = answer
             raise TrialStopped(answer.reason or "stopped")
-        self.complete = reached_max
+        self.complete = reached_max and self.spec.stopping.unit != "seconds"  # there the answer says so
 
     @contextmanager
     def resume_dir(self) -> Iterator[Path | None]:
@@ -193,13 +206,15 @@ class TrialRun:
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values of one step for the curves."""
         if self.log is not None:
-            self.log.scalars(values, step)
+            self.log.scalars({bounded(str(name)): value for name, value in values.items()}, step)
 
     def outcome(self) -> Outcome:
         """How this rank left a trial that did not raise an error of its own."""
-        if self.answer.stop:
-            return self.ended(self.answer.state or TrialState.CANCELLED, reason=self.answer.reason)
-        return self.ended(TrialState.DONE)
+        state = self.answer.state or TrialState.CANCELLED if self.answer.stop else TrialState.DONE
+        if state is TrialState.DONE and self.rank == 0 and (self.stale or self.value is None):
+            return self.ended(TrialState.FAILED, Cause.USER, self._without_value())
+        cause = Cause.USER if state is TrialState.FAILED else None  # ranks that disagree
+        return self.ended(state, cause, self.answer.reason)
 
     def ended(
         self,
@@ -212,6 +227,30 @@ class TrialRun:
         return Outcome(state, cause, reason, error, self.length if self.index else None, self.value)
 
     # ---- inside -----------------------------------------------------------------------------------------
+
+    def _without_value(self) -> str:
+        """Why a trial at its end has nothing that the study could compare."""
+        name, several = self.spec.metric.name, self.world_size > 1
+        who = "rank 0, whose reports count," if several else "the trial"
+        if self.value is None:
+            return (
+                f"{who} never reported {name!r}; metric.name must be a key that it reports "
+                f"(the last report has {', '.join(self._keys) or 'none'})"
+            )
+        return (
+            f"{who} did not report {name!r} at its end, in report {self.index}; the value of an earlier one "
+            f"({self.value:g}) is no final one: give {name!r} with the last report too"
+        )
+
+    def _plain(self, metrics: Any) -> dict[str, Any]:
+        """Return a report as plain values; remembers the refusal, which user code may catch."""
+        where = f"report {self.index + 1}{self.of_rank}"
+        try:
+            self.refused = None
+            return plain_report(metrics, where, self.spec.metric.name, self.spec.stopping.unit)
+        except ReportRefused as error:
+            self.refused = str(error)
+            raise
 
     def _adopted(self) -> tuple[str, ...]:
         """Return the checkpoints of earlier attempts up to the one that this attempt goes on from."""
@@ -241,20 +280,7 @@ class TrialRun:
             return float(self.index)
         if unit == "seconds":
             return time_s
-        length = row.get(unit)
-        if not isinstance(length, numbers.Real) or isinstance(length, bool):
-            raise ValueError(
-                f"report {self.index} has no number under {unit!r}, but the study counts its length in "
-                f"{unit}s (stopping.unit). Report {{{unit!r}: ...}} too, or set stopping.unit to 'report'. "
-                f"Reported keys: {sorted(row)}"
-            )
-        return float(length)
-
-    def _value_of(self, row: Mapping[str, Any]) -> float | None:
-        value = row.get(self.spec.metric.name)
-        if value is None or isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return None
-        return float(value)
+        return float(row[unit])
 
     def _oriented(self, value: float) -> float:
         return value if self.spec.metric.mode == "max" else -value
@@ -286,7 +312,8 @@ class TrialRun:
             return Answer(
                 True, TrialState.DIVERGED, f"{self.spec.metric.name} is {value} at report {self.index}", name
             )
-        if self.spec.stopping.unit == "seconds" and reached_max:
+        late = self.length >= 2 * self.spec.stopping.max or self.value is None
+        if self.spec.stopping.unit == "seconds" and reached_max and (value is not None or late):
             return Answer(
                 True, TrialState.DONE, f"{self.spec.stopping.max:g} seconds of training are over", name
             )
@@ -294,6 +321,8 @@ class TrialRun:
 
     def _settle(self, proposal: Answer, row: Mapping[str, Any], time_s: float) -> Answer:
         progress = Progress(self.index, self.length, self.value, time_s, row)
+        if self.spec.stopping.unit != "seconds":  # every rank has its own clock
+            proposal = replace(proposal, length=self.length)
         rung = self._rung_reached(row) if not proposal.stop else None
         if self.rank == 0:
             wanted = self.link.post(progress)
@@ -304,11 +333,16 @@ class TrialRun:
         waiting_since = time.monotonic()
         answer = self.link.ask(self.index, proposal, rung if self.rank == 0 else None)
         self._not_training += time.monotonic() - waiting_since
+        if answer.length is not None and answer.length != self.length:
+            raise ReportRefused(
+                f"report {self.index} of rank {self.rank} is at {self.spec.stopping.unit} {self.length:g}, "
+                f"that of rank 0 at {answer.length:g}: all ranks make the same reports in the same order"
+            )
         return answer
 
     def _rung_reached(self, row: Mapping[str, Any]) -> RungReached | None:
         rung = highest_rung(self.assignment.rungs, self.length, above=self._asked)
-        if rung is None or self._value_of(row) is None or self.value is None:
+        if rung is None or self.stale or self.value is None:
             return None
         self._asked = rung
         if rung in self.assignment.decided:
@@ -352,25 +386,6 @@ class TrialRun:
             self.answer = Answer(True, TrialState.CANCELLED, str(error))
             raise TrialStopped(str(error)) from error
         self._not_training += time.monotonic() - waiting_since
-
-
-def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested metrics as one level of plain values, keys joined by '/'.
-
-    Raises `ValueError` for a tensor (as Ray Train's own `report` does).
-    """
-    row: dict[str, Any] = {}
-    for key, value in metrics.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            row.update(flatten(value, f"{name}/"))
-        elif type(value).__module__.partition(".")[0] == "torch":
-            raise ValueError(f"metric {name!r} is a torch tensor; report .item() or a plain number instead")
-        elif hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-            row[name] = value.item()  # a numpy scalar
-        else:
-            row[name] = value
-    return row
 
 
 def stage(source: Path, move: bool) -> StagedPart:

@@ -112,7 +112,7 @@ class Broker:
         elif isinstance(action, Recycle):
             for lane, trial in self._at(action.cell, action.attempt):
                 if lane.name == action.lane and trial.to_do:
-                    self._post(self._lose(lane, trial, action.reason))
+                    self._post(self._lose(lane, trial, f"{action.reason}{trial.without_rank_0()}"))
                     self._kill_group(lane)
         else:
             self._set_aside = action.nodes
@@ -213,7 +213,7 @@ class Broker:
             self._lanes[lane_id].events.put_nowait(rung)
             answer = await trial.awaited
             trial.awaited = None
-        answer = replace(answer, checkpoint=proposal.checkpoint)
+        answer = replace(answer, checkpoint=proposal.checkpoint, length=proposal.length)
         if not settled.done():
             settled.set_result(answer)
         return answer

@@ -48,6 +48,13 @@ class LaneTrial:
             settled.add_done_callback(self.open.discard)
         return settled
 
+    def without_rank_0(self) -> str:
+        """Say what other ranks wait for where rank 0 has not come to a report of theirs; else nothing."""
+        waits = [index for index, settled in self.answers.items() if not settled.done()]
+        if not waits or self.awaited is not None:
+            return ""
+        return f"; other ranks wait at report {min(waits)} for rank 0: every rank has to make every report"
+
     def decide(self, answer: Answer) -> None:
         """Answer the rung that rank 0 waits at, if it does."""
         if self.awaited and not self.awaited.done():

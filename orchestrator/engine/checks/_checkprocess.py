@@ -21,7 +21,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.engine.attempts import described
 from orchestrator.errors import Fault, StudyError
+from orchestrator.study.entrypoint import line_of
+from orchestrator.study.visible import visible
 from orchestrator.training.gates.results import CheckRequest, GateResult, GateVerdict, failed, gate_from_json
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ class CheckProcess:
                 continue
             message = json.loads(line.removeprefix(_MARK))
             if "refused" in message:
-                raise self._fault(message["refused"])
+                raise self._fault(message["refused"], None, message["file"], message["line"])
             if "error" in message:
                 hint = f"mend it, and try `python -c 'import {self._request.entrypoint.partition(':')[0]}'`"
                 said = f"the entrypoint does not import: {message['error']}"
@@ -172,13 +175,13 @@ def serve() -> None:
 
     try:
         runner = runner_of(Code(request.entrypoint, Path(request.root), request.datamodule))
-    except NoEntrypoint as error:
-        say(refused=str(error))
-        return
     except BaseException as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-        say(error=said, file=frame.filename, line=frame.lineno)
+        refused = isinstance(error, NoEntrypoint)
+        file, line = _place(request, None if refused else error)
+        if refused:
+            say(refused=visible(str(error)), file=file, line=line)
+        else:
+            say(error=described(error)[0].partition("\n")[0], file=file, line=line)
         return
     say(imported=True)
     if job == "import" or (request.brief and isinstance(runner.bench(request, {}), str)):
@@ -190,6 +193,25 @@ def serve() -> None:
     for result in _climb(job, runner, request, lambda number, title: say(running=[number, title])):
         say(result=finite(asdict(result)))
     say(done="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _place(request: CheckRequest, error: BaseException | None) -> tuple[str | None, int | None]:
+    """Return file and line of the user's code: where the error was raised, else where the name is bound."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    trace = traceback.extract_tb(error.__traceback__) if error else []
+    raised = [frame for frame in trace if _is_users(frame.filename)]
+    if raised:
+        return raised[-1].filename, raised[-1].lineno
+    module, _, name = str(request.entrypoint).partition(":")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file, None if file is None else line_of(Path(file), name)
+
+
+def _is_users(file: str) -> bool:
+    """Whether a frame is neither ours nor of what imports modules."""
+    ours = Path(__file__).parents[2]
+    return not file.startswith("<") and not Path(file).is_relative_to(ours) and "/importlib/" not in file
 
 
 def _climb(
@@ -209,7 +231,9 @@ def _climb(
 
 
 def finite(value: Any) -> Any:
-    """Without NaN and infinity, which JSON lacks: they become the largest number."""
+    """Plain data that JSON and every page can hold: NaN and infinity become the largest number."""
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, float) and not abs(value) < float("inf"):
         return sys.float_info.max
     if isinstance(value, dict):

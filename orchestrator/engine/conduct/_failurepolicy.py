@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.decide.faults import FaultKind, fault_of, retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.conduct._placement import Placement
-from orchestrator.engine.conduct._runlog import RunLog, last_line
+from orchestrator.engine.conduct._runlog import RunLog, headline
 from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
 from orchestrator.engine.messages import (
     Action,
@@ -161,7 +161,7 @@ class FailurePolicy:
             self._worker_failures = 0
             return [aside]
         self._worker_failures += 1
-        self._log.say(f"a worker of {event.lane} could not start: {last_line(event.message)}")
+        self._log.say(f"a worker of {event.lane} could not start: {headline(event.message)}")
         if self._worker_failures >= self._most_failures:
             reason = f"workers cannot start:\n{event.message}"
             self._log.stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
@@ -182,7 +182,7 @@ class FailurePolicy:
         kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
         there = f" on {where}" if where and fault.speaks_against_node else ""
         what_now = "tried again" if again else verdict.reason
-        self._log.say(f"{record.name}: {kind}{there}: {last_line(message)}; {what_now}")
+        self._log.say(f"{record.name}: {kind}{there}: {headline(message)}; {what_now}")
         aside = self._placement.failed(nodes, record.name, fault, live.lane)
         if aside is not None:
             self._due.append(aside)

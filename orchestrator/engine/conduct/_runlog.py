@@ -13,6 +13,7 @@ from orchestrator.record.events import Noted
 from orchestrator.record.studyrecord import StudyRecord
 
 _KEPT = 200
+_LONGEST = 300  # characters of an error in a line for people; the record has more of it
 
 
 class RunLog:
@@ -77,6 +78,8 @@ class RunLog:
         return Answer(True, TrialState.CANCELLED, self.request.reason)
 
 
-def last_line(text: str) -> str:
-    """Return what an error says in the end."""
-    return text.strip().splitlines()[-1] if text.strip() else text
+def headline(text: str) -> str:
+    """Return the line of an error that says what it is: its first one, of a traceback the last."""
+    lines = text.strip().splitlines() or [""]
+    line = lines[-1 if lines[0].startswith("Traceback") else 0]
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

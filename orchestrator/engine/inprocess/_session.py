@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.attempts import TrialRun, UserCode, stage
+from orchestrator.engine.attempts import TrialRun, UserCode, call_function, stage
 
 _here = threading.local()
 
@@ -68,10 +67,7 @@ def user_code(function: Callable[..., Any]) -> UserCode:
 
     def run_function(run: TrialRun) -> None:
         with bound(run):
-            if len(inspect.signature(function).parameters) == 0:
-                function()
-            else:
-                function(dict(run.assignment.config))
+            call_function(function, run)
 
     return run_function
 

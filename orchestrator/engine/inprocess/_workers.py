@@ -12,10 +12,18 @@ from functools import partial
 from typing import Any
 
 from orchestrator.decide.faults import FaultKind
-from orchestrator.engine.attempts import Link, Rank, UserCode, WorkerKilled, run_attempt
+from orchestrator.engine.attempts import Link, Rank, UserCode, WorkerKilled, described, run_attempt
 from orchestrator.engine.inprocess._output import Output
 from orchestrator.engine.inprocess._session import begin_worker
-from orchestrator.engine.messages import Answer, Assignment, Attached, Progress, RunFacts, RungReached
+from orchestrator.engine.messages import (
+    Answer,
+    Assignment,
+    Attached,
+    Progress,
+    RunFacts,
+    RungReached,
+    WorkerFailed,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,9 @@ class Group:
         try:
             self._work(rank)
         except WorkerKilled:
+            self.kill()
+        except BaseException as error:  # outside of a trial: somebody has to hear why
+            self.place.send("say_apart", (WorkerFailed(self.lane, described(error)[1], self.node),))
             self.kill()
         finally:
             with self._lock:

@@ -17,6 +17,7 @@ from ray.train.v2._internal.execution.train_fn_utils import (
 )
 
 from orchestrator.engine.attempts import TrialRun
+from orchestrator.engine.ray_private.no_tuner import no_tuner
 
 ReportFn = Callable[..., None]
 
@@ -67,13 +68,14 @@ def bind_trial(
     path, files = run.storage.path(parent), run.storage.backend.arrow
     run_config = RunConfig(name=name, storage_path=path, storage_filesystem=files)
     context.train_run_context = replace(
-        context.train_run_context, run_config=run_config, train_loop_config=dict(run.assignment.config)
+        context.train_run_context, run_config=run_config, train_loop_config=run.config()
     )
     context.storage_context = StorageContext(path, name, storage_filesystem=files, read_only=True)
     context.checkpoint = checkpoint_of(run, run.resume.name) if run.resume else None
     set_train_fn_utils(_TrialFnUtils(report, reported, shards))
     try:
-        yield
+        with no_tuner(run.rank, run.assignment.cell, run.spec.name):
+            yield
     finally:
         set_train_fn_utils(saved_utils)
         context.train_run_context, context.storage_context, context.checkpoint = saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray.train import Checkpoint
@@ -12,6 +12,7 @@ from ray.train.v2._internal.execution.train_fn_utils import LocalTrainFnUtils, s
 from ray.train.v2.api.context import LocalTrainContext
 
 from orchestrator.engine.attempts import TrialRun
+from orchestrator.engine.ray_private.no_tuner import no_tuner
 
 
 class _OfThread(LocalTrainFnUtils):
@@ -57,7 +58,7 @@ class _OfThread(LocalTrainFnUtils):
         return self._same(data)
 
 
-_using, _lock = 0, threading.Lock()
+_using, _lock, _stack = 0, threading.Lock(), ExitStack()
 
 
 @contextmanager
@@ -69,10 +70,13 @@ def ray_train_of_threads(
     with _lock:
         _using += 1
         set_train_fn_utils(_OfThread(trial, report, same))
+        if _using == 1:
+            _stack.enter_context(no_tuner(0, "", ""))
     try:
         yield
     finally:
         with _lock:
             _using -= 1
             if _using == 0:
+                _stack.close()
                 set_train_fn_utils(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.engine.attempts import call_function, parameters
 from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, TrialPlace
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class FunctionRunner(ImportedRunner):
                 f"{code.entrypoint} has a yield, so that calling it runs nothing; "
                 "report with ray.train.report({...}) instead"
             )
-        needed = [name for name, one in _parameters(target).items() if one.default is one.empty]
+        needed = [name for name, one in parameters(target).items() if one.default is one.empty]
         if len(needed) > 1:
             raise NoEntrypoint(
                 f"{code.entrypoint} takes {', '.join(needed)}; it is called with the config alone: "
@@ -38,18 +39,7 @@ class FunctionRunner(ImportedRunner):
 
     def run(self, run: TrialRun, place: TrialPlace) -> None:
         with place.bound(run):
-            if _parameters(self.target):
-                self.target(dict(run.assignment.config))
-            else:
-                self.target()
+            call_function(self.target, run)
 
     def bench(self, *_: Any) -> str:
         return "a plain Ray Train function shows neither its data nor its model: only Ray can call it"
-
-
-def _parameters(target: Any) -> dict[str, inspect.Parameter]:
-    try:
-        found = inspect.signature(target).parameters
-    except (TypeError, ValueError):  # compiled code without a signature
-        return {"config": inspect.Parameter("config", inspect.Parameter.POSITIONAL_ONLY)}
-    return {name: one for name, one in found.items() if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}

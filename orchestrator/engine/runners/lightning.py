@@ -53,7 +53,7 @@ class LightningRunner(ImportedRunner):
         from orchestrator.training.lightning.callbacks import LightningPlace
         from orchestrator.training.lightning.fit import Lit, fit
 
-        config = run.assignment.config
+        config = run.config()
         with place.bound(run), run.resume_dir() as folder:
             where = LightningPlace(
                 config=config,

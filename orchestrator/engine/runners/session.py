@@ -22,7 +22,7 @@ class TrialSession:
 
     def __init__(self, run: TrialRun, cache: MutableMapping[str, Any], device: torch.device) -> None:
         self._run = run
-        self.config: dict[str, Any] = dict(run.assignment.config)
+        self.config = run.config()
         self.unit: str = run.spec.stopping.unit
         self.max_length = float(run.spec.stopping.max)
         self.world_rank, self.world_size = run.rank, run.world_size

@@ -13,7 +13,6 @@ import fcntl
 import os
 import tempfile
 import threading
-import traceback
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -36,6 +35,7 @@ from orchestrator.engine.attempts import (
     Rank,
     TrialRun,
     UserCode,
+    described,
     local_log,
     run_attempt,
     ship_log,
@@ -128,8 +128,8 @@ class LaneWorker:
             finally:
                 ship_log(self.facts.storage, output.path, paths.log(self.rank))
         except BaseException as error:  # nobody else would hear of it: the thread ends here
-            reason = "the trial's thread died: " + "".join(traceback.format_exception_only(error)).strip()
-            return Outcome(TrialState.FAILED, Cause.INFRA, reason, traceback.format_exc(limit=-20))
+            message, trace = described(error)
+            return Outcome(TrialState.FAILED, Cause.INFRA, f"the trial's thread died: {message}", trace)
 
     def _load(self) -> UserCode:
         spec = self.facts.spec

@@ -17,7 +17,7 @@ from orchestrator.training.gates.bench import Bench, HookFault, called
 from orchestrator.training.gates.results import EvidenceTable, GateVerdict, Picture, failed, passed
 from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
-from orchestrator.training.validation import evaluating
+from orchestrator.training.validation import evaluating, score_fault
 
 SWEEP_S = 5.0
 """Seconds for going through the samples; what was not reached is said."""
@@ -124,9 +124,9 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
         scores = called("scores", lambda: bench.task.scores(outputs, there))
         size = len(batch[ID])
         for name, value in scores.items():
-            if not isinstance(value, Tensor) or value.shape != (size,):
-                found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise HookFault("scores", f"{name} is {found}, not [{size}]", "give one value per sample")
+            fault = score_fault(name, value, size)
+            if fault is not None:
+                raise HookFault("scores", fault, "give one value per sample")
         metrics = called("metrics", bench.task.metrics)
         if metrics:
             inputs = called("metric_inputs", lambda: bench.task.metric_inputs(outputs, there))
