@@ -48,7 +48,7 @@ VERBS = {
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
     "schema": set(),
-    "doctor": {"--storage", "--json", "--cluster"},
+    "doctor": {"--storage", "--address", "--json", "--cluster"},
     "up": {"CLUSTER", "--wait", "--restart"},
     "down": {"CLUSTER", "--force"},
 }

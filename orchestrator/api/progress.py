@@ -20,7 +20,10 @@ from orchestrator.engine.running import Listener
 from orchestrator.engine.status import Snapshot
 from orchestrator.record.state import TrialRecord
 from orchestrator.report import fragments, plain
+from orchestrator.report.screen import Screen
 from orchestrator.report.standing import GLYPHS
+from orchestrator.report.streams import Shown
+from orchestrator.study.visible import shortened
 
 STARTING = "importing the entrypoint, then starting Ray ..."
 SUMMARY_EVERY_S = 60.0
@@ -61,7 +64,7 @@ def shown(progress: Progress = "auto", starting: str = STARTING) -> Iterator[Lis
     elif progress == "notebook":
         yield NotebookTable(starting)
     elif progress == "rich":
-        with LiveTable(Console(file=sys.stderr, highlight=False), starting) as table:
+        with LiveTable(Screen(sys.stderr), starting) as table:
             yield table
     else:
         yield progress
@@ -156,8 +159,9 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """Print a line, shown at once."""
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        shown = Shown.over(sys.stderr)
+        shown.write(f"{shortened(text)}\n")
+        shown.flush()
 
     def _line(self, snapshot: Snapshot, line: str) -> None:
         self.note(f"[{plain.duration(snapshot.elapsed_s)}] {line}")
@@ -166,8 +170,10 @@ class PlainLines:
 def summary(snapshot: Snapshot) -> str:
     """One line: how far, how long still, what was spent."""
     answered = sum(view.state.answered for view in snapshot.cells)
+    skipped = sum(view.state is TrialState.SKIPPED for view in snapshot.cells)
+    of_them = f" ({skipped} of them skipped)" if skipped else ""
     parts = [
-        f"{answered}/{len(snapshot.cells)} cells answered",
+        f"{answered}/{len(snapshot.cells)} cells answered{of_them}",
         "1 slot" if snapshot.lanes == 1 else f"{snapshot.lanes} slots",
         f"{plain.duration(snapshot.elapsed_s)} gone",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import AddressOption, ConfigOption, JsonOption, OverrideArguments
 from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport
 
 
-AddressOption = Annotated[
-    str | None,
-    typer.Option("--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."),
-]
 FreshFlag = Annotated[
     bool, typer.Option("--fresh", help="Start anew; the old directory is renamed, never deleted.")
 ]
@@ -88,7 +85,10 @@ def command(
 
         show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
         return
-    result = study.run(
+    if not any(word.startswith("storage=") for word in overrides or ()):
+        refuse_elsewhere(study)
+    result = _run(
+        study,
         address,
         check=not no_check,
         fresh=fresh,
@@ -101,6 +101,40 @@ def command(
         console.progress(line)
     if result.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(result.exit_code))
+
+
+def _run(study: Study, address: str | None, **options: Any) -> StudyResult:
+    try:
+        return study.run(address, **options)
+    except KeyboardInterrupt:  # before trials run, or once more while they leave
+        console.progress("interrupted: nothing is lost, the same command resumes")
+        raise
+
+
+def refuse_elsewhere(study: Study) -> None:
+    """Refuse to begin a study anew that was begun from another directory: `storage` is relative to that.
+
+    Raises InputError with the place, where it lies beside the study file or above, in the same project. Where
+    the study file is not below this directory, it says where a new study goes.
+    """
+    where = Path(study.spec.storage)
+    new = not study.storage.exists(study.paths.plan_json)
+    if not new or where.is_absolute() or "://" in study.spec.storage or study.config is None:
+        return
+    here, file = Path.cwd(), study.source.resolve()
+    for folder in file.parents:
+        begun = folder / where / study.paths.root
+        if folder != here and (begun / "plan.json").exists():
+            hint = (
+                f"go on there: cd {shlex.quote(str(folder))}, or storage={shlex.quote(str(folder / where))}; "
+                f"begin another one here: storage={shlex.quote(study.spec.storage)}"
+            )
+            message = "this study was begun from another directory, and would begin anew here"
+            raise InputError(Fault(message, field="storage", value=str(begun), hint=hint))
+        if any((folder / mark).exists() for mark in (".git", "pyproject.toml")):
+            break
+    if here not in file.parents:
+        console.progress(f"storage: {here / where} (below the current directory, not the study file's)")
 
 
 def _show(result: StudyResult, *, as_json: bool) -> None:
@@ -143,7 +177,7 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
     from orchestrator.report.write import missing_extra
 
     where = f"{study.spec.storage.rstrip('/')}/{study.name}"
-    again = " ".join(["orchestrate ablate --config", str(config), *(overrides or ())])
+    again = shlex.join(["orchestrate", "ablate", "--config", str(config), *(overrides or ())])
     on_cluster = os.environ.get("ORCHESTRATE_CLUSTER_FILE")  # set for a job that a laptop has started
     there = f" --cluster {on_cluster}" if on_cluster else ""
     again += there
@@ -152,7 +186,7 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
     if result.exit_code is ExitCode.BUDGET:
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
     elif result.interrupted:
-        lines.append(f"go on:   {again}")
+        lines.append(f"stopped: nothing is lost, the same command resumes\ngo on:   {again}")
     elif result.exit_code is not ExitCode.DONE:
         logs = f"orchestrate logs ARM SEED --study {where}{there}"
         lines.append(f"why:     orchestrate status {where}{there}; {logs}")

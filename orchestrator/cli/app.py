@@ -6,8 +6,13 @@ answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -30,11 +35,12 @@ from orchestrator.cli import (
     tensorboard,
 )
 from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.report.streams import shown_streams
 
 EPILOG = (
     "Exit codes: 0 every cell is answered; 1 some failed; 2 bad input; 3 budget reached; "
-    "4 cluster or storage unavailable, a record that cannot be read, or the study is held by another driver; "
-    "130 interrupted; "
+    "4 cluster, storage or stdout unavailable, a record that cannot be read, or the study is held by another "
+    "driver; 130 interrupted; "
     "143 terminated."
 )
 
@@ -90,8 +96,24 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code. Errors raised on purpose become one line per fault."""
+    """Run the command; returns its exit code. Errors raised on purpose become one line per fault.
+
+    A reader that has gone (`| head`) changes nothing. What could not be written otherwise is told, and is the
+    exit code of a verb that had nothing else to do; that of `ablate` speaks of the study.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with shown_streams() as out, _leaving_cleanly():
+        code = _answer(words)
+        out.flush()
+        if isinstance(out.lost, BrokenPipeError) or out.lost is None:
+            return code
+        console.progress(
+            f"error: stdout cannot be written: {getattr(out.lost, 'strerror', None) or out.lost}"
+        )
+        return int(ExitCode.UNAVAILABLE) if code == ExitCode.DONE and words[0] != "ablate" else code
+
+
+def _answer(words: list[str]) -> int:
     try:
         app(words, prog_name="orchestrate")
     except OrchestratorError as error:
@@ -101,4 +123,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.INTERRUPTED)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except Exception:  # a bug of ours; its text is escaped like any other
+        traceback.print_exc()
+        return int(ExitCode.FAILED)
     return int(ExitCode.DONE)
+
+
+@contextmanager
+def _leaving_cleanly() -> Iterator[None]:
+    """Unwind on SIGTERM, and on SIGHUP, of a terminal that was closed, where `nohup` does not ignore it."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise SystemExit(int(ExitCode.TERMINATED))
+
+    ours = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

@@ -13,10 +13,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from orchestrator.errors import InputError, OrchestratorError
+from orchestrator.report.streams import Shown
+from orchestrator.study.visible import shortened, visible_json
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.table import Table
+
+    from orchestrator.report.screen import Screen
 
 PLAIN_WIDTH = 200
 """Columns of a table when no terminal says how many there are: wide enough that nothing is wrapped."""
@@ -24,26 +28,37 @@ PLAIN_WIDTH = 200
 
 def data(text: str) -> None:
     """Print a line for stdout."""
-    sys.stdout.write(f"{text}\n")
+    Shown.over(sys.stdout).write(f"{shortened(text)}\n")
+
+
+def document(text: str) -> None:
+    """Print a whole document on stdout, in UTF-8."""
+    Shown.over(sys.stdout).document(f"{text}\n")
 
 
 def data_json(value: Any) -> None:
     """One JSON document on stdout; numbers that JSON does not know become strings."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    document(visible_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def unheard() -> bool:
+    """Whether nobody reads stdout any more."""
+    return Shown.over(sys.stdout).lost is not None
 
 
 def progress(text: str) -> None:
     """Print a line for stderr, shown at once."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    shown = Shown.over(sys.stderr)
+    shown.write(f"{shortened(text)}\n")
+    shown.flush()
 
 
-def screen(stream: TextIO | None = None) -> Console:
+def screen(stream: TextIO | None = None) -> Screen:
     """Return a rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
-    from rich.console import Console
+    from orchestrator.report.screen import Screen
 
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
+    return Screen(stream, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
 def show(*parts: RenderableType) -> None:

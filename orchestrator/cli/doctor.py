@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,9 +17,9 @@ import typer
 from orchestrator.api.machine import Machine
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
-from orchestrator.cli.options import JsonOption, StorageOption
-from orchestrator.engine import ray_private
-from orchestrator.errors import ExitCode, OrchestratorError
+from orchestrator.cli.options import AddressOption, JsonOption, StorageOption
+from orchestrator.engine import gateway, ray_private
+from orchestrator.errors import ClusterUnavailable, ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.remote.diagnosis import HostFinding
@@ -48,17 +47,21 @@ class Finding:
 
 
 def command(
-    storage: StorageOption = "runs", as_json: JsonOption = False, cluster: ClusterOption = None
+    storage: StorageOption = "runs",
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+    cluster: ClusterOption = None,
 ) -> None:
     """Is this machine fit for a study?
 
-    Versions, processors, memory, disk, limits, storage, other Ray clusters. Starts nothing. With --cluster:
-    every host of the cluster, whether its Ray is up or down.
+    Versions, processors, memory, disk, limits, storage, what keeps Ray from starting, other Ray clusters.
+    Starts nothing. With --address: whether that cluster answers, and takes our token. With --cluster: every
+    host of the cluster, whether its Ray is up or down.
     """
     if cluster is not None:
         _cluster(cluster, given(storage), as_json=as_json)
         return
-    findings = list(examine(storage))
+    findings = list(examine(storage, address))
     _tell(findings, as_json=as_json)
 
 
@@ -90,7 +93,7 @@ def _cluster(path: Path, storage: str | None, *, as_json: bool) -> None:
     _tell(findings, as_json=as_json, closing=closing)
 
 
-def examine(storage: str) -> Iterator[Finding]:
+def examine(storage: str, address: str | None = None) -> Iterator[Finding]:
     """Everything worth knowing before the first study, the most basic first."""
     yield _python()
     yield from _packages()
@@ -98,10 +101,11 @@ def examine(storage: str) -> Iterator[Finding]:
     yield Finding("processors", "ok", f"{machine.cpus} CPUs, {machine.gpus} GPUs that this process may use")
     yield _memory()
     yield _free_space(SHARED_MEMORY, "shared mem", 1.0, "Ray's object store falls back to slow files")
-    yield _free_space(tempfile.gettempdir(), "temporary", 2.0, "Ray keeps its session files there")
+    yield _free_space(str(gateway.temporary()), "temporary", 2.0, "Ray keeps its session files there")
     yield _open_files()
     yield from _storage(storage)
-    yield _ray_token()
+    yield from _start() if address is None else [_ray_token()]
+    yield from _cluster_at(address)
     yield _other_ray()
 
 
@@ -177,21 +181,45 @@ def _storage(where: str) -> Iterator[Finding]:
         yield _free_space(str(there), "disk", 5.0, "checkpoints need room; see checkpoint: in the study")
 
 
+def _start() -> Iterator[Finding]:
+    """Look for what is in the way of a Ray on this machine."""
+    found = gateway.obstacles()
+    for one in found:
+        yield Finding(one.name, "fail" if one.fatal else "warn", one.what, one.way_out)
+    if all(one.name != "ray token" for one in found):
+        yield _ray_token()
+
+
 def _ray_token() -> Finding:
     """Ray's token: on, and readable by its owner only. Which of Ray's variables say so: docs/security.md."""
-    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    mode = os.environ.get(gateway.MODE, "").lower()
     if mode not in ("", "token"):
         hint = "unset it, or set it to token: others on the network could run code as you"
-        return Finding("ray token", "fail", f"RAY_AUTH_MODE={mode} turns authentication off", hint)
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return Finding("ray token", "ok", "in RAY_AUTH_TOKEN")
+        return Finding("ray token", "fail", f"{gateway.MODE}={mode} turns authentication off", hint)
+    if os.environ.get(gateway.TOKEN):
+        return Finding("ray token", "ok", f"in {gateway.TOKEN}")
+    path = gateway.token_file()
     if not path.is_file():
         return Finding("ray token", "ok", "none yet; Ray on this machine makes one, a cluster has its own")
     if path.stat().st_mode & 0o077:
         return Finding("ray token", "warn", f"{path} can be read by others", f"chmod 600 {path}")
     return Finding("ray token", "ok", str(path))
+
+
+def _cluster_at(address: str | None) -> Iterator[Finding]:
+    other = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        if other:
+            hint = f"studies start Ray on this machine; --address {other} connects"
+            yield Finding("ray address", "ok", f"RAY_ADDRESS={other} is not used", hint)
+        return
+    try:
+        gateway.refuse_strangers(address)
+    except ClusterUnavailable as error:
+        yield Finding("ray address", "fail", str(error))
+        return
+    warning = gateway.unprotected(address)
+    yield Finding("ray address", "warn" if warning else "ok", warning or f"{address} answers")
 
 
 def _other_ray() -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -74,10 +75,11 @@ def tail(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[],
             # the middle of a long log is cut away: go on behind what was printed last
             found = content.rfind(seen[-_LANDMARK:])
             start = 0 if found < 0 else found + len(seen[-_LANDMARK:])
-        sys.stdout.write(content[start:].decode("utf-8", errors="replace"))
+        text = content[start:].decode("utf-8", errors="replace")
+        sys.stdout.write(re.sub("\r\n?", "\n", text))  # bars that redraw themselves become lines
         sys.stdout.flush()
         seen = content
-        if not going_on:
+        if not going_on or console.unheard():
             return
         wait()
 

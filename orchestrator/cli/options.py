@@ -32,3 +32,7 @@ StorageOption = Annotated[
     str, typer.Option("--storage", metavar="WHERE", help="Where studies are kept: a path or a URI.")
 ]
 ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="As `plan` and `status` name it.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."),
+]

@@ -11,6 +11,7 @@ from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
 from orchestrator.errors import ExitCode, Fault, InputError
+from orchestrator.study.visible import visible
 
 if TYPE_CHECKING:
     from orchestrator.report.model import StudyReport
@@ -69,7 +70,7 @@ def _show(built: StudyReport, form: str) -> None:
 
         console.data_json(to_json(built))
     elif form:
-        console.data(_written(built, form).rstrip("\n"))
+        console.document(visible(_written(built, form).rstrip("\n")))
     else:
         show(built)
 
@@ -104,7 +105,7 @@ def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool)
     elif form == "--markdown":
         from orchestrator.report.markdown import comparison_markdown
 
-        console.data(comparison_markdown(found).rstrip("\n"))
+        console.document(visible(comparison_markdown(found).rstrip("\n")))
     else:
         from orchestrator.report.terminal import render_comparison
 

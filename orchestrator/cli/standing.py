@@ -93,7 +93,7 @@ def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None])
             shown = headline(found)
             console.data(shown)
             sys.stdout.flush()
-        if found.driver is None:
+        if found.driver is None or console.unheard():
             return
         wait()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.engine import checks
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
-from orchestrator.engine.running import Listener, RunnableStudy, RunOptions, StudyOutcome
+from orchestrator.engine.running import Audience, Listener, RunnableStudy, RunOptions, StudyOutcome
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codearchive import PackedCode
 from orchestrator.record.lease import outlast
@@ -31,18 +33,24 @@ from orchestrator.record.state import StudyState
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.training.gates.results import CheckRequest
 
+LEAVING = (
+    "running trials leave at their next report, a second signal ends them at once; the same command resumes"
+)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def run_study(study: RunnableStudy, options: RunOptions, listener: Listener) -> StudyOutcome:
     """Run what is left of a study and keep its record. What can be refused is refused before Ray is started.
 
-    In the main thread SIGINT and SIGTERM are handled while it runs: the first lets running trials leave at
-    their next report, the second ends everything at once.
+    In the main thread SIGINT, SIGTERM and SIGHUP are handled while it runs: the first lets running trials
+    leave at their next report, the second ends everything at once.
 
     Raises:
         OrchestratorError: bad input, a study that is held by another driver, no cluster. Nothing was
             started or written in the first two cases.
     """
-    return _Driver(study, options, listener).run()
+    with Audience(listener) as audience:
+        return _Driver(study, options, audience).run()
 
 
 class _Driver:
@@ -64,6 +72,7 @@ class _Driver:
             state = found.state_of(plan)
             if self._nothing_left(state):
                 return self._answered_already(state)
+        self._look_at_ray()
         probe = self._ask_ahead()
         try:
             return self._run(probe, start, found)
@@ -89,6 +98,23 @@ class _Driver:
             root=self.storage.path(self.paths.root),
             counts={str(state): states.count(state) for state in TrialState},
         )
+
+    def _look_at_ray(self) -> None:
+        """Refuse what cannot work before user code is imported, which takes longer."""
+        from orchestrator.engine import gateway
+
+        address, other = self.options.address, os.environ.get("RAY_ADDRESS")
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            return
+        if address is not None:
+            gateway.refuse_strangers(address)
+            return
+        gateway.refuse_obstacles()
+        if other:
+            self.listener.note(
+                f"RAY_ADDRESS={other} is not used: Ray is started on this machine; --address {other} connects"
+            )
 
     def _ask_ahead(self) -> checks.Preflight:
         """Return what runs beside the start of Ray: the wanted gates, else the import alone."""
@@ -199,7 +225,10 @@ class _Driver:
 
 @contextmanager
 def _signals_to(pump: Any) -> Iterator[None]:
-    """First SIGINT or SIGTERM: leave cleanly; second: at once. Only the main thread may set handlers."""
+    """Leave cleanly at the first signal, at once at the second. Only the main thread may set handlers.
+
+    SIGHUP is that of a terminal that was closed; `nohup` has it ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -208,14 +237,16 @@ def _signals_to(pump: Any) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         seen.append(number)
-        code = ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
+        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         if len(seen) == 1:
             pump.stop_soon(f"stopped by {signal.Signals(number).name}", code)
+            pump.note(LEAVING)
         else:
             pump.note("stopping at once")
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     except KeyboardInterrupt:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import queue
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from orchestrator.errors import ExitCode
 
@@ -31,6 +34,14 @@ class RunnableStudy(Protocol):
     paths: StudyPaths
     entrypoint: EntrypointSource
     source: Path
+
+
+log = logging.getLogger(__name__)
+
+MOST_UNSEEN = 8
+"""Snapshots that wait to be shown."""
+SHOWN_WITHIN_S = 5.0
+"""How long the end of a run waits for what is still to be shown."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,46 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """One thing that happened and is worth a line."""
+
+
+class Audience:
+    """A listener in a thread of its own: one that is slow, hangs or fails never holds up the study.
+
+    What comes faster than it is shown is left out, notes last.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._said: queue.SimpleQueue[Snapshot | str | None] = queue.SimpleQueue()  # also for signal handlers
+        self._thread = threading.Thread(target=self._tell, name="orchestrator-audience", daemon=True)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Have it shown."""
+        if self._said.qsize() < MOST_UNSEEN:
+            self._said.put(snapshot)
+
+    def note(self, text: str) -> None:
+        """Have it shown."""
+        if self._said.qsize() < 100 * MOST_UNSEEN:
+            self._said.put(text)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._said.put(None)
+        self._thread.join(SHOWN_WITHIN_S)
+
+    def _tell(self) -> None:
+        try:
+            while (said := self._said.get()) is not None:
+                if isinstance(said, str):
+                    self._listener.note(said)
+                else:
+                    self._listener.update(said)
+        except Exception:
+            log.warning("the study goes on, and shows nothing more: its listener failed", exc_info=True)
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,12 @@ class TrackedTrial:
 class ServiceLogger(Logger):
     """One run at one service, in a process beside the worker: it may import, patch and wait as it likes.
 
-    Any exception ends it, with a warning in the trial's log.
+    Names and values that `scalars` raises on are tried one by one, and renamed or left out with a line in the
+    trial's log. A service that takes nothing, or fails elsewhere, gets no more of the trial but `close`.
     """
+
+    remarks: Sequence[str] = ()
+    """What the service did not take as it was given, for the trial's log."""
 
     @abstractmethod
     def __init__(self, trial: TrackedTrial) -> None: ...

@@ -44,6 +44,24 @@ def test_doctor_names_versions_that_were_not_tested(monkeypatch: pytest.MonkeyPa
     assert (found.state, found.hint) == ("warn", "tested with 2.0.0")
 
 
+def test_doctor_finds_what_keeps_ray_from_starting(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", "/tmp/" + "x" * 90)
+    monkeypatch.setenv("HOME", "/dev/null")
+    result = command("doctor")
+    assert result.code == 4
+    failed = [line.split()[1] for line in result.out.splitlines() if line.startswith("fail")]
+    assert failed == ["temporary", "ray"]
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.7:6379")
+    assert "RAY_ADDRESS=10.0.0.7:6379 is not used" in command("doctor").out
+    monkeypatch.delenv("RAY_ADDRESS")
+    result = command("doctor", "--address", "127.0.0.1:1")
+    assert result.code == 4
+    assert "no Ray cluster answers at 127.0.0.1:1" in result.out
+
+
 def test_hidden_gpus_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert Machine.here().gpus == 0

@@ -97,7 +97,7 @@ def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.Capture
     console.show(arms_table(found))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["arm", "tune", "retuned", "answered", "mean", "loss", "(retuned)", "wall"]
-    assert lines[1] == ["no-a", "✓", "✓––", "4/4", "2", "4s"]
+    assert lines[1] == ["no-a", "✓", "✓––", "2/4,", "2", "skipped", "2", "4s"]
 
 
 def test_status_shows_what_the_driver_says_of_running_trials(command, driven) -> None:

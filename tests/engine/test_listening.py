@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.on_ray import cluster
+from orchestrator.engine import gateway
 
 REPOSITORY = Path(__file__).parents[2]
 _OPEN = """
@@ -70,18 +70,18 @@ def test_an_embedded_ray_asks_for_a_token_that_nobody_else_can_read(tmp_path: Pa
 
 
 def test_a_cluster_without_a_token_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cluster.MODE, raising=False)
+    monkeypatch.delenv(gateway.MODE, raising=False)
     for safe in (None, "127.0.0.1:6379", "ray://[::1]:10001", "localhost:6379"):
-        assert cluster.unprotected(safe) is None
+        assert gateway.unprotected(safe) is None
     for exposed in ("10.0.0.7:6379", "ray://head:10001", "auto"):
-        assert "everybody who reaches its ports" in (cluster.unprotected(exposed) or "")
-    monkeypatch.setenv(cluster.MODE, "token")
-    assert cluster.unprotected("10.0.0.7:6379") is None
+        assert "everybody who reaches its ports" in (gateway.unprotected(exposed) or "")
+    monkeypatch.setenv(gateway.MODE, "token")
+    assert gateway.unprotected("10.0.0.7:6379") is None
 
 
 def test_a_token_is_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cluster.TOKEN_PATH, str(tmp_path / "token"))
+    monkeypatch.setenv(gateway.TOKEN_PATH, str(tmp_path / "token"))
     (tmp_path / "token").write_text("a" * 64)
     (tmp_path / "token").chmod(0o644)
-    cluster.keep_token_private()
+    gateway.keep_token_private()
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600

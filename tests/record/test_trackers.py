@@ -8,6 +8,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,35 @@ def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     history = client.get_metric_history(run.info.run_id, "val/accuracy")
     assert {m.step: m.value for m in history} == {10: 0.1, 20: 0.2, 30: 0.3, 40: 0.4, 50: 0.5}
     assert len(history) == 5
+
+
+@needs_mlflow
+@pytest.mark.slow
+def test_mlflow_takes_what_it_can_and_its_runs_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said: list[str] = []
+    trackers = Trackers(("mlflow",))
+    started = trial(tmp_path)
+    config = {"opt@": 1, "long": "x" * 10_000, "lr": 0.1}
+    trackers.open(replace(started, config=config), said.append)
+    for step in range(3):
+        trackers.scalars({"acc@1": 0.5, "loss": 1.0 / (step + 1), "": 2.0}, step, 0.0)
+    trackers.close("done", {"acc@1": 0.5, "loss": 0.3})
+    trackers.end()
+    from mlflow import MlflowClient
+
+    warnings.simplefilter("ignore")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["state"] == "done"
+    assert run.data.params["lr"] == "0.1"
+    assert run.data.params["opt_"] == "1"
+    for name in ("loss", "acc_1"):
+        assert len(client.get_metric_history(run.info.run_id, name)) == 3
+    assert sum("'acc@1' goes by 'acc_1' there" in text for text in said) == 1, said
 
 
 @pytest.mark.long

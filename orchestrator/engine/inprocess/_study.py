@@ -15,7 +15,7 @@ from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import user_code
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import Pump, conclude
-from orchestrator.engine.running import Listener, StudyOutcome
+from orchestrator.engine.running import Audience, Listener, StudyOutcome
 from orchestrator.engine.status import Snapshot
 from orchestrator.errors import ExitCode
 from orchestrator.record.studyrecord import StudyRecord
@@ -74,8 +74,11 @@ def run_in_process(
     if not conductor.finished():
         facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0)
         load = partial(user_code, function) if function is not None else _entrypoint(spec, code_root)
-        with InProcess(facts, load, slots=slots, nodes=nodes, faults=faults) as runtime:
-            _run(Pump(conductor, runtime, record, listener or Quiet()), runtime)
+        with (
+            Audience(listener or Quiet()) as audience,
+            InProcess(facts, load, slots=slots, nodes=nodes, faults=faults) as runtime,
+        ):
+            _run(Pump(conductor, runtime, record, audience), runtime)
     return conclude(conductor, record)
 
 

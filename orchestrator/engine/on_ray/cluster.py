@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
 import os
-import socket
-import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
 
+from orchestrator.engine import gateway
 from orchestrator.engine.capacity import ANY, Node
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
     LANE_ENVIRONMENT,
     embedded_ray,
     ray_off_stdout,
+    running_here,
     token_by_default,
 )
+from orchestrator.engine.ray_private.knock import knock
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -48,15 +47,8 @@ ENVIRONMENT = {
 
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 """Variables that `ray.init` sets, and that somebody else's code would find afterwards."""
-KNOCK_TIMEOUT_S = 5.0
 DATASETS_CPUS = 1.0
 """CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
-
-MODE, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"
-ADVICE = (
-    "Copy the token of the cluster (`ray get-auth-token` on its head prints it) into ~/.ray/auth_token with "
-    f"mode 0600, or name its file in {TOKEN_PATH}, and set {MODE}=token."
-)
 
 
 @contextmanager
@@ -89,16 +81,15 @@ def connected(address: str | None) -> Iterator[bool]:
         stack.callback(gc.collect)
         _connect(address)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
-        keep_token_private()
-        warning = unprotected(address)
+        gateway.keep_token_private()
+        warning = gateway.unprotected(address)
         if warning:
             log.warning(warning)
         yield address is not None
 
 
 def _connect(address: str | None) -> None:
-    if address is not None:
-        _knock(address)
+    address = _chosen(address)
     options: dict[str, Any] = {
         "namespace": f"orchestrator-{os.getpid()}",
         "logging_level": logging.ERROR,
@@ -115,10 +106,30 @@ def _connect(address: str | None) -> None:
                 ray.init(address=address, **options)
     except AuthenticationError as error:
         first = str(error).strip().partition("\n")[0]
-        raise ClusterUnavailable(f"the cluster at {address} refuses us: {first} {ADVICE}") from error
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        what = f"no Ray cluster answers at {address}" if address else "Ray could not start on this machine"
-        raise ClusterUnavailable(f"{what}: {error}. `orchestrate doctor` shows what is missing.") from error
+        raise ClusterUnavailable(f"the cluster at {address} refuses us: {first} {gateway.ADVICE}") from error
+    except Exception as error:  # of Ray, in all kinds: OSError, plain Exception, what its processes died of
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if address is not None:
+            raise ClusterUnavailable(f"no Ray cluster answers at {address}: {said}") from error
+        likely = "".join(f" {one}." for one in gateway.obstacles())
+        raise ClusterUnavailable(
+            f"Ray could not start on this machine: {said}.{likely} "
+            f"`orchestrate doctor` shows what is missing; "
+            f"what Ray's processes said is in {gateway.temporary()}/ray/session_latest/logs"
+        ) from error
+
+
+def _chosen(address: str | None) -> str | None:
+    """Return where to connect to; what cannot work is refused, in a few seconds."""
+    if address != "auto":
+        if address is not None:
+            gateway.refuse_strangers(address)
+        return address
+    found = running_here()
+    if found is None or (not gateway.asks_for_token() and knock(found) == "token refused"):
+        return address  # with this word Ray shows a token that it finds
+    gateway.refuse_strangers(found)
+    return found
 
 
 def _refuse_another(address: str | None) -> None:
@@ -148,20 +159,6 @@ def _set(variables: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _knock(address: str) -> None:
-    """Ray itself tries for minutes and prints a page; a port that nobody listens on is known at once."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():
-        return  # "auto", or a name that Ray resolves
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_TIMEOUT_S).close()
-    except OSError as error:
-        raise ClusterUnavailable(
-            f"no Ray cluster answers at {address}: {error.strerror or error}. Is the head up, and is this "
-            "its GCS address (host:port, 6379 unless told otherwise)?"
-        ) from error
 
 
 # Ray's own loggers speak only when something is wrong. A lane that ends is an error to Tune; what becomes of
@@ -228,38 +225,3 @@ def ask_for(bundles: Sequence[Mapping[str, float]]) -> None:
 def _accelerator(resources: Mapping[str, float]) -> str:
     names = [key.partition(":")[2] for key in resources if key.startswith("accelerator_type:")]
     return names[0] if names else ANY
-
-
-def token_file() -> Path:
-    """Where Ray looks for the token of this user."""
-    named = os.environ.get(TOKEN_PATH)
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
-
-
-def keep_token_private() -> None:
-    """Ray writes the token as the umask says; only its owner may read it."""
-    path = token_file()
-    if path.is_file() and path.stat().st_uid == os.getuid() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(0o600)
-
-
-def unprotected(address: str | None) -> str | None:
-    """Return what to tell the user about a cluster that asks for no token where others reach it; None when
-    safe.
-    """
-    if address is None or os.environ.get(MODE, "").lower() == "token" or _is_loopback(address):
-        return None
-    return (
-        f"{address} is used without a token: everybody who reaches its ports may run code there as its user. "
-        f"Start it with {MODE}=token on every node. {ADVICE}"
-    )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]") or address
-    if host in ("localhost", "local"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -100,6 +100,17 @@ def ray_off_stdout() -> Iterator[None]:
             worker.print_to_stdstream = before
 
 
+def running_here() -> str | None:
+    """Return the address that Ray takes `auto` for; None where it finds none."""
+    from ray._private import services
+
+    try:
+        found: str | None = services.canonicalize_bootstrap_address("auto")
+    except Exception:
+        return None  # Ray says in its own words that there is none
+    return found
+
+
 class IdleLanes:
     """How many idle trial actors (warm lanes) Tune keeps beyond those that a pending trial asks for.
 

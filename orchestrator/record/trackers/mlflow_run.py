@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
 from orchestrator.record.tensorboard import flat_config
+from orchestrator.record.trackers.named import NamedValues
 
 RUN_TAG = "orchestrator.run"
 _MOST_PARAMS = 100  # in one request
@@ -29,6 +30,8 @@ class MlflowRun(ServiceLogger):
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
+        self.remarks: list[str] = []
+
         folder = Path(trial.folder)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or trial.study
@@ -41,12 +44,17 @@ class MlflowRun(ServiceLogger):
         if earlier:
             self._id: str = earlier[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
-            for key in earlier[0].data.metrics:
-                self._last[key] = max(point.step for point in self._client.get_metric_history(self._id, key))
         else:
             tags = {**trial.tags(), RUN_TAG: trial.run_id}
             self._id = self._client.create_run(experiment, run_name=trial.name, tags=tags).info.run_id
-            self._params(flat_config(trial.config))
+        try:
+            for key in earlier[0].data.metrics if earlier else ():
+                self._last[key] = max(point.step for point in self._client.get_metric_history(self._id, key))
+            if not earlier:
+                self._params(flat_config(trial.config))
+        except Exception:
+            self.close("failed", {})
+            raise
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
         """Leave out the steps that the run has already, which a resumed trial repeats."""
@@ -60,17 +68,26 @@ class MlflowRun(ServiceLogger):
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
         """Run that are not answered are marked as failed; a later attempt takes them up."""
-        for key, value in finals.items():
-            self._client.set_tag(self._id, f"final/{key}", repr(value))
-        self._client.set_tag(self._id, "state", state)
-        self._client.set_terminated(self._id, _STATUS.get(state, "FAILED"))
+        tags = {"state": state, **{f"final/{key}": repr(value) for key, value in finals.items()}}
+        try:
+            NamedValues(self._tag, self.remarks.append).put(tags)
+        finally:
+            self._client.set_terminated(self._id, _STATUS.get(state, "FAILED"))
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_tag(self._id, key, value)
 
     def _params(self, config: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)) for key, value in config.items()]
-        for start in range(0, len(params), _MOST_PARAMS):
-            self._client.log_batch(self._id, params=params[start : start + _MOST_PARAMS])
+        def send(values: Mapping[str, Any]) -> None:
+            params = [Param(key, str(value)) for key, value in values.items()]
+            self._client.log_batch(self._id, params=params)
+
+        values, items = NamedValues(send, self.remarks.append), list(config.items())
+        for start in range(0, len(items), _MOST_PARAMS):
+            values.put(dict(items[start : start + _MOST_PARAMS]))
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class _Child:
     def _send(self, stream: IO[str]) -> None:
         with suppress(OSError), stream:  # it has ended: `_listen` notices
             while (message := self.messages.get()) is not None:
-                stream.write(json.dumps(message, default=str) + "\n")
+                stream.write(json.dumps(message, default=str, skipkeys=True) + "\n")
                 if self.messages.empty():
                     stream.flush()
 

@@ -47,5 +47,9 @@ class WandbRun(ServiceLogger):
 
     def close(self, state: str, finals: Mapping[str, float]) -> None:
         """Run that are not answered are marked as crashed; a later attempt takes them up."""
-        self._run.summary.update({"state": state, **{f"final/{key}": value for key, value in finals.items()}})
-        self._run.finish(exit_code=0 if state in ("done", "stopped", "diverged", "skipped") else 1)
+        try:
+            self._run.summary.update(
+                {"state": state, **{f"final/{key}": value for key, value in finals.items()}}
+            )
+        finally:
+            self._run.finish(exit_code=0 if state in ("done", "stopped", "diverged", "skipped") else 1)
