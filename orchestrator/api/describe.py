@@ -106,11 +106,12 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
 
     spec, plan = found.spec, found.plan
     total = len(found.remaining) + found.answered
+    also = f"; also {', '.join(spec.metric.also)}" if spec.metric.also else ""
     left = f"; {found.answered} of {total} answered already" if found.answered else ""
     pairs = interactions(spec, plan)
     fit = f"{found.slots} at the same time on this machine" if found.slots else "none fit on this machine"
     return {
-        "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode})",
+        "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode}){also}",
         "cells": f"{size(spec, plan)}{left}",
         **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),
         "stopping": stopping(spec),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,8 +86,7 @@ def command(
 
         show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
         return
-    if not any(word.startswith("storage=") for word in overrides or ()):
-        refuse_elsewhere(study)
+    refuse_elsewhere(study, overrides or ())
     result = _run(
         study,
         address,
@@ -97,8 +97,7 @@ def command(
         retry_failed=retry_failed,
     )
     _show(result, as_json=as_json)
-    for line in next_steps(study, result, config, overrides):
-        console.progress(line)
+    console.progress("\n".join(next_steps(study, result, config, overrides)))
     if result.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(result.exit_code))
 
@@ -111,7 +110,7 @@ def _run(study: Study, address: str | None, **options: Any) -> StudyResult:
         raise
 
 
-def refuse_elsewhere(study: Study) -> None:
+def refuse_elsewhere(study: Study, overrides: Sequence[str] = ()) -> None:
     """Refuse to begin a study anew that was begun from another directory: `storage` is relative to that.
 
     Raises InputError with the place, where it lies beside the study file or above, in the same project. Where
@@ -119,7 +118,8 @@ def refuse_elsewhere(study: Study) -> None:
     """
     where = Path(study.spec.storage)
     new = not study.storage.exists(study.paths.plan_json)
-    if not new or where.is_absolute() or "://" in study.spec.storage or study.config is None:
+    said = any(word.partition("=")[0] == "storage" for word in overrides)
+    if said or not new or where.is_absolute() or "://" in study.spec.storage or study.config is None:
         return
     here, file = Path.cwd(), study.source.resolve()
     for folder in file.parents:

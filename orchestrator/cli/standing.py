@@ -20,6 +20,8 @@ from orchestrator.report.standingwords import arm_rows, explanations, headings, 
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_LINES, LAST_LINES = 200, 20
+
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
 ]
@@ -41,7 +43,15 @@ def status(
     if as_json:
         console.data_json(found.to_json())
         return
-    console.show(headline(found), arms_table(found), *explanations(found))
+    console.show(headline(found), arms_table(found), *_few(explanations(found)))
+
+
+def _few(lines: list[str]) -> list[str]:
+    """Leave out the middle of what nobody reads to its end."""
+    hidden = len(lines) - MOST_LINES
+    if hidden <= 0:
+        return lines
+    return [*lines[: MOST_LINES - LAST_LINES], f"and {hidden} more; --json has all", *lines[-LAST_LINES:]]
 
 
 def watch(

@@ -42,18 +42,25 @@ def counts(trials: Iterable[TrialRecord]) -> dict[TrialState, int]:
     return {state: tally[state] for state in TrialState}
 
 
-def seconds_left(
-    trials: Sequence[TrialRecord], full: float, *, elapsed_s: float, waiting: int, ended_before: int
-) -> float | None:
-    """Estimate from the length trained in this run; None until half a trial is through.
+class TimeLeft:
+    """How fast a run trains, and so how long it still takes; `ended_before`: trials that had ended before it.
 
-    `full`: length of one trial, in the study's unit; `ended_before`: trials that had ended before this run.
+    Counted from the first length that was trained: what workers take to start happens once.
     """
-    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-    under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]
-    ended = sum(trial.state.terminal for trial in trials) - ended_before
-    trained = ended + sum(under_way)
-    if trained < 0.5:
-        return None
-    left = waiting + sum(1 - share for share in under_way)
-    return elapsed_s * left / trained
+
+    def __init__(self, ended_before: int) -> None:
+        self._ended_before = ended_before
+        self._since: tuple[float, float] | None = None
+
+    def seconds_left(
+        self, trials: Sequence[TrialRecord], full: float, *, now: float, waiting: int
+    ) -> float | None:
+        """Return an estimate, None until half a trial is through; `full`: length of one trial."""
+        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]
+        trained = sum(trial.state.terminal for trial in trials) - self._ended_before + sum(under_way)
+        if trained <= 0:
+            return None
+        began, had = self._since = self._since or (now, trained)
+        left = waiting + sum(1 - share for share in under_way)
+        return None if trained - had < 0.5 else (now - began) * left / (trained - had)

@@ -31,6 +31,11 @@ def test_a_study_begun_from_another_directory(
     assert f"storage: {below / 'runs'}" in capsys.readouterr().err
 
 
+def test_the_plan_names_the_other_metrics(command, study: Path) -> None:
+    study.write_text(study.read_text().replace("mode: min}", "mode: min, also: [acc, f1]}"))
+    assert "loss (min); also acc, f1" in command("plan", "-c", study).out
+
+
 def test_the_command_refuses_before_anything_starts(
     command, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

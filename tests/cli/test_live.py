@@ -10,8 +10,9 @@ from rich.console import Console
 
 from orchestrator.api.progress import LiveTable, draw, shown, summary
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.status import Snapshot
+from orchestrator.engine.status import Snapshot, TimeLeft
 from orchestrator.record.state import TrialRecord
+from orchestrator.report.screen import Screen
 
 
 def snapshot(arms: int = 2, seeds: int = 2, **changes: object) -> Snapshot:
@@ -99,6 +100,38 @@ def test_plain_lines_tell_every_change_once(capsys: pytest.CaptureFixture[str]) 
         f"[3m 20s] {summary(replace(failed, elapsed_s=200.0))}",
         "a worker died",
     ]
+
+
+def test_the_time_left_does_not_count_the_start_of_workers() -> None:
+    def trials(*lengths: float) -> tuple[TrialRecord, ...]:
+        return tuple(
+            TrialRecord(f"a/{seed}", "a", seed, state=TrialState.RUNNING, length=length)
+            for seed, length in enumerate(lengths)
+        )
+
+    pace = TimeLeft(ended_before=0)
+    assert pace.seconds_left(trials(0.0, 0.0), 8.0, now=100.0, waiting=6) is None
+    assert pace.seconds_left(trials(1.0, 1.0), 8.0, now=101.0, waiting=6) is None
+    assert pace.seconds_left(trials(2.0, 2.0), 8.0, now=102.0, waiting=6) is None
+    assert pace.seconds_left(trials(5.0, 5.0), 8.0, now=105.0, waiting=6) == pytest.approx(27.0)
+
+
+def test_skipped_trials_are_told_apart() -> None:
+    now = change(snapshot(), "baseline", 0, state=TrialState.SKIPPED)
+    assert summary(now).startswith("1/4 cells answered (1 of them skipped), ")
+
+
+def test_a_live_table_of_one_column_and_on_a_terminal_that_is_gone() -> None:
+    for width, height in ((1, 1), (20, 5), (20, 24)):
+        assert drawn(snapshot(8, 5, notes=("a note " * 40,)), width, height)
+
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    with LiveTable(Screen(Gone())) as table:
+        table.update(snapshot())
+        table.note("\x1b[2J")
 
 
 def test_live_table_in_a_terminal() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, logs
+from orchestrator.cli import standing as standing_verbs
 from orchestrator.cli.standing import arms_table, explanations, follow_as_lines
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
@@ -78,6 +79,13 @@ def test_status_for_people(command, recorded: Path) -> None:
     assert "trials/no-dropout/seed-0/log.txt" in out
     assert "its driver is gone" in out
     assert "saved by stopping early: 6 epochs of 54 (11%)" in out
+
+
+def test_thousands_of_explanations_are_not_all_printed() -> None:
+    few = standing_verbs._few([str(number) for number in range(10_000)])
+    assert len(few) == standing_verbs.MOST_LINES + 1
+    assert (few[0], few[-1]) == ("0", "9999")
+    assert "and 9800 more; --json has all" in few
 
 
 def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,7 @@ class Conductor:
             assign=self._assign,
         )
         record.sync()
-        self._ended_before = sum(trial.state.terminal for trial in self.queue.seen())
+        self._pace = status.TimeLeft(sum(trial.state.terminal for trial in self.queue.seen()))
 
     @property
     def stop(self) -> StopRequest | None:
@@ -359,10 +359,8 @@ class Conductor:
         spec = self.spec
         with self.lock:
             trials, full = tuple(self.queue.seen()), float(spec.stopping.max)
-            elapsed_s, waiting = self.clock() - self._started_at, self.queue.waiting()
-            left_s = status.seconds_left(
-                trials, full, elapsed_s=elapsed_s, waiting=waiting, ended_before=self._ended_before
-            )
+            now = self.clock()
+            left_s = self._pace.seconds_left(trials, full, now=now, waiting=self.queue.waiting())
             return status.Snapshot(
                 study=spec.name,
                 metric=spec.metric.name,
@@ -370,7 +368,7 @@ class Conductor:
                 unit=spec.stopping.unit,
                 max_length=full,
                 lanes=self.wanted_lanes,
-                elapsed_s=elapsed_s,
+                elapsed_s=now - self._started_at,
                 spent_gpu_h=self._failures.spent_gpu_s() / 3600,
                 eta_s=left_s,
                 cells=trials,
