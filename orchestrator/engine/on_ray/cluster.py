@@ -15,6 +15,7 @@ from ray.exceptions import AuthenticationError
 
 from orchestrator.engine import gateway
 from orchestrator.engine.capacity import ANY, Node
+from orchestrator.engine.on_ray._orphans import end_orphans, mark
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
     LANE_ENVIRONMENT,
@@ -70,7 +71,9 @@ def connected(address: str | None) -> Iterator[bool]:
             stack.callback(gc.collect)  # handles of actors: see below
             yield True
             return
-        here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: "1"}
+        if address is None:
+            end_orphans()
+        here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: mark()}
         stack.enter_context(_environment(here if address is None else {EMBEDDED: None}))
         stack.enter_context(ray_off_stdout())
         if address is None:

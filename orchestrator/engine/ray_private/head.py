@@ -21,7 +21,7 @@ LANE_ENVIRONMENT = {
 }
 
 
-EMBEDDED = "ORCHESTRATOR_EMBEDDED_RAY"  # "1" in every process of a Ray that the driver started itself
+EMBEDDED = "ORCHESTRATOR_EMBEDDED_RAY"  # set in every process of a Ray that the driver started itself
 
 
 def configure_lane_process() -> None:

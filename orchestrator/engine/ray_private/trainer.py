@@ -32,7 +32,7 @@ class _LaneGroup(WorkerGroup):
 
         They inherit the variables from the driver anyway.
         """
-        if os.environ.get(EMBEDDED) == "1" and not custom_runtime_env:
+        if os.environ.get(EMBEDDED) and not custom_runtime_env:
             return {}
         return WorkerGroup._get_worker_runtime_env(custom_runtime_env)
 
