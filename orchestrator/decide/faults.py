@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     NODE_LOST = "node lost"
     PREEMPTED = "preempted"
     CONNECTION = "connection"  # a collective broke and no rank explains it
+    CHECKPOINT = "checkpoint"  # the one that it was to go on from cannot be loaded
     STORAGE = "storage"
     DISK_FULL = "disk full"
     MOVED = "moved"  # we took the trial away from its workers
@@ -41,8 +42,11 @@ class FaultKind(StrEnum):
 
     @property
     def counts(self) -> bool:
-        """Whether it uses up a retry: what was announced, or was our own doing, does not."""
-        return self.retried and self not in (FaultKind.PREEMPTED, FaultKind.MOVED)
+        """Whether it uses up a retry.
+
+        What was announced, or was our own doing, does not, and each checkpoint can fail once only.
+        """
+        return self.retried and self not in (FaultKind.PREEMPTED, FaultKind.MOVED, FaultKind.CHECKPOINT)
 
     @property
     def speaks_against_node(self) -> bool:

@@ -1,6 +1,8 @@
-"""Atomic checkpoints: the parts of all ranks first, MANIFEST.json last; without it, there is no checkpoint.
+"""Atomic checkpoints: the parts of all ranks first, the manifest last; without it, there is no checkpoint.
 
-A checkpoint counts as complete when its manifest can be read and every file it lists has the size it lists.
+`<name>/` is the user's own tree and nothing else, `<name>.json` beside it the manifest (earlier versions kept
+it inside, as MANIFEST.json). A checkpoint counts as complete when its manifest can be read, nobody has found
+that it cannot be loaded, and every file it lists has the size it lists.
 Those of a replaced attempt do not count, unless the later one has taken them over (`record.attempts`).
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -20,8 +22,11 @@ from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storage import Storage
 from orchestrator.record.storagefaults import StorageFaultKind
+from orchestrator.record.trees import Tree, make_links, read_tree, refuse_outside
 
-MANIFEST = "MANIFEST.json"
+INSIDE = "MANIFEST.json"
+"""Where the manifest of earlier versions lies, in the checkpoint itself."""
+_OF_TREES = ("files", "links", "empty", "unusable")
 # What says something about one checkpoint; everything else is a fault of the storage as a whole.
 _OF_THIS_FILE = ("", StorageFaultKind.IO_ERROR)
 
@@ -32,7 +37,8 @@ class Manifest:
 
     `step`, `epoch` as the trial counts them; `length` in the study's unit; `report`: 1-based index of the
     report it came with; `time_s`: training seconds over all attempts; `value` in the user's units; `score`:
-    higher is better; `files`: path inside the checkpoint -> bytes. `name` is filled in by the store.
+    higher is better; `files`, `links`, `empty`: its tree, as `record.trees.Tree` has it; `unusable`: why it
+    could not be loaded. `name` is filled in by the store.
     """
 
     step: int
@@ -45,15 +51,30 @@ class Manifest:
     value: float | None = None
     score: float | None = None
     files: Mapping[str, int] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+    unusable: str | None = None
     name: str = ""
+
+    @property
+    def tree(self) -> Tree:
+        """What it holds."""
+        return Tree(self.files, self.links, self.empty)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Manifest:
         """Raise `ValueError` when it is no manifest."""
         try:
-            known = {item.name: data[item.name] for item in fields(cls)}
-            known["files"] = {str(name): int(size) for name, size in known["files"].items()}
-            return cls(**{**known, "step": int(known["step"]), "report": int(known["report"])})
+            known = {item.name: data[item.name] for item in fields(cls) if item.name not in _OF_TREES}
+            tree = Tree(
+                {str(name): int(size) for name, size in data["files"].items()},
+                {str(name): str(target) for name, target in data.get("links", {}).items()},
+                tuple(map(str, data.get("empty", ()))),
+            )
+            known |= {"unusable": data.get("unusable"), "step": int(known["step"])}
+            known |= {"report": int(known["report"])}
+            refuse_outside(tree)
+            return cls(**known, files=tree.files, links=tree.links, empty=tree.empty)
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a checkpoint manifest: {error!r}") from error
 
@@ -79,17 +100,27 @@ class CheckpointStore:
         self._attempt = attempt
         self.warnings: list[str] = []
 
-    def put_part(self, name: str, local_dir: Path, rank: int = 0) -> dict[str, int]:
-        """Upload one rank's files into the checkpoint; returns path -> bytes for the manifest.
+    def begin(self, name: str) -> None:
+        """Remove what there is of this name: a checkpoint that is replaced is none until it is whole again.
 
-        All ranks share one directory, as with Ray Train. Parts for a name that was committed before make it
-        incomplete again first, so that a half replaced checkpoint is never taken for a good one.
+        For one rank, before any rank puts its part.
         """
-        if (Path(local_dir) / MANIFEST).exists():
-            raise ValueError(f"rank {rank}: {MANIFEST} is a reserved name in a checkpoint")
-        folder = self._trial.checkpoint(name)
-        self._storage.delete_file(f"{folder}/{MANIFEST}")
-        return self._storage.copy_in(local_dir, folder)
+        self._remove(name)
+
+    def put_part(self, name: str, local_dir: Path, own: Iterable[str] | None = None) -> dict[str, int]:
+        """Upload one rank's files (`own`: these of them only), links and empty directories.
+
+        All ranks share one directory, as with Ray Train. Returns path -> bytes written. Raises
+        `CheckpointRefused`, which names what cannot be kept.
+        """
+        tree, folder = read_tree(local_dir), self._trial.checkpoint(name)
+        self._storage.delete_file(self._trial.manifest(name))
+        files = self._storage.copy_in(local_dir, folder, tree.files if own is None else own)
+        for below in tree.empty:
+            self._storage.make_dir(f"{folder}/{below}")
+        for link, target in tree.links.items():
+            self._storage.make_link(f"{folder}/{link}", target)
+        return files
 
     def commit(self, name: str, manifest: Manifest) -> Manifest:
         """Check the listed files, then write the manifest. Raises `StorageUnavailable` if not whole."""
@@ -100,18 +131,27 @@ class CheckpointStore:
             raise StorageUnavailable(
                 f"checkpoint {folder} did not arrive whole: {wrong}", StorageFaultKind.UNAVAILABLE
             )
+        if not manifest.files:
+            self._storage.make_dir(folder)
         named = replace(manifest, name=name)
-        self._storage.write_atomic(f"{folder}/{MANIFEST}", to_json(asdict(named)))
+        self._storage.write_atomic(self._trial.manifest(name), to_json(asdict(named)))
         return named
+
+    def reject(self, manifest: Manifest, why: str) -> None:
+        """Let nobody go on from a checkpoint that could not be loaded; what it holds stays where it is."""
+        self._refuse_superseded()
+        self._storage.write_atomic(
+            self._trial.manifest(manifest.name), to_json(asdict(replace(manifest, unusable=why)))
+        )
 
     def complete(self) -> list[Manifest]:
         """Every complete checkpoint, oldest first; renews `warnings`."""
         self.warnings = []
         found = []
         owner = owner_of(self._storage, self._trial)
-        for entry in self._storage.list(self._trial.checkpoints_dir):
-            if entry.is_dir and owner.has(entry.name):
-                manifest = self._read(entry.name)
+        for name in self._names():
+            if owner.has(name):
+                manifest = self._read(name)
                 if manifest is not None:
                     found.append(manifest)
         return sorted(found, key=lambda manifest: (manifest.report, manifest.step, manifest.name))
@@ -122,20 +162,31 @@ class CheckpointStore:
         return found[-1] if found else None
 
     def fetch(self, name: str, local_dir: Path) -> Path:
-        """Copy a checkpoint's files (not the manifest) to a local directory; returns it.
+        """Copy a checkpoint's tree to an empty local directory; returns it.
 
         Raises `StorageUnavailable` when it is not whole (any more): half of one must not be loaded.
         """
         folder, target = self._trial.checkpoint(name), Path(local_dir)
         manifest = self._read(name)
-        self._storage.copy_out(folder, target)
-        (target / MANIFEST).unlink(missing_ok=True)
-        came = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-        if manifest is None or not came.issuperset(manifest.files) or self._not_whole(folder, manifest):
-            raise StorageUnavailable(
-                f"checkpoint {folder} went away while it was read", StorageFaultKind.UNAVAILABLE
-            )
+        try:
+            if manifest is None:
+                raise FileNotFoundError
+            self._storage.copy_out(folder, target, manifest.files)
+            for below in manifest.empty:
+                (target / below).mkdir(parents=True, exist_ok=True)
+            make_links(manifest.tree, target)
+            if self._not_whole(folder, manifest):
+                raise FileNotFoundError
+        except (FileNotFoundError, ValueError) as error:
+            what = str(error) if isinstance(error, ValueError) else "went away while it was read"
+            raise StorageUnavailable(f"checkpoint {folder}: {what}", StorageFaultKind.UNAVAILABLE) from None
         return target
+
+    def lies_at(self, name: str) -> Path | None:
+        """Return where a checkpoint can be read as it lies; None where it takes `fetch`."""
+        if not self._storage.is_local or not self._storage.exists(self._trial.manifest(name)):
+            return None
+        return self._storage.local_path(self._trial.checkpoint(name))
 
     def retain(self, keep_best: int, keep_latest: int, at: Sequence[float] = ()) -> Kept:
         """Remove complete checkpoints beyond the newest `keep_latest` and the best `keep_best` (by score).
@@ -173,8 +224,7 @@ class CheckpointStore:
         """
         self._refuse_superseded()
         good = {manifest.name for manifest in self.complete()}
-        there = [entry.name for entry in self._storage.list(self._trial.checkpoints_dir) if entry.is_dir]
-        bad = [name for name in there if name not in good and not self._is_of_later(name)]
+        bad = [name for name in self._names() if name not in good and not self._is_of_later(name)]
         for name in bad:
             self._remove(name)
         return bad
@@ -189,13 +239,25 @@ class CheckpointStore:
     def _remove(self, name: str) -> None:
         # manifest first: a crash in between leaves an incomplete checkpoint, not one that lies
         folder = self._trial.checkpoint(name)
-        self._storage.delete_file(f"{folder}/{MANIFEST}")
+        self._storage.delete_file(self._trial.manifest(name))
+        self._storage.delete_file(f"{folder}/{INSIDE}")
         self._storage.delete_dir(folder)
+
+    def _names(self) -> list[str]:
+        """Return the names of all that are here, complete or not."""
+        entries = self._storage.list(self._trial.checkpoints_dir)
+        manifests = [entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")]
+        return sorted({*manifests, *(entry.name for entry in entries if entry.is_dir)})
+
+    def _manifest_of(self, name: str) -> bytes:
+        with suppress(FileNotFoundError):
+            return self._storage.read_bytes(self._trial.manifest(name))
+        return self._storage.read_bytes(f"{self._trial.checkpoint(name)}/{INSIDE}")
 
     def _read(self, name: str) -> Manifest | None:
         folder = self._trial.checkpoint(name)
         try:
-            manifest = Manifest.from_json(from_json(self._storage.read_bytes(f"{folder}/{MANIFEST}")))
+            manifest = Manifest.from_json(from_json(self._manifest_of(name)))
         except FileNotFoundError:
             self.warnings.append(f"{folder}: no manifest; its upload did not finish")
             return None
@@ -207,7 +269,7 @@ class CheckpointStore:
                 raise
             self.warnings.append(f"{folder}: {error}")
             return None
-        wrong = self._not_whole(folder, manifest)
+        wrong = manifest.unusable or self._not_whole(folder, manifest)
         if wrong:
             self.warnings.append(f"{folder}: {wrong}")
             return None

@@ -78,6 +78,10 @@ class TrialPaths:
     def checkpoint(self, name: str) -> str:
         return f"{self.checkpoints_dir}/{name}"
 
+    def manifest(self, name: str) -> str:
+        """Return what says that a checkpoint is complete, and what it holds; it lies beside it."""
+        return f"{self.checkpoint(name)}.json"
+
     def log(self, rank: int = 0) -> str:
         """`log.txt` of rank 0, `log-rank<k>.txt` of the others."""
         return f"{self.root}/log.txt" if rank == 0 else f"{self.root}/log-rank{rank}.txt"

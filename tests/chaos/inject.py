@@ -15,7 +15,7 @@ from ordeal import ENDS_WITHIN_S, Later, Ordeal, Struck
 from schedule import Fault, Home, Kind
 from traces import CellName
 
-from orchestrator.record.checkpoints import MANIFEST, CheckpointStore
+from orchestrator.record.checkpoints import INSIDE, CheckpointStore
 
 LANE, BROKER = "ray::ResourceTrainable", "ray::MessageActor"  # Tune names trial actors by its own wrapper
 STALL_S = 4.0
@@ -227,7 +227,7 @@ def _half_checkpoint(ordeal: Ordeal, fault: Fault) -> Struck | None:
         step = int(folder.name.removeprefix("step-"))
         half = folder.with_name(f"step-{step + 1:08d}")
         if not half.exists():
-            shutil.copytree(folder, half, ignore=shutil.ignore_patterns(MANIFEST))
+            shutil.copytree(folder, half, ignore=shutil.ignore_patterns(INSIDE))
     ordeal.start(fault.home)
     return struck
 
@@ -236,7 +236,7 @@ def _damaged_checkpoint(ordeal: Ordeal, fault: Fault) -> Struck | None:
     """Half of the largest file is gone."""
     struck = _kill_driver(ordeal, fault)
     for folder in _latest_checkpoints(ordeal, struck, at_least=2):
-        files = [file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST]
+        files = [file for file in folder.rglob("*") if file.is_file() and file.name != INSIDE]
         largest = max(files, key=lambda file: file.stat().st_size)
         os.truncate(largest, largest.stat().st_size // 2)
     ordeal.start(fault.home)

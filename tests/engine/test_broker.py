@@ -323,16 +323,17 @@ async def test_the_worst_outcome_counts_with_rank_0s_numbers_and_all_leftovers()
 @in_a_loop
 async def test_a_checkpoint_is_complete_when_every_rank_has_stored_its_part() -> None:
     scene = await Scene.up(size=2)
-    lead = asyncio.ensure_future(scene.broker.part_done("lane", 1, "step-1", 0, {"model": 10}))
-    await asyncio.sleep(0)
-    assert not lead.done()
-    assert await scene.broker.part_done("lane", 1, "step-1", 1, {"rank1": 5}) == {"rank1": 5}
-    assert await lead == {"model": 10, "rank1": 5}
-    late = asyncio.ensure_future(scene.broker.part_done("lane", 1, "step-2", 0, {"model": 10}))
+    for said in ("first", "again"):
+        lead = asyncio.ensure_future(scene.broker.of_all("lane", 1, 0, "step-1", said))
+        await asyncio.sleep(0)
+        assert not lead.done()
+        assert await scene.broker.of_all("lane", 1, 1, "step-1", 5) == {0: said, 1: 5}
+        assert await lead == {0: said, 1: 5}
+    late = asyncio.ensure_future(scene.broker.of_all("lane", 1, 0, "step-2", "mine"))
     await asyncio.sleep(0)
     await scene.end(USER, rank=1)
     assert await late is None  # the trial is over: no manifest may be written
-    assert await scene.broker.part_done("lane", 1, "step-3", 0, {}) is None
+    assert await scene.broker.of_all("lane", 1, 0, "step-3", None) is None
 
 
 @in_a_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 from scene import Scene
 
-from orchestrator.engine.inprocess import DriverKilled, PlantedFault
+from orchestrator.engine.attempts import Staging, stage
+from orchestrator.engine.attempts._staging import remove_abandoned
+from orchestrator.engine.inprocess import DriverKilled, PlantedFault, get_checkpoint, report, session
 from orchestrator.errors import ExitCode
 from orchestrator.record.checkpoints import CheckpointStore
 from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.trees import CheckpointRefused
 
 pytestmark = pytest.mark.slow
 
@@ -166,3 +170,88 @@ def test_a_task_has_the_curves_that_it_has_alone(tmp_path: Path) -> None:
     rows = read_metrics(scene.storage, scene.paths.trial("baseline", 3))
     assert [row["val/loss"] for row in rows] == [row["val/loss"] for row in alone]
     assert [row["attempt"] for row in rows][-1] == 2
+
+
+def _keeps(here: Any, make: Any) -> None:
+    """Report three epochs, each with a checkpoint that `make(folder, rank, epoch)` fills."""
+    folder = Path(here.storage.local_path(here.paths.root)) / f"mine-{here.rank}"
+    folder.mkdir(exist_ok=True)
+    for epoch in range(here.index + 1, 4):
+        make(folder, here.rank, epoch)
+        report({"epoch": epoch, "loss": 1.0 / epoch}, folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_checkpoint_that_cannot_be_kept_fails_its_trial_by_name(tmp_path: Path, workers: int) -> None:
+    def make(folder: Path, rank: int, epoch: int) -> None:
+        if epoch == 2 and rank == workers - 1:
+            (folder / "gone").symlink_to("nowhere")
+
+    scene = Scene(tmp_path, components={}, seeds=[0], resources={"workers": workers})
+    assert scene.run(function=lambda config: _keeps(session(), make)) is ExitCode.FAILED
+    (row,) = scene.cells()
+    assert (row["state"], row["cause"], row["attempts"]) == ("failed", "user", 1)
+    assert "'gone' is a link to 'nowhere', which is not there" in row["reason"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_ranks_that_store_one_name_agree_or_are_refused(tmp_path: Path, same: bool) -> None:
+    def make(folder: Path, rank: int, epoch: int) -> None:
+        (folder / "state.pt").write_text(f"epoch {epoch} {0 if same else rank}")
+
+    scene = Scene(tmp_path, components={}, seeds=[0], resources={"workers": 2})
+    code = scene.run(function=lambda config: _keeps(session(), make))
+    (row,) = scene.cells()
+    if same:
+        assert code is ExitCode.DONE
+        assert CheckpointStore(scene.storage, scene.paths.trial("baseline", 0)).latest() is not None
+    else:
+        assert (code, row["state"], row["cause"]) == (ExitCode.FAILED, "failed", "user")
+        assert "'state.pt' differs between ranks 0 and 1" in row["reason"]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    def train(config: dict[str, Any]) -> None:
+        here = session()
+        with get_checkpoint() as folder:
+            if folder is not None and "2" in (folder / "state").read_text():
+                raise ValueError(
+                    "Weights only load failed.\n\nset weights_only=False to\nload it all the same"
+                )
+        begun.append(here.index)
+        _keeps(here, lambda folder, _, epoch: (folder / "state").write_text(f"{epoch}"))
+
+    scene = Scene(tmp_path, components={}, seeds=[0], stopping={"max": 3, "unit": "epoch"})
+    scene.change(checkpoint={"keep_latest": 3})
+    killed = PlantedFault("worker killed", at=3, arm="baseline", seed=0)
+    assert scene.run(killed, function=train) is ExitCode.DONE
+    assert scene.failures() == ["worker killed", "checkpoint"]
+    assert begun == [0, 1]
+    assert [epoch for epoch, _ in scene.curves()["baseline", 0]] == [1, 2, 3]
+    message = scene.events("failure")[1]["message"]
+    assert message.startswith(
+        "checkpoint step-00000002 could not be loaded and is not used again: ValueError"
+    )
+    assert "runs whatever code is in the file" in message
+    assert "load it all the same" not in message
+
+
+def test_staging_directories_go_with_whoever_made_them(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import os, orchestrator.engine.attempts as a; a.Staging(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "TMPDIR": str(tmp_path)})
+    (left,) = tmp_path.iterdir()
+    mine = Staging()
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine.path]
+    assert left != mine.path
+    mine.remove()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "pipe").symlink_to("nowhere")
+    for move in (True, False):
+        with pytest.raises(CheckpointRefused):
+            stage(source, move)
+    assert list(tmp_path.iterdir()) == [source]

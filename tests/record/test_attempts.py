@@ -20,7 +20,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded, attempt_of, owner_of
-from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.metrictable import STEPS, read_metrics, read_observations, read_table
 from orchestrator.record.storage import Storage
@@ -266,7 +266,7 @@ def test_a_manifest_that_comes_late_is_not_used_and_costs_no_good_one(tmp_path: 
     name = checkpoint_name(5)
     files = past_its_look.put_part(name, tmp_path / "part")
     past_its_look.commit(name, Manifest(5, None, 5.0, 5, 0.0, 1, score=9.0, files=files))
-    assert storage.exists(f"{TRIAL.checkpoint(name)}/{MANIFEST}")
+    assert storage.exists(TRIAL.manifest(name))
 
     assert CheckpointStore(storage, TRIAL).complete() == good
     assert CheckpointStore(storage, TRIAL, 3).latest() == good[-1]
@@ -283,6 +283,6 @@ def test_half_a_checkpoint_is_not_handed_out(tmp_path: Path) -> None:
     storage = Storage.open(tmp_path / "store")
     live(storage, 1, 1, killed=True)
     store = CheckpointStore(storage, TRIAL)
-    storage.delete_file(f"{TRIAL.checkpoint('step-00000001')}/{MANIFEST}")  # it is being removed
+    storage.delete_file(TRIAL.manifest("step-00000001"))  # it is being removed
     with pytest.raises(StorageUnavailable, match="went away while it was read"):
         store.fetch("step-00000001", tmp_path / "here")

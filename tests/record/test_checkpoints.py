@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import StorageUnavailable
-from orchestrator.record.checkpoints import MANIFEST, CheckpointStore, Manifest
+from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
 from orchestrator.record.storage import Storage
 from orchestrator.record.storage.objectstore import ObjectStore
@@ -31,7 +31,7 @@ def save(store: CheckpointStore, step: int, score: float | None = None, ranks: i
     for rank in range(ranks):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / f"part-{rank}.pt").write_bytes(content(step, rank))
-            files.update(store.put_part(name, Path(folder), rank))
+            files.update(store.put_part(name, Path(folder)))
     return store.commit(name, manifest(step, files, score))
 
 
@@ -59,8 +59,8 @@ def test_what_is_incomplete_is_passed_over_and_named(storage: Storage) -> None:
     for step in (1, 2, 3, 4, 5):
         save(store, step)
     folder = {step: TRIAL.checkpoint(checkpoint_name(step)) for step in range(6)}
-    storage.delete_file(f"{folder[5]}/{MANIFEST}")
-    storage.write_atomic(f"{folder[4]}/{MANIFEST}", b'{"step": 4, "na')
+    storage.delete_file(f"{folder[5]}.json")
+    storage.write_atomic(f"{folder[4]}.json", b'{"step": 4, "na')
     storage.write_atomic(f"{folder[3]}/part-1.pt", b"short")
     storage.delete_file(f"{folder[2]}/part-0.pt")
     latest = store.latest()
@@ -81,12 +81,6 @@ def test_commit_refuses_parts_that_did_not_arrive(storage: Storage, tmp_path: Pa
     with pytest.raises(StorageUnavailable, match=r"a\.pt has 5 of 6 bytes"):
         store.commit("step-00000001", manifest(1, {"a.pt": 6}))
     assert store.latest() is None
-
-
-def test_a_part_may_not_be_called_like_the_manifest(local: Storage, tmp_path: Path) -> None:
-    (tmp_path / MANIFEST).touch()
-    with pytest.raises(ValueError, match="reserved"):
-        CheckpointStore(local, TRIAL).put_part("step-00000001", tmp_path, rank=1)
 
 
 def test_retention_keeps_the_newest_and_the_best(storage: Storage) -> None:
@@ -112,7 +106,7 @@ def test_retention_never_removes_the_only_good_one(local: Storage) -> None:
     store = CheckpointStore(local, TRIAL)
     save(store, 1)
     save(store, 2)
-    local.delete_file(f"{TRIAL.checkpoint(checkpoint_name(2))}/{MANIFEST}")
+    local.delete_file(TRIAL.manifest(checkpoint_name(2)))
     for _ in range(2):
         store.retain(keep_best=0, keep_latest=0)
         assert names(store) == [checkpoint_name(1)]
@@ -121,8 +115,10 @@ def test_retention_never_removes_the_only_good_one(local: Storage) -> None:
 def test_a_replaced_checkpoint_is_incomplete_until_it_is_whole(local: Storage, tmp_path: Path) -> None:
     store = CheckpointStore(local, TRIAL)
     save(store, 1)
-    (tmp_path / "part-0.pt").write_bytes(content(1, 0))
-    store.put_part(checkpoint_name(1), tmp_path)
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "part-0.pt").write_bytes(content(1, 0))
+    store.put_part(checkpoint_name(1), part)
     assert store.latest() is None
     save(store, 1)
     assert names(store) == [checkpoint_name(1)]
@@ -225,11 +221,11 @@ def damage(storage: Storage, name: str, how: str) -> None:
     elif how == "part cut":
         storage.write_atomic(f"{folder}/part-0.pt", b"x")
     elif how == "manifest gone":
-        storage.delete_file(f"{folder}/{MANIFEST}")
+        storage.delete_file(TRIAL.manifest(name))
     elif how == "manifest garbage":
-        storage.write_atomic(f"{folder}/{MANIFEST}", b"\x00\xff{")
+        storage.write_atomic(TRIAL.manifest(name), b"\x00\xff{")
     else:  # another manifest beside it is only a file
-        storage.write_atomic(f"{folder}/{MANIFEST}.1", b"{}")
+        storage.write_atomic(f"{folder}.json.1", b"{}")
 
 
 LIFE = st.tuples(

@@ -52,7 +52,6 @@ def test_every_part_of_a_sharded_checkpoint_is_stored(study: Bench, finished: Fi
     folder = study.trial_file("baseline", 0, "checkpoints/step-00000005")
     assert sorted(path.name for path in folder.iterdir()) == [
         ".metadata",
-        "MANIFEST.json",
         "__0_0.distcp",
         "__1_0.distcp",
     ]

@@ -4,14 +4,17 @@ from orchestrator.engine.attempts._attempt import Rank, UserCode, run_attempt
 from orchestrator.engine.attempts._function import call_function, parameters
 from orchestrator.engine.attempts._link import LineDown, Link, WorkerKilled
 from orchestrator.engine.attempts._said import described
-from orchestrator.engine.attempts._trial_run import TrialRun, stage
-from orchestrator.engine.attempts._uploads import SnapshotPart, local_log, ship_log
+from orchestrator.engine.attempts._staging import Staging
+from orchestrator.engine.attempts._trial_run import TrialRun
+from orchestrator.engine.attempts._uploads import SnapshotPart, StagedPart, local_log, ship_log, stage
 
 __all__ = [
     "LineDown",
     "Link",
     "Rank",
     "SnapshotPart",
+    "StagedPart",
+    "Staging",
     "TrialRun",
     "UserCode",
     "WorkerKilled",

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +32,7 @@ from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.storagefaults import StorageFault, StorageFaultKind, classify, free_bytes, size
 from orchestrator.record.trackers.process import Trackers
+from orchestrator.record.trees import CheckpointRefused
 from orchestrator.training.session import Diverged, TrialStopped
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,12 @@ BROKEN_COLLECTIVE = (
 
 # What a disk says of itself. Who may not read a file, or finds no server, has written a wrong name.
 DISK_FAULTS = (StorageFaultKind.DISK_FULL, StorageFaultKind.READ_ONLY, StorageFaultKind.IO_ERROR)
+
+_LOADER = re.compile(r"_*(loads?|restore|(load|restore|resume)_\w*(state|checkpoint|ckpt)\w*)$")
+UNSAFE = (
+    "(weights_only=False runs whatever code is in the file: only for files that are your own; "
+    "better keep tensors, numbers and texts in checkpoints)"
+)
 
 UserCode = Callable[[TrialRun], None]
 """Calls the user's code for a trial."""
@@ -109,7 +118,10 @@ def _attempt(run: TrialRun, place: Rank) -> Outcome:
     try:
         outcome = _call(user_code, run)
     finally:
-        run.close(outcome.state)
+        try:
+            run.close(outcome.state)
+        except CheckpointRefused as error:  # the last one
+            outcome = outcome if outcome.state is TrialState.FAILED else _failure(error, run)
     return outcome
 
 
@@ -154,6 +166,8 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     message, text = described(error)
     if isinstance(error, SystemExit) and type(error.code) is int:  # who exits like that has said why before
         message = f"{message} (after: {last_words(run)})"
+    if "weights_only" in message:  # torch's advice is to switch it off
+        message, text = f"{message.splitlines()[0][:300]} {UNSAFE}", f"{text}{UNSAFE}\n"
     if isinstance(error, Diverged):
         return run.ended(TrialState.DIVERGED, None, message, text)
     cause, fault, disk, secondary = Cause.USER, None, _classified(error), False
@@ -164,10 +178,22 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     elif disk is not None and disk.kind in DISK_FAULTS:
         cause, fault = Cause.INFRA, _storage_fault(error)
         message = f"{disk.kind} on {socket.gethostname()}: {message}; {free_space()}"
+    elif run.resume is not None and not run.has_said and _loads(error, run):
+        cause, fault = Cause.INFRA, FaultKind.CHECKPOINT
+        run.reject_resume(f"it could not be loaded: {message}")
+        message = f"checkpoint {run.resume.name} could not be loaded and is not used again: {message}"
     elif run.world_size > 1:
         collective = isinstance(error, RuntimeError) and any(mark in message for mark in BROKEN_COLLECTIVE)
         secondary = collective or _of_torch(error, "DistError")
     return replace(run.ended(TrialState.FAILED, cause, message, text), secondary=secondary, fault=fault)
+
+
+def _loads(error: BaseException, run: TrialRun) -> bool:
+    """Whether it was raised while the checkpoint was loaded, or may have been: names of functions tell."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return run.loading_broke or (
+        run.handed_out and any(_LOADER.match(frame.f_code.co_name) for frame, _ in frames)
+    )
 
 
 def _of_torch(error: BaseException, name: str) -> bool:

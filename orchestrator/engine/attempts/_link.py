@@ -110,11 +110,10 @@ class Link:
         answer: Answer = self._call("ask", self._lane, self._serial, self._rank, index, proposal, rung)
         return answer
 
-    def part_done(self, name: str, files: dict[str, int]) -> dict[str, int] | None:
-        done: dict[str, int] | None = self._call(
-            "part_done", self._lane, self._serial, name, self._rank, files
-        )
-        return done
+    def of_all(self, what: str, mine: Any) -> dict[int, Any] | None:
+        """Return what every rank says of `what`, once all have; None when the attempt is over."""
+        said: dict[int, Any] | None = self._call("of_all", self._lane, self._serial, self._rank, what, mine)
+        return said
 
     def checkpoint_kept(self, name: str, step: int, length: float, value: float | None) -> None:
         self._say(CheckpointKept(*self._trial, name, step, length, value))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from orchestrator.decide.rungs import highest_rung
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link
 from orchestrator.engine.attempts._said import ReportRefused, bounded, plain_report
-from orchestrator.engine.attempts._uploads import CheckpointUploads, Part, StagedPart
+from orchestrator.engine.attempts._staging import staged
+from orchestrator.engine.attempts._uploads import CheckpointUploads, Part
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -74,6 +74,8 @@ class TrialRun:
         self.refused: str | None = None  # why the last report was not taken, if it was not
         self.answer = CONTINUE
         self.complete = False
+        self.loading_broke = False  # an error left the block in which a checkpoint is loaded
+        self.handed_out = False  # a checkpoint is loaded nobody knows where
         self._asked = (
             highest_rung(assignment.rungs, self.length) if resume else None
         )  # rung of the last decision
@@ -164,12 +166,18 @@ class TrialRun:
         return self._on_schedule(length) or (self.world_size == 1 and self.link.stop_wanted().stop)
 
     def report(self, metrics: Mapping[str, Any], part: Part | None) -> None:
-        """Take one report.
+        """Take one report. What becomes of `part` is settled when this returns or raises.
 
         Raises:
             TrialStopped: the trial is left here, on every rank.
             ValueError: the report lacks what the study needs of it; says what and where to mend it.
         """
+        with ExitStack() as unless_kept:
+            if part is not None:
+                unless_kept.callback(part.discard)
+            self._report(metrics, part, unless_kept)
+
+    def _report(self, metrics: Mapping[str, Any], part: Part | None, unless_kept: ExitStack) -> None:
         if self.complete or self.answer.stop:
             raise TrialStopped(self.answer.reason or f"the trial has reached max: {self.spec.stopping.max:g}")
         row = self._plain(metrics)
@@ -186,7 +194,7 @@ class TrialRun:
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
         answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
-        self._keep(part, row, time_s, answer)
+        self._keep(part, row, time_s, answer, unless_kept)
         self._passed = self.length
         if answer.stop:
             self.answer = answer
@@ -194,14 +202,43 @@ class TrialRun:
         self.complete = reached_max and self.spec.stopping.unit != "seconds"  # there the answer says so
 
     @contextmanager
-    def resume_dir(self) -> Iterator[Path | None]:
-        """All ranks' parts of the checkpoint to go on from, as long as the block; None for a fresh start."""
+    def resume_dir(self, loading: bool = True) -> Iterator[Path | None]:
+        """All ranks' parts of the checkpoint to go on from, as long as the block; None for a fresh start.
+
+        `loading`: the block does no more than to load it.
+        """
         if self.resume is None:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="orchestrator-resume-") as folder:
-            self.store.fetch(self.resume.name, Path(folder))
-            yield Path(folder)
+        with staged() as folder:
+            self.store.fetch(self.resume.name, folder)
+            self.handed_out = not loading
+            with self.loads() if loading else nullcontext():
+                yield folder
+
+    @contextmanager
+    def shown(self, name: str) -> Iterator[Path]:
+        """Give the exact tree of a checkpoint, for reading, as long as the block."""
+        with ExitStack() as stack:
+            folder = self.store.lies_at(name)
+            if folder is None:
+                folder = self.store.fetch(name, stack.enter_context(staged()))
+            stack.enter_context(self.loads())
+            yield folder
+
+    @contextmanager
+    def loads(self) -> Iterator[None]:
+        """Note that what is raised in the block comes from loading a checkpoint."""
+        try:
+            yield
+        except Exception:
+            self.loading_broke = True
+            raise
+
+    def reject_resume(self, why: str) -> None:
+        """Let no attempt go on from the checkpoint that this one has begun with."""
+        assert self.resume is not None
+        self.store.reject(self.resume, why)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values of one step for the curves."""
@@ -357,14 +394,12 @@ class TrialRun:
         keep = self.spec.checkpoint
         return self.store.retain(keep.keep_best, keep.keep_latest, keep.at)
 
-    def _keep(self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer) -> None:
+    def _keep(
+        self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer, unless_kept: ExitStack
+    ) -> None:
         """Hand a due checkpoint to the uploads; every rank takes part, also with nothing to give."""
         assert self.uploads is not None
-        if answer.checkpoint is None:
-            if part is not None:
-                part.discard()
-            return
-        if part is None and self.world_size == 1:
+        if answer.checkpoint is None or (part is None and self.world_size == 1):
             return
         score = None if self.value is None else self._oriented(self.value)
         manifest = Manifest(
@@ -382,22 +417,11 @@ class TrialRun:
         waiting_since = time.monotonic()
         try:
             self.uploads.put(answer.checkpoint, part, manifest)
+            unless_kept.pop_all()  # the uploads have it
         except Superseded as error:
             self.answer = Answer(True, TrialState.CANCELLED, str(error))
             raise TrialStopped(str(error)) from error
         self._not_training += time.monotonic() - waiting_since
-
-
-def stage(source: Path, move: bool) -> StagedPart:
-    """Return a copy of a checkpoint directory that is ours: the user may delete or change theirs at once."""
-    staged = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
-    target = staged / "part"
-    if move:
-        with suppress(OSError):
-            shutil.move(source, target)
-            return StagedPart(target)
-    shutil.copytree(source, target)
-    return StagedPart(target)
 
 
 def _warn(text: str) -> None:

@@ -1,8 +1,9 @@
 """Checkpoints and logs on their way from a worker to the storage, off the training path.
 
-Every rank stores its own part; when the message actor has heard of all parts, rank 0 flushes the trial's
-curves and then writes the manifest. So a complete checkpoint never refers to curves that were lost. A trial's
-log on an object store is written on the worker's machine and put there at the trial's end.
+The ranks first tell each other what they have: a file that several have is stored once, and has to be the
+same. Then each stores its own; when the message actor has heard of all, rank 0 flushes the trial's curves and
+writes the manifest. So a complete checkpoint never refers to curves that were lost. A trial's log on an
+object store is written on the worker's machine and put there at the trial's end.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.engine.attempts._link import Link
+from orchestrator.engine.attempts._staging import Staging
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
 from orchestrator.record.storage import Storage
+from orchestrator.record.trees import Tree, copy_tree, digests, in_common, merge, owned, read_tree
 from orchestrator.record.triallog import TrialLog
 
 if TYPE_CHECKING:
@@ -50,14 +53,40 @@ class Part(Protocol):
 class StagedPart:
     """Files that the user's code has written, in a directory of ours."""
 
-    directory: Path
+    staging: Staging
 
     def files(self) -> Path:
-        return self.directory
+        return self.staging.path
 
     def discard(self) -> None:
-        """Remove the files and the staging directory around them."""
-        shutil.rmtree(self.directory.parent, ignore_errors=True)
+        self.staging.remove()
+
+
+def stage(source: Path, move: bool) -> StagedPart:
+    """Return a copy of a checkpoint directory that is ours: the user may delete or change theirs at once.
+
+    Raises `CheckpointRefused`; nothing is left behind, and theirs stays, whatever is raised.
+    """
+    tree = read_tree(source)
+    staging = Staging()
+    try:
+        if not move or tree.links or tree.borrowed or not _moved(source, staging.path):
+            copy_tree(source, tree, staging.path)
+    except BaseException:
+        staging.remove()
+        raise
+    if move:
+        shutil.rmtree(source, ignore_errors=True)
+    return StagedPart(staging)
+
+
+def _moved(source: Path, target: Path) -> bool:
+    """Move everything in a directory; False, and nothing has happened, when it lies on another disk."""
+    if source.stat().st_dev != target.stat().st_dev:
+        return False
+    for path in source.iterdir():
+        path.rename(target / path.name)
+    return True
 
 
 class SnapshotPart:
@@ -65,19 +94,19 @@ class SnapshotPart:
 
     def __init__(self, snapshot: TrainingSnapshot) -> None:
         self._snapshot: TrainingSnapshot | None = snapshot
-        self._folder: Path | None = None
+        self._staging: Staging | None = None
 
     def files(self) -> Path:
         assert self._snapshot is not None
-        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-checkpoint-"))
-        self._snapshot.write(self._folder)
+        self._staging = Staging()
+        self._snapshot.write(self._staging.path)
         self._snapshot = None  # its memory
-        return self._folder
+        return self._staging.path
 
     def discard(self) -> None:
         self._snapshot = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._staging is not None:
+            self._staging.remove()
 
 
 class CheckpointUploads:
@@ -106,6 +135,7 @@ class CheckpointUploads:
 
         Raises:
             UploadFailed: the upload before this one failed; the trial must not go on as if it were safe.
+            CheckpointRefused: that one cannot be stored as the user's code has made it.
             Superseded: a later attempt has the trial.
         """
         self.wait()
@@ -138,28 +168,45 @@ class CheckpointUploads:
             self._pool.shutdown()
 
     def _store_part(self, name: str, part: Part | None, manifest: Manifest) -> None:
-        files: dict[str, int] = {}
         try:
-            if part is not None:
-                files = self._store.put_part(name, part.files(), self._rank)
+            whole = self._store_own(name, part)
         finally:
             if part is not None:
                 part.discard()
-        if self._world_size > 1:
-            everything = self._link.part_done(name, files)
-            if self._rank != 0 or everything is None:
-                return
-            files = everything
-        if self._rank != 0 or not files:
+        if whole is None or self._all(name, "stored", True) is None or self._rank != 0:
             return
         if self._log is not None:
             self._log.flush()
-        complete = replace(manifest, files=files)
+        complete = replace(manifest, files=whole.files, links=whole.links, empty=whole.empty)
         self._store.commit(name, complete)
         self.kept.append((name, complete))
         left = self._keep()
         self._store.describe(checkpoints={"latest": left.latest, "best": left.best})
         self._link.checkpoint_kept(name, complete.step, complete.length, complete.value)
+
+    def _store_own(self, name: str, part: Part | None) -> Tree | None:
+        """Store what no lower rank stores; returns the checkpoint of all ranks, None if there is none."""
+        folder = None if part is None else part.files()
+        if self._rank == 0:
+            self._store.begin(name)
+        said = self._all(name, "tree", None if folder is None else read_tree(folder))
+        trees = {rank: tree for rank, tree in (said or {}).items() if tree is not None}
+        if not trees:
+            return None
+        contents: Mapping[int, Mapping[str, str]] = {}
+        if common := in_common(trees):
+            own = {} if folder is None else digests(folder, trees[self._rank].files.keys() & common)
+            contents = self._all(name, "digests", own) or {}
+            if not contents:
+                return None
+        whole = merge(trees, contents)
+        if folder is not None:
+            self._store.put_part(name, folder, owned(trees, self._rank))
+        return whole
+
+    def _all(self, name: str, what: str, mine: Any) -> Mapping[int, Any] | None:
+        """Return what every rank says, once all have said it; None when the attempt is over."""
+        return self._link.of_all(f"{name}: {what}", mine) if self._world_size > 1 else {0: mine}
 
 
 def local_log(storage: Storage, target: str) -> Path:

@@ -218,18 +218,18 @@ class Broker:
             settled.set_result(answer)
         return answer
 
-    async def part_done(
-        self, lane_id: str, serial: int, name: str, rank: int, files: dict[str, int]
-    ) -> dict[str, int] | None:
-        """One rank's part of a checkpoint is stored. Rank 0 gets the list of all files when all are done.
+    async def of_all(
+        self, lane_id: str, serial: int, rank: int, what: str, mine: Any
+    ) -> dict[int, Any] | None:
+        """Return what every rank has said of `what`, once all have: as that its part is stored.
 
-        Returns None when the attempt is no longer current (the checkpoint must not be completed).
+        None when the attempt is no longer current (a checkpoint must not be completed).
         """
         trial = self._current(lane_id, serial)
         if trial is None:
             return None
-        everything = await trial.wait_for_parts(name, rank, files, self._lanes[lane_id].world_size)
-        return everything if rank != 0 or self._current(lane_id, serial) is not None else None
+        said = await trial.wait_for_all(what, rank, mine, self._lanes[lane_id].world_size)
+        return said if self._current(lane_id, serial) is not None else None
 
     async def ended(self, lane_id: str, serial: int, rank: int, outcome: Outcome) -> None:
         """One rank left the trial."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.messages import Answer, Assignment, Attached, LaneEvent, Outcome
@@ -21,7 +22,7 @@ class LaneTrial:
     asked: dict[int, int] = field(default_factory=dict)  # by report: ranks that have asked
     open: set[asyncio.Future[Answer]] = field(default_factory=set)  # asked by all, not yet settled
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    parts: dict[str, dict[int, dict[str, int]]] = field(default_factory=dict)
+    said: dict[str, dict[int, Any]] = field(default_factory=dict)  # what ranks tell each other
     complete: dict[str, asyncio.Event] = field(default_factory=dict)
     awaited: asyncio.Future[Answer] | None = None  # the rung decision that rank 0 waits for
     stop: Answer | None = None  # asked for from outside; takes effect at rank 0's next report
@@ -60,19 +61,16 @@ class LaneTrial:
         if self.awaited and not self.awaited.done():
             self.awaited.set_result(answer)
 
-    async def wait_for_parts(self, name: str, rank: int, files: dict[str, int], ranks: int) -> dict[str, int]:
-        """One rank's part of a checkpoint is stored. Rank 0 waits for all, and gets the list of all files."""
-        parts = self.parts.setdefault(name, {})
-        parts[rank] = files
-        complete = self.complete.setdefault(name, asyncio.Event())
-        if len(parts) == ranks:
+    async def wait_for_all(self, what: str, rank: int, mine: Any, ranks: int) -> dict[int, Any]:
+        """Return what each of the ranks says of `what`; of some only when the trial is over before."""
+        said = self.said.setdefault(what, {})
+        said[rank] = mine
+        complete = self.complete.setdefault(what, asyncio.Event())
+        if len(said) == ranks:  # the last one: all have both
+            del self.said[what], self.complete[what]
             complete.set()
-        if rank != 0:
-            return files
         await complete.wait()
-        self.parts.pop(name, None)
-        self.complete.pop(name, None)
-        return {file: size for part in parts.values() for file, size in part.items()}
+        return said
 
     def release(self, answer: Answer) -> None:
         """Take in that the trial is over: nobody waits any more."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray.train import Checkpoint, RunConfig
@@ -20,6 +23,32 @@ from orchestrator.engine.attempts import TrialRun
 from orchestrator.engine.ray_private.no_tuner import no_tuner
 
 ReportFn = Callable[..., None]
+
+
+class TrialCheckpoint(Checkpoint):
+    """A checkpoint of the trial: what the user's code has stored, exactly, on every storage."""
+
+    def __init__(self, run: TrialRun, name: str) -> None:
+        where, files = run.storage.path(run.paths.checkpoint(name)), run.storage.backend.arrow
+        super().__init__(where, filesystem=files)
+        self._run, self._name = run, name
+
+    def to_directory(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Copy it to a directory, by default a temporary one; returns it."""
+        folder = Path(path or self._get_temporary_checkpoint_dir()).expanduser()
+        self._run.handed_out = True
+        if path is None:
+            shutil.rmtree(folder, ignore_errors=True)  # an earlier call's
+        return str(self._run.store.fetch(self._name, folder))
+
+    @contextmanager
+    def as_directory(self) -> Iterator[str]:
+        """Give a directory that holds it, to be read only, as long as the block."""
+        with self._run.shown(self._name) as folder:
+            yield str(folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Checkpoint, (self.path, self.filesystem)  # elsewhere there is no trial
 
 
 class _TrialFnUtils(DistributedTrainFnUtils):
@@ -71,7 +100,7 @@ def bind_trial(
         context.train_run_context, run_config=run_config, train_loop_config=run.config()
     )
     context.storage_context = StorageContext(path, name, storage_filesystem=files, read_only=True)
-    context.checkpoint = checkpoint_of(run, run.resume.name) if run.resume else None
+    context.checkpoint = TrialCheckpoint(run, run.resume.name) if run.resume else None
     set_train_fn_utils(_TrialFnUtils(report, reported, shards))
     try:
         with no_tuner(run.rank, run.assignment.cell, run.spec.name):
@@ -79,11 +108,6 @@ def bind_trial(
     finally:
         set_train_fn_utils(saved_utils)
         context.train_run_context, context.storage_context, context.checkpoint = saved
-
-
-def checkpoint_of(run: TrialRun, name: str) -> Checkpoint:
-    """Return a checkpoint of the trial as Ray knows them."""
-    return Checkpoint(run.storage.path(run.paths.checkpoint(name)), filesystem=run.storage.backend.arrow)
 
 
 def set_latest_checkpoint(checkpoint: Checkpoint) -> None:

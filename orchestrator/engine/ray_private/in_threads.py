@@ -12,6 +12,7 @@ from ray.train.v2._internal.execution.train_fn_utils import LocalTrainFnUtils, s
 from ray.train.v2.api.context import LocalTrainContext
 
 from orchestrator.engine.attempts import TrialRun
+from orchestrator.engine.ray_private.binding import TrialCheckpoint
 from orchestrator.engine.ray_private.no_tuner import no_tuner
 
 
@@ -38,8 +39,7 @@ class _OfThread(LocalTrainFnUtils):
         names = [run.resume.name] if run.resume is not None else []
         if not names and not kept:
             return None
-        path = run.paths.checkpoint([*names, *kept][-1])
-        return Checkpoint(run.storage.path(path), filesystem=run.storage.backend.arrow)
+        return TrialCheckpoint(run, [*names, *kept][-1])
 
     def get_context(self) -> LocalTrainContext:
         run = self._trial()

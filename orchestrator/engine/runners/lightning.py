@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,7 +53,7 @@ class LightningRunner(ImportedRunner):
         from orchestrator.training.lightning.fit import Lit, fit
 
         config = run.config()
-        with place.bound(run), run.resume_dir() as folder:
+        with place.bound(run), run.resume_dir(loading=False) as folder:
             where = LightningPlace(
                 config=config,
                 unit=run.spec.stopping.unit,
@@ -96,15 +95,18 @@ def _is_lightning(target: Any, base: str, path: Any) -> bool:
 
 
 def _reporter(run: TrialRun) -> Callable[[Mapping[str, Any], Callable[[Path], None] | None], None]:
-    from orchestrator.engine.attempts import stage
+    from orchestrator.engine.attempts import StagedPart, Staging
 
     def report(metrics: Mapping[str, Any], save: Callable[[Path], None] | None) -> None:
         part = None
         length = metrics.get(run.spec.stopping.unit, run.index + 1)
         if save is not None and run.checkpoint_due(float(length)):
-            folder = Path(tempfile.mkdtemp(prefix="orchestrator-lightning-"))
-            save(folder)
-            part = stage(folder, move=True)
+            part = StagedPart(Staging())
+            try:
+                save(part.files())
+            except BaseException:
+                part.discard()
+                raise
         run.report(metrics, part)
 
     return report

@@ -20,7 +20,7 @@ import ray.train.collective
 from ray.train import Checkpoint, CheckpointUploadMode, ReportedCheckpoint, ReportedCheckpointStatus
 
 from orchestrator.engine.attempts import TrialRun, stage
-from orchestrator.engine.ray_private.binding import bind_trial, checkpoint_of, set_latest_checkpoint
+from orchestrator.engine.ray_private.binding import TrialCheckpoint, bind_trial, set_latest_checkpoint
 from orchestrator.engine.runners.runner import load_name
 
 
@@ -51,7 +51,7 @@ def bound(run: TrialRun) -> Iterator[None]:
             run.report(metrics, part)
         finally:
             if run.uploads is not None and run.uploads.kept:
-                set_latest_checkpoint(checkpoint_of(run, run.uploads.kept[-1][0]))
+                set_latest_checkpoint(TrialCheckpoint(run, run.uploads.kept[-1][0]))
 
     def reported() -> list[ReportedCheckpoint]:
         assert run.uploads is not None
@@ -59,7 +59,7 @@ def bound(run: TrialRun) -> Iterator[None]:
         metric = run.spec.metric.name
         return [
             ReportedCheckpoint(
-                checkpoint_of(run, name), {metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
+                TrialCheckpoint(run, name), {metric: manifest.value}, ReportedCheckpointStatus.COMMITTED
             )
             for name, manifest in run.uploads.kept
         ]

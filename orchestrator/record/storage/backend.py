@@ -45,6 +45,7 @@ class Stored:
     name: str
     is_dir: bool
     size: int
+    is_link: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,12 @@ class Backend(ABC):
 
     def settle(self, folder: str) -> None:  # noqa: B027 - nothing to do where a `put` lasts by itself
         """Make the names of what was `put` into a directory last."""
+
+    def make_dir(self, path: str) -> None:  # noqa: B027 - where a directory is no more than names
+        """Make an empty directory, where there are such."""
+
+    def make_link(self, path: str, target: str) -> None:  # noqa: B027 - where there are no links
+        """Make a symbolic link, where there are such; `target` is relative to its directory."""
 
     def appender(self, path: str) -> Appender | None:  # noqa: ARG002 - for those that can
         """Return a file that grows, or None where files cannot: numbered segments are written there."""

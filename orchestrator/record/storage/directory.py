@@ -85,7 +85,8 @@ class Directory(Backend):
                 for item in scan:
                     try:
                         is_dir = item.is_dir()
-                        found.append(Stored(item.name, is_dir, 0 if is_dir else item.stat().st_size))
+                        size = 0 if is_dir else item.stat().st_size
+                        found.append(Stored(item.name, is_dir, size, item.is_symlink()))
                     except OSError as error:
                         # it went while we looked, or is a link to nowhere
                         if not isinstance(error, FileNotFoundError) and not item.is_symlink():
@@ -118,6 +119,17 @@ class Directory(Backend):
 
     def settle(self, folder: str) -> None:
         sync_folder(self.at(folder))
+
+    def make_dir(self, path: str) -> None:
+        make_folder(self.at(path))
+
+    def make_link(self, path: str, target: str) -> None:
+        link = self.at(str(PurePosixPath(path).parent)) / PurePosixPath(path).name
+        make_folder(link.parent)
+        with contextlib.suppress(FileNotFoundError):
+            link.unlink()
+        link.symlink_to(target)
+        sync_folder(link.parent)
 
     def appender(self, path: str) -> Appender:
         return FileAppender(self.at(path))

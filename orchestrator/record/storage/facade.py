@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -162,9 +162,11 @@ class Storage:
         return sorted(found, key=lambda item: item.name)
 
     def sizes(self, relative: str) -> dict[str, int]:
-        """Every file below a directory: path relative to it -> bytes."""
+        """Every file below a directory: path relative to it -> bytes. Linked directories are left out."""
         found: dict[str, int] = {}
         for item in self.list(relative):
+            if item.is_dir and item.is_link:
+                continue
             if item.is_dir:
                 below = self.sizes(f"{relative}/{item.name}".lstrip("/"))
                 found.update({f"{item.name}/{name}": size for name, size in below.items()})
@@ -196,23 +198,35 @@ class Storage:
 
     # -- directories in and out ----------------------------------------------------------------------------
 
-    def copy_in(self, local_dir: Path, relative: str) -> dict[str, int]:
-        """Copy every file below `local_dir` to the storage; returns path relative to it -> bytes written."""
+    def copy_in(self, local_dir: Path, relative: str, names: Iterable[str] | None = None) -> dict[str, int]:
+        """Copy files below `local_dir` (by default every one) to the storage.
+
+        Returns path relative to it -> bytes written.
+        """
         sizes: dict[str, int] = {}
-        for source in sorted(Path(local_dir).rglob("*")):
-            if source.is_file():
-                name = source.relative_to(local_dir).as_posix()
-                target = f"{relative}/{name}"
-                sizes[name] = self._ask("write", target, partial(self.backend.put, source, target))
+        if names is None:
+            found = (path for path in Path(local_dir).rglob("*") if path.is_file())
+            names = [path.relative_to(local_dir).as_posix() for path in found]
+        for name in sorted(names):
+            source, target = Path(local_dir) / name, f"{relative}/{name}"
+            sizes[name] = self._ask("write", target, partial(self.backend.put, source, target))
         for folder in {str(PurePosixPath(f"{relative}/{name}").parent) for name in sizes}:
             self._ask("write", folder, partial(self.backend.settle, folder))
         return sizes
 
-    def copy_out(self, relative: str, local_dir: Path) -> None:
-        """Copy every file below a stored directory to `local_dir`, which is made."""
+    def make_dir(self, relative: str) -> None:
+        """Make an empty directory; nothing where directories are no more than names."""
+        self._ask("write", relative, lambda: self.backend.make_dir(relative))
+
+    def make_link(self, relative: str, target: str) -> None:
+        """Make a symbolic link, `target` relative to its directory; nothing where there are no links."""
+        self._ask("write", relative, lambda: self.backend.make_link(relative, target))
+
+    def copy_out(self, relative: str, local_dir: Path, names: Iterable[str] | None = None) -> None:
+        """Copy files below a stored directory (by default every one) to `local_dir`, which is made."""
         local_dir = Path(local_dir)
         local_dir.mkdir(parents=True, exist_ok=True)
-        for name in self.sizes(relative):
+        for name in self.sizes(relative) if names is None else names:
             target = local_dir / name
             target.parent.mkdir(parents=True, exist_ok=True)
             source = f"{relative}/{name}"

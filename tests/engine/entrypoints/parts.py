@@ -30,10 +30,10 @@ def arm(config, mark):
     """From now on this process dies at its third checkpoint: a new process runs the next attempt."""
     count = 0
 
-    def die_at_third(when, real):
+    def die_at_third(when, real, what=""):
         def wrapped(self, *args, **kwargs):
             nonlocal count
-            count += 1
+            count += what in str(args[0])
             if count == DIES_AT:
                 when(self, *args)
                 mark.touch()
@@ -45,7 +45,7 @@ def arm(config, mark):
     if config["fault"] == "part-missing":
         CheckpointStore.put_part = die_at_third(other_part_is_there, CheckpointStore.put_part)
     else:  # its part is stored, and nobody hears of it
-        Link.part_done = die_at_third(lambda *_: until_kept(config, DIES_AT - 1), Link.part_done)
+        Link.of_all = die_at_third(lambda *_: until_kept(config, DIES_AT - 1), Link.of_all, "stored")
 
 
 def other_part_is_there(store, name, *_):
@@ -59,7 +59,7 @@ def until_kept(config, count):
     trial = (
         Path(config["dir"]).parent / "storage" / "parts" / "trials" / f"{config['kind']}={config['fault']}"
     )
-    until(lambda: len(list(trial.glob("seed-0/checkpoints/*/MANIFEST.json"))) >= count)
+    until(lambda: len(list(trial.glob("seed-0/checkpoints/*.json"))) >= count)
 
 
 def until(condition):
