@@ -10,8 +10,10 @@ from orchestrator.api import describe
 from orchestrator.api.machine import Machine, slots
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
+from orchestrator.record.codearchive import PackedCode
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
+from orchestrator.record.studyrecord import Start, reconcile
 from orchestrator.study.designs import cells_per_arm
 from orchestrator.study.registered import rule_of
 
@@ -101,6 +103,33 @@ def forecast(
     runs = _runs(spec, plan, remaining, state)
     answered = 0 if state is None else sum(record.state.answered for record in state.cells.values())
     return Forecast(spec, plan, remaining, count, Estimate.of(runs, count, cost), answered)
+
+
+def refuse_changes(
+    study: Study, *, fresh: bool, extend: bool, accept_code_change: bool, retry_failed: bool
+) -> None:
+    """Refuse what a run would refuse: other settings or other code than those on disk.
+
+    Args:
+        study: the study.
+        fresh: as in `Study.run`, as are the others.
+        extend: more arms and seeds are no change.
+        accept_code_change: other code is no change.
+        retry_failed: nor is mended code, where nothing but failed cells has run.
+
+    Raises:
+        ChangedStudy, ChangedCode: with every difference.
+    """
+    code = PackedCode.of(study.entrypoint)
+    found = None if fresh else read_record(study.storage, study.paths)
+    start = Start(
+        code.hash,
+        code.archive,
+        extend=extend,
+        accept_code_change=accept_code_change,
+        retry_failed=retry_failed,
+    )
+    reconcile(found, study.spec, study.plan, start)
 
 
 def _cost(run: Run, state: StudyState, scale: float = 1.0) -> RunCost | None:

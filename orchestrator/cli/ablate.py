@@ -82,9 +82,17 @@ def command(
 
     study = Study.from_file(config, *(overrides or ()))
     if dry_run:
+        from orchestrator.api.forecasting import refuse_changes
         from orchestrator.cli.plan import show
 
         show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
+        refuse_changes(
+            study,
+            fresh=fresh,
+            extend=extend,
+            accept_code_change=accept_code_change,
+            retry_failed=retry_failed,
+        )
         return
     refuse_elsewhere(study, overrides or ())
     result = _run(

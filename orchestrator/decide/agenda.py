@@ -156,6 +156,8 @@ def _no_longer_needed(course: Course, row: int) -> str | None:
 
 def in_words(look: ArmLook) -> str:
     """Return what a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    if look.action == "futile" and look.mean is None:  # there is no pair: all runs of one side failed
+        return "all failed"
     words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
     return words.get(look.action, look.action)
 

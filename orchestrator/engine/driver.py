@@ -63,7 +63,14 @@ class _Driver:
 
     def run(self) -> StudyOutcome:
         options, code, plan = self.options, self.code, self.study.plan
-        start = Start(code.hash, code.archive, {}, options.fresh, options.extend, options.accept_code_change)
+        start = Start(
+            code.hash,
+            code.archive,
+            fresh=options.fresh,
+            extend=options.extend,
+            accept_code_change=options.accept_code_change,
+            retry_failed=options.retry_failed,
+        )
         found = None if start.fresh else read_record(self.storage, self.paths)
         reconcile(found, self.spec, plan, start)
         if outlast(self.storage, self.paths, self.listener.note) and found is not None:

@@ -54,7 +54,7 @@ def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
     """SHA-256 over names and contents of the Python files below `root`. Raises `StudyError` when too many."""
     digest = hashlib.sha256()
     for name, path in _files(root, exclude, _CODE):
-        if PurePosixPath(name).parts[0] in _NO_PART_OF_A_TRIAL:
+        if not _is_of_trials(name):
             continue
         data = path.read_bytes()
         digest.update(f"{name}\0{len(data)}\0".encode())
@@ -96,6 +96,37 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
             member.size, member.mode = len(data), 0o644
             archive.addfile(member, io.BytesIO(data))
     return sink.getvalue()
+
+
+def changed_code(old: bytes, new: bytes) -> list[str]:
+    """Return what is new, changed and gone among the code of two archives, a line for each file.
+
+    Empty when one of them cannot be read.
+    """
+    try:
+        before, after = _code_in(old), _code_in(new)
+    except (tarfile.TarError, EOFError, zlib.error, OSError):
+        return []
+    return [
+        f"{name} is {'new' if name not in before else 'gone' if name not in after else 'changed'}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _code_in(data: bytes) -> dict[str, bytes]:
+    """Return the files of an archive that `code_hash` is of."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        for member in archive:
+            source = archive.extractfile(member) if member.size <= TOTAL_LIMIT else None
+            if source and member.name.endswith(_CODE) and _is_of_trials(member.name):
+                found[member.name] = source.read()
+    return found
+
+
+def _is_of_trials(name: str) -> bool:
+    return PurePosixPath(name).parts[0] not in _NO_PART_OF_A_TRIAL
 
 
 def unpack_code(data: bytes, dest: Path) -> None:

@@ -135,8 +135,19 @@ class RecordedStudy:
     @property
     def current_code(self) -> str | None:
         """The hash of the code that was accepted last, or else of the first start."""
+        accepted = self._accepted
+        return accepted[-1] if accepted else self.code_hash
+
+    @property
+    def _accepted(self) -> list[str]:
         noted = (event.code_hash for event in self.journal.events if isinstance(event, Noted))
-        return [self.code_hash, *filter(None, noted)][-1]
+        return [code for code in noted if code]
+
+    @property
+    def code_archive(self) -> str:
+        """Where the code lies that was accepted last, or else that of the first start."""
+        accepted = self._accepted
+        return self.paths.changed_code_archive(accepted[-1]) if accepted else self.paths.code_archive
 
     def progress(self) -> dict[str, Any] | None:
         """Read what the driver last said about running trials: cell -> length, value, lane, attempt."""

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.decide.states import TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
+from orchestrator.record.codearchive import changed_code
 from orchestrator.record.events import Event, Noted, StudyStarted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths
@@ -34,6 +36,7 @@ from orchestrator.study.spec import StudySpec
 
 How = Literal["new", "resume", "extend"]
 
+_SHOWN = 10  # changed files
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
 
 
@@ -42,8 +45,8 @@ class Start:
     """How a study is started: its code, what is allowed, and what is recorded about the start.
 
     `code_bytes`: the packed code; `env`: `collect_env`; `fresh`: rename an existing directory and begin anew;
-    `extend`: accept more arms and seeds; `accept_code_change`: accept other code; `owner`: who drives it, for
-    the lease.
+    `extend`: accept more arms and seeds; `accept_code_change`: accept other code; `retry_failed`: run failed
+    cells again, which mended code is for; `owner`: who drives it, for the lease.
     """
 
     code_hash: str
@@ -52,6 +55,7 @@ class Start:
     fresh: bool = False
     extend: bool = False
     accept_code_change: bool = False
+    retry_failed: bool = False
     owner: Mapping[str, Any] | None = None
 
 
@@ -184,7 +188,7 @@ def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: S
     how = _same_study(found, spec, start.extend)
     if how == "resume":
         _same_registration(found, plan)
-    _same_code(found, start)
+    _same_code(found, plan, start)
     return how
 
 
@@ -224,18 +228,28 @@ def _same_registration(found: RecordedStudy, plan: Plan) -> None:
     raise ChangedStudy([*faults, Fault("this version would not run the plan that was registered", hint=hint)])
 
 
-def _same_code(found: RecordedStudy, start: Start) -> None:
+def _same_code(found: RecordedStudy, plan: Plan, start: Start) -> None:
     current = found.current_code
     if current is None or start.code_hash == current or start.accept_code_change:
         return
+    begun = [record for record in found.state_of(plan).cells.values() if record.begun]
+    kept = [record for record in begun if record.state is not TrialState.FAILED]
+    if start.retry_failed and not kept:
+        return  # nothing that counts is of the code as it was
+    where = f"{found.storage.uri}/{found.paths.root}"
+    lines: list[str] = []
+    with suppress(FileNotFoundError):
+        lines = changed_code(found.storage.read_bytes(found.code_archive), start.code_bytes)
+    archive = found.code_archive.rpartition("/")[2]
+    again = "--retry-failed --accept-code-change" if start.retry_failed else "--accept-code-change"
     hint = (
-        "put the code back (code.tar.gz in the study's directory has it), use --accept-code-change to go on "
-        "(later cells are marked), or --fresh to start anew"
+        f"the same command with {again} goes on ({len(kept)} of {len(begun)} cells are of the old code, "
+        f"later ones are marked), one with --fresh starts anew; {archive} there holds the code as it was"
     )
+    shown = lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"{len(lines) - _SHOWN} more files differ"]
     message = "the Python code has changed since the study was started"
-    raise ChangedCode(
-        Fault(message, file=f"{found.storage.uri}/{found.paths.root}", value=start.code_hash[:12], hint=hint)
-    )
+    faults = [Fault(f"code: {line}", file=where) for line in shown]
+    raise ChangedCode([*faults, Fault(message, file=where, value=start.code_hash[:12], hint=hint)])
 
 
 def _write_start(

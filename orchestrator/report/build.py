@@ -86,7 +86,8 @@ def build_report(
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
     )
-    report = replace(report, notes=(*report.notes, *out_of_range(report)))
+    inert = tuple(line for one in evaluations for line in _inert(report.reference, report.arms, one.phase))
+    report = replace(report, notes=(*report.notes, *out_of_range(report)), remarks=inert)
     if len(evaluations) < 2:
         return report
     retuned, fixed = evaluations
@@ -164,6 +165,28 @@ def _notes(
     if changed:
         notes.append(f"{changed} runs used changed code that was accepted with --accept-code-change.")
     return tuple(notes)
+
+
+def _inert(reference: ArmReport, arms: tuple[ArmReport, ...], phase: str) -> list[str]:
+    """Name the arms whose values are the reference's to the last bit, whatever the seed."""
+    known, found = _values(reference, phase), []
+    for arm in arms:
+        own = _values(arm, phase)
+        seeds = own.keys() & known.keys()
+        if arm.arm != reference.arm and len(seeds) > 1 and all(own[seed] == known[seed] for seed in seeds):
+            found.append(arm.arm)
+    if not found:
+        return []
+    return [
+        f"Equal to {reference.arm} to the last bit under every seed: {', '.join(found)}. Either the change "
+        "never took effect (a setting that the code does not read, a limit that is never reached), or the "
+        "metric is too coarse to show it."
+    ]
+
+
+def _values(arm: ArmReport, phase: str) -> dict[int, float]:
+    done = (run for run in arm.of(phase) if run.state is TrialState.DONE)
+    return {run.seed: run.value for run in done if run.value is not None}
 
 
 def _lost(reference: ArmReport, evaluation: ReportedEvaluation) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from orchestrator.decide.rungs import highest_rung, rungs
+from orchestrator.decide.states import TrialState
 from orchestrator.record.layout import StudyPaths, TrialPaths
 from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
+from orchestrator.report import plain
 from orchestrator.report.model import ArmReport, Crossing, Curve, DeltaCurve, ReportedEvaluation, StudyReport
 from orchestrator.study.spec import StudySpec
 
@@ -19,6 +22,7 @@ _LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds":
 
 Points = Mapping[float, float]
 """Length -> value of one run, ascending."""
+Rows = Sequence[Mapping[str, object]]
 Line = tuple[float, ...]
 Ends = tuple[float | None, ...]
 
@@ -26,12 +30,15 @@ Ends = tuple[float | None, ...]
 def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
     """Return the report with the curves of every evaluation; reads one metric table per run that has started.
 
-    The score at a rung is the mean of the last `average_last` reports, as in decisions.
+    A note says what the metrics in `metric.also` were at the end. The score at a rung is the mean of the last
+    `average_last` reports, as in decisions.
     """
     marks = (*rungs(spec.stopping.grace, spec.stopping.reduction, spec.stopping.max), spec.stopping.max)
-    evaluations = []
+    evaluations, remarks = [], []
     for evaluation in report.evaluations:
-        points = {arm.arm: _runs(arm, evaluation, report, storage, paths) for arm in report.all_arms}
+        tables = {arm.arm: _tables(arm, evaluation, storage, paths) for arm in report.all_arms}
+        points = {arm: _runs(read, report) for arm, read in tables.items()}
+        remarks += [_at_the_end(name, report, evaluation, tables) for name in spec.metric.also]
         scores = {
             arm: {seed: at_rungs(run, marks, spec.metric.average_last) for seed, run in runs.items()}
             for arm, runs in points.items()
@@ -45,21 +52,38 @@ def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: 
                 deltas=tuple(delta for delta in deltas if delta.lengths),
             )
         )
-    return replace(report, evaluations=tuple(evaluations))
+    return replace(report, evaluations=tuple(evaluations), remarks=(*report.remarks, *filter(None, remarks)))
 
 
-def _runs(
-    arm: ArmReport, evaluation: ReportedEvaluation, report: StudyReport, storage: Storage, paths: StudyPaths
-) -> dict[int, Points]:
+def _tables(
+    arm: ArmReport, evaluation: ReportedEvaluation, storage: Storage, paths: StudyPaths
+) -> list[tuple[TrialRecord, Rows]]:
+    """Return the runs that have started, each with what it has reported."""
+    begun = (run for run in arm.of(evaluation.phase) if run.attempts)
+    return [(run, read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))) for run in begun]
+
+
+def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport) -> dict[int, Points]:
     """Seed -> curve of the runs that have reported anything."""
-    found = {}
-    for run in arm.of(evaluation.phase):
-        if run.attempts:
-            rows = read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))
-            points = _points(rows, report.metric, _LENGTH_KEYS[report.unit])
-            if points:
-                found[run.seed] = points
-    return found
+    found = {run.seed: _points(rows, report.metric, _LENGTH_KEYS[report.unit]) for run, rows in tables}
+    return {seed: points for seed, points in found.items() if points}
+
+
+def _at_the_end(
+    name: str,
+    report: StudyReport,
+    evaluation: ReportedEvaluation,
+    tables: Mapping[str, Sequence[tuple[TrialRecord, Rows]]],
+) -> str:
+    """Return in words what a metric that decides nothing was at full length, arm by arm; may be empty."""
+    said = []
+    for arm, read in tables.items():
+        last = [rows[-1].get(name) for run, rows in read if rows and run.state is TrialState.DONE]
+        values = [float(value) for value in last if isinstance(value, int | float) and math.isfinite(value)]
+        if values:
+            said.append(f"{arm} {plain.number(statistics.fmean(values))} (n = {len(values)})")
+    phase = f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
+    return f"{name} at full length{phase}, mean over seeds: {', '.join(said)}." if said else ""
 
 
 def _points(rows: Sequence[Mapping[str, object]], metric: str, key: str) -> Points:

@@ -50,6 +50,7 @@ def to_json(report: StudyReport) -> dict[str, Any]:
         "commit": report.provenance.commit,
         "dirty": report.provenance.dirty,
         "notes": report.notes,
+        "remarks": report.remarks,
     }
     return _finite(data)
 

@@ -11,6 +11,7 @@ from orchestrator.report.model import Ledger, LedgerEntry
 from orchestrator.study.cells import TUNE, Plan
 from orchestrator.study.spec import StudySpec
 
+_FRUITFUL = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED)
 _SAVING = (TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
 
 
@@ -35,8 +36,13 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
     everything = list(history.cells.values())
     within = [record for record in everything if _in_grid(record, spec)]
     grid = spec.stopping.max * len(within)
+    fruitful = {record.arm for record in everything if record.state in _FRUITFUL}
+    failing = plan.reference not in fruitful  # then nothing was found out, and nothing spared by it
     untrained = math.fsum(
-        max(0.0, spec.stopping.max - (record.length or 0.0)) for record in within if record.state in _SAVING
+        max(0.0, spec.stopping.max - (record.length or 0.0))
+        for record in within
+        if record.state in _SAVING
+        and (record.state is not TrialState.SKIPPED or (record.arm in fruitful and not failing))
     )
     beyond = _trained(everything) - _trained(within)
     return Ledger(

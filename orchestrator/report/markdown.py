@@ -35,8 +35,8 @@ def to_markdown(report: StudyReport) -> str:
     if report.aliases:
         groups = (" = ".join(group) for group in report.aliases)
         blocks += ["## Aliases", "Effects that this design cannot tell apart:", _listed(groups)]
-    if report.notes:
-        blocks += ["## Notes", _listed(report.notes)]
+    if report.all_notes:
+        blocks += ["## Notes", _listed(report.all_notes)]
     return _document(blocks)
 
 

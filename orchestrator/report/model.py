@@ -286,6 +286,12 @@ class StudyReport:
     notes: tuple[str, ...]
     location: str
     is_local: bool
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What a reader of the table must know, then what is worth a look: inert arms, other metrics."""
+        return (*self.notes, *self.remarks)
 
     @property
     def first(self) -> ReportedEvaluation:

@@ -18,7 +18,7 @@ _RIGHT = (1, 2, 4, 5)
 def report_html(report: StudyReport) -> str:
     """Headline, effects, what they mean, and the figures where matplotlib is installed."""
     findings = (one for each in report.evaluations for one in said(report, each, each.all_effects))
-    closing = (words.cost_line(report), words.pairing_line(report), *report.notes)
+    closing = (words.cost_line(report), words.pairing_line(report), *report.all_notes)
     return fragments.block(
         *(fragments.line(line, warning=True) for line in words.headline(report)),
         fragments.title(report.study, f"{report.metric}, {numbers.better(report)} is better"),

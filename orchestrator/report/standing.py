@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
@@ -39,6 +40,7 @@ _IN_JSON = (
 class StudyStanding:
     """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
 
+    `gone`: trials whose directory was deleted;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
     `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
     """
@@ -56,6 +58,7 @@ class StudyStanding:
     problems: tuple[str, ...]
     damaged_lines: int = 0
     torn_bytes: int = 0
+    gone: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Cells per state; states without cells are left out."""
@@ -118,7 +121,20 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
         problems=tuple(history.problems),
         damaged_lines=len(journal.damaged),
         torn_bytes=journal.torn,
+        gone=tuple(_gone(run, cells)),
     )
+
+
+def _gone(run: Run, cells: Iterable[TrialRecord]) -> list[str]:
+    """Return the trials whose directory somebody has deleted, in words; stores are not asked that often."""
+    if not run.storage.is_local:
+        return []
+    begun = (cell for cell in cells if cell.begun and cell.state is not TrialState.RUNNING)
+    return [
+        f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still counts"
+        for cell in begun
+        if not Path(run.storage.path(f"{run.paths.root}/{cell.trial_dir}")).is_dir()
+    ]
 
 
 def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:

@@ -68,7 +68,7 @@ def explanations(found: StudyStanding) -> list[str]:
         whole = found.max_length * len(found.cells)
         saved = plain.length(found.saved, found.unit)
         lines.append(f"saved by stopping early: {saved} of {plain.number(whole)} ({found.saved / whole:.0%})")
-    return lines + [f"journal: {problem}" for problem in found.oddities()]
+    return lines + [f"journal: {problem}" for problem in found.oddities()] + list(found.gone)
 
 
 def _skipped(found: StudyStanding) -> list[str]:

@@ -37,7 +37,7 @@ def render(report: StudyReport) -> Group:
     parts += [Text(), *_left_out(report)] if report.left_out else []
     groups = "; ".join(" = ".join(group) for group in report.aliases)
     aliases = [f"cannot be told apart: {groups}"] if groups else []
-    closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.notes]
+    closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.all_notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
     parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
     return Group(*parts)

@@ -104,6 +104,40 @@ def _check_name(file: Path, name: str, entrypoint: str, study_file: Path) -> Non
         raise _error(f"{file} does not define {name!r}", entrypoint, study_file, nearest(name, public))
 
 
+def refuse_what_cannot_run(source: EntrypointSource, entrypoint: str, study_file: Path) -> None:
+    """Raise `StudyError` when what the name is bound to cannot be a trial, as far as reading it tells."""
+    if source.file.suffix != ".py":
+        return
+    tree = ast.parse(source.file.read_bytes())  # `locate` has read it before
+    wrong = [why for node in tree.body if (why := _cannot_run(node, source.name)) is not None]
+    if wrong and [found for found, _ in _bound(tree)].count(source.name) == 1:
+        hint = "a study runs a function of the config, def train(config), or a class of trials"
+        raise _error(f"{source.name} in {source.file} {wrong[0]}", entrypoint, study_file, hint)
+
+
+def _cannot_run(node: ast.stmt, name: str) -> str | None:
+    """Why what a statement binds to this name cannot be a trial, as far as can be seen without importing it.
+
+    None where it binds another name, or may well be one.
+    """
+    if isinstance(node, ast.Import):
+        modules = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        return "is a module" if name in modules else None
+    if isinstance(node, ast.Assign):
+        literal = isinstance(
+            node.value, (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.JoinedStr)
+        )
+        targets = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return "is a plain value" if literal and name in targets else None
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != name:
+        return None
+    if isinstance(node, ast.AsyncFunctionDef):
+        return "is async, and nothing would await it"
+    if not node.decorator_list and not (node.args.posonlyargs or node.args.args or node.args.vararg):
+        return "takes no config, so that every arm would be the same"
+    return None
+
+
 def line_of(file: Path, name: str) -> int | None:
     """Return the line of a module on which a name is bound first; None where that cannot be told."""
     try:

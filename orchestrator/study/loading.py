@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
 from orchestrator.study.designs import Arm
-from orchestrator.study.entrypoint import EntrypointSource, locate
+from orchestrator.study.entrypoint import EntrypointSource, locate, refuse_what_cannot_run
 from orchestrator.study.faults import Path, Problem, dotted, nearest, show, walk
 from orchestrator.study.names import lacking
 from orchestrator.study.secrets import secret_problems
@@ -305,6 +305,8 @@ def _look_for_code(
         if isinstance(name, str) and key not in unsound:
             try:
                 found[key] = locate(name, path, cwd)
+                if key == "entrypoint":
+                    refuse_what_cannot_run(found[key], name, path)
             except StudyError as error:
                 faults += [_placed(merged, fault, key) for fault in error.faults]
     for name in data.get("loggers") or () if "loggers" not in unsound else ():

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from orchestrator.engine.on_ray._orphans import end_orphans, mark
 from orchestrator.engine.ray_private.head import EMBEDDED
 from orchestrator.record.lease import process_start
@@ -22,6 +24,9 @@ child.stdout.readline()
 print(child.pid, flush=True)
 sys.stdin.read()
 """
+
+
+pytestmark = pytest.mark.slow
 
 
 def driver() -> tuple[subprocess.Popen[str], int]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.decide.states import TrialState
+from orchestrator.decide.states import Cause, TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, StudyError, StudyHeld
+from orchestrator.record.codearchive import pack_files
 from orchestrator.record.events import Assigned, Noted, StudyStarted, TrialEnd
 from orchestrator.record.journal import read_journal
 from orchestrator.record.jsonlines import from_json
@@ -241,3 +242,44 @@ def test_the_lease_is_ours_while_the_record_is_open(storage: Storage, start: Ope
     assert owner is not None
     assert owner["user"] == "ada"
     record.close()
+
+
+def code(**files: str) -> tuple[str, bytes]:
+    """Hash and archive of files."""
+    packed = pack_files({f"{name}.py": text.encode() for name, text in files.items()})
+    return str(hash(packed)), packed
+
+
+def test_changed_code_is_named_file_by_file(storage: Storage) -> None:
+    def opened(files: dict[str, str], **how: bool) -> StudyRecord:
+        return StudyRecord.open(storage, study(), make_plan(study()), Start(*code(**files), **how))
+
+    opened({"train": "x = 1", "old": ""}).close()
+    with pytest.raises(ChangedCode) as told:
+        opened({"train": "x = 2", "new": ""})
+    for line in ("new.py is new", "old.py is gone", "train.py is changed"):
+        assert line in str(told.value)
+    opened({"train": "x = 2", "new": ""}, accept_code_change=True).close()
+    with pytest.raises(ChangedCode) as told:
+        opened({"train": "x = 2"})
+    assert "new.py is gone" in str(told.value)
+    assert "train.py" not in str(told.value)
+
+
+def test_mended_code_needs_no_second_word_where_nothing_else_has_run(storage: Storage) -> None:
+    def opened(number: int, **how: bool) -> StudyRecord:
+        return StudyRecord.open(storage, study(), make_plan(study()), Start(f"c{number}", b"", **how))
+
+    record = opened(0)
+    first, second = list(record.state.cells.values())[:2]
+    for cell, state in ((first, TrialState.FAILED), (second, TrialState.DONE)):
+        record.append(Assigned(cell.cell, cell.arm, cell.seed, 1, None, None))
+        record.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, state, Cause.USER, "no", 1, 0.5, 1, 0))
+        record.close()
+        if state is TrialState.FAILED:
+            with pytest.raises(ChangedCode):
+                opened(1)
+            record = opened(1, retry_failed=True)
+            assert record.state.accepted_code == ["c1"]
+    with pytest.raises(ChangedCode, match=r"with --retry-failed --accept-code-change goes on \(1 of 2 cells"):
+        opened(2, retry_failed=True)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.decide.agenda import agenda, in_words
 from orchestrator.decide.states import TrialState
-from orchestrator.report.words import caption
+from orchestrator.report.words import caption, cost_line
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
+RESOLVE = {"rule": "resolve", "max": 9}
 
 
 def test_effects_come_from_finished_runs_only(study, ended) -> None:
@@ -146,3 +148,21 @@ def test_arms_that_were_added_later_are_a_family_of_their_own(study: Any) -> Non
     both = {effect.arm: effect for effect in together.first.effects}["no-a"]
     assert both.p_holm == pytest.approx(2 * both.p)
     assert "Holm p over 1 arm (and 1 arm added later)" in caption(extended, extended.first)
+
+
+def test_an_arm_that_changes_nothing_is_named(study, ended) -> None:
+    (told,) = study({"baseline": BASE, "no-bn": BASE, "no-aug": {**BASE, 2: 0.5}}).report.remarks
+    assert told.startswith("Equal to baseline to the last bit under every seed: no-bn.")
+    assert study({"baseline": {0: 0.9}, "no-bn": {0: 0.9}}).report.remarks == ()
+
+
+def test_what_failed_is_neither_futile_nor_saved(study, ended) -> None:
+    failed = {seed: ended(None, "failed", "user", "ValueError: no", length=0) for seed in range(3)}
+    skipped = {seed: ended(None, "skipped", reason="all failed after 3 seeds", length=0) for seed in (3, 4)}
+    made = study({"baseline": failed | skipped, "no-bn": failed | skipped}, seeds=5, stopping=RESOLVE)
+    assert made.report.ledger.saved == 0
+    assert "saved" not in cost_line(made.report)
+    todo = agenda(made.spec, made.history.plan, made.history.cells, made.history.families)
+    words = {in_words(look) for judged in todo.judged for look in judged.course.final.values()}
+    assert words == {"all failed"}
+    assert not any("futile" in reason for reason in todo.skip.values())

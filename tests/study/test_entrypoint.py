@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import StudyError
-from orchestrator.study.entrypoint import locate
+from orchestrator.study.entrypoint import locate, refuse_what_cannot_run
 
 CODE = """\
 raise RuntimeError("imported")
@@ -98,3 +98,28 @@ def test_what_cannot_be_used(tmp_path: Path) -> None:
     assert "must be module:name" in error("a-b:x", tmp_path)
     assert "must be module:name" in error("code", tmp_path)
     assert "there is no module 'sys'" in error("sys:path", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os.path as train", "is a module"),
+        ("def train(): ...", "takes no config"),
+        ("def train(*, config): ...", "takes no config"),
+        ("async def train(config): ...", "is async"),
+        ("train = 3", "is a plain value"),
+        ("def train(config): ...", None),
+        ("@wrapped\ndef train(): ...", None),
+        ("def train(*words): ...", None),
+        ("class train: ...", None),
+        ("def train(): ...\ntrain = wrapped(train)", None),
+    ],
+)
+def test_what_cannot_be_a_trial_is_refused_unread(tmp_path: Path, code: str, why: str | None) -> None:
+    (tmp_path / "code.py").write_text(code)
+    source = locate("code:train", tmp_path / "s.yaml", tmp_path)
+    if why is None:
+        refuse_what_cannot_run(source, "code:train", tmp_path / "s.yaml")
+        return
+    with pytest.raises(StudyError, match=rf"entrypoint: train in .* {why}.*def train\(config\)"):
+        refuse_what_cannot_run(source, "code:train", tmp_path / "s.yaml")
