@@ -60,19 +60,19 @@ def command(
     starts, and refused when the check finds a fault. The first Ctrl-C stops cleanly, the second at once.
     With --cluster the study runs there, Ctrl-C leaves it alone, and the same command again follows it.
     """
+    asked = {
+        "fresh": fresh,
+        "extend": extend,
+        "accept_code_change": accept_code_change,
+        "retry_failed": retry_failed,
+    }
     if cluster is not None or detach:
-        flags = {
-            "--fresh": fresh,
-            "--extend": extend,
-            "--accept-code-change": accept_code_change,
-            "--retry-failed": retry_failed,
-            "--no-check": no_check,
-        }
+        wanted = [name for name, set_ in {**asked, "no_check": no_check}.items() if set_]
         oncluster.ablate(
             config,
             overrides or (),
             _cluster_of(cluster, address),
-            flags=[flag for flag, wanted in flags.items() if wanted],
+            flags=[f"--{name.replace('_', '-')}" for name in wanted],
             detach=detach,
             as_json=as_json,
             dry_run=dry_run,
@@ -86,24 +86,11 @@ def command(
         from orchestrator.cli.plan import show
 
         show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
-        refuse_changes(
-            study,
-            fresh=fresh,
-            extend=extend,
-            accept_code_change=accept_code_change,
-            retry_failed=retry_failed,
-        )
+        if not as_json:  # a program gets one document
+            refuse_changes(study, **asked)
         return
     refuse_elsewhere(study, overrides or ())
-    result = _run(
-        study,
-        address,
-        check=not no_check,
-        fresh=fresh,
-        extend=extend,
-        accept_code_change=accept_code_change,
-        retry_failed=retry_failed,
-    )
+    result = _run(study, address, check=not no_check, **asked)
     _show(result, as_json=as_json)
     console.progress("\n".join(next_steps(study, result, config, overrides)))
     if result.exit_code is not ExitCode.DONE:

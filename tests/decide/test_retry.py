@@ -9,7 +9,7 @@ from orchestrator.decide.nodes import NodeWatch
 from orchestrator.decide.states import Cause
 
 OF_THE_ARM = {FaultKind.EXCEPTION, FaultKind.OUT_OF_MEMORY, FaultKind.SHORT}
-FREE = {FaultKind.PREEMPTED, FaultKind.MOVED}
+FREE = {FaultKind.PREEMPTED, FaultKind.MOVED, FaultKind.CHECKPOINT}
 
 
 @pytest.mark.parametrize("fault", sorted(OF_THE_ARM))

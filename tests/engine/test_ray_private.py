@@ -44,7 +44,7 @@ IMPORTED = {
     },
     "deaths": {"ray.core.generated.common_pb2:NodeDeathInfo"},
     "head": {
-        *("ray._private.node:Node", "ray._private:worker"),
+        *("ray._private.node:Node", "ray._private:services", "ray._private:worker"),
         *("ray._raylet:AuthenticationTokenLoader", "ray._raylet:Config"),
     },
     "in_threads": {

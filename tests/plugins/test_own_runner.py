@@ -31,7 +31,7 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.engine.runners import ImportedRunner
-from orchestrator.engine.attempts._trial_run import stage
+from orchestrator.engine.attempts import stage
 
 
 class EstimatorRunner(ImportedRunner):

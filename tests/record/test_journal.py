@@ -38,6 +38,7 @@ from orchestrator.study.cells import Cell
 
 PATH = "study/journal.jsonl"
 WORDS = st.text(max_size=8).filter(lambda word: word not in ("nan", "inf", "-inf"))
+WHOLE = st.integers(-(2**63), 2**63 - 1)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | WORDS
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
@@ -62,7 +63,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
         TrialEnd,
         CELLS,
         TEXTS,
-        st.integers(),
+        WHOLE,
         st.integers(0, 9),
         st.sampled_from(TrialState),
         st.none() | st.sampled_from(Cause),
@@ -73,7 +74,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
         st.floats(0, 9),
     ),
     st.builds(
-        Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | st.integers()
+        Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | WHOLE
     ),
 )
 REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
