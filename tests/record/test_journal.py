@@ -73,9 +73,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
         st.floats(0, 9),
         st.floats(0, 9),
     ),
-    st.builds(
-        Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | WHOLE
-    ),
+    st.builds(Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | WHOLE),
 )
 REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
