@@ -98,7 +98,6 @@ class TuneRuntime:
         with suppress(ray.exceptions.RayError, ConnectionError):
             ray.get(self._broker.release.remote(), timeout=RELEASE_S)
             ray.kill(self._broker)
-        del self._broker  # Tune keeps the signal handler that it found, and through it this object
 
 
 class _Quiet(tune.ProgressReporter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import warnings
@@ -68,7 +67,6 @@ def connected(address: str | None) -> Iterator[bool]:
         if ray.is_initialized():
             _refuse_another(address)
             stack.enter_context(_environment({}))
-            stack.callback(gc.collect)  # handles of actors: see below
             yield True
             return
         if address is None:
@@ -79,9 +77,6 @@ def connected(address: str | None) -> Iterator[bool]:
         if address is None:
             stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
-        # A handle that is found to be garbage later would end the actor of the same id in the next Ray of
-        # this process: every cluster counts its ids from the same beginning.
-        stack.callback(gc.collect)
         _connect(address)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
         gateway.keep_token_private()
