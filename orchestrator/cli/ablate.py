@@ -85,9 +85,12 @@ def command(
         from orchestrator.api.forecasting import refuse_changes
         from orchestrator.cli.plan import show
 
-        show(study.forecast(retry_failed=retry_failed, fresh=fresh), as_json=as_json)
-        if not as_json:  # a program gets one document
-            refuse_changes(study, **asked)
+        forecast = study.forecast(retry_failed=retry_failed, fresh=fresh)
+        if not as_json:  # a program gets one document: the plan, or why it would be refused
+            show(forecast, as_json=False)
+        refuse_changes(study, **asked)
+        if as_json:
+            show(forecast, as_json=True)
         return
     refuse_elsewhere(study, overrides or ())
     result = _run(study, address, check=not no_check, **asked)

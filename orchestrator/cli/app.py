@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.progress(
             f"error: stdout cannot be written: {getattr(out.lost, 'strerror', None) or out.lost}"
         )
-        return int(ExitCode.UNAVAILABLE) if code == ExitCode.DONE and words[0] != "ablate" else code
+        return int(ExitCode.UNAVAILABLE) if code == ExitCode.DONE and words[:1] != ["ablate"] else code
 
 
 def _answer(words: list[str]) -> int:

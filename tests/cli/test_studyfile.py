@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -147,8 +148,12 @@ def test_plan_knows_what_is_recorded(command, study: Path, recorded: Path) -> No
     assert plan["remaining"] == left
     assert plan["estimate"]["runs"] == 3
     assert plan["estimate"]["wall_s"] == 60.0 * -(-3 // plan["lanes"])
-    retry = command("ablate", "-c", study, "--dry-run", "--retry-failed", "--json").document
+    again = ("ablate", "-c", study, "--dry-run", "--retry-failed", "--json")
+    retry = command(*again, "--accept-code-change").document
     assert len(retry["remaining"]) == 4
+    refused = command(*again)  # as the run would be: the record is of other code
+    assert refused.code == 2
+    assert "code" in json.dumps(refused.document)
     fresh = command("ablate", "-c", study, "--dry-run", "--fresh", "--json").document
     assert len(fresh["remaining"]) == 6
 
