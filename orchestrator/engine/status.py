@@ -43,13 +43,13 @@ def counts(trials: Iterable[TrialRecord]) -> dict[TrialState, int]:
 
 
 class TimeLeft:
-    """How fast a run trains, and so how long it still takes; `ended_before`: trials that had ended before it.
+    """How fast a run trains, and so how long it still takes; `before`: the trials as they were before it.
 
     Counted from the first length that was trained: what workers take to start happens once.
     """
 
-    def __init__(self, ended_before: int) -> None:
-        self._ended_before = ended_before
+    def __init__(self, before: Sequence[TrialRecord]) -> None:
+        self._ended_before = self._ended(before)
         self._since: tuple[float, float] | None = None
 
     def seconds_left(
@@ -58,9 +58,13 @@ class TimeLeft:
         """Return an estimate, None until half a trial is through; `full`: length of one trial."""
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]
-        trained = sum(trial.state.terminal for trial in trials) - self._ended_before + sum(under_way)
+        trained = self._ended(trials) - self._ended_before + sum(under_way)
         if trained <= 0:
             return None
         began, had = self._since = self._since or (now, trained)
         left = waiting + sum(1 - share for share in under_way)
         return None if trained - had < 0.5 else (now - began) * left / (trained - had)
+
+    @staticmethod
+    def _ended(trials: Sequence[TrialRecord]) -> int:
+        return sum(trial.state.terminal and trial.state is not TrialState.SKIPPED for trial in trials)

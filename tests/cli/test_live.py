@@ -109,7 +109,7 @@ def test_the_time_left_does_not_count_the_start_of_workers() -> None:
             for seed, length in enumerate(lengths)
         )
 
-    pace = TimeLeft(ended_before=0)
+    pace = TimeLeft(())
     assert pace.seconds_left(trials(0.0, 0.0), 8.0, now=100.0, waiting=6) is None
     assert pace.seconds_left(trials(1.0, 1.0), 8.0, now=101.0, waiting=6) is None
     assert pace.seconds_left(trials(2.0, 2.0), 8.0, now=102.0, waiting=6) is None

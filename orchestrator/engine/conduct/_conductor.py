@@ -89,7 +89,7 @@ class Conductor:
             assign=self._assign,
         )
         record.sync()
-        self._pace = status.TimeLeft(sum(trial.state.terminal for trial in self.queue.seen()))
+        self._pace = status.TimeLeft(self.queue.seen())
 
     @property
     def stop(self) -> StopRequest | None:
