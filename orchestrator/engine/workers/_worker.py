@@ -42,6 +42,7 @@ from orchestrator.engine.attempts import (
 )
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
+from orchestrator.engine.ray_private.head import EMBEDDED
 from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.runners.session import TrialSession
 from orchestrator.engine.workers._capture import TrialOutput
@@ -81,7 +82,8 @@ class LaneWorker:
         incarnation = _same_on_all_ranks(self.world_size, os.urandom(8).hex())
         self.link = Link(partial(_call, broker), lane, self.rank, incarnation)
         self.cache: dict[str, Any] = {}
-        self.trackers = Trackers(services(spec.loggers) if self.rank == 0 else ())
+        # its process may still send when all others of a driver that is gone are ended
+        self.trackers = Trackers(services(spec.loggers) if self.rank == 0 else (), without=(EMBEDDED,))
         self.threads = max(1, int(spec.resources.cpus_per_worker))
         torch.set_num_threads(self.threads)
         self.code_root = _fetch_code(facts)

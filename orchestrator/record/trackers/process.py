@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import queue
 import subprocess
 import sys
@@ -35,10 +36,16 @@ class Trackers:
     """The trackers of one worker, over all its trials. With no names every call returns at once.
 
     Nothing here raises on account of a service: the first failure of a trial is a line in its log.
+    `without`: variables of the environment that their process does not get.
     """
 
-    def __init__(self, names: tuple[str, ...], program: tuple[str, ...] = (sys.executable, "-m", MODULE)):
-        self._names, self._program = names, program
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        program: tuple[str, ...] = (sys.executable, "-m", MODULE),
+        without: tuple[str, ...] = (),
+    ) -> None:
+        self._names, self._program, self._without = names, program, without
         self._child: _Child | None = None
         self._warned: set[str] = set()
         self._warn: Callable[[str], None] = lambda text: log.warning("%s", text)
@@ -54,7 +61,8 @@ class Trackers:
             self._child.end(CLOSE_S)
             self._child = None
         if self._child is None:
-            self._child = _Child([*self._program, *self._names], self._say)
+            environment = {name: value for name, value in os.environ.items() if name not in self._without}
+            self._child = _Child([*self._program, *self._names], environment, self._say)
         self._put({"open": asdict(trial)})
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
@@ -99,7 +107,7 @@ class Trackers:
 class _Child:
     """One process, fed from a queue by a thread; another thread hears its answers."""
 
-    def __init__(self, words: list[str], say: Callable[[str], None]) -> None:
+    def __init__(self, words: list[str], environment: dict[str, str], say: Callable[[str], None]) -> None:
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
         self.closed = threading.Event()
         """It has closed the trial, or it is gone."""
@@ -107,6 +115,7 @@ class _Child:
         self._say = say
         self.process = subprocess.Popen(
             words,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
