@@ -29,6 +29,7 @@ from orchestrator.training.gates.results import CheckRequest, GateResult, GateVe
 
 if TYPE_CHECKING:
     from orchestrator.engine.runners import Runner
+    from orchestrator.training.gates.bench import Bench
     from orchestrator.training.gates.ladder import Gate
 
 GATE_TIMEOUT_S = 300.0
@@ -184,13 +185,14 @@ def serve() -> None:
             say(error=described(error)[0].partition("\n")[0], file=file, line=line)
         return
     say(imported=True)
-    if job == "import" or (request.brief and isinstance(runner.bench(request, {}), str)):
+    bench = None if job == "import" else runner.bench(request, {})
+    if bench is None or (request.brief and isinstance(bench, str)):
         say(done=None)  # nothing to ask, and nothing to load torch for
         return
     import torch
 
     torch.set_num_threads(threads)
-    for result in _climb(job, runner, request, lambda number, title: say(running=[number, title])):
+    for result in _climb(job, runner, bench, request, lambda number, title: say(running=[number, title])):
         say(result=finite(asdict(result)))
     say(done="cuda" if torch.cuda.is_available() else "cpu")
 
@@ -215,7 +217,11 @@ def _is_users(file: str) -> bool:
 
 
 def _climb(
-    job: str, runner: Runner, request: CheckRequest, announce: Callable[[str, str], None]
+    job: str,
+    runner: Runner,
+    bench: Bench | str,
+    request: CheckRequest,
+    announce: Callable[[str, str], None],
 ) -> Iterator[GateResult]:
     from orchestrator.engine.checks._warmcheck import warm_equals_cold
     from orchestrator.training.gates.ladder import GATES, LR_FIND, PROFILE, climb
@@ -227,7 +233,7 @@ def _climb(
         for number, title, gate in gates
         if not request.only or number in request.only
     )
-    return climb(runner.bench(request, {}), announce, ladder, runner.without)
+    return climb(bench, announce, ladder, runner.without)
 
 
 def finite(value: Any) -> Any:
