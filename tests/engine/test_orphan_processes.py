@@ -16,7 +16,7 @@ from orchestrator.record.lease import process_start
 DRIVER = f"""
 import os, subprocess, sys
 from orchestrator.engine.on_ray._orphans import mark
-worker = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+worker = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 child = subprocess.Popen(
     [sys.executable, "-c", worker], env={{**os.environ, "{EMBEDDED}": mark()}}, stdout=subprocess.PIPE
 )

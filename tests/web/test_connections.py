@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from orchestrator.record.lease import process_start
 from orchestrator.web import board, bodies
 from orchestrator.web.bodies import PunctualConnections, sent
 
@@ -92,29 +91,27 @@ def test_any_path_goes_to_tensorboard_as_it_came(served: Served, path: str, monk
 
 
 @pytest.mark.slow
-def test_what_hangs_on_the_page_ends_with_it(tmp_path: Path) -> None:
+def test_what_hangs_on_the_page_ends_with_it() -> None:
     """As TensorBoard does: also where the server is killed."""
-    child = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
     parent = (
-        "import subprocess, sys, time\n"
+        "import signal, subprocess, sys\n"
         f"words = [sys.executable, '-m', 'orchestrator.web.lifeline', sys.executable, '-c', {child!r}]\n"
         "subprocess.Popen(words, stdin=subprocess.PIPE)\n"
-        "time.sleep(600)\n"
+        "signal.pause()\n"
     )
-    path = str(Path(__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": path}
-    server = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, env=env)
-    written = tmp_path / "pid"
-    while not (written.exists() and written.read_text()):
-        time.sleep(0.02)
-    pid = int(written.read_text())
-    assert process_start(pid) is not None
-    server.kill()
-    server.wait()
-    deadline = time.monotonic() + 20
-    while process_start(pid) is not None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert process_start(pid) is None
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    server = subprocess.Popen([sys.executable, "-c", parent], env=env, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    with server.stdout as told:
+        gone = select.poll()
+        handle = os.pidfd_open(int(told.readline()))
+        gone.register(handle, select.POLLIN)
+        assert gone.poll(0) == []
+        server.kill()
+        server.wait()
+        assert gone.poll(20_000), "it is still there"
+        os.close(handle)
 
 
 def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
