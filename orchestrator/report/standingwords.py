@@ -40,7 +40,7 @@ def arm_rows(found: StudyStanding) -> list[tuple[str, ...]]:
             (
                 arm,
                 *("".join(GLYPHS[cell.state] for cell in cells if cell.phase == phase) for phase in phases),
-                _answered(cells),
+                answered(cells),
                 plain.number(sum(values) / len(values) if values else None),
                 plain.duration(sum(cell.wall_s for cell in cells)),
             )
@@ -48,11 +48,11 @@ def arm_rows(found: StudyStanding) -> list[tuple[str, ...]]:
     return rows
 
 
-def _answered(cells: Sequence[TrialRecord]) -> str:
+def answered(cells: Sequence[TrialRecord]) -> str:
     """Return `3/8, 5 skipped`: a trial that was not needed has an answer, but was not trained."""
     skipped = sum(cell.state is TrialState.SKIPPED for cell in cells)
-    answered = sum(cell.state.answered for cell in cells) - skipped
-    return f"{answered}/{len(cells)}" + (f", {skipped} skipped" if skipped else "")
+    trained = sum(cell.state.answered for cell in cells) - skipped
+    return f"{trained}/{len(cells)}" + (f", {skipped} skipped" if skipped else "")
 
 
 def _phases(found: StudyStanding) -> list[str]:

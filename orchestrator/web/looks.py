@@ -23,6 +23,7 @@ from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.report.numbers import DASH, duration
 from orchestrator.report.standing import GLYPHS, StudyStanding
+from orchestrator.report.standingwords import answered
 
 LATEST_EVENTS = 25
 _MOST_ROWS = 200
@@ -100,7 +101,7 @@ def _arm(found: StudyStanding, arm: str) -> Drawn:
     return {
         "arm": arm,
         "phases": [(phase, [_chip(found, cell) for cell in mine]) for phase, mine in phases.items()],
-        "answered": f"{sum(cell.state.answered for cell in cells)}/{len(cells)}",
+        "answered": answered(cells),
         "mean": _number(sum(values) / len(values) if values else None),
         "wall": duration(sum(cell.wall_s for cell in cells)),
     }
