@@ -265,7 +265,7 @@ def _place(error: BaseException) -> str:
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
-        ours = "orchestrator" in frame.f_globals.get("__name__", "").split(".")[0]
+        ours = frame.f_globals.get("__name__", "").partition(".")[0] == "orchestrator"
         if not ours and "site-packages" not in file:
             place = f" ({file}:{line})"
     return place
