@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from orchestrator.api.recorded import open_study
-from orchestrator.report.terminal import render
+from orchestrator.reporting.terminal import render
 
 
 def draw(study: str, target: Path) -> None:

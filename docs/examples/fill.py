@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.api.recorded import open_study
-from orchestrator.report.terminal import render
+from orchestrator.reporting.terminal import render
 
 PAGES = Path(__file__).parent
 IMAGES = PAGES.parent / "images"

@@ -118,7 +118,7 @@ def write(report: CheckReport, folder: Path, job: str) -> str | None:
     events.close()
     if importlib.util.find_spec("jinja2") is None:
         return None
-    from orchestrator.report.checkpage import to_html
+    from orchestrator.reporting.checkpage import to_html
 
     page = folder / f"{job}.html"
     page.write_text(to_html(report, job), encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Fault, InputError
-from orchestrator.report import fragments, plain
+from orchestrator.reporting import fragments, plain
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # of the extra [pandas]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.report import plain
+from orchestrator.reporting import plain
 
 if TYPE_CHECKING:
     from orchestrator.api.forecasting import Estimate, Forecast

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.api.datatable import DataTable, table_of
-from orchestrator.report.effects_json import effect_rows
-from orchestrator.report.model import StudyReport
+from orchestrator.reporting.effects_json import effect_rows
+from orchestrator.reporting.model import StudyReport
 
 COLUMNS = {
     **dict.fromkeys(("phase", "arm", "kind", "reference"), "text"),
@@ -38,6 +38,6 @@ class EffectsTable(DataTable):
         return cls(table_of(rows, COLUMNS).arrow, report)
 
     def _repr_html_(self) -> str:
-        from orchestrator.report.notebook import effects_html
+        from orchestrator.reporting.notebook import effects_html
 
         return effects_html(self.report)

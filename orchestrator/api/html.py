@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.api import describe
 from orchestrator.api.forecasting import Forecast
-from orchestrator.report import fragments
+from orchestrator.reporting import fragments
 
 
 def forecast_html(found: Forecast) -> str:

@@ -19,10 +19,10 @@ from orchestrator.decide.states import TrialState
 from orchestrator.engine.running import Listener
 from orchestrator.engine.status import Snapshot
 from orchestrator.record.state import TrialRecord
-from orchestrator.report import fragments, plain
-from orchestrator.report.screen import Screen
-from orchestrator.report.standing import GLYPHS
-from orchestrator.report.streams import Shown
+from orchestrator.reporting import fragments, plain
+from orchestrator.reporting.screen import Screen
+from orchestrator.reporting.standing import GLYPHS
+from orchestrator.reporting.streams import Shown
 from orchestrator.study.visible import shortened
 
 STARTING = "importing the entrypoint, then starting Ray ..."

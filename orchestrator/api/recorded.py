@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.record.metrictable import Table
     from orchestrator.record.state import TrialRecord
     from orchestrator.record.storage.backend import Stored
-    from orchestrator.report.model import Comparison, StudyReport
-    from orchestrator.report.standing import StudyStanding
+    from orchestrator.reporting.model import Comparison, StudyReport
+    from orchestrator.reporting.standing import StudyStanding
     from orchestrator.simulate.planning import Noise
     from orchestrator.simulate.recorded import Replay
     from orchestrator.study.cells import Cell
@@ -51,7 +51,7 @@ class OpenedStudy(Run):
 
     def status(self) -> StudyStanding:
         """Where the study stands: its trials with state, length and value, and who runs it."""
-        from orchestrator.report.standing import standing
+        from orchestrator.reporting.standing import standing
 
         return standing(self)
 
@@ -114,9 +114,9 @@ class OpenedStudy(Run):
             write: also write every form of it, and the results, into the study's directory.
         """
         from orchestrator.record.results import results_table, write_results
-        from orchestrator.report.build import build_report
-        from orchestrator.report.curves import with_curves
-        from orchestrator.report.write import write_report
+        from orchestrator.reporting.build import build_report
+        from orchestrator.reporting.curves import with_curves
+        from orchestrator.reporting.write import write_report
 
         view = self.view()
         spec = view.study
@@ -135,7 +135,7 @@ class OpenedStudy(Run):
         Raises:
             InputError: the two measure different things.
         """
-        from orchestrator.report.compare import compare
+        from orchestrator.reporting.compare import compare
 
         return compare(self.report(curves=False), other.report(curves=False))
 

@@ -18,7 +18,7 @@ from orchestrator.errors import ExitCode, Fault, InputError
 if TYPE_CHECKING:
     from orchestrator.api.recorded import StudyResult
     from orchestrator.api.study import Study
-    from orchestrator.report.model import StudyReport
+    from orchestrator.reporting.model import StudyReport
 
 
 FreshFlag = Annotated[
@@ -158,7 +158,7 @@ def _cluster_of(cluster: Path | None, address: str | None) -> Path:
 
 def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
     """`ablate --json`: how the run ended, and what `effects.json` says."""
-    from orchestrator.report.effects_json import to_json
+    from orchestrator.reporting.effects_json import to_json
 
     return {
         "study": result.name,
@@ -172,7 +172,7 @@ def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
 
 def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[str] | None) -> list[str]:
     """Return what one would want to do now, as commands."""
-    from orchestrator.report.write import missing_extra
+    from orchestrator.reporting.write import missing_extra
 
     where = f"{study.spec.storage.rstrip('/')}/{study.name}"
     again = shlex.join(["orchestrate", "ablate", "--config", str(config), *(overrides or ())])

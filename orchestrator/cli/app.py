@@ -35,7 +35,7 @@ from orchestrator.cli import (
     tensorboard,
 )
 from orchestrator.errors import ExitCode, OrchestratorError
-from orchestrator.report.streams import shown_streams
+from orchestrator.reporting.streams import shown_streams
 
 EPILOG = (
     "Exit codes: 0 every cell is answered; 1 some failed; 2 bad input; 3 budget reached; "

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from orchestrator.errors import InputError, OrchestratorError
-from orchestrator.report.streams import Shown
+from orchestrator.reporting.streams import Shown
 from orchestrator.study.visible import shortened, visible_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from orchestrator.report.screen import Screen
+    from orchestrator.reporting.screen import Screen
 
 PLAIN_WIDTH = 200
 """Columns of a table when no terminal says how many there are: wide enough that nothing is wrapped."""
@@ -55,7 +55,7 @@ def progress(text: str) -> None:
 
 def screen(stream: TextIO | None = None) -> Screen:
     """Return a rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
-    from orchestrator.report.screen import Screen
+    from orchestrator.reporting.screen import Screen
 
     stream = stream or sys.stdout
     return Screen(stream, width=None if stream.isatty() else PLAIN_WIDTH)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import console
-from orchestrator.report import plain
+from orchestrator.reporting import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

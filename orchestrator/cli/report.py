@@ -14,7 +14,7 @@ from orchestrator.errors import ExitCode, Fault, InputError
 from orchestrator.study.visible import visible
 
 if TYPE_CHECKING:
-    from orchestrator.report.model import StudyReport
+    from orchestrator.reporting.model import StudyReport
 
 
 def command(
@@ -66,7 +66,7 @@ def command(
 
 def _show(built: StudyReport, form: str) -> None:
     if form == "--json":
-        from orchestrator.report.effects_json import to_json
+        from orchestrator.reporting.effects_json import to_json
 
         console.data_json(to_json(built))
     elif form:
@@ -77,15 +77,15 @@ def _show(built: StudyReport, form: str) -> None:
 
 def _written(built: StudyReport, form: str) -> str:
     if form == "--markdown":
-        from orchestrator.report.markdown import to_markdown
+        from orchestrator.reporting.markdown import to_markdown
 
         return to_markdown(built)
     if form == "--latex":
-        from orchestrator.report.latex import to_latex
+        from orchestrator.reporting.latex import to_latex
 
         return to_latex(built)
-    from orchestrator.report.page import to_html
-    from orchestrator.report.write import missing_extra
+    from orchestrator.reporting.page import to_html
+    from orchestrator.reporting.write import missing_extra
 
     if missing := missing_extra():
         raise InputError(Fault("the page needs an extra", value="--html", hint=missing))
@@ -99,15 +99,15 @@ def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool)
         raise InputError(Fault("not for two studies", value="--write" if write else form, hint=hint))
     found = first.compare(second)
     if form == "--json":
-        from orchestrator.report.effects_json import comparison_json
+        from orchestrator.reporting.effects_json import comparison_json
 
         console.data_json(comparison_json(found))
     elif form == "--markdown":
-        from orchestrator.report.markdown import comparison_markdown
+        from orchestrator.reporting.markdown import comparison_markdown
 
         console.document(visible(comparison_markdown(found).rstrip("\n")))
     else:
-        from orchestrator.report.terminal import render_comparison
+        from orchestrator.reporting.terminal import render_comparison
 
         console.show(render_comparison(found))
     return found.first.complete and found.second.complete
@@ -115,7 +115,7 @@ def _compare(first: OpenedStudy, second: OpenedStudy, form: str, *, write: bool)
 
 def say_what_is_missing() -> None:
     """Print the forms of the report that were not written, for want of an extra."""
-    from orchestrator.report.write import missing_extra
+    from orchestrator.reporting.write import missing_extra
 
     missing = missing_extra()
     if missing is not None:
@@ -124,6 +124,6 @@ def say_what_is_missing() -> None:
 
 def show(built: StudyReport) -> None:
     """Print the report on stdout."""
-    from orchestrator.report.terminal import render
+    from orchestrator.reporting.terminal import render
 
     console.show(render(built))

@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli import console, replay
 from orchestrator.cli.options import JsonOption, StorageOption
 from orchestrator.errors import Fault, InputError
-from orchestrator.report import plain
+from orchestrator.reporting import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

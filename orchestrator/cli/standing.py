@@ -13,9 +13,9 @@ from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
-from orchestrator.report import plain
-from orchestrator.report.standing import StudyStanding
-from orchestrator.report.standingwords import arm_rows, explanations, headings, headline
+from orchestrator.reporting import plain
+from orchestrator.reporting.standing import StudyStanding
+from orchestrator.reporting.standingwords import arm_rows, explanations, headings, headline
 
 if TYPE_CHECKING:
     from rich.table import Table

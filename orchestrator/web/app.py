@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException as AnyHttpException
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import Fault, InputError, OrchestratorError
 from orchestrator.record.storage import Storage
-from orchestrator.report.pagetemplate import page_template
-from orchestrator.report.palette import STATES
+from orchestrator.reporting.pagetemplate import page_template
+from orchestrator.reporting.palette import STATES
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
 from orchestrator.web.bodies import sent
@@ -108,7 +108,7 @@ def _onwards(request: Request, path: str) -> Response:
 
 def _static(app: FastAPI) -> None:
     ours = files("orchestrator.web").joinpath("static")
-    report = files("orchestrator.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    report = files("orchestrator.reporting").joinpath("templates/report.css").read_text(encoding="utf-8")
     style = f"{report}\n{ours.joinpath('page.css').read_text(encoding='utf-8')}"
     style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in STATES.items())
     script = ours.joinpath("page.js").read_text(encoding="utf-8")

@@ -21,9 +21,9 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.reading import read_json
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.report.numbers import DASH, duration
-from orchestrator.report.standing import GLYPHS, StudyStanding
-from orchestrator.report.standingwords import answered
+from orchestrator.reporting.numbers import DASH, duration
+from orchestrator.reporting.standing import GLYPHS, StudyStanding
+from orchestrator.reporting.standingwords import answered
 
 LATEST_EVENTS = 25
 _MOST_ROWS = 200

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from orchestrator.api.checking import write
 from orchestrator.engine.checks._checkprocess import finite, run_gates
-from orchestrator.report.checkpage import to_html
+from orchestrator.reporting.checkpage import to_html
 from orchestrator.training.gates.data import base64_png
 from orchestrator.training.gates.results import (
     ArmToCheck,

@@ -12,7 +12,7 @@ from orchestrator.api.progress import LiveTable, draw, shown, summary
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.status import Snapshot, TimeLeft
 from orchestrator.record.state import TrialRecord
-from orchestrator.report.screen import Screen
+from orchestrator.reporting.screen import Screen
 
 
 def snapshot(arms: int = 2, seeds: int = 2, **changes: object) -> Snapshot:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from orchestrator.cli import console
-from orchestrator.report.screen import Screen
-from orchestrator.report.streams import Shown, fitting
+from orchestrator.reporting.screen import Screen
+from orchestrator.reporting.streams import Shown, fitting
 from orchestrator.study.visible import shortened, visible, visible_json
 
 HOSTILE = "\x1b]52;c;ZXZpbA==\x1b\\ \x1b[2J\0\x9b31m\u202e\udce9\U000e0041"

@@ -17,7 +17,7 @@ from orchestrator.record.control import take_requests
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.report.standing import StudyStanding, standing
+from orchestrator.reporting.standing import StudyStanding, standing
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from workbench import REPOSITORY, Bench
 
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_study
-from orchestrator.report.build import build_report
+from orchestrator.reporting.build import build_report
 from orchestrator.stats.results import RESOLVED
 from orchestrator.study.spec import StudySpec
 

@@ -19,7 +19,7 @@ from orchestrator.engine.inprocess import report, run_in_process
 from orchestrator.errors import ExitCode, StudyError
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
-from orchestrator.report.markdown import to_markdown
+from orchestrator.reporting.markdown import to_markdown
 from orchestrator.simulate.generator import scenario, study
 from orchestrator.simulate.methods import SimulatedDesign, method, pick
 from orchestrator.study import plugins

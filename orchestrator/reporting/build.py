@@ -1,0 +1,204 @@
+"""From the records of a study to its report: what every form draws is put together here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from orchestrator.decide.agenda import agenda, used_cells
+from orchestrator.decide.states import TrialState
+from orchestrator.decide.tuning import ArmTuning, tunings
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import read_environment
+from orchestrator.record.state import StudyState, TrialRecord
+from orchestrator.record.storage import Storage
+from orchestrator.reporting import devices
+from orchestrator.reporting.compare import differences
+from orchestrator.reporting.evaluate import evaluate
+from orchestrator.reporting.ledger import ledger
+from orchestrator.reporting.model import ArmReport, Provenance, ReportedEvaluation, StudyReport, Tuned
+from orchestrator.reporting.numbers import out_of_range
+from orchestrator.stats.results import DETERMINISTIC
+from orchestrator.study.cells import TUNE, Arm, Plan
+from orchestrator.study.designs import alias_table, chosen_later
+from orchestrator.study.registered import design_of, rule_of
+from orchestrator.study.spec import StudySpec
+
+_LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
+_EXPLAINED = {
+    "zero variance": "Where all differences are equal there is no spread to judge them by: no interval and "
+    "no claim. With few seeds and a coarse metric equal differences come about by chance.",
+    "conditional": "Where runs failed or were stopped, Δ holds for the seeds that reached full length only.",
+    "noisy": "Arms marked noisy vary more over seeds than the others: their variance stands alone.",
+}
+"""What the flags of an effect mean."""
+_CHOSEN = (
+    "The pairs were chosen by their main effects, from seeds that the interactions share: where a main "
+    "effect was only just found, the interaction leans against it, and its interval covers less than it says."
+)
+
+
+def build_report(
+    storage: Storage, paths: StudyPaths, spec: StudySpec, plan: Plan, history: StudyState
+) -> StudyReport:
+    """Everything that a report says about the study as far as it got, but for its curves.
+
+    Of the study's files it reads env.json only; `curves.with_curves` reads those of the trials.
+    """
+    todo = agenda(spec, plan, history.cells, history.families)
+    used = used_cells(spec, plan, history.cells, history.families)
+    unseen = "decided without it" if todo.complete else "its look has not been taken yet"
+    arms = {arm.name: _arm(arm, plan, history, used, unseen) for arm in plan.arms}
+    evaluations = tuple(
+        evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
+    )
+    searches = tunings(spec, plan, history.cells)
+    left = history.remaining(retry_failed=False)
+    rule = rule_of(spec)
+    goal = rule.goal(spec)
+    report = StudyReport(
+        study=plan.study,
+        metric=spec.metric.name,
+        mode=spec.metric.mode,
+        unit=spec.stopping.unit,
+        max_length=spec.stopping.max,
+        design=spec.design,
+        rule=rule.name,
+        goal=None if goal is None else goal.name,
+        tier=rule.tier,
+        alpha=spec.report.alpha,
+        margin=spec.report.margin,
+        seeds=tuple(spec.seeds),
+        looks=rule.looks(spec),
+        plan_hash=plan.hash,
+        provenance=_provenance(storage, paths, history),
+        reference=arms[plan.reference],
+        arms=tuple(arm for name, arm in arms.items() if name != plan.reference),
+        evaluations=evaluations,
+        tuning_dependent=(),
+        tuned=tuple(_tuned(search, arms[search.arm], plan) for search in searches),
+        aliases=_aliases(spec),
+        ledger=ledger(spec, plan, history),
+        ended=len(plan.cells) - len(left),
+        total=len(plan.cells),
+        complete=todo.complete,
+        notes=_notes(spec, arms[plan.reference], tuple(arms.values()), evaluations, searches),
+        location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
+        is_local=storage.is_local,
+    )
+    inert = tuple(line for one in evaluations for line in _inert(report.reference, report.arms, one.phase))
+    report = replace(report, notes=(*report.notes, *out_of_range(report)), remarks=inert)
+    if len(evaluations) < 2:
+        return report
+    retuned, fixed = evaluations
+    found = differences(report, fixed, report, retuned, together=True)
+    return replace(report, tuning_dependent=tuple(difference for difference in found if difference.disagree))
+
+
+def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
+    """Return `("a", "b × c × d")`: groups of two effects or more."""
+    groups = (tuple(" × ".join(effect) for effect in one) for one in alias_table(spec))
+    return tuple(group for group in groups if len(group) > 1)
+
+
+def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str) -> ArmReport:
+    cells = [cell for cell in plan.cells if cell.arm == arm.name]
+    cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
+    runs = tuple(_run(history.cells[cell.cell], used, unseen) for cell in cells)
+    return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs)
+
+
+def _run(record: TrialRecord, used: frozenset[str], unseen: str) -> TrialRecord:
+    """Return the run, with the reason where it has finished and yet is in no effect: only looks do that."""
+    run = replace(record, used=record.cell in used)
+    finished = run.state is TrialState.DONE and run.has_value and run.phase != TUNE
+    return replace(run, reason=unseen) if finished and not run.used else run
+
+
+def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
+    """Return the search of one arm, as far as it got."""
+    samples = arm.of(TUNE)
+    won = search.winner.cell if search.winner else None
+    winner = next((run for run in samples if run.cell == won), None)
+    return Tuned(
+        arm=arm.arm,
+        samples=len(samples),
+        states=dict(Counter(run.state for run in samples)),
+        winner=winner,
+        value=winner.value if winner else None,
+        wall_s=sum(run.wall_s for run in samples),
+        settings=dict(plan.cell(winner.cell).set) if winner else {},
+    )
+
+
+def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Provenance:
+    env = read_environment(storage, paths)
+    commit, dirty = (env.git.commit, bool(env.git.dirty)) if env.git else (None, False)
+    return Provenance(commit, dirty, env.python, tuple(history.accepted_code))
+
+
+def _notes(
+    spec: StudySpec,
+    reference: ArmReport,
+    arms: tuple[ArmReport, ...],
+    evaluations: tuple[ReportedEvaluation, ...],
+    searches: tuple[ArmTuning, ...],
+) -> tuple[str, ...]:
+    """Return what a reader of the table must know, in full sentences."""
+    notes = []
+    if len(spec.seeds) == 1:
+        notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
+    for evaluation in evaluations:
+        notes += _lost(reference, evaluation)
+        notes += devices.note(evaluation, averaged=design_of(spec).crossed)
+    effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
+    flags = {flag for effect in effects for flag in effect.flags}
+    notes += [text for flag, text in _EXPLAINED.items() if flag in flags]
+    if chosen_later(spec) and any(arm.kind == "pair" for arm in arms):
+        notes.append(_CHOSEN)
+    barren = [search.arm for search in searches if search.complete and search.winner is None]
+    if barren:
+        notes.append(f"No sample of {', '.join(barren)} reached full length: nothing to compare there.")
+    if any(effect.verdict == DETERMINISTIC for effect in effects):
+        notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
+    changed = sum(run.accepted_code_change for arm in arms for run in arm.runs)
+    if changed:
+        notes.append(f"{changed} runs used changed code that was accepted with --accept-code-change.")
+    return tuple(notes)
+
+
+def _inert(reference: ArmReport, arms: tuple[ArmReport, ...], phase: str) -> list[str]:
+    """Name the arms whose values are the reference's to the last bit, whatever the seed."""
+    known, found = _values(reference, phase), []
+    for arm in arms:
+        own = _values(arm, phase)
+        seeds = own.keys() & known.keys()
+        if arm.arm != reference.arm and len(seeds) > 1 and all(own[seed] == known[seed] for seed in seeds):
+            found.append(arm.arm)
+    if not found:
+        return []
+    return [
+        f"Equal to {reference.arm} to the last bit under every seed: {', '.join(found)}. Either the change "
+        "never took effect (a setting that the code does not read, a limit that is never reached), or the "
+        "metric is too coarse to show it."
+    ]
+
+
+def _values(arm: ArmReport, phase: str) -> dict[int, float]:
+    done = (run for run in arm.of(phase) if run.state is TrialState.DONE)
+    return {run.seed: run.value for run in done if run.value is not None}
+
+
+def _lost(reference: ArmReport, evaluation: ReportedEvaluation) -> list[str]:
+    """Name the reference's seeds that ended without a value: they cost every arm a pair."""
+    ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
+    # one beyond its last look has a value; no arm misses it
+    lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
+    if not lost:
+        return []
+    if len(lost) == len(reference.of(evaluation.phase)):
+        return [f"{reference.arm} has no value under any seed: there is nothing to compare with."]
+    seeds = ", ".join(map(str, lost))
+    if len(lost) == 1:
+        return [f"{reference.arm} has no value for seed {seeds}: every arm loses its pair there."]
+    return [f"{reference.arm} has no values for seeds {seeds}: every arm loses its pairs there."]

@@ -1,0 +1,162 @@
+"""Learning curves of the arms, and how their Δ grew: from the metric tables of the trials."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from orchestrator.decide.rungs import highest_rung, rungs
+from orchestrator.decide.states import TrialState
+from orchestrator.record.layout import StudyPaths, TrialPaths
+from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.state import TrialRecord
+from orchestrator.record.storage import Storage
+from orchestrator.reporting import plain
+from orchestrator.reporting.model import (
+    ArmReport,
+    Crossing,
+    Curve,
+    DeltaCurve,
+    ReportedEvaluation,
+    StudyReport,
+)
+from orchestrator.study.spec import StudySpec
+
+_LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds": "time_s"}
+
+Points = Mapping[float, float]
+"""Length -> value of one run, ascending."""
+Rows = Sequence[Mapping[str, object]]
+Line = tuple[float, ...]
+Ends = tuple[float | None, ...]
+
+
+def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
+    """Return the report with the curves of every evaluation; reads one metric table per run that has started.
+
+    A note says what the metrics in `metric.also` were at the end. The score at a rung is the mean of the last
+    `average_last` reports, as in decisions.
+    """
+    marks = (*rungs(spec.stopping.grace, spec.stopping.reduction, spec.stopping.max), spec.stopping.max)
+    evaluations, remarks = [], []
+    for evaluation in report.evaluations:
+        tables = {arm.arm: _tables(arm, evaluation, storage, paths) for arm in report.all_arms}
+        points = {arm: _runs(read, report) for arm, read in tables.items()}
+        remarks += [_at_the_end(name, report, evaluation, tables) for name in spec.metric.also]
+        scores = {
+            arm: {seed: at_rungs(run, marks, spec.metric.average_last) for seed, run in runs.items()}
+            for arm, runs in points.items()
+        }
+        reference = scores[report.reference.arm]
+        deltas = [delta_curve(arm.arm, scores[arm.arm], reference) for arm in report.arms]
+        evaluations.append(
+            replace(
+                evaluation,
+                curves=tuple(curve(arm, list(runs.values())) for arm, runs in points.items() if runs),
+                deltas=tuple(delta for delta in deltas if delta.lengths),
+            )
+        )
+    return replace(report, evaluations=tuple(evaluations), remarks=(*report.remarks, *filter(None, remarks)))
+
+
+def _tables(
+    arm: ArmReport, evaluation: ReportedEvaluation, storage: Storage, paths: StudyPaths
+) -> list[tuple[TrialRecord, Rows]]:
+    """Return the runs that have started, each with what it has reported."""
+    begun = (run for run in arm.of(evaluation.phase) if run.attempts)
+    return [(run, read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))) for run in begun]
+
+
+def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport) -> dict[int, Points]:
+    """Seed -> curve of the runs that have reported anything."""
+    found = {run.seed: _points(rows, report.metric, _LENGTH_KEYS[report.unit]) for run, rows in tables}
+    return {seed: points for seed, points in found.items() if points}
+
+
+def _at_the_end(
+    name: str,
+    report: StudyReport,
+    evaluation: ReportedEvaluation,
+    tables: Mapping[str, Sequence[tuple[TrialRecord, Rows]]],
+) -> str:
+    """Return in words what a metric that decides nothing was at full length, arm by arm; may be empty."""
+    said = []
+    for arm, read in tables.items():
+        last = [rows[-1].get(name) for run, rows in read if rows and run.state is TrialState.DONE]
+        values = [float(value) for value in last if isinstance(value, int | float) and math.isfinite(value)]
+        if values:
+            said.append(f"{arm} {plain.number(statistics.fmean(values))} (n = {len(values)})")
+    phase = f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
+    return f"{name} at full length{phase}, mean over seeds: {', '.join(said)}." if said else ""
+
+
+def _points(rows: Sequence[Mapping[str, object]], metric: str, key: str) -> Points:
+    found = {}
+    for row in rows:
+        length, value = row.get(key), row.get(metric)
+        if isinstance(length, int | float) and isinstance(value, int | float) and math.isfinite(value):
+            found[float(length)] = float(value)
+    return dict(sorted(found.items()))
+
+
+def curve(arm: str, runs: Sequence[Points]) -> Curve:
+    """Mean and standard deviation over the runs that reported at each length."""
+    lengths = sorted({length for run in runs for length in run})
+    columns = {length: [run[length] for run in runs if length in run] for length in lengths}
+    return Curve(arm, *_drawn(columns, statistics.stdev))
+
+
+def _drawn(
+    columns: Mapping[float, Sequence[float]], error: Callable[[Sequence[float]], float]
+) -> tuple[Line, Line, Ends, Ends, tuple[int, ...]]:
+    """Return lengths, means, mean − error, mean + error (None below two values) and n of values by length."""
+    means = [statistics.fmean(column) for column in columns.values()]
+    errors = [error(column) if len(column) > 1 else None for column in columns.values()]
+    lo, hi = (
+        tuple(None if by is None else mean + sign * by for mean, by in zip(means, errors, strict=True))
+        for sign in (-1, 1)
+    )
+    return tuple(columns), tuple(means), lo, hi, tuple(map(len, columns.values()))
+
+
+def at_rungs(run: Points, marks: Sequence[float], average_last: int) -> dict[float, float]:
+    """Rung -> score of one run; a run that reports rarely counts at the highest rung it has passed."""
+    scores: dict[float, float] = {}
+    recent: list[float] = []
+    above: float | None = None
+    for length, value in run.items():
+        recent = [*recent, value][-average_last:]
+        rung = highest_rung(marks, length, above)
+        if rung is not None:
+            scores[rung] = statistics.fmean(recent)
+            above = rung
+    return scores
+
+
+def delta_curve(
+    arm: str, scores: Mapping[int, Mapping[float, float]], reference: Mapping[int, Mapping[float, float]]
+) -> DeltaCurve:
+    """Δ at each rung over the seeds of which both runs came there, and where its sign changes."""
+    by_rung: dict[float, dict[int, float]] = {}
+    for seed in scores.keys() & reference.keys():
+        for rung in scores[seed].keys() & reference[seed].keys():
+            by_rung.setdefault(rung, {})[seed] = scores[seed][rung] - reference[seed][rung]
+    columns = {rung: list(by_rung[rung].values()) for rung in sorted(by_rung)}
+    found = [_crossing(a, b, by_rung[a], by_rung[b]) for a, b in pairwise(columns)]
+    crossings = tuple(crossing for crossing in found if crossing is not None)
+    return DeltaCurve(arm, *_drawn(columns, lambda c: statistics.stdev(c) / math.sqrt(len(c))), crossings)
+
+
+def _crossing(
+    before: float, after: float, first: Mapping[int, float], second: Mapping[int, float]
+) -> Crossing | None:
+    """Return a change of sign, over the same seeds: otherwise it could be a change of who is left."""
+    seeds = first.keys() & second.keys()
+    if not seeds:
+        return None
+    a = statistics.fmean(first[seed] for seed in seeds)
+    b = statistics.fmean(second[seed] for seed in seeds)
+    return Crossing(before, after, a, b, len(seeds)) if a * b < 0 else None

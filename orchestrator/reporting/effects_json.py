@@ -1,0 +1,143 @@
+"""`effects.json`: the report for programs, as docs/effects.schema.json says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.reporting.compare import by_seed
+from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
+from orchestrator.reporting.words import failed
+from orchestrator.stats.results import Effect
+
+_REGISTERED = ("study", "metric", "mode", "rule", "goal", "tier", "alpha", "margin")
+_TESTED = (
+    *("arm", "kind", "reference", "n", "delta", "lo", "hi", "p", "p_holm", "method"),
+    *("verdict", "flags"),
+)
+_SIZED = ("sd", "se", "df", "wide_lo", "wide_hi", "p_equivalent")
+"""What is written of an effect under its own name, before and behind what its runs say."""
+
+
+def to_json(report: StudyReport) -> dict[str, Any]:
+    """Plain data with the keys of the schema; Δ and lo < hi in the metric's units, null where there is none.
+
+    `baseline`, `effects`, `pairing` are those of the evaluation to be read first, `phase` names it; a second
+    one is in `others`. Costs are trained lengths in the study's unit, `saved` is a share of the grid.
+    """
+    first, cost = report.first, report.ledger
+    data = {
+        **_picked(report, _REGISTERED),
+        **_evaluation(report, first),
+        "cost": _picked(cost, ("spent", "grid", "saved")),
+        "complete": report.complete,
+        "phase": first.phase,
+        "others": [{"phase": other.phase, **_evaluation(report, other)} for other in report.evaluations[1:]],
+        "tuning_dependent": [found.arm for found in report.tuning_dependent],
+        "tuned": [
+            {"arm": tuned.arm, "samples": tuned.samples, "set": dict(tuned.settings), "value": tuned.value}
+            for tuned in report.tuned
+        ],
+        "aliases": report.aliases,
+        "design": report.design,
+        "unit": report.unit,
+        "max": report.max_length,
+        "seeds": report.seeds,
+        "looks": report.looks,
+        "plan_hash": report.plan_hash,
+        "commit": report.provenance.commit,
+        "dirty": report.provenance.dirty,
+        "notes": report.notes,
+        "remarks": report.remarks,
+    }
+    return _finite(data)
+
+
+def _picked(found: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
+
+
+def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
+    """Every effect of every phase as one flat row, the phase to be read first in front."""
+    return [
+        _finite({"phase": evaluation.phase, **_effect(report, evaluation, effect)})
+        for evaluation in report.evaluations
+        for effect in evaluation.all_effects
+    ]
+
+
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Any]:
+    return {
+        "baseline": asdict(evaluation.samples[report.reference.arm]),
+        "effects": [_effect(report, evaluation, effect) for effect in evaluation.all_effects],
+        "pairing": _picked(evaluation.pairing, ("rho", "variance_saved")),
+    }
+
+
+def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> dict[str, Any]:
+    runs = report.behind(effect, evaluation.phase)
+    return {
+        **_picked(effect, _TESTED),
+        "runs": len(runs),
+        "failed": failed(runs),
+        "wall_s": math.fsum(run.wall_s for run in runs),
+        "gpu_s": math.fsum(run.gpu_s for run in runs),
+        "components": effect.components,
+        "seeds": effect.seeds,
+        "differences": list(by_seed(report, evaluation, effect).values()),
+        **_picked(effect, _SIZED),
+        "p_plain": effect.plain and effect.plain.p,
+        "p_permutation": effect.p_permutation,
+        "q": effect.q,
+        "wins": effect.wins and asdict(effect.wins),
+        **_picked(effect, ("percent", "d_sd", "g_z")),
+        "p_failures": effect.failures and effect.failures.p,
+        **_picked(effect, ("look", "early", "seeds_needed")),
+        "trial_dir": report.folder_of(effect),
+    }
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """Two studies side by side: `gap` is second − first, null where there is none."""
+    sides = ((found.first, found.ours), (found.second, found.theirs))
+    document = {
+        "studies": [
+            {
+                **_picked(report, ("study", "location")),
+                "phase": evaluation.phase,
+                "plan_hash": report.plan_hash,
+                "commit": report.provenance.commit,
+                "complete": report.complete,
+            }
+            for report, evaluation in sides
+        ],
+        "metric": found.first.metric,
+        "alpha": found.first.alpha,
+        "effects": [
+            {
+                "arm": row.arm,
+                "first": row.first and _effect(found.first, found.ours, row.first),
+                "second": row.second and _effect(found.second, found.theirs, row.second),
+                "gap": row.gap and asdict(row.gap),
+                **_picked(row, ("verdicts_differ", "disagree")),
+            }
+            for row in found.differences
+        ],
+        "notes": found.notes,
+    }
+    return _finite(document)
+
+
+def _finite(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what JSON has: lists for tuples, null for what is not finite."""
+    return {key: _plain(value) for key, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _finite(value)
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,64 @@
+"""What the study cost, arm by arm: it adds up to the seconds in results.parquet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from orchestrator.decide.states import TrialState
+from orchestrator.record.state import StudyState, TrialRecord
+from orchestrator.reporting.model import Ledger, LedgerEntry
+from orchestrator.study.cells import TUNE, Plan
+from orchestrator.study.spec import StudySpec
+
+_FRUITFUL = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED)
+_SAVING = (TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
+
+
+def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
+    """Every cell of the plan once, whatever became of it; arms in the plan's order."""
+    groups: dict[tuple[str, str, TrialState], list[TrialRecord]] = {}
+    for arm in plan.arms:
+        for cell in plan.cells:
+            if cell.arm == arm.name:
+                record = history.cells[cell.cell]
+                groups.setdefault((cell.arm, cell.phase, record.state), []).append(record)
+    entries = tuple(
+        LedgerEntry(
+            *key,
+            runs=len(records),
+            spent=math.fsum(record.length or 0.0 for record in records),
+            wall_s=math.fsum(record.wall_s for record in records),
+            gpu_s=math.fsum(record.gpu_s for record in records),
+        )
+        for key, records in groups.items()
+    )
+    everything = list(history.cells.values())
+    within = [record for record in everything if _in_grid(record, spec)]
+    grid = spec.stopping.max * len(within)
+    fruitful = {record.arm for record in everything if record.state in _FRUITFUL}
+    failing = plan.reference not in fruitful  # then nothing was found out, and nothing spared by it
+    untrained = math.fsum(
+        max(0.0, spec.stopping.max - (record.length or 0.0))
+        for record in within
+        if record.state in _SAVING
+        and (record.state is not TrialState.SKIPPED or (record.arm in fruitful and not failing))
+    )
+    beyond = _trained(everything) - _trained(within)
+    return Ledger(
+        entries=entries,
+        wall_s=math.fsum(record.wall_s for record in everything),
+        gpu_s=math.fsum(record.gpu_s for record in everything),
+        spent=_trained(everything),
+        grid=grid,
+        saved=max(0.0, untrained - beyond) / grid if grid else 0.0,
+    )
+
+
+def _in_grid(record: TrialRecord, spec: StudySpec) -> bool:
+    """Whether the grid without any rule would have this run: reinvested seeds are beyond it."""
+    return record.phase == TUNE or record.seed in spec.seeds
+
+
+def _trained(records: Iterable[TrialRecord]) -> float:
+    return math.fsum(record.length or 0.0 for record in records)

@@ -1,0 +1,183 @@
+"""`report.md`: the report as Markdown, with a link from every arm and every run to its trials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from orchestrator.record.state import TrialRecord
+from orchestrator.reporting import numbers, words
+from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
+from orchestrator.reporting.said import SaidEffect, Style, said
+
+
+def to_markdown(report: StudyReport) -> str:
+    """Return the whole report; links are relative to the study's directory, where `report.md` lies."""
+    reference = words.reference_line(report, report.first).split(": ", 1)[1]
+    lines = (words.cost_line(report), words.pairing_line(report))
+    blocks = [
+        f"# {plain(report.study)}",
+        *(f"> **{line}**" for line in words.headline(report)),
+        f"Metric: {plain(report.metric)} ({numbers.better(report)} is better). "
+        f"Reference {link(report.reference.arm, report.reference.trial_dir)}: {plain(reference)}. "
+        f"Full length: {numbers.quantity(report.max_length, report.unit)}.",
+        f"{plain(words.settings_line(report))}; {plain(words.provenance_line(report))}.",
+        *(block for evaluation in report.evaluations for block in _evaluation(report, evaluation)),
+        *_tuning(report),
+        "## Runs",
+        *(_runs(report, evaluation) for evaluation in report.evaluations),
+        *_left_out(report),
+        "## Cost",
+        _listed(line for line in lines if line),
+        _ledger(report),
+    ]
+    if report.aliases:
+        groups = (" = ".join(group) for group in report.aliases)
+        blocks += ["## Aliases", "Effects that this design cannot tell apart:", _listed(groups)]
+    if report.all_notes:
+        blocks += ["## Notes", _listed(report.all_notes)]
+    return _document(blocks)
+
+
+def _document(blocks: Iterable[str]) -> str:
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
+
+
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[str]:
+    title = words.phase_title(report, evaluation)
+    main = said(report, evaluation, evaluation.effects)
+    joint = said(report, evaluation, evaluation.interactions)
+    found = [
+        f"## Effects{f': {title}' if title else ''}",
+        _effects(report, main, "main"),
+        f"_{plain(words.caption(report, evaluation))}._",
+        *(["### Interactions", _effects(report, joint, "interaction")] if joint else []),
+        "\n".join(f"- {_finding(report, one)}" for one in main + joint),
+    ]
+    if evaluation.decisions:
+        looks = [list(map(plain, words.look_row(report, look))) for look in evaluation.decisions]
+        found += ["### Looks", table(words.LOOK_HEAD, looks)]
+    return found
+
+
+def _effects(report: StudyReport, effects: Sequence[SaidEffect], kind: str) -> str:
+    tested = any(one.effect.p is not None for one in effects)
+    interval = [words.interval_name(report, kind)] if tested else []
+    tests = ["p", "Holm p"] if tested else []
+    unit = report.scale.in_brackets
+    head = ["arm", f"Δ{unit}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
+    return table(head, [_effect(one, tested) for one in effects])
+
+
+def _effect(one: SaidEffect, tested: bool) -> list[str]:
+    mark = "**" if one.resolved else ""
+    interval = [plain(one.interval)] if tested else []
+    tests = [plain(one.p), plain(one.p_holm)] if tested else []
+    return [
+        link(one.effect.arm, one.folder),
+        f"{mark}{one.delta}{mark}",
+        *interval,
+        f"{one.effect.n} of {one.planned}",
+        *tests,
+        f"{mark}{plain(one.verdict)}{mark}",
+        one.time,
+        one.gpu_h,
+    ]
+
+
+def _finding(report: StudyReport, one: SaidEffect) -> str:
+    """Return the effect's sentence, what the arm changed and which question it was to answer."""
+    text = one.sentence(Style(emphasise=lambda name: f"*{plain(name)}*", escape=plain))
+    arm = report.arm(one.effect.arm)
+    if arm is None:
+        return text
+    text += f" Changed: {_code(words.settings(arm.change))}." if arm.change else ""
+    return text + (f" Question: {plain(arm.why)}" if arm.why else "")
+
+
+def _tuning(report: StudyReport) -> list[str]:
+    if not report.tuned:
+        return []
+    rows = []
+    for tuned in report.tuned:
+        chosen = _code(words.settings(tuned.settings))
+        winner = link(chosen, tuned.winner.trial_dir, raw=True) if tuned.winner else numbers.DASH
+        value, time = report.scale.value(tuned.value), numbers.duration(tuned.wall_s)
+        rows.append([plain(tuned.arm), words.counts(tuned.states), winner, value, time])
+    found = ["## Search", table(["arm", "samples", "winner", "its value", "time"], rows)]
+    return [*found, _listed(words.tuning_lines(report))]
+
+
+def _runs(report: StudyReport, evaluation: ReportedEvaluation) -> str:
+    by_arm = [(arm, {run.seed: run for run in arm.of(evaluation.phase)}) for arm in report.all_arms]
+    seeds = sorted({seed for _, runs in by_arm for seed in runs})
+    rows = [
+        [link(arm.arm, arm.trial_dir), *(_run(report, runs.get(seed)) for seed in seeds)]
+        for arm, runs in by_arm
+        if runs
+    ]
+    return table(["arm", *(f"seed {seed}" for seed in seeds)], rows) if rows else ""
+
+
+def _run(report: StudyReport, run: TrialRecord | None) -> str:
+    return "" if run is None else _to_trial(words.run_text(report, run), run)
+
+
+def _to_trial(text: str, run: TrialRecord) -> str:
+    return link(text, run.trial_dir) if run.begun else plain(text)
+
+
+def _left_out(report: StudyReport) -> list[str]:
+    rows = [
+        [_to_trial(arm.arm, run), str(run.seed), *map(plain, words.left_out_row(run))]
+        for arm, run in report.left_out
+    ]
+    if not rows:
+        return []
+    head = ["arm", "seed", "outcome", f"at ({report.unit})", "attempts", "reason"]
+    why = "These runs ended and are never averaged with finished ones."
+    return ["## In no effect", why, table(head, rows)]
+
+
+def _ledger(report: StudyReport) -> str:
+    rows = [
+        [*map(plain, words.ledger_row(entry)), numbers.duration(entry.wall_s), f"{entry.gpu_s / 3600:.3g}"]
+        for entry in report.ledger.entries
+    ]
+    head = ["arm", "phase", "state", "runs", f"trained ({report.unit})", "time", "GPU-hours"]
+    return table(head, rows)
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """Two studies side by side."""
+    head = words.comparison_head(found)
+    rows = [list(map(plain, row)) for row in words.comparison_rows(found)]
+    title = f"# {plain(head[1])} and {plain(head[2])}"
+    return _document([title, table(list(map(plain, head)), rows), _listed(words.comparison_lines(found))])
+
+
+def table(head: Sequence[str], rows: Iterable[list[str]]) -> str:
+    """Return a Markdown table; the cells are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def link(text: str, folder: str, *, raw: bool = False) -> str:
+    """Return a link to a directory; `raw`: the text is Markdown already."""
+    return f"[{text if raw else plain(text)}]({quote(folder)}/)"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown and HTML leave alone."""
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", numbers.one_line(text, 1000))
+
+
+def _code(text: str) -> str:
+    clean = numbers.one_line(text, 1000).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", clean)), default=0))
+    return f"{fence} {clean} {fence}" if "`" in clean else f"{fence}{clean}{fence}"

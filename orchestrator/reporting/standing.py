@@ -1,0 +1,148 @@
+"""Where a recorded study stands, as plain data: what `status` and `watch` print and the page draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.decide.states import TrialState
+
+if TYPE_CHECKING:
+    from orchestrator.record.events import Decided
+    from orchestrator.record.run import Run
+    from orchestrator.record.state import TrialRecord
+
+
+GLYPHS: dict[str, str] = {
+    "pending": "·",
+    "running": "▶",
+    "done": "✓",
+    "stopped": "■",
+    "diverged": "≈",
+    "failed": "✗",
+    "cancelled": "○",
+    "skipped": "–",
+}
+"""One character per state of a trial."""
+
+
+_STOP_IN_JSON = ("rule", "rung", "cutoff", "rank", "peers")
+_IN_JSON = (
+    *("cell", "arm", "seed", "phase", "sample", "state", "cause", "reason", "length", "value", "attempts"),
+    *("wall_s", "gpu_s", "trial_dir"),
+)
+
+
+@dataclass(frozen=True)
+class StudyStanding:
+    """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
+
+    `gone`: trials whose directory was deleted;
+    `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
+    `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
+    """
+
+    study: str
+    root: str
+    metric: str
+    mode: str
+    unit: str
+    max_length: float
+    driver: str | None
+    arms: tuple[str, ...]
+    cells: tuple[TrialRecord, ...]
+    saved: float
+    problems: tuple[str, ...]
+    damaged_lines: int = 0
+    torn_bytes: int = 0
+    gone: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """Cells per state; states without cells are left out."""
+        tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
+        return {state: number for state, number in tally.items() if number}
+
+    def oddities(self) -> list[str]:
+        """Say what in the journal makes no sense."""
+        lines = f"{self.damaged_lines} line{'s' * (self.damaged_lines > 1)} cannot be read"
+        return [*([lines] if self.damaged_lines else []), *self.problems]
+
+    def stop(self, cell: TrialRecord) -> Decided | None:
+        """Why a rule ended a trial, its cut-off in the user's units; None where none did."""
+        last = cell.stop
+        if last is None or cell.state not in (TrialState.STOPPED, TrialState.DIVERGED):
+            return None
+        return last if last.cutoff is None or self.mode == "max" else replace(last, cutoff=-last.cutoff)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `status --json`."""
+        cells = [
+            {**_picked(cell, _IN_JSON), "stop": stop and _picked(stop, _STOP_IN_JSON)}
+            for cell, stop in ((cell, self.stop(cell)) for cell in self.cells)
+        ]
+        whole = _picked(self, [field.name for field in fields(self)])
+        return {**whole, "cells": cells, "counts": self.counts()}
+
+    def _repr_html_(self) -> str:
+        from orchestrator.reporting.notebook import standing_html
+
+        return standing_html(self)
+
+
+def _picked(found: object, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in names}
+
+
+def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
+    """Read where a study stands. Raises `StudyError` when its record is damaged."""
+    from orchestrator.record.lease import describe, is_alive, read_lease
+
+    recorded = run.view()
+    spec, plan, history, journal = recorded.spec, recorded.plan, recorded.state, recorded.journal
+    lease = read_lease(run.storage, run.paths)
+    alive = lease is not None and is_alive(lease, clock())
+    progress = recorded.progress() if alive else None
+    cells = tuple(_latest(history.cells[cell.cell], progress) for cell in plan.cells)
+    maximum = float(spec["stopping"]["max"])
+    return StudyStanding(
+        study=plan.study,
+        root=run.root,
+        metric=spec["metric"]["name"],
+        mode=spec["metric"]["mode"],
+        unit=spec["stopping"]["unit"],
+        max_length=maximum,
+        driver=describe(lease) if alive and lease is not None else None,
+        arms=tuple(arm.name for arm in plan.arms),
+        cells=cells,
+        saved=sum(maximum - (cell.length or 0.0) for cell in cells if cell.state is TrialState.STOPPED),
+        problems=tuple(history.problems),
+        damaged_lines=len(journal.damaged),
+        torn_bytes=journal.torn,
+        gone=tuple(_gone(run, cells)),
+    )
+
+
+def _gone(run: Run, cells: Iterable[TrialRecord]) -> list[str]:
+    """Return the trials whose directory somebody has deleted, in words; stores are not asked that often."""
+    if not run.storage.is_local:
+        return []
+    begun = (cell for cell in cells if cell.begun and cell.state is not TrialState.RUNNING)
+    return [
+        f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still counts"
+        for cell in begun
+        if not Path(run.storage.path(f"{run.paths.root}/{cell.trial_dir}")).is_dir()
+    ]
+
+
+def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:
+    """Return a running trial with what its driver last said of it."""
+    now = (progress or {}).get(record.cell)
+    if not isinstance(now, Mapping) or record.state is not TrialState.RUNNING:
+        return record
+    said = {
+        name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)
+    }
+    return replace(record, **said)

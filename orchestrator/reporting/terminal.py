@@ -1,0 +1,166 @@
+"""The report in a terminal: rich renderables that stay readable at 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.reporting import numbers, words
+from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
+from orchestrator.reporting.said import SaidEffect, said
+from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, SIZE_UNCLEAR, Effect
+
+_MOST_ROWS = 20
+_STYLES = {
+    HURTS: "bold red",
+    HELPS: "bold green",
+    FAILS: "bold red",
+    SIZE_UNCLEAR: "bold",
+    EQUIVALENT: "bold",
+}
+
+
+def render(report: StudyReport) -> Group:
+    """Return the whole report; where the study is local, arm names link to their trial directories."""
+    parts: list[RenderableType] = [
+        *(Text(line, style="bold yellow") for line in words.headline(report)),
+        _title(report),
+    ]
+    for evaluation in report.evaluations:
+        parts += [Text(), *_evaluation(report, evaluation)]
+    parts += [Text(), *_tuning(report)] if report.tuned else []
+    parts += [Text(), *_left_out(report)] if report.left_out else []
+    groups = "; ".join(" = ".join(group) for group in report.aliases)
+    aliases = [f"cannot be told apart: {groups}"] if groups else []
+    closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.all_notes]
+    parts += [Text(), *(_indented(line) for line in closing if line)]
+    parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
+    return Group(*parts)
+
+
+def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[RenderableType]:
+    title = words.phase_title(report, evaluation)
+    main = said(report, evaluation, evaluation.effects)
+    joint = said(report, evaluation, evaluation.interactions)
+    parts: list[RenderableType] = [Text(f"Effects: {title}", style="bold")] if title else []
+    if len(report.evaluations) > 1:
+        parts.append(Text(words.reference_line(report, evaluation)))
+    parts += [_effects(report, main), Text(words.caption(report, evaluation), style="dim italic")]
+    if joint:
+        heading = Text("Interactions: beyond the sum of both", style="bold")
+        parts += [Text(), heading, _effects(report, joint)]
+    told = [_indented(one.sentence()) for one in main + joint if one.told]
+    return [*parts, Text(), *told] if told else parts
+
+
+def _effects(report: StudyReport, effects: Sequence[SaidEffect]) -> Table:
+    """Arm, Δ with its interval, n of the planned seeds, Holm's p and verdict; one row per effect."""
+    unit = f" [{report.scale.unit}]" if report.scale.unit else ""
+    table = _table("arm")
+    table.add_column(Text(f"Δ{unit}"), justify="right", no_wrap=True)
+    bounded = any(one.effect.lo is not None for one in effects)
+    tested = any(one.effect.p is not None for one in effects)
+    if bounded:
+        table.add_column(f"{numbers.confidence(report)} CI", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    if tested:
+        table.add_column("Holm p", justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=10)
+    for one in effects:
+        style = _STYLES.get(one.effect.verdict, "")
+        table.add_row(
+            _linked(report, one.effect),
+            Text(one.delta, style=style),
+            *([Text(one.interval)] if bounded else []),
+            Text(f"{one.effect.n}/{one.planned}"),
+            *([Text(one.p_holm)] if tested else []),
+            Text(one.verdict, style=style),
+        )
+    return table
+
+
+def _linked(report: StudyReport, effect: Effect) -> Text:
+    text = Text(numbers.one_line(effect.arm))
+    arm = report.arm(effect.arm)
+    if report.is_local and arm is not None:
+        text.stylize(f"link {Path(report.location, arm.trial_dir).as_uri()}")
+    return text
+
+
+def _table(first: str) -> Table:
+    """Return a table whose first column holds names."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    table.add_column(first, overflow="fold", min_width=8, max_width=32)
+    return table
+
+
+def _title(report: StudyReport) -> Text:
+    text = Text(numbers.one_line(report.study), style="bold")
+    text.append(f"  {numbers.one_line(report.metric)}, {numbers.better(report)} is better", style="not bold")
+    if len(report.evaluations) > 1:
+        return text  # every evaluation has a reference of its own
+    return text.append(f"\n{words.reference_line(report, report.first)}", style="not bold")
+
+
+def _tuning(report: StudyReport) -> list[RenderableType]:
+    """Return the search: samples per arm and what the winner chose."""
+    table = _table("search in")
+    table.add_column("samples", no_wrap=True)
+    table.add_column("winner", overflow="fold")
+    table.add_column("its value", justify="right", no_wrap=True)
+    rows = []
+    for tuned in report.tuned:
+        chosen = ", ".join(f"{key}={_short(value)}" for key, value in tuned.settings.items())
+        value = report.scale.value(tuned.value)
+        rows.append((numbers.one_line(tuned.arm), words.counts(tuned.states), chosen or numbers.DASH, value))
+    return [*_filled(table, rows), *(_indented(line) for line in words.tuning_lines(report))]
+
+
+def _filled(table: Table, rows: Sequence[tuple[str, ...]]) -> list[RenderableType]:
+    """Return the table with as many of the rows as a terminal should show."""
+    for row in rows[:_MOST_ROWS]:
+        table.add_row(*map(Text, row))
+    hidden = len(rows) - _MOST_ROWS
+    return [table, *([Text(f"and {hidden} more rows, all in report.md")] if hidden > 0 else [])]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else numbers.one_line(str(value), 40)
+
+
+def render_comparison(found: Comparison) -> Group:
+    """Two studies side by side, one row per arm."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for name in words.comparison_head(found):
+        table.add_column(Text(numbers.one_line(name)), overflow="fold")
+    for row in words.comparison_rows(found):
+        style = {"DISAGREE": "bold red", "differ": "yellow"}.get(row[-1], "")
+        table.add_row(*map(Text, map(numbers.one_line, row[:-1])), Text(row[-1], style=style))
+    return Group(table, Text(), *(_indented(line) for line in words.comparison_lines(found)))
+
+
+def _left_out(report: StudyReport) -> list[RenderableType]:
+    """Return the runs that are in no effect; seeds of an arm that ended alike share a row."""
+    alike: dict[tuple[str, str, str, str], list[str]] = {}
+    for arm, run in report.left_out:
+        outcome, length, *_ = words.left_out_row(run)
+        key = (numbers.one_line(arm.arm), outcome, length, numbers.one_line(run.reason, 160))
+        alike.setdefault(key, []).append(str(run.seed))
+    table = _table("arm")
+    table.add_column("seed", overflow="fold", max_width=14)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("at", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    rows = [(name, " ".join(seeds), *rest) for (name, *rest), seeds in alike.items()]
+    runs, unit = f"{len(report.left_out)} of {report.total} runs", report.unit.removesuffix("s")
+    title = Text(f"{runs} are in no effect (at: length in {unit}s)", style="bold")
+    return [title, *_filled(table, rows)]
+
+
+def _indented(line: str) -> Padding:
+    return Padding(Text(line), (0, 0, 0, 2))

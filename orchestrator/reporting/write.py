@@ -1,0 +1,47 @@
+"""Writing every form of a report into the study's directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+from orchestrator.reporting.effects_json import to_json
+from orchestrator.reporting.latex import to_latex
+from orchestrator.reporting.markdown import to_markdown
+from orchestrator.reporting.model import StudyReport
+
+EXTRA = ("jinja2", "matplotlib", "plotly")
+"""What the extra [report] brings."""
+
+
+def missing_extra() -> str | None:
+    """One line that says what is not written and how to get it; None where the extra is installed."""
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"report.html and figures/ are not written: {', '.join(missing)} not installed "
+        "(pip install 'orchestrator[report]')"
+    )
+
+
+def write_report(storage: Storage, paths: StudyPaths, report: StudyReport) -> str | None:
+    """Write all forms, each file atomically; returns what `missing_extra` says.
+
+    `report` should have its curves (`curves.with_curves`); without them the figures of curves are left out.
+    """
+    text = json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
+    storage.write_atomic(paths.effects_json, f"{text}\n")
+    storage.write_atomic(paths.report_md, to_markdown(report))
+    storage.write_atomic(paths.table_tex, to_latex(report))
+    missing = missing_extra()
+    if missing is None:
+        from orchestrator.reporting.figures import draw_figures
+        from orchestrator.reporting.page import to_html
+
+        for name, content in draw_figures(report).items():
+            storage.write_atomic(paths.figure(name), content)
+        storage.write_atomic(paths.report_html, to_html(report))
+    return missing
