@@ -108,10 +108,12 @@ test-ray: install
 	$(BIN)/python -m pip --python "$$other/bin/python" install --quiet --disable-pip-version-check --no-deps --ignore-installed "ray==$$ray"; \
 	"$$other/bin/python" -m pytest -q tests/engine/test_ray_private.py tests/engine/test_two_workers.py $(PYTEST_ARGS)
 
+# Properties are drawn from 200 examples, in the other suites from 25.
+ALL := --hypothesis-profile all
 test-all: install lab browser
 	@failed=0; \
-	$(BIN)/python -m pytest -q -m 'not ray and not cluster and not web' $(SPREAD) $(PYTEST_ARGS) || failed=$$?; \
-	$(BIN)/python -m pytest -q -m 'ray or cluster or web' $(PYTEST_ARGS) || failed=$$?; \
+	$(BIN)/python -m pytest -q -m 'not ray and not cluster and not web' $(ALL) $(SPREAD) $(PYTEST_ARGS) || failed=$$?; \
+	$(BIN)/python -m pytest -q -m 'ray or cluster or web' $(ALL) $(PYTEST_ARGS) || failed=$$?; \
 	exit $$failed
 
 # Where this is root and has apt, what a lab and a browser need is installed; else their tests are skipped and say what

@@ -13,8 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent / "engine"))
 
 from workbench import Bench, SharedBench, shared_head
 
-# How long an example takes depends on what else the machine does.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes depends on what else the machine does; every run draws others.
+# `make test-all` draws more.
+for profile, examples in (("suite", 25), ("all", 200)):
+    settings.register_profile(
+        profile, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("suite")
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.decide.effects import p_holm
@@ -56,7 +56,6 @@ rules = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
 @given(rules, st.integers(0, 2**32 - 1), st.integers(1, 5), st.sampled_from([0.05, 0.2]))
 def test_at_most_alpha_exactly_where_the_rule_says_different(
     rule: ResolveRule, seed: int, arms: int, alpha: float
@@ -71,7 +70,6 @@ def test_at_most_alpha_exactly_where_the_rule_says_different(
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_arms_does_not_matter(seed: int) -> None:
     rule = ResolveRule((3, 4, 5), 5)

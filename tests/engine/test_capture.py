@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.workers._capture import CappedFile, TrialOutput
@@ -95,7 +95,6 @@ def test_head_and_tail_are_kept_with_the_count_between(log: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=200).map(lambda b: b.replace(b".", b"-")), max_size=40),
     half=st.integers(1, 120),

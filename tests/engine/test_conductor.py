@@ -585,5 +585,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert all(count == 1 for count in decided.values())
 
 
-AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+AnyOrder.TestCase.settings = settings(stateful_step_count=40)
 test_any_order = pytest.mark.slow(AnyOrder.TestCase)

@@ -9,7 +9,7 @@ from workbench import Bench, Finished
 
 from orchestrator.engine.workers._capture import CAP_BYTES
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: faulty

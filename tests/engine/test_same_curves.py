@@ -50,7 +50,7 @@ class Halved:
 
 @pytest.fixture(scope="module")
 def halved(shared_bench: Callable[[str | None, str], Bench]) -> Halved:
-    study = shared_bench(None, ASHA + "seeds: 2\n")
+    study = shared_bench(None, ASHA + "seeds: 1\n")
     run = study.run()
     return Halved(study, run, study.call("status", str(study.storage_root / "digits-asha")))
 
@@ -72,7 +72,7 @@ def plain_loop(study: Bench, arm: str, seed: int) -> list[dict[str, Any]]:
 def test_stops_are_at_rungs_and_the_baseline_is_never_stopped(halved: Halved) -> None:
     assert halved.run.code == 0, halved.run.err
     rows = halved.study.results()
-    assert len(rows) == 8 * 2
+    assert len(rows) == 8
     stopped = {key: row for key, row in rows.items() if row["state"] == "stopped"}
     assert stopped
     assert {row["length"] for row in stopped.values()} <= set(RUNGS)
@@ -107,12 +107,12 @@ def test_every_stop_explains_itself(halved: Halved) -> None:
         assert event["reason"] == made["reason"]
         assert f"rank {made['rank']} of {made['peers']}" in halved.status.out
     trained = sum(row["length"] for row in halved.study.results().values())
-    assert f"trained {trained:g} of the grid's {8 * 2 * EPOCHS} epochs" in halved.run.out
+    assert f"trained {trained:g} of the grid's {8 * EPOCHS} epochs" in halved.run.out
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_warm_lanes_and_the_plain_loop_give_the_same_curves(halved: Halved, seed: int) -> None:
-    assert halved.study.curve("baseline", seed) == plain_loop(halved.study, "baseline", seed)
+def test_warm_lanes_and_the_plain_loop_give_the_same_curves(halved: Halved) -> None:
+    for arm, seed in (key for key, row in halved.study.results().items() if row["state"] == "done"):
+        assert halved.study.curve(arm, seed) == plain_loop(halved.study, arm, seed)
 
 
 def test_a_stopped_trial_has_the_beginning_of_its_curve(halved: Halved) -> None:

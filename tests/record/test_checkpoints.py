@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import StorageUnavailable
@@ -178,7 +178,6 @@ def mortal(root: str, changes_left: int) -> Storage:
 
 
 @pytest.mark.slow
-@settings(max_examples=80)
 @given(
     crash=st.integers(0, 40),
     scores=st.lists(st.none() | st.floats(), min_size=1, max_size=6),
@@ -236,7 +235,6 @@ LIFE = st.tuples(
 
 @pytest.mark.long
 @pytest.mark.slow
-@settings(max_examples=60)
 @given(lives=st.lists(LIFE, min_size=1, max_size=5), keep_latest=st.integers(0, 3))
 def test_through_many_lives_there_is_a_usable_one_once_there_has_been_one(
     lives: list[tuple[int, str | None]], keep_latest: int

@@ -75,7 +75,7 @@ EVENT: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(Started, CELLS, st.integers(1, 9), TEXTS, st.lists(TEXTS).map(tuple), st.none() | WHOLE),
 )
-REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+REUSE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def same(one: Any, other: Any) -> bool:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError, StudyError
@@ -136,7 +136,6 @@ def test_a_link_in_the_destination_is_not_followed_out(tmp_path: Path) -> None:
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-@settings(max_examples=60)
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_rubbish_is_refused(rubbish: bytes, cut: int) -> None:
     for data in (rubbish, archive("a.py")[: min(cut, 100)]):

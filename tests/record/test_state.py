@@ -255,7 +255,6 @@ LINES = st.sampled_from([dict(written(event)) for event in GOOD]).flatmap(
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
 @given(st.lists(LINES, max_size=12))
 def test_any_journal_can_be_read(lines: list[dict[str, Any]]) -> None:
     events = [read(line) for line in lines]
@@ -361,7 +360,7 @@ def test_looks_are_kept_in_their_order() -> None:
 
 
 TestDriver = Driver.TestCase
-TestDriver.settings = settings(max_examples=40, stateful_step_count=25)
+TestDriver.settings = settings(stateful_step_count=25)
 
 
 def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5
     mode=st.sampled_from(["max", "min"]),
     rule=st.sampled_from([{"rule": "none", "max": 9}, ASHA]),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
     metric = {"name": "val_acc|x", "mode": mode}
     report = study(outcomes, metric=metric, stopping=rule).report

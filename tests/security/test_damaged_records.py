@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mutations import HOST, RECORDS, faults
 
@@ -211,7 +211,6 @@ def test_any_bytes_are_json_or_are_refused(data: bytes) -> None:
         to_json(from_json(data)).decode()
 
 
-@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from(["host", "pid", "started", "beat", "driver", "token", "user"]), values)
 )

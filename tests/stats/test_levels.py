@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.stats.levels import (
@@ -51,7 +51,6 @@ def test_the_error_is_alpha_by_simulation() -> None:
     assert rejected == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 20_000))
 
 
-@settings(max_examples=40)
 @given(st.floats(1e-5, 1.0), looks_of, st.sampled_from([0.5, 1.0, 2.0, 3.0]))
 def test_levels_lie_between_the_union_bound_and_alpha(
     alpha: float, looks: tuple[int, ...], gamma: float
@@ -62,7 +61,6 @@ def test_levels_lie_between_the_union_bound_and_alpha(
         assert increment * (1 - 1e-9) <= level <= alpha + 1e-9
 
 
-@settings(max_examples=40)
 @given(st.floats(1e-5, 0.99), st.floats(0.3, 0.999), looks_of, st.sampled_from([1.0, 2.0]))
 def test_less_alpha_means_lower_levels(
     alpha: float, share: float, looks: tuple[int, ...], gamma: float
@@ -72,7 +70,6 @@ def test_less_alpha_means_lower_levels(
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
 @given(st.floats(1e-9, 1.0), looks_of, st.sampled_from([1.0, 2.0]), st.data())
 def test_alpha_of_inverts_the_levels(
     alpha: float, looks: tuple[int, ...], gamma: float, data: st.DataObject

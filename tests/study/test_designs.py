@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Fault, StudyError
@@ -174,7 +174,6 @@ def outcome(arm: Arm, effects: Mapping[tuple[str, ...], float]) -> float:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
 @given(planted())
 def test_factorial_recovers_what_was_planted(world: tuple[StudySpec, dict[tuple[str, ...], float]]) -> None:
     spec, effects = world
@@ -188,7 +187,6 @@ def test_factorial_recovers_what_was_planted(world: tuple[StudySpec, dict[tuple[
         assert sum(found[components].weights.values()) == pytest.approx(0, abs=1e-9)
 
 
-@settings(max_examples=30)
 @given(
     st.sampled_from(["leave-one-out", "add-one-in", "pairs", "factorial", "fractional"]), st.integers(4, 6)
 )

@@ -28,7 +28,7 @@ from orchestrator.study.search import grid, random_draws, study_space
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
 
-FUZZ = settings(max_examples=80, suppress_health_check=list(HealthCheck))
+FUZZ = settings(suppress_health_check=list(HealthCheck))
 VALID = """\
 name: small
 entrypoint: code.trial:Trial

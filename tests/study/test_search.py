@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.study.identity import canonical
@@ -59,7 +59,6 @@ def test_draws_of_a_small_space_are_all_different() -> None:
     assert len(random_draws({"a": Choice((1,))}, 2, "s")) == 2
 
 
-@settings(max_examples=50)
 @given(
     st.text(max_size=5), st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(-50, 50), st.integers(1, 90)
 )

@@ -143,7 +143,7 @@ def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
         max_size=3,
     )
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=5 * settings().max_examples)
     @given(st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS"]), places, tails, headers, st.binary())
     def one(method: str, place: str, tail: str, extra: dict[str, str], body: bytes) -> None:
         try:
