@@ -45,7 +45,7 @@ def request_of(study: Study, only: Sequence[str] = ()) -> CheckRequest:
         )
     spec = study.spec
     return CheckRequest(
-        entrypoint=spec.entrypoint,
+        entrypoint=spec.code,
         root=str(study.entrypoint.root),
         seed=spec.seeds[0],
         metrics=(spec.metric.name, *spec.metric.also),
@@ -88,7 +88,7 @@ def climb(
         gates.append(gate)
         if tell is not None:
             tell(gate)
-    return CheckReport(study.name, study.spec.entrypoint, tuple(gates), time.perf_counter() - start)
+    return CheckReport(study.name, str(study.spec.entrypoint), tuple(gates), time.perf_counter() - start)
 
 
 def folder_for(study: Study, out: Path) -> Path:

@@ -25,7 +25,7 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
                 "arms": len(plan.arms),
                 "seeds": len(spec.seeds),
                 "cells": len(plan.cells),
-                "entrypoint": {"name": spec.entrypoint, "file": str(study.entrypoint.file)},
+                "entrypoint": {"name": str(spec.entrypoint), "file": str(study.entrypoint.file)},
             }
         )
         return

@@ -131,7 +131,7 @@ class _Driver:
             if known != checks.fingerprint(request, self.code.hash):
                 return checks.Preflight(request, threads=max(1, int(spec.resources.cpus_per_worker)))
         root = str(self.study.entrypoint.root)
-        alone = CheckRequest(spec.entrypoint, root, 0, (), (), datamodule=spec.datamodule)
+        alone = CheckRequest(spec.code, root, 0, (), (), datamodule=spec.datamodule)
         return checks.Preflight(alone, "import")
 
     # ---- on Ray ------------------------------------------------------------------------------------------

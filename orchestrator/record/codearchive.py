@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import Fault, InputError, StudyError
-from orchestrator.study.entrypoint import EntrypointSource
+from orchestrator.study.entrypoint import OF_COMMANDS, PYTHON, EntrypointSource
 
-_CODE = (".py", ".pyi")
+_CODE = OF_COMMANDS
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
 _SECRET_FILE = re.compile(
     r"secret|credential|passw(or)?d|api[-_]?key|private[-_]?key|service[-_]?account|^auth[-_]?token|^tokens?\."
@@ -47,13 +47,24 @@ class PackedCode:
         """Read and pack what is below the entrypoint's root now."""
         if "site-packages" in source.root.parts:
             return cls(None, "installed", b"")
-        return cls(source.root, code_hash(source.root), pack_code(source.root))
+        files = read_code(source.root, named=source.named)
+        return cls(source.root, source_hash(source), pack_files(files))
 
 
-def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
-    """SHA-256 over names and contents of the Python files below `root`. Raises `StudyError` when too many."""
+def source_hash(source: EntrypointSource, exclude: Iterable[Path] = ()) -> str:
+    """Return the hash of an entrypoint's code."""
+    return code_hash(source.root, exclude, source.suffixes, source.named)
+
+
+def code_hash(
+    root: Path, exclude: Iterable[Path] = (), suffixes: tuple[str, ...] = PYTHON, named: Iterable[str] = ()
+) -> str:
+    """SHA-256 over names and contents of the code below `root`. Raises `StudyError` when there is too much.
+
+    `suffixes`: of what is code; `named`: files, relative to `root`, that are too.
+    """
     digest = hashlib.sha256()
-    for name, path in _files(root, exclude, _CODE):
+    for name, path in _files(root, exclude, suffixes, frozenset(named)):
         if not _is_of_trials(name):
             continue
         data = path.read_bytes()
@@ -63,7 +74,7 @@ def code_hash(root: Path, exclude: Iterable[Path] = ()) -> str:
 
 
 def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
-    """Return a tar.gz of the Python and small text files below `root`; the same bytes for the same files.
+    """Return a tar.gz of the code and small text files below `root`; the same bytes for the same files.
 
     Hidden files, text files named like secrets, text that a link fetches from elsewhere, environments,
     installed packages, run directories and everything in `exclude` stay out.
@@ -72,11 +83,11 @@ def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
     return pack_files(read_code(root, exclude))
 
 
-def read_code(root: Path, exclude: Iterable[Path] = ()) -> dict[str, bytes]:
-    """Return the files that `pack_code` packs, by their posix names relative to `root`."""
+def read_code(root: Path, exclude: Iterable[Path] = (), named: Iterable[str] = ()) -> dict[str, bytes]:
+    """Return the files that `pack_code` packs, and `named` ones, by posix names relative to `root`."""
     found: dict[str, bytes] = {}
     total = 0
-    for name, path in _files(root, exclude, _CODE + _TEXT):
+    for name, path in _files(root, exclude, _CODE + _TEXT, frozenset(named)):
         found[name] = path.read_bytes()
         total += len(found[name])
         if total > TOTAL_LIMIT:
@@ -129,11 +140,14 @@ def _is_of_trials(name: str) -> bool:
     return PurePosixPath(name).parts[0] not in _NO_PART_OF_A_TRIAL
 
 
+_PROGRAMS = (b"#!", b"\x7fELF")
+
+
 def unpack_code(data: bytes, dest: Path) -> None:
     """Extract an archive of `pack_code` into `dest`.
 
     Plain files with relative paths only: anything else in it (links, devices, `..`) raises `InputError`
-    before the first file is written.
+    before the first file is written. What begins as a program does can be run.
     """
     dest = Path(dest)
     try:
@@ -151,13 +165,18 @@ def unpack_code(data: bytes, dest: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = archive.extractfile(member)
                 assert source is not None  # it is a file
-                target.write_bytes(source.read())
+                data = source.read()
+                target.write_bytes(data)
+                if data.startswith(_PROGRAMS):
+                    target.chmod(0o755)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise InputError(f"the code archive cannot be extracted: {error}") from error
 
 
-def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    """(posix name relative to root, path), sorted by name."""
+def _files(
+    root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...], named: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Path]]:
+    """(posix name relative to root, path), sorted by name; `named` ones whatever their suffix."""
     root = Path(root).resolve()
     left_out = {Path(path).resolve() for path in exclude}
     seen = 0
@@ -171,6 +190,9 @@ def _files(root: Path, exclude: Iterable[Path], suffixes: tuple[str, ...]) -> It
             raise _too_big(root, f"more than {ENTRY_LIMIT} files")
         for name in names:
             path = here / name
+            if path.relative_to(root).as_posix() in named:
+                found.append((path.relative_to(root).as_posix(), path))
+                continue
             if name.startswith(".") or not name.endswith(suffixes) or path in left_out or not path.is_file():
                 continue
             if (through_link or path.is_symlink()) and not _may_follow(path, root):

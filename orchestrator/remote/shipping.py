@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.codearchive import code_hash, pack_files, read_code
+from orchestrator.record.codearchive import pack_files, read_code, source_hash
 from orchestrator.record.layout import safe_name
 from orchestrator.study.entrypoint import EntrypointSource
 
@@ -54,8 +54,10 @@ def pack(
     identity = hashlib.sha256()
     for root in roots:
         below = root.relative_to(base)
-        members |= {(below / name).as_posix(): data for name, data in read_code(root, exclude).items()}
-        identity.update(code_hash(root, exclude).encode())
+        members |= {
+            (below / name).as_posix(): data for name, data in read_code(root, exclude, source.named).items()
+        }
+        identity.update(source_hash(source, exclude).encode())
     for path in files:
         if not path.is_relative_to(base):
             hint = f"keep it below {base}, or start the command from a directory above both"

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from orchestrator.errors import InternalError
 from orchestrator.study.designs import Arm as Arm
 from orchestrator.study.designs import expand_arms, searched_config
-from orchestrator.study.identity import OPTIONAL, canonical, frozen_view
+from orchestrator.study.identity import OPTIONAL, canonical, entrypoint_identity, frozen_view
 from orchestrator.study.naming import cell_name
 from orchestrator.study.registered import rule_of
 from orchestrator.study.search import registered_draws
@@ -265,7 +265,7 @@ def _digest(config: Mapping[str, Any], spec: StudySpec) -> hashlib._Hash:
     train = config.get("train")
     common = {
         "config": config,
-        "entrypoint": spec.entrypoint,
+        "entrypoint": entrypoint_identity(spec),
         "max": spec.stopping.max,
         "unit": spec.stopping.unit,
         "world_size": spec.resources.workers,

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
+from orchestrator.study.command import command_problems
 from orchestrator.study.faults import Path, Problem, show, unused_problems, walk
 from orchestrator.study.registered import RULES, SEARCHES, StoppingTerms, design_of, rule_of
 from orchestrator.study.search import Choice, Space, parse_space
@@ -19,6 +20,7 @@ def rule_problems(spec: StudySpec) -> list[Problem]:
     """Every problem that concerns more than one value, but for the arms (`designs.build_arms`)."""
     return [
         *_baseline_problems(spec),
+        *command_problems(spec),
         *_component_problems(spec),
         *stopping_problems(spec),
         *tuning_problems(spec),

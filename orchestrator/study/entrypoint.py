@@ -12,15 +12,32 @@ from pathlib import Path
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.faults import nearest, show
 
+PYTHON = (".py", ".pyi")
+SCRIPTS = (
+    *(".sh", ".bash", ".zsh", ".R", ".r", ".jl", ".lua"),
+    *(".pl", ".rb", ".js", ".mjs", ".ts", ".m", ".scala"),
+)
+COMPILED = (
+    *(".c", ".cc", ".cpp", ".cxx", ".cu", ".h", ".hpp", ".cuh"),
+    *(".f90", ".go", ".rs", ".java", ".kt", ".swift"),
+)
+OF_COMMANDS = (*PYTHON, *SCRIPTS, *COMPILED)
+"""Suffixes of what may be the code of a command."""
+
 
 @dataclass(frozen=True)
 class EntrypointSource:
-    """Where an entrypoint lives: `root` has to be importable, `file` is the module's source."""
+    """Where an entrypoint lives: `root` has to be importable, `file` is the module's source.
+
+    `suffixes`: of the files below `root` that make its code; `named`: further files that do, of a command.
+    """
 
     module: str
     name: str
     root: Path
     file: Path
+    suffixes: tuple[str, ...] = PYTHON
+    named: tuple[str, ...] = ()
 
 
 def locate(entrypoint: str, study_file: Path, cwd: Path) -> EntrypointSource:
@@ -37,7 +54,7 @@ def locate(entrypoint: str, study_file: Path, cwd: Path) -> EntrypointSource:
     if not all(part.isidentifier() for part in [*parts, name]):
         hint = "for example entrypoint: trials.digits:Digits"
         raise _error("must be module:name of a class or function", entrypoint, study_file, hint)
-    found = _find(parts, [cwd.resolve(), study_file.resolve().parent]) or _find_installed(parts)
+    found = find_module(parts, [cwd.resolve(), study_file.resolve().parent])
     if found is None:
         hint = _missing_hint(parts, study_file, cwd)
         raise _error(f"there is no module {module!r}", entrypoint, study_file, hint)
@@ -49,6 +66,11 @@ def locate(entrypoint: str, study_file: Path, cwd: Path) -> EntrypointSource:
 
 def _error(message: str, entrypoint: str, study_file: Path, hint: str | None) -> StudyError:
     return StudyError(Fault(message, str(study_file), None, "entrypoint", show(entrypoint), hint))
+
+
+def find_module(parts: list[str], roots: list[Path]) -> tuple[Path, Path] | None:
+    """Return where a module is imported from, one of `roots` or where packages lie, and its file."""
+    return _find(parts, roots) or _find_installed(parts)
 
 
 def _find(parts: list[str], roots: list[Path]) -> tuple[Path, Path] | None:

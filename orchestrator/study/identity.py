@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.study.command import CommandSpec
 from orchestrator.study.faults import show
 from orchestrator.study.registered import DESIGNS, RULES
 from orchestrator.study.spec import StudySpec
@@ -39,10 +40,16 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
     for key in OPTIONAL:
         if view[key] is None:
             view.pop(key)
+    view["entrypoint"] = entrypoint_identity(spec)
     for component in view["components"].values():
         component.pop("why")
         component.pop("acts_after")
     return view
+
+
+def entrypoint_identity(spec: StudySpec) -> str | dict[str, Any]:
+    """Return what names the code: two studies with another one are two."""
+    return spec.entrypoint.identity if isinstance(spec.entrypoint, CommandSpec) else spec.entrypoint
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

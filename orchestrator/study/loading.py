@@ -10,10 +10,12 @@ from typing import Any
 
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study import references
+from orchestrator.study.command import CommandSpec
 from orchestrator.study.designs import Arm
 from orchestrator.study.entrypoint import EntrypointSource, locate, refuse_what_cannot_run
 from orchestrator.study.faults import Path, Problem, dotted, nearest, show, walk
 from orchestrator.study.names import lacking
+from orchestrator.study.program import locate_command
 from orchestrator.study.secrets import secret_problems
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import known_keys, validate
@@ -280,7 +282,10 @@ def _checked(merged: Merged, path: FilePath, overrides: Sequence[str], cwd: File
     faults = [fault for override in overrides for fault in apply_override(merged, override)]
     if secrets := secret_problems(merged.data):  # alone: other faults show values
         raise StudyError([merged.fault(problem) for problem in secrets])
-    sections = [key for key in merged.data if key not in ("baseline", "components")]
+    later = {"baseline", "components"} | (
+        {"entrypoint"} if isinstance(merged.data.get("entrypoint"), dict) else set()
+    )
+    sections = [key for key in merged.data if key not in later]
     data, unresolved = references.resolve(merged.data, sections)
     spec, arms, invalid = validate(data)
     told = {(fault.field,) for fault in faults} | {problem.path for problem in unresolved}
@@ -301,6 +306,13 @@ def _look_for_code(
     named = [(key, data.get(key)) for key in ("entrypoint", "datamodule", "datasets")]
     own = data.get("monitor") if isinstance(data.get("monitor"), (list, tuple)) else ()
     named += [("monitor", name) for name in own or () if ":" in str(name)]
+    if isinstance(data.get("entrypoint"), Mapping) and not any(
+        str(at).startswith("entrypoint") for at in unsound
+    ):
+        try:
+            found["entrypoint"] = locate_command(CommandSpec.model_validate(data["entrypoint"]), path, cwd)
+        except StudyError as error:
+            faults += [_placed(merged, fault, str(fault.field)) for fault in error.faults]
     for key, name in named:
         if isinstance(name, str) and key not in unsound:
             try:
@@ -321,5 +333,5 @@ def _placed(merged: Merged, fault: Fault, field: str) -> Fault:
     """Let a fault of the user's code say where the study names it, unless it has a place of its own."""
     if fault.line is not None:
         return replace(fault, field=field)
-    place = merged.place((field,))
+    place = merged.place(tuple(field.split(".")))
     return replace(fault, file=place.file, line=place.line, field=field)

@@ -11,18 +11,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializeAsAny,
     StringConstraints,
+    TypeAdapter,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
 
+from orchestrator.study.command import CommandSpec
 from orchestrator.study.names import Loggers, Monitors
 from orchestrator.study.plugins import OneOf
 from orchestrator.study.registered import DESIGNS, GOALS, RULES, SEARCHES
+from orchestrator.study.section import Section, Text
 from orchestrator.study.values import (
     AutoCount,
     AutoLooks,
@@ -39,18 +40,11 @@ from orchestrator.study.values import (
 
 Phase = Literal["fixed", "retuned"]
 """Arms are compared with the settings of the study file, or each with the winner of its own search."""
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=300)]
 """`package.module:name`."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, serialize_by_alias=True, use_attribute_docstrings=True
-    )
-
-
-class MetricSpec(_Section):
+class MetricSpec(Section):
     """What is compared."""
 
     name: Text
@@ -63,7 +57,7 @@ class MetricSpec(_Section):
     """Further reported keys that are kept for the report; no decision looks at them."""
 
 
-class Component(_Section):
+class Component(Section):
     """One thing that the study takes away (`without`) or exchanges (`swap`)."""
 
     without: dict[str, Any] | None = None
@@ -76,7 +70,7 @@ class Component(_Section):
     """Optimizer steps before which the component does nothing: `check` then does not ask for a difference."""
 
 
-class StoppingSpec(_Section):
+class StoppingSpec(Section):
     """How long a trial is, and when it may end before that."""
 
     rule: Annotated[str, OneOf(RULES)] = "none"
@@ -115,7 +109,7 @@ def section_of(stopping: Any) -> type[StoppingSpec] | None:
     return RULES.get(rule).settings if isinstance(rule, str) and rule in RULES else None
 
 
-class TuneStopping(_Section):
+class TuneStopping(Section):
     """How samples of one arm compete."""
 
     rule: Annotated[str, OneOf(RULES, lambda rule: rule.for_samples)] = "asha"
@@ -126,7 +120,7 @@ class TuneStopping(_Section):
     """Rungs at grace · reduction^i below max; at each, the best 1/reduction go on."""
 
 
-class TuneSpec(_Section):
+class TuneSpec(Section):
     """The same search for every arm, the baseline included; the winners are compared on fresh seeds."""
 
     samples: Annotated[int, Field(ge=1)] = 8
@@ -154,7 +148,7 @@ class TuneSpec(_Section):
         return "retuned" in self.phases
 
 
-class ResourcesSpec(_Section):
+class ResourcesSpec(Section):
     """What one trial gets, and how many run at once."""
 
     workers: Annotated[int, Field(ge=1)] = 1
@@ -173,7 +167,7 @@ class ResourcesSpec(_Section):
     """Let lanes that would be idle start seeds which a look may turn out not to need (resolve)."""
 
 
-class BudgetSpec(_Section):
+class BudgetSpec(Section):
     """When to stop starting trials."""
 
     gpu_hours: PositiveNumber | None = None
@@ -182,7 +176,7 @@ class BudgetSpec(_Section):
     """Wall time of the whole study: `2h`, `90m`, or seconds."""
 
 
-class FailuresSpec(_Section):
+class FailuresSpec(Section):
     """What happens when a trial fails."""
 
     max_retries: Annotated[int, Field(ge=0)] = 3
@@ -191,7 +185,7 @@ class FailuresSpec(_Section):
     """A trial that is silent for longer hangs; `auto` is max(30 min, 5 × the longest interval seen)."""
 
 
-class CheckpointSpec(_Section):
+class CheckpointSpec(Section):
     """Which checkpoints are made and kept."""
 
     every: PositiveNumber = 1
@@ -204,7 +198,7 @@ class CheckpointSpec(_Section):
     """How many of the latest are kept."""
 
 
-class ReportSpec(_Section):
+class ReportSpec(Section):
     """How effects are judged; part of what is registered before the first run."""
 
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -215,17 +209,28 @@ class ReportSpec(_Section):
     """`moderated` borrows strength from all arms; `per_arm` is strict: plain paired t, union-bound levels."""
 
 
-class StudySpec(_Section):
+_CODE = TypeAdapter[str](Code)
+
+
+def _of_its_kind(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Check a mapping as a command and everything else as a name, so that faults say which is meant."""
+    del handler
+    if isinstance(value, (Mapping, CommandSpec)):
+        return CommandSpec.model_validate(value)
+    return _CODE.validate_python(value, strict=True)
+
+
+class StudySpec(Section):
     """An ablation study: a baseline, its components, seeds, and how long each trial runs."""
 
     name: Name
     """Names the study and its directory under `storage`."""
-    entrypoint: Code
-    """`package.module:name` of a Task, a LightningModule or a plain Ray Train function."""
+    entrypoint: Annotated[Code | CommandSpec, WrapValidator(_of_its_kind)]
+    """`package.module:name` of a Task, a LightningModule or a plain Ray Train function; or a `command`."""
     metric: MetricSpec
     baseline: dict[str, Any]
     """Free-form settings, handed to the entrypoint with `seed` and `max_length` added."""
-    components: dict[str, Component] = {}
+    components: dict[str, Component] = {}  # noqa: RUF012 - pydantic copies it
     """What is taken away or exchanged, by name."""
     design: Annotated[str, OneOf(DESIGNS)] = "leave-one-out"
     """`leave-one-out` compares with the baseline, `add-one-in` with everything taken away; `pairs` adds every
@@ -260,6 +265,13 @@ class StudySpec(_Section):
     """Ask torch for deterministic kernels."""
     allow_short: bool = False
     """Accept trials that return before `max`."""
+
+    @property
+    def code(self) -> str | dict[str, Any]:
+        """What names the user's code, as plain data."""
+        return (
+            self.entrypoint if isinstance(self.entrypoint, str) else self.entrypoint.model_dump(mode="json")
+        )
 
     @property
     def phases(self) -> tuple[Phase, ...]:

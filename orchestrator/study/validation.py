@@ -70,6 +70,7 @@ def model_at(path: Path) -> type[BaseModel] | None:
 _EXAMPLES = {
     "name": "name: my-study",
     "entrypoint": "entrypoint: trials.digits:Digits",
+    "entrypoint.command": "command: python train.py --lr {optim.lr} --seed {seed} --out {trial_dir}",
     "datamodule": "datamodule: trials.lightning_digits:DigitsData",
     "datasets": "datasets: mypackage.data:make_datasets",
     "metric": "metric: {name: val/accuracy, mode: max}",
@@ -171,7 +172,7 @@ def _patched(data: Mapping[str, Any], errors: list[ErrorDetails]) -> tuple[Study
         path = error["loc"]
         section = str(path[0])
         inside, needed = patched.get(section), _PLAIN.get(section)
-        vital = needed if isinstance(needed, Mapping) else ()
+        vital = needed if isinstance(needed, Mapping) else ("command",)
         if len(path) == 1 or not isinstance(inside, Mapping) or path[1] in vital:
             patched.pop(section, None)
             unsound.add(section)
@@ -195,7 +196,11 @@ def _problem(error: ErrorDetails, data: Mapping[str, Any]) -> Problem:
         return _not_one_of(path, error, value)
     if where in _CODE and isinstance(error["input"], str):
         message = "must be module:name of a class or function"
-        return Problem(path, message, value, f"for example {_EXAMPLES[where]}")
+        words = where == "entrypoint" and " " in error["input"].strip()
+        example = (
+            "to run a command: entrypoint: {command: ...}" if words else f"for example {_EXAMPLES[where]}"
+        )
+        return Problem(path, message, value, example)
     message = _KINDS.get(kind) or error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     hint = _HINTS.get(where)
     if kind == "bool_type" and isinstance(error["input"], str):

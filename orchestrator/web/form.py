@@ -83,7 +83,7 @@ class Form:
 
 def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
     """Return the form of a study: `raw` is its merged data, `entrypoints` are those to choose from."""
-    own = str(raw["entrypoint"])
+    own = shown(raw["entrypoint"])
     choices = tuple(dict.fromkeys([own, *sorted(entrypoints)]))
     alternatives = _alternatives(raw.get("components") or {})
     return Form(

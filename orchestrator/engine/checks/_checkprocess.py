@@ -108,7 +108,7 @@ class CheckProcess:
             if "refused" in message:
                 raise self._fault(message["refused"], None, message["file"], message["line"])
             if "error" in message:
-                hint = f"mend it, and try `python -c 'import {self._request.entrypoint.partition(':')[0]}'`"
+                hint = f"mend it, and try `python -c 'import {self._request.code_name.partition(':')[0]}'`"
                 said = f"the entrypoint does not import: {message['error']}"
                 raise self._fault(said, hint, message["file"], message["line"])
             if "imported" in message:
@@ -133,7 +133,7 @@ class CheckProcess:
         self, said: str, hint: str | None = None, file: str | None = None, line: int | None = None
     ) -> StudyError:
         """Return what is wrong with the entrypoint."""
-        return StudyError(Fault(said, file, line, "entrypoint", self._request.entrypoint, hint))
+        return StudyError(Fault(said, file, line, "entrypoint", self._request.code_name, hint))
 
     def _how_it_ended(self, timeout_s: float, late: threading.Event) -> GateVerdict:
         code = self._process.wait()
@@ -205,7 +205,7 @@ def _place(request: CheckRequest, error: BaseException | None) -> tuple[str | No
     raised = [frame for frame in trace if _is_users(frame.filename)]
     if raised:
         return raised[-1].filename, raised[-1].lineno
-    module, _, name = str(request.entrypoint).partition(":")
+    module, _, name = request.code_name.partition(":")
     file = getattr(sys.modules.get(module), "__file__", None)
     return file, None if file is None else line_of(Path(file), name)
 

@@ -49,7 +49,7 @@ class SeedCheck:
             f"seeds {self._seeds[a]} and {self._seeds[b]} of {self._state.plan.reference!r} give identical "
             "curves: the entrypoint ignores its seed",
             field="entrypoint",
-            value=self._spec.entrypoint,
+            value=str(self._spec.entrypoint),
             hint="use config['seed'] (a Task does by itself), or set `deterministic: true` if that is meant",
         )
 

@@ -44,7 +44,7 @@ def entrypoint_of(spec: StudySpec, code_root: Path | None, device: torch.device)
     place = _ThisProcess(device)
 
     def load() -> UserCode:
-        runner = runner_of(Code(spec.entrypoint, code_root, spec.datamodule))
+        runner = runner_of(Code(spec.code, code_root, spec.datamodule))
         if not runner.runs_without_ray(spec.resources.workers):
             workers = f" with {spec.resources.workers} workers" if spec.resources.workers > 1 else ""
             raise TypeError(f"{spec.entrypoint}, {runner.noun}{workers}, needs Ray")

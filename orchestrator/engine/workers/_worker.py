@@ -135,7 +135,7 @@ class LaneWorker:
 
     def _load(self) -> UserCode:
         spec = self.facts.spec
-        return partial(runner_of(Code(spec.entrypoint, self.code_root, spec.datamodule)).run, place=self)
+        return partial(runner_of(Code(spec.code, self.code_root, spec.datamodule)).run, place=self)
 
     # ---- the runner's `TrialPlace` ------------------------------------------------------------------------
 

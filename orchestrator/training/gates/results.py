@@ -33,7 +33,8 @@ class ArmToCheck:
 class CheckRequest:
     """What to check: arms (the reference first), and the metrics that the study waits for."""
 
-    entrypoint: str
+    entrypoint: str | dict[str, Any]
+    """`package.module:name`, or a command."""
     root: str
     """Directory from which the entrypoint is imported."""
     seed: int
@@ -47,6 +48,11 @@ class CheckRequest:
     """File for the trace of `profile`; None: none."""
     datamodule: str | None = None
     """The DataModule that goes with a LightningModule."""
+
+    @property
+    def code_name(self) -> str:
+        """The entrypoint in a line."""
+        return str(self.entrypoint["command"] if isinstance(self.entrypoint, dict) else self.entrypoint)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
