@@ -19,7 +19,8 @@ from typing import Any
 from orchestrator.decide.sequential import standard_gamma, standard_looks
 from orchestrator.simulate.generator import Scenario, scenario
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
-from orchestrator.simulate.series import Series, null_studies, run
+from orchestrator.simulate.series import Series, judge, run
+from orchestrator.stats.descriptions import clopper_pearson
 from orchestrator.stats.levels import nominal_levels
 
 PAGE = Path(__file__).with_name("statistics.md")
@@ -29,6 +30,12 @@ NOISY = ("grid", "save", "strict")
 FEW = ("grid", "save", "reinvest")
 MARGIN = 2.0
 ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=(0.0,) * 8)
+# the findings of S1 and one null: every level that a finding frees is at the null's disposal
+FOUND = Scenario(
+    "one null among findings",
+    delta=(0.0, 2.0, -1.0, -2.0, -4.0, -12.0),
+    beta=(0.6, 1.0, 0.0, -1.0, 0.0, 0.5),
+)
 
 
 def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
@@ -51,8 +58,25 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
         },
         "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
         "pool": rates(ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
-        "null": asdict(null_studies(studies)),
+        "null": null_studies(studies),
     }
+
+
+def null_studies(studies: int, design: SimulatedDesign | None = None, seed: int = 0) -> dict[str, Any]:
+    """Count what is said about one null component among five that matter.
+
+    It bounds the share of studies that claim an effect of a null (`lo`, `hi`: exact 95 % interval): no more
+    than alpha · `studies` are expected.
+    """
+    given = design or SimulatedDesign()
+    found = judge(Series(FOUND, given, studies, seed), ["save"], 0, studies)["save"]
+    signs = [int(one.signs[0]) for one in found]
+    helps, hurts = signs.count(1), signs.count(-1)
+    equivalent = sum(bool(one.equivalent[0]) for one in found)
+    lo, hi = clopper_pearson(helps + hurts, studies)
+    unresolved = studies - helps - hurts - equivalent
+    said = {"helps": helps, "hurts": hurts, "equivalent": equivalent, "unresolved": unresolved}
+    return {"method": "save", "studies": studies, **said, "lo": lo, "hi": hi, "alpha": given.alpha}
 
 
 def blocks(found: Mapping[str, Any]) -> dict[str, str]:

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.decide.asha import Halving
-from orchestrator.decide.goals import goal_of
-from orchestrator.decide.resolve import ArmLook, ResolveRule, few_arms, resolve
+from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
 from orchestrator.decide.rungs import RungRule
-from orchestrator.decide.sequential import standard_gamma, standard_looks
 from orchestrator.decide.states import TrialState
-from orchestrator.decide.stopping import StoppingRule, stopping_rule
+from orchestrator.decide.stopping import Variant, stopping_rule
 from orchestrator.simulate.asha import Point, SimulatedCurve, matched, replay
-from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy
+from orchestrator.simulate.generator import RUNGS, GeneratedStudy
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
 from orchestrator.study.registered import RULES
@@ -101,13 +98,10 @@ def halving(
     return _fixed(tests, design, cost=cost, kept=bool((last[0] == len(RUNGS) - 1).all()))
 
 
-def sequential(
-    study: GeneratedStudy, design: SimulatedDesign, rule: Callable[[SimulatedDesign, int], ResolveRule]
-) -> MethodResult:
-    """Return the rule `resolve` on the final values; every run that a look has used is trained to its end."""
-    registered = rule(design, study.curves.shape[0] - 1)
-    values = study.curves[:, : registered.looks[-1], -1]
-    course = resolve(registered, values, np.ones(values.shape, dtype=np.bool_))
+def sequential(study: GeneratedStudy, design: SimulatedDesign, rule: ResolveRule) -> MethodResult:
+    """Follow the rule on the final values; every run that a look has used is trained to its end."""
+    values = study.curves[:, : rule.looks[-1], -1]
+    course = resolve(rule, values, np.ones(values.shape, dtype=np.bool_))
     ends = [course.final[row] for row in range(1, values.shape[0])]
     cost = len(course.needed) / (values.shape[0] * design.seeds)
     kept = all((0, seed) in course.needed for seed in range(design.seeds))
@@ -165,31 +159,40 @@ def _numbers(values: Iterable[float | None]) -> Float:
     return np.array([np.nan if value is None else value for value in values])
 
 
-def registered(
-    design: SimulatedDesign,
-    arms: int,
-    *,
-    goal: str = "save",
-    futility: float = 0.10,
-    variance: Variance = "moderated",
-) -> ResolveRule:
-    """Return the rule that a study file with this design and the default looks registers."""
-    most = goal_of(goal).most_seeds(MOST_SEEDS, design.seeds)
-    return ResolveRule(
-        looks=standard_looks(most),
-        seeds=design.seeds,
-        alpha=design.alpha,
-        gamma=standard_gamma(most),
-        futility=futility,
-        margin=design.margin,
-        goal=goal,
-        variance=variance,
-        few_arms=few_arms(arms),
-    )
+def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str, variant: Variant) -> MethodResult:
+    """Judge by a rule as a study file that registers this design has it."""
+    rule, spec = stopping_rule(name), study_file(design, name, variant)
+    if rule.stops_at_rungs:
+        return halving(study, design, protected=True, rule=rule.at_rungs(spec.stopping, RUNGS[-1]))
+    on_seeds = rule.on_seeds(spec, study.curves.shape[0] - 1)
+    if on_seeds is None:
+        return grid(study, design, variance="moderated")
+    return sequential(study, design, on_seeds)
 
 
-def _resolve(name: str, title: str, **settings: Any) -> Method:
-    return Method(name, "resolve", title, partial(sequential, rule=partial(registered, **settings)))
+def study_file(design: SimulatedDesign, rule: str, variant: Variant | None = None) -> StudySpec:
+    """Return a study file that registers this design under the rule, or under a variant of it."""
+    changed = variant or Variant("")
+    ladder = {"max": RUNGS[-1], "grace": RUNGS[0], "reduction": design.reduction}
+    file = {
+        "name": "simulated",
+        "entrypoint": "none:none",
+        "metric": {"name": "value", "mode": "max"},
+        "baseline": {},
+        "seeds": design.seeds,
+        "stopping": {"rule": rule, **ladder, **changed.stopping},
+        "report": {"alpha": design.alpha, "margin": design.margin, **changed.report},
+    }
+    return StudySpec.model_validate(file)
+
+
+def _with_default_settings(rule: str) -> Method:
+    title = RULES.get(rule).title
+    return Method(rule, rule, title, partial(_by_rule, name=rule, variant=Variant(title)))
+
+
+def _resolve(name: str, variant: Variant) -> Method:
+    return Method(name, "resolve", variant.title, partial(_by_rule, name="resolve", variant=variant))
 
 
 METHODS: dict[str, Method] = {
@@ -199,10 +202,10 @@ METHODS: dict[str, Method] = {
         Method("grid", "none", "full grid, moderated t", partial(grid, variance="moderated")),
         Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
         Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
-        _resolve("save", "resolve, save"),
-        _resolve("save-no-futility", "resolve, save, no futility", futility=0.0),
-        _resolve("reinvest", "resolve, reinvest", goal="reinvest"),
-        _resolve("strict", "resolve, save, strict variance", variance="per_arm"),
+        _resolve("save", Variant("resolve, save")),
+        _resolve("save-no-futility", Variant("resolve, save, no futility", {"futility": 0.0})),
+        _resolve("reinvest", Variant("resolve, reinvest", {"goal": "reinvest"})),
+        _resolve("strict", Variant("resolve, save, strict variance", report={"variance": "per_arm"})),
     )
 }
 """All methods by name, in the order of the table in docs/statistics.md."""
@@ -216,35 +219,7 @@ def method(name: str) -> Method:
 def _known() -> dict[str, Method]:
     """Return all methods, and one for each rule that a package brings, with its default settings."""
     ours = {one.rule for one in METHODS.values()}
-    brought = (name for name in RULES if name not in ours)
-    titled = ((name, RULES.get(name).title) for name in brought)
-    return METHODS | {name: Method(name, name, title, partial(_by_rule, name=name)) for name, title in titled}
-
-
-def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str) -> MethodResult:
-    rule, arms = stopping_rule(name), study.curves.shape[0] - 1
-    spec = _spec(design, rule)
-    if rule.stops_at_rungs:
-        return halving(study, design, protected=True, rule=rule.at_rungs(spec.stopping, RUNGS[-1]))
-    on_seeds = rule.on_seeds(spec, arms)
-    if on_seeds is None:
-        return grid(study, design, variance="moderated")
-    return sequential(study, design, lambda *_: on_seeds)
-
-
-def _spec(design: SimulatedDesign, rule: StoppingRule) -> StudySpec:
-    """Return a study file that registers this design under the rule."""
-    ladder = {"max": RUNGS[-1], "grace": RUNGS[0], "reduction": design.reduction}
-    file = {
-        "name": "simulated",
-        "entrypoint": "none:none",
-        "metric": {"name": "value", "mode": "max"},
-        "baseline": {},
-        "seeds": design.seeds,
-        "stopping": {"rule": rule.name, **ladder},
-        "report": {"alpha": design.alpha, "margin": design.margin},
-    }
-    return StudySpec.model_validate(file)
+    return METHODS | {name: _with_default_settings(name) for name in RULES if name not in ours}
 
 
 def pick(words: Sequence[str]) -> tuple[Method, ...]:

@@ -9,6 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scipy.stats import binom
+
+from orchestrator.simulate.methods import SimulatedDesign
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,6 +37,24 @@ def test_the_page_shows_the_recorded_figures(simulated: ModuleType) -> None:
     page = (DOCS / "statistics.md").read_text()
     assert simulated.fill(page, simulated.blocks(record)) == page
     assert set(re.findall(r"<!-- simulated: (\w+) -->", page)) == set(simulated.blocks(record))
+
+
+@pytest.mark.slow
+def test_a_null_is_claimed_no_more_often_than_alpha_allows(simulated: ModuleType) -> None:
+    count = simulated.null_studies(300)
+    claims = count["helps"] + count["hurts"]
+    assert simulated.FOUND.delta[0] == 0
+    assert claims + count["equivalent"] + count["unresolved"] == 300
+    assert claims <= binom.isf(1e-3, 300, count["alpha"])
+    assert count["lo"] <= claims / 300 <= count["hi"]
+
+
+def test_with_a_margin_a_null_may_be_called_equivalent_and_is_not_claimed_more_often(
+    simulated: ModuleType,
+) -> None:
+    count = simulated.null_studies(100, SimulatedDesign(seeds=8, margin=3.0), seed=5)
+    assert count["equivalent"] > 50
+    assert count["helps"] + count["hurts"] <= binom.isf(1e-3, 100, count["alpha"])
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from orchestrator.decide.resolve import ResolveRule
+from orchestrator.decide.sequential import RESOLVE
 from orchestrator.simulate.generator import Scenario
-from orchestrator.simulate.methods import SimulatedDesign, pick, registered
+from orchestrator.simulate.methods import SimulatedDesign, pick, study_file
 from orchestrator.simulate.planning import (
     POWER,
     Noise,
@@ -19,7 +20,7 @@ from orchestrator.simulate.planning import (
 )
 from orchestrator.simulate.series import Series, run
 
-RULE = registered(SimulatedDesign(), 8)
+RULE = RESOLVE.on_seeds(study_file(SimulatedDesign(), "resolve"), 8)
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
