@@ -1,4 +1,4 @@
-"""What tests of several folders share: the `workbench` of the engine's, and one Ray for many studies."""
+"""What tests of several folders share: modules of `engine` and `training`, and one Ray for many studies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+sys.path.insert(0, str(Path(__file__).parent / "training"))
 sys.path.insert(0, str(Path(__file__).parent / "engine"))
 
 from workbench import Bench, SharedBench, shared_head

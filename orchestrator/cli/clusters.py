@@ -30,11 +30,11 @@ def up(
     from orchestrator.remote import launch
 
     there = open_cluster(cluster)
-    ended = launch.up(there, console.progress, wait_s=wait, restart=restart)
-    for host, reason in ended.reasons.items():
+    roll, reasons = launch.up(there, console.progress, wait_s=wait, restart=restart)
+    for host, reason in reasons.items():
         console.progress(f"missing: {host}: {reason}")
-    console.data(f"{there.file.name}: {ended.roll.words}")
-    if not ended.roll.complete:
+    console.data(f"{there.file.name}: {roll.words}")
+    if not roll.complete:
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
 
 

@@ -6,11 +6,10 @@ Rich is imported on first use only: `orchestrate --help` must stay quick.
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.reporting.streams import Shown
@@ -38,7 +37,9 @@ def document(text: str) -> None:
 
 def data_json(value: Any) -> None:
     """One JSON document on stdout; numbers that JSON does not know become strings."""
-    document(visible_json(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)))
+    from orchestrator.record.jsonlines import to_json
+
+    document(visible_json(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False)))
 
 
 def unheard() -> bool:
@@ -53,12 +54,11 @@ def progress(text: str) -> None:
     shown.flush()
 
 
-def screen(stream: TextIO | None = None) -> Screen:
-    """Return a rich console on stdout, or on this stream; plain, unwrapped text when it is no terminal."""
+def screen() -> Screen:
+    """Return a rich console on stdout; plain, unwrapped text when it is no terminal."""
     from orchestrator.reporting.screen import Screen
 
-    stream = stream or sys.stdout
-    return Screen(stream, width=None if stream.isatty() else PLAIN_WIDTH)
+    return Screen(sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def show(*parts: RenderableType) -> None:
@@ -113,15 +113,3 @@ def error_document(error: OrchestratorError) -> dict[str, Any]:
     if isinstance(error, InputError):
         faults = [asdict(fault) for fault in error.faults]
     return {"error": type(error).__name__, "exit_code": int(error.exit_code), "faults": faults}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)

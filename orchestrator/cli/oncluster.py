@@ -67,9 +67,9 @@ def ablate(
         folder = ship(cluster, order.parcel)
         words = [*order.words, "--dry-run"]
         raise typer.Exit(run_there(cluster, words, f"{folder}/{order.parcel.folder}"))
-    started = start(cluster, order, _bring_up(cluster))
-    how = "is running already" if started.again else "started"
-    console.progress(f"{order.study} {how} on {cluster.file.name} (job {started.submission})")
+    submission, is_new = start(cluster, order, _bring_up(cluster))
+    how = "started" if is_new else "is running already"
+    console.progress(f"{order.study} {how} on {cluster.file.name} (job {submission})")
     again = shlex.join(["--config", str(config), *overrides, "--cluster", str(cluster_file)])
     leaving = (
         f"the study goes on without this command\nfollow:  orchestrate ablate {again}\n"
@@ -78,7 +78,7 @@ def ablate(
     if detach:
         console.progress(leaving)
         return
-    _follow(cluster, order, started.submission, again=started.again, leaving=leaving)
+    _follow(cluster, order, submission, again=not is_new, leaving=leaving)
 
 
 def make_order(
@@ -131,10 +131,9 @@ def _bring_up(cluster: Cluster) -> list[Host]:
     """
     from orchestrator.remote.launch import current_roll, up
 
-    roll, reasons = current_roll(cluster), {}
+    roll, reasons = current_roll(cluster), dict[str, str]()
     if not roll.up:
-        ended = up(cluster, console.progress)
-        roll, reasons = ended.roll, ended.reasons
+        roll, reasons = up(cluster, console.progress)
     if not roll.up:
         raise ClusterUnavailable(f"{cluster.file.name} did not come up: {roll.said}")
     console.progress(f"{cluster.file.name}: {roll.words}")
@@ -150,19 +149,19 @@ def _follow(cluster: Cluster, order: Order, submission: str, *, again: bool, lea
 
     follower = Follower(cluster, submission, _show, console.progress, -LINES_ON_RETURN if again else 0)
     try:
-        ended = follower.run()
+        exit_code, words = follower.run()
     except KeyboardInterrupt:
         console.progress(leaving)
         raise typer.Exit(int(ExitCode.INTERRUPTED)) from None
-    if ended.words:
-        console.progress(ended.words)
+    if words:
+        console.progress(words)
     try:
         sys.stdout.write(cluster.ask_head("output", submission=submission)["text"])
         fetch(cluster, order.entry()["root"])
     except ClusterUnavailable as error:  # the study has ended, and how is known
         console.progress(f"the report did not come here: {error}")
-    if ended.exit_code is not ExitCode.DONE:
-        raise typer.Exit(int(ended.exit_code))
+    if exit_code is not ExitCode.DONE:
+        raise typer.Exit(int(exit_code))
 
 
 def _show(text: str) -> None:

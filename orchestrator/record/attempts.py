@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
@@ -31,20 +31,15 @@ class Superseded(Exception):
 class Owner:
     """The newest attempt; `adopted`: names of the checkpoints of older ones that are its own now."""
 
+    adopted: frozenset[str]
     attempt: int = 1
-    adopted: frozenset[str] = frozenset()
 
     def has(self, checkpoint: str) -> bool:
         """Whether that checkpoint belongs to the record."""
         return checkpoint in self.adopted or attempt_of(checkpoint) == self.attempt
 
 
-@dataclass(frozen=True)
-class _TakenOver:
-    adopted: tuple[str, ...]
-
-
-_TAKEN_OVER = TypeAdapter(_TakenOver)
+_OWNER = TypeAdapter(Owner)
 
 
 def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
@@ -52,10 +47,9 @@ def owner_of(storage: Storage, trial: TrialPaths) -> Owner:
     names = (entry.name for entry in storage.list(trial.attempts_dir))
     numbers = [int(match.group(1)) for match in map(_RECORD.fullmatch, names) if match]
     if not numbers:
-        return Owner()
+        return Owner(frozenset())
     newest = max(numbers)
-    said = read_json(storage, trial.attempt_json(newest), _TAKEN_OVER)
-    return Owner(newest, frozenset(said.adopted))
+    return replace(read_json(storage, trial.attempt_json(newest), _OWNER), attempt=newest)
 
 
 def refuse_superseded(storage: Storage, trial: TrialPaths, attempt: int) -> None:

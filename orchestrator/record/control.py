@@ -6,9 +6,9 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from orchestrator.errors import UnreadableRecord
 from orchestrator.record.jsonlines import to_json
@@ -24,18 +24,12 @@ _SHOWN = 200
 class StopAsked:
     """Who asks for a clean stop, and when (seconds since 1970)."""
 
-    by: str
+    by: Annotated[str, AfterValidator(lambda name: name[:_SHOWN])]
     t: float
-
-
-@dataclass(frozen=True)
-class _Request:
     kind: Literal["stop"]
-    by: str
-    t: float
 
 
-_REQUEST = TypeAdapter(_Request)
+_REQUEST = TypeAdapter(StopAsked)
 
 
 def ask_to_stop(
@@ -55,8 +49,7 @@ def take_requests(storage: Storage, paths: StudyPaths) -> list[StopAsked]:
             continue
         path = f"{paths.control_dir}/{entry.name}"
         try:
-            data = read_json(storage, path, _REQUEST)
-            found.append(StopAsked(data.by[:_SHOWN], data.t))
+            found.append(read_json(storage, path, _REQUEST))
         except FileNotFoundError:
             continue
         except UnreadableRecord:

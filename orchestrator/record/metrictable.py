@@ -50,16 +50,6 @@ def read_metrics(storage: Storage, trial: TrialPaths) -> list[dict[str, Any]]:
     return [{**dict.fromkeys(REPORT_COLUMNS), **row} for row in rows]
 
 
-def read_observations(
-    storage: Storage, trial: TrialPaths, monitor: str | None = None
-) -> list[dict[str, Any]]:
-    """Return the rows that the monitors of a trial wrote (all, or those of one monitor); none where nothing
-    did.
-    """
-    rows = read_table(storage, trial, OBSERVATIONS)
-    return [row for row in rows if monitor is None or row.get("monitor") == monitor]
-
-
 def read_table(storage: Storage, trial: TrialPaths, table: Table) -> list[dict[str, Any]]:
     """Return the rows of the attempt that has the trial now."""
     return read_rows(storage, trial.table(table.name, owner_of(storage, trial).attempt))

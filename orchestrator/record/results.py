@@ -49,12 +49,6 @@ def write_results(storage: Storage, paths: StudyPaths, table: Any) -> None:
     storage.write_atomic(paths.results_csv, text.getvalue())
 
 
-def columns_in_words() -> str:
-    """Return the table of the columns, as Markdown."""
-    rows = [f"| `{c.name}` | {_arrow_type(c.type)} | {c.unit} | {c.doc} |" for _, c in columns()]
-    return "\n".join(["| column | type | unit | what it is |", "|---|---|---|---|", *rows])
-
-
 def _arrow_type(annotation: Any) -> Any:
     """Text for words, states and lists of words."""
     import pyarrow as pa

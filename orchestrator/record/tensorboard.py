@@ -21,6 +21,7 @@ import numpy as np
 
 from orchestrator.record.loggers import FileLogger
 from orchestrator.record.storage import Storage
+from orchestrator.study.changes import leaves
 
 _BINS = 30
 _FILE = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
@@ -139,18 +140,13 @@ class EventFile(FileLogger):
         self._frames.append(_frame(event.SerializeToString()))
 
 
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Nested config -> dotted keys with values that HParams can hold (bool, number, string)."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flat_config(value, f"{name}."))
-        elif isinstance(value, (bool, int, float, str)):
-            flat[name] = value
-        else:
-            flat[name] = json.dumps(value, default=str)
-    return flat
+    return {
+        name: value if isinstance(value, (bool, int, float, str)) else json.dumps(value, default=str)
+        for name, value in leaves(config)
+        if not isinstance(value, Mapping)  # an empty section
+    }
 
 
 def as_float(value: Any) -> float | None:

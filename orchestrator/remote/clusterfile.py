@@ -52,7 +52,6 @@ class ClusterFile:
     head_start: RayStart
     worker_start: RayStart
     token: Path
-    sends_token: bool
     storage: str | None = None
     region: str = ""
 
@@ -119,7 +118,6 @@ def _cluster(data: Mapping[str, Any], path: Path) -> ClusterFile:
         head_start=_start(data, "head_start_ray_commands"),
         worker_start=_start(data, "worker_start_ray_commands"),
         token=root / Path(token or DEFAULT_TOKEN).expanduser(),
-        sends_token=token is not None,
         storage=provider.get("storage"),
         region=str(provider.get("region", "")),
     )

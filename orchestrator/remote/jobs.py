@@ -71,14 +71,6 @@ class Order:
         }
 
 
-@dataclass(frozen=True)
-class StartedJob:
-    """The job of a study; `again` when it was running already."""
-
-    submission: str
-    again: bool
-
-
 def study_files(path: Path) -> list[Path]:
     """Return the study file and those that it extends. They have been read before, so they are sound."""
     files = [path]
@@ -114,8 +106,8 @@ def place(running: Sequence[dict[str, Any]], order: Order) -> dict[str, Any] | N
     return job
 
 
-def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> StartedJob:
-    """Start the study, or find the job that runs it.
+def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> tuple[str, bool]:
+    """Start the study, or find the job that runs it. Returns its name, and whether it is a new one.
 
     Args:
         live: the hosts that have to see the study's storage, the head first; empty: none is asked.
@@ -127,14 +119,14 @@ def start(cluster: Cluster, order: Order, live: Sequence[Host]) -> StartedJob:
     """
     job = place(cluster.ask_head("jobs"), order)
     if job is not None:
-        return StartedJob(job["submission"], again=True)
+        return job["submission"], False
     if live:
         require_shared(live, order.storage)
     ship(cluster, order.parcel)
     submission = f"orchestrate-{re.sub(r'[^A-Za-z0-9_.-]', '_', order.study)}-{uuid.uuid4().hex[:8]}"
     words = [*order.words, "--address", "auto"]
     cluster.ask_head("submit", entry=order.entry(), submission=submission, words=words)
-    return StartedJob(submission, again=False)
+    return submission, True
 
 
 def ship(cluster: Cluster, parcel: Parcel) -> str:
@@ -144,12 +136,8 @@ def ship(cluster: Cluster, parcel: Parcel) -> str:
     return str(answer["directory"])
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a followed job ended."""
-
-    exit_code: ExitCode
-    words: str | None = None
+Ended = tuple[ExitCode, str | None]
+"""How a followed job ended: its exit code, and what there is to say about it."""
 
 
 @dataclass
@@ -209,11 +197,11 @@ def judge(job: dict[str, Any]) -> Ended:
     """Return the exit code of a job that has ended: its command's own, where it lived to give one."""
     code, status = job["code"], job["status"]
     if status == "SUCCEEDED":
-        return Ended(ExitCode.DONE)
+        return ExitCode.DONE, None
     if code and code in set(ExitCode):
-        return Ended(ExitCode(code))
+        return ExitCode(code), None
     further = "the same command goes on from what is recorded"
     if status == "STOPPED":
-        return Ended(ExitCode.TERMINATED, f"the job was stopped; {further}")
+        return ExitCode.TERMINATED, f"the job was stopped; {further}"
     how = f"exit code {code}" if code is not None else str(job["message"]).split("\n", 1)[0]
-    return Ended(ExitCode.UNAVAILABLE, f"the study's driver was lost ({how}); {further}")
+    return ExitCode.UNAVAILABLE, f"the study's driver was lost ({how}); {further}"

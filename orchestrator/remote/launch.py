@@ -24,16 +24,12 @@ SLOW_S = 60.0
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Upped:
-    """How `up` ended: the roll, and for each missing host why."""
-
-    roll: Roll
-    reasons: dict[str, str]
-
-
-def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: bool = False) -> Upped:
+def up(
+    cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: bool = False
+) -> tuple[Roll, dict[str, str]]:
     """Start what does not run, then wait until all nodes live or `wait_s` have passed.
+
+    Returns the roll, and for each missing host why.
 
     A cluster that is up is left as it is: `ray up` would restart Ray under running studies. Its autoscaler
     starts missing hosts by itself. `restart` does it anyway, for a file that has changed.
@@ -60,7 +56,7 @@ def up(cluster: Cluster, say: Say, *, wait_s: float = DEFAULT_WAIT_S, restart: b
                 f"`orchestrate doctor --cluster {file.path}` looks at every host."
             )
     roll = _wait(cluster, say, wait_s)
-    return Upped(roll, {} if roll.complete else why_missing(cluster, roll))
+    return roll, {} if roll.complete else why_missing(cluster, roll)
 
 
 def _answers(cluster: Cluster) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from orchestrator.errors import InternalError
 from orchestrator.study.designs import Arm as Arm
@@ -58,18 +58,17 @@ class Batch:
     """Arms and cells that results have called for: journalled as a plan before any of them runs."""
 
     reason: str
-    arms: tuple[Arm, ...]
-    cells: tuple[Cell, ...]
+    arms: Annotated[tuple[Arm, ...], Field(alias="new_arms")]
+    cells: Annotated[tuple[Cell, ...], Field(alias="new_cells")]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in the journal's `plan` events."""
-        arms, cells = _to_json(self)
-        return {"reason": self.reason, "new_arms": arms, "new_cells": cells}
+        return _BATCH.dump_python(self, by_alias=True)  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Batch:
         """Inverse of `to_json`; raises ValueError when it is none."""
-        return cls(str(data["reason"]), *_from_json(data["new_arms"], data["new_cells"]))
+        return _BATCH.validate_python(data)
 
 
 @dataclass(frozen=True)
@@ -111,16 +110,12 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in `plan.json`."""
-        arms, cells = _to_json(self)
-        named = {"study": self.study, "hash": self.hash, "reference": self.reference}
-        return named | {"registered": dict(self.registered), "arms": arms, "cells": cells}
+        return _PLAN.dump_python(self, by_alias=True)  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         """Inverse of `to_json`; further keys are left alone. Raises ValueError when it is none."""
-        told = _PLAN.validate_python(data)
-        arms, cells = _from_json(told.arms, told.cells)
-        return cls(told.study, told.hash, told.reference, arms, cells, told.registered)._whole()
+        return _PLAN.validate_python(data)._whole()
 
     def _whole(self) -> Plan:
         """Return it; raises ValueError where its parts do not fit together."""
@@ -136,34 +131,7 @@ class Plan:
         return self
 
 
-def _to_json(planned: Plan | Batch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return arms and cells as plain data; an arm's name is its `arm`, as in a cell."""
-    arms = [{"arm": fields.pop("name"), **fields} for fields in map(asdict, planned.arms)]
-    return arms, [asdict(cell) for cell in planned.cells]
-
-
-def _from_json(
-    arms: Iterable[Mapping[str, Any]], cells: Iterable[Mapping[str, Any]]
-) -> tuple[tuple[Arm, ...], tuple[Cell, ...]]:
-    named = [{"name" if key == "arm" else key: value for key, value in arm.items()} for arm in arms]
-    return _ARMS.validate_python(named), _CELLS.validate_python(cells)
-
-
-@dataclass(frozen=True)
-class _PlanFile:
-    """What plan.json holds."""
-
-    study: str
-    hash: str
-    reference: str
-    arms: list[dict[str, Any]]
-    cells: list[dict[str, Any]]
-    registered: dict[str, Any] = field(default_factory=dict)
-
-
-_PLAN = TypeAdapter(_PlanFile)
-_ARMS = TypeAdapter(tuple[Arm, ...])
-_CELLS = TypeAdapter(tuple[Cell, ...])
+_BATCH, _PLAN = TypeAdapter(Batch), TypeAdapter(Plan)
 
 
 def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:

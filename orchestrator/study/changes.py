@@ -36,6 +36,15 @@ def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a nested config with its dotted key; an empty mapping is a value."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def dotted_keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Every dotted key of a nested config, mappings and leaves."""
     for key, value in config.items():

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from unicodedata import category
 
 from orchestrator.errors import Fault, InputError, StudyError
-from orchestrator.study.changes import MISSING, lookup
+from orchestrator.study.changes import MISSING, leaves, lookup
 from orchestrator.study.names import BUILT_IN, LOGGERS, lacking
 from orchestrator.study.plugins import OneOf
 from orchestrator.study.secrets import looks_secret
@@ -89,7 +89,7 @@ def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
     return Form(
         entrypoint=Field("entrypoint", own, "choice", choices, "model and data: the code that is studied"),
         baseline=tuple(
-            _baseline_field(key, value, alternatives.get(key, [])) for key, value in _leaves(raw["baseline"])
+            _baseline_field(key, value, alternatives.get(key, [])) for key, value in leaves(raw["baseline"])
         ),
         settings=tuple(_setting(raw, name) for name in SETTINGS),
         components=tuple(_component_ticks(raw.get("components") or {})),
@@ -103,21 +103,13 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _alternatives(components: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Baseline key -> the values that components give it."""
     found: dict[str, list[Any]] = {}
     for component in components.values():
         component = component or {}
         for changes in (component.get("without"), *(component.get("swap") or {}).values()):
-            for key, value in _leaves(changes or {}):
+            for key, value in leaves(changes or {}):
                 found.setdefault(key, []).append(value)
     return found
 

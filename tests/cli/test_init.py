@@ -14,7 +14,7 @@ from workbench import in_process
 from orchestrator.cli.init import package_name
 from orchestrator.errors import InputError
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.metrictable import read_observations
+from orchestrator.record.metrictable import OBSERVATIONS, read_table
 from orchestrator.record.storage import Storage
 
 
@@ -78,7 +78,7 @@ def test_a_tiny_ablate_of_the_files_as_they_are(own_study: Path, shared_ray: str
     said = json.loads(done.out)
     assert (said["counts"]["done"], said["report"]["complete"]) == (10, True)
     trial = own_study / "runs" / "my-study" / "trials" / "no-jitter" / "seed-1"
-    watched = {row["monitor"] for row in read_observations(Storage.open(str(trial)), TrialPaths("."))}
+    watched = {row["monitor"] for row in read_table(Storage.open(str(trial)), TrialPaths("."), OBSERVATIONS)}
     assert {"confusion", "best_worst"} <= watched  # what `kind` brings
 
 

@@ -22,7 +22,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded, attempt_of, owner_of
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths, checkpoint_name
-from orchestrator.record.metrictable import STEPS, read_metrics, read_observations, read_table
+from orchestrator.record.metrictable import OBSERVATIONS, STEPS, read_metrics, read_table
 from orchestrator.record.storage import Storage
 from orchestrator.record.storage.objectstore import ObjectStore
 from orchestrator.record.triallog import ResumePoint, TrialLog
@@ -166,7 +166,7 @@ def record(storage: Storage) -> dict[str, Any]:
         "owner": owner_of(storage, TRIAL).attempt,
         "reports": read_metrics(storage, TRIAL),
         "steps": read_table(storage, TRIAL, STEPS),
-        "observations": read_observations(storage, TRIAL),
+        "observations": read_table(storage, TRIAL, OBSERVATIONS),
         "checkpoints": whole,
         "parts": [storage.read_bytes(f"{TRIAL.checkpoint(found.name)}/part.pt") for found in whole],
     }

@@ -204,6 +204,9 @@ def test_requests_are_taken_once_and_in_order(storage: Storage) -> None:
     clock.now = 1001.0
     ask_to_stop(storage, PATHS, "bob", clock=clock)
     storage.write_atomic(f"{PATHS.control_dir}/request-0.json", b"rubbish")
-    assert take_requests(storage, PATHS) == [StopAsked("bob", 1001.0), StopAsked("ada", 1005.0)]
+    assert take_requests(storage, PATHS) == [
+        StopAsked("bob", 1001.0, "stop"),
+        StopAsked("ada", 1005.0, "stop"),
+    ]
     assert take_requests(storage, PATHS) == []
     assert read_lease(storage, PATHS) is not None

@@ -15,7 +15,7 @@ from tensorboard.util import tensor_util
 
 from orchestrator.record.checkpoints import Manifest
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.metrictable import read_observations
+from orchestrator.record.metrictable import OBSERVATIONS, read_table
 from orchestrator.record.storage import Storage
 from orchestrator.record.triallog import ResumePoint, TrialLog
 
@@ -80,17 +80,17 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
             {"step": 10, "monitor": "best_worst", "id": 3, "loss": 0.5},
             {"step": 10, "monitor": "best_worst", "id": 4, "loss": 0.25},
         ]
-        assert read_observations(storage, TRIAL, "best_worst") == worst
+        assert read_table(storage, TRIAL, OBSERVATIONS)[:2] == worst
         log.finish()
-    assert read_observations(storage, TRIAL, "best_worst") == worst
-    assert len(read_observations(storage, TRIAL)) == 3
+    assert read_table(storage, TRIAL, OBSERVATIONS)[:2] == worst
+    assert len(read_table(storage, TRIAL, OBSERVATIONS)) == 3
     assert storage.exists(TRIAL.table("observations").parquet)
     assert storage.grown(TRIAL.table("observations").jsonl) == []
 
 
 def test_a_trial_without_observations_has_no_file_for_them(storage: Storage) -> None:
     TrialLog(storage, TRIAL).finish()
-    assert read_observations(storage, TRIAL) == []
+    assert read_table(storage, TRIAL, OBSERVATIONS) == []
     assert not storage.exists(TRIAL.table("observations").parquet)
 
 
@@ -103,4 +103,4 @@ def test_a_resumed_trial_drops_what_it_sees_again(storage: Storage, ended: str) 
     manifest = Manifest(step=20, epoch=2, length=2, report=2, time_s=1.0, attempt=1)
     with TrialLog(storage, TRIAL, 2, ResumePoint(manifest.report, manifest.step)) as again:
         again.observe("mine", [{"value": -30}], 30)
-    assert [row["value"] for row in read_observations(storage, TRIAL)] == [10, 20, -30]
+    assert [row["value"] for row in read_table(storage, TRIAL, OBSERVATIONS)] == [10, 20, -30]

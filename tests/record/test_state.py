@@ -32,8 +32,8 @@ from orchestrator.record.events import (
     written,
 )
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.results import COLUMNS, columns_in_words, results_table, write_results
-from orchestrator.record.state import fold
+from orchestrator.record.results import COLUMNS, results_table, write_results
+from orchestrator.record.state import columns, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Arm, Batch, Cell, Plan
 from orchestrator.study.spec import StudySpec
@@ -389,4 +389,7 @@ def test_results_have_every_cell_once(storage: Storage, tmp_path: Path) -> None:
 def test_the_columns_are_described() -> None:
     page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text(encoding="utf-8")
     table = page.partition("<!-- columns of the results -->\n")[2].partition("\n<!-- end -->")[0]
-    assert table == columns_in_words(), "docs/storage.md: put in what `columns_in_words()` says"
+    kinds = results_table(SPEC, fold([], PLAN)).schema
+    rows = [f"| `{c.name}` | {kinds.field(c.name).type} | {c.unit} | {c.doc} |" for _, c in columns()]
+    written = ["| column | type | unit | what it is |", "|---|---|---|---|", *rows]
+    assert table == "\n".join(written), "docs/storage.md: put in what is written here"

@@ -28,7 +28,6 @@ def test_what_is_read(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert file.wanted == 3
     assert file.storage == "/srv/shared/runs"
     assert file.token == tmp_path / ".ray/auth_token"
-    assert file.sends_token
     assert file.head_start.environment == "export RAY_AUTH_MODE=token"
     assert (file.auth.user, file.auth.private_key) == ("ubuntu", tmp_path / "key")
 
@@ -98,7 +97,6 @@ def test_the_cluster_file_of_the_project(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / ".ssh/id_ed25519").write_text("a key")
     file = read_cluster_file(PROJECT / "cluster.yaml")
     assert file.is_local
-    assert file.sends_token
     assert file.storage == "/srv/shared/runs"
     assert "RAY_AUTH_MODE=token" in file.head_start.environment
     assert "RAY_AUTH_MODE=token" in file.worker_start.environment
@@ -129,7 +127,6 @@ def test_the_cluster_files_for_clouds(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(PROJECT)
     file = read_cluster_file(PROJECT / f"configs/clusters/{name}.yaml")
     assert (file.provider, file.hosts, file.wanted) == (name, (), 1)
-    assert file.sends_token
     assert file.region
     for start in (file.head_start, file.worker_start):
         assert "RAY_AUTH_MODE=token" in start.environment

@@ -75,10 +75,10 @@ def test_another_command_does_not_take_the_job_over(changed: dict[str, Any], wor
     ],
 )
 def test_the_exit_code_is_that_of_the_study(status: str, code: int | None, expected: ExitCode) -> None:
-    ended = judge(job(status=status, code=code, message="the node died\nlogs"))
-    assert ended.exit_code is expected
+    exit_code, words = judge(job(status=status, code=code, message="the node died\nlogs"))
+    assert exit_code is expected
     lost = expected is ExitCode.UNAVAILABLE and code != 4
-    assert (ended.words is not None) == (lost or status == "STOPPED")
+    assert (words is not None) == (lost or status == "STOPPED")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.events import Noted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths, checkpoint_name
-from orchestrator.record.metrictable import read_metrics, read_observations
+from orchestrator.record.metrictable import OBSERVATIONS, read_metrics, read_table
 from orchestrator.record.storage import Storage
 from orchestrator.record.triallog import TrialLog
 
@@ -173,4 +173,4 @@ def test_curves_wait_for_room_and_lose_no_row(tmp_path: Path, row: dict[str, obj
     ballast.unlink()
     log.finish()
     assert [found["report"] for found in read_metrics(storage, TRIAL)] == list(range(1, 301))
-    assert [found["id"] for found in read_observations(storage, TRIAL)] == list(range(1, 301))
+    assert [found["id"] for found in read_table(storage, TRIAL, OBSERVATIONS)] == list(range(1, 301))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from memorysink import MemorySink
 from torch import Tensor, nn
 from toy import FEATURES, Toy, config
 
@@ -14,7 +15,6 @@ from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.session import Diverged
 from orchestrator.training.settings import OptimSettings
-from orchestrator.training.sink import MemorySink
 
 SessionFor = Callable[..., LocalSession]
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from memorysink import MemorySink
 from torch import Tensor
 from toy import Toy, config, train, weights
 from watched import SEEN, Bright, KnownToy, fixed, watch
@@ -15,7 +16,6 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import run_task
 from orchestrator.training.monitors import Monitor, Seen, Unfit
 from orchestrator.training.monitors.catalogue import CLASSES
-from orchestrator.training.sink import MemorySink
 
 SessionFor = Callable[..., LocalSession]
 

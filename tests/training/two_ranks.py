@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from memorysink import MemorySink
 from toy import Toy, config
 from watched import Measured
 
@@ -16,7 +17,6 @@ from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer, run_task
 from orchestrator.training.ranks import unwrapped
 from orchestrator.training.session import Diverged
-from orchestrator.training.sink import MemorySink
 
 torch.set_num_threads(1)
 MODES = {"plain": {}, "accumulate": {"train__accumulate": 2, "train__report_every": 3}}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from memorysink import MemorySink
 from torch import Tensor, nn
 from torch.nn import functional as F
 from toy import FEATURES, Toy
 
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
-from orchestrator.training.sink import MemorySink
 from orchestrator.training.task import Task
 
 SEEN = 37

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from memorysink import MemorySink
 
 from orchestrator import SampleDraws, Streams
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import run_task
-from orchestrator.training.sink import MemorySink
 from trials.segment import CLASSES, IMAGE, LOGITS, MASK, Segment, UNet, dice_loss, draw_images, mean_iou
 
 BASE: dict[str, Any] = {

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memorysink import MemorySink
 
 from orchestrator.study.loading import load_study
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import run_task
-from orchestrator.training.sink import MemorySink
 from trials.charlm import CharLM
 from trials.digits import Digits
 from trials.generator import Draw

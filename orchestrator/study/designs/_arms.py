@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
@@ -24,12 +26,13 @@ _MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes
 class Arm:
     """One configuration to be compared: its difference from the baseline, and the config that results.
 
-    `kind` is reference, without, swap, only, pair or combination; `set` holds dotted keys; `config` is
-    nested, with references resolved, without `seed` and `max_length`. `parts` names the components that the
-    arm takes away together (pair, combination), or is empty.
+    `name` is its `arm` in plan.json, as in a cell; `kind` is reference, without, swap, only, pair or
+    combination; `set` holds dotted keys; `config` is nested, with references resolved, without `seed` and
+    `max_length`. `parts` names the components that the arm takes away together (pair, combination), or is
+    empty.
     """
 
-    name: str
+    name: Annotated[str, Field(alias="arm")]
     component: str | None
     kind: str
     set: Mapping[str, Any]
