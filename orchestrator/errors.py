@@ -38,7 +38,10 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with the input: what, where, what is valid, what to do next."""
+    """One thing that is wrong with the input: what, where, what is valid, what to do next.
+
+    `detail`: lines that are shown below it as they are, a difference of two files.
+    """
 
     message: str
     file: str | None = None
@@ -46,6 +49,7 @@ class Fault:
     field: str | None = None
     value: str | None = None
     hint: str | None = None
+    detail: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.file, self.line) if part is not None)

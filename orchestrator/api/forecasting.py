@@ -10,7 +10,7 @@ from orchestrator.api import describe
 from orchestrator.api.machine import Machine, slots
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
-from orchestrator.record.codearchive import PackedCode
+from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.studyrecord import Start, reconcile
@@ -115,12 +115,12 @@ def refuse_changes(
         fresh: as in `Study.run`, as are the others.
         extend: more arms and seeds are no change.
         accept_code_change: other code is no change.
-        retry_failed: nor is mended code, where nothing but failed cells has run.
+        retry_failed: nor is it where failed cells are run again.
 
     Raises:
         ChangedStudy, ChangedCode: with every difference.
     """
-    code = PackedCode.of(study.entrypoint)
+    code = PackedCode.of(study.entrypoint, study.spec)
     found = None if fresh else read_record(study.storage, study.paths)
     start = Start(
         code.hash,

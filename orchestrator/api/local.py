@@ -14,7 +14,7 @@ from orchestrator.api.recorded import StudyResult
 from orchestrator.api.study import Study
 from orchestrator.engine.inprocess import run_in_process
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.codearchive import PackedCode
+from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import FIXED, make_plan
@@ -62,7 +62,7 @@ def run_local(
         study, plan = _one_trial(study, arm, study.spec.seeds[0] if seed is None else seed, storage)
     else:
         plan = study.plan
-    code = PackedCode.of(study.entrypoint)
+    code = PackedCode.of(study.entrypoint, study.spec)
     env = collect_env(code.root or Path.cwd())
     with shown(progress, f"running {study.name} in this process ...") as listener:
         record = StudyRecord.open(study.storage, study.spec, plan, Start(code.hash, code.archive, env))

@@ -93,9 +93,10 @@ def table(
 
 
 def show_error(error: OrchestratorError, *, as_json: bool) -> None:
-    """One line per fault on stderr; with `as_json` a document on stdout besides."""
-    for line in error_lines(error):
-        progress(f"error: {line}")
+    """One line per fault on stderr, with its detail below; with `as_json` a document on stdout besides."""
+    details = [fault.detail for fault in error.faults] if isinstance(error, InputError) else [()]
+    for line, detail in zip(error_lines(error), details, strict=True):
+        progress("\n".join([f"error: {line}", *(f"    {below}" for below in detail)]))
     if as_json:
         data_json(error_document(error))
 
@@ -111,5 +112,6 @@ def error_document(error: OrchestratorError) -> dict[str, Any]:
     """`{error, exit_code, faults}`: what a program gets to see of an error."""
     faults: list[dict[str, Any]] = [{"message": str(error)}]
     if isinstance(error, InputError):
-        faults = [asdict(fault) for fault in error.faults]
+        # a detail only where there is one
+        faults = [{key: item for key, item in asdict(fault).items() if item != ()} for fault in error.faults]
     return {"error": type(error).__name__, "exit_code": int(error.exit_code), "faults": faults}

@@ -23,7 +23,7 @@ from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
 from orchestrator.engine.running import Audience, Listener, RunnableStudy, RunOptions, StudyOutcome
 from orchestrator.errors import ClusterUnavailable, ExitCode
-from orchestrator.record.codearchive import PackedCode
+from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.lease import outlast
 from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
@@ -59,7 +59,7 @@ class _Driver:
     def __init__(self, study: RunnableStudy, options: RunOptions, listener: Listener) -> None:
         self.study, self.options, self.listener = study, options, listener
         self.spec, self.storage, self.paths = study.spec, study.storage, study.paths
-        self.code = PackedCode.of(study.entrypoint)
+        self.code = PackedCode.of(study.entrypoint, study.spec)
 
     def run(self) -> StudyOutcome:
         options, code, plan = self.options, self.code, self.study.plan
@@ -206,7 +206,6 @@ class _Driver:
             self.spec,
             gpus_per_worker=gpus,
             retry_failed=self.options.retry_failed,
-            code_changed=record.code_changed,
         )
         if not conductor.finished():
             facts = self._facts(record, gpus)
@@ -217,16 +216,17 @@ class _Driver:
         return conclude(conductor, record)
 
     def _facts(self, record: StudyRecord, gpus: float) -> RunFacts:
-        code, paths = self.code, self.paths
+        code = self.code
         return RunFacts(
             spec=self.spec,
             storage=self.storage,
-            study_root=paths.root,
+            study_root=self.paths.root,
             module_root=None if code.root is None else str(code.root),
-            code_hash=code.hash,
-            code_archive=paths.changed_code_archive(code.hash) if record.code_changed else paths.code_archive,
+            code_digest=record.archive_digest,
+            code_archive=record.code_archive,
             gpus_per_worker=gpus,
             began=record.journal.began or 0.0,
+            counted=code.counted,
         )
 
 

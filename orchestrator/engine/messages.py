@@ -27,10 +27,11 @@ class RunFacts:
     storage: Storage
     study_root: str
     module_root: str | None  # where the entrypoint's module was found; None: an installed package
-    code_hash: str
+    code_digest: str  # of the archive: what it is unpacked as on every node
     code_archive: str
     gpus_per_worker: float  # `auto` resolved
     began: float = 0.0  # time of the journal's first line: tells studies of one name apart
+    counted: frozenset[str] = frozenset()  # files of the code that it is known to import
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Outcome:
     recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
     secondary: bool = False  # a broken collective: another rank's failure is the cause
     fault: FaultKind | None = None  # None: what the cause alone says
+    imported: tuple[str, ...] = ()  # files of the code beyond `RunFacts.counted`
 
 
 # ---- what the driver reads from the message actor -------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The user's code: its hash, and an archive that travels to the nodes and is frozen with the study."""
+"""The user's code as an archive, which travels to the nodes and is frozen with the study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import Fault, InputError, StudyError
@@ -31,26 +30,6 @@ TOTAL_LIMIT = 64 << 20
 ENTRY_LIMIT = 100_000
 
 
-@dataclass(frozen=True)
-class PackedCode:
-    """The user's code as it was when a run started.
-
-    `root` is None for a package that is installed on every node: `env.json` has its version.
-    """
-
-    root: Path | None
-    hash: str
-    archive: bytes
-
-    @classmethod
-    def of(cls, source: EntrypointSource) -> PackedCode:
-        """Read and pack what is below the entrypoint's root now."""
-        if "site-packages" in source.root.parts:
-            return cls(None, "installed", b"")
-        files = read_code(source.root, named=source.named)
-        return cls(source.root, source_hash(source), pack_files(files))
-
-
 def source_hash(source: EntrypointSource, exclude: Iterable[Path] = ()) -> str:
     """Return the hash of an entrypoint's code."""
     return code_hash(source.root, exclude, source.suffixes, source.named)
@@ -63,11 +42,14 @@ def code_hash(
 
     `suffixes`: of what is code; `named`: files, relative to `root`, that are too.
     """
+    code = (found for found in _files(root, exclude, suffixes, frozenset(named)) if _is_of_trials(found[0]))
+    return hash_of((name, path.read_bytes()) for name, path in code)
+
+
+def hash_of(files: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 over names and contents."""
     digest = hashlib.sha256()
-    for name, path in _files(root, exclude, suffixes, frozenset(named)):
-        if not _is_of_trials(name):
-            continue
-        data = path.read_bytes()
+    for name, data in files:
         digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
@@ -109,30 +91,17 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-def changed_code(old: bytes, new: bytes) -> list[str]:
-    """Return what is new, changed and gone among the code of two archives, a line for each file.
-
-    Empty when one of them cannot be read.
-    """
-    try:
-        before, after = _code_in(old), _code_in(new)
-    except (tarfile.TarError, EOFError, zlib.error, OSError):
-        return []
-    return [
-        f"{name} is {'new' if name not in before else 'gone' if name not in after else 'changed'}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _code_in(data: bytes) -> dict[str, bytes]:
-    """Return the files of an archive that `code_hash` is of."""
+def files_in(archive: bytes) -> dict[str, bytes] | None:
+    """Return the files of an archive by their names; None when it cannot be read."""
     found = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-        for member in archive:
-            source = archive.extractfile(member) if member.size <= TOTAL_LIMIT else None
-            if source and member.name.endswith(_CODE) and _is_of_trials(member.name):
-                found[member.name] = source.read()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
+            for member in opened:
+                source = opened.extractfile(member) if member.size <= TOTAL_LIMIT else None
+                if source:
+                    found[member.name] = source.read()
+    except (tarfile.TarError, EOFError, zlib.error, OSError):
+        return None
     return found
 
 

@@ -123,6 +123,7 @@ class Assigned(CellEvent):
     attempt: Attempt
     lane: Group
     resume: Resumed
+    code: Annotated[str | None, _says("hash of the code that it runs, the first 12 digits")] = None
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,10 @@ class TrialEnd(CellEvent):
     gpu_s: Seconds
     lane: Annotated[str | None, _says("the worker group that it was on, if any")] = ""
     accepted_code_change: Annotated[bool, _says("ended under code that was changed and accepted")] = False
+    imported: Annotated[
+        tuple[str, ...],
+        _says("files of the code that it imported beyond what reading the code tells, not yet named before"),
+    ] = ()
 
 
 @dataclass(frozen=True)

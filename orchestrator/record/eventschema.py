@@ -49,7 +49,7 @@ def _schema(event: type[Event]) -> dict[str, Any]:
     for field in fields(event):
         told = properties[field.name]
         told.pop("default", None)
-        if field.default in (None, False):  # then it is left out
+        if field.default in (None, False, ()):  # then it is left out
             absent.add(field.name)
             options = [option for option in told.pop("anyOf", ()) if option != {"type": "null"}]
             properties[field.name] = {**(options[0] if options else {}), **told}

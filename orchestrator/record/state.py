@@ -79,6 +79,9 @@ class TrialRecord:
     latest_checkpoint: str | None = None
     retries_since_progress: int = 0
     accepted_code_change: bool = False
+    code: Annotated[
+        str | None, Column("first 12 digits of the hash of the code that its last attempt ran on")
+    ] = None
     decisions: dict[float, Decided] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -137,7 +140,8 @@ class StudyState:
     `plan`: with all that later batches have added; `cells`: identity of the cell -> its trial, in the plan's
     order; `rung_table`: rung -> {cell: oriented score}; `looks`: of the sequential rule; `families`: arm ->
     number of the start that brought it; `accepted_code`: hashes of changed code that the user accepted;
-    `problems`: events that made no sense.
+    `imported`: files that trials imported beyond what reading the code tells; `problems`: events that made no
+    sense.
     """
 
     plan: Plan
@@ -146,6 +150,7 @@ class StudyState:
     looks: list[LookTaken] = field(default_factory=list)
     families: dict[str, int] = field(default_factory=dict)
     accepted_code: list[str] = field(default_factory=list)
+    imported: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -206,6 +211,7 @@ class StudyState:
         if before is TrialState.FAILED:  # it was given up, and is given all of its retries again
             record.retries_since_progress = 0
         record.attempts = max(record.attempts, event.attempt)
+        record.code = event.code
         record.cause = record.reason = None
 
     @apply.register
@@ -258,6 +264,7 @@ class StudyState:
         record.value = event.value
         record.attempts = max(record.attempts, event.attempt)
         record.accepted_code_change = event.accepted_code_change
+        self.imported.update(event.imported)
         _spend(record, event)
 
     def _record(self, event: CellEvent) -> TrialRecord:

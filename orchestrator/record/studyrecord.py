@@ -5,9 +5,10 @@ A study exists once its `plan.json` does, which is written last. Until then, a s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import yaml
 
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
-from orchestrator.record.codearchive import changed_code
+from orchestrator.record.codeidentity import changes, shown_changes, with_added
 from orchestrator.record.events import Event, Noted, StudyStarted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths
@@ -36,7 +37,6 @@ from orchestrator.study.spec import StudySpec
 
 How = Literal["new", "resume", "extend"]
 
-_SHOWN = 10  # changed files
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
 
 
@@ -46,7 +46,7 @@ class Start:
 
     `code_bytes`: the packed code; `env`: `collect_env`; `fresh`: rename an existing directory and begin anew;
     `extend`: accept more arms and seeds; `accept_code_change`: accept other code; `retry_failed`: run failed
-    cells again, which mended code is for; `owner`: who drives it, for the lease.
+    cells again, which other code is for; `owner`: who drives it, for the lease.
     """
 
     code_hash: str
@@ -60,11 +60,25 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Reconciled:
+    """What a start comes to. `code`: the hash that its trials are marked with; `archive`: what they run.
+
+    `added`: it has files that the recorded one lacks, and is the same otherwise.
+    """
+
+    how: How
+    code: str
+    archive: bytes
+    added: bool = False
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """A study that this process drives: its journal and its state, which change together by `append`.
 
-    `how`: new, resume or extend; `code_changed`: the code is not that of the first start, so that cells which
-    end from now on are marked; `moved`: where `fresh` has put the old directory.
+    `how`: new, resume or extend; `code`: hash of the code that runs; `archive_digest`: of its archive;
+    `code_changed`: it is not that of the first start, so that cells which end from now on are marked;
+    `moved`: where `fresh` has put the old directory.
     """
 
     storage: Storage
@@ -73,6 +87,8 @@ class StudyRecord:
     state: StudyState
     lease: Lease
     how: How
+    code: str = ""
+    archive_digest: str = ""
     code_changed: bool = False
     moved: str | None = None
 
@@ -80,6 +96,11 @@ class StudyRecord:
     def plan(self) -> Plan:
         """The plan with all that results have added to it."""
         return self.state.plan
+
+    @property
+    def code_archive(self) -> str:
+        """Where the code lies that this run's trials run."""
+        return self.paths.changed_code_archive(self.code) if self.code_changed else self.paths.code_archive
 
     def append(self, *happened: Event) -> None:
         """Write events down, and apply them. They are on the disk after `sync`.
@@ -135,23 +156,24 @@ class StudyRecord:
         try:
             # again, now that nobody else can change it
             found = read_record(storage, paths, seen)
-            how = reconcile(found, spec, plan, start)
+            taken = reconcile(found, spec, plan, start)
             first = start.code_hash if found is None else found.code_hash
-            _write_start(storage, paths, spec, plan, start, how)
+            _write_start(storage, paths, spec, plan, start, taken.how)
             seen = None if found is None else found.journal
             journal = Journal.open(
                 storage, paths.journal, clock, driver=lease.driver, hold=lease.verify, read=seen
             )
             state = fold(journal.contents.events, plan)
-            changed = start.code_hash != first
-            record = cls(storage, paths, journal, state, lease, how, changed, moved)
-            record._note_start(plan, start, first)
+            digest = hashlib.sha256(taken.archive).hexdigest()
+            code = taken.code, digest, taken.code != first
+            record = cls(storage, paths, journal, state, lease, taken.how, *code, moved)
+            record._note_start(plan, taken, first)
         except BaseException:
             lease.release()
             raise
         return record
 
-    def _note_start(self, plan: Plan, start: Start, first: str | None) -> None:
+    def _note_start(self, plan: Plan, taken: Reconciled, first: str | None) -> None:
         before = self.journal.contents
         arms = tuple(arm.name for arm in plan.arms)
         self.append(StudyStarted(plan.hash, len(plan.cells), self.how, arms, before.by_driver()))
@@ -160,9 +182,12 @@ class StudyRecord:
             self.append(Noted(text, torn_bytes=before.torn))
         if before.late:
             self.append(Noted(f"{before.late} lines of a driver that had been replaced do not count"))
-        if start.code_hash != (self.state.accepted_code[-1] if self.state.accepted_code else first):
-            self.storage.write_atomic(self.paths.changed_code_archive(start.code_hash), start.code_bytes)
-            self.append(Noted("changed code was accepted", code_hash=start.code_hash))
+        if taken.code != (self.state.accepted_code[-1] if self.state.accepted_code else first):
+            self.storage.write_atomic(self.paths.changed_code_archive(taken.code), taken.archive)
+            self.append(Noted("changed code was accepted", code_hash=taken.code))
+        elif taken.added:
+            self.storage.write_atomic(self.code_archive, taken.archive)
+            self.append(Noted("files that no trial had before were added to the code"))
         self.sync()
 
     def close(self) -> None:
@@ -178,18 +203,17 @@ class StudyRecord:
                 self.lease.release()
 
 
-def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: Start) -> How:
-    """Compare a start with what is recorded: `new`, `resume` or `extend`. Writes nothing.
+def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: Start) -> Reconciled:
+    """Compare a start with what is recorded. Writes nothing.
 
     Raises `ChangedStudy` or `ChangedCode` when it is another study, or other code.
     """
     if found is None:
-        return "new"
+        return Reconciled("new", start.code_hash, start.code_bytes)
     how = _same_study(found, spec, start.extend)
     if how == "resume":
         _same_registration(found, plan)
-    _same_code(found, plan, start)
-    return how
+    return _same_code(found, spec, plan, start, how)
 
 
 def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
@@ -228,28 +252,36 @@ def _same_registration(found: RecordedStudy, plan: Plan) -> None:
     raise ChangedStudy([*faults, Fault("this version would not run the plan that was registered", hint=hint)])
 
 
-def _same_code(found: RecordedStudy, plan: Plan, start: Start) -> None:
-    current = found.current_code
-    if current is None or start.code_hash == current or start.accept_code_change:
-        return
-    begun = [record for record in found.state_of(plan).cells.values() if record.begun]
-    kept = [record for record in begun if record.state is not TrialState.FAILED]
-    if start.retry_failed and not kept:
-        return  # nothing that counts is of the code as it was
-    where = f"{found.storage.uri}/{found.paths.root}"
-    lines: list[str] = []
+def _same_code(found: RecordedStudy, spec: StudySpec, plan: Plan, start: Start, how: How) -> Reconciled:
+    current, old, differing = found.current_code, b"", None
     with suppress(FileNotFoundError):
-        lines = changed_code(found.storage.read_bytes(found.code_archive), start.code_bytes)
+        old = found.storage.read_bytes(found.code_archive)
+        differing = changes(old, start.code_bytes, spec, found.state_of(plan).imported)
+    if current is not None and (current == start.code_hash if differing is None else not differing):
+        archive = with_added(old, start.code_bytes)
+        return Reconciled(how, current, archive, added=archive != old)
+    records = found.state_of(plan).cells.values()
+    failed = sum(record.state is TrialState.FAILED for record in records)
+    if current is not None and not start.accept_code_change and not (start.retry_failed and failed):
+        raise _changed(found, start, shown_changes(differing or ()), failed)
+    return Reconciled(how, start.code_hash, start.code_bytes)
+
+
+def _changed(
+    found: RecordedStudy, start: Start, shown: Mapping[str, Sequence[str]], failed: int
+) -> ChangedCode:
+    where = f"{found.storage.uri}/{found.paths.root}"
+    begun = [record for record in found.state.cells.values() if record.begun]
     archive = found.code_archive.rpartition("/")[2]
-    again = "--retry-failed --accept-code-change" if start.retry_failed else "--accept-code-change"
+    mended = f"--retry-failed runs the {failed} failed cells again with it, " if failed else ""
     hint = (
-        f"the same command with {again} goes on ({len(kept)} of {len(begun)} cells are of the old code, "
-        f"later ones are marked), one with --fresh starts anew; {archive} there holds the code as it was"
+        f"the same command with {mended}--accept-code-change goes on ({len(begun) - failed} of {len(begun)} "
+        f"cells are of the old code, later ones are marked), --fresh starts anew; {archive} there holds the "
+        "code as it was"
     )
-    shown = lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"{len(lines) - _SHOWN} more files differ"]
-    message = "the Python code has changed since the study was started"
-    faults = [Fault(f"code: {line}", file=where) for line in shown]
-    raise ChangedCode([*faults, Fault(message, file=where, value=start.code_hash[:12], hint=hint)])
+    faults = [Fault(f"code: {what}", file=where, detail=tuple(lines)) for what, lines in shown.items()]
+    message = "the code has changed since the study was started"
+    return ChangedCode([*faults, Fault(message, file=where, value=start.code_hash[:12], hint=hint)])
 
 
 def _write_start(

@@ -12,7 +12,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_environment
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.reporting import devices
+from orchestrator.reporting import codes, devices
 from orchestrator.reporting.compare import differences
 from orchestrator.reporting.evaluate import evaluate
 from orchestrator.reporting.ledger import ledger
@@ -161,9 +161,7 @@ def _notes(
         notes.append(f"No sample of {', '.join(barren)} reached full length: nothing to compare there.")
     if any(effect.verdict == DETERMINISTIC for effect in effects):
         notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
-    changed = sum(run.accepted_code_change for arm in arms for run in arm.runs)
-    if changed:
-        notes.append(f"{changed} runs used changed code that was accepted with --accept-code-change.")
+    notes += codes.note(run for arm in arms for run in arm.runs)
     return tuple(notes)
 
 

@@ -32,7 +32,7 @@ GLYPHS: dict[str, str] = {
 _STOP_IN_JSON = ("rule", "rung", "cutoff", "rank", "peers")
 _IN_JSON = (
     *("cell", "arm", "seed", "phase", "sample", "state", "cause", "reason", "length", "value", "attempts"),
-    *("wall_s", "gpu_s", "trial_dir"),
+    *("wall_s", "gpu_s", "trial_dir", "code"),
 )
 
 

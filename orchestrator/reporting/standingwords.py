@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.decide.states import TrialState
-from orchestrator.reporting import plain
+from orchestrator.reporting import codes, plain
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.study.naming import seeds_name
 
@@ -68,6 +68,7 @@ def explanations(found: StudyStanding) -> list[str]:
         whole = found.max_length * len(found.cells)
         saved = plain.length(found.saved, found.unit)
         lines.append(f"saved by stopping early: {saved} of {plain.number(whole)} ({found.saved / whole:.0%})")
+    lines += codes.note(found.cells)
     return lines + [f"journal: {problem}" for problem in found.oddities()] + list(found.gone)
 
 

@@ -148,10 +148,10 @@ def test_plan_knows_what_is_recorded(command, study: Path, recorded: Path) -> No
     assert plan["remaining"] == left
     assert plan["estimate"]["runs"] == 3
     assert plan["estimate"]["wall_s"] == 60.0 * -(-3 // plan["lanes"])
-    again = ("ablate", "-c", study, "--dry-run", "--retry-failed", "--json")
-    retry = command(*again, "--accept-code-change").document
+    again = ("ablate", "-c", study, "--dry-run", "--json")
+    retry = command(*again, "--retry-failed").document
     assert len(retry["remaining"]) == 4
-    refused = command(*again)  # as the run would be: the record is of other code
+    refused = command(*again)  # as the run would be: the record is of other code, and nothing was mended
     assert refused.code == 2
     assert "code" in json.dumps(refused.document)
     fresh = command("ablate", "-c", study, "--dry-run", "--fresh", "--json").document

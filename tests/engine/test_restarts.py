@@ -102,7 +102,7 @@ def test_what_was_added_runs_alone_and_cells_of_changed_code_are_marked(tmp_path
     first = attempts(story)
     story.change(components={"level": {"swap": {"two": {"level": 2.0}}}, **BROKEN})
     story.code = "other code"
-    assert "the Python code has changed" in story.refused(ChangedCode, {"extend": True})
+    assert "the code has changed" in story.refused(ChangedCode, {"extend": True})
     assert "--extend" in story.refused(ChangedStudy, {"accept_code_change": True})
     assert story.go({"extend": True, "accept_code_change": True}) is ExitCode.FAILED
     assert attempts(story) == first | {("broken=yes", 0): 1, ("broken=yes", 1): 1}

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, StudyError, StudyHeld
-from orchestrator.record.codearchive import pack_files
+from orchestrator.record.codearchive import files_in, pack_files
 from orchestrator.record.events import Assigned, Noted, StudyStarted, TrialEnd
 from orchestrator.record.journal import read_journal
 from orchestrator.record.jsonlines import from_json
@@ -266,20 +268,83 @@ def test_changed_code_is_named_file_by_file(storage: Storage) -> None:
     assert "train.py" not in str(told.value)
 
 
-def test_mended_code_needs_no_second_word_where_nothing_else_has_run(storage: Storage) -> None:
-    def opened(number: int, **how: bool) -> StudyRecord:
-        return StudyRecord.open(storage, study(), make_plan(study()), Start(f"c{number}", b"", **how))
+Cells = Callable[..., StudyRecord]
 
-    record = opened(0)
-    first, second = list(record.state.cells.values())[:2]
-    for cell, state in ((first, TrialState.FAILED), (second, TrialState.DONE)):
-        record.append(Assigned(cell.cell, cell.arm, cell.seed, 1, None, None))
-        record.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, state, Cause.USER, "no", 1, 0.5, 1, 0))
-        record.close()
-        if state is TrialState.FAILED:
-            with pytest.raises(ChangedCode):
-                opened(1)
-            record = opened(1, retry_failed=True)
-            assert record.state.accepted_code == ["c1"]
-    with pytest.raises(ChangedCode, match=r"with --retry-failed --accept-code-change goes on \(1 of 2 cells"):
-        opened(2, retry_failed=True)
+
+@pytest.fixture
+def project(storage: Storage) -> Cells:
+    """`project({"train": "x = 1"}, ...)`: the study of `train:main` with these files below its root."""
+
+    def opened(files: dict[str, str], **how: Any) -> StudyRecord:
+        spec = study(entrypoint="train:main")
+        return StudyRecord.open(storage, spec, make_plan(spec), Start(*code(**files), **how))
+
+    return opened
+
+
+def ended(record: StudyRecord, number: int, state: TrialState, imported: tuple[str, ...] = ()) -> None:
+    cell = list(record.state.cells.values())[number]
+    attempt = cell.attempts + 1
+    record.append(Assigned(cell.cell, cell.arm, cell.seed, attempt, None, None, record.code[:12]))
+    end = TrialEnd(cell.cell, cell.arm, cell.seed, attempt, state, Cause.USER, "no", 1, 0.5, 1, 0)
+    record.append(replace(end, imported=imported))
+
+
+NET = "lr = 1\ndepth = 3\nwidth = 8\n"
+
+
+def test_only_what_the_entrypoint_imports_is_its_code(storage: Storage, project: Cells) -> None:
+    project({"train": "import net", "net": NET, "plots": ""}).close()
+    record = project({"train": "import net", "net": NET, "plots": "changed", "later": "new"})
+    assert (record.how, record.code_changed) == ("resume", False)
+    frozen = files_in(storage.read_bytes(record.code_archive))
+    assert frozen is not None
+    assert (frozen["plots.py"], frozen["later.py"]) == (b"", b"new")  # for an arm that names it
+    assert record.archive_digest == sha256(storage.read_bytes(record.code_archive)).hexdigest()
+    record.close()
+    with pytest.raises(ChangedCode) as told:
+        project({"train": "import net", "net": NET.replace("3", "4")})
+    fault = told.value.faults[0]
+    assert "net.py is changed" in fault.message
+    assert fault.detail == ("@@ -1,3 +1,3 @@", " lr = 1", "-depth = 3", "+depth = 4", " width = 8")
+    assert len(told.value.faults) == 2  # what nothing imports is not named
+
+
+def test_what_a_trial_was_seen_to_import_is_its_code(project: Cells) -> None:
+    files = {"train": "__import__(name)", "net": NET}
+    record = project(files)
+    ended(record, 0, TrialState.DONE, ("net.py",))
+    record.close()
+    project({**files, "other": ""}).close()
+    with pytest.raises(ChangedCode, match=r"net\.py is changed"):
+        project({**files, "net": ""})
+
+
+def test_mended_code_needs_no_second_word(project: Cells) -> None:
+    record = project({"train": "1 / 0"})
+    ended(record, 0, TrialState.DONE)
+    record.close()
+    mended = {"train": "1 / 2"}
+    with pytest.raises(ChangedCode, match="with --accept-code-change"):
+        project(mended, retry_failed=True)  # nothing has failed
+    record = project({"train": "1 / 0"})
+    ended(record, 1, TrialState.FAILED)
+    record.close()
+    with pytest.raises(ChangedCode, match=r"--retry-failed runs the 1 failed .* \(1 of 2 cells"):
+        project(mended)
+    record = project(mended, retry_failed=True)
+    ended(record, 1, TrialState.DONE)
+    codes = [cell.code for cell in record.state.cells.values()]
+    assert codes[1] == record.code[:12] != codes[0]
+    record.close()
+
+
+def test_a_record_whose_hash_was_of_every_file_goes_on(storage: Storage) -> None:
+    def opened(name: str, **files: str) -> StudyRecord:
+        spec = study(entrypoint="train:main")
+        return StudyRecord.open(storage, spec, make_plan(spec), Start(name, code(**files)[1]))
+
+    opened("of every file", train="import net", net=NET, plots="").close()
+    record = opened("of what counts", train="import net", net=NET)
+    assert (record.code, record.code_changed) == ("of every file", False)
+    record.close()

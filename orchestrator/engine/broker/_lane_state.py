@@ -124,4 +124,4 @@ def joint_outcome(outcomes: dict[int, Outcome]) -> Outcome:
         for rank in sorted(outcomes)
         for what in outcomes[rank].recycle
     )
-    return replace(chosen, length=lead.length, value=lead.value, recycle=leftovers)
+    return replace(chosen, length=lead.length, value=lead.value, recycle=leftovers, imported=lead.imported)

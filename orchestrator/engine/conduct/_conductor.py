@@ -54,8 +54,7 @@ from orchestrator.study.spec import StudySpec
 class Conductor:
     """Drives one run of a study. Thread-safe.
 
-    `retry_failed`: also run cells again that failed by their own fault; `code_changed`: this run accepted
-    changed code, ends are marked with it; `clock`: seconds, monotonic.
+    `retry_failed`: also run cells again that failed by their own fault; `clock`: seconds, monotonic.
     """
 
     def __init__(
@@ -65,7 +64,6 @@ class Conductor:
         *,
         gpus_per_worker: float,
         retry_failed: bool = False,
-        code_changed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.record, self.spec, self.clock = record, spec, clock
@@ -84,7 +82,6 @@ class Conductor:
             self.queue,
             self._placement,
             gpus=gpus_per_worker * spec.resources.workers,
-            code_changed=code_changed,
             clock=clock,
             assign=self._assign,
         )
@@ -148,7 +145,8 @@ class Conductor:
 
     def _assign(self, live: LiveTrial) -> Assignment:
         record, cell = live.record, self.plan.cell(live.record.cell)
-        self.record.append(Assigned(cell.cell, cell.arm, cell.seed, record.attempts + 1, live.lane, None))
+        attempt, code = record.attempts + 1, self.record.code[:12] or None
+        self.record.append(Assigned(cell.cell, cell.arm, cell.seed, attempt, live.lane, None, code))
         self.record.sync()
         live.begin(self.clock())
         self.queue.started(live)

@@ -42,7 +42,6 @@ class FailurePolicy:
         placement: Placement,
         *,
         gpus: float,
-        code_changed: bool,
         clock: Callable[[], float],
         assign: Callable[[LiveTrial], Assignment],
     ) -> None:
@@ -50,7 +49,7 @@ class FailurePolicy:
         self._assign, self._clock = assign, clock
         self._max_retries = spec.failures.max_retries
         self._most_failures = spec.resources.workers * WORKER_STARTS
-        self._gpus, self._code_changed = gpus, code_changed
+        self._gpus = gpus
         self._given_up: dict[tuple[str, int], Outcome] = {}  # attempts whose group was lost, not tried again
         self._worker_failures = 0  # in a row
         self._due: list[Action] = []
@@ -93,7 +92,7 @@ class FailurePolicy:
             ):
                 self._queue.put_back(live)
                 return
-        self._end(live, state, cause, reason, lane)
+        self._end(live, state, cause, reason, lane, outcome.imported)
 
     def group_lost(self, live: LiveTrial, event: GroupLost) -> list[Action]:
         """Take in that a worker group is gone: the next attempt goes to the lane's fresh workers, or it
@@ -195,13 +194,20 @@ class FailurePolicy:
         self._end(live, live.answer.state, None, live.answer.reason, lane)
 
     def _end(
-        self, live: LiveTrial, state: TrialState, cause: Cause | None, reason: str | None, lane: str | None
+        self,
+        live: LiveTrial,
+        state: TrialState,
+        cause: Cause | None,
+        reason: str | None,
+        lane: str | None,
+        imported: Sequence[str] = (),
     ) -> None:
         """Write the end down; what follows from it is asked, and due."""
         spent = live.take_unrecorded()
         gpu_s = spent * self._gpus
         end = TrialEnd(*live.record.who, state, cause, reason, live.length, live.value, spent, gpu_s, lane)
-        self._record.append(replace(end, accepted_code_change=self._code_changed))
+        new = tuple(sorted(set(imported) - self._queue.state.imported))
+        self._record.append(replace(end, accepted_code_change=self._record.code_changed, imported=new))
         self._due += self._queue.ended(live)
         self._record.sync()
 

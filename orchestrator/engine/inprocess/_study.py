@@ -68,7 +68,6 @@ def run_in_process(
         spec,
         gpus_per_worker=0.0,
         retry_failed=retry_failed,
-        code_changed=record.code_changed,
         clock=clock,
     )
     if not conductor.finished():

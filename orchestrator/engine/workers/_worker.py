@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import MutableMapping
@@ -110,8 +111,9 @@ class LaneWorker:
         thread.start()
         thread.join()
         del thread
+        imported = _imported(self.code_root, self.facts.counted)
         leftovers = self.clean.restore()
-        (outcome,) = result
+        outcome = replace(result[0], imported=imported)
         if leftovers or not self.facts.spec.resources.reuse_workers:
             outcome = replace(outcome, recycle=(*outcome.recycle, *leftovers))
         return outcome
@@ -154,14 +156,23 @@ def _fetch_code(facts: RunFacts) -> Path | None:
         return None
     home = Path(tempfile.gettempdir()) / f"orchestrator-code-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
-    target = home / facts.code_hash
-    with (home / f"{facts.code_hash}.lock").open("w") as lock:
+    target = home / facts.code_digest
+    with (home / f"{facts.code_digest}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (target / ".complete").exists():
             archive = facts.storage.read_bytes(facts.code_archive)
             unpack_code(archive, target)
             (target / ".complete").touch()
     return target
+
+
+def _imported(root: Path | None, known: frozenset[str]) -> tuple[str, ...]:
+    """Return the files below `root` that are imported now, without those that are `known`."""
+    if root is None:
+        return ()
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    below = (Path(file) for file in files if isinstance(file, str) and file.startswith(f"{root}{os.sep}"))
+    return tuple(sorted({path.relative_to(root).as_posix() for path in below} - known))
 
 
 def _call(broker: Any, method: str, *arguments: Any) -> Any:
