@@ -75,7 +75,7 @@ def changes(old: bytes, new: bytes, spec: StudySpec, seen: Iterable[str] = ()) -
 
     None when one of them cannot be read. `seen`: files that trials have imported besides.
     """
-    if old == new:
+    if old and old == new:
         return []
     before, now = files_in(old), files_in(new)
     if before is None or now is None:
