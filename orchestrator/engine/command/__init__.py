@@ -1,0 +1,1 @@
+"""A command as a trial: its process, and the metrics that it writes. No Ray, no torch."""
