@@ -65,18 +65,11 @@ _OF_A_NODE = (
     *(FaultKind.WORKER_KILLED, FaultKind.HANG, FaultKind.CONNECTION),
     *(FaultKind.STORAGE, FaultKind.DISK_FULL, FaultKind.UNKNOWN),
 )
-_OF_A_CAUSE = {
-    Cause.USER: FaultKind.EXCEPTION,
-    Cause.OOM: FaultKind.OUT_OF_MEMORY,
-    Cause.SHORT: FaultKind.SHORT,
-    Cause.HANG: FaultKind.HANG,
-    Cause.INFRA: FaultKind.UNKNOWN,
-}
 
 
 def fault_of(cause: Cause) -> FaultKind:
     """Return the kind of a failure of which only the cause is known."""
-    return _OF_A_CAUSE[cause]
+    return next((kind for kind, of in _CAUSES.items() if of is cause), FaultKind.UNKNOWN)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ lease is still ours. Leases are numbered; a later one has the higher number, whi
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -181,28 +180,26 @@ def describe(owner: Mapping[str, Any]) -> str:
 def this_process() -> dict[str, Any]:
     """`host` (name, boot and process namespace), `pid`, and when the process started."""
     boot = _first_line(Path("/proc/sys/kernel/random/boot_id"))
-    namespace = ""
-    with contextlib.suppress(OSError):
-        namespace = str(Path("/proc/self/ns/pid").readlink())
     pid = os.getpid()
-    return {"host": f"{socket.gethostname()}/{boot}/{namespace}", "pid": pid, "started": process_start(pid)}
+    host = f"{socket.gethostname()}/{boot}/{pid_namespace()}"
+    return {"host": host, "pid": pid, "started": process_start(pid)}
+
+
+def pid_namespace() -> str:
+    """Return the name of the namespace that process ids of this process belong to; empty: it is hidden."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def process_start(pid: int) -> str | None:
     """When a process of this host started (an opaque word), or None when there is none; zombies are dead."""
     stat = _first_line(Path(f"/proc/{pid}/stat"))
-    if stat:
-        state, *fields = stat.rpartition(")")[2].split()
-        return None if state in "ZX" else fields[18]
-    if Path("/proc/self/stat").exists():
+    if not stat:
         return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "running"
-    return "running"
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else fields[18]
 
 
 def _refuse_if_held(owner: Mapping[str, Any] | None, now: float, paths: StudyPaths) -> None:

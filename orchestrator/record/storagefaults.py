@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from orchestrator.errors import StorageUnavailable
 
 
@@ -114,22 +116,12 @@ def unavailable(
 ) -> StorageUnavailable:
     """Return the error to raise: what could not be done, where, why, and what to do next."""
     fault = classify(error)
-    free = "" if free_bytes is None else f"; {size(free_bytes)} free there"
+    free = "" if free_bytes is None else f"; {decimal(free_bytes)} free there"
     waited = f" (tried again for {waited_s:.0f} s)" if waited_s >= 1 else ""
     if fault is None:
         return StorageUnavailable(f"cannot {verb} {path}: {error}{free}{waited}")
     text = f"cannot {verb} {path}: {fault.message}{free}{waited}; {fault.kind.advice}"
     return StorageUnavailable(text, fault.kind)
-
-
-def size(count: int) -> str:
-    """Bytes for people: `0 bytes`, `12.3 kB`, `4.0 GB`."""
-    amount, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
 def free_bytes(path: Path) -> int | None:

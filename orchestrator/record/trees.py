@@ -181,7 +181,7 @@ def merge(trees: Mapping[int, Tree], contents: Mapping[int, Mapping[str, str]]) 
             kinds.setdefault(name, {}).setdefault(kind, []).append(rank)
     _refuse(
         [
-            f"{name!r} differs between {_ranks(found)}"
+            f"{name!r} differs between ranks {' and '.join(str(ranks[0]) for ranks in found.values())}"
             for name, found in sorted(kinds.items())
             if len(found) > 1
         ],
@@ -199,10 +199,6 @@ def owned(trees: Mapping[int, Tree], rank: int) -> set[str]:
     """Return the files that this rank stores: those that no lower rank has."""
     lower = {name for other, tree in trees.items() if other < rank for name in tree.files}
     return set(trees[rank].files) - lower if rank in trees else set()
-
-
-def _ranks(found: Mapping[str, list[int]]) -> str:
-    return "ranks " + " and ".join(str(ranks[0]) for ranks in found.values())
 
 
 def _refuse(wrong: list[str], way_out: str) -> None:

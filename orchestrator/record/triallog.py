@@ -86,7 +86,6 @@ class TrialLog:
         ]
         self._loggers: Sequence[Logger | Trackers] = (*self._files, trackers or Trackers(()))
         self._last_step = max(keep.step, 0)
-        self._begun = False
         self._queue: deque[tuple[Any, ...]] = deque()
         self._lines: dict[Table, list[bytes]] = {table: [] for table in TABLES}  # encoded, not yet written
         self._writing = threading.Lock()
@@ -131,19 +130,13 @@ class TrialLog:
         """Rows of plain values that a monitor saw at a step, for `observations.parquet`."""
         self._queue.append((self._write_observations, monitor, [dict(row) for row in rows], step))
 
-    def hparams(
-        self,
-        config: Mapping[str, Any],
-        final: Mapping[str, float] | None = None,
-        *,
-        metrics: Sequence[str] = (),
-        success: bool = True,
-    ) -> None:
-        """Write the trial's row in the HParams tab, columns `final/<metric>`.
+    def began(self, config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """Write the trial's row in the HParams tab: its config, and a column `final/<metric>` for each."""
+        self._queue.append((self._to_files, time.time(), "began", dict(config), tuple(metrics)))
 
-        At the start with the names in `metrics`, at the end with the `final` values; or one call with both.
-        """
-        self._queue.append((self._write_hparams, time.time(), dict(config), final, tuple(metrics), success))
+    def ended(self, finals: Mapping[str, float], *, success: bool) -> None:
+        """Write the values in these columns, and how the trial ended."""
+        self._queue.append((self._write_end, time.time(), dict(finals), success))
 
     def last_values(self, metric: str, m: int) -> list[float]:
         """Return the last `m` (at most 1000) reported values of a metric, oldest first, over all attempts."""
@@ -176,12 +169,6 @@ class TrialLog:
         for table in (OBSERVATIONS, REPORTS, STEPS):
             close_table(self._storage, self._trial.table(table.name, self._attempt), table.columns)
         publish(self._storage, self._trial, self._attempt)
-
-    def __enter__(self) -> TrialLog:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     # -- what the thread does ------------------------------------------------------------------------------
 
@@ -249,29 +236,17 @@ class TrialLog:
         self._last_step = max(self._last_step, step)
         self._points(plain, step, now)
 
-    def _to_files(self, now: float, what: str, tag: str, value: Any, step: int) -> None:
+    def _to_files(self, now: float, what: str, *said: Any) -> None:
         for file in self._files:
-            getattr(file, what)(tag, value, step, now)
+            getattr(file, what)(*said, now)
+
+    def _write_end(self, now: float, finals: dict[str, float], success: bool) -> None:
+        self._to_files(now, "ended", finals, self._last_step, success)
 
     def _write_observations(self, monitor: str, rows: list[dict[str, Any]], step: int) -> None:
         for row in rows:
             plain = {key: _plain(value) for key, value in row.items()}
             self._lines[OBSERVATIONS].append(to_json({"step": step, "monitor": monitor, **plain}))
-
-    def _write_hparams(
-        self,
-        now: float,
-        config: dict[str, Any],
-        final: Mapping[str, float] | None,
-        metrics: tuple[str, ...],
-        success: bool,
-    ) -> None:
-        for file in self._files:
-            if not self._begun:
-                file.began(config, list(dict.fromkeys([*metrics, *(final or {})])), now)
-            if final is not None:
-                file.ended(final, self._last_step, success, now)
-        self._begun = True
 
     def _points(self, values: Mapping[str, Any], step: int, now: float) -> None:
         points = {tag: number for tag, value in values.items() if (number := as_float(value)) is not None}

@@ -137,24 +137,14 @@ def _says(cluster: Cluster, host: Host) -> str:
     return f"reachable by SSH, but Ray does not run there{f'; the launcher says: {said}' if said else ''}"
 
 
-def running_studies(cluster: Cluster) -> list[str]:
-    """Names of the studies that run on the cluster now; none where it is down.
-
-    Raises:
-        ClusterUnavailable: nobody can tell: the head cannot be reached, or its Ray does not answer.
-    """
-    if not current_roll(cluster).up and not _runs_on_head(cluster):
-        return []
-    return [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
-
-
 def refuse_while_studies_run(cluster: Cluster, otherwise: str = "") -> None:
     """Raise `StudyHeld` when a study would lose its cluster; `otherwise` is what one may do besides.
 
     Raises `ClusterUnavailable` when nobody can tell whether one would.
     """
     try:
-        names = running_studies(cluster)
+        is_down = not current_roll(cluster).up and not _runs_on_head(cluster)
+        names = [] if is_down else [job["study"] for job in cluster.ask_head("jobs") if job["open"]]
     except ClusterUnavailable as error:
         raise ClusterUnavailable(f"nobody can tell whether a study runs: {error}{otherwise}") from error
     if names:

@@ -40,21 +40,6 @@ def why(error: ClusterUnavailable) -> str:
 
 
 @dataclass(frozen=True)
-class SshAnswer:
-    """How a remote command ended."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def said(self) -> str:
-        """The last line on stderr, or on stdout."""
-        lines = self.err.split("\n") + self.out.decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {self.code}")
-
-
-@dataclass(frozen=True)
 class Host:
     """One host of a cluster: where it is, how to log in, and the environment in which Ray is started there.
 
@@ -89,24 +74,6 @@ class Host:
             words += ["-o", f"{name}={value}"]
         return [*words, f"{self.auth.user}@{self.address}"]
 
-    def run(self, command: str, *, stdin: bytes = b"", timeout_s: float = COMMAND_TIMEOUT_S) -> SshAnswer:
-        """Run shell text in the environment of the host's Ray.
-
-        Raises:
-            Unreachable: SSH itself failed, or the command took longer than `timeout_s`.
-        """
-        words = [*self.ssh_words(), in_login_shell(command, self.environment)]
-        try:
-            done = subprocess.run(words, input=stdin, capture_output=True, timeout=timeout_s, check=False)
-        except subprocess.TimeoutExpired:
-            raise Unreachable(self.address, f"no answer within {timeout_s:.0f} s") from None
-        except FileNotFoundError:
-            raise Unreachable(self.address, "there is no `ssh` on this machine") from None
-        answer = SshAnswer(done.returncode, done.stdout, done.stderr.decode(errors="replace").strip())
-        if answer.code == SSH_FAILED:
-            raise Unreachable(self.address, answer.said)
-        return answer
-
     def ask(
         self,
         program: str,
@@ -116,17 +83,31 @@ class Host:
         payload: bytes = b"",
         timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> Any:
-        """Run one of our programs there (`onhost`, `onhead`) and return what it answers.
+        """Run one of our programs there (`onhost`, `onhead`), in the environment of the host's Ray.
+
+        Returns what it answers.
 
         Raises:
-            Unreachable: SSH itself failed.
+            Unreachable: SSH itself failed, or the program took longer than `timeout_s`.
             ClusterUnavailable: the program could not run, with what it said.
         """
         command, text = launch(program, verb, question or {})
-        answer = self.run(command, stdin=text + payload, timeout_s=timeout_s)
-        for found in answers(self.address, answer.out.splitlines()):
+        words, stdin = [*self.ssh_words(), in_login_shell(command, self.environment)], text + payload
+        try:
+            done = subprocess.run(words, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            raise Unreachable(self.address, f"no answer within {timeout_s:.0f} s") from None
+        except FileNotFoundError:
+            raise Unreachable(self.address, "there is no `ssh` on this machine") from None
+        lines = (done.stderr + b"\n" + done.stdout).decode(errors="replace").split("\n")
+        said = next(
+            (line.strip() for line in reversed(lines) if line.strip()), f"exit code {done.returncode}"
+        )
+        if done.returncode == SSH_FAILED:
+            raise Unreachable(self.address, said)
+        for found in answers(self.address, done.stdout.splitlines()):
             return found
-        raise ClusterUnavailable(f"{self.address}: cannot run Python there: {answer.said}")
+        raise ClusterUnavailable(f"{self.address}: cannot run Python there: {said}")
 
     def hand_over(self, command: str, *, terminal: bool, forward: int | None = None) -> int:
         """Run shell text with this process's own streams; returns its exit code.

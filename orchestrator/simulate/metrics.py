@@ -125,9 +125,4 @@ def _equivalence(
 
 def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means of the numbers in each row; NaN for a row without one."""
-    there = np.isfinite(values)
-    means = np.full(len(values), np.nan)
-    counts = there.sum(axis=1)
-    sums = np.where(there, values, 0.0).sum(axis=1)
-    np.divide(sums, counts, out=means, where=counts > 0)
-    return means
+    return np.ma.masked_invalid(values).mean(axis=1).filled(np.nan)  # type: ignore[no-any-return]

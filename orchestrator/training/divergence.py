@@ -11,7 +11,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -174,12 +174,10 @@ def _modules(model: nn.Module) -> Iterator[dict[str, str]]:
             for kind in _kinds(tensor):
                 found.setdefault(kind, f"{name or 'the model'} ({type(module).__name__})")
 
-    handles = [module.register_forward_hook(partial(look, name)) for name, module in model.named_modules()]
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(look, name)))
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

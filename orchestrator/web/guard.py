@@ -19,10 +19,10 @@ import socket
 import time
 from collections.abc import Callable
 from html import escape
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -123,7 +123,7 @@ class Guard:
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token")
         if given and scope["method"] in _READING:
             return self._open(given[0])
-        cookie = _cookie(headers.get("cookie", ""), self.cookie)
+        cookie = HTTPConnection(scope).cookies.get(self.cookie, "")
         if not self._sessions.holds(cookie):
             from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
             if from_elsewhere and scope["method"] in _READING:
@@ -172,14 +172,6 @@ def onwards(path: str) -> Response:
     safe = escape("/" + path.lstrip("/"), quote=True)
     head = f'<meta http-equiv="refresh" content="0; url={safe}">'
     return HTMLResponse(f'<!doctype html><title>orchestrate</title>{head}<p><a href="{safe}">on</a></p>\n')
-
-
-def _cookie(header: str, name: str) -> str:
-    try:
-        found = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
 
 
 def _is_address(name: str) -> bool:

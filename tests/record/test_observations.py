@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def events(storage: Storage, folder: Path) -> Any:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_comes_back_as_it_was(storage: Storage, tmp_path: Path, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
-    with TrialLog(storage, TRIAL) as log:
+    with closing(TrialLog(storage, TRIAL)) as log:
         log.image("samples/worst", pixels, 3)
         log.image("samples/worst", lambda: pixels[::-1], 6)
     first, second = events(storage, tmp_path / "mirror").Images("samples/worst")
@@ -43,7 +44,7 @@ def test_a_picture_comes_back_as_it_was(storage: Storage, tmp_path: Path, channe
 
 
 def test_histograms_leave_out_what_is_not_finite(storage: Storage, tmp_path: Path) -> None:
-    with TrialLog(storage, TRIAL) as log:
+    with closing(TrialLog(storage, TRIAL)) as log:
         log.histogram("gradients/a", np.array([1.0, 2.0, np.nan, 4.0, np.inf]), 1)
         log.histogram("gradients/a", np.array([np.nan]), 2)
         log.histogram("gradients/a", np.zeros(0), 3)
@@ -58,7 +59,7 @@ def test_precision_and_recall_follow_from_the_counts(storage: Storage, tmp_path:
         "tp": np.array([4.0, 3.0, 0.0]), "fp": np.array([6.0, 1.0, 0.0]),
         "tn": np.array([0.0, 5.0, 6.0]), "fn": np.array([0.0, 1.0, 4.0]),
     }  # fmt: skip
-    with TrialLog(storage, TRIAL) as log:
+    with closing(TrialLog(storage, TRIAL)) as log:
         log.pr_curve("curves/a", counts, 9)
     found = events(storage, tmp_path / "mirror")
     (point,) = found.Tensors("curves/a")
@@ -71,7 +72,7 @@ def test_precision_and_recall_follow_from_the_counts(storage: Storage, tmp_path:
 
 
 def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
-    with TrialLog(storage, TRIAL) as log:
+    with closing(TrialLog(storage, TRIAL)) as log:
         log.observe("best_worst", [{"id": 3, "loss": np.float32(0.5)}, {"id": 4, "loss": 0.25}], 10)
         log.observe("confusion", [{"target": "a", "count": 2}], 10)
         log.observe("confusion", [], 20)
@@ -101,6 +102,6 @@ def test_a_resumed_trial_drops_what_it_sees_again(storage: Storage, ended: str) 
         log.observe("mine", [{"value": step}], step)
     getattr(log, ended)()
     manifest = Manifest(step=20, epoch=2, length=2, report=2, time_s=1.0, attempt=1)
-    with TrialLog(storage, TRIAL, 2, ResumePoint(manifest.report, manifest.step)) as again:
+    with closing(TrialLog(storage, TRIAL, 2, ResumePoint(manifest.report, manifest.step))) as again:
         again.observe("mine", [{"value": -30}], 30)
     assert [row["value"] for row in read_table(storage, TRIAL, OBSERVATIONS)] == [10, 20, -30]

@@ -12,7 +12,7 @@ from orchestrator.errors import StorageUnavailable, StudyError
 from orchestrator.record.patience import FIRST_PAUSE_S, LONGEST_PAUSE_S, patiently, told_to
 from orchestrator.record.storage import Storage
 from orchestrator.record.storage.objectstore import with_endpoint
-from orchestrator.record.storagefaults import classify, size, unavailable
+from orchestrator.record.storagefaults import classify, unavailable
 
 
 def of(number: int) -> OSError:
@@ -79,7 +79,6 @@ def test_the_message_names_path_reason_room_and_remedy_and_survives_the_way_home
     assert "make room there" in str(error)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.kind) == (str(error), "disk full")
-    assert [size(n) for n in (0, 999, 1000, 4_000_000_000)] == ["0 bytes", "999 bytes", "1.0 kB", "4.0 GB"]
 
 
 class Clock:

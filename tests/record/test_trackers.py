@@ -8,6 +8,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def attempt(
     trackers.open(trial(folder), said.append)
     point = None if resume is None else ResumePoint(resume, resume * 10)
     storage = Storage.open(str(folder))
-    with TrialLog(storage, TrialPaths("t"), 1 if resume is None else 2, point, trackers=trackers) as log:
+    with closing(
+        TrialLog(storage, TrialPaths("t"), 1 if resume is None else 2, point, trackers=trackers)
+    ) as log:
         for report in reports:
             row = {"report": report, "step": report * 10, "epoch": report, "time_s": 0.1, "attempt": 1}
             log.report({**row, "val/accuracy": report / 10})

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def table(storage: Storage, path: str) -> Any:
 
 def test_csv_has_every_point_of_every_attempt(storage: Storage, tmp_path: Path) -> None:
     for attempt, resume in ((1, None), (2, ResumePoint(report=1, step=10))):
-        with TrialLog(storage, TRIAL, attempt, resume, loggers=("csv",)) as log:
+        with closing(TrialLog(storage, TRIAL, attempt, resume, loggers=("csv",))) as log:
             log.report({"report": attempt, "step": 10 * attempt, "attempt": attempt, "val/a": 1 / 3})
             log.flush()
             log.scalars({"lr": 0.5, "name": "no number"}, 10 * attempt + 1)
@@ -102,7 +103,7 @@ def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
 
 
 def test_columns_have_types(local: Storage) -> None:
-    with TrialLog(local, TRIAL, loggers=()) as log:
+    with closing(TrialLog(local, TRIAL, loggers=())) as log:
         log.report(
             {
                 **row(1),
@@ -195,7 +196,7 @@ def test_a_crash_while_finishing_loses_nothing(storage: Storage) -> None:
 
 
 def test_text_and_awkward_values(local: Storage) -> None:
-    with TrialLog(local, TRIAL) as log:
+    with closing(TrialLog(local, TRIAL)) as log:
         log.text("config", "| key | value |\n|---|---|\n| mixup | 0 |")
         log.report(row(1, note="text is no point", huge=1e300, flag=True, bad=math.nan))
     events = EventAccumulator(str(local.local_path(TRIAL.root)))
@@ -221,7 +222,7 @@ class Tensor:
 
 
 def test_step_scalars_are_read_when_they_are_written(local: Storage) -> None:
-    with TrialLog(local, TRIAL) as log:
+    with closing(TrialLog(local, TRIAL)) as log:
         tensor = Tensor(0.25)
         log.scalars({"loss": tensor}, 1)
         log.flush()
@@ -284,17 +285,18 @@ def test_hparams_show_one_row_per_trial(local: Storage) -> None:
         "sizes": [1, 2],
     }
     one, other, third = (STUDY.trial("baseline", 0), STUDY.trial("no-mixup", 0), STUDY.trial("no-mixup", 1))
-    with TrialLog(local, one) as log:
-        log.hparams(config, metrics=["val/accuracy"])
+    with closing(TrialLog(local, one)) as log:
+        log.began(config, ["val/accuracy"])
         log.report(row(1))
-        log.hparams(config, {"val/accuracy": 0.75})
-    with TrialLog(local, other) as log:  # resumed: its row is written once more
-        log.hparams(config, metrics=["val/accuracy"])
+        log.ended({"val/accuracy": 0.75}, success=True)
+    with closing(TrialLog(local, other)) as log:  # resumed: its row is written once more
+        log.began(config, ["val/accuracy"])
         log.report(row(1))
-    with TrialLog(local, other, 2, ResumePoint(1, 10)) as log:
-        log.hparams(config, {"val/accuracy": 0.5}, success=False)
-    with TrialLog(local, third) as log:
-        log.hparams(config, metrics=["val/accuracy"])
+    with closing(TrialLog(local, other, 2, ResumePoint(1, 10))) as log:
+        log.began(config, ["val/accuracy"])
+        log.ended({"val/accuracy": 0.5}, success=False)
+    with closing(TrialLog(local, third)) as log:
+        log.began(config, ["val/accuracy"])
 
     rows = hparams_rows(local.local_path(STUDY.trials_dir), ["final/val/accuracy"])
     flat = {"model.width": 32.0, "model.norm": True, "optim.name": "sgd", "sizes": "[1, 2]"}
@@ -314,7 +316,7 @@ def test_what_the_thread_could_not_write_is_raised_by_flush(local: Storage, tmp_
 
 
 def test_trial_paths_are_enough(local: Storage) -> None:
-    with TrialLog(local, TrialPaths("alone")) as log:
+    with closing(TrialLog(local, TrialPaths("alone"))) as log:
         log.report(row(1))
     assert any("tfevents" in entry.name for entry in local.list("alone"))
 

@@ -315,7 +315,7 @@ def test_grad_cam_looks_where_the_network_looks(session_for: SessionFor) -> None
     assert sink.of("image", "gradcam/conv")
 
     from orchestrator.training.loop import Trainer
-    from orchestrator.training.monitors.gradcam import GradCam
+    from orchestrator.training.monitors.pictures import GradCam
 
     session = session_for(config(data__batch_size=4), max_length=1, monitors=("gradcam",))
     trainer = Trainer(Bright(session.config), session)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link, WorkerKilled
@@ -30,7 +32,7 @@ from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Manifest
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.storagefaults import StorageFault, StorageFaultKind, classify, free_bytes, size
+from orchestrator.record.storagefaults import StorageFault, StorageFaultKind, classify, free_bytes
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.record.trees import CheckpointRefused
 from orchestrator.training.session import Diverged, TrialStopped
@@ -231,4 +233,6 @@ def free_space() -> str:
     """Return what is left where this process writes its temporary files and where it works, in words."""
     places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))  # noqa: PTH109 - as the user's code sees it
     free = {place: free_bytes(Path(place)) for place in places}
-    return ", ".join(f"{size(count)} free in {place}" for place, count in free.items() if count is not None)
+    return ", ".join(
+        f"{decimal(count)} free in {place}" for place, count in free.items() if count is not None
+    )

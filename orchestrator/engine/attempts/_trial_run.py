@@ -105,7 +105,7 @@ class TrialRun:
             )
             if self.resume is None:
                 self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
-            self.log.hparams(self.assignment.config, metrics=[spec.metric.name])
+            self.log.began(self.assignment.config, [spec.metric.name])
         self.uploads = CheckpointUploads(
             self.store, self.link, self.rank, self.world_size, self.log, self._keep_some
         )
@@ -132,7 +132,7 @@ class TrialRun:
             if self.log and state.answered and stored:
                 if self.passed_over or self.assignment.attempt > 1:
                     self.store.discard_incomplete()  # nobody will want to look at them any more
-                self.log.hparams(self.assignment.config, final, success=state is TrialState.DONE)
+                self.log.ended(final, success=state is TrialState.DONE)
                 self.log.finish()
             elif self.log:
                 self.log.close()

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from orchestrator.engine.ray_private.head import EMBEDDED
-from orchestrator.record.lease import process_start
+from orchestrator.record.lease import pid_namespace, process_start
 
 log = logging.getLogger(__name__)
 GRACE_S = 5.0
@@ -61,10 +61,7 @@ def _alive_after(left: dict[int, int], limit_s: float) -> dict[int, int]:
 
 
 def _orphans() -> Iterator[int]:
-    if _PROC.is_dir():
-        yield from (
-            int(path.name) for path in _PROC.iterdir() if path.name.isdigit() and _is_orphan(path.name)
-        )
+    yield from (int(path.name) for path in _PROC.iterdir() if path.name.isdigit() and _is_orphan(path.name))
 
 
 def _is_orphan(pid: int | str) -> bool:
@@ -81,7 +78,4 @@ def _is_orphan(pid: int | str) -> bool:
 
 
 def _namespace() -> str:
-    try:
-        return str((_PROC / "self" / "ns" / "pid").readlink())
-    except OSError:
-        return "none"
+    return pid_namespace() or "none"

@@ -5,7 +5,7 @@ pass.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -138,15 +138,12 @@ def _noting(model: nn.Module, shapes: dict[str, str], kept: dict[str, int]) -> I
             kept[running[-1]] = kept.get(running[-1], 0) + _bytes([tensor])
         return tensor
 
-    hooks = []
-    for name, module in model.named_modules():
-        hooks += [module.register_forward_pre_hook(partial(enter, name)), module.register_forward_hook(leave)]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_pre_hook(partial(enter, name)))
+            hooks.enter_context(module.register_forward_hook(leave))
+        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
+        yield
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

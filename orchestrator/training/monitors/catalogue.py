@@ -18,9 +18,9 @@ CLASSES = {
     "confusion": f"{_PACKAGE}.counts:Confusion",
     "curves": f"{_PACKAGE}.counts:Curves",
     "predictions": f"{_PACKAGE}.distribution:Distribution",
-    "best_worst": f"{_PACKAGE}.best_worst:BestWorst",
-    "gradcam": f"{_PACKAGE}.gradcam:GradCam",
-    "visualize": f"{_PACKAGE}.visualize:Visualize",
+    "best_worst": f"{_PACKAGE}.pictures:BestWorst",
+    "gradcam": f"{_PACKAGE}.pictures:GradCam",
+    "visualize": f"{_PACKAGE}.pictures:Visualize",
 }
 """The built-in monitors; `orchestrator.study.names` says what they show."""
 ON_REQUEST = frozenset({"gradient_histograms"})

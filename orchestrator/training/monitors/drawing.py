@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from orchestrator.training.sink import Pixels
-from orchestrator.training.task import Batch
 
 Numbers = NDArray[np.float64]
 
@@ -25,15 +24,6 @@ _COLUMNS = 8
 _BLUE = (31, 119, 180)
 COLOURS = (_BLUE, (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
            (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207))  # fmt: skip
-
-
-def picture_in(batch: Batch) -> Tensor | None:
-    """Pictures [B, 1 | 3, H, W] in a batch: "image", else the first tensor of that shape; or None."""
-    named = [batch["image"]] if "image" in batch else []
-    for tensor in (*named, *batch.values()):
-        if tensor.dim() == 4 and tensor.shape[1] in (1, 3) and min(tensor.shape[2:]) > 1:
-            return tensor
-    return None
 
 
 def to_pixels(pictures: Tensor) -> Pixels:
