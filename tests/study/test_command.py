@@ -12,6 +12,7 @@ from orchestrator.errors import StudyError
 from orchestrator.study.cells import make_plan
 from orchestrator.study.command import CommandSpec
 from orchestrator.study.loading import LoadedStudy, load_study
+from orchestrator.study.plainspec import plain
 from orchestrator.study.spec import StudySpec
 
 STUDY: dict[str, Any] = {
@@ -55,6 +56,18 @@ def test_it_is_read_back_as_it_was(place: Path) -> None:
     }
     assert StudySpec.model_validate(data) == spec.spec
     assert str(spec.spec.entrypoint) == "python train.py 3"
+
+
+@pytest.mark.parametrize("entrypoint", [{"command": "python train.py"}, "train:train"])
+def test_a_worker_reads_the_same_without_pydantic(place: Path, entrypoint: Any) -> None:
+    (place / "train.py").write_text("def train(config): ...\n")
+    tune = {"space": {"optim.lr": {"loguniform": [1e-4, 1e-2]}}, "compare": "both"}
+    file = place / "study.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, "entrypoint": entrypoint, "tune": tune}))
+    spec = load_study(file, (), cwd=place).spec
+    told = plain(spec)
+    assert (told.code, told.phases, told.tune.searches) == (spec.code, spec.phases, True)
+    assert {name: vars(told)[name] for name in ("name", "seeds")} == {"name": "script", "seeds": spec.seeds}
 
 
 def test_what_it_runs_makes_the_study_and_how_it_ends_does_not(place: Path) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import ray
-from pydantic import BaseModel
 from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
 
@@ -22,6 +20,7 @@ from orchestrator.engine.on_ray._lane import Lane
 from orchestrator.engine.on_ray._message_actor import MessageActor
 from orchestrator.engine.on_ray._tune_adapters import CellScheduler, CellSearcher
 from orchestrator.engine.runtime import Road
+from orchestrator.study.plainspec import plain
 
 # What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
 ON_HEAD = {"node:__internal_head__": 0.0001}
@@ -110,16 +109,3 @@ class _Quiet(tune.ProgressReporter):
 
     def report(self, trials: list[Any], done: bool, *sys_info: dict[str, Any]) -> None:
         """Nothing."""
-
-
-def plain(value: Any) -> Any:
-    """Return a study's values by the same names, without pydantic, whose models take a worker 0.3 s to
-    import.
-    """
-    if isinstance(value, BaseModel):
-        return SimpleNamespace(**{name: plain(getattr(value, name)) for name in type(value).model_fields})
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return tuple(plain(inner) for inner in value)
-    return value
