@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -34,15 +36,9 @@ def rows_of_all_ranks(rows: Tensor, world_size: int) -> Tensor:
     """[ΣN, ...]: the rows of all ranks, in the order of the ranks; their numbers may differ."""
     if world_size == 1:
         return rows
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(world_size)]
-    dist.all_gather(counts, count)
-    lengths = [int(n) for n in counts]
-    padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    parts = [torch.zeros_like(padded) for _ in lengths]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+    parts: list[Any] = [None] * world_size
+    dist.all_gather_object(parts, rows.cpu())
+    return torch.cat(parts).to(rows.device)
 
 
 def share_buffers(model: nn.Module, world_size: int) -> None:
