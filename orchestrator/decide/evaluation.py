@@ -58,8 +58,7 @@ def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tup
 
     Args:
         families: arm -> number of the start that brought it (`StudyState.families`); arms that `--extend` has
-            added
-            are judged among themselves, against the same reference.
+            added are judged among themselves, against the same reference.
     """
     arms = [arm.name for arm in plan.arms if arm.kind not in ("reference", "pair")]
     numbers = sorted({families.get(name, 0) for name in arms}) or [0]

@@ -81,11 +81,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Kept:
-    """What `retain` left: names of the newest and of the best, best first, and what it removed."""
+    """What `retain` left: names of the newest and of the best, best first."""
 
     latest: tuple[str, ...]
     best: tuple[str, ...]
-    removed: tuple[str, ...]
 
 
 class CheckpointStore:
@@ -199,10 +198,10 @@ class CheckpointStore:
         latest = [manifest.name for manifest in reversed(found)][: max(1, keep_latest)]
         best = [manifest.name for manifest in best_first(found)][: max(0, keep_best)]
         named = [next((m.name for m in found if m.length >= length), "") for length in at]
-        removed = [manifest.name for manifest in found if manifest.name not in {*latest, *best, *named}]
-        for name in removed:
-            self._remove(name)
-        return Kept(tuple(latest), tuple(best), tuple(removed))
+        for manifest in found:
+            if manifest.name not in {*latest, *best, *named}:
+                self._remove(manifest.name)
+        return Kept(tuple(latest), tuple(best))
 
     def describe(self, **fields: Any) -> None:
         """Set top-level fields of `trial.json`, for people and programs that look at the trial's directory.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from orchestrator.study.changes import MISSING, lookup
+from orchestrator.study.changes import MISSING, leaves, lookup
 
 Style = Literal["none", "argparse", "hydra", "env"]
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -137,15 +137,6 @@ def variables(style: Style, config: Mapping[str, Any]) -> dict[str, str]:
 def variable_name(key: str) -> str:
     """`OPTIM_LR` for `optim.lr`."""
     return re.sub(r"\W", "_", key, flags=re.ASCII).upper()
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with values that are no mappings, or empty ones."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _of_argparse(key: str, value: Any) -> list[str]:
