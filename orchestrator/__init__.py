@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from orchestrator.api.recorded import OpenedStudy as OpenedStudy
     from orchestrator.api.recorded import open_study as open_study
     from orchestrator.api.study import Study as Study
+    from orchestrator.current import config as config
+    from orchestrator.current import report as report
+    from orchestrator.current import trial_dir as trial_dir
     from orchestrator.training.monitors.base import Monitor as Monitor
     from orchestrator.training.streams import SampleDraws as SampleDraws
     from orchestrator.training.streams import Streams as Streams
@@ -28,8 +31,11 @@ _PUBLIC = {
     "Streams": "orchestrator.training.streams",
     "Study": "orchestrator.api.study",
     "Task": "orchestrator.training.task",
+    "config": "orchestrator.current",
     "open_study": "orchestrator.api.recorded",
+    "report": "orchestrator.current",
     "run_local": "orchestrator.api.local",
+    "trial_dir": "orchestrator.current",
 }
 
 __all__ = [
@@ -40,8 +46,11 @@ __all__ = [
     "Study",
     "Task",
     "__version__",
+    "config",
     "open_study",
+    "report",
     "run_local",
+    "trial_dir",
 ]
 
 

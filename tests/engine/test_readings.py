@@ -110,6 +110,7 @@ JSONL = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "content"), [("log.csv", CSV), ("log.jsonl", JSONL)])
 @given(cuts=st.lists(st.integers(0, 90), max_size=6))
 def test_any_split_of_a_file_in_time_gives_the_same_reports(
@@ -182,6 +183,7 @@ def test_a_huge_line_is_left_out_as_a_whole(tmp_path: Path) -> None:
 # ---- event files ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(cuts=st.lists(st.integers(0, 700), max_size=8))
 def test_any_split_of_an_event_file_gives_the_same_reports(cuts: list[int]) -> None:
     with TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:

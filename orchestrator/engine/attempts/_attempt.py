@@ -23,6 +23,7 @@ from rich.filesize import decimal
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.attempts._bound import current
 from orchestrator.engine.attempts._link import Link, WorkerKilled
 from orchestrator.engine.attempts._said import bounded, described
 from orchestrator.engine.attempts._trial_run import TrialRun
@@ -130,7 +131,8 @@ def _attempt(run: TrialRun, place: Rank) -> Outcome:
 def _call(user_code: UserCode, run: TrialRun) -> Outcome:
     """Run the user's code and say how it ended."""
     try:
-        user_code(run)
+        with current(run, Path.cwd()):
+            user_code(run)
         return _returned(run, "returned")
     except WorkerKilled:
         raise

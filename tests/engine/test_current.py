@@ -1,0 +1,110 @@
+"""`orchestrator.report`, `trial_dir` and `config`: in a command, in a worker, and by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scene import Scene
+
+import orchestrator
+from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR
+from orchestrator.engine.command.readings import readings_of, reports_file
+from orchestrator.errors import ExitCode
+
+SCRIPT = """
+import sys, orchestrator
+from pathlib import Path
+lr = orchestrator.config().get("lr", 0.1)
+out = orchestrator.trial_dir() / "last.txt"
+for epoch in range(1, 3):
+    out.write_text(str(epoch))
+    orchestrator.report({"epoch": epoch, "loss": lr / epoch}, checkpoint=out)
+heavy = {"ray", "torch", "numpy", "pydantic", "yaml"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def script(folder: Path, **environment: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(Path(orchestrator.__file__).parents[1]), **environment}
+    command = [sys.executable, "-S", "-c", SCRIPT]  # without site: nothing else imports anything
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+@pytest.mark.slow
+def test_a_command_reports_with_neither_ray_nor_torch(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"lr": 0.5}))
+    readings = readings_of(None, tmp_path, "loss", "epoch")
+    told = {
+        CONFIG: str(tmp_path / "config.json"),
+        REPORTS: str(reports_file(tmp_path)),
+        TRIAL_DIR: str(tmp_path),
+    }
+    assert script(tmp_path, **told) == ""
+    assert script(tmp_path, **told, RANK="1") == ""  # another process of the same command
+    first, second = readings.close()
+    assert [first, second] == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+    kept = [report.checkpoint for report in (first, second)]  # type: ignore[attr-defined]
+    assert [(folder / "last.txt").read_text() for folder in kept] == ["1", "2"]
+
+
+def test_the_script_runs_alone_too(tmp_path: Path) -> None:
+    lines = script(tmp_path).splitlines()
+    assert [json.loads(line) for line in lines] == [{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": 0.05}]
+    assert (tmp_path / "last.txt").read_text() == "2"
+
+
+def test_values_that_are_reported_from_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REPORTS, str(reports_file(tmp_path)))
+    readings = readings_of(None, tmp_path, "loss", "report")
+    orchestrator.report({"loss": np.float32(0.5), "list": np.arange(2), "nan": math.nan, "at": tmp_path})
+    (report,) = readings.poll()
+    assert math.isnan(report.pop("nan"))
+    assert report == {"loss": 0.5, "list": [0, 1], "at": str(tmp_path)}
+    with pytest.raises(TypeError, match=r"torch tensor; report \.item\(\)"):
+        orchestrator.report({"loss": torch.ones(())})
+    with pytest.raises(TypeError, match="a dict of names and numbers, not float"):
+        orchestrator.report(0.5)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        orchestrator.report({"loss": 1}, checkpoint=tmp_path / "none")
+    assert readings.close() == []
+
+
+@pytest.mark.slow
+def test_a_function_in_a_worker(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def train(config: dict[str, Any]) -> None:
+        (tmp_path / "state.json").write_text("{}")
+        assert orchestrator.config() == config
+        assert orchestrator.trial_dir().is_dir()
+        for epoch in range(1, 4):
+            here = threading.Thread(target=lambda: seen.append(orchestrator.config()))
+            here.start()
+            here.join()
+            orchestrator.report(
+                {"epoch": epoch, "loss": config["level"] + config["seed"]}, tmp_path / "state.json"
+            )
+
+    scene = Scene(tmp_path, resources={"max_parallel": 1})
+    assert scene.run(function=train) == ExitCode.DONE
+    assert {row["level"] for row in seen} == {0.5, 1.0, 2.0}
+    checkpoints = Path(scene.storage.path(scene.paths.trial("baseline", 0).checkpoints_dir))
+    assert list(checkpoints.glob("*/state.json"))
+
+
+def test_a_trial_that_is_over_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert orchestrator.trial_dir() == tmp_path
+    assert orchestrator.config() == {}
