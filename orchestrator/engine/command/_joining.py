@@ -33,18 +33,22 @@ class LinesJoined:
 
     def take(self, row: Row) -> Row | None:
         """Return the report that a row completes."""
-        value = row.get(self._metric)
-        if value is None:
+        row = {name: number(one) if self._counts(name, one) else one for name, one in row.items()}
+        if row.get(self._metric) is None:
             fresh = {name: one for name, one in row.items() if type(one) in (int, float)}
             if len(self._since) + len(fresh) <= MOST_VALUES:
                 self._since |= fresh
             return None
-        if isinstance(value, str):
-            row = {**row, self._metric: number(value)}
         report = {**self._since, **row}
         names = {place(report, unit) for unit in CALLED}
         self._since = {name: report[name] for name in names if name is not None}
         return report
+
+    def _counts(self, name: str, value: Any) -> bool:
+        """Whether a text is meant as a number: some print `{'epoch': '1'}`."""
+        return isinstance(value, str) and (
+            name == self._metric or any(_called(name, unit) for unit in CALLED)
+        )
 
 
 class ScalarsJoined:

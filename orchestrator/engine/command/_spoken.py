@@ -39,7 +39,7 @@ class Objects:
         return None if found is None else plain(found)
 
 
-class Groups:
+class NamedGroups:
     """The named groups of patterns; the values of all that match a line are one row."""
 
     def __init__(self, patterns: Sequence[str], metric: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.engine.command._joining import Counting, MetricsUnclear
 from orchestrator.engine.command._sources import Called, EventFiles, LogFiles, Reading, Source, Stdout
-from orchestrator.engine.command._spoken import Groups, Objects
+from orchestrator.engine.command._spoken import NamedGroups, Objects
 from orchestrator.study.faults import nearest
 from orchestrator.study.metricsource import MetricSource
 
@@ -43,7 +43,7 @@ def readings_of(spec: Any | None, folder: Path, metric: str, unit: str) -> Readi
     if source.file:
         others = [LogFiles(folder, source.file, metric)]
     elif source.pattern:
-        others = [stdout := Stdout(Groups(source.pattern, metric), metric, "lines of stdout")]
+        others = [stdout := Stdout(NamedGroups(source.pattern, metric), metric, "lines of stdout")]
     if not source.source:
         others = [stdout := Stdout(Objects(), metric, "JSON lines on stdout")]
     if source.source in (None, "tensorboard"):
