@@ -134,8 +134,8 @@ def place(row: Row, unit: str) -> str | None:
     return names[0] if names else None
 
 
-def _called(name: str, unit: str) -> bool:
-    return _last(name) in CALLED[unit]
+def _called(name: str, *units: str) -> bool:
+    return any(_last(name) in CALLED[unit] for unit in units)
 
 
 def _last(name: str) -> str:
