@@ -47,7 +47,8 @@ def test_a_bug_costs_nothing_unless_asked_for(shared_bench: Callable[..., Bench]
     assert again.code == 0, again.err
     assert "check A2" not in again.err
 
-    (study.code / "more.py").write_text("CHANGED = True\n")
+    with (study.code / "faults.py").open("a") as module:
+        module.write("CHANGED = True\n")
     changed = study.run("--accept-code-change", "seeds=2", "--extend")
     assert changed.code == 2, changed.err
     assert "check A2" in changed.err
