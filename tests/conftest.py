@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent / "training"))
 sys.path.insert(0, str(Path(__file__).parent / "engine"))
 
 from workbench import Bench, SharedBench, shared_head
+
+# Studies that start their own Ray share a machine where they share the directory of its sessions: those of
+# other tests, at the same time on this machine, are none of ours. Short: it holds the paths of sockets.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 # How long an example takes depends on what else the machine does; every run draws others.
 # `make test-all` draws more.

@@ -103,6 +103,7 @@ def looks(spec: StudySpec) -> str:
 def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, str]:
     """Return what a study would run and take, one line per heading; `detects`: what it can find."""
     from orchestrator.api import power
+    from orchestrator.engine.sharing import in_words
 
     spec, plan = found.spec, found.plan
     total = len(found.remaining) + found.answered
@@ -118,6 +119,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         "looks": looks(spec),
         **({"pairs": pairs} if pairs is not None else {}),
         "slots": fit,
+        **({"others": f"{in_words(found.others)}; this study gets what is left"} if found.others else {}),
         "estimate": cost(found.estimate, at_most=found.at_most),
         "storage": f"{spec.storage}/{plan.study}",
         **(power.lines(detects, found.estimate) if detects is not None else {}),

@@ -10,6 +10,7 @@ from orchestrator.api import describe
 from orchestrator.api.machine import Machine, slots
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
+from orchestrator.engine.sharing import Registry, Tenant
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
@@ -60,7 +61,8 @@ class Forecast:
     """A plan and what is known of its cost.
 
     `remaining`: the cells that the next run takes, in order; under `resolve` the most it can take. `slots`:
-    trials at the same time on this machine. `answered`: cells that are answered already.
+    trials at the same time on this machine. `answered`: cells that are answered already; `others`: studies
+    that run or wait on this machine now.
     """
 
     spec: StudySpec
@@ -69,6 +71,7 @@ class Forecast:
     slots: int
     estimate: Estimate
     answered: int = 0
+    others: tuple[Tenant, ...] = ()
 
     @property
     def at_most(self) -> bool:
@@ -102,7 +105,9 @@ def forecast(
     count = slots(spec.resources, Machine.here(), len(remaining) or len(plan.cells))
     runs = _runs(spec, plan, remaining, state)
     answered = 0 if state is None else sum(record.state.answered for record in state.cells.values())
-    return Forecast(spec, plan, remaining, count, Estimate.of(runs, count, cost), answered)
+    here = study.storage.path(study.paths.root)
+    others = tuple(tenant for tenant in Registry.here().tenants() if tenant.root != here)
+    return Forecast(spec, plan, remaining, count, Estimate.of(runs, count, cost), answered, others)
 
 
 def refuse_changes(

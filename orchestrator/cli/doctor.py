@@ -107,6 +107,7 @@ def examine(storage: str, address: str | None = None) -> Iterator[Finding]:
     yield from _start() if address is None else [_ray_token()]
     yield from _cluster_at(address)
     yield _other_ray()
+    yield _studies()
 
 
 def _enough(name: str, enough: bool, detail: str, hint: str) -> Finding:
@@ -220,6 +221,17 @@ def _cluster_at(address: str | None) -> Iterator[Finding]:
         return
     warning = gateway.unprotected(address)
     yield Finding("ray address", "warn" if warning else "ok", warning or f"{address} answers")
+
+
+def _studies() -> Finding:
+    """Tell which studies of this user have what of this machine."""
+    from orchestrator.engine.sharing import Registry, in_words
+
+    tenants = Registry.here().tenants()
+    if not tenants:
+        return Finding("studies", "ok", "none of yours runs on this machine without --address")
+    hint = "another one gets what is left, or waits; resources.max_parallel makes room"
+    return Finding("studies", "ok", in_words(tenants), hint)
 
 
 def _other_ray() -> Finding:

@@ -63,11 +63,16 @@ def command(
 
 
 def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:
-    """`plan --json`: the keys of `plan.json` with `lanes`, `looks`, `remaining`, `estimate` and `power`."""
+    """Return what `plan --json` prints.
+
+    That is `plan.json` with `lanes`, `others` (studies on this machine), `looks`, `remaining`, `estimate` and
+    `power`.
+    """
     plan = found.plan.to_json()
     return {
         **plan,
         "lanes": found.slots,
+        "others": [asdict(tenant) for tenant in found.others],
         "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
         "estimate": asdict(found.estimate),

@@ -39,11 +39,25 @@ def status(
     """
     if cluster is not None:
         oncluster.verb(cluster, ["status", STUDY, *(["--json"] if as_json else [])], study, given(storage))
-    found = open_study(study, storage).status()
+    opened = open_study(study, storage)
+    found = opened.status()
     if as_json:
         console.data_json(found.to_json())
         return
-    console.show(headline(found), arms_table(found), *_few(explanations(found)))
+    on_machine = _on_this_machine(opened.storage.path(opened.paths.root))
+    console.show(headline(found), *on_machine, arms_table(found), *_few(explanations(found)))
+
+
+def _on_this_machine(root: str) -> list[str]:
+    """Say what a study that was started here has of this machine, or waits for, and who else is here."""
+    from orchestrator.engine.sharing import Registry, in_words
+
+    tenants = Registry.here().tenants()
+    mine = [tenant for tenant in tenants if tenant.root == root]
+    others = [tenant for tenant in tenants if tenant.root != root]
+    if not mine:
+        return []
+    return [f"this machine: {in_words(mine)}" + (f"; beside it: {in_words(others)}" if others else "")]
 
 
 def _few(lines: list[str]) -> list[str]:

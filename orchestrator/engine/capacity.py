@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from orchestrator.study.spec import ResourcesSpec
 
 ANY = ""
+DATASETS_CPUS = 1.0
+"""CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Capacity:
     gpus: float
     nodes: int
     slots: int  # workers of the study's size that fit, node by node
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a study should have of a cluster beside `others`, by name: so many worker groups."""
+
+    groups: int
+    others: tuple[str, ...]
 
 
 def capacity(

@@ -12,16 +12,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from orchestrator.decide.agenda import agenda
+from orchestrator.decide.agenda import agenda, depends_on_results
 from orchestrator.decide.states import TrialState
 from orchestrator.engine import checks
+from orchestrator.engine.capacity import DATASETS_CPUS
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
 from orchestrator.engine.running import Audience, Listener, RunnableStudy, RunOptions, StudyOutcome
+from orchestrator.engine.sharing import wanted
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.lease import outlast
@@ -143,7 +146,10 @@ class _Driver:
         ahead.join()
         from orchestrator.engine.on_ray import cluster
 
-        with cluster.connected(self.options.address) as grows:
+        want = partial(
+            wanted, self.spec, self.storage.path(self.paths.root), cells=self._cells_left(recorded)
+        )
+        with cluster.connected(self.options.address, want, self.listener.note) as grows:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             if not grows:
                 self._check_capacity(gpus)
@@ -156,6 +162,13 @@ class _Driver:
                     return self._conduct(record, gpus, grows=grows)
             finally:
                 record.close()
+
+    def _cells_left(self, recorded: RecordedStudy | None) -> int | None:
+        """How many cells are left to run; None where results may call for more."""
+        if depends_on_results(self.spec):
+            return None
+        state = recorded.state_of(self.study.plan) if recorded else StudyState(self.study.plan)
+        return len(state.remaining(self.options.retry_failed))
 
     def _check_capacity(self, gpus: float) -> None:
         """On one machine, a group that can never fit is found before the study is created.
@@ -176,9 +189,7 @@ class _Driver:
             )
 
     def _kept_cpus(self) -> float:
-        from orchestrator.engine.on_ray import cluster
-
-        return 0.0 if self.spec.datasets is None else cluster.DATASETS_CPUS
+        return 0.0 if self.spec.datasets is None else DATASETS_CPUS
 
     def _heed(self, probe: checks.Preflight, gpus: float) -> checks.Findings | None:
         """Return what the gates found, if they were asked; raises StudyError where it is a bug."""

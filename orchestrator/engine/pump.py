@@ -102,7 +102,8 @@ class Pump:
             self._conductor.storage_failed(error)
 
     def _look_at_capacity(self) -> None:
-        self._runtime.ask_for(self._conductor.see(self._runtime.nodes()))
+        part = self._runtime.part(self._conductor.running())
+        self._runtime.ask_for(self._conductor.see(self._runtime.nodes(), part))
 
     def _show_notes(self) -> None:
         for text in self._conductor.new_notes():

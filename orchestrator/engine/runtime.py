@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.engine.capacity import Node
+from orchestrator.engine.capacity import Node, Part
 from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.messages import Action, Said, TrialEnded
 
@@ -31,6 +31,10 @@ class Runtime(Protocol):
 
     def nodes(self) -> list[Node]:
         """Return the machines, those that were lost included."""
+        ...
+
+    def part(self, running: int) -> Part | None:
+        """Return what a study of which so many trials run should have beside others; None: all that fits."""
         ...
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:

@@ -13,7 +13,7 @@ from orchestrator.study.spec import StudySpec
 
 MUTABLE = (
     *("budget", "failures", "checkpoint", "max_cells", "storage", "monitor", "loggers"),
-    *("resources.max_parallel", "resources.reuse_workers", "resources.run_ahead"),
+    *("resources.max_parallel", "resources.priority", "resources.reuse_workers", "resources.run_ahead"),
 )
 """Dotted keys of the study file that may change between runs; so may each component's `why` and `acts_after`.
 

@@ -161,6 +161,8 @@ class ResourcesSpec(Section):
     """GPU type of all workers, by Ray's name (`H100`); null: any, and the report marks pairs on several."""
     max_parallel: AutoCount = "auto"
     """Most trials at the same time."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Which study goes first where several share a machine or a cluster: the higher one."""
     reuse_workers: bool = True
     """Keep the worker group between trials; false starts a fresh one for every trial."""
     run_ahead: bool = True

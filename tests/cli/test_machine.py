@@ -9,6 +9,7 @@ import pytest
 from orchestrator.api.machine import Machine
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import doctor, tensorboard
+from orchestrator.engine.sharing import Offer, Registry, Want
 
 
 def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,7 @@ def test_doctor_finds_what_keeps_ray_from_starting(
     command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_TMPDIR")
     monkeypatch.setenv("TMPDIR", "/tmp/" + "x" * 90)
     monkeypatch.setenv("HOME", "/dev/null")
     result = command("doctor")
@@ -84,3 +86,24 @@ def test_mirror_copies_new_event_files_only(recorded: Path, tmp_path: Path) -> N
     assert tensorboard.mirror(run, tmp_path / "mirror") == 0
     copies = sorted(path.read_bytes() for path in (tmp_path / "mirror/no-dropout/seed-0").iterdir())
     assert copies == [b"one", b"two"], "the log is no event file"
+
+
+def test_other_studies_on_this_machine_are_told(command, study: Path, recorded: Path) -> None:
+    registry, offer = Registry.here(), Offer(4, ("0", "1"))
+    assert "none of yours runs" in command("doctor").out
+    notes: list[str] = []
+    mine = Want("small", str(recorded.absolute()), 1, 1, 1)
+    with (
+        registry.claimed(Want("other", "/elsewhere", 1, 0, 2), offer, notes.append),
+        registry.claimed(mine, offer, notes.append),
+    ):
+        told = "other (process"
+        assert f"{told} " in next(line for line in command("doctor").out.splitlines() if " studies " in line)
+        plan = command("plan", "-c", study)
+        assert "has 2 CPUs; this study gets what is left" in plan.out
+        others = command("plan", "-c", study, "--json").document["others"]
+        assert [one["study"] for one in others] == ["other"]
+        status = command("status", recorded).out
+        assert "this machine: small (process" in status
+        assert "has 1 CPU and 1 GPU (0); beside it: other (process" in status
+    assert "this machine" not in command("status", recorded).out

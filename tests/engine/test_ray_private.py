@@ -52,6 +52,11 @@ IMPORTED = {
         f"{V2}.train_fn_utils:set_train_fn_utils",
         "ray.train.v2.api.context:LocalTrainContext",
     },
+    "machine": {
+        "ray._private.accelerators:get_accelerator_manager_for_resource",
+        "ray._private.utils:get_num_cpus",
+        "ray._private.thirdparty.pynvml",
+    },
     "no_tuner": {"ray.train._internal:session"},
     "spot_first": {
         "ray.autoscaler._private.node_launcher:BaseNodeLauncher",

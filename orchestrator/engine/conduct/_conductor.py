@@ -17,7 +17,7 @@ from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
 from orchestrator.decide.stopping import Competition, competition
 from orchestrator.engine import status
-from orchestrator.engine.capacity import Node, bundles
+from orchestrator.engine.capacity import Node, Part, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
 from orchestrator.engine.conduct._hangs import HangDetector
 from orchestrator.engine.conduct._placement import Placement
@@ -162,12 +162,20 @@ class Conductor:
             decided=tuple(sorted(record.decisions)),
         )
 
-    def see(self, nodes: Sequence[Node]) -> list[dict[str, float]]:
-        """Take in the cluster's nodes. Returns what the study could use, one bundle of resources a worker."""
+    def running(self) -> int:
+        """How many trials have an attempt under way."""
+        with self.lock:
+            return len(self.queue.running())
+
+    def see(self, nodes: Sequence[Node], part: Part | None = None) -> list[dict[str, float]]:
+        """Take in the cluster's nodes, and the study's part of them beside others.
+
+        Returns what the study could use, one bundle of resources a worker.
+        """
         with self.lock:
             groups = 0 if self.stop else self.queue.waiting() + len(self.queue.running())
             with self._log.recording():
-                self.wanted_lanes = self._placement.see(nodes, busy=groups > 0)
+                self.wanted_lanes = self._placement.see(nodes, part, busy=groups > 0)
             return bundles(self.spec.resources, self._gpus_per_worker, groups)
 
     # ---- what trials wait for, and how they end ---------------------------------------------------------

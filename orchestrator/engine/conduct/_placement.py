@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.nodes import NodeWatch
-from orchestrator.engine.capacity import Node, capacity, lanes, slots, waits_for
+from orchestrator.engine.capacity import Node, Part, capacity, lanes, slots, waits_for
 from orchestrator.engine.messages import SetAside
 from orchestrator.study.spec import ResourcesSpec
 
@@ -22,6 +22,7 @@ class Placement:
         self._ending: set[str] = set()
         self._waits: str | None = None
         self._starts = 0
+        self._others: tuple[str, ...] = ()
 
     def lane_up(self, lane: str, nodes: tuple[str, ...]) -> None:
         """All workers of a lane are attached, one on each of `nodes` (ids)."""
@@ -69,8 +70,8 @@ class Placement:
             return SetAside(tuple(sorted(self._watch.set_aside)), ending, reason)
         return None
 
-    def see(self, nodes: Sequence[Node], *, busy: bool) -> int:
-        """Take in the nodes as they are now. Returns how many lanes are wanted.
+    def see(self, nodes: Sequence[Node], part: Part | None = None, *, busy: bool) -> int:
+        """Take in the nodes as they are now, and the study's part. Returns how many lanes are wanted.
 
         `busy`: whether cells run or wait; a study with nothing to do waits for nothing.
         """
@@ -89,7 +90,20 @@ class Placement:
         elif waits is None and self._waits is not None and busy:
             self._note("there is capacity again")
         self._waits = waits
-        return lanes(self._resources, offered)
+        fit = lanes(self._resources, offered)
+        self._say_who_else(part)
+        return fit if part is None else min(fit, part.groups)
+
+    def _say_who_else(self, part: Part | None) -> None:
+        others = () if part is None else part.others
+        if others and others != self._others:
+            self._note(
+                f"shares the cluster with {', '.join(others)}: worker groups go by resources.priority, in "
+                "equal parts where it is equal, and change hands when a trial ends"
+            )
+        elif self._others and not others:
+            self._note("has the cluster to itself again")
+        self._others = others
 
     def _fits(self, node: Node) -> bool:
         return slots(node, self._resources, self._gpus) > 0

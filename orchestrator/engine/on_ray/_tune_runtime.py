@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,14 +13,16 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
+from ray.util import list_named_actors
 
-from orchestrator.engine.capacity import Node
+from orchestrator.engine.capacity import Node, Part
 from orchestrator.engine.messages import Action, RunFacts, Said
 from orchestrator.engine.on_ray import cluster
 from orchestrator.engine.on_ray._lane import Lane
 from orchestrator.engine.on_ray._message_actor import MessageActor
 from orchestrator.engine.on_ray._tune_adapters import CellScheduler, CellSearcher
 from orchestrator.engine.runtime import Road
+from orchestrator.engine.sharing import Peer, entitled
 from orchestrator.study.plainspec import plain
 
 # What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
@@ -37,8 +40,11 @@ class TuneRuntime:
     def __init__(self, facts: RunFacts, *, grows: bool = False, kept_cpus: float = 0.0) -> None:
         self._facts = replace(facts, spec=plain(facts.spec))
         self._grows, self._kept_cpus = grows, kept_cpus
+        resources = facts.spec.resources
+        self._me = Peer(facts.spec.name, time.time_ns(), facts.gpus_per_worker, resources)
+        self._free = 0
         actor = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(MessageActor)
-        self._broker = actor.remote()
+        self._broker = actor.options(name=self._me.name).remote()
 
     def run(self, road: Road) -> None:
         """Let Tune run until every cell is answered or the study stops."""
@@ -78,6 +84,22 @@ class TuneRuntime:
 
     def nodes(self) -> list[Node]:
         return cluster.nodes(self._kept_cpus)
+
+    def part(self, running: int) -> Part | None:
+        """Compare with the other studies on the cluster: its actors' names tell which there are.
+
+        What is free at two looks in a row nobody else wants.
+        """
+        if not self._grows:
+            return None
+        found = (Peer.named(actor["name"]) for actor in list_named_actors(all_namespaces=True))
+        others = [peer for peer in found if peer is not None and peer.name != self._me.name]
+        if not others:
+            return None
+        free = cluster.free_groups(self._me.resources, self._me.gpus)
+        unwanted, self._free = min(free, self._free), free
+        groups = max(entitled(self._me, others, self.nodes()), running + unwanted)
+        return Part(groups, tuple(sorted(peer.study for peer in others)))
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
         """Ask a cluster that grows for nodes; the last request counts until there is another one."""

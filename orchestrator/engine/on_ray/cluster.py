@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from orchestrator.engine import gateway
-from orchestrator.engine.capacity import ANY, Node
+from orchestrator.engine.capacity import ANY, Node, slots
 from orchestrator.engine.on_ray._orphans import end_orphans, mark
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
@@ -24,6 +24,8 @@ from orchestrator.engine.ray_private.head import (
     token_by_default,
 )
 from orchestrator.engine.ray_private.knock import knock
+from orchestrator.engine.ray_private.machine import confined, found_here
+from orchestrator.engine.sharing import Offer, Registry, Want
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -47,16 +49,23 @@ ENVIRONMENT = {
 
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 """Variables that `ray.init` sets, and that somebody else's code would find afterwards."""
-DATASETS_CPUS = 1.0
-"""CPUs of every node that stay free for the tasks of Ray Data in a study with `datasets`."""
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[bool]:
+def connected(
+    address: str | None,
+    want: Callable[[Offer], Want] | None = None,
+    note: Callable[[str], None] = log.warning,
+) -> Iterator[bool]:
     """Ray while the block lasts; yields whether its cluster may grow, so that a study can wait for nodes.
 
     A Ray that is initialised in this process already is used and left as it was found. Otherwise one is
     started on this machine, or the cluster at `address` connected to, and left at the end.
+
+    Args:
+        address: of a running cluster.
+        want: what to have of this machine beside other studies; None: all of it.
+        note: is told with whom it is shared, and what is waited for.
 
     Raises:
         ClusterUnavailable: no cluster answers at `address`, it does not take our token, or this process is
@@ -69,15 +78,19 @@ def connected(address: str | None) -> Iterator[bool]:
             stack.enter_context(_environment({}))
             yield True
             return
-        if address is None:
-            end_orphans()
+        part: dict[str, Any] = {}
         here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: mark()}
+        if address is None:
+            if want is not None:
+                confinement, part = stack.enter_context(_a_part(want, note))
+                here |= confinement
+            end_orphans()
         stack.enter_context(_environment(here if address is None else {EMBEDDED: None}))
         stack.enter_context(ray_off_stdout())
         if address is None:
             stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
-        _connect(address)
+        _connect(address, part)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
         gateway.keep_token_private()
         warning = gateway.unprotected(address)
@@ -86,7 +99,26 @@ def connected(address: str | None) -> Iterator[bool]:
         yield address is not None
 
 
-def _connect(address: str | None) -> None:
+@contextmanager
+def _a_part(
+    want: Callable[[Offer], Want], note: Callable[[str], None]
+) -> Iterator[tuple[dict[str, str | None], dict[str, Any]]]:
+    """Variables and options for a Ray with what this study may have of the machine, while it has it."""
+    found = found_here()
+    offer = Offer(found.cpus, found.ids, frozenset(os.sched_getaffinity(0)))
+    wanted = want(offer)
+    with Registry.here().claimed(wanted, offer, note) as got:
+        if got.room == offer.cpus and (got.gpus == offer.gpus or not wanted.gpus):
+            yield {}, {}
+            return
+        gpus = [found.gpus[found.ids.index(one)] for one in got.gpus]
+        variables = confined(found, gpus)
+        if not wanted.gpus:  # as without others: what its workers see is left alone
+            del variables[found.visible]
+        yield variables, {"num_cpus": int(got.room), "num_gpus": len(gpus)}
+
+
+def _connect(address: str | None, part: Mapping[str, Any]) -> None:
     address = _chosen(address)
     options: dict[str, Any] = {
         "namespace": f"orchestrator-{os.getpid()}",
@@ -99,7 +131,7 @@ def _connect(address: str | None) -> None:
             warnings.simplefilter("ignore")
             if address is None:
                 with embedded_ray():
-                    ray.init(address="local", include_dashboard=False, **options)
+                    ray.init(address="local", include_dashboard=False, **part, **options)
             else:
                 ray.init(address=address, **options)
     except AuthenticationError as error:
@@ -211,6 +243,15 @@ def nodes(kept_cpus: float = 0.0) -> list[Node]:
         )
         for node in ray.nodes()
     ]
+
+
+def free_groups(resources: ResourcesSpec, gpus: float) -> int:
+    """How many more worker groups would fit into what nobody uses now, all nodes together."""
+    free = ray.available_resources()
+    everything = Node(
+        "", "", free.get("CPU", 0.0), free.get("GPU", 0.0), accelerator=resources.accelerator_type or ANY
+    )
+    return slots(everything, resources, gpus) // resources.workers
 
 
 def ask_for(bundles: Sequence[Mapping[str, float]]) -> None:

@@ -1,0 +1,82 @@
+"""What Ray finds on this machine, and how one that is started here is kept to a part of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+OVERRIDE = "RAY_OVERRIDE_RESOURCES"
+"""Resources by name, as JSON; Ray believes them before anything that it finds or is told."""
+
+
+@dataclass(frozen=True)
+class FoundHere:
+    """CPUs, and GPUs: `gpus` as the variable `visible` names them, `ids` by what tells them apart."""
+
+    cpus: int
+    gpus: tuple[str, ...]
+    ids: tuple[str, ...]
+    visible: str
+
+
+def found_here() -> FoundHere:
+    """Return what `ray.init(address="local")` would have."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+    from ray._private.utils import get_num_cpus
+
+    said = _said()
+    manager = get_accelerator_manager_for_resource("GPU")
+    chosen = manager.get_current_process_visible_accelerator_ids()
+    number = int(said.get("GPU", manager.get_current_node_num_accelerators()))
+    names = [str(index) for index in range(number)] if chosen is None else chosen[:number]
+    uuids = _uuids() if names else []
+    variable = manager.get_visible_accelerator_ids_env_var()
+    return FoundHere(
+        int(said.get("CPU") or get_num_cpus()),
+        tuple(names),
+        tuple(_id(name, uuids) for name in names),
+        variable,
+    )
+
+
+def confined(found: FoundHere, gpus: Sequence[str]) -> dict[str, str | None]:
+    """Return variables under which a Ray takes these GPUs for all that there are, and CPUs as it is told."""
+    left = {name: amount for name, amount in _said().items() if name not in ("CPU", "GPU")}
+    return {OVERRIDE: json.dumps(left) if left else None, found.visible: ",".join(gpus)}
+
+
+def _said() -> dict[str, float]:
+    with suppress(ValueError):
+        said = json.loads(os.environ.get(OVERRIDE) or "{}")
+        if isinstance(said, dict):
+            return said
+    return {}  # Ray says itself what is wrong
+
+
+def _uuids() -> list[str]:
+    import ray._private.thirdparty.pynvml as nvml
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return []
+    try:
+        found = [
+            nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(n))
+            for n in range(nvml.nvmlDeviceGetCount())
+        ]
+        return [uuid.decode() if isinstance(uuid, bytes) else str(uuid) for uuid in found]
+    except nvml.NVMLError:
+        return []
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _id(name: str, uuids: list[str]) -> str:
+    """Return the UUID of a GPU that is named by its number, or by the beginning of it."""
+    if name.isdecimal():
+        return uuids[int(name)] if int(name) < len(uuids) else name
+    return next((uuid for uuid in uuids if uuid.startswith(name)), name)

@@ -1,0 +1,163 @@
+"""Who has what on this machine: a small file for each study, locked as long as its process lives.
+
+The files lie in a directory of the user's own beside Ray's sessions. A lock ends with its process, however
+that ends, so nothing that a killed study has left counts; what changes a file holds the lock of all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.engine.gateway import temporary
+from orchestrator.engine.sharing._share import Offer, Share, Tenant, Want, amount, in_words, named, share
+
+POLL_S = 0.5
+_TENANT = TypeAdapter(Tenant)
+_LARGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The studies of this user on this machine."""
+
+    folder: Path
+
+    @classmethod
+    def here(cls) -> Registry:
+        """Return the one beside Ray's sessions (RAY_TMPDIR, else TMPDIR, else /tmp)."""
+        return cls(temporary() / f"orchestrator-studies-{os.getuid()}")
+
+    def tenants(self) -> list[Tenant]:
+        """Return the studies that run or wait here, as they came; none where nothing can be read."""
+        with suppress(OSError):
+            if self._is_ours():
+                with self._locked():
+                    return self._tenants()
+        return []
+
+    @contextmanager
+    def claimed(
+        self,
+        want: Want,
+        offer: Offer,
+        note: Callable[[str], None],
+        pause: Callable[[], None] = lambda: time.sleep(POLL_S),
+    ) -> Iterator[Share]:
+        """Wait until there is something for the study, and keep it while the block lasts.
+
+        `note` is told what it waits for, and with whom it shares. Where no directory can be made, everything
+        is the study's, and that is told.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+            private = self._is_ours()
+        except OSError:
+            private = False
+        if not private:
+            note(f"{self.folder} cannot be used: other studies on this machine are not seen")
+            yield Share(offer.cpus, offer.gpus, offer.cpus)
+            return
+        since = time.time_ns()
+        mine = Tenant(
+            want.study, want.root, os.getpid(), since, want.priority, want.least, affinity=offer.affinity
+        )
+        path = self.folder / f"{since}-{os.getpid()}.json"
+        with ExitStack() as stack:
+            with self._locked():  # whoever looks takes a file without a lock for one that was left
+                file = stack.enter_context(path.open("xb"))
+                stack.callback(path.unlink, missing_ok=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _write(file, mine)
+            yield self._wait(file, path, mine, want, offer, note, pause)
+
+    def _wait(
+        self,
+        file: BinaryIO,
+        path: Path,
+        mine: Tenant,
+        want: Want,
+        offer: Offer,
+        note: Callable[[str], None],
+        pause: Callable[[], None],
+    ) -> Share:
+        told = ""
+        while True:
+            with self._locked():
+                others = self._tenants(but=path)
+                got = share(offer, want, mine.since, others)
+                if got is not None:
+                    _write(file, replace(mine, cpus=got.cpus, gpus=got.gpus if got.cpus else ()))
+            if got is not None:
+                if others:
+                    note(_shares(got, offer, others))
+                return got
+            needs = f"waiting for {amount(*want.least)} on this machine: {in_words(others)}"
+            if needs != told:
+                note(f"{needs}. The study starts by itself; resources.max_parallel of the others makes room")
+            told = needs
+            pause()
+
+    def _tenants(self, but: Path | None = None) -> list[Tenant]:
+        """Return those whose process lives; what others have left is removed. The lock of all is held."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            if path == but:
+                continue
+            try:
+                with path.open("rb") as file:
+                    if _is_free(file):
+                        path.unlink(missing_ok=True)
+                    else:
+                        found.append(_TENANT.validate_json(file.read(_LARGEST)))
+            except (OSError, ValidationError):
+                continue
+        return sorted(found, key=lambda tenant: tenant.since)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _is_ours(self) -> bool:
+        """Whether it is a directory of this user's that nobody else can enter."""
+        found = self.folder.lstat()
+        return (
+            stat.S_ISDIR(found.st_mode)
+            and found.st_uid == os.getuid()
+            and not stat.S_IMODE(found.st_mode) & 0o077
+        )
+
+
+def _is_free(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(file: BinaryIO, tenant: Tenant) -> None:
+    plain = {**asdict(tenant), "affinity": sorted(tenant.affinity)}
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(plain).encode())
+    file.flush()
+
+
+def _shares(got: Share, offer: Offer, others: list[Tenant]) -> str:
+    gpus = f", {len(got.gpus)} of {len(offer.gpus)} GPUs ({named(got.gpus)})" if got.gpus else ""
+    return (
+        f"shares this machine: {got.cpus:g} of {offer.cpus:g} CPUs{gpus} are this study's; {in_words(others)}"
+    )

@@ -1,0 +1,70 @@
+"""Three commands on one machine, each with a Ray of its own: no GPU is given out twice, all of them end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from workbench import Bench
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
+
+TRAIN = """
+import json
+import os
+import time
+from pathlib import Path
+
+import ray.train
+
+
+def train(config):
+    signs = Path(config["signs"])
+    began = time.time()
+    (signs / f"{config['me']}-here").touch()
+    while config["other"] and not (signs / f"{config['other']}-here").exists():
+        time.sleep(0.01)
+    ray.train.report({"loss": 1.0 + config["level"] + config["seed"] / 10, "epoch": 1})
+    told = {"study": config["me"], "gpus": os.environ["CUDA_VISIBLE_DEVICES"], "began": began}
+    told["ended"] = time.time()
+    (signs / f"{config['me']}-{config['seed']}-{config['level']}.json").write_text(json.dumps(told))
+"""
+STUDY = """
+name: {me}
+entrypoint: train:train
+metric: {{name: loss, mode: min}}
+stopping: {{max: 1}}
+baseline: {{level: 1.0, me: {me}, other: '{other}', signs: '{signs}'}}
+components: {{level: {{without: {{level: 2.0}}}}}}
+seeds: 3
+resources: {{max_parallel: {most}, gpus_per_worker: 1}}
+"""
+
+
+def test_no_gpu_is_given_out_twice(
+    bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 8, "GPU": 4}')
+    studies = {}
+    # two that run side by side, as their trials see of each other, and one for which there is nothing left
+    for me, other, most in (("first", "second", "2"), ("second", "first", "2"), ("third", "", "auto")):
+        text = STUDY.format(me=me, other=other, most=most, signs=tmp_path)
+        studies[me] = bench(None, text)
+        (studies[me].code / "train.py").write_text(TRAIN)
+    running = {me: studies[me].start() for me in ("first", "second")}
+    running["first"].until(lambda: (tmp_path / "first-here").exists(), "a trial of the first study")
+    running["second"].until(lambda: (tmp_path / "second-here").exists(), "a trial of the second study")
+    running["third"] = studies["third"].start()
+    ends = {me: run.end() for me, run in running.items()}
+    assert {me: end.code for me, end in ends.items()} == dict.fromkeys(studies, 0), ends
+    told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len(told) == 18
+    for one, other in itertools.combinations(told, 2):
+        together = one["began"] < other["ended"] and other["began"] < one["ended"]
+        assert not (together and one["gpus"] == other["gpus"]), (one, other)
+    used = {me: {one["gpus"] for one in told if one["study"] == me} for me in studies}
+    assert used["first"] | used["second"] == {"0", "1", "2", "3"}
+    assert sum("shares this machine" in ends[me].err for me in ("first", "second")) == 1
