@@ -13,16 +13,14 @@ import numpy as np
 from orchestrator.engine.clean_slate import interpreter, process, torch_state
 from orchestrator.engine.clean_slate.parts import Contents, Name, StatePart, Value, flag, places, values
 
+
+def _of(owner: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{owner}.{name}" for name in names)
+
+
 NAMES = (
-    "sys.stdin",
-    "sys.stdout",
-    "sys.stderr",
-    "sys.excepthook",
-    "sys.unraisablehook",
-    "sys.displayhook",
-    "sys.breakpointhook",
-    "sys.dont_write_bytecode",
-    "sys.tracebacklimit",
+    *_of("sys", "stdin", "stdout", "stderr", "excepthook", "unraisablehook", "displayhook", "breakpointhook"),
+    *_of("sys", "dont_write_bytecode", "tracebacklimit"),
     "threading.excepthook",
     "tempfile.tempdir",
     "torch.nn.parallel.distributed.DistributedDataParallel._active_ddp_module",
@@ -31,53 +29,38 @@ NAMES = (
 )
 CONTENTS = ("sys.path", "sys.argv", "sys.path_hooks", "torch._tensor_str.PRINT_OPTS.__dict__")
 FLAGS = (
-    "torch.backends.cudnn.enabled",
-    "torch.backends.cudnn.benchmark",
-    "torch.backends.cudnn.benchmark_limit",
-    "torch.backends.cudnn.deterministic",
+    *_of("torch.backends.cudnn", "enabled", "benchmark", "benchmark_limit", "deterministic"),
     "torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction",
     "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction",
     "torch.backends.cuda.matmul.allow_fp16_accumulation",
-    "torch.backends.mkldnn.enabled",
-    "torch.backends.mkldnn.deterministic",
-    "torch.backends.opt_einsum.enabled",
-    "torch.backends.opt_einsum.strategy",
+    *_of("torch.backends.mkldnn", "enabled", "deterministic"),
+    *_of("torch.backends.opt_einsum", "enabled", "strategy"),
     "torch.backends.quantized.engine",
     "torch.utils.deterministic.fill_uninitialized_memory",
 )
+GETTERS = (
+    *_of("sys", "getrecursionlimit", "getswitchinterval", "get_int_max_str_digits", "gettrace", "getprofile"),
+    *_of("threading", "gettrace", "getprofile"),
+    "socket.getdefaulttimeout",
+    *_of("numpy", "geterrcall", "getbufsize"),
+    "torch.get_default_dtype",
+    *_of("torch._C", "_get_linalg_preferred_backend", "_get_blas_preferred_backend", "_get_nnpack_enabled"),
+    "torch.backends.mha.get_fastpath_enabled",
+    "torch.multiprocessing.get_sharing_strategy",
+    "torch.__future__.get_overwrite_module_params_on_conversion",
+    "torch.__future__.get_swap_module_params_on_conversion",
+)
+"""Their setters have `set` in the place of `get`."""
 PAIRS = (
-    ("sys.getrecursionlimit", "sys.setrecursionlimit"),
-    ("sys.getswitchinterval", "sys.setswitchinterval"),
-    ("sys.get_int_max_str_digits", "sys.set_int_max_str_digits"),
-    ("sys.gettrace", "sys.settrace"),
-    ("sys.getprofile", "sys.setprofile"),
-    ("threading.gettrace", "threading.settrace"),
-    ("threading.getprofile", "threading.setprofile"),
-    ("socket.getdefaulttimeout", "socket.setdefaulttimeout"),
-    ("numpy.geterrcall", "numpy.seterrcall"),
-    ("numpy.getbufsize", "numpy.setbufsize"),
-    ("torch.get_default_dtype", "torch.set_default_dtype"),
+    *((getter, getter.replace("get", "set")) for getter in GETTERS),
     ("torch.is_warn_always_enabled", "torch.set_warn_always"),
-    ("torch.backends.cuda.flash_sdp_enabled", "torch.backends.cuda.enable_flash_sdp"),
-    ("torch.backends.cuda.mem_efficient_sdp_enabled", "torch.backends.cuda.enable_mem_efficient_sdp"),
-    ("torch.backends.cuda.math_sdp_enabled", "torch.backends.cuda.enable_math_sdp"),
-    ("torch.backends.cuda.cudnn_sdp_enabled", "torch.backends.cuda.enable_cudnn_sdp"),
+    *(
+        (f"torch.backends.cuda.{kind}_sdp_enabled", f"torch.backends.cuda.enable_{kind}_sdp")
+        for kind in ("flash", "mem_efficient", "math", "cudnn")
+    ),
     (
         "torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed",
         "torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp",
-    ),
-    ("torch._C._get_linalg_preferred_backend", "torch._C._set_linalg_preferred_backend"),
-    ("torch._C._get_blas_preferred_backend", "torch._C._set_blas_preferred_backend"),
-    ("torch._C._get_nnpack_enabled", "torch._C._set_nnpack_enabled"),
-    ("torch.backends.mha.get_fastpath_enabled", "torch.backends.mha.set_fastpath_enabled"),
-    ("torch.multiprocessing.get_sharing_strategy", "torch.multiprocessing.set_sharing_strategy"),
-    (
-        "torch.__future__.get_overwrite_module_params_on_conversion",
-        "torch.__future__.set_overwrite_module_params_on_conversion",
-    ),
-    (
-        "torch.__future__.get_swap_module_params_on_conversion",
-        "torch.__future__.set_swap_module_params_on_conversion",
     ),
 )
 
