@@ -51,22 +51,18 @@ def command(
 
 def _listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises `InputError` when the address cannot be had."""
-    listener = None
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()  # who is quick waits for the server instead of being refused
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        # it listens from now on: who is quick waits for the server instead of being refused
+        return socket.create_server(address, family=family, dualstack_ipv6=both)
     except OSError as error:
-        if listener is not None:
-            listener.close()
+        reason = str(error.strerror).partition(" (while")[0]  # it goes on with the address
         hint = "another --port, or 0 for any that is free"
-        fault = Fault(f"cannot listen there: {error.strerror}", value=f"{host}:{port}", hint=hint)
+        fault = Fault(f"cannot listen there: {reason}", value=f"{host}:{port}", hint=hint)
         raise InputError(fault) from None
-    return listener
 
 
 def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None:

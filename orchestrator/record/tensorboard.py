@@ -35,7 +35,8 @@ class EventFile(FileLogger):
         from tensorboardX.proto import event_pb2, summary_pb2
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        earlier = [int(match.group(1)) for match in map(_FILE.fullmatch, _names(storage, folder)) if match]
+        names = [entry.name for entry in storage.list(folder)]
+        earlier = [int(match.group(1)) for match in map(_FILE.fullmatch, names) if match]
         # names decide the order of reading, and the clocks of two nodes may differ
         stamp = max([int(time.time()), *(second + 1 for second in earlier)])
         name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.a{attempt}"
@@ -157,10 +158,6 @@ def as_float(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan if isinstance(value, int) else None
-
-
-def _names(storage: Storage, folder: str) -> list[str]:
-    return [entry.name for entry in storage.list(folder)]
 
 
 def _frame(data: bytes) -> bytes:
