@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from orchestrator.stats.results import (
     UNRESOLVED,
     Effect,
     Failures,
+    Inference,
     Mode,
     PairedT,
 )
@@ -34,34 +35,23 @@ from orchestrator.study.designs import Contrast
 
 Tally = tuple[int, int]
 """Runs of an arm that failed or diverged, and all its runs."""
+_INFERRED = tuple(field.name for field in fields(Inference))
 
 
 @dataclass(frozen=True)
-class Tested:
+class Tested(Inference):
     """What the procedure says about one contrast, oriented; the defaults say that there was no test.
 
     `level`: that of `lo` and `hi`; `claim`: what the procedure rejects; `plain_claims`: the plain paired t
     would have claimed a difference as well; `exact`: all differences are equal, so that nothing could be
-    tested; the other names as in `results.Effect`.
+    tested.
     """
 
     level: float
-    se: float | None = None
-    df: float | None = None
-    p: float | None = None
-    lo: float | None = None
-    hi: float | None = None
-    wide_lo: float | None = None
-    wide_hi: float | None = None
-    p_equivalent: float | None = None
-    p_holm: float | None = None
     claim: Literal["different", "equivalent"] | None = None
     plain_claims: bool = False
     noisy: bool = False
     exact: bool = False
-    look: int | None = None
-    early: bool = False
-    seeds_needed: int | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -124,23 +114,14 @@ def draw_effects(
     return tuple(effects if material.mode == "max" else map(_in_users_units, effects))
 
 
-_AS_TESTED = (
-    *("lo", "hi", "p", "p_holm", "se", "df", "wide_lo", "wide_hi"),
-    *("p_equivalent", "early", "seeds_needed"),
-)
-"""What an effect says in the words of its test."""
-
-
 def _effect(material: Material, index: int, test: Tested, failures: Mapping[str, Tally]) -> Effect:
     contrast, plain = material.contrasts[index], material.plain
     n = int(plain.n[index])
-    nothing: dict[str, Any] = dict.fromkeys(("delta", "lo", "hi", "p", "p_holm"))
     empty = Effect(
         arm=contrast.name,
         kind=contrast.kind,
         reference=contrast.reference,
         n=n,
-        **nothing,
         method="none",
         verdict=NO_DATA,
         seeds=tuple(np.array(material.seeds)[plain.paired[index]].tolist()),
@@ -156,7 +137,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
     sd = math.sqrt(plain.s2[index]) if n > 1 else None
     moderated = test.df is not None and test.df > n - 1
     method = "mean difference" if test.p is None else "moderated paired t" if moderated else "paired t"
-    tested: dict[str, Any] = {name: getattr(test, name) for name in _AS_TESTED}
+    tested: dict[str, Any] = {name: getattr(test, name) for name in _INFERRED}
     return replace(
         empty,
         **tested,

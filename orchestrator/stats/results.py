@@ -61,41 +61,53 @@ class Failures:
     p: float | None
 
 
-@dataclass(frozen=True)
-class Effect:
-    """Everything that is said about one effect; what could not be computed is None.
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """What the tests of one effect say; None where there was none.
 
     `lo` < `hi`: interval of this arm alone (sequential under `resolve`), `wide_lo` < `wide_hi`: simultaneous
     over the family. `p` belongs to the interval's test at the last look, `p_equivalent` to the two one-sided
     tests against the margin (neither is corrected), `p_holm` is the smallest α at which the whole procedure
-    rejects. `method`: moderated paired t, paired t, mean difference or none; `plain`
-    stands beside a moderated one. `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD of the
-    reference, both over the effect's seeds; `g_z`: Hedges' g of the D. `look`: seeds at which the effect was
-    decided; `early`: before the last look; `seeds_needed`: an estimate for unresolved effects. `flags`: what
-    a reader must know besides, such as "2 failed", "conditional", "noisy" (its variance stands alone),
-    "moderated only", "zero variance", "2 on mixed devices" (seeds whose runs were on different types of GPU).
+    rejects. `look`: seeds at which the effect was decided; `early`: before the last look; `seeds_needed`: an
+    estimate for unresolved effects.
+    """
+
+    lo: float | None = None
+    hi: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    se: float | None = None
+    df: float | None = None
+    wide_lo: float | None = None
+    wide_hi: float | None = None
+    p_equivalent: float | None = None
+    look: int | None = None
+    early: bool = False
+    seeds_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Effect(Inference):
+    """Everything that is said about one effect; what could not be computed is None.
+
+    `method`: moderated paired t, paired t, mean difference or none; `plain` stands beside a moderated one.
+    `percent`: Δ in % of the reference's mean; `d_sd`: Δ over the SD of the reference, both over the effect's
+    seeds; `g_z`: Hedges' g of the D. `flags`: what a reader must know besides, such as "2 failed",
+    "conditional", "noisy" (its variance stands alone), "moderated only", "zero variance", "2 on mixed
+    devices" (seeds whose runs were on different types of GPU).
     """
 
     arm: str
     kind: Literal["main", "interaction"]
     reference: str
     n: int
-    delta: float | None
-    lo: float | None
-    hi: float | None
-    p: float | None
-    p_holm: float | None
     method: str
     verdict: str
     seeds: tuple[int, ...]
     flags: tuple[str, ...] = ()
     components: tuple[str, ...] = ()
+    delta: float | None = None
     sd: float | None = None
-    se: float | None = None
-    df: float | None = None
-    wide_lo: float | None = None
-    wide_hi: float | None = None
-    p_equivalent: float | None = None
     plain: PairedT | None = None
     wins: Share | None = None
     percent: float | None = None
@@ -104,9 +116,6 @@ class Effect:
     p_permutation: float | None = None
     q: float | None = None
     failures: Failures | None = None
-    look: int | None = None
-    early: bool = False
-    seeds_needed: int | None = None
 
 
 @dataclass(frozen=True)

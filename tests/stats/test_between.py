@@ -12,8 +12,8 @@ def effect(values: dict[int, float], **more) -> Effect:
     D = np.array(list(values.values()))
     sd = float(D.std(ddof=1)) if D.size > 1 else None
     return Effect(
-        "no-a", "main", "baseline", D.size, float(D.mean()), None, None, None, None, "paired t", UNRESOLVED,
-        tuple(values), sd=sd, **more,
+        "no-a", "main", "baseline", D.size, "paired t", UNRESOLVED, tuple(values),
+        delta=float(D.mean()), sd=sd, **more,
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_the_tested_error_is_used_where_there_is_one() -> None:
 
 def test_what_has_no_interval() -> None:
     assert gap(effect(FIRST), effect({0: 1.0}), 0.05).method == "none"
-    empty = Effect("a", "main", "b", 0, None, None, None, None, None, "none", "no data", ())
+    empty = Effect("a", "main", "b", 0, "none", "no data", ())
     assert gap(empty, effect(FIRST), 0.05) is None
     same = gap(effect(FIRST), effect(FIRST), 0.05, FIRST, FIRST)
     assert (same.lo, same.delta, same.method) == (None, 0, "none")
