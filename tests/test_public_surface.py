@@ -12,7 +12,7 @@ from orchestrator.cli.app import app
 
 STUDY_ARGUMENTS = {"STUDY", "--storage", "--cluster"}
 VERBS = {
-    "init": {"FOLDER"},
+    "init": {"FOLDER", "--from"},
     "validate": {"--config", "-c", "KEY=VALUE", "--json"},
     "check": {"--config", "-c", "KEY=VALUE", "--gate", "--out", "--json"},
     "lr-find": {"--config", "-c", "KEY=VALUE", "--out", "--json"},

@@ -16,6 +16,7 @@ MOST_VALUES, MOST_NAME, MOST_WORDS, MOST_DEPTH = 1000, 200, 1000, 8
 MOST_PRINTED = 1 << 16
 """Characters of a printed dict: reading Python costs more than reading JSON."""
 _SCALARS = re.compile(r"(\w+\.)*(float|int|uint|bool)\w*")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WORDS = {"nan": math.nan, "inf": math.inf, "NaN": math.nan, "Infinity": math.inf}
 
 
@@ -31,7 +32,7 @@ class Objects:
     """A JSON object, or a dict as `print` shows it, at the end of a line."""
 
     def row(self, line: str) -> Row | None:
-        text = line.rpartition("\r")[2].strip()  # a progress bar goes back to the line's beginning
+        text = _bare(line).strip()
         start = text.find("{")
         if start < 0 or not text.endswith("}"):
             return None
@@ -47,7 +48,7 @@ class NamedGroups:
         self._names = {re.sub(r"\W", "_", metric): metric}
 
     def row(self, line: str) -> Row | None:
-        text = line.rpartition("\r")[2] if "\r" in line.rstrip("\r") else line
+        text = _bare(line)
         found: Row = {}
         for pattern in self._patterns:
             if match := pattern.search(text[:10_000]):
@@ -79,6 +80,12 @@ class CsvRows:
         """Whether a further line is one of names: of a file that was begun again, or has new columns."""
         known = set(self._names) & set(cells)
         return bool(known) and 2 * len(known) >= len(cells) and all(isinstance(number(c), str) for c in cells)
+
+
+def _bare(line: str) -> str:
+    """Return what is seen of a line: a progress bar goes back to its beginning, and colours are no text."""
+    text = line.rstrip("\r\n").rpartition("\r")[2]
+    return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
 def number(text: str) -> Any:
