@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from orchestrator.reporting import plain
@@ -9,7 +10,7 @@ from orchestrator.reporting import plain
 if TYPE_CHECKING:
     from orchestrator.api.forecasting import Estimate, Forecast
     from orchestrator.simulate.planning import PowerForecast
-    from orchestrator.study.cells import Plan
+    from orchestrator.study.cells import Arm, Plan
     from orchestrator.study.spec import StudySpec, TuneSpec
 
 
@@ -90,6 +91,29 @@ def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     return f"{how}; {ending.name} within each arm: {ending.describe_rungs(spec, tune.stopping)}"
 
 
+def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
+    """Return the command of the reference, and which arms give the same; nothing where none is run."""
+    from orchestrator.study.arguments import variables
+    from orchestrator.study.command import CommandSpec, words_of
+
+    entrypoint = spec.entrypoint
+    if not isinstance(entrypoint, CommandSpec):
+        return {}
+
+    def told(arm: Arm) -> tuple[list[str], dict[str, str]]:
+        config = {**arm.config, "seed": spec.seeds[0], "max_length": spec.stopping.max}
+        return words_of(entrypoint, config, "TRIAL"), variables(entrypoint.arguments, config)
+
+    reference = plan.arm(plan.reference)
+    words, own = told(reference)
+    shown = words[-1] if entrypoint.shell else shlex.join(words)
+    lines = {"command": " ".join([*(f"{name}={shlex.quote(value)}" for name, value in own.items()), shown])}
+    same = [arm.name for arm in plan.arms if arm is not reference and told(arm) == (words, own)]
+    if same:
+        lines["unheard"] = f"{', '.join(same)}: the same command; it has to read its settings itself"
+    return lines
+
+
 def looks(spec: StudySpec) -> str:
     """When effects are looked at."""
     from orchestrator.study.registered import rule_of
@@ -114,6 +138,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
     return {
         "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode}){also}",
         "cells": f"{size(spec, plan)}{left}",
+        **command(spec, plan),
         **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),
         "stopping": stopping(spec),
         "looks": looks(spec),

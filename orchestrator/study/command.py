@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_serializer
 
-from orchestrator.study.arguments import BadTemplate, Style, parts, quoted_parts, variable_name
+from orchestrator.study.arguments import (
+    BadTemplate,
+    Style,
+    arguments,
+    filled,
+    filled_shell,
+    parts,
+    quoted_parts,
+    variable_name,
+)
 from orchestrator.study.changes import MISSING, dotted_keys, lookup
 from orchestrator.study.faults import Path, Problem, nearest, show
+from orchestrator.study.metricsource import MetricSource
 from orchestrator.study.section import Section, Text
 from orchestrator.study.values import Seconds
 
@@ -66,7 +76,7 @@ class CommandSpec(Section):
     """Words that are added when there is a checkpoint to go on from, `{checkpoint}`."""
     checkpoint: Annotated[Text, BeforeValidator(_relative)] | None = None
     """Where the command leaves its checkpoints: a pattern below the trial's directory; the newest counts."""
-    metrics: dict[str, Any] | None = None
+    metrics: MetricSource | None = None
     """Where the command's metrics are read; null: JSON lines that it prints, and TensorBoard event files."""
     grace: Seconds = GRACE_S
     """Time from SIGTERM to SIGKILL for a command that is to end."""
@@ -74,10 +84,10 @@ class CommandSpec(Section):
     @model_serializer(mode="wrap")
     def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out defaults, so that a key that is added later is no part of older studies."""
-        defaults = {name: info.default for name, info in type(self).model_fields.items()}
-        return {
-            key: value for key, value in handler(self).items() if getattr(self, key) != defaults.get(key, ...)
-        }
+        plain, fields = handler(self), type(self).model_fields
+        if self.metrics is not None:
+            plain["metrics"] = self.metrics.model_dump(mode="json", exclude_defaults=True)
+        return {key: value for key, value in plain.items() if getattr(self, key) != fields[key].default}
 
     def __str__(self) -> str:
         return self.command if isinstance(self.command, str) else shlex.join(self.command)
@@ -104,6 +114,20 @@ def split(words: str | tuple[str, ...]) -> tuple[str, ...]:
         return tuple(shlex.split(words))
     except ValueError as error:
         raise BadTemplate(f"cannot be split into words: {str(error).lower()}") from None
+
+
+def words_of(
+    command: CommandSpec, config: Mapping[str, Any], trial_dir: str, checkpoint: str | None = None
+) -> list[str]:
+    """Return the words of a trial's command; `checkpoint`: what it goes on from, if anything."""
+    values = {**config, "trial_dir": trial_dir, "checkpoint": checkpoint}
+    own = {key: value for key, value in config.items() if key not in ("seed", "max_length")}
+    more = arguments(command.arguments, own)
+    if checkpoint is not None and command.resume is not None:
+        more += filled(split(command.resume), values)
+    if not command.shell:
+        return [*filled(command.words, values), *more]
+    return ["sh", "-c", " ".join([filled_shell(str(command.command), values), *map(shlex.quote, more)])]
 
 
 OF_TRIAL = ("seed", "max_length", "trial_dir")

@@ -63,6 +63,19 @@ UserCode = Callable[[TrialRun], None]
 """Calls the user's code for a trial."""
 
 
+class AttemptFailed(Exception):
+    """Raised by a runner that knows why its trial has failed; the text is the reason, in a line.
+
+    `secondary`: the failure of another rank is behind it.
+    """
+
+    def __init__(
+        self, cause: Cause, reason: str, *, fault: FaultKind | None = None, secondary: bool = False
+    ) -> None:
+        super().__init__(cause, reason, fault, secondary)
+        self.cause, self.reason, self.fault, self.secondary = cause, reason, fault, secondary
+
+
 @dataclass(frozen=True)
 class Rank:
     """One worker's place in its group.
@@ -167,6 +180,10 @@ def _returned(run: TrialRun, how: str) -> Outcome:
 
 
 def _failure(error: BaseException, run: TrialRun) -> Outcome:
+    if isinstance(error, AttemptFailed):
+        reason = bounded(error.reason)
+        ended = run.ended(TrialState.FAILED, error.cause, reason, f"{reason}\n")
+        return replace(ended, fault=error.fault, secondary=error.secondary)
     message, text = described(error)
     if isinstance(error, SystemExit) and type(error.code) is int:  # who exits like that has said why before
         message = f"{message} (after: {last_words(run)})"

@@ -112,6 +112,7 @@ def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) 
         lane_loop,
         {"broker": broker, "lane": lane, "facts": facts},
         use_gpu,
+        trains=isinstance(facts.spec.entrypoint, str),
         scaling_config=ScalingConfig(
             num_workers=asked.workers,
             use_gpu=use_gpu,
@@ -128,8 +129,11 @@ def _trainer(broker: Any, lane: str, facts: RunFacts, shunned: tuple[str, ...]) 
     )
 
 
-def _stock_trainer(loop: Any, config: dict[str, Any], use_gpu: bool, **configs: Any) -> Any:
+def _stock_trainer(
+    loop: Any, config: dict[str, Any], use_gpu: bool, *, trains: bool = True, **configs: Any
+) -> Any:
     """As `ray_private.trainer.lane_trainer`, by public names: more processes, a slower start."""
+    del trains  # its workers join a process group in any case
     import torch
     from ray.train.torch import TorchConfig, TorchTrainer
 

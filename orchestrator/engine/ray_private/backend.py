@@ -7,6 +7,7 @@ nothing. The functions below run on the workers and hand over to Ray's own there
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,13 @@ from ray.train.backend import Backend, BackendConfig
 
 @dataclass
 class LaneTorchConfig(BackendConfig):
-    """As `TorchConfig`; NCCL on GPUs where torch was built for them, else gloo."""
+    """As `TorchConfig`; NCCL on GPUs where torch was built for them, else gloo.
+
+    `trains`: the workers themselves do; where they only start what does, they keep off its GPUs.
+    """
 
     use_gpu: bool = False
+    trains: bool = True
     timeout_s: int = 1800
 
     @property
@@ -28,7 +33,7 @@ class LaneTorchConfig(BackendConfig):
 
     @property
     def train_func_context(self) -> Any:
-        return _on_device
+        return _on_device if self.trains else nullcontext
 
 
 class _LaneTorchBackend(Backend):
@@ -37,6 +42,8 @@ class _LaneTorchBackend(Backend):
     def on_start(self, worker_group: Any, backend_config: LaneTorchConfig) -> None:
         address, port = worker_group.execute_single(0, get_address_and_port)
         worker_group.execute(_set_environment, address, port)
+        if not backend_config.trains:
+            return
         size = len(worker_group)
         use_gpu, timeout_s = backend_config.use_gpu, backend_config.timeout_s
         waiting = [

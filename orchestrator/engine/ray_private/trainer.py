@@ -117,11 +117,13 @@ def _no_synchronization_actor() -> None:
     state._shutdown_sync_actor = shut_down
 
 
-def lane_trainer(loop: Any, config: dict[str, Any], use_gpu: bool, **configs: Any) -> LaneTrainer:
+def lane_trainer(
+    loop: Any, config: dict[str, Any], use_gpu: bool, *, trains: bool = True, **configs: Any
+) -> LaneTrainer:
     """Return the trainer of one lane; its worker group lives until `loop` returns on every rank.
 
-    `loop` is called with `config`; `configs`: `scaling_config` and `run_config` of Ray Train.
+    `loop` is called with `config`; `trains`: the workers do, and not a program that they start; `configs`:
+    `scaling_config` and `run_config` of Ray Train.
     """
-    return LaneTrainer(
-        loop, train_loop_config=config, backend_config=LaneTorchConfig(use_gpu=use_gpu), **configs
-    )
+    backend = LaneTorchConfig(use_gpu=use_gpu, trains=trains)
+    return LaneTrainer(loop, train_loop_config=config, backend_config=backend, **configs)

@@ -16,6 +16,7 @@ _BUILT_IN = {
     "task": "orchestrator.engine.runners.task:TaskRunner",
     "lightning": "orchestrator.engine.runners.lightning:LightningRunner",
     "function": "orchestrator.engine.runners.function:FunctionRunner",
+    "command": "orchestrator.engine.command.runner:CommandRunner",
 }
 
 

@@ -1,0 +1,299 @@
+"""A command as a trial: it is started, its metrics become reports, and it ends with the trial.
+
+With several workers each rank runs the command, as torchrun would have it. Rank 0 reads the metrics; the
+other ranks hear of each report from it and make the same, so that all leave the trial together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from orchestrator.decide.faults import FaultKind
+from orchestrator.decide.states import Cause
+from orchestrator.engine.attempts import BROKEN_COLLECTIVE, AttemptFailed, Part, TrialRun, free_space
+from orchestrator.engine.command._environment import environment, rank_variables, seat
+from orchestrator.engine.command._leaving import LeftCheckpoints, clear, matches, put_back
+from orchestrator.engine.command._process import CannotStart, CommandProcess
+from orchestrator.engine.command.readings import Readings, readings_of, reports_file
+from orchestrator.engine.runners.runner import Code, Runner, TrialPlace
+from orchestrator.study.arguments import variables
+from orchestrator.study.command import CommandSpec, words_of
+
+LOOK_S, LEAST_S = 0.25, 0.02
+"""How often files are looked at for metrics: while nothing is printed, and at most."""
+BUSY_S = 1.0
+"""Who has not looked for so long cannot tell which report a checkpoint was left before."""
+_OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+class CommandRunner(Runner):
+    """`entrypoint: {command: ...}`."""
+
+    noun = "a command, entrypoint: {command: ...}"
+
+    def __init__(self, command: CommandSpec, code_root: Path | None) -> None:
+        self._command, self._code_root = command, code_root
+
+    @classmethod
+    def of(cls, code: Code) -> Self | None:
+        """See `Runner.of`."""
+        if not isinstance(code.entrypoint, Mapping) or "command" not in code.entrypoint:
+            return None
+        return cls(CommandSpec.model_validate(code.entrypoint), code.root)
+
+    def run(self, run: TrialRun, place: TrialPlace) -> None:  # noqa: ARG002 - another process has no use for it
+        """See `Runner.run`."""
+        CommandTrial(self._command, run, self._code_root).run()
+
+
+class CommandTrial:
+    """One rank's part of one attempt."""
+
+    def __init__(self, command: CommandSpec, run: TrialRun, code_root: Path | None) -> None:
+        self._command, self._run = command, run
+        self._folder = working_directory(run, code_root)
+        self._stopping, self._unit = run.spec.stopping, run.spec.stopping.unit
+        self._behind = run.resume is not None  # what it reports may be in the record already
+        self._said = 0
+
+    def run(self) -> None:
+        """Run the command to its end, or until the trial is left.
+
+        Raises:
+            TrialStopped: the trial is left at a report, and nothing of the command is left.
+            AttemptFailed: the command ended otherwise than it should.
+        """
+        run = self._run
+        checkpoint = self._put_back()
+        words, variables = self._words(checkpoint), self._variables(checkpoint)
+        readings = readings_of(self._command.metrics, self._folder, run.spec.metric.name, self._unit)
+        reads = readings if run.rank == 0 else None
+        with CommandProcess(
+            words, self._folder, variables, self._command.grace, _show, reads.line if reads else _nothing
+        ) as process:
+            try:
+                if reads is not None:
+                    self._lead(process, reads)
+                else:
+                    self._follow(process)
+            except ValueError as error:  # a report that is refused, metrics that can be read in two ways
+                raise AttemptFailed(Cause.USER, str(error)) from error
+
+    # ---- before it starts -------------------------------------------------------------------------------
+
+    def _put_back(self) -> Path | None:
+        """Let the directory hold the checkpoint to go on from, and no other; returns where that is."""
+        run, pattern = self._run, self._command.checkpoint
+        if run.rank == 0 and run.assignment.attempt > 1:
+            for path in list(matches(self._folder, pattern)):
+                clear(path)
+        self._together("cleared")
+        found = None
+        with run.resume_dir() as source:
+            for rank in range(run.world_size):
+                if source is not None and rank == run.rank:  # in turn: they may share the directory
+                    found = put_back(source, self._folder, pattern)
+                self._together(f"put back by {rank}")
+        return found
+
+    def _words(self, checkpoint: Path | None) -> list[str]:
+        back = None if checkpoint is None else str(checkpoint)
+        return words_of(self._command, self._run.config(), str(self._folder), back)
+
+    def _variables(self, checkpoint: Path | None) -> dict[str, str]:
+        run, config = self._run, self._run.config()
+        ours: dict[str, str | Path] = dict(variables(self._command.arguments, config))
+        reports = reports_file(self._folder)
+        reports.parent.mkdir(parents=True, exist_ok=True)
+        settings = reports.with_name(f"config-{run.rank}.json")
+        settings.write_text(json.dumps(config))
+        ours |= {"ORCHESTRATOR_TRIAL_DIR": self._folder, "ORCHESTRATOR_CONFIG": settings}
+        if run.rank == 0:
+            ours["ORCHESTRATOR_REPORTS"] = reports
+        if checkpoint is not None:
+            ours["ORCHESTRATOR_CHECKPOINT"] = checkpoint
+        if run.world_size == 1:
+            return environment(ours, {})
+        seats = self._all("seat", seat())
+        return environment(ours, rank_variables(seats, run.rank, run.assignment.cell))
+
+    # ---- while it runs ----------------------------------------------------------------------------------
+
+    def _lead(self, process: CommandProcess, readings: Readings) -> None:
+        left = LeftCheckpoints(self._folder, self._command.checkpoint, process.has_open)
+        looked = time.time()
+        while not process.over:
+            if process.take(LOOK_S) and time.time() - looked < LEAST_S:
+                continue
+            rows, now = readings.poll(), time.time()
+            busy = now - looked > BUSY_S  # with the report before: it is not known when these were made
+            self._report_all(rows, left, looked if busy else now)
+            looked = now
+        code = _code(process)
+        self._report_all(readings.poll() + readings.close(), left, math.inf)
+        self._end(process, code, readings)
+        self._tell(None)
+
+    def _report_all(self, rows: list[dict[str, Any]], left: LeftCheckpoints, before: float) -> None:
+        """Report them; the checkpoint that was left before that time is the last one's."""
+        for row in rows:
+            if self._repeats(row):
+                continue
+            length = row.get(self._unit, self._run.index + 1)
+            named: Path | None = getattr(row, "checkpoint", None)
+            part: Part | None = None
+            if type(length) in (int, float) and self._run.checkpoint_due(float(length)):
+                part = left.take(named, before) if named is not None or row is rows[-1] else None
+            elif named is not None:
+                clear(named)
+            self._tell(dict(row))
+            self._run.report(row, part)
+
+    def _repeats(self, row: Mapping[str, Any]) -> bool:
+        """Whether a resumed command says again what is in the record: it left its checkpoint after that."""
+        resume = self._run.resume
+        if not self._behind or resume is None:
+            return False
+        known: dict[str, float | None] = {"epoch": resume.epoch, "step": resume.step}
+        key = (
+            self._unit if self._unit in known else next((key for key in ("step", "epoch") if key in row), "")
+        )
+        before = resume.length if key == self._unit else known.get(key)
+        here = row.get(key)
+        self._behind = isinstance(here, (int, float)) and before is not None and here <= before
+        return self._behind
+
+    def _follow(self, process: CommandProcess) -> None:
+        """Make the reports of rank 0 until it says that there are no more."""
+        others = ThreadPoolExecutor(1, thread_name_prefix="orchestrator-follower")
+        try:
+            self._follow_by(process, others)
+        finally:
+            others.shutdown(wait=False)
+
+    def _follow_by(self, process: CommandProcess, others: ThreadPoolExecutor) -> None:
+        hearing: Future[dict[str, Any] | None] | None = others.submit(self._hear)
+        while True:
+            if not process.over:
+                process.take(LOOK_S)
+            elif (code := _code(process)) != 0:
+                self._end(process, code, None)
+            if hearing is not None:
+                wait([hearing], LOOK_S if process.over else 0.0)
+            elif process.over:
+                return
+            if hearing is not None and hearing.done():
+                row = hearing.result()
+                if row is not None:
+                    self._run.report(row, None)
+                hearing = None if row is None else others.submit(self._hear)
+
+    def _hear(self) -> dict[str, Any] | None:
+        """Return the next report of rank 0, None at the end; waits for it."""
+        row: dict[str, Any] | None = self._all(f"reading {self._said}", None)[0]
+        self._said += 1
+        return row
+
+    def _tell(self, row: dict[str, Any] | None) -> None:
+        """Let the other ranks make a report, or know that there are no more."""
+        if self._run.world_size > 1:
+            self._all(f"reading {self._said}", row)
+            self._said += 1
+
+    # ---- its end ----------------------------------------------------------------------------------------
+
+    def _end(self, process: CommandProcess, code: int, readings: Readings | None) -> None:
+        """Raise `AttemptFailed` unless it ended as it should."""
+        run, who = self._run, f"the command{self._run.of_rank}"
+        last = process.last_lines()
+        if code == 0:
+            if readings is None or run.length >= self._stopping.max or run.spec.allow_short:
+                return
+            where = f"at {run.length:g} of {self._stopping.max:g} {self._unit.removesuffix('s')}s"
+            if not run.has_said:
+                raise AttemptFailed(
+                    Cause.SHORT, f"{readings.missing()} ({who} ended with exit code 0, {where})"
+                )
+            reason = (
+                f"{who} ended {where}, with exit code 0; hand it {{max_length}}, or set allow_short: true"
+            )
+            raise AttemptFailed(Cause.SHORT, reason)
+        how, killed = _how_it_ended(code)
+        reason = f"{who} {how}" + (f": {last[-1][:500]}" if last else "; it printed nothing")
+        text = "\n".join(last)
+        if killed is not None:
+            fault = FaultKind.WORKER_KILLED if killed in (signal.SIGKILL, signal.SIGTERM) else None
+            raise AttemptFailed(Cause.INFRA, reason, fault=fault)
+        if any(mark in text for mark in _OUT_OF_MEMORY):
+            raise AttemptFailed(Cause.OOM, reason)
+        if any(mark in text for mark in _DISK_FULL):
+            raise AttemptFailed(Cause.INFRA, f"{reason}; {free_space()}", fault=FaultKind.DISK_FULL)
+        if run.resume is not None and not run.has_said and run.rank == 0:
+            run.reject_resume(reason)
+            reason = f"checkpoint {run.resume.name} is not used again: {reason}, before it reported anything"
+            raise AttemptFailed(Cause.INFRA, reason, fault=FaultKind.CHECKPOINT)
+        secondary = run.world_size > 1 and any(mark in text for mark in BROKEN_COLLECTIVE)
+        raise AttemptFailed(Cause.USER, reason, secondary=secondary)
+
+    # ---- the other ranks --------------------------------------------------------------------------------
+
+    def _all(self, what: str, mine: Any) -> Mapping[int, Any]:
+        said = self._run.link.of_all(f"command: {what}", mine)
+        if said is None:
+            raise AttemptFailed(Cause.INFRA, "this attempt is no longer current")
+        return said
+
+    def _together(self, what: str) -> None:
+        if self._run.world_size > 1:
+            self._all(what, True)
+
+
+def working_directory(run: TrialRun, code_root: Path | None) -> Path:
+    """Return where the command runs, with the study's code in it."""
+    folder = Path(run.storage.local_path(run.paths.root)) / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in code_root.iterdir() if code_root is not None else ():
+        if entry.name not in (".complete", "__pycache__", run.facts.study_root):
+            with suppress(FileExistsError):
+                (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def _code(process: CommandProcess) -> int:
+    try:
+        return process.finish()
+    except CannotStart as error:
+        raise AttemptFailed(Cause.USER, f"the command cannot be started: {error}") from error
+
+
+def _how_it_ended(code: int) -> tuple[str, int | None]:
+    """Return it in words, and the signal that killed it; a shell says 128 + n for a program killed by n."""
+    number = -code if code < 0 else code - 128
+    if code < 0 or code - 128 in (
+        signal.SIGKILL,
+        signal.SIGTERM,
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+    ):
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(number).name}", number
+    return f"ended with exit code {code}", None
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _nothing(_: str) -> None: ...

@@ -1,0 +1,263 @@
+"""A command as a trial, in threads of this process: reported, stopped, resumed, and nothing of it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scene import Scene
+
+from orchestrator.engine.inprocess import DriverKilled, PlantedFault
+from orchestrator.errors import ExitCode
+from orchestrator.record.checkpoints import CheckpointStore
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parent / "entrypoints" / "script.py"
+LINE = "python script.py --level {level} --seed {seed} --epochs {max_length}"
+RESUMED = {"command": LINE, "resume": "--resume {checkpoint}", "checkpoint": "out/epoch-*.json"}
+LEVELS = {"baseline": 1.0, "level=high": 2.0, "level=low": 0.5}
+
+
+class Commands(Scene):
+    """A study of a command."""
+
+    def __init__(self, root: Path, command: Any, **changes: Any) -> None:
+        self.code_root = root / "code"
+        self.code_root.mkdir(exist_ok=True)
+        (self.code_root / "script.py").write_bytes(SCRIPT.read_bytes())
+        entrypoint = command if isinstance(command, dict) else {"command": command}
+        super().__init__(root / "runs", entrypoint=entrypoint, **changes)
+
+    def go(self, *faults: PlantedFault, **options: Any) -> ExitCode:
+        return self.run(*faults, function=None, code_root=self.code_root, **options)  # type: ignore[arg-type]
+
+    def log(self, arm: str = "baseline", seed: int = 0, rank: int = 0) -> str:
+        return Path(self.storage.local_path(self.paths.trial(arm, seed).log(rank))).read_text()
+
+    def why(self, arm: str = "baseline", seed: int = 0) -> str:
+        """Why a trial has failed."""
+        (row,) = [row for row in self.cells() if (row["arm"], row["seed"]) == (arm, seed)]
+        assert row["state"] == "failed"
+        return str(row["reason"])
+
+
+ONE = {"components": {"level": {"without": {"level": 2.0}}}, "seeds": 1}
+
+
+def expected(level: float, seed: int, epochs: int = 3) -> list[tuple[int, float]]:
+    state, curve = seed + 1.0, []
+    for epoch in range(1, epochs + 1):
+        state = (state * 1.7 + level * 0.31) % 1.0
+        curve.append((epoch, level + state / (1 + epoch)))
+    return curve
+
+
+ALL = {(arm, seed): expected(level, seed) for arm, level in LEVELS.items() for seed in (0, 1)}
+
+
+def processes(place: Path, but: int = 0) -> list[int]:
+    """Processes that work below this directory, or have it in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().decode(errors="replace")
+            if str(place) in words or (folder / "cwd").readlink().is_relative_to(place):
+                found.append(int(folder.name))
+    return [pid for pid in found if pid not in (os.getpid(), but)]
+
+
+def test_a_script_is_a_trial(tmp_path: Path) -> None:
+    scene = Commands(tmp_path, LINE)
+    assert scene.go(slots=2) is ExitCode.DONE
+    assert scene.curves() == ALL
+    lines = scene.log("level=high", 1).splitlines()
+    assert lines[0] == "begins with epoch 1, rank None of None"
+    assert json.loads(lines[3]) == {"epoch": 3, "loss": expected(2.0, 1)[-1][1]}
+    assert processes(tmp_path) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("first", ["save", "print"])
+def test_a_lost_worker_goes_on_from_the_commands_own_checkpoint(
+    tmp_path: Path, first: str, workers: int
+) -> None:
+    command = {**RESUMED, "command": f"{LINE} --first {first} --wait 0.6"}
+    scene = Commands(tmp_path, command, resources={"workers": workers}, **ONE)
+    assert scene.go(PlantedFault("worker killed", at=3, arm="no-level"), slots=2) is ExitCode.DONE
+    assert scene.curves() == {("baseline", 0): expected(1.0, 0), ("no-level", 0): expected(2.0, 0)}
+    assert scene.failures() == ["worker killed"]
+    log = scene.log("no-level")
+    assert "=== attempt 2" in log
+    assert "begins with epoch 1," not in log.partition("=== attempt 2")[2]
+    assert processes(tmp_path) == []
+
+
+def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
+    scene = Commands(tmp_path, {**RESUMED, "command": f"{LINE} --wait 0.3"}, **ONE)
+    with pytest.raises(DriverKilled):
+        scene.go(PlantedFault("driver killed", at=2, arm="no-level"), slots=2)
+    assert scene.go(slots=2) is ExitCode.DONE
+    assert scene.curves() == {("baseline", 0): expected(1.0, 0), ("no-level", 0): expected(2.0, 0)}
+    assert {row["state"] for row in scene.cells()} == {"done"}
+    assert processes(tmp_path) == []
+
+
+def test_a_command_that_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    pause = tmp_path / "with a blank"
+    pause.mkdir()
+    command = {**RESUMED, "command": f"{LINE} --pause '{pause}'"}
+    scene = Commands(tmp_path, command, **ONE)
+
+    def kill() -> None:
+        home = tmp_path / "runs"
+        while not list(home.rglob("checkpoints/*.json")):  # its first checkpoint is in the record
+            threading.Event().wait(0.01)
+        (victim,) = [
+            pid for pid in processes(home) if "script.py" in _words(pid) and "_supervisor" not in _words(pid)
+        ]
+        os.kill(victim, signal.SIGKILL)
+        for epoch in (1, 2, 3):
+            (pause / f"go-{epoch}").touch()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert scene.go() is ExitCode.DONE
+    killer.join()
+    assert scene.curves()["baseline", 0] == expected(1.0, 0)
+    assert scene.failures() == ["worker killed"]
+    assert "was killed by SIGKILL" in str(scene.events("failure"))
+    assert "begins with epoch 2," in scene.log()
+
+
+def _words(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+
+
+def test_checkpoints_are_kept_and_pruned_by_the_record(tmp_path: Path) -> None:
+    keep = {"every": 1, "keep_latest": 1, "keep_best": 0, "at": [1]}
+    scene = Commands(tmp_path, {**RESUMED, "command": f"{LINE} --wait 0.6"}, checkpoint=keep, **ONE)
+    assert scene.go() is ExitCode.DONE
+    store = CheckpointStore(scene.storage, scene.paths.trial("baseline", 0))
+    kept = store.complete()
+    assert [(one.length, list(one.files)) for one in kept] == [
+        (1, ["out/epoch-1.json"]),
+        (3, ["out/epoch-3.json"]),
+    ]
+    saved = json.loads((store.fetch(kept[-1].name, tmp_path / "got") / "out/epoch-3.json").read_text())
+    assert saved["epoch"] == 3
+
+
+def test_a_checkpoint_that_the_command_cannot_load_is_not_used_again(tmp_path: Path) -> None:
+    command = {**RESUMED, "command": f"{LINE} --wait 0.6", "resume": "--resume /no/such/{checkpoint}"}
+    scene = Commands(tmp_path, command, **ONE)
+    assert scene.go(PlantedFault("worker killed", at=2, arm="baseline")) is ExitCode.DONE
+    assert scene.curves()["baseline", 0] == expected(1.0, 0)
+    assert scene.failures() == ["worker killed", "checkpoint"]
+    assert "is not used again" in str(scene.events("failure"))
+
+
+def test_asha_ends_a_command_with_all_that_it_has_started(tmp_path: Path) -> None:
+    stopping = {"rule": "asha", "max": 3, "unit": "epoch", "grace": 1, "reduction": 2}
+    line = f"{LINE} {{more}}"
+    components = {"level": {"swap": {"high": {"level": 2.0, "more": ["--hold"]}}}}
+    baseline = {"level": 1.0, "more": []}
+    scene = Commands(tmp_path, line, baseline=baseline, components=components, stopping=stopping, seeds=1)
+    assert scene.go() is ExitCode.DONE
+    states = {row["arm"]: (row["state"], row["length"]) for row in scene.cells()}
+    assert states == {"baseline": ("done", 3), "level=high": ("stopped", 1)}
+    (decided,) = [e for e in scene.events("decision") if e["cell"] == scene.plan.cells[1].cell]
+    (ended,) = [e for e in scene.events("end") if e["cell"] == scene.plan.cells[1].cell]
+    assert ended["t"] - decided["t"] < 5
+    assert processes(tmp_path) == []
+
+
+def test_what_does_not_heed_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    say = 'echo {{\\"epoch\\": %d, \\"loss\\": {level}}}; '
+    ignores = f"trap '' TERM; {say % 1}{say % 2}while :; do sleep 1000; done"
+    command = {"command": ignores, "shell": True, "grace": 0.2}
+    scene = Commands(tmp_path, command, stopping={"max": 1, "unit": "epoch"}, **ONE)
+    assert scene.go() is ExitCode.DONE
+    assert scene.curves() == {("baseline", 0): [(1, 1.0)], ("no-level", 0): [(1, 2.0)]}
+    assert processes(tmp_path) == []
+
+
+FAILURES: list[tuple[str, Any, dict[str, Any], str]] = [
+    (
+        "argument",
+        f"{LINE} --lr 3",
+        {},
+        "ended with exit code 2: script.py: error: unrecognized arguments: --lr 3",
+    ),
+    ("exception", "python -c 'raise KeyError(1)'", {}, "ended with exit code 1: KeyError: 1"),
+    ("silent", "false", {}, "ended with exit code 1; it printed nothing"),
+    ("no metric", "echo {level}", {}, "the command never gave 'loss'"),
+    ("short", "python script.py --level {level} --seed {seed} --epochs 2", {}, "ended at 2 of 3 epochs"),
+    ("no unit", "echo '{{\"loss\": 1}}'", {}, "'epoch'"),
+    (
+        "memory",
+        "sh -c 'echo torch.OutOfMemoryError: CUDA out of memory >&2; exit 1'",
+        {},
+        "CUDA out of memory",
+    ),
+    ("gone", {"command": "nosuch {level}", "shell": True}, {}, "exit code 127"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "said"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES]
+)
+def test_how_it_failed_is_said(tmp_path: Path, command: Any, changes: dict[str, Any], said: str) -> None:
+    scene = Commands(tmp_path, command, **ONE, **changes)
+    assert scene.go() is ExitCode.FAILED
+    assert said in scene.why()
+    assert processes(tmp_path) == []
+
+
+def test_values_as_variables_and_the_config_as_a_file(tmp_path: Path) -> None:
+    program = (
+        "import json, os; c = json.load(open(os.environ['ORCHESTRATOR_CONFIG']));"
+        "assert os.getcwd() == os.environ['ORCHESTRATOR_TRIAL_DIR'], os.getcwd();"
+        "assert c == {'level': float(os.environ['LEVEL']), 'seed': int(os.environ['SEED']), 'max_length': 3};"
+        "[print(json.dumps({'epoch': e, 'loss': c['level']})) for e in (1, 2, 3)]"
+    )
+    words = ["python", "-c", program.replace("{", "{{").replace("}", "}}")]
+    scene = Commands(tmp_path, {"command": words, "arguments": "env"}, **ONE)
+    assert scene.go() is ExitCode.DONE, scene.log()
+    assert scene.curves()["no-level", 0] == [(1, 2.0), (2, 2.0), (3, 2.0)]
+
+
+def test_every_rank_has_torchruns_variables(tmp_path: Path) -> None:
+    names = [
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "NODE_RANK",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+    ]
+    shown = "; ".join(f"echo {name}=${name}" for name in names)
+    command = {"command": f"{shown}; {LINE}", "shell": True}
+    scene = Commands(tmp_path, command, resources={"workers": 2}, **ONE)
+    assert scene.go() is ExitCode.DONE
+    assert scene.curves()["baseline", 0] == expected(1.0, 0)
+    seen = [
+        dict(line.split("=") for line in scene.log(rank=rank).splitlines()[: len(names)]) for rank in (0, 1)
+    ]
+    assert [one.pop("RANK") for one in seen] == ["0", "1"]
+    assert [one.pop("LOCAL_RANK") for one in seen] == ["0", "1"]
+    assert seen[0] == seen[1]
+    assert seen[0].pop("MASTER_PORT").isdigit()
+    assert seen[0] == {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "NODE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }
