@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause
 from orchestrator.engine.attempts import BROKEN_COLLECTIVE, AttemptFailed, Part, TrialRun, free_space
@@ -28,6 +29,8 @@ from orchestrator.engine.runners.runner import Code, Runner, TrialPlace
 from orchestrator.study.arguments import variables
 from orchestrator.study.command import CommandSpec, words_of
 
+CHECKPOINT = "ORCHESTRATOR_CHECKPOINT"
+"""Where the command finds what it goes on from; only then it is set."""
 LOOK_S, LEAST_S = 0.25, 0.02
 """How often files are looked at for metrics: while nothing is printed, and at most."""
 BUSY_S = 1.0
@@ -117,11 +120,11 @@ class CommandTrial:
         reports.parent.mkdir(parents=True, exist_ok=True)
         settings = reports.with_name(f"config-{run.rank}.json")
         settings.write_text(json.dumps(config))
-        ours |= {"ORCHESTRATOR_TRIAL_DIR": self._folder, "ORCHESTRATOR_CONFIG": settings}
+        ours |= {TRIAL_DIR: self._folder, CONFIG: settings}
         if run.rank == 0:
-            ours["ORCHESTRATOR_REPORTS"] = reports
+            ours[REPORTS] = reports
         if checkpoint is not None:
-            ours["ORCHESTRATOR_CHECKPOINT"] = checkpoint
+            ours[CHECKPOINT] = checkpoint
         if run.world_size == 1:
             return environment(ours, {})
         seats = self._all("seat", seat())
