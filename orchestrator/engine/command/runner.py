@@ -36,6 +36,7 @@ LOOK_S, LEAST_S = 0.25, 0.02
 BUSY_S = 1.0
 """Who has not looked for so long cannot tell which report a checkpoint was left before."""
 _OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
+_SAID_BY_A_SHELL = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -150,10 +151,12 @@ class CommandTrial:
     def _report_all(self, rows: list[dict[str, Any]], left: LeftCheckpoints, before: float) -> None:
         """Report them; the checkpoint that was left before that time is the last one's."""
         for row in rows:
+            named: Path | None = getattr(row, "checkpoint", None)
             if self._repeats(row):
+                if named is not None:
+                    clear(named)
                 continue
             length = row.get(self._unit, self._run.index + 1)
-            named: Path | None = getattr(row, "checkpoint", None)
             part: Part | None = None
             if type(length) in (int, float) and self._run.checkpoint_due(float(length)):
                 part = left.take(named, before) if named is not None or row is rows[-1] else None
@@ -241,12 +244,13 @@ class CommandTrial:
             raise AttemptFailed(Cause.OOM, reason)
         if any(mark in text for mark in _DISK_FULL):
             raise AttemptFailed(Cause.INFRA, f"{reason}; {free_space()}", fault=FaultKind.DISK_FULL)
+        if run.world_size > 1 and any(mark in text for mark in BROKEN_COLLECTIVE):
+            raise AttemptFailed(Cause.USER, reason, secondary=True)
         if run.resume is not None and not run.has_said and run.rank == 0:
             run.reject_resume(reason)
             reason = f"checkpoint {run.resume.name} is not used again: {reason}, before it reported anything"
             raise AttemptFailed(Cause.INFRA, reason, fault=FaultKind.CHECKPOINT)
-        secondary = run.world_size > 1 and any(mark in text for mark in BROKEN_COLLECTIVE)
-        raise AttemptFailed(Cause.USER, reason, secondary=secondary)
+        raise AttemptFailed(Cause.USER, reason)
 
     # ---- the other ranks --------------------------------------------------------------------------------
 
@@ -282,13 +286,7 @@ def _code(process: CommandProcess) -> int:
 def _how_it_ended(code: int) -> tuple[str, int | None]:
     """Return it in words, and the signal that killed it; a shell says 128 + n for a program killed by n."""
     number = -code if code < 0 else code - 128
-    if code < 0 or code - 128 in (
-        signal.SIGKILL,
-        signal.SIGTERM,
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGABRT,
-    ):
+    if code < 0 or number in _SAID_BY_A_SHELL:
         with suppress(ValueError):
             return f"was killed by {signal.Signals(number).name}", number
     return f"ended with exit code {code}", None
