@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -267,7 +269,10 @@ class CommandTrial:
 
 def working_directory(run: TrialRun, code_root: Path | None) -> Path:
     """Return where the command runs, with the study's code in it."""
-    folder = Path(run.storage.local_path(run.paths.root)) / "work"
+    places = Path(tempfile.gettempdir()) / f"orchestrator-places-{os.getuid()}"
+    if run.storage.is_local:
+        places = Path(run.storage.path()) / ".places"
+    folder = places / run.facts.study_root / run.assignment.cell
     folder.mkdir(parents=True, exist_ok=True)
     for entry in code_root.iterdir() if code_root is not None else ():
         if entry.name not in (".complete", "__pycache__", run.facts.study_root):
