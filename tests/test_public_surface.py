@@ -40,6 +40,7 @@ VERBS = {
         "--cluster",
     },
     "stop": STUDY_ARGUMENTS,
+    "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change"},
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "serve": {"DIR", "--host", "--port", "--storage"},

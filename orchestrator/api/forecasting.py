@@ -10,7 +10,7 @@ from orchestrator.api import describe
 from orchestrator.api.machine import Machine, slots
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.sharing import Registry, Tenant
+from orchestrator.engine.sharing import StudyRegister, Tenant
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.recorded import read_record
 from orchestrator.record.state import StudyState, fold
@@ -106,7 +106,7 @@ def forecast(
     runs = _runs(spec, plan, remaining, state)
     answered = 0 if state is None else sum(record.state.answered for record in state.cells.values())
     here = study.storage.path(study.paths.root)
-    others = tuple(tenant for tenant in Registry.here().tenants() if tenant.root != here)
+    others = tuple(tenant for tenant in StudyRegister.here().tenants() if tenant.root != here)
     return Forecast(spec, plan, remaining, count, Estimate.of(runs, count, cost), answered, others)
 
 

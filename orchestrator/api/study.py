@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.recorded import OpenedStudy, StudyResult
+from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
@@ -79,6 +80,22 @@ class Study:
         """
         named = {key: _name(key, value) if key in _CODE else value for key, value in mapping.items()}
         return cls._of(load_mapping(named, Path(folder), list(overrides), cwd=Path.cwd()))
+
+    @classmethod
+    def recorded_in(cls, found: OpenedStudy) -> Study:
+        """Return a study on disk with the settings that it was started with, to run more of it.
+
+        Raises `StudyError` when it cannot be run from here: its code is looked for in the current directory.
+        """
+        spec = found.view().spec
+        same = Storage.open(spec["storage"]).uri == found.storage.uri
+        where = () if same else (f"storage={found.storage.uri}",)
+        study = cls.from_dict(spec, *where)
+        if study.paths != found.paths:
+            hint = f"orchestrate ablate runs the one in {study.paths.root}"
+            message = "this directory is no longer the study's: --fresh has put it aside"
+            raise StudyError(Fault(message, field="study", value=found.root, hint=hint))
+        return study
 
     @classmethod
     def _of(cls, loaded: LoadedStudy) -> Study:
@@ -181,6 +198,45 @@ class Study:
         asked = request_of(self)
         options = RunOptions(
             address, fresh, extend, accept_code_change, retry_failed, asked, no_check=not check
+        )
+        result = self.run_with(options, progress)
+        return replace(result, final=result.report(write=True))
+
+    def retry(
+        self,
+        arm: str,
+        seed: int,
+        *,
+        sample: int | None = None,
+        address: str | None = None,
+        accept_code_change: bool = False,
+        progress: Progress = "auto",
+    ) -> StudyResult:
+        """Run one trial of the recorded study again, and nothing else; the report is written anew.
+
+        Args:
+            arm: as `plan` names it.
+            seed: of the trial.
+            sample: of the search, whose seed it is.
+            address: as in `run`.
+            accept_code_change: as in `run`; a trial that failed needs no permission.
+            progress: as in `run`.
+
+        Raises:
+            InputError: there is no such trial; else as `run`.
+        """
+        from orchestrator.api.checking import request_of
+        from orchestrator.engine.running import RunOptions
+
+        recorded = self.recorded()
+        cell = recorded.trial(arm, seed, sample).cell
+        failed = recorded.view().state.cells[cell].state is TrialState.FAILED
+        options = RunOptions(
+            address,
+            accept_code_change=accept_code_change,
+            retry_failed=failed,
+            check=request_of(self),
+            again=(cell,),
         )
         result = self.run_with(options, progress)
         return replace(result, final=result.report(write=True))

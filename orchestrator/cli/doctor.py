@@ -225,9 +225,9 @@ def _cluster_at(address: str | None) -> Iterator[Finding]:
 
 def _studies() -> Finding:
     """Tell which studies of this user have what of this machine."""
-    from orchestrator.engine.sharing import Registry, in_words
+    from orchestrator.engine.sharing import StudyRegister, in_words
 
-    tenants = Registry.here().tenants()
+    tenants = StudyRegister.here().tenants()
     if not tenants:
         return Finding("studies", "ok", "none of yours runs on this machine without --address")
     hint = "another one gets what is left, or waits; resources.max_parallel makes room"

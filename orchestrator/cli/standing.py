@@ -50,9 +50,9 @@ def status(
 
 def _on_this_machine(root: str) -> list[str]:
     """Say what a study that was started here has of this machine, or waits for, and who else is here."""
-    from orchestrator.engine.sharing import Registry, in_words
+    from orchestrator.engine.sharing import StudyRegister, in_words
 
-    tenants = Registry.here().tenants()
+    tenants = StudyRegister.here().tenants()
     mine = [tenant for tenant in tenants if tenant.root == root]
     others = [tenant for tenant in tenants if tenant.root != root]
     if not mine:

@@ -36,7 +36,7 @@ class Capacity:
 
 
 @dataclass(frozen=True)
-class Part:
+class ClusterPart:
     """What a study should have of a cluster beside `others`, by name: so many worker groups."""
 
     groups: int

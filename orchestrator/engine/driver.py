@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -93,7 +95,7 @@ class _Driver:
 
     def _nothing_left(self, state: StudyState) -> bool:
         """Whether every cell is answered, or failed for its own reasons, and the results call for no more."""
-        if self.options.retry_failed and state.remaining(retry_failed=True):
+        if self.options.again or (self.options.retry_failed and state.remaining(retry_failed=True)):
             return False
         left = agenda(self.spec, state.plan, state.cells, state.families)
         return left.complete and not any(cell in left.skip for cell in state.remaining())
@@ -165,6 +167,8 @@ class _Driver:
 
     def _cells_left(self, recorded: RecordedStudy | None) -> int | None:
         """How many cells are left to run; None where results may call for more."""
+        if self.options.again:
+            return len(self.options.again)
         if depends_on_results(self.spec):
             return None
         state = recorded.state_of(self.study.plan) if recorded else StudyState(self.study.plan)
@@ -212,11 +216,13 @@ class _Driver:
         from orchestrator.engine.on_ray import TuneRuntime
         from orchestrator.engine.pump import Pump
 
+        record.reopen(self.options.again, f"{getpass.getuser()}@{socket.gethostname()}")
         conductor = Conductor(
             record,
             self.spec,
             gpus_per_worker=gpus,
             retry_failed=self.options.retry_failed,
+            only=self.options.again,
         )
         if not conductor.finished():
             facts = self._facts(record, gpus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.engine.capacity import Node, Part
+from orchestrator.engine.capacity import ClusterPart, Node
 from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.messages import Action, Said, TrialEnded
 
@@ -33,7 +33,7 @@ class Runtime(Protocol):
         """Return the machines, those that were lost included."""
         ...
 
-    def part(self, running: int) -> Part | None:
+    def part(self, running: int) -> ClusterPart | None:
         """Return what a study of which so many trials run should have beside others; None: all that fits."""
         ...
 

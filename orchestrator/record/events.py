@@ -258,6 +258,17 @@ class TrialEnd(CellEvent):
 
 
 @dataclass(frozen=True)
+class Reopened(CellEvent):
+    """Somebody has asked for a trial that had ended once more; one that had its answer begins anew."""
+
+    kind = "again"
+    arm: ArmName
+    seed: Seed
+    state: Annotated[TrialState, _says("what it had ended as")]
+    by: Annotated[str, _says("who has asked")]
+
+
+@dataclass(frozen=True)
 class Noted(Event):
     """Anything else worth keeping."""
 
@@ -280,7 +291,7 @@ KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
         *(StudyStarted, BatchAdded, Assigned, Started, Reported, Decided),
-        *(LookTaken, Checkpointed, AttemptFailed, TrialEnd, Noted),
+        *(LookTaken, Checkpointed, AttemptFailed, TrialEnd, Reopened, Noted),
     )
 }
 

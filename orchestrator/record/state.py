@@ -43,7 +43,8 @@ class TrialRecord:
     """Where the trial of one cell stands: all that its events say, and nothing else.
 
     Fields that are columns of the results (`columns`) say so; `retries_since_progress`: hangs and
-    infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided.
+    infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided;
+    `asked_again`: how often it was begun anew on request after it had its answer.
     """
 
     cell: Annotated[str, Column("identity of the cell, 12 hex digits")]
@@ -83,6 +84,7 @@ class TrialRecord:
         str | None, Column("first 12 digits of the hash of the code that its last attempt ran on")
     ] = None
     decisions: dict[float, Decided] = field(default_factory=dict)
+    asked_again: int = 0
 
     def __post_init__(self) -> None:
         self.trial_dir = trial_folder(self.arm, self.seed, self.sample, self.phase)
@@ -266,6 +268,20 @@ class StudyState:
         record.accepted_code_change = event.accepted_code_change
         self.imported.update(event.imported)
         _spend(record, event)
+
+    @apply.register
+    def _(self, event: events.Reopened) -> None:
+        record = self._record(event)
+        if not record.state.terminal:
+            raise ValueError(f"the cell is {record.state}, it has not ended")
+        if record.state.answered:
+            record.asked_again += 1
+            record.length = record.value = record.latest_checkpoint = None
+            record.decisions, record.devices = {}, ()
+            for scores in self.rung_table.values():
+                scores.pop(event.cell, None)
+        record.state, record.cause, record.reason = TrialState.PENDING, None, None  # on request, from any end
+        record.retries_since_progress = 0
 
     def _record(self, event: CellEvent) -> TrialRecord:
         record = self.cells.get(event.cell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +18,7 @@ import yaml
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
 from orchestrator.record.codeidentity import changes, shown_changes, with_added
-from orchestrator.record.events import Event, Noted, StudyStarted
+from orchestrator.record.events import Event, Noted, Reopened, StudyStarted
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
@@ -110,6 +110,21 @@ class StudyRecord:
         self.journal.append(*happened)
         for event in happened:
             self.state.apply(event)
+
+    def reopen(self, cells: Iterable[str], by: str) -> None:
+        """Let cells run again that have ended, on somebody's request.
+
+        One that has its answer begins anew; the directory that it had is kept under another name.
+        """
+        for cell in cells:
+            record = self.state.cells[cell]
+            if not record.state.terminal:
+                continue
+            folder = f"{self.paths.root}/{record.trial_dir}"
+            if record.state.answered and self.storage.sizes(folder):
+                self.storage.move_dir(folder, f"{folder}.attempt-{record.attempts}")
+            self.append(Reopened(cell, record.arm, record.seed, record.state, by))
+        self.sync()
 
     def sync(self) -> None:
         """Make all that was appended durable; raises as `Journal.sync`."""

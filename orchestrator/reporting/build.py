@@ -161,7 +161,13 @@ def _notes(
         notes.append(f"No sample of {', '.join(barren)} reached full length: nothing to compare there.")
     if any(effect.verdict == DETERMINISTIC for effect in effects):
         notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
-    notes += codes.note(run for arm in arms for run in arm.runs)
+    runs = [run for arm in arms for run in arm.runs]
+    notes += codes.note(runs)
+    again = [run.name for run in runs if run.asked_again]
+    if again:
+        notes.append(
+            f"Run again on request after they had ended: {', '.join(again)}. The later result counts."
+        )
     return tuple(notes)
 
 

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.api.machine import Machine
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import doctor, tensorboard
-from orchestrator.engine.sharing import Offer, Registry, Want
+from orchestrator.engine.sharing import Offer, StudyRegister, Want
 
 
 def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_mirror_copies_new_event_files_only(recorded: Path, tmp_path: Path) -> N
 
 
 def test_other_studies_on_this_machine_are_told(command, study: Path, recorded: Path) -> None:
-    registry, offer = Registry.here(), Offer(4, ("0", "1"))
+    registry, offer = StudyRegister.here(), Offer(4, ("0", "1"))
     assert "none of yours runs" in command("doctor").out
     notes: list[str] = []
     mine = Want("small", str(recorded.absolute()), 1, 1, 1)

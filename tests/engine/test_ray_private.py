@@ -55,7 +55,9 @@ IMPORTED = {
     "machine": {
         "ray._private.accelerators:get_accelerator_manager_for_resource",
         "ray._private.utils:get_num_cpus",
-        "ray._private.thirdparty.pynvml",
+        *(f"ray._private.thirdparty.pynvml:nvml{name}" for name in ("Init", "Shutdown", "DeviceGetCount")),
+        *(f"ray._private.thirdparty.pynvml:nvmlDeviceGet{name}" for name in ("HandleByIndex", "UUID")),
+        "ray._private.thirdparty.pynvml:NVMLError",
     },
     "no_tuner": {"ray.train._internal:session"},
     "spot_first": {

@@ -6,6 +6,7 @@ What is decided, in threads; that the words of the command arrive, once on Ray.
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from scene import Scene
 from workbench import STUBBORN, Bench
 
+from orchestrator.api.recorded import OpenedStudy
 from orchestrator.engine.inprocess import report
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, StudyError
 
@@ -108,6 +110,42 @@ def test_what_was_added_runs_alone_and_cells_of_changed_code_are_marked(tmp_path
     assert attempts(story) == first | {("broken=yes", 0): 1, ("broken=yes", 1): 1}
     marked = {event["cell"] for event in story.events("end") if event.get("accepted_code_change")}
     assert marked == {cell.cell for cell in story.plan.cells if cell.arm == "broken=yes"}
+
+
+def the_cell(story: Story, arm: str, seed: int) -> str:
+    return next(cell.cell for cell in story.plan.cells if (cell.arm, cell.seed) == (arm, seed))
+
+
+def test_one_cell_that_failed_runs_again_and_no_other(tmp_path: Path) -> None:
+    story = Story(tmp_path, components=BROKEN)
+    assert story.go() is ExitCode.FAILED
+    first = attempts(story)
+    cell = the_cell(story, "broken=yes", 1)
+    assert story.go(again=(cell,)) is ExitCode.FAILED
+    story.trial.mended = True
+    assert story.go(again=(cell,)) is ExitCode.DONE  # the other one that failed was not asked for
+    assert attempts(story) == {**first, ("broken=yes", 1): 3}
+    assert [event["state"] for event in story.events("again")] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_one_cell_that_has_its_answer_begins_anew(tmp_path: Path, deleted: bool) -> None:
+    story = Story(tmp_path, components={"level": {"swap": {"two": {"level": 2.0}}}})
+    assert story.go() is ExitCode.DONE
+    rows = story.cells()
+    row = next(row for row in rows if (row["arm"], row["seed"]) == ("level=two", 1))
+    folder = story.storage.local_path(f"{story.paths.root}/{row['trial_dir']}")
+    if deleted:
+        shutil.rmtree(folder)
+    assert story.go(again=(row["cell"],)) is ExitCode.DONE
+    now = {one["cell"]: one for one in story.cells()}
+    assert now[row["cell"]]["attempts"] == 2
+    assert (now[row["cell"]]["state"], now[row["cell"]]["value"]) == ("done", row["value"])
+    assert all(one["attempts"] == 1 for cell, one in now.items() if cell != row["cell"])
+    assert (folder / "metrics.a2.parquet").exists()
+    assert folder.with_name("seed-1.attempt-1").exists() is not deleted
+    told = OpenedStudy(story.storage, story.paths).report(curves=False)
+    assert any("level=two seed 1. The later result counts" in note for note in told.notes)
 
 
 @pytest.mark.slow

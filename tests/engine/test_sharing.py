@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.capacity import Node
 from orchestrator.engine.sharing import (
+    MachineShare,
     Offer,
     Peer,
-    Registry,
-    Share,
+    StudyRegister,
     Tenant,
     Want,
     entitled,
@@ -93,7 +93,7 @@ WANTS = st.builds(
 @given(st.lists(st.tuples(WANTS, st.booleans()), max_size=12))
 def test_nothing_is_given_out_twice_and_nobody_waits_for_ever(coming: list[tuple[Want, bool]]) -> None:
     """Studies come, one after the other; some leave in between. In the end all leave, in any order."""
-    here: dict[int, tuple[Want, Share | None]] = {}
+    here: dict[int, tuple[Want, MachineShare | None]] = {}
 
     def tenants(but: int) -> list[Tenant]:
         return [
@@ -145,14 +145,14 @@ def test_what_a_study_can_use_is_read_off_its_file() -> None:
 class Study:
     """One that claims in a thread, and says what it is told."""
 
-    def __init__(self, registry: Registry, asked: Want) -> None:
+    def __init__(self, registry: StudyRegister, asked: Want) -> None:
         self.said: list[str] = []
-        self.got: Share | None = None
+        self.got: MachineShare | None = None
         self.waits, self.runs, self.leave = Event(), Event(), Event()
         self._thread = Thread(target=self._run, args=(registry, asked), daemon=True)
         self._thread.start()
 
-    def _run(self, registry: Registry, asked: Want) -> None:
+    def _run(self, registry: StudyRegister, asked: Want) -> None:
         with registry.claimed(asked, FOUR, self._note, pause=lambda: Event().wait(0.01)) as self.got:
             self.runs.set()
             self.leave.wait(60)
@@ -167,7 +167,7 @@ class Study:
 
 
 def test_one_waits_until_another_leaves_and_is_told_for_whom(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "studies")
+    registry = StudyRegister(tmp_path / "studies")
     assert registry.tenants() == []
     first = Study(registry, want("first"))
     assert first.runs.wait(60)
@@ -195,8 +195,8 @@ from orchestrator.engine.capacity import Node
 from orchestrator.engine.sharing import (
     Offer,
     Peer,
-    Registry,
-    Share,
+    StudyRegister,
+    MachineShare,
     Tenant,
     Want,
     entitled,
@@ -205,14 +205,14 @@ from orchestrator.engine.sharing import (
     wanted,
 )
 offer = Offer(8, ("0", "1", "2", "3"))
-with Registry(Path(sys.argv[1])).claimed(Want("killed", "/killed", 1, 1, 3), offer, print):
+with StudyRegister(Path(sys.argv[1])).claimed(Want("killed", "/killed", 1, 1, 3), offer, print):
     print("has it", flush=True)
     sys.stdin.read()
 """
 
 
 def test_what_a_killed_study_had_is_free_and_shares_are_told(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "studies")
+    registry = StudyRegister(tmp_path / "studies")
     command = [sys.executable, "-c", HOLDS, str(registry.folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
@@ -236,9 +236,9 @@ def test_a_directory_that_is_not_ours_alone_is_not_trusted(
 ) -> None:
     spoil(tmp_path / "studies")
     notes: list[str] = []
-    registry = Registry(tmp_path / "studies")
+    registry = StudyRegister(tmp_path / "studies")
     with registry.claimed(want(), FOUR, notes.append) as got:
-        assert got == Share(8, FOUR.gpus, 8)
+        assert got == MachineShare(8, FOUR.gpus, 8)
     assert "other studies on this machine are not seen" in notes[0]
     assert registry.tenants() == []
 

@@ -25,7 +25,7 @@ def train(config):
     signs = Path(config["signs"])
     began = time.time()
     (signs / f"{config['me']}-here").touch()
-    while config["other"] and not (signs / f"{config['other']}-here").exists():
+    while config["other"] and not all((signs / sign).exists() for sign in (f"{config['other']}-here", "go")):
         time.sleep(0.01)
     ray.train.report({"loss": 1.0 + config["level"] + config["seed"] / 10, "epoch": 1})
     told = {"study": config["me"], "gpus": os.environ["CUDA_VISIBLE_DEVICES"], "began": began}
@@ -58,6 +58,8 @@ def test_no_gpu_is_given_out_twice(
     running["first"].until(lambda: (tmp_path / "first-here").exists(), "a trial of the first study")
     running["second"].until(lambda: (tmp_path / "second-here").exists(), "a trial of the second study")
     running["third"] = studies["third"].start()
+    running["third"].until(lambda: "waiting for 1 CPU and 1 GPU" in running["third"].err, "what it waits for")
+    (tmp_path / "go").touch()
     ends = {me: run.end() for me, run in running.items()}
     assert {me: end.code for me, end in ends.items()} == dict.fromkeys(studies, 0), ends
     told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]

@@ -24,6 +24,7 @@ from orchestrator.record.events import (
     Event,
     LookTaken,
     Noted,
+    Reopened,
     Reported,
     Started,
     StudyStarted,
@@ -217,6 +218,7 @@ EXAMPLES: list[Event] = [
         CELL, 1, Cause.INFRA, "a worker died", True, None, FaultKind.UNKNOWN, wall_s=0.5, gpu_s=0.0
     ),
     TrialEnd(CELL, "baseline", 0, 2, TrialState.FAILED, Cause.USER, "ValueError", None, None, 1.5, 0.0, None),
+    Reopened(CELL, "baseline", 0, TrialState.DONE, "ada@host"),
     Noted("changed code was accepted", code_hash="cd34"),
 ]
 # what older versions did not write yet, and what is written only where there is something to say

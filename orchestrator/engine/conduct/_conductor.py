@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
 from orchestrator.decide.stopping import Competition, competition
 from orchestrator.engine import status
-from orchestrator.engine.capacity import Node, Part, bundles
+from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
 from orchestrator.engine.conduct._hangs import HangDetector
 from orchestrator.engine.conduct._placement import Placement
@@ -54,7 +54,8 @@ from orchestrator.study.spec import StudySpec
 class Conductor:
     """Drives one run of a study. Thread-safe.
 
-    `retry_failed`: also run cells again that failed by their own fault; `clock`: seconds, monotonic.
+    `retry_failed`: also run cells again that failed by their own fault; `only`: run these cells and no
+    others; `clock`: seconds, monotonic.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Conductor:
         *,
         gpus_per_worker: float,
         retry_failed: bool = False,
+        only: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.record, self.spec, self.clock = record, spec, clock
@@ -75,7 +77,7 @@ class Conductor:
         self._placement = Placement(spec.resources, gpus_per_worker, self._log.note)
         self._seeds = SeedCheck(spec, record.state)
         self._group = cache(lambda cell: self._competition(self.plan.cell(cell)).group)
-        self.queue = TrialQueue(spec, self._log, retry_failed=retry_failed)
+        self.queue = TrialQueue(spec, self._log, retry_failed=retry_failed, only=only)
         self._failures = FailurePolicy(
             spec,
             self._log,
@@ -167,7 +169,7 @@ class Conductor:
         with self.lock:
             return len(self.queue.running())
 
-    def see(self, nodes: Sequence[Node], part: Part | None = None) -> list[dict[str, float]]:
+    def see(self, nodes: Sequence[Node], part: ClusterPart | None = None) -> list[dict[str, float]]:
         """Take in the cluster's nodes, and the study's part of them beside others.
 
         Returns what the study could use, one bundle of resources a worker.
@@ -340,11 +342,12 @@ class Conductor:
         return {str(state): number for state, number in status.counts(self.trials()).items()}
 
     def exit_code(self) -> ExitCode:
-        """Return the first of these that holds: why the study stopped, some cell has no answer, done."""
+        """Return the first that holds: why the study stopped, a cell that was to run has no answer, done."""
         with self.lock:
             if self.stop is not None:
                 return self.stop.exit_code
-            failed = any(not trial.state.answered for trial in self.queue.seen())
+            asked = (trial for trial in self.queue.seen() if self.queue.is_asked_for(trial.cell))
+            failed = any(not trial.state.answered for trial in asked)
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:

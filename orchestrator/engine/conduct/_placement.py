@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.nodes import NodeWatch
-from orchestrator.engine.capacity import Node, Part, capacity, lanes, slots, waits_for
+from orchestrator.engine.capacity import ClusterPart, Node, capacity, lanes, slots, waits_for
 from orchestrator.engine.messages import SetAside
 from orchestrator.study.spec import ResourcesSpec
 
@@ -70,7 +70,7 @@ class Placement:
             return SetAside(tuple(sorted(self._watch.set_aside)), ending, reason)
         return None
 
-    def see(self, nodes: Sequence[Node], part: Part | None = None, *, busy: bool) -> int:
+    def see(self, nodes: Sequence[Node], part: ClusterPart | None = None, *, busy: bool) -> int:
         """Take in the nodes as they are now, and the study's part. Returns how many lanes are wanted.
 
         `busy`: whether cells run or wait; a study with nothing to do waits for nothing.
@@ -94,7 +94,7 @@ class Placement:
         self._say_who_else(part)
         return fit if part is None else min(fit, part.groups)
 
-    def _say_who_else(self, part: Part | None) -> None:
+    def _say_who_else(self, part: ClusterPart | None) -> None:
         others = () if part is None else part.others
         if others and others != self._others:
             self._note(

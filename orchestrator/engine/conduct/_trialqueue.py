@@ -8,6 +8,7 @@ before it takes effect. Not thread-safe: the conductor's lock guards it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
@@ -89,15 +90,22 @@ class LiveTrial:
 
 
 class TrialQueue:
-    """Holds the trials that this run has to answer, in the order in which they start."""
+    """Holds the trials that this run has to answer, in the order in which they start.
 
-    def __init__(self, spec: StudySpec, log: RunLog, *, retry_failed: bool = False) -> None:
+    `only`: these, and none that results call for besides; empty: all that are left.
+    """
+
+    def __init__(
+        self, spec: StudySpec, log: RunLog, *, retry_failed: bool = False, only: Collection[str] = ()
+    ) -> None:
+        self._only = frozenset(only)
         self._spec, self._log, self._record, self.state = spec, log, log.record, log.record.state
         self._live: dict[str, LiveTrial] = {}
         self._running: dict[str, LiveTrial] = {}  # looked at in every step of Tune
         self._looks = {_look_of(event) for event in self.state.looks}
         self._end_decided()
-        self._left = set(self.state.remaining(retry_failed))  # waiting or running, whatever they ended as
+        # waiting or running, whatever they ended as
+        self._left = {cell for cell in self.state.remaining(retry_failed) if self.is_asked_for(cell)}
         self._agenda = Agenda()
         self._awaited: list[set[str]] = []
         self._must = deque[str]()  # wanted, and wait for a lane
@@ -113,6 +121,10 @@ class TrialQueue:
                 self._record.append(_end(record, stop.state, stop.reason))
 
     # ---- where trials stand -----------------------------------------------------------------------------
+
+    def is_asked_for(self, cell: str) -> bool:
+        """Whether this run is to answer the cell."""
+        return not self._only or cell in self._only
 
     def running(self) -> list[LiveTrial]:
         """Return the trials that have an attempt under way."""
@@ -201,9 +213,8 @@ class TrialQueue:
         for judged in made.judged:
             self._write_looks(judged)
         for cell in (*made.wanted, *made.ahead):
-            if (
-                self.state.cells[cell].state is TrialState.SKIPPED
-            ):  # a run that looks had counted as failed is back
+            # a run that looks had counted as failed is back
+            if self.state.cells[cell].state is TrialState.SKIPPED and self.is_asked_for(cell):
                 self._left.add(cell)
         actions = [action for cell, why in made.skip.items() for action in self._skip(cell, why)]
         self._line_up()
@@ -226,7 +237,7 @@ class TrialQueue:
     def _add(self, batch: Batch) -> None:
         known = set(self.state.cells)
         self._record.append(BatchAdded.of(batch))
-        self._left |= self.state.cells.keys() - known
+        self._left |= {cell for cell in self.state.cells.keys() - known if self.is_asked_for(cell)}
         self._log.say(f"{batch.reason} ({len(batch.cells)} cells)")
 
     def _write_looks(self, judged: Judged) -> None:

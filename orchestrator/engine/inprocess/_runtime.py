@@ -17,7 +17,7 @@ from typing import Any, cast
 from orchestrator.decide.faults import FaultKind, GroupEnd, RankEnd, why_lost
 from orchestrator.engine.attempts import UserCode, WorkerKilled
 from orchestrator.engine.broker import Broker
-from orchestrator.engine.capacity import ANY, Node, Part
+from orchestrator.engine.capacity import ANY, ClusterPart, Node
 from orchestrator.engine.conduct import Conductor
 from orchestrator.engine.inprocess._faults import LOSES_ITS_GROUP, DriverKilled, Faults
 from orchestrator.engine.inprocess._output import Output
@@ -147,7 +147,7 @@ class InProcess:
             Node(name, name, cpus, workers * self._gpus, alive, kind) for name, alive in self._alive.items()
         ]
 
-    def part(self, running: int) -> Part | None:
+    def part(self, running: int) -> ClusterPart | None:
         """All of it: nobody else is here."""
         del running
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def run_in_process(
     faults: Faults | None = None,
     listener: Listener | None = None,
     retry_failed: bool = False,
+    again: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyOutcome:
     """Run what is left of a study, with threads for workers; the caller closes the record.
@@ -63,11 +64,13 @@ def run_in_process(
         OrchestratorError: why the study had to stop.
         DriverKilled: a fault said so; the record is as that driver left it.
     """
+    record.reopen(again, "this process")
     conductor = Conductor(
         record,
         spec,
         gpus_per_worker=0.0,
         retry_failed=retry_failed,
+        only=again,
         clock=clock,
     )
     if not conductor.finished():

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
 from ray.util import list_named_actors
 
-from orchestrator.engine.capacity import Node, Part
+from orchestrator.engine.capacity import ClusterPart, Node
 from orchestrator.engine.messages import Action, RunFacts, Said
 from orchestrator.engine.on_ray import cluster
 from orchestrator.engine.on_ray._lane import Lane
@@ -85,7 +85,7 @@ class TuneRuntime:
     def nodes(self) -> list[Node]:
         return cluster.nodes(self._kept_cpus)
 
-    def part(self, running: int) -> Part | None:
+    def part(self, running: int) -> ClusterPart | None:
         """Compare with the other studies on the cluster: its actors' names tell which there are.
 
         What is free at two looks in a row nobody else wants.
@@ -99,7 +99,7 @@ class TuneRuntime:
         free = cluster.free_groups(self._me.resources, self._me.gpus)
         unwanted, self._free = min(free, self._free), free
         groups = max(entitled(self._me, others, self.nodes()), running + unwanted)
-        return Part(groups, tuple(sorted(peer.study for peer in others)))
+        return ClusterPart(groups, tuple(sorted(peer.study for peer in others)))
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
         """Ask a cluster that grows for nodes; the last request counts until there is another one."""

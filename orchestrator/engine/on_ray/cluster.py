@@ -25,7 +25,7 @@ from orchestrator.engine.ray_private.head import (
 )
 from orchestrator.engine.ray_private.knock import knock
 from orchestrator.engine.ray_private.machine import confined, found_here
-from orchestrator.engine.sharing import Offer, Registry, Want
+from orchestrator.engine.sharing import Offer, StudyRegister, Want
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -107,7 +107,7 @@ def _a_part(
     found = found_here()
     offer = Offer(found.cpus, found.ids, frozenset(os.sched_getaffinity(0)))
     wanted = want(offer)
-    with Registry.here().claimed(wanted, offer, note) as got:
+    with StudyRegister.here().claimed(wanted, offer, note) as got:
         if got.room == offer.cpus and (got.gpus == offer.gpus or not wanted.gpus):
             yield {}, {}
             return

@@ -57,22 +57,26 @@ def _said() -> dict[str, float]:
 
 
 def _uuids() -> list[str]:
-    import ray._private.thirdparty.pynvml as nvml
+    from ray._private.thirdparty.pynvml import (
+        NVMLError,
+        nvmlDeviceGetCount,
+        nvmlDeviceGetHandleByIndex,
+        nvmlDeviceGetUUID,
+        nvmlInit,
+        nvmlShutdown,
+    )
 
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
+        nvmlInit()
+    except NVMLError:
         return []
     try:
-        found = [
-            nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(n))
-            for n in range(nvml.nvmlDeviceGetCount())
-        ]
+        found = [nvmlDeviceGetUUID(nvmlDeviceGetHandleByIndex(n)) for n in range(nvmlDeviceGetCount())]
         return [uuid.decode() if isinstance(uuid, bytes) else str(uuid) for uuid in found]
-    except nvml.NVMLError:
+    except NVMLError:
         return []
     finally:
-        nvml.nvmlShutdown()
+        nvmlShutdown()
 
 
 def _id(name: str, uuids: list[str]) -> str:

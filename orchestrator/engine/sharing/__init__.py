@@ -1,7 +1,18 @@
 """Several studies on one machine or one cluster: which of them has how much of it. No Ray, no torch."""
 
-from orchestrator.engine.sharing._claims import Registry
+from orchestrator.engine.sharing._claims import StudyRegister
 from orchestrator.engine.sharing._cluster import Peer, entitled
-from orchestrator.engine.sharing._share import Offer, Share, Tenant, Want, in_words, share, wanted
+from orchestrator.engine.sharing._share import MachineShare, Offer, Tenant, Want, in_words, share, wanted
 
-__all__ = ["Offer", "Peer", "Registry", "Share", "Tenant", "Want", "entitled", "in_words", "share", "wanted"]
+__all__ = [
+    "MachineShare",
+    "Offer",
+    "Peer",
+    "StudyRegister",
+    "Tenant",
+    "Want",
+    "entitled",
+    "in_words",
+    "share",
+    "wanted",
+]

@@ -20,7 +20,16 @@ from typing import BinaryIO
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.engine.gateway import temporary
-from orchestrator.engine.sharing._share import Offer, Share, Tenant, Want, amount, in_words, named, share
+from orchestrator.engine.sharing._share import (
+    MachineShare,
+    Offer,
+    Tenant,
+    Want,
+    amount,
+    in_words,
+    named,
+    share,
+)
 
 POLL_S = 0.5
 _TENANT = TypeAdapter(Tenant)
@@ -28,13 +37,13 @@ _LARGEST = 1 << 16
 
 
 @dataclass(frozen=True)
-class Registry:
+class StudyRegister:
     """The studies of this user on this machine."""
 
     folder: Path
 
     @classmethod
-    def here(cls) -> Registry:
+    def here(cls) -> StudyRegister:
         """Return the one beside Ray's sessions (RAY_TMPDIR, else TMPDIR, else /tmp)."""
         return cls(temporary() / f"orchestrator-studies-{os.getuid()}")
 
@@ -53,7 +62,7 @@ class Registry:
         offer: Offer,
         note: Callable[[str], None],
         pause: Callable[[], None] = lambda: time.sleep(POLL_S),
-    ) -> Iterator[Share]:
+    ) -> Iterator[MachineShare]:
         """Wait until there is something for the study, and keep it while the block lasts.
 
         `note` is told what it waits for, and with whom it shares. Where no directory can be made, everything
@@ -66,7 +75,7 @@ class Registry:
             private = False
         if not private:
             note(f"{self.folder} cannot be used: other studies on this machine are not seen")
-            yield Share(offer.cpus, offer.gpus, offer.cpus)
+            yield MachineShare(offer.cpus, offer.gpus, offer.cpus)
             return
         since = time.time_ns()
         mine = Tenant(
@@ -90,7 +99,7 @@ class Registry:
         offer: Offer,
         note: Callable[[str], None],
         pause: Callable[[], None],
-    ) -> Share:
+    ) -> MachineShare:
         told = ""
         while True:
             with self._locked():
@@ -156,7 +165,7 @@ def _write(file: BinaryIO, tenant: Tenant) -> None:
     file.flush()
 
 
-def _shares(got: Share, offer: Offer, others: list[Tenant]) -> str:
+def _shares(got: MachineShare, offer: Offer, others: list[Tenant]) -> str:
     gpus = f", {len(got.gpus)} of {len(offer.gpus)} GPUs ({named(got.gpus)})" if got.gpus else ""
     return (
         f"shares this machine: {got.cpus:g} of {offer.cpus:g} CPUs{gpus} are this study's; {in_words(others)}"

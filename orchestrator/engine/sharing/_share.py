@@ -74,7 +74,7 @@ class Tenant:
 
 
 @dataclass(frozen=True)
-class Share:
+class MachineShare:
     """What a study has. `cpus`: that its worker groups can use; `room`: CPUs that nobody else has, as many at
     least.
     """
@@ -100,14 +100,14 @@ def wanted(spec: StudySpec, root: str, offer: Offer, cells: int | None) -> Want:
     )
 
 
-def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> Share | None:
+def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> MachineShare | None:
     """Return what a study that came at `since` may have now; None where it has to wait.
 
     One that would not fit on an empty machine does not wait: it gets nothing of its own, and is refused by
     whoever looks at the machine.
     """
     if _groups(offer.cpus - want.besides, len(offer.gpus), want) < 1:
-        return Share(0.0, offer.gpus, offer.cpus)
+        return MachineShare(0.0, offer.gpus, offer.cpus)
     others = [tenant for tenant in tenants if tenant.root != want.root]
     cpus, gpus = _left(offer, others)
     room = cpus
@@ -119,7 +119,7 @@ def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> Sh
     if groups < 1:
         return None
     taken = math.ceil(groups * want.gpus - 1e-9)
-    return Share(groups * want.cpus + want.besides, tuple(gpus[:taken]), room)
+    return MachineShare(groups * want.cpus + want.besides, tuple(gpus[:taken]), room)
 
 
 def _left(offer: Offer, tenants: Sequence[Tenant]) -> tuple[float, list[str]]:

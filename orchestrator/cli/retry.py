@@ -1,0 +1,51 @@
+"""`orchestrate retry`: one trial again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.api.recorded import open_study
+from orchestrator.cli import console
+from orchestrator.cli.ablate import AcceptFlag
+from orchestrator.cli.options import AddressOption, ArmArgument, StorageOption
+from orchestrator.decide.states import TrialState
+from orchestrator.errors import ExitCode
+
+
+def command(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A run directory, a study's name, or its study file.")
+    ],
+    arm: ArmArgument,
+    seed: Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")],
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=0, help="A sample of the search instead (the seed is its).")
+    ] = None,
+    storage: StorageOption = "runs",
+    address: AddressOption = None,
+    accept_code_change: AcceptFlag = False,
+) -> None:
+    """Run one trial again, and nothing else.
+
+    Of a study on disk, with its settings, from the directory where it was started. A trial that failed goes
+    on from its last checkpoint, also with mended code; one that has its answer begins anew, also where its
+    directory was deleted (one that is there is kept under another name).
+    """
+    from orchestrator.api.study import Study
+
+    recorded = open_study(study, storage)
+    cell = recorded.trial(arm, seed, sample)
+    result = Study.recorded_in(recorded).retry(
+        arm, seed, sample=sample, address=address, accept_code_change=accept_code_change
+    )
+    record = result.status()
+    (now,) = [one for one in record.cells if one.cell == cell.cell]
+    left = sum(one.state in (TrialState.PENDING, TrialState.CANCELLED) for one in record.cells)
+    more = f"; {left} other trials are left for `orchestrate ablate`" if left else ""
+    value = "" if now.value is None else f", {record.metric} {now.value:g}"
+    console.data(f"{now.name}: {now.state}{value}, attempt {now.attempts}{more}")
+    if result.exit_code is not ExitCode.DONE:
+        console.progress(f"why:     orchestrate logs {arm} {seed} --study {study}")
+        raise typer.Exit(int(result.exit_code))
