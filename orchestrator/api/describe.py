@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.api.forecasting import Estimate, Forecast
     from orchestrator.simulate.planning import PowerForecast
     from orchestrator.study.cells import Arm, Plan
-    from orchestrator.study.spec import StudySpec, TuneSpec
+    from orchestrator.study.spec import MetricSpec, StudySpec, TuneSpec
 
 
 def size(spec: StudySpec, plan: Plan) -> str:
@@ -124,6 +124,17 @@ def looks(spec: StudySpec) -> str:
     return f"after {', '.join(map(str, numbers))} seeds (α = {spec.report.alpha:g} in all)"
 
 
+def measured(metric: MetricSpec) -> str:
+    """Return what is compared: `test/acc (max) where val/acc (max) is best`."""
+    selected = f"{metric.name} ({metric.mode})"
+    if metric.test is None:
+        best = ", each run's best report, which is optimistic: claim a metric.test"
+        return f"{selected}{best if metric.at == 'best' else ''}"
+    claimed = f"{metric.test} ({metric.claimed_mode})"
+    where = f"where {selected} is best" if metric.at == "best" else f"at the end, {selected} selects"
+    return f"{claimed} {where}"
+
+
 def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, str]:
     """Return what a study would run and take, one line per heading; `detects`: what it can find."""
     from orchestrator.api import power
@@ -136,7 +147,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
     pairs = interactions(spec, plan)
     fit = f"{found.slots} at the same time on this machine" if found.slots else "none fit on this machine"
     return {
-        "study": f"{plan.study} ({plan.hash}), {spec.design}, {spec.metric.name} ({spec.metric.mode}){also}",
+        "study": f"{plan.study} ({plan.hash}), {spec.design}, {measured(spec.metric)}{also}",
         "cells": f"{size(spec, plan)}{left}",
         **command(spec, plan),
         **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),

@@ -277,7 +277,7 @@ def _narrow(views: Sequence[TrialRecord]) -> list[Text]:
 def _mean_of(snapshot: Snapshot) -> str:
     """Return what the numbers of the narrow table are: `mean loss (retuned)`."""
     phases = list(dict.fromkeys(view.phase for view in snapshot.cells))
-    return f"mean {snapshot.metric}" + (f" ({phases[-1]})" if len(phases) > 1 else "")
+    return f"mean {snapshot.claimed or snapshot.metric}" + (f" ({phases[-1]})" if len(phases) > 1 else "")
 
 
 def _words(snapshot: Snapshot, view: TrialRecord) -> str:
@@ -287,5 +287,7 @@ def _words(snapshot: Snapshot, view: TrialRecord) -> str:
     if view.state.terminal and view.length is not None:
         words += f" at {plain.length(view.length, snapshot.unit)}"
     if view.state.terminal and view.value is not None:
-        words += f", {snapshot.metric} {plain.number(view.value)}"
+        claims = view.state is TrialState.DONE and view.sample is None
+        metric = snapshot.claimed if claims and snapshot.claimed else snapshot.metric
+        words += f", {metric} {plain.number(view.value)}"
     return words + (f": {' '.join(view.reason.split())}" if view.reason else "")

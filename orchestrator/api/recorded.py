@@ -115,13 +115,13 @@ class OpenedStudy(Run):
         """
         from orchestrator.record.results import results_table, write_results
         from orchestrator.reporting.build import build_report
-        from orchestrator.reporting.curves import with_curves
+        from orchestrator.reporting.curves import said_by_tables, with_curves
         from orchestrator.reporting.write import write_report
 
         view = self.view()
         spec = view.study
         built = build_report(self.storage, self.paths, spec, view.plan, view.state)
-        if curves or write:
+        if curves or write or said_by_tables(built, spec):
             built = with_curves(built, self.storage, self.paths, spec)
         if write:
             write_results(self.storage, self.paths, results_table(spec, view.state))

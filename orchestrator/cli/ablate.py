@@ -172,6 +172,7 @@ def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
 
 def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[str] | None) -> list[str]:
     """Return what one would want to do now, as commands."""
+    from orchestrator.reporting.headline import headline
     from orchestrator.reporting.write import missing_extra
 
     where = f"{study.spec.storage.rstrip('/')}/{study.name}"
@@ -180,7 +181,9 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
     there = f" --cluster {on_cluster}" if on_cluster else ""
     again += there
     page = "report.html" if missing_extra() is None else "report.md"
-    lines = [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
+    said = headline(result.final) if result.final is not None else ""
+    lines = [f"result:  {said}"] if said else []
+    lines += [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
     if result.exit_code is ExitCode.BUDGET:
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
     elif result.interrupted:

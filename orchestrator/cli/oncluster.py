@@ -26,7 +26,10 @@ ClusterOption = Annotated[
     typer.Option("--cluster", metavar="FILE", help="On the cluster of this file.", show_default=False),
 ]
 FETCHED_TO = Path("reports")
-REPORT_FILES = ("report.html", "report.md", "effects.json", "table.tex", "results.csv", "results.parquet")
+REPORT_FILES = (
+    *("report.html", "report.md", "effects.json", "table.tex", "table-slim.tex"),
+    *("results.csv", "results.parquet"),
+)
 
 
 def open_cluster(path: Path) -> Cluster:

@@ -56,7 +56,7 @@ def command(
         from orchestrator.api.pilot import run_pilot
 
         earlier = run_pilot(study, pilot, address).root
-    noise = given_noise(sd, rho, earlier, storage, spec.metric.name)
+    noise = given_noise(sd, rho, earlier, storage, spec.metric.claimed)
     found = study.forecast(earlier=None if earlier is None else open_study(earlier, storage))
     detects = None if noise is None else study.power(noise)
     show(found, as_json=as_json, detects=detects)
@@ -125,7 +125,7 @@ def given_noise(
 def _recorded_noise(study: str, storage: str, metric: str) -> Noise:
     """Return the noise between the seeds of an earlier study's arms."""
     recorded = open_study(study, storage)
-    measured = recorded.spec.metric.name
+    measured = recorded.spec.metric.claimed
     if measured != metric:
         message = f"this study measures {measured}, the new one {metric}"
         raise InputError(Fault(message, field="--from", value=study, hint="state --sd"))

@@ -29,6 +29,9 @@ def command(
     as_json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs, siunitx).")] = False,
+    slim: Annotated[
+        bool, typer.Option("--slim", help="With --latex: as narrow as a column of a two-column paper.")
+    ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Print the page, one file for offline reading.")
     ] = False,
@@ -48,9 +51,13 @@ def command(
     if len(wanted) > 1:
         hint = "--write writes all of them"
         raise InputError(Fault("one form at a time", value=" ".join(wanted), hint=hint))
+    if slim and not latex:
+        hint = "orchestrate report --latex --slim"
+        raise InputError(Fault("is for LaTeX tables", field="--slim", hint=hint))
     form = wanted[0] if wanted else ""
     if cluster is not None:
-        oncluster.report(cluster, study, other, given(storage), wanted)
+        words = [*wanted, "--slim"] if slim else wanted
+        oncluster.report(cluster, study, other, given(storage), words)
     run = open_study(study, storage)
     if other is not None:
         complete = _compare(run, open_study(other, storage), form, write=write)
@@ -58,24 +65,24 @@ def command(
         built = run.report(curves=write or form == "--html", write=write)
         if write:
             say_what_is_missing()
-        _show(built, form)
+        _show(built, form, slim=slim)
         complete = built.complete
     if not complete:
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _show(built: StudyReport, form: str) -> None:
+def _show(built: StudyReport, form: str, *, slim: bool = False) -> None:
     if form == "--json":
         from orchestrator.reporting.effects_json import to_json
 
         console.data_json(to_json(built))
     elif form:
-        console.document(visible(_written(built, form).rstrip("\n")))
+        console.document(visible(_written(built, form, slim=slim).rstrip("\n")))
     else:
         show(built)
 
 
-def _written(built: StudyReport, form: str) -> str:
+def _written(built: StudyReport, form: str, *, slim: bool) -> str:
     if form == "--markdown":
         from orchestrator.reporting.markdown import to_markdown
 
@@ -83,7 +90,7 @@ def _written(built: StudyReport, form: str) -> str:
     if form == "--latex":
         from orchestrator.reporting.latex import to_latex
 
-        return to_latex(built)
+        return to_latex(built, slim=slim)
     from orchestrator.reporting.page import to_html
     from orchestrator.reporting.write import missing_extra
 

@@ -125,7 +125,8 @@ def _sequential(
         why = f"tune: no sample of {plan.reference} reached full length"
         made.skip.update(dict.fromkeys(_open(_cells(plan, evaluation), facts), why))
         return
-    course = follow(rule, spec.metric.mode, evaluation, facts, lost if evaluation.phase == RETUNED else set())
+    without = lost if evaluation.phase == RETUNED else set()
+    course = follow(rule, spec.metric.claimed_mode, evaluation, facts, without)
     made.judged.append(Judged(evaluation, course))
 
     def cells(places: Iterable[tuple[int, int]]) -> list[str]:

@@ -61,5 +61,5 @@ def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) ->
     values = {arm: dict(zip(first.seeds, row, strict=True)) for arm, row in rows}
     main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
     judged = spec.report.model_dump(include={"alpha", "margin", "variance"})
-    effects = fixed_effects(values, main, spec.metric.mode, **judged, failures={})
+    effects = fixed_effects(values, main, spec.metric.claimed_mode, **judged, failures={})
     return frozenset(effect.arm for effect in effects if effect.verdict in _DIFFERENT)

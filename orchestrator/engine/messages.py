@@ -47,6 +47,7 @@ class Assignment:
     trial_dir: str  # relative to the storage root
     rungs: tuple[float, ...] = ()  # where this trial waits for a decision, in the study's unit
     decided: tuple[float, ...] = ()  # rungs with a recorded decision: not asked again after a restart
+    selects: bool = False  # a sample of a search, judged by the metric that selects
     serial: int = 0  # set by the message actor
 
     @property
@@ -74,7 +75,7 @@ class RungReached:
     attempt: int
     rung: float
     length: float
-    score: float  # oriented: higher is better; the mean of the last `average_last` reports
+    score: float  # oriented: higher is better
     value: float
     metrics: Mapping[str, Any]
 
@@ -104,7 +105,8 @@ class Outcome:
     reason: str | None = None
     error: str | None = None  # the user's traceback, last frames
     length: float | None = None
-    value: float | None = None
+    value: float | None = None  # what it counts with
+    beside: Mapping[str, float] = field(default_factory=dict)  # other metrics of the report that counts
     recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
     secondary: bool = False  # a broken collective: another rank's failure is the cause
     fault: FaultKind | None = None  # None: what the cause alone says

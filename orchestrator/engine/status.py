@@ -14,6 +14,7 @@ from orchestrator.record.state import TrialRecord
 class Snapshot:
     """The whole study.
 
+    `claimed`: the metric of finished trials, where `metric` only selects.
     `cells`: running trials as far as they are, those that wait as pending; not to be changed; `elapsed_s` and
     `eta_s`: seconds since this run began, and still to go.
     """
@@ -30,6 +31,7 @@ class Snapshot:
     arms: tuple[str, ...]
     cells: tuple[TrialRecord, ...]
     notes: tuple[str, ...] = field(default=())
+    claimed: str | None = None
 
     def counts(self) -> dict[TrialState, int]:
         """Cells per state, states without cells left out, in the order of `TrialState`."""

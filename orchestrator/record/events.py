@@ -255,6 +255,7 @@ class TrialEnd(CellEvent):
         tuple[str, ...],
         _says("files of the code that it imported beyond what reading the code tells, not yet named before"),
     ] = ()
+    beside: Annotated[FreeForm | None, _says("other metrics where the value was taken")] = None
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,7 @@ class StudyPaths:
     report_md = _Below("report.md")
     report_html = _Below("report.html")
     table_tex = _Below("table.tex")
+    slim_tex = _Below("table-slim.tex")
 
     @classmethod
     def of(cls, study: str) -> StudyPaths:

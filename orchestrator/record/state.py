@@ -44,7 +44,8 @@ class TrialRecord:
 
     Fields that are columns of the results (`columns`) say so; `retries_since_progress`: hangs and
     infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided;
-    `asked_again`: how often it was begun anew on request after it had its answer.
+    `asked_again`: how often it was begun anew on request after it had its answer;
+    `beside`: other metrics where its value was taken (journals of earlier versions do not say).
     """
 
     cell: Annotated[str, Column("identity of the cell, 12 hex digits")]
@@ -85,6 +86,7 @@ class TrialRecord:
     ] = None
     decisions: dict[float, Decided] = field(default_factory=dict)
     asked_again: int = 0
+    beside: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.trial_dir = trial_folder(self.arm, self.seed, self.sample, self.phase)
@@ -263,7 +265,7 @@ class StudyState:
         record.state = advance(record.state, event.state)
         record.cause, record.reason = event.cause, event.reason
         record.length = record.length if event.length is None else float(event.length)
-        record.value = event.value
+        record.value, record.beside = event.value, event.beside or {}
         record.attempts = max(record.attempts, event.attempt)
         record.accepted_code_change = event.accepted_code_change
         self.imported.update(event.imported)

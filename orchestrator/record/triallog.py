@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
 PUT_EVERY_S = 30.0  # each put to an object store makes a new segment
-_RECENT = 1000  # rows kept in memory per metric, for the mean of the last reports
 _PLAIN = (int, float, str, bool, type(None))
 
 
@@ -74,10 +73,7 @@ class TrialLog:
     ) -> None:
         self._storage, self._trial, self._attempt = storage, trial, attempt
         keep = resume or ResumePoint(report=0, step=-1)
-        rows = _take_over(storage, trial, attempt, keep, adopted)
-        self._recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_RECENT))
-        for row in rows:
-            self._remember(row)
+        self._earlier = _take_over(storage, trial, attempt, keep, adopted)
         self._tables = {table: self._appender(table) for table in (REPORTS, STEPS)}
         self._files: list[FileLogger] = [
             kind(storage, trial.root, attempt, purge_step=keep.step + 1)
@@ -101,7 +97,6 @@ class TrialLog:
     def report(self, row: Mapping[str, Any]) -> None:
         """One report: `report, step, epoch, time_s, attempt` and flat metrics (numbers, text or bools)."""
         plain = {key: _plain(value) for key, value in row.items()}
-        self._remember(plain)
         self._queue.append((self._write_report, time.time(), plain))
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -138,9 +133,10 @@ class TrialLog:
         """Write the values in these columns, and how the trial ended."""
         self._queue.append((self._write_end, time.time(), dict(finals), success))
 
-    def last_values(self, metric: str, m: int) -> list[float]:
-        """Return the last `m` (at most 1000) reported values of a metric, oldest first, over all attempts."""
-        return list(self._recent.get(metric, ()))[-m:] if m > 0 else []
+    def earlier(self) -> list[dict[str, Any]]:
+        """Return the reports of earlier attempts that this one goes on from, oldest first; once."""
+        rows, self._earlier = self._earlier, []
+        return rows
 
     def flush(self) -> None:
         """Everything so far is on the storage when this returns; called before every checkpoint manifest."""
@@ -252,11 +248,6 @@ class TrialLog:
         points = {tag: number for tag, value in values.items() if (number := as_float(value)) is not None}
         for logger in self._loggers if points else ():
             logger.scalars(points, step, now)
-
-    def _remember(self, row: Mapping[str, Any]) -> None:
-        for key, value in row.items():
-            if type(value) in (float, int):
-                self._recent[key].append(value)
 
 
 def _take_over(

@@ -48,7 +48,8 @@ def build_report(
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
-    arms = {arm.name: _arm(arm, plan, history, used, unseen) for arm in plan.arms}
+    labels = {name: one.label for name, one in spec.components.items() if one.label is not None}
+    arms = {arm.name: _arm(arm, plan, history, used, unseen, arm_label(spec, arm)) for arm in plan.arms}
     evaluations = tuple(
         evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
     )
@@ -58,8 +59,11 @@ def build_report(
     goal = rule.goal(spec)
     report = StudyReport(
         study=plan.study,
-        metric=spec.metric.name,
-        mode=spec.metric.mode,
+        metric=spec.metric.claimed,
+        mode=spec.metric.claimed_mode,
+        selected_by=None if spec.metric.test is None else spec.metric.name,
+        at=spec.metric.at,
+        labels=labels,
         unit=spec.stopping.unit,
         max_length=spec.stopping.max,
         design=spec.design,
@@ -101,11 +105,29 @@ def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
     return tuple(group for group in groups if len(group) > 1)
 
 
-def _arm(arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str) -> ArmReport:
+def arm_label(spec: StudySpec, arm: Arm) -> str | None:
+    """Return how people call an arm, `without batch normalisation`; None where the study does not say."""
+    parts = arm.parts or ((arm.component,) if arm.component else ())
+    found = {name: spec.components[name] for name in parts if name in spec.components}
+    names = [one.label or name for name, one in found.items()]
+    if arm.kind == "swap" and arm.component in found:
+        alternative = arm.name.removeprefix(f"{arm.component}=")
+        labels = found[arm.component].labels
+        if alternative not in labels and found[arm.component].label is None:
+            return None
+        return f"{names[0]}: {labels.get(alternative, alternative)}"
+    if not any(one.label for one in found.values()):
+        return None
+    return f"{'only' if arm.kind == 'only' else 'without'} {' and '.join(names)}"
+
+
+def _arm(
+    arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str, label: str | None
+) -> ArmReport:
     cells = [cell for cell in plan.cells if cell.arm == arm.name]
     cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
     runs = tuple(_run(history.cells[cell.cell], used, unseen) for cell in cells)
-    return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs)
+    return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs, label)
 
 
 def _run(record: TrialRecord, used: frozenset[str], unseen: str) -> TrialRecord:

@@ -9,12 +9,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 from orchestrator.decide.rungs import highest_rung, rungs
-from orchestrator.decide.states import TrialState
+from orchestrator.decide.scoring import Scoring
 from orchestrator.record.layout import StudyPaths, TrialPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.reporting import plain
+from orchestrator.reporting.evaluate import beside
 from orchestrator.reporting.model import (
     ArmReport,
     Crossing,
@@ -23,7 +23,8 @@ from orchestrator.reporting.model import (
     ReportedEvaluation,
     StudyReport,
 )
-from orchestrator.study.spec import StudySpec
+from orchestrator.stats.results import Sample
+from orchestrator.study.spec import MetricSpec, StudySpec
 
 _LENGTH_KEYS = {"epoch": "epoch", "step": "step", "report": "report", "seconds": "time_s"}
 
@@ -37,17 +38,17 @@ Ends = tuple[float | None, ...]
 def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: StudySpec) -> StudyReport:
     """Return the report with the curves of every evaluation; reads one metric table per run that has started.
 
-    A note says what the metrics in `metric.also` were at the end. The score at a rung is the mean of the last
-    `average_last` reports, as in decisions.
+    What the record does not say of the metrics in `metric.also` is read there, too. Curves are of the metric
+    that selects, and the score at a rung is as in decisions.
     """
     marks = (*rungs(spec.stopping.grace, spec.stopping.reduction, spec.stopping.max), spec.stopping.max)
-    evaluations, remarks = [], []
+    evaluations = []
+    older = said_by_tables(report, spec)
     for evaluation in report.evaluations:
         tables = {arm.arm: _tables(arm, evaluation, storage, paths) for arm in report.all_arms}
-        points = {arm: _runs(read, report) for arm, read in tables.items()}
-        remarks += [_at_the_end(name, report, evaluation, tables) for name in spec.metric.also]
+        points = {arm: _runs(read, report, spec.metric.name) for arm, read in tables.items()}
         scores = {
-            arm: {seed: at_rungs(run, marks, spec.metric.average_last) for seed, run in runs.items()}
+            arm: {seed: at_rungs(run, marks, spec.metric) for seed, run in runs.items()}
             for arm, runs in points.items()
         }
         reference = scores[report.reference.arm]
@@ -57,9 +58,10 @@ def with_curves(report: StudyReport, storage: Storage, paths: StudyPaths, spec: 
                 evaluation,
                 curves=tuple(curve(arm, list(runs.values())) for arm, runs in points.items() if runs),
                 deltas=tuple(delta for delta in deltas if delta.lengths),
+                beside=_beside(spec.metric, tables) if older else evaluation.beside,
             )
         )
-    return replace(report, evaluations=tuple(evaluations), remarks=(*report.remarks, *filter(None, remarks)))
+    return replace(report, evaluations=tuple(evaluations))
 
 
 def _tables(
@@ -70,27 +72,28 @@ def _tables(
     return [(run, read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))) for run in begun]
 
 
-def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport) -> dict[int, Points]:
+def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport, metric: str) -> dict[int, Points]:
     """Seed -> curve of the runs that have reported anything."""
-    found = {run.seed: _points(rows, report.metric, _LENGTH_KEYS[report.unit]) for run, rows in tables}
+    found = {run.seed: _points(rows, metric, _LENGTH_KEYS[report.unit]) for run, rows in tables}
     return {seed: points for seed, points in found.items() if points}
 
 
-def _at_the_end(
-    name: str,
-    report: StudyReport,
-    evaluation: ReportedEvaluation,
-    tables: Mapping[str, Sequence[tuple[TrialRecord, Rows]]],
-) -> str:
-    """Return in words what a metric that decides nothing was at full length, arm by arm; may be empty."""
-    said = []
-    for arm, read in tables.items():
-        last = [rows[-1].get(name) for run, rows in read if rows and run.state is TrialState.DONE]
-        values = [float(value) for value in last if isinstance(value, int | float) and math.isfinite(value)]
-        if values:
-            said.append(f"{arm} {plain.number(statistics.fmean(values))} (n = {len(values)})")
-    phase = f" ({evaluation.phase})" if len(report.evaluations) > 1 else ""
-    return f"{name} at full length{phase}, mean over seeds: {', '.join(said)}." if said else ""
+def said_by_tables(report: StudyReport, spec: StudySpec) -> bool:
+    """Whether the other metrics stand in the trials' tables only, as earlier versions have left them."""
+    runs = [run for arm in report.all_arms for run in arm.runs if run.used]
+    return bool(spec.metric.also) and bool(runs) and not any(run.beside for run in runs)
+
+
+def _beside(
+    metric: MetricSpec, tables: Mapping[str, Sequence[tuple[TrialRecord, Rows]]]
+) -> dict[str, dict[str, Sample]]:
+    return beside(
+        metric,
+        {
+            arm: {run.seed: Scoring(metric).follow(rows).beside for run, rows in read if run.used}
+            for arm, read in tables.items()
+        },
+    )
 
 
 def _points(rows: Sequence[Mapping[str, object]], metric: str, key: str) -> Points:
@@ -122,16 +125,15 @@ def _drawn(
     return tuple(columns), tuple(means), lo, hi, tuple(map(len, columns.values()))
 
 
-def at_rungs(run: Points, marks: Sequence[float], average_last: int) -> dict[float, float]:
+def at_rungs(run: Points, marks: Sequence[float], metric: MetricSpec) -> dict[float, float]:
     """Rung -> score of one run; a run that reports rarely counts at the highest rung it has passed."""
     scores: dict[float, float] = {}
-    recent: list[float] = []
-    above: float | None = None
+    scoring, above = Scoring(metric), None
     for length, value in run.items():
-        recent = [*recent, value][-average_last:]
+        scoring.take({metric.name: value})
         rung = highest_rung(marks, length, above)
-        if rung is not None:
-            scores[rung] = statistics.fmean(recent)
+        if rung is not None and scoring.value is not None:
+            scores[rung] = scoring.value
             above = rung
     return scores
 

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.reporting.compare import by_seed
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.reporting.words import failed
-from orchestrator.stats.results import Effect
+from orchestrator.stats.results import Effect, Sample
 
 _REGISTERED = ("study", "metric", "mode", "rule", "goal", "tier", "alpha", "margin")
 _TESTED = (
@@ -51,6 +52,9 @@ def to_json(report: StudyReport) -> dict[str, Any]:
         "dirty": report.provenance.dirty,
         "notes": report.notes,
         "remarks": report.remarks,
+        "headline": headline(report),
+        "at": report.at,
+        "selected_by": report.selected_by,
     }
     return _finite(data)
 
@@ -69,8 +73,9 @@ def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
 
 
 def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Any]:
+    reference = report.reference.arm
     return {
-        "baseline": asdict(evaluation.samples[report.reference.arm]),
+        "baseline": {**asdict(evaluation.samples[reference]), "also": _also(evaluation, reference)},
         "effects": [_effect(report, evaluation, effect) for effect in evaluation.all_effects],
         "pairing": _picked(evaluation.pairing, ("rho", "variance_saved")),
     }
@@ -96,7 +101,26 @@ def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect)
         "p_failures": effect.failures and effect.failures.p,
         **_picked(effect, ("look", "early", "seeds_needed")),
         "trial_dir": report.folder_of(effect),
+        "label": label_of(report, effect),
+        "level": None if report.averaged else _level(evaluation.samples.get(effect.arm)),
+        "also": {} if report.averaged else _also(evaluation, effect.arm),
     }
+
+
+def label_of(report: StudyReport, effect: Effect) -> str | None:
+    """Return what people call an effect, where the study says."""
+    called = report.called(effect)
+    return None if called == effect.arm else called
+
+
+def _level(sample: Sample | None) -> dict[str, Any] | None:
+    """Return an arm in absolute numbers; None for what is no arm, such as an interaction."""
+    return None if sample is None else _picked(sample, ("n", "mean", "sd"))
+
+
+def _also(evaluation: ReportedEvaluation, arm: str) -> dict[str, Any]:
+    """Return the other metrics of an arm, where its runs counted."""
+    return {name: _level(by_arm[arm]) for name, by_arm in evaluation.beside.items() if arm in by_arm}
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from orchestrator.reporting.devices import MIXED, mixed_seeds
 from orchestrator.reporting.model import ReportedEvaluation, ReportedLook
 from orchestrator.stats.effects import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
-from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode
+from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode, Sample
 from orchestrator.study.cells import Plan
 from orchestrator.study.designs import Contrast, contrasts
 from orchestrator.study.registered import design_of
-from orchestrator.study.spec import Phase, StudySpec
+from orchestrator.study.spec import MetricSpec, Phase, StudySpec
 
 Values = Mapping[str, Mapping[int, float]]
 """Arm -> seed -> value of a run that reached full length."""
@@ -63,7 +63,8 @@ def evaluate(
     effects = [
         _described(effect, records.get(effect.arm, []), len(mixed[effect.arm])) for effect in judgements
     ]
-    seen = {arm: _values(record for record in rows if record.cell in used) for arm, rows in records.items()}
+    counted = {arm: [record for record in rows if record.cell in used] for arm, rows in records.items()}
+    seen = {arm: _values(rows) for arm, rows in counted.items()}
     others = {arm: by_seed for arm, by_seed in seen.items() if arm != plan.reference}
     return ReportedEvaluation(
         phase=phase,
@@ -74,7 +75,29 @@ def evaluate(
         pairing=pairing(seen[plan.reference], others),
         decisions=tuple(_looks(spec, mine)),
         mixed={arm: by_seed for arm, by_seed in mixed.items() if by_seed},
+        beside=beside(
+            spec.metric,
+            {arm: {record.seed: record.beside for record in rows} for arm, rows in counted.items()},
+        ),
     )
+
+
+def beside(
+    metric: MetricSpec, values: Mapping[str, Mapping[int, Mapping[str, float]]]
+) -> dict[str, dict[str, Sample]]:
+    """Describe the other metrics, in their columns; `values`: arm -> seed -> name -> value that counts.
+
+    A metric that no run has is no column.
+    """
+    selected = [] if metric.test is None else [metric.name]
+    found: dict[str, dict[str, Sample]] = {}
+    for name in dict.fromkeys((*selected, *metric.also)):
+        named = {
+            arm: {seed: row[name] for seed, row in by_seed.items() if name in row}
+            for arm, by_seed in values.items()
+        }
+        found[name] = {arm: summarise(arm, by_seed) for arm, by_seed in named.items()}
+    return {name: samples for name, samples in found.items() if any(one.n for one in samples.values())}
 
 
 def _values(records: Iterable[TrialRecord]) -> dict[int, float]:
@@ -112,7 +135,7 @@ def _main(
         if course is None or rule is None:
             found = _fixed(spec, members, records)
         else:
-            found = _sequential(rule, spec.metric.mode, course, members, records)
+            found = _sequential(rule, spec.metric.claimed_mode, course, members, records)
         effects |= {effect.arm: effect for effect in found}
     return [effects[contrast.name] for contrast in main]
 
@@ -144,7 +167,7 @@ def _fixed(spec: StudySpec, members: Sequence[Contrast], records: Records) -> li
     found = fixed_effects(
         values,
         members,
-        spec.metric.mode,
+        spec.metric.claimed_mode,
         alpha=spec.report.alpha,
         margin=spec.report.margin,
         variance=spec.report.variance,
@@ -188,7 +211,7 @@ def _described(effect: Effect, records: Sequence[TrialRecord], mixed: int) -> Ef
 
 def _looks(spec: StudySpec, judged: Sequence[Judged]) -> Iterator[ReportedLook]:
     """Yield the looks in the order in which they were taken, in the user's units."""
-    sign = 1 if spec.metric.mode == "max" else -1
+    sign = 1 if spec.metric.claimed_mode == "max" else -1
     for one in judged:
         for look in one.course.looks:
             ends = (look.lo, look.hi)[::sign]

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from orchestrator.reporting import numbers, words
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
-from orchestrator.reporting.said import SaidEffect, said
-from orchestrator.stats.results import Effect
+from orchestrator.reporting.said import Levels, SaidEffect, said
+from orchestrator.stats.results import EQUIVALENT, Effect
 
 _LONG_NAME = 24
 _GREEK = ("Delta", "alpha", "beta", "gamma", "lambda", "mu", "rho", "sigma")
@@ -33,9 +34,14 @@ _SPECIAL = {
 }
 
 
-def to_latex(report: StudyReport) -> str:
-    """One `table` environment per evaluation; only what is resolved is bold."""
-    tables = [_table(report, evaluation) for evaluation in report.evaluations]
+def to_latex(report: StudyReport, *, slim: bool = False) -> str:
+    """One `table` environment per evaluation; only what is resolved is bold.
+
+    `slim`: as narrow as a column of a two-column page, for a paper: what an arm reached, Δ with its interval
+    and the verdict. What else there is stays in the wide one.
+    """
+    draw = _slim if slim else _table
+    tables = [draw(report, evaluation) for evaluation in report.evaluations]
     needs = "% needs \\usepackage{booktabs} and \\usepackage{siunitx} (version 3)"
     return "\n\n".join([needs, *tables]) + "\n"
 
@@ -43,23 +49,45 @@ def to_latex(report: StudyReport) -> str:
 def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     main = said(report, evaluation, evaluation.effects)
     joint = said(report, evaluation, evaluation.interactions)
-    effects = main + joint
+    effects, levels = main + joint, Levels(report, evaluation)
     tested = any(one.effect.p is not None for one in effects)
-    head = ["arm", rf"{{$\Delta${report.scale.in_brackets}}}"]
+    heads = [tex(head) for head in levels.heads] if levels.in_rows else []
+    head = ["arm", *heads[:1], rf"{{$\Delta${report.scale.in_brackets}}}"]
     head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
-    head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", "time"]
-    columns = [_column((one.effect.arm for one in effects), "0.27"), f"S[{_format(effects)}]"]
-    columns += ["c"] if tested else []
-    columns += (
-        ["c"] + (["r"] if tested else []) + [_column((one.brief_verdict for one in effects), "0.18"), "r"]
-    )
-    rows, inner = ([_row(one, tested) for one in part] for part in (main, joint))
+    head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", *heads[1:], "time"]
+    columns = [_column((one.name for one in effects), "0.27"), *["r"] * len(heads[:1])]
+    columns += [f"S[{_format(effects)}]", *(["c"] if tested else [])]
+    columns += ["c"] + (["r"] if tested else []) + [_column((one.brief_verdict for one in effects), "0.18")]
+    columns += ["r"] * len(heads[1:]) + ["r"]
+    shown = levels if heads else None
+    rows, inner = ([_row(one, tested, shown) for one in part] for part in (main, joint))
+    if shown is not None:
+        value, *beside = map(tex, levels.reference)
+        dashes, blanks = ["{--}", *["--"] * tested], [""] * tested
+        cells = [tex(report.reference.called), value, *dashes, levels.n, *blanks, "reference", *beside, ""]
+        rows = [" & ".join(cells) + r" \\", *rows]
+    inner = [line.replace(" & ", " & & ", 1) for line in inner] if heads else inner
+    return _environment(report, evaluation, columns, head, rows, inner, _caption(report, evaluation))
+
+
+def _environment(
+    report: StudyReport,
+    evaluation: ReportedEvaluation,
+    columns: Sequence[str],
+    head: Sequence[str],
+    rows: Sequence[str],
+    inner: Sequence[str],
+    caption: str,
+    suffix: str = "",
+) -> str:
+    """Return the whole float; `inner`: rows below a line of their own."""
+    label = re.sub(r"[^A-Za-z0-9]+", "-", f"{report.study}-{evaluation.phase}")
     lines = [
         r"\begin{table}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         r"\sisetup{mode = text, reset-text-series = false, text-series-to-math = true, retain-explicit-plus}",
-        rf"\caption{{{_caption(report, evaluation)}}}",
-        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', f'{report.study}-{evaluation.phase}')}}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{label}{suffix}}}",
         r"\par\vspace{4pt}",
         rf"\begin{{tabular}}{{@{{}}{''.join(columns)}@{{}}}}",
         r"\toprule",
@@ -74,14 +102,77 @@ def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     return "\n".join(lines)
 
 
-def _row(one: SaidEffect, tested: bool) -> str:
+def _slim(report: StudyReport, evaluation: ReportedEvaluation) -> str:
+    """Arm, what it reached, Δ with its interval; the verdict is in how Δ is set."""
+    main = said(report, evaluation, evaluation.effects)
+    joint = said(report, evaluation, evaluation.interactions)
+    tested = any(one.effect.p is not None for one in main + joint)
+    levels = Levels(report, evaluation)
+    valued = levels.in_rows
+    head = ["arm", *([tex(levels.heads[0])] if valued else [])]
+    head += [rf"{{$\Delta${report.scale.in_brackets}}}"]
+    head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
+    columns = [_column((one.name for one in main + joint), "0.34"), *["r"] * valued]
+    columns += [f"S[{_format(main + joint)}]", *["c"] * tested]
+    first = [tex(report.reference.called), *[tex(levels.reference[0])] * valued]
+    rows = [" & ".join([*first, "{--}", *["--"] * tested]) + r" \\"]
+    rows += [_slim_row(one, tested, tex(levels.of(one.effect.arm)[0]), valued) for one in main]
+    inner = [_slim_row(one, tested, "", valued) for one in joint]
+    caption = _slim_caption(report, evaluation, main + joint)
+    return _environment(report, evaluation, columns, head, rows, inner, caption, "-slim")
+
+
+def _slim_row(one: SaidEffect, tested: bool, reached: str, valued: bool) -> str:
+    effect = one.effect
+    bold = r"\bfseries " if one.resolved and effect.verdict != EQUIVALENT else ""
+    cells = [_breakable(one.name), *[reached.replace(" ", "~")] * valued]
+    if effect.delta is None:
+        verdict = tex(one.brief_verdict)
+        return " & ".join([*cells, *(["{--}", verdict] if tested else [f"{{{verdict}}}"])]) + r" \\"
+    cells.append(f"{bold}{_ascii(one.delta)}")
+    same = r" $\approx$" if effect.verdict == EQUIVALENT else ""
+    marks = _raised(tex(words.marks(effect)))
+    cells += [f"{_interval(one.scale, effect)}{same}{marks}"] if tested else []
+    return " & ".join(cells) + r" \\"
+
+
+def _slim_caption(report: StudyReport, evaluation: ReportedEvaluation, effects: Sequence[SaidEffect]) -> str:
+    numbers_of = sorted({one.effect.n for one in effects if one.effect.n})
+    seeds = "–".join(map(str, dict.fromkeys((numbers_of[0], numbers_of[-1])))) if numbers_of else "no"
+    title = words.phase_title(report, evaluation)
+    what = "main effect" if report.averaged else f"difference from {report.reference.arm}"
+    tested = [one.effect.method for one in effects if one.effect.p is not None]
+    how = f" ({max(tested, key=len)}, Holm, α = {report.alpha:g})" if tested else ""
+    used = {mark for one in effects for mark in words.marks(one.effect)}
+    same = {words.verdict(report, one.effect, report.scale) for one in effects}
+    equivalent = [verdict for verdict in same if verdict.startswith(EQUIVALENT)]
+    parts = [
+        *(line.capitalize() for line in words.warnings(report)),
+        f"Ablation on {report.metric} ({numbers.better(report)} is better){f', {title}' if title else ''}: "
+        f"mean ± SD over seeds, and Δ, the {what} over the same {seeds} seeds",
+        words.selection(report),
+        f"Bold: resolved{how}",
+        *(f"≈: {verdict}" for verdict in equivalent),
+        "Below the line: interactions, beyond the sum of both" if evaluation.interactions else "",
+        *(f"{mark} {meaning}" for mark, meaning in words.MARKS.items() if mark in used),
+    ]
+    return ". ".join(tex(part) for part in parts if part) + "."
+
+
+def _row(one: SaidEffect, tested: bool, levels: Levels | None) -> str:
     effect, bold = one.effect, r"\bfseries " if one.resolved else ""
-    cells = [_breakable(effect.arm), r"{--}" if effect.delta is None else f"{bold}{_ascii(one.delta)}"]
+    columns = [tex(text) for text in levels.of(effect.arm)] if levels and effect.kind == "main" else []
+    blank = [""] * (len(levels.heads) - 1) if levels else []
+    cells = [
+        _breakable(one.name),
+        *columns[:1],
+        r"{--}" if effect.delta is None else f"{bold}{_ascii(one.delta)}",
+    ]
     cells += [_interval(one.scale, effect)] if tested else []
     cells.append(f"{effect.n}/{one.planned}")
     cells += [one.p_holm.replace("–", "--").replace("< ", "$<$~")] if tested else []
-    cells += [f"{bold}{_raised(tex(one.brief_verdict))}", tex(one.time).replace(" ", "~")]
-    return " & ".join(cells) + r" \\"
+    cells += [f"{bold}{_raised(tex(one.brief_verdict))}", *(columns[1:] or blank)]
+    return " & ".join([*cells, tex(one.time).replace(" ", "~")]) + r" \\"
 
 
 def _raised(text: str) -> str:
@@ -105,9 +196,10 @@ def _caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     mean = "no finished run" if sample.mean is None else f"{scale.value(sample.mean)}{spread}"
     title = words.phase_title(report, evaluation)
     parts = [
-        *(line.capitalize() for line in words.headline(report)),
+        *(line.capitalize() for line in words.warnings(report)),
         f"Effects on {report.metric} ({numbers.better(report)} is better){f', {title}' if title else ''}; "
         f"{sample.arm}: {mean}, n = {sample.n}",
+        headline(report).removesuffix("."),
         words.caption(report, evaluation),
         *_below(report, evaluation),
         words.settings_line(report).capitalize(),

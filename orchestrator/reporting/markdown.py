@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import numbers, words
+from orchestrator.reporting.glossary import glossary
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
-from orchestrator.reporting.said import SaidEffect, Style, said
+from orchestrator.reporting.said import Levels, SaidEffect, Style, said
 
 
 def to_markdown(report: StudyReport) -> str:
@@ -18,7 +20,8 @@ def to_markdown(report: StudyReport) -> str:
     lines = (words.cost_line(report), words.pairing_line(report))
     blocks = [
         f"# {plain(report.study)}",
-        *(f"> **{line}**" for line in words.headline(report)),
+        *(f"> **{line}**" for line in words.warnings(report)),
+        *(f"**{plain(line)}**" for line in [headline(report)] if line),
         f"Metric: {plain(report.metric)} ({numbers.better(report)} is better). "
         f"Reference {link(report.reference.arm, report.reference.trial_dir)}: {plain(reference)}. "
         f"Full length: {numbers.quantity(report.max_length, report.unit)}.",
@@ -37,6 +40,7 @@ def to_markdown(report: StudyReport) -> str:
         blocks += ["## Aliases", "Effects that this design cannot tell apart:", _listed(groups)]
     if report.all_notes:
         blocks += ["## Notes", _listed(report.all_notes)]
+    blocks += ["## Words", "\n".join(f"- **{word}**: {plain(text)}." for word, text in glossary(report))]
     return _document(blocks)
 
 
@@ -52,10 +56,12 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[str
     title = words.phase_title(report, evaluation)
     main = said(report, evaluation, evaluation.effects)
     joint = said(report, evaluation, evaluation.interactions)
+    levels = Levels(report, evaluation)
     found = [
         f"## Effects{f': {title}' if title else ''}",
-        _effects(report, main, "main"),
+        _effects(report, main, "main", levels if levels.in_rows else None),
         f"_{plain(words.caption(report, evaluation))}._",
+        *([] if levels.in_rows else ["### Means ± SD", _levels(levels)]),
         *(["### Interactions", _effects(report, joint, "interaction")] if joint else []),
         "\n".join(f"- {_finding(report, one)}" for one in main + joint),
     ]
@@ -65,29 +71,49 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[str
     return found
 
 
-def _effects(report: StudyReport, effects: Sequence[SaidEffect], kind: str) -> str:
+def _effects(
+    report: StudyReport, effects: Sequence[SaidEffect], kind: str, levels: Levels | None = None
+) -> str:
+    """Return the table; with `levels` what each arm has reached, and the reference in the first row."""
     tested = any(one.effect.p is not None for one in effects)
     interval = [words.interval_name(report, kind)] if tested else []
     tests = ["p", "Holm p"] if tested else []
-    unit = report.scale.in_brackets
-    head = ["arm", f"Δ{unit}", *interval, "n", *tests, "verdict", "time", "GPU-hours"]
-    return table(head, [_effect(one, tested) for one in effects])
+    value, *beside = map(plain, levels.heads) if levels else [""]
+    values = [value] if levels else []
+    head = ["arm", *values, f"Δ{report.scale.in_brackets}", *interval, "n", *tests, "verdict", *beside]
+    rows = [_effect(one, tested, levels) for one in effects]
+    if levels:
+        value, *others = map(plain, levels.reference)
+        reference = link(report.reference.called, report.reference.trial_dir)
+        dashes = [numbers.DASH] * (1 + tested)
+        n = levels.n.replace("/", " of ")
+        first = [reference, value, *dashes, n, *[""] * len(tests), "reference", *others, "", ""]
+        rows = [first, *rows]
+    return table([*head, "time", "GPU-hours"], rows)
 
 
-def _effect(one: SaidEffect, tested: bool) -> list[str]:
+def _effect(one: SaidEffect, tested: bool, levels: Levels | None) -> list[str]:
     mark = "**" if one.resolved else ""
     interval = [plain(one.interval)] if tested else []
     tests = [plain(one.p), plain(one.p_holm)] if tested else []
+    columns = [plain(text) for text in levels.of(one.effect.arm)] if levels else []
     return [
-        link(one.effect.arm, one.folder),
+        link(one.name, one.folder),
+        *columns[:1],
         f"{mark}{one.delta}{mark}",
         *interval,
         f"{one.effect.n} of {one.planned}",
         *tests,
         f"{mark}{plain(one.verdict)}{mark}",
+        *columns[1:],
         one.time,
         one.gpu_h,
     ]
+
+
+def _levels(levels: Levels) -> str:
+    rows = [[link(arm.called, arm.trial_dir), *map(plain, columns)] for arm, columns in levels.arms()]
+    return table(["arm", *map(plain, levels.heads)], rows)
 
 
 def _finding(report: StudyReport, one: SaidEffect) -> str:
@@ -109,7 +135,10 @@ def _tuning(report: StudyReport) -> list[str]:
         winner = link(chosen, tuned.winner.trial_dir, raw=True) if tuned.winner else numbers.DASH
         value, time = report.scale.value(tuned.value), numbers.duration(tuned.wall_s)
         rows.append([plain(tuned.arm), words.counts(tuned.states), winner, value, time])
-    found = ["## Search", table(["arm", "samples", "winner", "its value", "time"], rows)]
+    found = [
+        "## Search",
+        table(["arm", "samples", "winner", f"its {plain(report.selected_by or 'value')}", "time"], rows),
+    ]
     return [*found, _listed(words.tuning_lines(report))]
 
 

@@ -6,14 +6,14 @@ relative to the study's directory. What could not be computed is None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
-from orchestrator.reporting.numbers import Scale, scale_of
+from orchestrator.reporting.numbers import Scale, scale_of, scale_of_curves
 from orchestrator.stats.between import Gap
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
@@ -25,7 +25,8 @@ from orchestrator.study.spec import Phase
 class ArmReport:
     """One arm with all its runs, those of the search included.
 
-    `kind`, `component`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes.
+    `kind`, `component`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes; `label`: how
+    people call it, where the study says how.
     """
 
     arm: str
@@ -34,6 +35,12 @@ class ArmReport:
     why: str | None
     change: Mapping[str, Any]
     runs: tuple[TrialRecord, ...]
+    label: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What a table calls it."""
+        return self.label or self.arm
 
     @property
     def trial_dir(self) -> str:
@@ -122,7 +129,8 @@ class ReportedEvaluation:
     those of the first plan, then one family for each later extension; the interactions are a family of their
     own. `decisions`: looks in the order in which they were taken (rule resolve). `curves` and `deltas` are
     empty until `curves.with_curves` has read the metric tables. `mixed`: name of an effect -> seed ->
-    the types of GPU, where the runs of that seed which it is made of were on more than one.
+    the types of GPU, where the runs of that seed which it is made of were on more than one. `beside`: other
+    metric -> arm -> its values where the runs counted: `metric.also`, and the one that only selects.
     """
 
     phase: Phase
@@ -135,6 +143,7 @@ class ReportedEvaluation:
     curves: tuple[Curve, ...] = ()
     deltas: tuple[DeltaCurve, ...] = ()
     mixed: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Sample]] = field(default_factory=dict)
 
     @property
     def all_effects(self) -> tuple[Effect, ...]:
@@ -255,7 +264,9 @@ class StudyReport:
     `tuning_dependent`: arms whose effects with fixed and with retuned settings disagree, with their gaps at
     level α over the number of effects. `looks`: numbers of
     seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
-    the study's directory, for the reader.
+    the study's directory, for the reader. `metric`, `mode`: of what is claimed; `selected_by`: the metric
+    that only selects, where that is another one; `at`: as in the study file; `labels`: component -> how
+    people call it, where the study says how.
     """
 
     study: str
@@ -287,6 +298,9 @@ class StudyReport:
     location: str
     is_local: bool
     remarks: tuple[str, ...] = ()
+    selected_by: str | None = None
+    at: str = "last"
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all_notes(self) -> tuple[str, ...]:
@@ -307,10 +321,40 @@ class StudyReport:
         """Return the arm of that name; None for effects that no single arm stands for (factorial designs)."""
         return next((arm for arm in self.all_arms if arm.arm == name), None)
 
+    def called(self, effect: Effect) -> str:
+        """Return what a table calls an effect: its arm's label or name, an interaction `a × b`."""
+        if effect.kind == "interaction" and self.labels.keys() & set(effect.components):
+            return " × ".join(self.labels.get(name, name) for name in effect.components)
+        if effect.kind == "interaction":
+            return effect.arm
+        arm = self.arm(effect.arm)
+        if arm is None and effect.arm.startswith("no-"):
+            label = self.labels.get(effect.arm.removeprefix("no-"))
+            return effect.arm if label is None else f"without {label}"
+        return effect.arm if arm is None else arm.called
+
+    def ordered(self, effects: Iterable[Effect]) -> list[Effect]:
+        """Return effects as tables show them: the largest first, without a Δ last; interactions behind."""
+
+        def place(effect: Effect) -> tuple[bool, bool, float]:
+            return effect.kind == "interaction", effect.delta is None, -abs(effect.delta or 0.0)
+
+        return sorted(effects, key=place)
+
     @cached_property
     def scale(self) -> Scale:
         """How differences of the metric are written."""
         return scale_of(self)
+
+    @property
+    def followed(self) -> str:
+        """The metric that learning curves are of, which is the one that selects."""
+        return self.selected_by or self.metric
+
+    @cached_property
+    def curve_scale(self) -> Scale:
+        """How differences of that metric are written."""
+        return self.scale if self.selected_by is None else scale_of_curves(self)
 
     @property
     def averaged(self) -> bool:

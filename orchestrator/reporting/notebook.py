@@ -6,13 +6,13 @@ import importlib.util
 from collections.abc import Sequence
 
 from orchestrator.reporting import fragments, numbers, standingwords, words
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import StudyReport
-from orchestrator.reporting.said import SaidEffect, said
+from orchestrator.reporting.said import Levels, SaidEffect, said
 from orchestrator.reporting.standing import StudyStanding
 
 _FIGURES = ("forest", "curves")
 """Those that a notebook shows; the page has all of them."""
-_RIGHT = (1, 2, 4, 5)
 
 
 def report_html(report: StudyReport) -> str:
@@ -20,8 +20,9 @@ def report_html(report: StudyReport) -> str:
     findings = (one for each in report.evaluations for one in said(report, each, each.all_effects))
     closing = (words.cost_line(report), words.pairing_line(report), *report.all_notes)
     return fragments.block(
-        *(fragments.line(line, warning=True) for line in words.headline(report)),
+        *(fragments.line(line, warning=True) for line in words.warnings(report)),
         fragments.title(report.study, f"{report.metric}, {numbers.better(report)} is better"),
+        fragments.line(headline(report)),
         fragments.line(words.settings_line(report), quiet=True),
         effects_html(report),
         *(fragments.line(one.sentence()) for one in findings if one.told),
@@ -35,7 +36,12 @@ def effects_html(report: StudyReport) -> str:
     parts = []
     for evaluation in report.evaluations:
         parts.append(fragments.line(words.reference_line(report, evaluation)))
-        parts.append(_table(report, said(report, evaluation, evaluation.effects), "main"))
+        levels = Levels(report, evaluation)
+        main = said(report, evaluation, evaluation.effects)
+        parts.append(_table(report, main, "main", levels if levels.in_rows else None))
+        if not levels.in_rows:
+            rows = [(arm.called, *columns) for arm, columns in levels.arms()]
+            parts.append(fragments.table(("arm", *levels.heads), rows, range(1, 1 + len(levels.heads))))
         if evaluation.interactions:
             parts.append(fragments.line("Interactions: beyond the sum of both"))
             joint = said(report, evaluation, evaluation.interactions)
@@ -44,14 +50,26 @@ def effects_html(report: StudyReport) -> str:
     return fragments.block(*parts)
 
 
-def _table(report: StudyReport, effects: Sequence[SaidEffect], kind: str) -> str:
-    interval = words.interval_name(report, kind)
-    head = ("arm", f"Δ{report.scale.in_brackets}", interval, "n", "p", "Holm p", "verdict")
+def _table(
+    report: StudyReport, effects: Sequence[SaidEffect], kind: str, levels: Levels | None = None
+) -> str:
+    """Return a table of effects; with `levels` the reference in front, and what each arm has reached."""
+    value, *beside = levels.heads if levels else [""]
+    tested = (words.interval_name(report, kind), "n", "p", "Holm p")
+    head = ["arm", *([value] if levels else []), f"Δ{report.scale.in_brackets}", *tested, "verdict", *beside]
     rows = []
+    if levels:
+        first, *others = levels.reference
+        n = levels.n.replace("/", " of ")
+        dash = numbers.DASH
+        rows.append((report.reference.called, first, dash, dash, n, dash, dash, "reference", *others))
     for one in effects:
+        columns = levels.of(one.effect.arm) if levels else []
         n = f"{one.effect.n} of {one.planned}"
-        rows.append((one.effect.arm, one.delta, one.interval, n, one.p, one.p_holm, one.verdict))
-    return fragments.table(head, rows, _RIGHT)
+        found = (one.delta, one.interval, n, one.p, one.p_holm, one.verdict)
+        rows.append((one.name, *columns[:1], *found, *columns[1:]))
+    left = {0, head.index("n"), head.index("verdict")}
+    return fragments.table(head, rows, set(range(len(head))) - left)
 
 
 def _figures(report: StudyReport) -> list[str]:

@@ -5,24 +5,40 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.reporting.model import StudyReport
+    from orchestrator.stats.results import Sample
 
 _SHARES = frozenset({"acc", "accuracy", "precision", "recall", "sensitivity", "specificity", "top1", "top5"})
 DASH = "–"
+_UNITS = {None: (1.0, ""), 1: (100.0, "pp"), 100: (1.0, "pp")}
+"""What a share is a share of: factor and unit of differences."""
+_LARGE, _MOST_COUNTED = 1e7, 1e13
+"""From here on numbers are written with an exponent, counts (parameters, bytes) too."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How differences of the study's metric are written: times `factor`, with `unit` behind them."""
+    """How numbers of a metric are written: times `factor`, differences with `unit` behind them.
+
+    `counts`: they are whole numbers, and keep all of their digits.
+    """
 
     factor: float
     unit: str
     decimals: int
     scientific: bool
+    counts: bool = False
+
+    @property
+    def of_levels(self) -> str:
+        """The unit of absolute numbers behind their name: ` (%)` where differences are in points of it."""
+        return " (%)" if self.unit == "pp" else ""
 
     @property
     def in_brackets(self) -> str:
@@ -31,6 +47,8 @@ class Scale:
 
     def number(self, value: float, *, sign: bool = False) -> str:
         """Return a difference without its unit; `sign` writes + and −."""
+        if self.counts and not sign:
+            return f"{value:,.0f}".replace("-", "−")
         return _written(value * self.factor, self.decimals, self.scientific, sign)
 
     def amount(self, value: float, *, sign: bool = False) -> str:
@@ -55,7 +73,7 @@ class Scale:
 def _written(value: float, decimals: int, scientific: bool, sign: bool) -> str:
     if not math.isfinite(value):
         return str(value)
-    form = f".{1 if scientific else decimals}e" if scientific or abs(value) >= 1e7 else f".{decimals}f"
+    form = f".{1 if scientific else decimals}e" if scientific or abs(value) >= _LARGE else f".{decimals}f"
     text = f"{value:{'+' if sign else ''}{form}}"
     if not text.strip("+-0."):  # a rounded zero has no direction
         text = text.replace("-", "").replace("+", "")
@@ -70,7 +88,7 @@ def better(report: StudyReport) -> str:
 def scale_of(report: StudyReport) -> Scale:
     """Percentage points where the metric is a share such as an accuracy, plain units otherwise."""
     finite = list(_values(report).values())
-    factor, unit = {None: (1.0, ""), 1: (100.0, "pp"), 100: (1.0, "pp")}[_whole(report, finite)]
+    factor, unit = _UNITS[_whole(report.metric, finite)]
     effects = [effect for evaluation in report.evaluations for effect in evaluation.all_effects]
     widths = [
         (effect.hi - effect.lo) / 2 for effect in effects if effect.hi is not None and effect.lo is not None
@@ -85,10 +103,39 @@ def scale_of(report: StudyReport) -> Scale:
     return Scale(factor, unit, decimals, not -5 < typical < 6)
 
 
+def scale_of_curves(report: StudyReport) -> Scale:
+    """Return the unit of differences of the metric that curves are of."""
+    curves = [curve for evaluation in report.evaluations for curve in evaluation.curves]
+    factor, unit = _UNITS[_whole(report.followed, [mean for curve in curves for mean in curve.mean])]
+    return replace(report.scale, factor=factor, unit=unit)
+
+
+def level(scale: Scale, sample: Sample | None) -> str:
+    """`91.0 ± 1.0`: mean and standard deviation over the seeds of an arm; a dash without a run."""
+    if sample is None or sample.mean is None:
+        return DASH
+    if sample.sd is None or (sample.sd == 0 and scale.counts):
+        return scale.number(sample.mean)
+    return f"{scale.number(sample.mean)} ± {scale.number(sample.sd)}"
+
+
+def column_scale(metric: str, samples: Iterable[Sample]) -> Scale:
+    """How the means of a column are written: two digits of a typical spread, counts with all of theirs."""
+    found = [one for one in samples if one.mean is not None and math.isfinite(one.mean)]
+    means = [one.mean for one in found if one.mean is not None]
+    spreads = [one.sd for one in found if one.sd is not None and 0 < one.sd < math.inf]
+    factor, unit = _UNITS[_whole(metric, means)]
+    largest = max(map(abs, means), default=0.0)
+    if not spreads and largest < _MOST_COUNTED and all(mean.is_integer() for mean in means):
+        return Scale(factor, unit, 0, False, counts=True)
+    finest = _magnitude((statistics.median(spreads) if spreads else largest / 1000) * factor)
+    return Scale(factor, unit, min(6, max(0, 1 - finest)), largest >= _LARGE or finest < -5)
+
+
 def out_of_range(report: StudyReport) -> list[str]:
     """Name the runs whose values are no shares in a metric that is one by its name and its other values."""
     values = _values(report)
-    whole = _whole(report, list(values.values()))
+    whole = _whole(report.metric, list(values.values()))
     odd = [f"{run} ({value:g})" for run, value in values.items() if whole and not 0 <= value <= whole]
     if not odd:
         return []
@@ -105,9 +152,9 @@ def _values(report: StudyReport) -> dict[str, float]:
     return {run.name: run.value for run in runs if run.value is not None}
 
 
-def _whole(report: StudyReport, values: list[float]) -> Literal[1, 100] | None:
+def _whole(metric: str, values: list[float]) -> Literal[1, 100] | None:
     """Return what a metric that is a share is a share of, 1 or 100: most of its values decide, not all."""
-    if not values or not _SHARES & set(re.split(r"[^a-z0-9]+", report.metric.lower())):
+    if not values or not _SHARES & set(re.split(r"[^a-z0-9]+", metric.lower())):
         return None
     typical = statistics.median(values)
     return 1 if 0 <= typical <= 1 else 100 if 1 < typical <= 100 else None

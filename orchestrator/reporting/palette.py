@@ -72,7 +72,6 @@ def short(name: str, limit: int = 34) -> str:
     return f"{name[: limit - tail - 1]}…{name[-tail:]}"
 
 
-def label(effect: Effect, limit: int = 34) -> str:
+def label(effect: Effect, called: str, limit: int = 34) -> str:
     """How a figure names an effect: an interaction is no arm, `no-a × no-b`."""
-    name = effect.arm.replace("+", " × ") if effect.kind == "interaction" else effect.arm
-    return short(name, limit)
+    return short(called.replace("+", " × ") if effect.kind == "interaction" else called, limit)

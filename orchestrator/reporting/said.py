@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.reporting import numbers, words
 from orchestrator.reporting.devices import MIXED
-from orchestrator.reporting.model import ReportedEvaluation, StudyReport, excludes_zero
+from orchestrator.reporting.model import ArmReport, ReportedEvaluation, StudyReport, excludes_zero
 from orchestrator.stats.results import (
     EQUIVALENT,
     FAILS,
@@ -46,6 +46,7 @@ class SaidEffect:
         self.resolved = effect.verdict in RESOLVED
         self.told = self.resolved or effect.verdict == FAILS
         self.folder = report.folder_of(effect)
+        self.name = report.called(effect)
         self.delta = self.scale.delta(effect.delta)
         self.interval = self.scale.interval(effect.lo, effect.hi)
         self.p, self.p_holm = numbers.p_value(effect.p), numbers.p_value(effect.p_holm)
@@ -109,7 +110,8 @@ class SaidEffect:
         """Return what was done to the recipe: `Removing *batchnorm*`."""
         effect = self.effect
         if effect.kind == "interaction":
-            names = " and ".join(map(emphasise, components_of(effect)))
+            both = (self.report.labels.get(name, name) for name in components_of(effect))
+            names = " and ".join(map(emphasise, both))
             removed = all(part.startswith("no-") for part in effect.arm.split("+"))
             return f"{'Removing' if removed else 'Changing'} {names} together"
         arm = self.report.arm(effect.arm)
@@ -117,9 +119,13 @@ class SaidEffect:
         kind = arm.kind if arm else "without" if effect.arm == f"no-{name}" else "swap"
         if name is None or kind not in ("only", "swap", "without"):
             return f"Arm {emphasise(effect.arm)}"
+        called = self.report.labels.get(name, name)
         if kind == "swap":
-            return f"Exchanging {emphasise(name)} for {emphasise(effect.arm.removeprefix(f'{name}='))}"
-        return f"{'Adding' if kind == 'only' else 'Removing'} {emphasise(name)}"
+            other = effect.arm.removeprefix(f"{name}=")
+            if arm is not None and arm.label is not None:
+                other = arm.label.removeprefix(f"{called}: ")
+            return f"Exchanging {emphasise(called)} for {emphasise(other)}"
+        return f"{'Adding' if kind == 'only' else 'Removing'} {emphasise(called)}"
 
     def _why_nothing(self) -> str:
         if self.runs:
@@ -170,8 +176,48 @@ class SaidEffect:
 
 
 def said(report: StudyReport, evaluation: ReportedEvaluation, effects: Iterable[Effect]) -> list[SaidEffect]:
-    """Return these effects of an evaluation, in words."""
-    return [SaidEffect(report, evaluation, effect) for effect in effects]
+    """Return these effects of an evaluation in words, the largest first."""
+    return [SaidEffect(report, evaluation, effect) for effect in report.ordered(effects)]
+
+
+class Levels:
+    """The arms of an evaluation in absolute numbers: mean ± SD of the metric, then of those beside it.
+
+    `heads`: of the columns; `in_rows`: whether each effect is the difference of one arm from the reference,
+    so that its arm's numbers can stand in its row; else they need a table of their own.
+    """
+
+    def __init__(self, report: StudyReport, evaluation: ReportedEvaluation) -> None:
+        self.report, self.evaluation = report, evaluation
+        self.in_rows = not report.averaged
+        scales = {report.metric: report.scale} | {
+            name: numbers.column_scale(name, samples.values()) for name, samples in evaluation.beside.items()
+        }
+        self.heads = [f"{numbers.one_line(name)}{scale.of_levels}" for name, scale in scales.items()]
+        self._scales = list(scales.values())
+
+    def of(self, arm: str) -> list[str]:
+        """Return the columns of one arm."""
+        samples = [one.get(arm) for one in (self.evaluation.samples, *self.evaluation.beside.values())]
+        return [numbers.level(scale, one) for scale, one in zip(self._scales, samples, strict=True)]
+
+    @property
+    def reference(self) -> list[str]:
+        """The columns of the reference."""
+        return self.of(self.report.reference.arm)
+
+    @property
+    def n(self) -> str:
+        """How many runs of the reference have finished, of those planned."""
+        name = self.report.reference.arm
+        return f"{self.evaluation.samples[name].n}/{len(self.report.reference.of(self.evaluation.phase))}"
+
+    def arms(self) -> list[tuple[ArmReport, list[str]]]:
+        """Return every arm with its columns, the reference first, then as the effects are ordered."""
+        place = {one.arm: n for n, one in enumerate(self.report.ordered(self.evaluation.effects))}
+        others = sorted(self.report.arms, key=lambda arm: place.get(arm.arm, len(place)))
+        found = [(arm, self.of(arm.arm)) for arm in (self.report.reference, *others)]
+        return [(arm, columns) for arm, columns in found if arm.of(self.evaluation.phase)]
 
 
 def _about(seeds: int) -> str:

@@ -40,7 +40,8 @@ _IN_JSON = (
 class StudyStanding:
     """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
 
-    `gone`: trials whose directory was deleted;
+    `gone`: trials whose directory was deleted; `claimed`: the metric of finished trials where `metric` only
+    selects;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
     `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
     """
@@ -59,6 +60,12 @@ class StudyStanding:
     damaged_lines: int = 0
     torn_bytes: int = 0
     gone: tuple[str, ...] = ()
+    claimed: str | None = None
+
+    def metric_of(self, cell: TrialRecord) -> str:
+        """Return what the value of a trial is: of a finished one what is claimed, unless it is a sample."""
+        claims = cell.state is TrialState.DONE and cell.sample is None
+        return self.claimed if claims and self.claimed else self.metric
 
     def counts(self) -> dict[str, int]:
         """Cells per state; states without cells are left out."""
@@ -122,6 +129,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
         damaged_lines=len(journal.damaged),
         torn_bytes=journal.torn,
         gone=tuple(_gone(run, cells)),
+        claimed=spec["metric"].get("test"),
     )
 
 

@@ -24,7 +24,7 @@ def headline(found: StudyStanding) -> str:
 def headings(found: StudyStanding) -> tuple[str, ...]:
     """Of the columns of `arm_rows`."""
     phases = _phases(found)
-    mean = f"mean {found.metric}{f' ({phases[-1]})' if len(phases) > 1 else ''}"
+    mean = f"mean {found.claimed or found.metric}{f' ({phases[-1]})' if len(phases) > 1 else ''}"
     return ("arm", *(phases if len(phases) > 1 else ["seeds"]), "answered", mean, "wall")
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.reporting import numbers, words
-from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
-from orchestrator.reporting.said import SaidEffect, said
-from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, SIZE_UNCLEAR, Effect
+from orchestrator.reporting.headline import headline
+from orchestrator.reporting.model import ArmReport, Comparison, ReportedEvaluation, StudyReport
+from orchestrator.reporting.said import Levels, SaidEffect, said
+from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, SIZE_UNCLEAR
 
 _MOST_ROWS = 20
+_ROOM = {0: (8, 10), 1: (14, 11)}
+"""Columns of absolute numbers -> characters that names and verdicts need beside them; of more of them:"""
+_ROOMY = (20, 18)
+_BOUNDLESS = 10_000
 _STYLES = {
     HURTS: "bold red",
     HELPS: "bold green",
@@ -28,8 +36,9 @@ _STYLES = {
 def render(report: StudyReport) -> Group:
     """Return the whole report; where the study is local, arm names link to their trial directories."""
     parts: list[RenderableType] = [
-        *(Text(line, style="bold yellow") for line in words.headline(report)),
+        *(Text(line, style="bold yellow") for line in words.warnings(report)),
         _title(report),
+        *(Text(line, style="bold") for line in [headline(report)] if line),
     ]
     for evaluation in report.evaluations:
         parts += [Text(), *_evaluation(report, evaluation)]
@@ -37,6 +46,7 @@ def render(report: StudyReport) -> Group:
     parts += [Text(), *_left_out(report)] if report.left_out else []
     groups = "; ".join(" = ".join(group) for group in report.aliases)
     aliases = [f"cannot be told apart: {groups}"] if groups else []
+    aliases += words.names(report)
     closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.all_notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
     parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
@@ -50,7 +60,10 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[Ren
     parts: list[RenderableType] = [Text(f"Effects: {title}", style="bold")] if title else []
     if len(report.evaluations) > 1:
         parts.append(Text(words.reference_line(report, evaluation)))
-    parts += [_effects(report, main), Text(words.caption(report, evaluation), style="dim italic")]
+    parts += [
+        _with_levels(report, main, Levels(report, evaluation)),
+        Text(words.caption(report, evaluation), style="dim italic"),
+    ]
     if joint:
         heading = Text("Interactions: beyond the sum of both", style="bold")
         parts += [Text(), heading, _effects(report, joint)]
@@ -58,44 +71,116 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[Ren
     return [*parts, Text(), *told] if told else parts
 
 
-def _effects(report: StudyReport, effects: Sequence[SaidEffect]) -> Table:
-    """Arm, Δ with its interval, n of the planned seeds, Holm's p and verdict; one row per effect."""
+@dataclass(frozen=True)
+class _Fitting:
+    """The first of these tables that the width has room for; else `lines`."""
+
+    tables: Sequence[RenderableType]
+    lines: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        boundless = options.update(max_width=_BOUNDLESS)
+        for table in self.tables:
+            if Measurement.get(console, boundless, table).minimum <= options.max_width:
+                yield table
+                return
+        yield from map(Text, self.lines)
+
+
+def _with_levels(report: StudyReport, effects: Sequence[SaidEffect], levels: Levels) -> RenderableType:
+    """Return the table of effects with the absolute numbers of the arms, as far as the width allows.
+
+    What has no room there stands in a table below.
+    """
+    every = len(levels.heads)
+    found: list[RenderableType] = []
+    if levels.in_rows:
+        found.append(_effects(report, effects, levels, every))
+        found += [Group(_effects(report, effects, levels, 1), Text(), _alone(report, levels, 1))] * (
+            every > 1
+        )
+    found.append(Group(_effects(report, effects), Text(), _alone(report, levels, 0)))
+    amounts = (f"{one.delta} {one.scale.unit}".rstrip() for one in effects)
+    lines = [
+        f"{one.name}: {amount} {one.interval}, n = {one.effect.n}/{one.planned}, {one.verdict}"
+        for one, amount in zip(effects, amounts, strict=True)
+    ]
+    return _Fitting(found, lines)
+
+
+def _alone(report: StudyReport, levels: Levels, first: int) -> RenderableType:
+    """Return the absolute numbers from the column at `first` on."""
+    table = _table("mean ± SD")
+    for head in levels.heads[first:]:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    lines = []
+    for arm, columns in levels.arms():
+        table.add_row(_linked(report, arm, arm.called), *map(Text, columns[first:]))
+        named = zip(levels.heads[first:], columns[first:], strict=True)
+        lines.append(f"{arm.called}: {', '.join(f'{head} {text}' for head, text in named)}")
+    return _Fitting([table], lines)
+
+
+def _effects(
+    report: StudyReport, effects: Sequence[SaidEffect], levels: Levels | None = None, shown: int = 0
+) -> Table:
+    """Arm, Δ with its interval, n of the planned seeds, Holm's p and verdict; one row per effect.
+
+    With the first `shown` of the absolute numbers, and a row for the reference in front.
+    """
     unit = f" [{report.scale.unit}]" if report.scale.unit else ""
-    table = _table("arm")
-    table.add_column(Text(f"Δ{unit}"), justify="right", no_wrap=True)
+    heads = list(map(Text, levels.heads[:shown])) if levels else []
     bounded = any(one.effect.lo is not None for one in effects)
     tested = any(one.effect.p is not None for one in effects)
+    name_room, verdict_room = _ROOM.get(shown, _ROOMY)
+    longest = max((len(one.name) for one in effects), default=0)
+    table = _table("arm", least=min(name_room, longest))
+    right: dict[str, Any] = {"justify": "right", "no_wrap": True}
+    for head in heads[:1]:
+        table.add_column(head, **right)
+    table.add_column(Text(f"Δ{unit}"), **right)
     if bounded:
-        table.add_column(f"{numbers.confidence(report)} CI", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
+        table.add_column(f"{numbers.confidence(report)} CI", **right)
+    table.add_column("n", **right)
     if tested:
-        table.add_column("Holm p", justify="right", no_wrap=True)
-    table.add_column("verdict", min_width=10)
+        table.add_column("Holm p", **right)
+    table.add_column("verdict", min_width=verdict_room)
+    for head in heads[1:]:
+        table.add_column(head, **right)
+    if levels and heads:
+        numbers_of = list(map(Text, levels.reference[:shown]))
+        dashes = [Text(numbers.DASH)] * (1 + bounded)
+        blanks = [Text()] * tested
+        name = _linked(report, report.reference, report.reference.called)
+        inside = (*dashes, Text(levels.n), *blanks, Text("reference", style="dim"))
+        table.add_row(name, numbers_of[0], *inside, *numbers_of[1:])
     for one in effects:
         style = _STYLES.get(one.effect.verdict, "")
+        reached = list(map(Text, levels.of(one.effect.arm)[:shown])) if levels else []
         table.add_row(
-            _linked(report, one.effect),
+            _linked(report, report.arm(one.effect.arm), one.name),
+            *reached[:1],
             Text(one.delta, style=style),
             *([Text(one.interval)] if bounded else []),
             Text(f"{one.effect.n}/{one.planned}"),
             *([Text(one.p_holm)] if tested else []),
             Text(one.verdict, style=style),
+            *reached[1:],
         )
     return table
 
 
-def _linked(report: StudyReport, effect: Effect) -> Text:
-    text = Text(numbers.one_line(effect.arm))
-    arm = report.arm(effect.arm)
+def _linked(report: StudyReport, arm: ArmReport | None, name: str) -> Text:
+    text = Text(numbers.one_line(name))
     if report.is_local and arm is not None:
         text.stylize(f"link {Path(report.location, arm.trial_dir).as_uri()}")
     return text
 
 
-def _table(first: str) -> Table:
-    """Return a table whose first column holds names."""
+def _table(first: str, least: int = 8) -> Table:
+    """Return a table whose first column holds names, on at least as many characters."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    table.add_column(first, overflow="fold", min_width=8, max_width=32)
+    table.add_column(first, overflow="fold", min_width=max(8, least), max_width=32)
     return table
 
 
@@ -112,7 +197,9 @@ def _tuning(report: StudyReport) -> list[RenderableType]:
     table = _table("search in")
     table.add_column("samples", no_wrap=True)
     table.add_column("winner", overflow="fold")
-    table.add_column("its value", justify="right", no_wrap=True)
+    table.add_column(
+        f"its {numbers.one_line(report.selected_by or 'value', 20)}", justify="right", no_wrap=True
+    )
     rows = []
     for tuned in report.tuned:
         chosen = ", ".join(f"{key}={_short(value)}" for key, value in tuned.settings.items())

@@ -87,7 +87,7 @@ def counts(states: Mapping[TrialState, int]) -> str:
     return ", ".join(f"{states[state]} {state}" for state in TrialState if states.get(state))
 
 
-def headline(report: StudyReport) -> list[str]:
+def warnings(report: StudyReport) -> list[str]:
     """Return what must be read before any number."""
     lines = []
     if not report.complete:
@@ -118,6 +118,12 @@ def provenance_line(report: StudyReport) -> str:
     parts += [f"{count(len(where.accepted_code), 'accepted code change')}"] if where.accepted_code else []
     parts += [f"Python {where.python}"] if where.python else []
     return ", ".join(parts)
+
+
+def names(report: StudyReport) -> list[str]:
+    """Return one line with the arms that have a label: what commands and directories call them."""
+    known = [f"{arm.arm} = {arm.label}" for arm in report.arms if arm.label is not None]
+    return [f"names of the arms: {'; '.join(known)}"] if known else []
 
 
 def count(number: int, noun: str) -> str:
@@ -203,9 +209,9 @@ def reference_line(report: StudyReport, evaluation: ReportedEvaluation) -> str:
 def caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     """Return what the columns of the effect table mean."""
     name = report.reference.arm
-    text = f"Δ = arm − {name}, mean over the seeds that both finished"
+    text = f"Δ = arm − {name}, mean over the seeds that both finished, the largest first"
     if report.averaged:
-        text = "Δ = main effect of taking the component away, averaged over the others"
+        text = "Δ = main effect of taking the component away, averaged over the others, the largest first"
     tested = [effect for effect in evaluation.effects if effect.p is not None]
     if tested:
         first, *later = [count(len(family), "arm") for family in evaluation.families] or ["no arm"]
@@ -219,7 +225,23 @@ def caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     elif any(effect.verdict == DETERMINISTIC for effect in evaluation.effects):
         text += "; no interval, because seeds change nothing"
     used = {mark for effect in evaluation.all_effects for mark in marks(effect)}
-    return ". ".join([text, *(f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used)])
+    notes = [f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used]
+    absolute = "Metrics: mean ± SD over an arm's finished seeds" if len(report.seeds) > 1 else ""
+    return ". ".join(filter(None, [text, absolute, selection(report), *notes]))
+
+
+def selection(report: StudyReport) -> str:
+    """Return which report of a run counts, and by what it was chosen; empty where it is the last one."""
+    if report.selected_by is not None:
+        where = f"in the report where {report.selected_by} was best" if report.at == "best" else "at the end"
+        chosen = "selected on" if report.at == "best" else "choices were made on"
+        return f"{report.metric} {where}: {chosen} {report.selected_by}, claimed on {report.metric}"
+    if report.at == "best":
+        return (
+            f"Each value is the best {report.metric} of its run: chosen and claimed on the same data, "
+            "which is optimistic, most for arms that fluctuate"
+        )
+    return ""
 
 
 def tuning_lines(report: StudyReport) -> list[str]:
@@ -289,7 +311,7 @@ def comparison_lines(found: Comparison) -> list[str]:
     lines = [
         f"{name}: {line}"
         for name, report in (("first", found.first), ("second", found.second))
-        for line in headline(report)
+        for line in warnings(report)
     ]
     phases = {found.ours.phase, found.theirs.phase}
     lines += [f"settings: {found.ours.phase} against {found.theirs.phase}"] if len(phases) > 1 else []

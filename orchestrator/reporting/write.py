@@ -36,6 +36,7 @@ def write_report(storage: Storage, paths: StudyPaths, report: StudyReport) -> st
     storage.write_atomic(paths.effects_json, f"{text}\n")
     storage.write_atomic(paths.report_md, to_markdown(report))
     storage.write_atomic(paths.table_tex, to_latex(report))
+    storage.write_atomic(paths.slim_tex, to_latex(report, slim=True))
     missing = missing_extra()
     if missing is None:
         from orchestrator.reporting.figures import draw_figures

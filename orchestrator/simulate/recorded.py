@@ -8,10 +8,8 @@ and the runs it lacks are listed. Main effects only; an interaction is judged fr
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,8 @@ from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.evaluation import Evaluation, evaluations, final_value, table
 from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.decide.rungs import RungRule, highest_rung
+from orchestrator.decide.scoring import Scoring
+from orchestrator.decide.scoring import number as a_number
 from orchestrator.decide.sequential import RESOLVE
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import StoppingRule, Variant, rule_of, stopping_rule
@@ -29,7 +29,7 @@ from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import estimate
-from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED
+from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED, Mode
 from orchestrator.study.designs import Contrast
 from orchestrator.study.registered import RULES, design_of
 from orchestrator.study.spec import StoppingSpec, StudySpec
@@ -180,13 +180,13 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) ->
     ended = results.ended.copy()
     for row, column in np.argwhere(results.ended).tolist():  # a run that a rule has stopped was never made
         ended[row, column] = _record(evaluation, history, (row, column)).state is not TrialState.STOPPED
-    course = resolve(registered, _sign(spec) * results.values, ended)
+    mode = spec.metric.claimed_mode
+    course = resolve(registered, _sign(mode) * results.values, ended)
     values = {
         arm: dict(zip(evaluation.seeds, results.values[row].tolist(), strict=True))
         for row, arm in enumerate(evaluation.arms)
     }
     contrasts = [Contrast(arm, "main", (arm,), {arm: 1.0, reference: -1.0}, reference) for arm in arms]
-    mode = spec.metric.mode
     effects = sequential_effects(course, registered, contrasts, values, evaluation.seeds, mode)
     said = tuple(
         RecordedVerdict(effect.arm, effect.verdict, effect.n, effect.delta, effect.lo, effect.hi)
@@ -199,8 +199,8 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) ->
     return _result(spec, evaluation, said, lengths, course.wanted)
 
 
-def _sign(spec: StudySpec) -> float:
-    return 1.0 if spec.metric.mode == "max" else -1.0
+def _sign(mode: Mode) -> float:
+    return 1.0 if mode == "max" else -1.0
 
 
 def _record(evaluation: Evaluation, history: StudyState, place: Place) -> TrialRecord:
@@ -240,7 +240,7 @@ def curve(
     protected: bool,
 ) -> SimulatedCurve:
     """Return the run of `record` as `asha` would have seen it, from the rows of its `metrics.parquet`."""
-    times = [time for row in rows if (time := _number(row.get("time_s"))) is not None]
+    times = [time for row in rows if (time := a_number(row.get("time_s"))) is not None]
     length = record.length or 0.0
     return SimulatedCurve(
         record.cell,
@@ -256,27 +256,29 @@ def points(spec: StudySpec, rows: Iterable[Mapping[str, Any]], ladder: Sequence[
     """Return the reports that would have been compared, from the rows of a run's `metrics.parquet`.
 
     As in a running study: a report counts at the highest rung that it has passed, one without the metric at
-    none, and the score is the mean of the last `average_last` values, oriented.
+    none, and the score is oriented.
     """
     key = "time_s" if spec.stopping.unit == "seconds" else spec.stopping.unit
-    recent: deque[float] = deque(maxlen=spec.metric.average_last)
+    scoring = Scoring(spec.metric)
     found: list[Point] = []
     for row in rows:
-        value, length = _number(row.get(spec.metric.name)), _number(row.get(key))
+        value, length = a_number(row.get(spec.metric.name)), a_number(row.get(key))
         if value is None or length is None:
             continue
-        recent.append(value)
+        scoring.take(row)
         rung = highest_rung(ladder, length, above=found[-1].rung if found else None)
         if rung is None or length >= spec.stopping.max:
             continue
-        score = math.fsum(recent) / len(recent)
-        time = _number(row.get("time_s"))
-        found.append(Point(rung, length, length if time is None else time, _sign(spec) * score))
+        assert scoring.value is not None, "a report with the metric was taken"
+        time, score = a_number(row.get("time_s")), _sign(spec.metric.mode) * scoring.value
+        found.append(Point(rung, length, length if time is None else time, score))
     return tuple(found)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+def _selected(spec: StudySpec, record: TrialRecord) -> float | None:
+    """Return the final value by the metric that selects, which is what a rule at rungs compares."""
+    value = final_value(record)
+    return value if value is None or spec.metric.test is None else record.beside.get(spec.metric.name)
 
 
 def _seen(
@@ -294,10 +296,10 @@ def _seen(
         for point in seen.points[: ending.reports]:
             last[place] = index[point.rung]
             scores[(*place, last[place])] = point.score
-        value = final_value(record)
+        value = _selected(spec, record)
         if ending.state is TrialState.DONE and value is not None:
             last[place] = len(rule.rungs)
-            scores[(*place, last[place])] = _sign(spec) * value
+            scores[(*place, last[place])] = _sign(spec.metric.mode) * value
     return scores, last
 
 
@@ -316,7 +318,7 @@ def _compared(
         if not tests.testable[number]:
             said.append(RecordedVerdict(arm, NO_DATA, int(tests.n[number]), None, None, None))
             continue
-        mean, width = _sign(spec) * float(tests.mean[number]), float(half[number])
+        mean, width = _sign(spec.metric.mode) * float(tests.mean[number]), float(half[number])
         verdict = {0: UNRESOLVED, 1: HELPS, -1: HURTS}[int(signs[number])]
         rung = rule.rungs[rungs[number]] if rungs[number] < len(rule.rungs) else None
         said.append(

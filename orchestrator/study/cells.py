@@ -174,9 +174,11 @@ def registration(spec: StudySpec) -> dict[str, Any]:
         "margin": report.margin,
         "variance": report.variance,
     }
-    rule = rule_of(spec)
+    rule, metric = rule_of(spec), spec.metric
     versions = {} if rule.version == 1 else {"rule_version": rule.version}
-    return fixed | rule.registered(spec) | versions
+    at = {} if metric.at == "last" else {"at": metric.at}
+    claimed = {} if metric.test is None else {"test": metric.test, "test_mode": metric.claimed_mode}
+    return fixed | at | claimed | rule.registered(spec) | versions
 
 
 def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:

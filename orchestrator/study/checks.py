@@ -9,16 +9,17 @@ from typing import Any
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
 from orchestrator.study.command import command_problems
-from orchestrator.study.faults import Path, Problem, show, unused_problems, walk
+from orchestrator.study.faults import Path, Problem, nearest, show, unused_problems, walk
 from orchestrator.study.registered import RULES, SEARCHES, StoppingTerms, design_of, rule_of
 from orchestrator.study.search import Choice, Space, parse_space
-from orchestrator.study.spec import RESERVED, Component, StoppingSpec, StudySpec, TuneSpec
+from orchestrator.study.spec import RESERVED, Component, MetricSpec, StoppingSpec, StudySpec, TuneSpec
 from orchestrator.study.values import name_fault
 
 
 def rule_problems(spec: StudySpec) -> list[Problem]:
     """Every problem that concerns more than one value, but for the arms (`designs.build_arms`)."""
     return [
+        *_metric_problems(spec.metric),
         *_baseline_problems(spec),
         *command_problems(spec),
         *_component_problems(spec),
@@ -26,6 +27,18 @@ def rule_problems(spec: StudySpec) -> list[Problem]:
         *tuning_problems(spec),
         *_resource_problems(spec),
     ]
+
+
+def _metric_problems(metric: MetricSpec) -> Iterator[Problem]:
+    if metric.test is None:
+        yield from unused_problems(metric, ("metric",), ("test_mode",), "with metric.test")
+    elif metric.test == metric.name:
+        message = "is the metric that selects: what is claimed must not have been chosen by itself"
+        yield Problem(("metric", "test"), message, show(metric.test), "name the key of the test set's metric")
+    if metric.at == "best" and metric.average_last > 1:
+        message = "is not possible with at: best, which takes one report"
+        hint = "remove it, or use at: last"
+        yield Problem(("metric", "average_last"), message, show(metric.average_last), hint)
 
 
 def _baseline_problems(spec: StudySpec) -> Iterator[Problem]:
@@ -76,6 +89,9 @@ def _change_problems(component: Component, path: Path) -> Iterator[Problem]:
     if component.swap is not None and not component.swap:
         hint = "for example swap: {sgd: {optim.name: sgd}}"
         yield Problem((*path, "swap"), "names no alternative", hint=hint)
+    for alternative in component.labels.keys() - (component.swap or {}).keys():
+        known = nearest(alternative, component.swap) if component.swap else "use label for the component"
+        yield Problem((*path, "labels", alternative), "names no alternative of swap", hint=known)
     spellings: dict[str, str] = {}
     for alternative, changes in (component.swap or {}).items():
         at = (*path, "swap", alternative)

@@ -15,12 +15,16 @@ MUTABLE = (
     *("budget", "failures", "checkpoint", "max_cells", "storage", "monitor", "loggers"),
     *("resources.max_parallel", "resources.priority", "resources.reuse_workers", "resources.run_ahead"),
 )
-"""Dotted keys of the study file that may change between runs; so may each component's `why` and `acts_after`.
+"""Dotted keys of the study file that may change between runs; so may each component's keys in `TOLD`.
 
 All else is frozen, `report` too: alpha and margin are registered before the first run.
 """
 OPTIONAL = ("datamodule", "datasets")
 """Code that few studies name: no part of the view of those that do not."""
+TOLD = ("why", "acts_after", "label", "labels")
+"""Keys of a component that say something about it, and change nothing."""
+_METRIC = ("at", "test", "test_mode")
+"""What few studies say about their metric: no part of the view of those that do not."""
 
 
 _ABSENT = object()
@@ -41,9 +45,13 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
         if view[key] is None:
             view.pop(key)
     view["entrypoint"] = entrypoint_identity(spec)
+    metric = type(spec.metric).model_fields
+    for key in _METRIC:
+        if view["metric"][key] == metric[key].default:
+            view["metric"].pop(key)
     for component in view["components"].values():
-        component.pop("why")
-        component.pop("acts_after")
+        for key in TOLD:
+            component.pop(key)
     return view
 
 

@@ -32,6 +32,7 @@ from orchestrator.study.values import (
     AutoShare,
     Groups,
     Interactions,
+    Label,
     Name,
     PositiveNumber,
     Seconds,
@@ -54,7 +55,24 @@ class MetricSpec(Section):
     average_last: Annotated[int, Field(ge=1)] = 1
     """The score at a rung, and at the end, is the mean of this many last reports."""
     also: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """Further reported keys that are kept for the report; no decision looks at them."""
+    """Further reported keys, columns of the report; no decision looks at them."""
+    at: Literal["last", "best"] = "last"
+    """The report that a trial counts with: its last, or the one where `name` was best (so far, at rungs)."""
+    test: Text | None = None
+    """Key that effects are claimed on, taken from the report that counts; `name` then only selects: the
+    report (`at: best`), who goes on at a rung, the winner of a search."""
+    test_mode: Literal["min", "max"] | None = None
+    """Whether lower or higher is better of `test`; null: as of `name`."""
+
+    @property
+    def claimed(self) -> str:
+        """The key that effects are differences of."""
+        return self.test or self.name
+
+    @property
+    def claimed_mode(self) -> Literal["min", "max"]:
+        """Whether lower or higher is better of that key."""
+        return self.test_mode or self.mode
 
 
 class Component(Section):
@@ -66,6 +84,10 @@ class Component(Section):
     """Name of each alternative, with its dotted baseline keys and values."""
     why: str | None = None
     """The question that this component answers, for the report."""
+    label: Label | None = None
+    """How reports call it: `batch normalisation`."""
+    labels: dict[str, Label] = Field(default_factory=dict)
+    """How reports call the alternatives of `swap`, by name."""
     acts_after: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps before which the component does nothing: `check` then does not ask for a difference."""
 

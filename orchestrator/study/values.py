@@ -13,6 +13,7 @@ _UNITS_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?\Z")
 MAX_NAME = 64
+MAX_LABEL = 80  # it stands in tables
 MAX_SEEDS = 10_000
 MAX_SEED = 2**32 - 1  # what numpy accepts
 
@@ -42,6 +43,12 @@ def _check_name(value: Any) -> Any:
     if fault:
         raise ValueError(fault)
     return value
+
+
+def _check_label(value: Any) -> Any:
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_LABEL or not value.isprintable():
+        raise ValueError(f"must be text of one line, at most {MAX_LABEL} characters")
+    return value.strip()
 
 
 def _parse_seconds(value: Any) -> Any:
@@ -163,6 +170,11 @@ Name = Annotated[
     str,
     BeforeValidator(_check_name),
     WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern[:-2]}$"}),
+]
+Label = Annotated[
+    str,
+    BeforeValidator(_check_label),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_LABEL}),
 ]
 Number = Annotated[int | float, BeforeValidator(_parse_number), WithJsonSchema({"type": "number"})]
 PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema(_POSITIVE)]

@@ -110,7 +110,7 @@ def _arm(found: StudyStanding, arm: str) -> Drawn:
 def _chip(found: StudyStanding, cell: TrialRecord) -> Drawn:
     """Return a cell in the table of arms: a glyph in the colour of its state."""
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
-    value = "" if cell.value is None else f", {found.metric} {_number(cell.value)}"
+    value = "" if cell.value is None else f", {found.metric_of(cell)} {_number(cell.value)}"
     return {**_cell(cell), "title": f"{cell.name}: {cell.state}{at}{value}"}
 
 

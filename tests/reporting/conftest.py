@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Ended:
     wall_s: float = 30.0
     gpu_s: float = 0.0
     devices: tuple[str, ...] = ("CPU",)
+    beside: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _events(cell: Cell, ended: Ended | float | None) -> list[Event]:
     if ended.state != "running":
         how = (TrialState(ended.state), Cause(ended.cause) if ended.cause else None, ended.reason)
         costs = (ended.wall_s, ended.gpu_s)
-        events.append(TrialEnd(cell.cell, cell.arm, cell.seed, 1, *how, ended.length, ended.value, *costs))
+        end = TrialEnd(cell.cell, cell.arm, cell.seed, 1, *how, ended.length, ended.value, *costs)
+        events.append(replace(end, beside=None if ended.beside is None else dict(ended.beside)))
     return events
 
 

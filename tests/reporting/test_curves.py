@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.reporting.curves import at_rungs, curve, delta_curve
+from orchestrator.study.spec import MetricSpec
 
 BASE = {0: 0.9, 1: 0.9, 2: 0.9}
+LAST = MetricSpec(name="acc", mode="max")
 
 
 def line(start: float, end: float, length: int = 9) -> list[float]:
@@ -50,10 +52,11 @@ def test_a_crossing_is_seen_over_the_same_seeds_only(study) -> None:
 
 
 def test_a_score_is_the_mean_of_the_last_reports_at_the_highest_rung_passed() -> None:
+    mean_of_two = LAST.model_copy(update={"average_last": 2})
     sparse = {2.0: 1.0, 4.0: 3.0, 9.0: 5.0}
-    assert at_rungs(sparse, (1, 3, 9), 1) == {1: 1.0, 3: 3.0, 9: 5.0}
-    assert at_rungs(sparse, (1, 3, 9), 2) == {1: 1.0, 3: 2.0, 9: 4.0}
-    assert at_rungs({8.0: 2.0}, (1, 3, 9), 1) == {3: 2.0}
+    assert at_rungs(sparse, (1, 3, 9), LAST) == {1: 1.0, 3: 3.0, 9: 5.0}
+    assert at_rungs(sparse, (1, 3, 9), mean_of_two) == {1: 1.0, 3: 2.0, 9: 4.0}
+    assert at_rungs({8.0: 2.0}, (1, 3, 9), LAST) == {3: 2.0}
 
 
 def test_one_run_has_no_band() -> None:

@@ -89,7 +89,9 @@ def test_effects_json_agrees_with_the_report(study) -> None:
         "n": 3,
         "mean": pytest.approx(0.91),
         "sd": pytest.approx(0.01),
+        "also": {},
     }
+    assert effect["level"] == {"n": 3, "mean": pytest.approx(2.45 / 3), "sd": pytest.approx(0.0152753)}
     assert list(data) == list(SCHEMA["properties"])
     assert list(effect) == list(SCHEMA["properties"]["effects"]["items"]["properties"])
 
@@ -149,7 +151,9 @@ def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> Non
         "report.html and figures/ are not written: a_library_that_nobody_has not installed "
         "(pip install 'orchestrator[report]')"
     )
-    assert {path.name for path in made.folder.iterdir()} == {"effects.json", "report.md", "table.tex"}
+    assert {path.name for path in made.folder.iterdir()} == {
+        "effects.json", "report.md", "table.tex", "table-slim.tex",
+    }  # fmt: skip
 
 
 values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5, 1e-300, -0.0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -35,7 +36,8 @@ def test_a_row(study) -> None:
     row = next(line for line in table.splitlines() if line.startswith("no-bn"))
     ends = ", ".join(rf"\num{{{100 * end:+.1f}}}" for end in (effect.lo, effect.hi))
     p = numbers.p_value(effect.p_holm).replace("< ", "$<$~")
-    assert row == rf"no-bn & \bfseries -9.3 & [{ends}] & 3/3 & {p} & \bfseries hurts & 90~s \\"
+    reached = r"no-bn & 81.7 \ensuremath{\pm} 1.5"
+    assert row == rf"{reached} & \bfseries -9.3 & [{ends}] & 3/3 & {p} & \bfseries hurts & 90~s \\"
     other = next(line for line in table.splitlines() if line.startswith("no-aug"))
     assert r"\bfseries" not in other
     assert r"S[table-format = +1.1]" in table
@@ -73,9 +75,36 @@ def test_text_is_no_markup() -> None:
     assert tex("é 你") == "é U+4F60"
 
 
+def columns(table: str) -> list[list[str]]:
+    """What is seen of each row: markup counts nothing."""
+    rows = table.partition(r"\midrule")[2].partition(r"\bottomrule")[0].splitlines()
+    plain = [
+        re.sub(r"\\(ensuremath|num|bfseries|allowbreak|midrule|pm|approx)|[{}$]|\\\\", "", row)
+        for row in rows
+    ]
+    return [[cell.strip() for cell in row.split("&")] for row in plain if row.strip()]
+
+
+def test_the_slim_table_fits_a_column_of_two(study) -> None:
+    names = ("batch_norm", "label_smoothing", "stochastic_depth", "augmentation")
+    rows = {f"no-{name}": {s: 0.8 + s / 100 + i / 300 for s in range(3)} for i, name in enumerate(names)}
+    labels = {name: {"without": {name: False}, "label": name.replace("_", " ")} for name in names}
+    report = study({"baseline": BASE, **rows}, components=labels, report={"margin": 0.3}).report
+    table = to_latex(report, slim=True)
+    found = columns(table)
+    assert [row[0] for row in found][:2] == ["baseline", "without batch norm"]
+    assert found[0][1:] == ["91.0  1.0", "--", "--"]
+    width = sum(max(len(cell) for cell in column) for column in zip(*found, strict=True))
+    assert width <= 60  # characters of \footnotesize in 88 mm, with three gaps
+    assert "time" not in table
+    assert r"val/accuracy (\%) & {$\Delta$ (pp)}" in table
+    assert r"same 3 seeds. Bold: resolved (moderated paired t, Holm" in table
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("slim", [False, True], ids=["wide", "slim"])
 @pytest.mark.parametrize("name", ["plain", "long", "tiny", "failed", "many", "text"])
-def test_latex_compiles(study, ended, tmp_path, name: str) -> None:
+def test_latex_compiles(study, ended, tmp_path, name: str, slim: bool) -> None:
     pdflatex = shutil.which("pdflatex")
     if pdflatex is None:
         pytest.skip("no pdflatex here")
@@ -91,8 +120,9 @@ def test_latex_compiles(study, ended, tmp_path, name: str) -> None:
     }[name]
     report = study(outcomes, **changes).report
     marked = [{"early": True, "flags": ("moderated only",)}] * len(report.first.effects)
-    (tmp_path / "table.tex").write_text(to_latex(with_effects(report, *marked)), encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(DOCUMENT)
+    (tmp_path / "table.tex").write_text(to_latex(with_effects(report, *marked), slim=slim), encoding="utf-8")
+    layout = r"\documentclass[twocolumn]{article}" if slim else r"\documentclass{article}"
+    (tmp_path / "paper.tex").write_text(DOCUMENT.replace(r"\documentclass{article}", layout))
     done = subprocess.run(
         [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
         cwd=tmp_path, capture_output=True, timeout=120, check=False,

@@ -159,6 +159,25 @@ CASES = [
     ("adam: {optim", "a=b: {optim", 10, "components.optimizer.swap.a=b", "cannot name a directory"),
     ("adam: {optim", "SGD: {optim", 10, "components.optimizer.swap.SGD", "differ only in case"),
     ("  dropout:", "  Batchnorm:", 9, "components.Batchnorm", "differ only in case"),
+    ("why: does it matter?", 'label: "a\\nb"', 8, "components.batchnorm.label", "must be text of one line"),
+    ("why: does it matter?", "labels: {x: y}", 8, "components.batchnorm.labels.x", "use label for the comp"),
+    (
+        "{swap: {sgd",
+        "{labels: {sgdd: SGD}, swap: {sgd",
+        10,
+        "components.optimizer.labels.sgdd",
+        "names no alternative of swap; did you mean sgd?",
+    ),
+    ("mode: max", "mode: max, at: bst", 3, "metric.at", "must be last or best"),
+    ("mode: max", "mode: max, test: val/accuracy", 3, "metric.test", "is the metric that selects"),
+    ("mode: max", "mode: max, test_mode: min", 3, "metric.test_mode", "is only used with metric.test"),
+    (
+        "mode: max",
+        "mode: max, at: best, average_last: 3",
+        3,
+        "metric.average_last",
+        "is not possible with at: best",
+    ),
 ]
 
 

@@ -67,5 +67,5 @@ def test_known_keys() -> None:
     assert {"rule", "max", "looks"} < set(known_keys(("stopping",)))
     assert known_keys(("tune", "stopping")) == ["rule", "grace", "reduction"]
     assert known_keys(("budget",)) == ["gpu_hours", "wall"]
-    assert known_keys(("components", "any")) == ["without", "swap", "why", "acts_after"]
+    assert known_keys(("components", "any")) == ["without", "swap", "why", "label", "labels", "acts_after"]
     assert known_keys(("baseline",)) == known_keys(("components",)) == known_keys(("stopping", "max")) == []

@@ -23,6 +23,7 @@ from orchestrator.engine.attempts._link import Link
 from orchestrator.engine.attempts._said import ReportRefused, bounded, plain_report
 from orchestrator.engine.attempts._staging import staged
 from orchestrator.engine.attempts._uploads import CheckpointUploads, Part
+from orchestrator.engine.attempts._worth import Worth
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -68,9 +69,8 @@ class TrialRun:
         self.store = CheckpointStore(facts.storage, self.paths, assignment.attempt)
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
-        self.value: float | None = resume.value if resume else None
-        self.stale = False  # the last report had no value of the metric
-        self._keys: list[str] = []  # of the last report
+        value = resume.value if resume else None
+        self.worth = Worth(facts.spec.metric, value, selects=assignment.selects)
         self.refused: str | None = None  # why the last report was not taken, if it was not
         self.answer = CONTINUE
         self.complete = False
@@ -103,9 +103,10 @@ class TrialRun:
                 loggers=spec.loggers,
                 trackers=self.trackers,
             )
+            self.worth.follow(self.log.earlier())
             if self.resume is None:
                 self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
-            self.log.began(self.assignment.config, [spec.metric.name])
+            self.log.began(self.assignment.config, [self.worth.claims])
         self.uploads = CheckpointUploads(
             self.store, self.link, self.rank, self.world_size, self.log, self._keep_some
         )
@@ -120,11 +121,12 @@ class TrialRun:
     def close(self, state: TrialState) -> None:
         """Wait for uploads, then close the record; a finished trial's tables become parquet."""
         stored = False
-        final = {self.spec.metric.name: self.value} if self.value is not None else {}
+        value = self.worth.at_end(state)
+        final = {} if value is None else {self.worth.claims: value}
         try:
             if self.uploads:
                 if self.rank == 0:
-                    self.uploads.describe(state=str(state), length=self.length, value=self.value)
+                    self.uploads.describe(state=str(state), length=self.length, value=value)
                 self.uploads.close()
             self.link.check()
             stored = True
@@ -138,6 +140,11 @@ class TrialRun:
                 self.log.close()
             if self.log:
                 self.trackers.close(str(state), final)
+
+    @property
+    def value(self) -> float | None:
+        """How good the trial is so far, by the metric that selects."""
+        return self.worth.value
 
     @property
     def of_rank(self) -> str:
@@ -188,9 +195,7 @@ class TrialRun:
         if self.log is not None:
             ours = {"report": self.index, "step": None, "epoch": None, "time_s": time_s}
             self.log.report({**ours, "attempt": self.assignment.attempt, **row})
-        if value is not None:
-            self.value = self._averaged(float(value))
-        self.stale, self._keys = value is None, sorted(row)[:20]
+        self.worth.take(row)
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
         answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
@@ -248,8 +253,10 @@ class TrialRun:
     def outcome(self) -> Outcome:
         """How this rank left a trial that did not raise an error of its own."""
         state = self.answer.state or TrialState.CANCELLED if self.answer.stop else TrialState.DONE
-        if state is TrialState.DONE and self.rank == 0 and (self.stale or self.value is None):
-            return self.ended(TrialState.FAILED, Cause.USER, self._without_value())
+        if state is TrialState.DONE and self.rank == 0:
+            who = "rank 0, whose reports count," if self.world_size > 1 else "the trial"
+            if (lacking := self.worth.lacking(who, self.index)) is not None:
+                return self.ended(TrialState.FAILED, Cause.USER, lacking)
         cause = Cause.USER if state is TrialState.FAILED else None  # ranks that disagree
         return self.ended(state, cause, self.answer.reason)
 
@@ -261,30 +268,19 @@ class TrialRun:
         error: str | None = None,
     ) -> Outcome:
         """Return an end at where the trial stands; `error`: the user's traceback."""
-        return Outcome(state, cause, reason, error, self.length if self.index else None, self.value)
+        length, value = self.length if self.index else None, self.worth.at_end(state)
+        return Outcome(state, cause, reason, error, length, value, self.worth.beside)
 
     # ---- inside -----------------------------------------------------------------------------------------
-
-    def _without_value(self) -> str:
-        """Why a trial at its end has nothing that the study could compare."""
-        name, several = self.spec.metric.name, self.world_size > 1
-        who = "rank 0, whose reports count," if several else "the trial"
-        if self.value is None:
-            return (
-                f"{who} never reported {name!r}; metric.name must be a key that it reports "
-                f"(the last report has {', '.join(self._keys) or 'none'})"
-            )
-        return (
-            f"{who} did not report {name!r} at its end, in report {self.index}; the value of an earlier one "
-            f"({self.value:g}) is no final one: give {name!r} with the last report too"
-        )
 
     def _plain(self, metrics: Any) -> dict[str, Any]:
         """Return a report as plain values; remembers the refusal, which user code may catch."""
         where = f"report {self.index + 1}{self.of_rank}"
         try:
             self.refused = None
-            return plain_report(metrics, where, self.spec.metric.name, self.spec.stopping.unit)
+            row = plain_report(metrics, where, self.spec.metric.name, self.spec.stopping.unit)
+            self.worth.check(row, where)
+            return row
         except ReportRefused as error:
             self.refused = str(error)
             raise
@@ -321,12 +317,6 @@ class TrialRun:
 
     def _oriented(self, value: float) -> float:
         return value if self.spec.metric.mode == "max" else -value
-
-    def _averaged(self, value: float) -> float:
-        if self.spec.metric.average_last == 1 or self.log is None:
-            return value
-        last = self.log.last_values(self.spec.metric.name, self.spec.metric.average_last)
-        return math.fsum(last) / len(last)
 
     def _on_schedule(self, length: float) -> bool:
         """Whether a multiple of `checkpoint.every` lies between the last report and this length."""
@@ -379,7 +369,7 @@ class TrialRun:
 
     def _rung_reached(self, row: Mapping[str, Any]) -> RungReached | None:
         rung = highest_rung(self.assignment.rungs, self.length, above=self._asked)
-        if rung is None or self.stale or self.value is None:
+        if rung is None or self.worth.stale or self.value is None:
             return None
         self._asked = rung
         if rung in self.assignment.decided:
@@ -401,7 +391,8 @@ class TrialRun:
         assert self.uploads is not None
         if answer.checkpoint is None or (part is None and self.world_size == 1):
             return
-        score = None if self.value is None else self._oriented(self.value)
+        value = self.worth.latest
+        score = None if value is None else self._oriented(value)
         manifest = Manifest(
             step=_step(row, self.index),
             epoch=row.get("epoch"),
@@ -410,7 +401,7 @@ class TrialRun:
             time_s=time_s,
             attempt=self.assignment.attempt,
             world_size=self.world_size,
-            value=self.value,
+            value=value,
             score=score,
             files={},
         )

@@ -47,7 +47,7 @@ from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError,
 from orchestrator.record.events import Assigned, Checkpointed, Decided, Reported, Started
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.studyrecord import StudyRecord
-from orchestrator.study.cells import Cell, Plan, trial_config
+from orchestrator.study.cells import TUNE, Cell, Plan, trial_config
 from orchestrator.study.spec import StudySpec
 
 
@@ -162,6 +162,7 @@ class Conductor:
             trial_dir=f"{self.record.paths.root}/{record.trial_dir}",
             rungs=self._competition(cell).rule.rungs,
             decided=tuple(sorted(record.decisions)),
+            selects=cell.phase == TUNE,
         )
 
     def running(self) -> int:
@@ -374,6 +375,7 @@ class Conductor:
                 study=spec.name,
                 metric=spec.metric.name,
                 mode=spec.metric.mode,
+                claimed=spec.metric.test,
                 unit=spec.stopping.unit,
                 max_length=full,
                 lanes=self.wanted_lanes,

@@ -78,7 +78,7 @@ class FailurePolicy:
         if live.answer is not None:
             self._end_as_told(live, lane)
             return
-        live.length, live.value = outcome.length, outcome.value
+        live.length, live.value, live.beside = outcome.length, outcome.value, outcome.beside
         state, cause, reason = outcome.state, outcome.cause, outcome.reason
         if state is not TrialState.FAILED:
             self._placement.worked(lane)
@@ -207,7 +207,8 @@ class FailurePolicy:
         gpu_s = spent * self._gpus
         end = TrialEnd(*live.record.who, state, cause, reason, live.length, live.value, spent, gpu_s, lane)
         new = tuple(sorted(set(imported) - self._queue.state.imported))
-        self._record.append(replace(end, accepted_code_change=self._record.code_changed, imported=new))
+        end = replace(end, accepted_code_change=self._record.code_changed, imported=new)
+        self._record.append(replace(end, beside=dict(live.beside) or None))
         self._due += self._queue.ended(live)
         self._record.sync()
 

@@ -8,8 +8,8 @@ before it takes effect. Not thread-safe: the conductor's lock guards it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
 from orchestrator.decide.evaluation import is_outcome
@@ -36,7 +36,8 @@ class LiveTrial:
     None when its seconds are counted; `handed`: the attempt that a slot was last given, not the ones that
     followed it there; `heard`: when the attempt was last heard of, None before its code is called;
     `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `hangs`: it was named by the
-    `HangDetector`; `length`, `value`: of the latest report; `answer`: what the trial ends as when it was
+    `HangDetector`; `length`, `value`: of the latest report; `beside`: the other metrics where an ended one
+    counts; `answer`: what the trial ends as when it was
     told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet.
     """
 
@@ -52,6 +53,7 @@ class LiveTrial:
     reported: bool = False
     resumed: bool = False
     hangs: bool = False
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: TrialRecord) -> LiveTrial:
@@ -243,7 +245,7 @@ class TrialQueue:
     def _write_looks(self, judged: Judged) -> None:
         evaluation, news = judged.evaluation, dict[int, dict[str, str]]()
         for look in judged.course.looks:
-            taken = _taken(judged, look, self._spec.metric.mode)
+            taken = _taken(judged, look, self._spec.metric.claimed_mode)
             if _look_of(taken) in self._looks:
                 continue
             self._looks.add(_look_of(taken))

@@ -42,7 +42,7 @@ def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
         axes.set_visible(index < len(panels))
         axes.tick_params(labelbottom=index + columns >= len(panels))
     figure.supxlabel(report.unit, fontsize=9)
-    figure.supylabel(palette.short(report.metric), fontsize=9)
+    figure.supylabel(palette.short(report.followed), fontsize=9)
     headline(
         figure,
         f"learning curves{words.phase_tag(report, evaluation)}: arm (colour) and {report.reference.arm} "
@@ -64,7 +64,7 @@ def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
     """Δ of every arm at the rungs and at full length; changes of sign are ringed and named."""
     if not evaluation.deltas:
         return None
-    scale = report.scale
+    scale = report.curve_scale
     figure = Figure(figsize=(8.2, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="#22262c", linewidth=0.9)
@@ -96,7 +96,7 @@ def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None
     axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
     axes.margins(x=0.08)
     axes.set_xlabel(f"{report.unit} (rungs and full length)")
-    axes.set_ylabel(f"mean Δ {palette.short(report.metric)}{scale.in_brackets}")
+    axes.set_ylabel(f"mean Δ {palette.short(report.followed)}{scale.in_brackets}")
     grid(axes, "y")
     if handles:
         figure.legend(handles=handles[:24], loc="outside right center")

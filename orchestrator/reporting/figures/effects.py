@@ -23,11 +23,11 @@ _PER_ROW = 8  # arms side by side in the figure of seeds
 
 def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Every Δ with its interval; beside it n, the interval's width and what it cost."""
-    effects = evaluation.all_effects
+    effects = report.ordered(evaluation.all_effects)
     if not effects:
         return None
     scale = report.scale
-    labels = [palette.label(effect) for effect in effects]
+    labels = [palette.label(effect, report.called(effect)) for effect in effects]
     names_in = _LETTER_IN * max(map(len, labels))  # what long names take must not come out of the columns
     figure = Figure(figsize=(9.6 + names_in, 1.5 + _ROW_IN * len(effects)), layout="constrained")
     axes, text = figure.subplots(1, 2, width_ratios=(1, 1.12))
@@ -99,7 +99,8 @@ def _columns(text: Any, report: StudyReport, evaluation: ReportedEvaluation, pla
 
 def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
     """Seed by seed: from the reference's value to the arm's, one line per seed."""
-    found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
+    ordered = report.ordered(evaluation.effects)
+    found = [(effect, pairs(report, evaluation, effect)) for effect in ordered]
     found = [(effect, values) for effect, values in found if values]
     if not found:
         return None
@@ -114,7 +115,7 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Figure | None:
             for seed, ends in values.items():
                 colour = palette.series(order.index(seed))
                 axes.plot([place - 0.22, place + 0.22], ends, color=colour, **dot)
-        names = [_folded(palette.short(effect.arm, 30)) for effect, _ in row]
+        names = [_folded(palette.short(report.called(effect), 30)) for effect, _ in row]
         axes.set_xticks(range(len(row)), names, fontsize=7.5)
         axes.set_xlim(-0.6, min(len(found), _PER_ROW) - 0.4)
         axes.set_ylabel(palette.short(report.metric))
@@ -161,7 +162,7 @@ def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Figure 
         colour = "white" if abs(values[row][column]) > 0.6 * most else "#22262c"
         cell = axes.text(column, row, scale.delta(effect.delta), ha="center", va="center", fontsize=8)
         cell.set(weight=weight, color=colour)
-    labels = [palette.short(name, 20) for name in names]
+    labels = [palette.short(report.labels.get(name, name), 20) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import numbers, palette, words
+from orchestrator.reporting.glossary import glossary
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
 from orchestrator.reporting.numbers import DASH
 from orchestrator.reporting.page import course, effects
 from orchestrator.reporting.page.chart import Chart
 from orchestrator.reporting.pagetemplate import page_template
-from orchestrator.reporting.said import SaidEffect, Style, said
+from orchestrator.reporting.said import Levels, SaidEffect, Style, said
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,6 +37,8 @@ def to_html(report: StudyReport) -> str:
         cost=cost,
         numbers=numbers,
         words=words,
+        headline=headline(report),
+        glossary=glossary(report),
         colour=palette.colour,
         emphasised=_emphasised,
         more=_more,
@@ -67,6 +71,7 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str
         "title": words.phase_title(report, evaluation),
         "reference": words.reference_line(report, evaluation).split(": ", 1)[1],
         "main": said(report, evaluation, evaluation.effects),
+        "levels": Levels(report, evaluation),
         "interactions": said(report, evaluation, evaluation.interactions),
         "caption": words.caption(report, evaluation),
         "charts": {name: chart for name, chart in charts.items() if chart is not None},
@@ -95,7 +100,7 @@ def _more(one: SaidEffect) -> list[str]:
         beside = f"{scale.interval(plain.lo, plain.hi)}, p {numbers.equals(plain.p)}"
     ps = (effect.p_equivalent, effect.p_permutation, effect.q, failures.p if failures else None)
     return [
-        effect.arm,
+        one.name,
         effect.method,
         scale.interval(effect.wide_lo, effect.wide_hi),
         beside,

@@ -33,7 +33,7 @@ def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     traces: list[dict[str, Any]] = []
     for index, found in enumerate(evaluation.deltas):
         colour = palette.series(index)
-        ys = [value * report.scale.factor for value in found.delta]
+        ys = [value * report.curve_scale.factor for value in found.delta]
         crosses = " (crosses)" if found.crossings else ""
         line = scatter(
             "lines+markers",
@@ -66,7 +66,7 @@ def deltas(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
     log = {"type": "log"} if lengths[0] > 0 and len(lengths) > 1 else {}
     layout = {
         "xaxis": axis(report.unit, tickvals=lengths, ticktext=[f"{length:g}" for length in lengths], **log),
-        "yaxis": axis(f"Δ {metric(report)}"),
+        "yaxis": axis(f"Δ {plain(palette.short(report.followed))}{report.curve_scale.in_brackets}"),
         "shapes": [{"type": "line", "y0": 0, "y1": 0, "xref": "paper", "x0": 0, "x1": 1, "name": "zero"}],
         **BELOW,
     }
@@ -98,7 +98,7 @@ def curves(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
         traces += [line, *_band(curve, colour, shown)]
     layout = {
         "xaxis": axis(report.unit),
-        "yaxis": axis(plain(palette.short(report.metric))),
+        "yaxis": axis(plain(palette.short(report.followed))),
         **BELOW,
     }
     waiting = len(evaluation.curves) - _SHOWN - 1

@@ -62,7 +62,7 @@ def forest(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
 
 def _label(one: SaidEffect) -> str:
     """Name and n, as they stand above the interval."""
-    return f"{plain(palette.label(one.effect, 38))}, n = {one.effect.n}/{one.planned}"
+    return f"{plain(palette.label(one.effect, one.name, 38))}, n = {one.effect.n}/{one.planned}"
 
 
 def _interval(one: SaidEffect, place: int) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _interval(one: SaidEffect, place: int) -> dict[str, Any]:
     colour = palette.colour(effect)
     shape = "diamond" if effect.kind == "interaction" else "circle"
     symbol = f"{shape}-open" if palette.hollow(effect) else shape
-    name, p = plain(effect.arm), plain(numbers.equals(effect.p_holm))
+    name, p = plain(one.name), plain(numbers.equals(effect.p_holm))
     lines = (f"<b>{name}</b>", f"Δ {one.delta} {one.interval}", f"n = {effect.n}, Holm p {p}")
     trace: dict[str, Any] = {
         "type": "scatter",
@@ -97,7 +97,8 @@ def _interval(one: SaidEffect, place: int) -> dict[str, Any]:
 
 
 def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
-    found = [(effect, pairs(report, evaluation, effect)) for effect in evaluation.effects]
+    ordered = report.ordered(evaluation.effects)
+    found = [(effect, pairs(report, evaluation, effect)) for effect in ordered]
     found = [(effect, values) for effect, values in found if values]
     if not found:
         return None
@@ -124,7 +125,7 @@ def seeds(report: StudyReport, evaluation: ReportedEvaluation) -> Chart | None:
             hovertemplate=f"seed {seed}: %{{y}}<extra></extra>",
         )
         traces.append(trace)
-    names = [plain(palette.short(effect.arm, 22)) for effect, _ in found]
+    names = [plain(palette.short(report.called(effect), 22)) for effect, _ in found]
     places, ends = list(range(len(found))), [-0.6, len(found) - 0.4]
     layout = {
         "xaxis": axis(tickvals=places, ticktext=names, range=ends, showgrid=False),
@@ -148,7 +149,7 @@ def interactions(report: StudyReport, evaluation: ReportedEvaluation) -> Chart |
         text[row][column] = f"<b>{delta}</b>" if effect.verdict in RESOLVED else delta
         links[row][column] = folder(report.folder_of(effect))
     most = max((abs(value) for line in z for value in line if value is not None), default=0.0) or 1.0
-    labels = [plain(palette.short(name, 16)) for name in names]
+    labels = [plain(palette.short(report.labels.get(name, name), 16)) for name in names]
     trace = {
         "type": "heatmap",
         "z": z,
