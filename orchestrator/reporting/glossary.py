@@ -50,7 +50,7 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
      lambda report: not report.averaged),
     ("Δ", "what taking the component away does, averaged over all settings of the others",
      lambda report: report.averaged),
-    ("pp", "percentage points: the difference of two percentages; from 91 % to 89 % are −2 pp",
+    ("pp", "percentage points: the difference of two percentages; from 91 % to 89 % is −2 pp",
      lambda report: report.scale.unit == "pp"),
     ("mean ± SD", "mean over the seeds of one arm, and the standard deviation between them: how much a "
      "single run varies, not how well the mean is known", _has_seeds),
@@ -61,7 +61,7 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
      lambda report: _tested(report) and RULES.get(report.rule).sequential),
     ("n", "seeds that the effect is made of, of those planned", _always),
     ("p, Holm p", "how surprising the data would be if there were no effect; Holm's is corrected for "
-     "asking about several arms at once: at most {alpha}, and the arm is resolved", _tested),
+     "asking about several arms at once, and at {alpha} or below the arm is resolved", _tested),
     ("moderated", "the spread between seeds is estimated from all arms together, because a few seeds of one "
      "arm say little about it",
      lambda report: any("moderated" in e.method for one in report.evaluations for e in one.all_effects)),

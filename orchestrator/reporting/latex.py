@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,8 @@ from orchestrator.reporting.said import Levels, SaidEffect, said
 from orchestrator.stats.results import EQUIVALENT, Effect
 
 _LONG_NAME = 24
+_MOST_CHARACTERS = 68
+"""That fit the width of a page in its small print, beside the gaps between columns."""
 _GREEK = ("Delta", "alpha", "beta", "gamma", "lambda", "mu", "rho", "sigma")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,7 +46,8 @@ def to_latex(report: StudyReport, *, slim: bool = False) -> str:
     draw = _slim if slim else _table
     tables = [draw(report, evaluation) for evaluation in report.evaluations]
     needs = "% needs \\usepackage{booktabs} and \\usepackage{siunitx} (version 3)"
-    return "\n\n".join([needs, *tables]) + "\n"
+    said_first = [f"% {numbers.one_line(line, 1000)}" for line in [headline(report)] if line]
+    return "\n\n".join(["\n".join([needs, *said_first]), *tables]) + "\n"
 
 
 def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
@@ -81,10 +85,11 @@ def _environment(
     suffix: str = "",
 ) -> str:
     """Return the whole float; `inner`: rows below a line of their own."""
+    size = "footnotesize" if _characters(rows) <= _MOST_CHARACTERS else "scriptsize"
     label = re.sub(r"[^A-Za-z0-9]+", "-", f"{report.study}-{evaluation.phase}")
     lines = [
         r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\centering\{size}\setlength{{\tabcolsep}}{{3pt}}",
         r"\sisetup{mode = text, reset-text-series = false, text-series-to-math = true, retain-explicit-plus}",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{label}{suffix}}}",
@@ -100,6 +105,13 @@ def _environment(
         r"\end{table}",
     ]
     return "\n".join(lines)
+
+
+def _characters(rows: Sequence[str]) -> int:
+    """Return about how many characters the columns need together: markup counts nothing."""
+    plain = (re.sub(r"\\[A-Za-z]+|[{}$\\]", "", row).split("&") for row in rows)
+    columns = itertools.zip_longest(*plain, fillvalue="")
+    return sum(min(_LONG_NAME, max(len(cell.strip()) for cell in column)) for column in columns)
 
 
 def _slim(report: StudyReport, evaluation: ReportedEvaluation) -> str:
@@ -137,19 +149,21 @@ def _slim_row(one: SaidEffect, tested: bool, reached: str, valued: bool) -> str:
 
 
 def _slim_caption(report: StudyReport, evaluation: ReportedEvaluation, effects: Sequence[SaidEffect]) -> str:
-    numbers_of = sorted({one.effect.n for one in effects if one.effect.n})
-    seeds = "–".join(map(str, dict.fromkeys((numbers_of[0], numbers_of[-1])))) if numbers_of else "no"
+    paired = [one.effect.n for one in effects if one.effect.n] or [0]
+    fewest = f"{min(paired)} to " if min(paired) < max(paired) else ""
+    seeds = f"{fewest}{words.count(max(paired), 'seed')}"
     title = words.phase_title(report, evaluation)
     what = "main effect" if report.averaged else f"difference from {report.reference.arm}"
     tested = [one.effect.method for one in effects if one.effect.p is not None]
-    how = f" ({max(tested, key=len)}, Holm, α = {report.alpha:g})" if tested else ""
+    looks = ", sequential intervals" if report.looks else ""
+    how = f" ({max(tested, key=len)}, Holm, α = {report.alpha:g}{looks})" if tested else ""
     used = {mark for one in effects for mark in words.marks(one.effect)}
     same = {words.verdict(report, one.effect, report.scale) for one in effects}
     equivalent = [verdict for verdict in same if verdict.startswith(EQUIVALENT)]
     parts = [
         *(line.capitalize() for line in words.warnings(report)),
         f"Ablation on {report.metric} ({numbers.better(report)} is better){f', {title}' if title else ''}: "
-        f"mean ± SD over seeds, and Δ, the {what} over the same {seeds} seeds",
+        f"mean ± SD over seeds, and Δ, the {what} over the same {seeds}",
         words.selection(report),
         f"Bold: resolved{how}",
         *(f"≈: {verdict}" for verdict in equivalent),
@@ -228,6 +242,8 @@ def _column(texts: Iterable[str], share: str) -> str:
 
 def _breakable(name: str) -> str:
     """Return a name that may be broken behind its separators, and anywhere when there are none for long."""
+    if " " in name:
+        return tex(name)
     pieces = re.findall(r"[^-_=+./]{1,12}[-_=+./]*|[-_=+./]+", name)
     return r"\allowbreak{}".join(tex(piece) for piece in pieces) if len(name) > _LONG_NAME else tex(name)
 

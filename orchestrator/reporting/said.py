@@ -60,6 +60,14 @@ class SaidEffect:
         return numbers.DASH if lo is None or hi is None else self.scale.number(hi - lo)
 
     @property
+    def difference(self) -> str:
+        """Δ with its interval, to be followed by something: `−8.7 pp [−8.9, −8.5], `; may be empty."""
+        if self.effect.delta is None:
+            return ""
+        between = "" if self.effect.lo is None else f" {self.interval}"
+        return f"{self.scale.amount(self.effect.delta, sign=True)}{between}, "
+
+    @property
     def verdict(self) -> str:
         """The verdict with its marks and what happened to the runs: `hurts† (1 failed)`, `fails (5 of 5)`."""
         needed = self.effect.seeds_needed if self.effect.verdict == UNRESOLVED else None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -20,10 +20,9 @@ from orchestrator.reporting.said import Levels, SaidEffect, said
 from orchestrator.stats.results import EQUIVALENT, FAILS, HELPS, HURTS, SIZE_UNCLEAR
 
 _MOST_ROWS = 20
-_ROOM = {0: (8, 10), 1: (14, 11)}
+_ROOM = {0: (8, 10), 1: (16, 11)}
 """Columns of absolute numbers -> characters that names and verdicts need beside them; of more of them:"""
 _ROOMY = (20, 18)
-_BOUNDLESS = 10_000
 _STYLES = {
     HURTS: "bold red",
     HELPS: "bold green",
@@ -73,18 +72,29 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> list[Ren
 
 @dataclass(frozen=True)
 class _Fitting:
-    """The first of these tables that the width has room for; else `lines`."""
+    """The first of these tables that the width has room for, with what belongs below it; else `lines`."""
 
-    tables: Sequence[RenderableType]
+    tables: Sequence[tuple[Table, Sequence[RenderableType]]]
     lines: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        boundless = options.update(max_width=_BOUNDLESS)
-        for table in self.tables:
-            if Measurement.get(console, boundless, table).minimum <= options.max_width:
-                yield table
+        for table, below in self.tables:
+            if _least_width(table) <= options.max_width:
+                yield from (table, *below)
                 return
         yield from map(Text, self.lines)
+
+
+def _least_width(table: Table) -> int:
+    """Return the characters that a table needs when only what may be folded is."""
+    width = 0
+    for column in table.columns:
+        texts = (
+            text.plain if isinstance(text, Text) else str(text) for text in (column.header, *column.cells)
+        )
+        longest = max(map(cell_len, texts))
+        width += longest if column.no_wrap else min(longest, column.min_width or longest)
+    return width + 2 * (len(table.columns) - 1)
 
 
 def _with_levels(report: StudyReport, effects: Sequence[SaidEffect], levels: Levels) -> RenderableType:
@@ -93,22 +103,19 @@ def _with_levels(report: StudyReport, effects: Sequence[SaidEffect], levels: Lev
     What has no room there stands in a table below.
     """
     every = len(levels.heads)
-    found: list[RenderableType] = []
-    if levels.in_rows:
-        found.append(_effects(report, effects, levels, every))
-        found += [Group(_effects(report, effects, levels, 1), Text(), _alone(report, levels, 1))] * (
-            every > 1
-        )
-    found.append(Group(_effects(report, effects), Text(), _alone(report, levels, 0)))
-    amounts = (f"{one.delta} {one.scale.unit}".rstrip() for one in effects)
+    found: list[tuple[Table, Sequence[RenderableType]]] = []
+    for shown in dict.fromkeys((every, 1)) if levels.in_rows else ():
+        below = (Text(), _alone(report, levels, shown)) if shown < every else ()
+        found.append((_effects(report, effects, levels, shown), below))
+    alone = _alone(report, levels, 0)
+    found.append((_effects(report, effects), (Text(), alone)))
     lines = [
-        f"{one.name}: {amount} {one.interval}, n = {one.effect.n}/{one.planned}, {one.verdict}"
-        for one, amount in zip(effects, amounts, strict=True)
+        f"{one.name}: {one.difference}n = {one.effect.n}/{one.planned}, {one.verdict}" for one in effects
     ]
-    return _Fitting(found, lines)
+    return _Fitting(found, [*lines, "", *alone.lines])
 
 
-def _alone(report: StudyReport, levels: Levels, first: int) -> RenderableType:
+def _alone(report: StudyReport, levels: Levels, first: int) -> _Fitting:
     """Return the absolute numbers from the column at `first` on."""
     table = _table("mean ± SD")
     for head in levels.heads[first:]:
@@ -118,7 +125,7 @@ def _alone(report: StudyReport, levels: Levels, first: int) -> RenderableType:
         table.add_row(_linked(report, arm, arm.called), *map(Text, columns[first:]))
         named = zip(levels.heads[first:], columns[first:], strict=True)
         lines.append(f"{arm.called}: {', '.join(f'{head} {text}' for head, text in named)}")
-    return _Fitting([table], lines)
+    return _Fitting([(table, ())], lines)
 
 
 def _effects(
@@ -179,7 +186,7 @@ def _linked(report: StudyReport, arm: ArmReport | None, name: str) -> Text:
 
 def _table(first: str, least: int = 8) -> Table:
     """Return a table whose first column holds names, on at least as many characters."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     table.add_column(first, overflow="fold", min_width=max(8, least), max_width=32)
     return table
 
