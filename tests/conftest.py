@@ -22,6 +22,9 @@ from workbench import Bench, SharedBench, shared_head
 # Studies that start their own Ray share a machine where they share the directory of its sessions: those of
 # other tests, at the same time on this machine, are none of ours. Short: it holds the paths of sockets.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+Path(
+    os.environ["RAY_TMPDIR"], "ray"
+).mkdir()  # where Ray notes the newest cluster, whatever its own directory is
 atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 # How long an example takes depends on what else the machine does; every run draws others.
