@@ -52,7 +52,7 @@ def test_what_it_prints_comes_as_text_and_as_lines(tmp_path: Path) -> None:
     assert code == 0
     assert shown == "one\n 10%\r 20%\rtwo\nä\nlast \\xff"
     assert lines == ["one", "two", "ä", "last \\xff"]
-    assert last == lines
+    assert last == []  # it has not failed
     assert run(["sh", "-c", "echo out; echo wrong >&2; exit 3"], tmp_path)[3] == ["wrong"]
 
 

@@ -136,8 +136,8 @@ class CommandProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self) -> list[str]:
-        """Return the last lines on stderr, or on stdout where there are none."""
-        return list(self._errors.last or self._outputs[0].last)
+        """Return the last lines on stderr, or on stdout where there are none of a command that failed."""
+        return list(self._errors.last or (self._outputs[0].last if self.code and self.code > 0 else ()))
 
     def has_open(self, path: Path) -> bool:
         """Whether a process of its session has the file, or one below the directory, open to write."""

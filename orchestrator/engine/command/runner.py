@@ -237,7 +237,8 @@ class CommandTrial:
             )
             raise AttemptFailed(Cause.SHORT, reason)
         how, killed = _how_it_ended(code)
-        reason = f"{who} {how}" + (f": {last[-1][:500]}" if last else "; it printed nothing")
+        nothing = "" if killed else "; it printed nothing"
+        reason = f"{who} {how}{f': {last[-1][:500]}' if last else nothing}"
         text = "\n".join(last)
         if killed is not None:
             fault = FaultKind.WORKER_KILLED if killed in (signal.SIGKILL, signal.SIGTERM) else None
