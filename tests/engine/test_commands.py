@@ -84,8 +84,15 @@ def test_a_script_is_a_trial(tmp_path: Path) -> None:
     assert processes(tmp_path) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("first", ["save", "print"])
+@pytest.mark.parametrize(
+    ("first", "workers"),
+    [
+        ("save", 1),
+        ("print", 2),
+        pytest.param("save", 2, marks=pytest.mark.long),
+        pytest.param("print", 1, marks=pytest.mark.long),
+    ],
+)
 def test_a_lost_worker_goes_on_from_the_commands_own_checkpoint(
     tmp_path: Path, first: str, workers: int
 ) -> None:
@@ -189,35 +196,40 @@ def test_what_does_not_heed_sigterm_is_killed_after_its_grace(tmp_path: Path) ->
     assert processes(tmp_path) == []
 
 
-FAILURES: list[tuple[str, Any, dict[str, Any], str]] = [
-    (
-        "argument",
-        f"{LINE} --lr 3",
-        {},
-        "ended with exit code 2: script.py: error: unrecognized arguments: --lr 3",
-    ),
-    ("exception", "python -c 'raise KeyError(1)'", {}, "ended with exit code 1: KeyError: 1"),
-    ("silent", "false", {}, "ended with exit code 1; it printed nothing"),
-    ("no metric", "echo {level}", {}, "the command never gave 'loss'"),
-    ("short", "python script.py --level {level} --seed {seed} --epochs 2", {}, "ended at 2 of 3 epochs"),
-    ("no unit", "echo '{{\"loss\": 1}}'", {}, "'epoch'"),
-    (
-        "memory",
-        "sh -c 'echo torch.OutOfMemoryError: CUDA out of memory >&2; exit 1'",
-        {},
-        "CUDA out of memory",
-    ),
-    ("gone", {"command": "nosuch {level}", "shell": True}, {}, "exit code 127"),
-]
+MODES = """\
+case $1 in
+  argument) exec python script.py --level 1 --seed 0 --lr 3;;
+  exception) exec python -c 'raise KeyError(1)';;
+  silent) exit 1;;
+  metric) echo 1;;
+  short) echo '{"epoch": 1, "loss": 1}'; echo '{"epoch": 2, "loss": 1}';;
+  unit) echo '{"loss": 1}';;
+  memory) echo 'torch.OutOfMemoryError: CUDA out of memory' >&2; exit 1;;
+  gone) nosuch;;
+  *) for epoch in 1 2 3; do echo "{\\"epoch\\": $epoch, \\"loss\\": 1}"; done;;
+esac
+"""
+SAID = {
+    "argument": "the command ended with exit code 2: script.py: error: unrecognized arguments: --lr 3",
+    "exception": "the command ended with exit code 1: KeyError: 1",
+    "silent": "the command ended with exit code 1; it printed nothing",
+    "metric": "the command never gave 'loss'",
+    "short": "the command ended at 2 of 3 epochs, with exit code 0",
+    "unit": "'epoch'",
+    "memory": "CUDA out of memory",
+    "gone": "exit code 127",
+}
 
 
-@pytest.mark.parametrize(
-    ("command", "changes", "said"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES]
-)
-def test_how_it_failed_is_said(tmp_path: Path, command: Any, changes: dict[str, Any], said: str) -> None:
-    scene = Commands(tmp_path, command, **ONE, **changes)
-    assert scene.go() is ExitCode.FAILED
-    assert said in scene.why()
+def test_how_it_failed_is_said(tmp_path: Path) -> None:
+    modes = {mode: {"mode": mode} for mode in SAID}
+    changes = {"baseline": {"mode": "fine"}, "components": {"mode": {"swap": modes}}, "seeds": 1}
+    scene = Commands(tmp_path, "sh modes.sh {mode}", **changes)
+    (scene.code_root / "modes.sh").write_text(MODES)
+    assert scene.go(slots=2) is ExitCode.FAILED
+    for mode, said in SAID.items():
+        assert said in scene.why(f"mode={mode}"), mode
+    assert scene.curves()["baseline", 0] == [(1, 1), (2, 1), (3, 1)]
     assert processes(tmp_path) == []
 
 
