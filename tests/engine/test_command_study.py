@@ -81,9 +81,11 @@ def nothing_is_left(study: Bench) -> bool:
     return not below(study.storage_root)
 
 
-def test_killed_with_worker_and_driver_it_goes_on_where_it_was(bench: Callable[..., Bench]) -> None:
-    study = bench("script", STUDY)
-    with study.running() as run:
+def test_killed_with_worker_and_driver_it_goes_on_where_it_was(
+    shared_bench: Callable[..., SharedBench],
+) -> None:
+    study = shared_bench("script", STUDY)
+    with study.running("--address", study.address) as run:
         watched = Watched(study, run)
         os.kill(watched.command(1), signal.SIGKILL)
         (study.signs / "go-1").touch()
