@@ -108,7 +108,7 @@ def make_order(
     return Order(
         study=loaded.spec.name,
         storage=storage,
-        parcel=pack(loaded.spec.name, loaded.entrypoint, study_files(config), Path.cwd(), [FETCHED_TO]),
+        parcel=pack(loaded.spec, loaded.entrypoint, study_files(config), Path.cwd(), [FETCHED_TO]),
         config=config_from_here(config, Path.cwd()),
         cluster=str(cluster.file.path),
         overrides=tuple(words),

@@ -102,7 +102,7 @@ class Pump:
             self._conductor.storage_failed(error)
 
     def _look_at_capacity(self) -> None:
-        part = self._runtime.part(self._conductor.running())
+        part = self._runtime.part(self._conductor.could_use())
         self._runtime.ask_for(self._conductor.see(self._runtime.nodes(), part))
 
     def _show_notes(self) -> None:

@@ -33,8 +33,8 @@ class Runtime(Protocol):
         """Return the machines, those that were lost included."""
         ...
 
-    def part(self, running: int) -> ClusterPart | None:
-        """Return what a study of which so many trials run should have beside others; None: all that fits."""
+    def part(self, groups: int) -> ClusterPart | None:
+        """Return what a study that could use so many groups may have beside others; None: all that fits."""
         ...
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:

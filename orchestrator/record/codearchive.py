@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from orchestrator.errors import Fault, InputError, StudyError
-from orchestrator.study.entrypoint import OF_COMMANDS, PYTHON, EntrypointSource
+from orchestrator.study.entrypoint import OF_COMMANDS
 
 _CODE = OF_COMMANDS
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
@@ -23,33 +23,17 @@ _SECRET_FILE = re.compile(
     re.IGNORECASE,
 )
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "runs"})
-_NO_PART_OF_A_TRIAL = frozenset({"tests", "docs", "benchmarks"})
 FILE_LIMIT = 1 << 20
 """Bytes of one text file beyond which it is data, not code."""
 TOTAL_LIMIT = 64 << 20
 ENTRY_LIMIT = 100_000
 
 
-def source_hash(source: EntrypointSource, exclude: Iterable[Path] = ()) -> str:
-    """Return the hash of an entrypoint's code."""
-    return code_hash(source.root, exclude, source.suffixes, source.named)
-
-
-def code_hash(
-    root: Path, exclude: Iterable[Path] = (), suffixes: tuple[str, ...] = PYTHON, named: Iterable[str] = ()
-) -> str:
-    """SHA-256 over names and contents of the code below `root`. Raises `StudyError` when there is too much.
-
-    `suffixes`: of what is code; `named`: files, relative to `root`, that are too.
-    """
-    code = (found for found in _files(root, exclude, suffixes, frozenset(named)) if _is_of_trials(found[0]))
-    return hash_of((name, path.read_bytes()) for name, path in code)
-
-
-def hash_of(files: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 over names and contents."""
+def hash_of(files: Mapping[str, bytes], names: Iterable[str]) -> str:
+    """SHA-256 over names and contents of some files."""
     digest = hashlib.sha256()
-    for name, data in files:
+    for name in sorted(names):
+        data = files[name]
         digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
@@ -103,10 +87,6 @@ def files_in(archive: bytes) -> dict[str, bytes] | None:
     except (tarfile.TarError, EOFError, zlib.error, OSError):
         return None
     return found
-
-
-def _is_of_trials(name: str) -> bool:
-    return PurePosixPath(name).parts[0] not in _NO_PART_OF_A_TRIAL
 
 
 _PROGRAMS = (b"#!", b"\x7fELF")

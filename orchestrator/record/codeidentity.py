@@ -42,8 +42,7 @@ class PackedCode:
             return cls(None, "installed", b"")
         files = read_code(source.root, named=source.named)
         counted = counted_files(files, spec)
-        identity = hash_of((name, files[name]) for name in sorted(counted))
-        return cls(source.root, identity, pack_files(files), counted)
+        return cls(source.root, hash_of(files, counted), pack_files(files), counted)
 
 
 @dataclass(frozen=True)

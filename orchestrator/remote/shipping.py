@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Fault, InputError
-from orchestrator.record.codearchive import pack_files, read_code, source_hash
+from orchestrator.record.codearchive import hash_of, pack_files, read_code
 from orchestrator.record.layout import safe_name
 from orchestrator.study.entrypoint import EntrypointSource
+from orchestrator.study.imported import counted_files
+from orchestrator.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
 class Parcel:
     """An archive (tar.gz), the directory below `~/.orchestrate` that it becomes, and the one to start from.
 
-    `identity` names what makes the study: its Python files and study files, without the notes beside them.
+    `identity` names what makes the study: what its entrypoint imports and its study files, without what lies
+    beside them.
     """
 
     archive: bytes
@@ -34,7 +37,7 @@ class Parcel:
 
 
 def pack(
-    study: str,
+    spec: StudySpec,
     source: EntrypointSource,
     study_files: Sequence[Path],
     cwd: Path,
@@ -54,10 +57,9 @@ def pack(
     identity = hashlib.sha256()
     for root in roots:
         below = root.relative_to(base)
-        members |= {
-            (below / name).as_posix(): data for name, data in read_code(root, exclude, source.named).items()
-        }
-        identity.update(source_hash(source, exclude).encode())
+        code = read_code(root, exclude, source.named)
+        members |= {(below / name).as_posix(): data for name, data in code.items()}
+        identity.update(hash_of(code, counted_files(code, spec)).encode())
     for path in files:
         if not path.is_relative_to(base):
             hint = f"keep it below {base}, or start the command from a directory above both"
@@ -66,6 +68,6 @@ def pack(
         identity.update(path.read_bytes() + b"\0")
     archive = pack_files(members)
     digest = hashlib.sha256(archive).hexdigest()
-    directory = f"~/.orchestrate/code/{safe_name(study)}/{digest[:16]}"
+    directory = f"~/.orchestrate/code/{safe_name(spec.name)}/{digest[:16]}"
     folder = cwd.relative_to(base).as_posix()
     return Parcel(archive, digest, identity.hexdigest(), directory, folder)

@@ -29,14 +29,13 @@ OF_COMMANDS = (*PYTHON, *SCRIPTS, *COMPILED)
 class EntrypointSource:
     """Where an entrypoint lives: `root` has to be importable, `file` is the module's source.
 
-    `suffixes`: of the files below `root` that make its code; `named`: further files that do, of a command.
+    `named`: files of a command that are code whatever they are called.
     """
 
     module: str
     name: str
     root: Path
     file: Path
-    suffixes: tuple[str, ...] = PYTHON
     named: tuple[str, ...] = ()
 
 

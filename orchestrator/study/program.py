@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.arguments import parts
 from orchestrator.study.command import CommandSpec
-from orchestrator.study.entrypoint import OF_COMMANDS, SCRIPTS, EntrypointSource, find_module
+from orchestrator.study.entrypoint import SCRIPTS, EntrypointSource, find_module
 from orchestrator.study.faults import nearest, show
 
 
@@ -48,7 +48,7 @@ class _Search:
         root = self._roots[1] if found is None else found[0]
         named = () if found is None else (found[1].relative_to(found[0]).as_posix(),)
         name = Path(words[0]).name if words else "sh"
-        return EntrypointSource("", name, root, root if found is None else found[1], OF_COMMANDS, named)
+        return EntrypointSource("", name, root, root if found is None else found[1], named)
 
     def _words(self) -> list[str]:
         """Return the words; of a shell's text those that it begins with, where it can be split."""

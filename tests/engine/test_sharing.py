@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -263,6 +264,8 @@ NODES = [Node(str(number), "", 8, 4) for number in range(2)]
         (peer("me", 0, cpus_per_worker=2), [peer("a")], 4),
         (peer("me"), [peer("a", gpus=9)], 8),  # fits nowhere, and takes nothing
         (peer("me", workers=3), [peer("a")], 1),
+        (peer("me"), [replace(peer("a", priority=1), could_use=3)], 5),  # it has trials for no more
+        (replace(peer("me"), could_use=0), [peer("a")], 0),
     ],
 )
 def test_parts_of_a_cluster(me: Peer, others: list[Peer], groups: int) -> None:

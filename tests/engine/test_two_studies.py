@@ -1,4 +1,4 @@
-"""Three commands on one machine, each with a Ray of its own: no GPU is given out twice, all of them end."""
+"""Several commands at once, each with a Ray of its own or on one: nothing is given out twice, all end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workbench import Bench
+from workbench import Bench, shared_head
+
+from orchestrator.record.recorded import read_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
@@ -23,6 +25,7 @@ import ray.train
 
 def train(config):
     signs = Path(config["signs"])
+    __import__("hel" + "per")  # no reading of the code tells
     began = time.time()
     (signs / f"{config['me']}-here").touch()
     while config["other"] and not all((signs / sign).exists() for sign in (f"{config['other']}-here", "go")):
@@ -54,6 +57,7 @@ def test_no_gpu_is_given_out_twice(
         text = STUDY.format(me=me, other=other, most=most, signs=tmp_path)
         studies[me] = bench(None, text)
         (studies[me].code / "train.py").write_text(TRAIN)
+        (studies[me].code / "helper.py").write_text("")
     running = {me: studies[me].start() for me in ("first", "second")}
     running["first"].until(lambda: (tmp_path / "first-here").exists(), "a trial of the first study")
     running["second"].until(lambda: (tmp_path / "second-here").exists(), "a trial of the second study")
@@ -70,3 +74,43 @@ def test_no_gpu_is_given_out_twice(
     used = {me: {one["gpus"] for one in told if one["study"] == me} for me in studies}
     assert used["first"] | used["second"] == {"0", "1", "2", "3"}
     assert sum("shares this machine" in ends[me].err for me in ("first", "second")) == 1
+    for one in studies.values():  # what a trial was seen to import
+        assert read_study(one.storage, one.paths.root).state.imported == {"helper.py"}
+
+
+GIVES_WAY = """
+from pathlib import Path
+from time import sleep
+
+import ray.train
+
+
+def train(config):
+    signs = Path(config["signs"])
+    (signs / f"{config['me']}-here").touch()
+    # the first trials until the other study has come, later ones until a trial of that has begun
+    awaited = signs / ("second-here" if (signs / "go").exists() else "go")
+    while config["me"] == "first" and not awaited.exists():
+        sleep(0.01)
+    ray.train.report({"loss": 1.0 + config["level"] + config["seed"] / 10, "epoch": 1})
+"""
+
+
+def test_a_study_on_a_cluster_makes_room_for_another_one(bench: Callable[..., Bench], tmp_path: Path) -> None:
+    with shared_head(cpus=4) as address:
+        running = {}
+        for me in ("first", "second"):
+            text = STUDY.format(me=me, other="", most="auto", signs=tmp_path)
+            study = bench(
+                None, text.replace("gpus_per_worker: 1", "gpus_per_worker: 0").replace("seeds: 3", "seeds: 4")
+            )
+            (study.code / "train.py").write_text(GIVES_WAY)
+            running[me] = study.start("--address", address)
+            running[me].until(lambda: (tmp_path / "first-here").exists(), "a trial of the first study")
+        running["first"].until(
+            lambda: "shares the cluster with second" in running["first"].err, "the other one"
+        )
+        (tmp_path / "go").touch()  # the first one's lanes go on with trials that wait for the second study
+        ends = {me: run.end() for me, run in running.items()}
+    assert {me: end.code for me, end in ends.items()} == {"first": 0, "second": 0}, ends
+    assert "shares the cluster with first" in ends["second"].err

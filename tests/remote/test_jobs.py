@@ -14,6 +14,7 @@ from orchestrator.errors import ExitCode, InputError, StudyHeld
 from orchestrator.remote.jobs import Order, config_from_here, judge, place, study_files
 from orchestrator.remote.shipping import Parcel, pack
 from orchestrator.study.entrypoint import EntrypointSource
+from orchestrator.study.spec import StudySpec
 
 ORDER = Order(
     study="digits",
@@ -81,6 +82,18 @@ def test_the_exit_code_is_that_of_the_study(status: str, code: int | None, expec
     assert (words is not None) == (lost or status == "STOPPED")
 
 
+SPEC = StudySpec.model_validate(
+    {
+        "name": "digits",
+        "entrypoint": "trial:train",
+        "metric": {"name": "loss", "mode": "min"},
+        "baseline": {"level": 1},
+        "seeds": 1,
+        "stopping": {"max": 1},
+    }
+)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
@@ -105,33 +118,34 @@ def test_code_and_study_travel_and_nothing_else(project: Path) -> None:
     code = project / "code"
     files = study_files(code / "study.yaml")
     assert [path.name for path in files] == ["study.yaml", "base.yaml"]
-    parcel = pack("digits", source(code), files, code)
+    parcel = pack(SPEC, source(code), files, code)
     assert names(parcel) == ["base.yaml", "study.yaml", "trial.py"]
     assert parcel.folder == "."
-    assert parcel == pack("digits", source(code), files, code), "the same files are the same parcel"
+    assert parcel == pack(SPEC, source(code), files, code), "the same files are the same parcel"
 
 
 def test_notes_and_fetched_reports_do_not_change_a_study(project: Path) -> None:
     code = project / "code"
     files = study_files(code / "study.yaml")
-    before = pack("digits", source(code), files, code, [code / "reports"])
+    before = pack(SPEC, source(code), files, code, [code / "reports"])
     (code / "reports").mkdir()
     (code / "reports/report.md").write_text("fetched")
-    assert pack("digits", source(code), files, code, [code / "reports"]) == before
+    assert pack(SPEC, source(code), files, code, [code / "reports"]) == before
     (code / "notes.md").write_text("a note")
-    noted = pack("digits", source(code), files, code, [code / "reports"])
+    (code / "figures.py").write_text("nothing imports it")
+    noted = pack(SPEC, source(code), files, code, [code / "reports"])
     assert (noted.identity, noted.digest != before.digest) == (before.identity, True)
     (code / "trial.py").write_text("def train(config): pass")
-    assert pack("digits", source(code), files, code, [code / "reports"]).identity != before.identity
+    assert pack(SPEC, source(code), files, code, [code / "reports"]).identity != before.identity
 
 
 def test_positions_stay_as_they_are(project: Path) -> None:
     code = project / "code"
-    parcel = pack("digits", source(code), study_files(code / "study.yaml"), project)
+    parcel = pack(SPEC, source(code), study_files(code / "study.yaml"), project)
     assert names(parcel) == ["code/base.yaml", "code/study.yaml", "code/trial.py"]
     elsewhere = project / "deep/er"
     elsewhere.mkdir(parents=True)
-    parcel = pack("digits", source(code), study_files(code / "study.yaml"), elsewhere)
+    parcel = pack(SPEC, source(code), study_files(code / "study.yaml"), elsewhere)
     assert names(parcel) == ["code/base.yaml", "code/study.yaml", "code/trial.py"]
     assert parcel.folder == "deep/er"
     assert config_from_here(code / "study.yaml", elsewhere) == "../../code/study.yaml"
@@ -139,17 +153,17 @@ def test_positions_stay_as_they_are(project: Path) -> None:
 
 def test_code_that_is_installed_on_every_node_does_not_travel(project: Path) -> None:
     installed = replace(source(project), root=project / "site-packages")
-    parcel = pack("digits", installed, [project / "code/base.yaml"], project / "code")
+    parcel = pack(SPEC, installed, [project / "code/base.yaml"], project / "code")
     assert names(parcel) == ["base.yaml"]
 
 
 def test_a_study_file_from_elsewhere_is_refused(project: Path) -> None:
     (project / "study.yaml").write_text("name: x")
     with pytest.raises(InputError, match="lies outside of what travels"):
-        pack("digits", source(project / "code"), [project / "study.yaml"], project / "code")
+        pack(SPEC, source(project / "code"), [project / "study.yaml"], project / "code")
 
 
 def test_a_study_name_cannot_leave_the_directory_of_code(project: Path) -> None:
     code = project / "code"
-    parcel = pack("../../x", source(code), [code / "base.yaml"], code)
+    parcel = pack(SPEC.model_copy(update={"name": "../../x"}), source(code), [code / "base.yaml"], code)
     assert ".." not in parcel.directory.split("/")

@@ -22,6 +22,7 @@ from orchestrator.remote.shipping import pack
 from orchestrator.remote.ssh import MARK, Host, answers, launch
 from orchestrator.remote.token import fingerprint, make_token
 from orchestrator.study.entrypoint import EntrypointSource
+from orchestrator.study.spec import StudySpec
 
 Ask = Callable[..., Any]
 
@@ -66,7 +67,17 @@ def test_a_parcel_arrives_once(ask: Ask, tmp_path: Path) -> None:
     code.mkdir()
     (code / "trial.py").write_text("x = 1")
     source = EntrypointSource("trial", "x", code, code / "trial.py")
-    parcel = pack("s", source, [code / "trial.py"], code)
+    spec = StudySpec.model_validate(
+        {
+            "name": "s",
+            "entrypoint": "trial:x",
+            "metric": {"name": "loss", "mode": "min"},
+            "baseline": {"level": 1},
+            "seeds": 1,
+            "stopping": {"max": 1},
+        }
+    )
+    parcel = pack(spec, source, [code / "trial.py"], code)
     question = {"directory": parcel.directory, "digest": parcel.digest, "folder": "here"}
     first = ask("unpack", question, parcel.archive)
     assert first["new"]

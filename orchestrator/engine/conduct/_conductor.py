@@ -165,10 +165,10 @@ class Conductor:
             selects=cell.phase == TUNE,
         )
 
-    def running(self) -> int:
-        """How many trials have an attempt under way."""
+    def could_use(self) -> int:
+        """How many worker groups the study could use now: trials that run or wait."""
         with self.lock:
-            return len(self.queue.running())
+            return 0 if self.stop else self.queue.waiting() + len(self.queue.running())
 
     def see(self, nodes: Sequence[Node], part: ClusterPart | None = None) -> list[dict[str, float]]:
         """Take in the cluster's nodes, and the study's part of them beside others.
@@ -176,7 +176,7 @@ class Conductor:
         Returns what the study could use, one bundle of resources a worker.
         """
         with self.lock:
-            groups = 0 if self.stop else self.queue.waiting() + len(self.queue.running())
+            groups = self.could_use()
             with self._log.recording():
                 self.wanted_lanes = self._placement.see(nodes, part, busy=groups > 0)
             return bundles(self.spec.resources, self._gpus_per_worker, groups)

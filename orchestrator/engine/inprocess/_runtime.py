@@ -147,9 +147,9 @@ class InProcess:
             Node(name, name, cpus, workers * self._gpus, alive, kind) for name, alive in self._alive.items()
         ]
 
-    def part(self, running: int) -> ClusterPart | None:
+    def part(self, groups: int) -> ClusterPart | None:
         """All of it: nobody else is here."""
-        del running
+        del groups
         return None
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:

@@ -34,6 +34,15 @@ class MessageActor(Broker):
     def __init__(self) -> None:
         super().__init__(partial(ray.kill, no_restart=True), examine)
         self._groups = Groups()
+        self._could_use: int | None = None
+
+    async def told_what_it_could_use(self, groups: int) -> None:
+        """Keep for the other studies on the cluster how many worker groups this one could use now."""
+        self._could_use = groups
+
+    async def could_use(self) -> int | None:
+        """Answer another study; None before it is known."""
+        return self._could_use
 
     async def holds(self, lane_id: str, group: Any, actor: Any) -> None:
         """Note the placement group that the lane's trial actor has just made."""

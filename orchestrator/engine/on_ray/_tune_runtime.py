@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import PlacementGroupFactory, TuneConfig, Tuner
-from ray.util import list_named_actors
 
 from orchestrator.engine.capacity import ClusterPart, Node
 from orchestrator.engine.messages import Action, RunFacts, Said
@@ -42,7 +41,6 @@ class TuneRuntime:
         self._grows, self._kept_cpus = grows, kept_cpus
         resources = facts.spec.resources
         self._me = Peer(facts.spec.name, time.time_ns(), facts.gpus_per_worker, resources)
-        self._free = 0
         actor = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(MessageActor)
         self._broker = actor.options(name=self._me.name).remote()
 
@@ -85,21 +83,16 @@ class TuneRuntime:
     def nodes(self) -> list[Node]:
         return cluster.nodes(self._kept_cpus)
 
-    def part(self, running: int) -> ClusterPart | None:
-        """Compare with the other studies on the cluster: its actors' names tell which there are.
-
-        What is free at two looks in a row nobody else wants.
-        """
+    def part(self, groups: int) -> ClusterPart | None:
+        """Compare with the other studies on the cluster: their actors' names tell which there are."""
         if not self._grows:
             return None
-        found = (Peer.named(actor["name"]) for actor in list_named_actors(all_namespaces=True))
-        others = [peer for peer in found if peer is not None and peer.name != self._me.name]
+        self._broker.told_what_it_could_use.remote(groups)
+        others = cluster.peers(but=self._me)
         if not others:
             return None
-        free = cluster.free_groups(self._me.resources, self._me.gpus)
-        unwanted, self._free = min(free, self._free), free
-        groups = max(entitled(self._me, others, self.nodes()), running + unwanted)
-        return ClusterPart(groups, tuple(sorted(peer.study for peer in others)))
+        mine = entitled(replace(self._me, could_use=groups), others, self.nodes())
+        return ClusterPart(mine, tuple(sorted(peer.study for peer in others)))
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
         """Ask a cluster that grows for nodes; the last request counts until there is another one."""

@@ -7,13 +7,15 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
+from ray.util import list_named_actors
 
 from orchestrator.engine import gateway
-from orchestrator.engine.capacity import ANY, Node, slots
+from orchestrator.engine.capacity import ANY, Node
 from orchestrator.engine.on_ray._orphans import end_orphans, mark
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
@@ -25,7 +27,7 @@ from orchestrator.engine.ray_private.head import (
 )
 from orchestrator.engine.ray_private.knock import knock
 from orchestrator.engine.ray_private.machine import confined, found_here
-from orchestrator.engine.sharing import Offer, StudyRegister, Want
+from orchestrator.engine.sharing import Offer, Peer, StudyRegister, Want
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -47,6 +49,8 @@ ENVIRONMENT = {
 }
 
 
+ANSWER_S = 2.0
+"""For another study on the cluster, which may be about to end."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 """Variables that `ray.init` sets, and that somebody else's code would find afterwards."""
 
@@ -245,13 +249,21 @@ def nodes(kept_cpus: float = 0.0) -> list[Node]:
     ]
 
 
-def free_groups(resources: ResourcesSpec, gpus: float) -> int:
-    """How many more worker groups would fit into what nobody uses now, all nodes together."""
-    free = ray.available_resources()
-    everything = Node(
-        "", "", free.get("CPU", 0.0), free.get("GPU", 0.0), accelerator=resources.accelerator_type or ANY
-    )
-    return slots(everything, resources, gpus) // resources.workers
+def peers(but: Peer) -> list[Peer]:
+    """Return the other studies on the cluster, each with what it could use now as far as it answers."""
+    found = []
+    for actor in list_named_actors(all_namespaces=True):
+        peer = Peer.named(actor["name"])
+        if peer is None or peer.name == but.name:
+            continue
+        try:
+            handle = ray.get_actor(actor["name"], actor["namespace"])
+            found.append(replace(peer, could_use=ray.get(handle.could_use.remote(), timeout=ANSWER_S)))
+        except ValueError:  # it has ended meanwhile
+            continue
+        except RayError:
+            found.append(peer)
+    return found
 
 
 def ask_for(bundles: Sequence[Mapping[str, float]]) -> None:

@@ -3,7 +3,7 @@
 Higher priorities first, each as much as it can use (`resources.max_parallel`, and what fits); studies of one
 priority in equal parts of the cluster. Ray hands out the resources, so that two that round up alike only wait
 for each other. A study that has more than its part gives a worker group back when a trial of it ends; what
-nobody else takes is used by whoever has cells left.
+one has no trials for is the others'.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ _SIZE = {"workers", "cpus_per_worker", "accelerator_type", "max_parallel", "prio
 
 @dataclass(frozen=True)
 class Peer:
-    """A study on the cluster. `since`: when it came, in ns; `gpus`: of one worker."""
+    """A study on the cluster.
+
+    `since`: when it came, in ns; `gpus`: of one worker; `could_use`: worker groups, None: as many as there
+    are.
+    """
 
     study: str
     since: int
     gpus: float
     resources: ResourcesSpec
+    could_use: int | None = None
 
     @property
     def name(self) -> str:
@@ -55,7 +60,8 @@ class Peer:
     def part_wanted(self, nodes: Sequence[Node]) -> float:
         """Return the part of the cluster that it can use, from 0 to 1."""
         fits, most = self.fits(nodes), self.resources.max_parallel
-        return 0.0 if not fits else 1.0 if most == "auto" else min(1.0, most / fits)
+        limits = [limit for limit in (most, self.could_use) if isinstance(limit, int)]
+        return min([fits, *limits]) / fits if fits else 0.0
 
 
 def entitled(me: Peer, others: Iterable[Peer], nodes: Sequence[Node]) -> int:
