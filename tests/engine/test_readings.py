@@ -51,7 +51,7 @@ def test_json_lines_among_others(tmp_path: Path) -> None:
         json.dumps({"epoch": 1, "val": {"acc": 0.5}, "note": "first"}),
         "Epoch 2: 50%|####\r\x1b[32mINFO:\x1b[0mtrain:"
         + json.dumps({"epoch": 2, "val/acc": "0.75", "time_s": 3}),
-        "{'epoch': '3', 'val/acc': np.float64(nan), 'lr': -1e-3}",
+        "{'epoch': '3', 'val/acc': np.float64(nan), 'lr': '-1e-3'}",
         "{'epoch': 4, 'val/acc': __import__('os')}",
     ):
         found.line(line + "\n")

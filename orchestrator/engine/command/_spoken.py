@@ -36,7 +36,10 @@ class Objects:
         start = text.find("{")
         if start < 0 or not text.endswith("}"):
             return None
-        found = _object(text[start:])
+        text = text[start:]
+        found = _of_json(text)
+        if found is None:
+            found = _of_python(text)
         return None if found is None else plain(found)
 
 
@@ -118,17 +121,25 @@ def _flatten(found: Mapping[Any, Any], prefix: str, row: Row, depth: int) -> Non
             row[name] = value[:MOST_WORDS]
 
 
-def _object(text: str) -> Mapping[Any, Any] | None:
+def _of_json(text: str) -> Mapping[Any, Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        if len(text) > MOST_PRINTED:
-            return None
-        try:
-            found = _printed(ast.parse(text, mode="eval").body)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            return None
+        return None
     return found if isinstance(found, Mapping) else None
+
+
+def _of_python(text: str) -> Mapping[Any, Any] | None:
+    """Return a dict that was printed; some print their numbers in quotes, `{'loss': '0.25'}`."""
+    if len(text) > MOST_PRINTED:
+        return None
+    try:
+        found = _printed(ast.parse(text, mode="eval").body)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+    if not isinstance(found, Mapping):
+        return None
+    return {key: number(value) if isinstance(value, str) else value for key, value in found.items()}
 
 
 def _printed(node: ast.expr) -> Any:
