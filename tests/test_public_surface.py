@@ -41,7 +41,7 @@ VERBS = {
     },
     "stop": STUDY_ARGUMENTS,
     "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change"},
-    "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--html", "--write"},
+    "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--slim", "--html", "--write"},
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "serve": {"DIR", "--host", "--port", "--storage"},
     "simulate": {

@@ -199,6 +199,7 @@ def test_report_in_all_forms(command, recorded: Path) -> None:
     assert {effect["arm"] for effect in effects["effects"]} == {"no-batchnorm", "no-dropout"}
     assert not (recorded / "report.md").exists(), "reading writes nothing"
     assert command("report", "small", "--latex").out.count(r"\begin{table}") == 1
+    assert "-slim}" in command("report", "small", "--latex", "--slim").out
     page = command("report", "small", "--html").out
     assert page.startswith("<!doctype html>")
 
@@ -219,7 +220,13 @@ def test_two_studies_side_by_side(command, recorded: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("small", "--json", "--markdown"), ("small", "small", "--html"), ("small", "small", "--write")]
+    "words",
+    [
+        ("small", "--json", "--markdown"),
+        ("small", "small", "--html"),
+        ("small", "small", "--write"),
+        ("small", "--slim"),
+    ],
 )
 def test_forms_that_do_not_go_together(command, recorded: Path, words: tuple[str, ...]) -> None:
     result = command("report", *words)
