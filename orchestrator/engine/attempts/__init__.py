@@ -2,7 +2,7 @@
 
 from orchestrator.engine.attempts._attempt import (
     BROKEN_COLLECTIVE,
-    AttemptFailed,
+    KnownFailure,
     Rank,
     UserCode,
     free_space,
@@ -17,7 +17,7 @@ from orchestrator.engine.attempts._uploads import Part, SnapshotPart, StagedPart
 
 __all__ = [
     "BROKEN_COLLECTIVE",
-    "AttemptFailed",
+    "KnownFailure",
     "LineDown",
     "Link",
     "Part",

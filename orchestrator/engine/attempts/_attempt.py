@@ -63,7 +63,7 @@ UserCode = Callable[[TrialRun], None]
 """Calls the user's code for a trial."""
 
 
-class AttemptFailed(Exception):
+class KnownFailure(Exception):
     """Raised by a runner that knows why its trial has failed; the text is the reason, in a line.
 
     `secondary`: the failure of another rank is behind it.
@@ -180,7 +180,7 @@ def _returned(run: TrialRun, how: str) -> Outcome:
 
 
 def _failure(error: BaseException, run: TrialRun) -> Outcome:
-    if isinstance(error, AttemptFailed):
+    if isinstance(error, KnownFailure):
         reason = bounded(error.reason)
         ended = run.ended(TrialState.FAILED, error.cause, reason, f"{reason}\n")
         return replace(ended, fault=error.fault, secondary=error.secondary)

@@ -22,7 +22,7 @@ from typing import Any, Self
 from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause
-from orchestrator.engine.attempts import BROKEN_COLLECTIVE, AttemptFailed, Part, TrialRun, free_space
+from orchestrator.engine.attempts import BROKEN_COLLECTIVE, KnownFailure, Part, TrialRun, free_space
 from orchestrator.engine.command._environment import environment, rank_variables, seat
 from orchestrator.engine.command._leaving import LeftCheckpoints, clear, matches, put_back
 from orchestrator.engine.command._process import CannotStart, CommandProcess
@@ -77,7 +77,7 @@ class CommandTrial:
 
         Raises:
             TrialStopped: the trial is left at a report, and nothing of the command is left.
-            AttemptFailed: the command ended otherwise than it should.
+            KnownFailure: the command ended otherwise than it should.
         """
         run = self._run
         checkpoint = self._put_back()
@@ -93,7 +93,7 @@ class CommandTrial:
                 else:
                     self._follow(process)
             except ValueError as error:  # a report that is refused, metrics that can be read in two ways
-                raise AttemptFailed(Cause.USER, str(error)) from error
+                raise KnownFailure(Cause.USER, str(error)) from error
 
     # ---- before it starts -------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class CommandTrial:
     # ---- its end ----------------------------------------------------------------------------------------
 
     def _end(self, process: CommandProcess, code: int, readings: Readings | None) -> None:
-        """Raise `AttemptFailed` unless it ended as it should."""
+        """Raise `KnownFailure` unless it ended as it should."""
         run, who = self._run, f"the command{self._run.of_rank}"
         last = process.last_lines()
         if code == 0:
@@ -229,38 +229,38 @@ class CommandTrial:
                 return
             where = f"at {run.length:g} of {self._stopping.max:g} {self._unit.removesuffix('s')}s"
             if not run.has_said:
-                raise AttemptFailed(
+                raise KnownFailure(
                     Cause.SHORT, f"{readings.missing()} ({who} ended with exit code 0, {where})"
                 )
             reason = (
                 f"{who} ended {where}, with exit code 0; hand it {{max_length}}, or set allow_short: true"
             )
-            raise AttemptFailed(Cause.SHORT, reason)
+            raise KnownFailure(Cause.SHORT, reason)
         how, killed = _how_it_ended(code)
         nothing = "" if killed else "; it printed nothing"
         reason = f"{who} {how}{f': {last[-1][:500]}' if last else nothing}"
         text = "\n".join(last)
         if killed is not None:
             fault = FaultKind.WORKER_KILLED if killed in (signal.SIGKILL, signal.SIGTERM) else None
-            raise AttemptFailed(Cause.INFRA, reason, fault=fault)
+            raise KnownFailure(Cause.INFRA, reason, fault=fault)
         if any(mark in text for mark in _OUT_OF_MEMORY):
-            raise AttemptFailed(Cause.OOM, reason)
+            raise KnownFailure(Cause.OOM, reason)
         if any(mark in text for mark in _DISK_FULL):
-            raise AttemptFailed(Cause.INFRA, f"{reason}; {free_space()}", fault=FaultKind.DISK_FULL)
+            raise KnownFailure(Cause.INFRA, f"{reason}; {free_space()}", fault=FaultKind.DISK_FULL)
         if run.world_size > 1 and any(mark in text for mark in BROKEN_COLLECTIVE):
-            raise AttemptFailed(Cause.USER, reason, secondary=True)
+            raise KnownFailure(Cause.USER, reason, secondary=True)
         if run.resume is not None and not run.has_said and run.rank == 0:
             run.reject_resume(reason)
             reason = f"checkpoint {run.resume.name} is not used again: {reason}, before it reported anything"
-            raise AttemptFailed(Cause.INFRA, reason, fault=FaultKind.CHECKPOINT)
-        raise AttemptFailed(Cause.USER, reason)
+            raise KnownFailure(Cause.INFRA, reason, fault=FaultKind.CHECKPOINT)
+        raise KnownFailure(Cause.USER, reason)
 
     # ---- the other ranks --------------------------------------------------------------------------------
 
     def _all(self, what: str, mine: Any) -> Mapping[int, Any]:
         said = self._run.link.of_all(f"command: {what}", mine)
         if said is None:
-            raise AttemptFailed(Cause.INFRA, "this attempt is no longer current")
+            raise KnownFailure(Cause.INFRA, "this attempt is no longer current")
         return said
 
     def _together(self, what: str) -> None:
@@ -286,7 +286,7 @@ def _code(process: CommandProcess) -> int:
     try:
         return process.finish()
     except CannotStart as error:
-        raise AttemptFailed(Cause.USER, f"the command cannot be started: {error}") from error
+        raise KnownFailure(Cause.USER, f"the command cannot be started: {error}") from error
 
 
 def _how_it_ended(code: int) -> tuple[str, int | None]:
