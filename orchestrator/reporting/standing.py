@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -139,10 +140,16 @@ def _gone(run: Run, cells: Iterable[TrialRecord]) -> list[str]:
         return []
     begun = (cell for cell in cells if cell.begun and cell.state is not TrialState.RUNNING)
     return [
-        f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still counts"
+        f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still counts; "
+        f"again: {_retry(run.root, cell)}"
         for cell in begun
         if not Path(run.storage.path(f"{run.paths.root}/{cell.trial_dir}")).is_dir()
     ]
+
+
+def _retry(study: str, cell: TrialRecord) -> str:
+    sample = [] if cell.sample is None else ["--sample", str(cell.sample)]
+    return shlex.join(["orchestrate", "retry", study, cell.arm, str(cell.seed), *sample])
 
 
 def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:

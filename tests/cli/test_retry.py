@@ -69,6 +69,8 @@ def test_a_trial_that_failed_runs_again_with_mended_code(command, ended: Path) -
     )  # it has its answer: other code is not what was asked for
     assert answered.code == 2
     assert "trial.py is changed" in answered.err
+    assert "\n    -    raise RuntimeError('the command must not import user code')\n" in answered.err
+    assert "\n    +    raise RuntimeError('other code')\n" in answered.err
     done = command("retry", "small", "no-dropout", 1)
     assert done.code == 0, done.err
     assert done.out.startswith("no-dropout seed 1: done, loss 17, attempt 3")
@@ -81,6 +83,7 @@ def test_a_trial_that_failed_runs_again_with_mended_code(command, ended: Path) -
 def test_a_trial_whose_directory_was_deleted_begins_anew(command, ended: Path) -> None:
     shutil.rmtree(ended / "trials/baseline/seed-1")
     assert "is gone" in command("status", ended).out
+    assert "again: orchestrate retry runs/small baseline 1" in command("status", ended).out
     done = command("retry", ended, "baseline", 1)
     assert (done.code, done.out) == (0, "baseline seed 1: done, loss 17, attempt 2\n")
     assert "is gone" not in command("status", ended).out
