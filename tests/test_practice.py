@@ -15,7 +15,7 @@ from orchestrator.cli.app import app
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PAGE = ROOT / "docs" / "practice.md"
-NUMBERS = {"A": 14, "B": 12, "C": 8, "D": 6}
+NUMBERS = {"A": 14, "B": 12, "C": 10, "D": 6}
 IDS = [f"{letter}{number}" for letter, last in NUMBERS.items() for number in range(1, last + 1)]
 ROWS = {
     cells[0]: cells[1:]

@@ -18,6 +18,7 @@ from orchestrator.training.gates.results import (
     CheckRequest,
     GateResult,
 )
+from orchestrator.training.settings import loaders
 
 if TYPE_CHECKING:
     from orchestrator.api.study import Study
@@ -52,6 +53,7 @@ def request_of(study: Study, only: Sequence[str] = ()) -> CheckRequest:
         arms=tuple(_arm(spec, arm) for arm in study.plan.arms),
         only=tuple(only),
         datamodule=spec.datamodule,
+        loader_workers=loaders(spec.resources.cpus_per_worker),
     )
 
 

@@ -176,7 +176,7 @@ class ResourcesSpec(Section):
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes per trial; more than one train data-parallel."""
     cpus_per_worker: PositiveNumber = 1
-    """CPUs of one worker."""
+    """CPUs of one worker; those beside the first load samples, where `data.num_workers` says nothing else."""
     gpus_per_worker: AutoShare = "auto"
     """GPUs of one worker; `auto` is one where the cluster has any, and none otherwise."""
     accelerator_type: Text | None = None

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orchestrator.training.loading import end_workers
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
 from orchestrator.training.sink import Silent, Sink
@@ -39,7 +40,12 @@ class LocalSession:
     stop_when: Callable[[Mapping[str, Any]], bool] | None = None
     """Ends the trial at the first report for which it is true."""
     monitors: tuple[str, ...] | str = ()
+    metric: str = "val/loss"
+    mode: str = "min"
+    loader_workers: int = 0
     sink: Sink = field(default_factory=Silent)
+    early: str | None = None
+    """Why the trial was complete before its length."""
     reports: list[dict[str, Any]] = field(default_factory=list)
     steps: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     """What was handed to `scalars`, in order."""
@@ -70,6 +76,10 @@ class LocalSession:
             checkpoint.write(target)
         if self.stop_when is not None and self.stop_when(metrics):
             raise TrialStopped
+
+    def ends_early(self, reason: str) -> None:
+        """Keep the reason."""
+        self.early = reason
 
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
@@ -119,5 +129,9 @@ def run_local(
             unit=unit,
             cache={} if cache is None else cache,
         )
-        run_task(task_class, session)
+        try:
+            run_task(task_class, session)
+        finally:
+            if cache is None:
+                end_workers(session.cache)
     return session.reports

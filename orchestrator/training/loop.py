@@ -13,8 +13,9 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,24 @@ from torch import Tensor, nn
 
 from orchestrator.training import divergence, snapshot
 from orchestrator.training.batchlog import BatchLog
+from orchestrator.training.loading import Feed, PoolSettings, Request, feed_for
 from orchestrator.training.monitors.base import Clock, MonitoredTrial
 from orchestrator.training.monitors.catalogue import choose
 from orchestrator.training.monitors.watch import Watch
-from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.pace import Pace
+from orchestrator.training.patience import Patience
 from orchestrator.training.ranks import mean_over_ranks, to_device, unwrapped
+from orchestrator.training.recipe import ONLY, Recipe, laid_out, prepare
 from orchestrator.training.samples import Samples, Shard, TrainingOrder
 from orchestrator.training.session import Diverged, Session
-from orchestrator.training.settings import loop_settings, optim_settings
+from orchestrator.training.settings import LoopSettings, loop_settings
 from orchestrator.training.snapshot import Position, TrainingSnapshot
-from orchestrator.training.task import TRAIN, VAL, Batch, Optimizer, Table, Task, data_key
-from orchestrator.training.validation import Validator, evaluating
+from orchestrator.training.task import TEST, TRAIN, VAL, Batch, Table, Task, collate_of, data_key
+from orchestrator.training.validation import Measured, Validator, evaluating
 
 log = logging.getLogger(__name__)
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-OPTIMIZER = "optimiser"
-"""Its key in checkpoints, as the first version spelled it."""
 
 
 def run_task(task_class: type[Task], session: Session) -> None:
@@ -68,35 +69,49 @@ class Trainer:
             self.settings.batch_size, self.settings.accumulate, session.world_rank, session.world_size
         )
         data = _load_data(task, session)
-        self.train, val = Samples(data[TRAIN]), Samples(data[VAL])
+        parts = [part for part in (TRAIN, VAL, TEST) if part in data]
+        samples = {part: Samples(data[part], collate_of(task)) for part in parts}
+        self.train = samples[TRAIN]
         label = task.label_key if self.settings.balanced else None
         self.order = TrainingOrder(self.train, task.streams, label)
         self.steps_per_epoch = self.shard.steps_per_epoch(self.train.count)
         self.device = session.device
         dtype = _DTYPES[self.settings.precision]
         self.autocast = torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
-        self.validator = Validator(task, val, self.shard, self.device, self.autocast)
+        self.feed = _feed(task, samples, self.settings, session)
+        measured = {part: Measured(part, samples[part], self._fetch) for part in parts if part != TRAIN}
+        self.validator, *self.testers = (
+            Validator(task, each, self.shard, self.device, self.autocast) for each in measured.values()
+        )
         self.pace = Pace(self.settings.val_batch_every)
         self.log = BatchLog(session.scalars, session.world_size, self.device)
         self.position = Position()
         self.clock = Clock()
-        self.model: nn.Module
-        self.optimizer: Optimizer
+        self.recipe: Recipe
         self.guard: divergence.DivergenceGuard
         self.watch: Watch
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self.patience: Patience | None = None
+        if self.settings.patience is not None:
+            self.patience = Patience(
+                self.settings.patience, session.metric, session.mode, self.settings.min_delta
+            )
         self._shown: dict[str, float] = {}
         self._told = False
+        self._val_ahead: list[int] = []  # steps whose validation batch is being loaded
         self._last_clock = time.perf_counter()
         self._pending_s = 0.0
 
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, perhaps in a data-parallel wrapper."""
+        return self.recipe.model
+
     def run(self) -> None:
-        """From the checkpoint to go on from, or from the start, to the full length."""
+        """From the checkpoint to go on from, or from the start, to the full length or the end of patience."""
         self._build()
         self._last_clock = time.perf_counter()
         try:
-            while not self._finished():
+            while not (self._finished() or self._out_of_patience()):
                 self._step()
                 if self.position.step % self._report_interval() == 0 or self._finished():
                     self._report()
@@ -122,21 +137,16 @@ class Trainer:
             saved, self.position = snapshot.load(folder) if folder else (None, Position())
             if saved:
                 model.load_state_dict(saved["model"])
-            self.model = self.session.prepare_model(model)
-            self.model.train()
-            own = self.task.optimizer(self.model, config)
-            self.optim = optim_settings(config, extra_keys=own is not None)
-            self.optimizer = own or PlainOptimizer(self.model.parameters(), self.optim)
-            for group in self.optimizer.param_groups:
-                group.setdefault("initial_lr", group["lr"])
+            self.recipe = prepare(self.task, model, self.session, self.settings)
             if saved and folder:
-                self.optimizer.load_state_dict(saved[OPTIMIZER])
-                self.scaler.load_state_dict(saved["scaler"])
+                self.recipe.load(saved)
                 snapshot.load_random_state(folder, self.session.world_rank)
             else:
                 streams.seed_globals("runtime", self.session.world_rank)
-        self.guard = divergence.DivergenceGuard(self.optimizer, self.session.world_size, self.device)
+        optimizer = self.recipe.optimizer
+        self.guard = divergence.DivergenceGuard(optimizer, self.session.world_size, self.device)
         self.watch = self._watch()
+        self.feed.begin(self._plan())
 
     def _watch(self) -> Watch:
         """Return the monitors, which see the trial as it is now; costs nothing when there are none."""
@@ -151,7 +161,7 @@ class Trainer:
             session.world_rank,
             session.world_size,
             self.clock,
-            lambda: float(self.scaler.get_scale()),
+            lambda: float(self.recipe.scaler.get_scale()),
         )
         chosen = choose(session.monitors, self.task)
         named = not isinstance(session.monitors, str)
@@ -159,21 +169,24 @@ class Trainer:
 
     # --- one step ------------------------------------------------------------------------------------
     def _step(self) -> None:
-        epoch, step_in_epoch = divmod(self.position.step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, self.order.of(epoch))
-        self._set_learning_rate()
-        losses = []
-        shares = list(self.shard.train_indices(self._order[1], step_in_epoch))
-        for i, indices in enumerate(shares):
-            losses.append(self._forward_backward(indices, epoch, last=i == len(shares) - 1))
-        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
-        self.position.step += 1
-        self.log.add(self.position.step, loss, self._changed_settings())
-        if self.guard.stop(loss):
-            self.log.flush()  # raises
-        self.watch.after_backward(self.position.step)
-        self._update()
+        recipe, step = self.recipe, self.position.step + 1
+        recipe.set_learning_rates(self._factor())
+        batches: Iterable[Batch] = map(self._fetch_timed, self._requests(step - 1))
+        if len(recipe.optimizers) > 1:
+            batches = list(batches)  # each of them gets all
+        self.position.step = step
+        settings, total = self._changed_settings(), None
+        for name in recipe.optimizers:
+            loss = self._forward_backward(name, batches)
+            total = loss if total is None else total + loss
+            if self.guard.stop(loss):
+                self.log.add(step, total, settings)
+                self.log.flush()  # raises
+            self.watch.after_backward(step)
+            recipe.update(name)
+        assert total is not None
+        self.log.add(step, total, settings)
+        recipe.after_step(step, step % self.steps_per_epoch == 0)
         if self.log.full:
             self.log.flush()
         self._count_time(self._tick())
@@ -190,44 +203,68 @@ class Trainer:
         if self.watch.looks(self.position.step):
             self._tick()  # what monitors take is not part of the next step
 
-    def _batch(self, indices: Tensor, epoch: int) -> Batch:
-        batch = self.order.take(indices)
-        batch = self.task.augment(batch, self.order.draws(batch, indices, epoch))
-        return to_device(batch, self.device)
+    def _requests(self, step: int) -> list[Request]:
+        """Return what this rank trains on in a step (from 0), for each of its forward passes."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        shares = self.shard.train_indices(self.order.of(epoch), step_in_epoch)
+        return [Request(TRAIN, indices, epoch) for indices in shares]
 
-    def _forward_backward(self, indices: Tensor, epoch: int, *, last: bool) -> Tensor:
-        """Gradients of one batch; ranks exchange them at the last one of the step only. Returns the loss."""
+    def _plan(self) -> Iterator[Request]:
+        """Yield what will be asked for from here on, as far as that is known beforehand."""
+        step = self.position.step
+        self._val_ahead.clear()
+        while step < self._last_step():
+            yield from self._requests(step)
+            step += 1
+            if self._may_plan_validation() and self.pace.due(step):
+                self._val_ahead.append(step)
+                yield self.validator.batch_request(step)
+            if step % self._report_interval() == 0 or step >= self._last_step():
+                yield from self._measuring()
+
+    def _measuring(self) -> Iterator[Request]:
+        """Yield what a report asks for."""
+        for measured in (self.validator, *self.testers):
+            yield from measured.requests()
+
+    def _fetch(self, request: Request) -> Batch:
+        """Return a batch on the device."""
+        batch = to_device(self.feed.take(request), self.device)
+        return laid_out(batch, self.settings.channels_last)
+
+    def _fetch_timed(self, request: Request) -> Batch:
         began = time.perf_counter()
-        batch = self._batch(indices, epoch)
+        batch = self._fetch(request)
         self.clock.data_s += time.perf_counter() - began
-        alone = not last and hasattr(self.model, "no_sync")
-        with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
-            with self.autocast:
-                outputs = self.task.forward(self.model, batch)
-                loss = _scalar(self.task, self.task.loss(outputs, batch))
-            self.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return batch
 
-    def _update(self) -> None:
-        optimizer: Any = self.optimizer  # the scaler asks for param_groups and step only
-        if self.settings.clip is not None:
-            self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
+    def _forward_backward(self, name: str, batches: Iterable[Batch]) -> Tensor:
+        """Gradients of a step's batches; ranks exchange them at the last one only. Returns the loss."""
+        losses: list[Tensor] = []
+        for batch in batches:
+            alone = len(losses) < self.settings.accumulate - 1 and hasattr(self.model, "no_sync")
+            with self.model.no_sync() if alone else nullcontext():  # type: ignore[operator]
+                with self.autocast:
+                    loss = self._loss(name, batch)
+                self.recipe.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
-    def _set_learning_rate(self) -> None:
+    def _loss(self, name: str, batch: Batch) -> Tensor:
+        if name != ONLY:
+            return _scalar(self.task, "loss_of", self.task.loss_of(name, self.model, batch))
+        outputs = self.task.forward(self.model, batch)
+        return _scalar(self.task, "loss", self.task.loss(outputs, batch))
+
+    def _factor(self) -> float:
+        """Return the factor on the learning rates of the next step."""
         progress = self._progress()
         factor = self.task.schedule(progress, self.session.config)
-        if factor is None:
-            factor = self.optim.factor(progress, self.position.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+        return self.recipe.optim.factor(progress, self.position.step) if factor is None else factor
 
     def _changed_settings(self) -> dict[str, float]:
         """Learning rate, momentum and weight decay of the first group, where they changed."""
-        group = self.optimizer.param_groups[0]
+        group = self.recipe.optimizer.param_groups[0]
         momentum = group.get("momentum", group.get("betas", (0.0,))[0])
         now = {"lr": group["lr"], "momentum": momentum, "weight_decay": group.get("weight_decay", 0.0)}
         values = {f"optim/{name}": float(value) for name, value in now.items()}
@@ -235,35 +272,44 @@ class Trainer:
         self._shown = values
         return changed
 
+    def _may_plan_validation(self) -> bool:
+        """May one be planned? Where they are due by time, one at a time: what it takes is known later."""
+        return self.session.world_rank == 0 and not (self.pace.every == "auto" and self._val_ahead)
+
+    def _validation_due(self, step: int) -> bool:
+        if self.feed.settings is None:
+            return self.session.world_rank == 0 and self.pace.due(step)
+        planned = self._val_ahead[:1] == [step]
+        if planned:
+            del self._val_ahead[0]
+        return planned
+
     def _validate_batch(self) -> None:
         step = self.position.step
-        if self.session.world_rank == 0 and self.pace.due(step):
-            loss = self.validator.batch_loss(unwrapped(self.model), step)
+        if self._validation_due(step):
+            loss = self.validator.batch_loss(self.recipe.evaluated, step)
             self.session.scalars({"val/batch_loss": loss}, step)
             self.pace.validated(self._tick())
 
     def _origin(self, step: int) -> str:
         """Where a loss that is not finite came from: the step (from 1) once more, without its update."""
-        epoch, step_in_epoch = divmod(step - 1, self.steps_per_epoch)
-        shares = self.shard.train_indices(self.order.of(epoch), step_in_epoch)
-        told = self._first_finding(self._batch(indices, epoch) for indices in shares)
+        told = self._first_finding(map(self._fetch, self._requests(step - 1)))
         return told or "but a replay of the step did not show it again"
 
     def _tell_validation_origin(self) -> None:
         """Say once where a validation loss that is not finite came from; it alone does not end the trial."""
         self._told = True
-        samples = self.validator.samples
-        shares = self.shard.val_indices(samples.count)
-        with evaluating(unwrapped(self.model)):
-            origin = self._first_finding(to_device(samples.take(i), self.device) for i in shares)
+        model = self.recipe.evaluated
+        with evaluating(model):
+            origin = self._first_finding(map(self._fetch, self.validator.requests()), model)
         origin = origin or "in the sum over all samples"
         text = f"val/loss is not finite at step {self.position.step}, {origin}"
         self.session.sink.text("diverged/validation", text, self.position.step)
         log.warning(text)
 
-    def _first_finding(self, batches: Iterable[Batch]) -> str | None:
+    def _first_finding(self, batches: Iterable[Batch], module: nn.Module | None = None) -> str | None:
         """Return what the first batch that is not finite shows, on any rank; the same on all of them."""
-        model = unwrapped(self.model)
+        model = module or unwrapped(self.model)
         findings = (
             divergence.find(model, batch, lambda b: self.validator.forward(model, b), self.validator.loss)
             for batch in batches
@@ -276,11 +322,18 @@ class Trainer:
         train_loss = self.log.take_mean()
         self._agree_on_time()
         watched = self.watch.start_pass(self.position.step, last=self._finished())
-        metrics = self.validator.full(unwrapped(self.model), self.watch if watched else None)
+        if not self.feed.expects(next(self._measuring())):
+            self.feed.begin(chain(self._measuring(), self._plan()))
+        metrics = self.validator.full(self.recipe.evaluated, self.watch if watched else None)
+        for tester in self.testers:
+            metrics |= tester.full(self.recipe.evaluated)
+        self.recipe.after_report(metrics["val/loss"])
         if not (math.isfinite(metrics["val/loss"]) or self._told):
             self._tell_validation_origin()
         self._tick()
         self.position.reports += 1
+        if self.patience is not None:
+            self.patience.saw(metrics, self.position)
         step = self.position.step
         whole = self.settings.report_every == "epoch" and step % self.steps_per_epoch == 0
         epoch = step // self.steps_per_epoch if whole else step / self.steps_per_epoch
@@ -290,11 +343,7 @@ class Trainer:
     def _checkpoint(self) -> TrainingSnapshot:
         state: dict[str, Any] = {}
         if self.session.world_rank == 0:
-            state = {
-                "model": unwrapped(self.model).state_dict(),
-                OPTIMIZER: self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-            }
+            state = self.recipe.state()
         return snapshot.take(state, self.position, self.session.world_rank)
 
     # --- length --------------------------------------------------------------------------------------
@@ -313,12 +362,24 @@ class Trainer:
     def _finished(self) -> bool:
         return self._progress() >= 1.0
 
+    def _out_of_patience(self) -> bool:
+        why = self.patience.over(self.position) if self.patience is not None else None
+        if why is not None:
+            self.session.ends_early(why)
+        return why is not None
+
     def _progress(self) -> float:
-        unit, longest, position = self.session.unit, self.session.max_length, self.position
+        if self.session.unit == "seconds":
+            return min(1.0, self.position.elapsed_s / self.session.max_length)
+        return min(1.0, self.position.step / self._last_step())
+
+    def _last_step(self) -> float:
+        """Return the step of the full length; infinite where that is a time."""
+        unit = self.session.unit
         if unit == "seconds":
-            return min(1.0, position.elapsed_s / longest)
+            return math.inf
         each = {"epoch": self.steps_per_epoch, "step": 1, "report": self._report_interval()}[unit]
-        return min(1.0, position.step / math.ceil(longest * each))
+        return math.ceil(self.session.max_length * each)
 
     def _tick(self) -> float:
         """Seconds since the last call."""
@@ -334,14 +395,25 @@ class Trainer:
         self._pending_s = 0.0
 
 
-def _scalar(task: Task, loss: Any) -> Tensor:
+def _scalar(task: Task, hook: str, loss: Any) -> Tensor:
     """Return the loss, which has to be one number. Raises ValueError when it is not."""
     if isinstance(loss, Tensor) and loss.dim() == 0:
         return loss
     found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
     raise ValueError(
-        f"{type(task).__name__}.loss gives {found}, not a scalar tensor; average over the batch: loss.mean()"
+        f"{type(task).__name__}.{hook} gives {found}, not a scalar tensor; "
+        "average over the batch: loss.mean()"
     )
+
+
+def _feed(task: Task, samples: Mapping[str, Samples], settings: LoopSettings, session: Session) -> Feed:
+    wanted = settings.num_workers
+    loading = PoolSettings(
+        workers=session.loader_workers if wanted == "auto" else int(wanted),
+        prefetch=settings.prefetch_factor,
+        pin_memory=settings.pin_memory is not False and session.device.type == "cuda",
+    )
+    return feed_for(task, samples, loading, wanted, session.cache)
 
 
 def _load_data(task: Task, session: Session) -> Mapping[str, Table]:

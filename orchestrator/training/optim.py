@@ -42,7 +42,9 @@ class PlainOptimizer:
         live = [(p, s) for p, s in zip(self._params, self._state, strict=True) if p.grad is not None]
         if not live:
             return
-        fused = all(p.device.type in _FUSED_ON and p.is_floating_point() for p, _ in live)
+        fused = self._settings.fused and all(
+            p.device.type in _FUSED_ON and p.is_floating_point() for p, _ in live
+        )
         if self._settings.name == "sgd":
             self._sgd(live, fused)
         else:
@@ -122,3 +124,17 @@ class PlainOptimizer:
             group.update(saved)
         for i, (param, saved) in enumerate(zip(self._params, states, strict=True)):
             self._state[i] = {name: value.detach().clone().to(param.device) for name, value in saved.items()}
+
+
+def torch_optimizer(params: Iterable[Tensor], settings: OptimSettings) -> torch.optim.Optimizer:
+    """Return torch's own class with these settings, for what asks for one, such as torch's schedulers."""
+    trained = [param for param in params if param.requires_grad]
+    # torch takes what is not said for "where the device has it"
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    common["fused"] = settings.fused and all(
+        p.device.type in _FUSED_ON and p.is_floating_point() for p in trained
+    )
+    if settings.name == "sgd":
+        return torch.optim.SGD(trained, momentum=settings.momentum, **common)
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(trained, betas=(settings.momentum, 0.999), **common)

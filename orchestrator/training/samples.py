@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from orchestrator.training.data.balance import balanced_order
+from orchestrator.training.data.collate import stacked
 from orchestrator.training.streams import SampleDraws, Streams
 from orchestrator.training.task import ID, Batch, Table
+
+Collate = Callable[[Sequence[Mapping[str, Any]]], Batch]
 
 
 class Samples:
     """Uniform access to a `Table`: tensors are indexed at once, datasets sample by sample."""
 
-    def __init__(self, table: Table) -> None:
-        """Raise ValueError when the tensors of a table differ in length or there is no sample."""
+    def __init__(self, table: Table, collate: Collate = stacked) -> None:
+        """Raise ValueError when the tensors of a table differ in length or there is no sample.
+
+        `collate` makes a batch of the samples of a dataset.
+        """
         self._table = table
+        self._collate = collate
         self.in_memory = isinstance(table, Mapping)
         """Are the samples tensors, which are indexed at once?"""
         lengths = {name: len(tensor) for name, tensor in table.items()} if isinstance(table, Mapping) else {}
@@ -51,25 +60,28 @@ class Samples:
         table = self._table
         if isinstance(table, Mapping):
             batch = {name: tensor[indices] for name, tensor in table.items()}
-        else:
-            batch = _stack([table[int(i)] for i in indices])
+            batch.setdefault(ID, indices)
+            return batch
+        return self.batch([table[int(i)] for i in indices], indices)
+
+    def one(self, index: int) -> Mapping[str, Any]:
+        """Return a sample of a dataset."""
+        assert not isinstance(self._table, Mapping)
+        return self._table[index]
+
+    def batch(self, samples: Sequence[Mapping[str, Any]], indices: Tensor) -> Batch:
+        """Return the batch of those samples of a dataset, with their ids."""
+        batch = dict(self._collate(samples))
         batch.setdefault(ID, indices)
         return batch
 
-
-def _stack(samples: list[Mapping[str, object]]) -> Batch:
-    odd = next((sample for sample in samples if not isinstance(sample, Mapping)), None)
-    if odd is not None:
-        raise ValueError(
-            f"build_data: a sample of the dataset is a {type(odd).__name__}, not a dict of named tensors; "
-            'let __getitem__ return {"image": image, "label": label}'
-        )
-
-    def column(name: str) -> Tensor:
-        values = [sample[name] for sample in samples]
-        return torch.stack([v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values])
-
-    return {name: column(name) for name in samples[0]}
+    @property
+    def dataset(self) -> object:
+        """The dataset, or the one of which it is a subset."""
+        found: Any = self._table
+        while type(found) is Subset:
+            found = found.dataset
+        return found
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,7 @@ class TrainingOrder:
     def __init__(self, samples: Samples, streams: Streams, balanced_by: str | None = None) -> None:
         """`balanced_by` names the column of the classes. Raises ValueError when there is no such column."""
         self._samples, self._streams = samples, streams
+        self._made: dict[int, Tensor] = {}
         self._labels: Tensor | None = None
         if balanced_by is not None:
             try:
@@ -137,18 +150,21 @@ class TrainingOrder:
 
     def of(self, epoch: int) -> Tensor:
         """[N] int64, the same on every rank."""
+        if epoch not in self._made:  # of the epoch that is trained, and of the one that is loaded ahead
+            self._made = {k: v for k, v in self._made.items() if abs(k - epoch) == 1} | {
+                epoch: self._of(epoch)
+            }
+        return self._made[epoch]
+
+    def _of(self, epoch: int) -> Tensor:
         if self._labels is None:
             return torch.randperm(self._samples.count, generator=self._streams.generator("order", epoch))
         return balanced_order(self._labels, self._streams, epoch)
 
-    def take(self, numbers: Tensor) -> Batch:
-        """Return the batch of samples at `numbers` ([B] int64, out of an epoch)."""
-        return self._samples.take(numbers % self._samples.count)
 
-    def draws(self, batch: Batch, numbers: Tensor, epoch: int) -> SampleDraws:
-        """Random numbers for augmenting that batch; each repetition of a sample gets others."""
-        repetition = numbers // self._samples.count
-        return SampleDraws(self._streams, epoch, batch[ID] + (repetition << _REPETITION_BITS))
+def sample_draws(streams: Streams, batch: Batch, repetition: Tensor, epoch: int) -> SampleDraws:
+    """Random numbers for augmenting a batch; each repetition of a sample ([B]) in an epoch gets others."""
+    return SampleDraws(streams, epoch, batch[ID] + (repetition << _REPETITION_BITS))
 
 
 _REPETITION_BITS = 40

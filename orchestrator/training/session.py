@@ -60,6 +60,12 @@ class Session(Protocol):
     """Lives as long as the process: data that the next trial may use again."""
     monitors: tuple[str, ...] | str
     """Names of the monitors, as `monitor` in the study file; "auto": those that fit the task."""
+    metric: str
+    """What the study compares: key of the reports."""
+    mode: str
+    """min or max: which values of it are better."""
+    loader_workers: int
+    """Processes that `data.num_workers: auto` stands for here."""
     sink: Sink
     """Where monitors write; drops everything on the ranks above 0."""
 
@@ -77,6 +83,9 @@ class Session(Protocol):
         Raises:
             TrialStopped: the trial ends here, on all ranks alike.
         """
+
+    def ends_early(self, reason: str) -> None:
+        """Say that the trial is complete although it is shorter than `max_length`, and why."""
 
     def resume_dir(self) -> AbstractContextManager[Path | None]:
         """All ranks' parts of the checkpoint to go on from, or None for a fresh start."""

@@ -10,8 +10,14 @@ from typing import Any, Literal
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "linear")
-TRAIN_KEYS = ("precision", "accumulate", "clip", "val_batch_every", "report_every", "monitor_every")
-OPTIM_KEYS = ("name", "lr", "weight_decay", "momentum", "schedule", "warmup")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+LOADER_KEYS = ("num_workers", "prefetch_factor", "pin_memory")
+"""Keys of `data` that say how samples are loaded, not which: the batches are the same, bit for bit."""
+TRAIN_KEYS = (
+    *("precision", "accumulate", "clip", "val_batch_every", "report_every", "monitor_every"),
+    *("compile", "channels_last", "gradient_checkpointing", "ema", "patience", "min_delta"),
+)
+OPTIM_KEYS = ("name", "lr", "weight_decay", "momentum", "schedule", "warmup", "fused")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class OptimSettings:
     schedule: str = "constant"
     warmup: float = 0.0
     """Linear warm-up: below 1 a share of the whole training, from 1 on a number of steps."""
+    fused: bool = True
+    """One kernel for all parameters, where the device has it."""
 
     def factor(self, progress: float, step: int) -> float:
         """Factor on the learning rate at step number `step` (from 0), at `progress` in [0, 1]."""
@@ -63,17 +71,41 @@ class LoopSettings:
     """An epoch has as many samples of every class (`Task.label_key`)."""
     monitor_every: int | Literal["auto"] = "auto"
     """The monitors see each n-th validation pass; auto: as many as 4 % of the training time allows."""
+    num_workers: int | Literal["auto"] = "auto"
+    """Processes that load the samples of a dataset; 0: the trial's own. Tensors in memory need none."""
+    prefetch_factor: int = 2
+    """Batches that each of them loads ahead."""
+    pin_memory: bool | Literal["auto"] = "auto"
+    """Batches lie where a GPU fetches them faster; auto: where there is a GPU."""
+    compile: str | None = None
+    """Mode of `torch.compile`; None: not compiled."""
+    channels_last: bool = False
+    """Images and the weights of convolutions lie as [B, H, W, C] in memory."""
+    gradient_checkpointing: bool | tuple[str, ...] = False
+    """Modules (by patterns of their names; true: the blocks of the model) are run again in the backward pass
+    instead of keeping what they computed."""
+    ema: float | None = None
+    """Decay of the moving average of the weights, which is then what is validated and tested."""
+    patience: int | None = None
+    """Reports without a better value of the study's metric after which the trial ends; None: never."""
+    min_delta: float = 0.0
+    """What counts as better by less than this does not."""
+
+
+def loaders(cpus: float) -> int:
+    """Return how many processes load samples for a worker with so many CPUs, where nothing else is said."""
+    return max(0, int(cpus) - 1)
 
 
 def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
-    """Read config["data"] (batch_size, balanced) and config["train"].
+    """Read config["data"] (batch_size, balanced, how samples are loaded) and config["train"].
 
     Raises:
         ValueError: a value that the loop cannot use, or a key of `train` that it does not know.
     """
     train = _section(config, "train", TRAIN_KEYS)
     data = config.get("data") or {}
-    clip = train.get("clip")
+    clip, ema, patience = (train.get(key) for key in ("clip", "ema", "patience"))
     return LoopSettings(
         batch_size=_whole("data.batch_size", data.get("batch_size", 32), 1),
         precision=_choice("train.precision", train.get("precision", "fp32"), PRECISIONS),
@@ -83,6 +115,17 @@ def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
         report_every=_whole_or("train.report_every", train.get("report_every", "epoch"), "epoch", 1),
         balanced=_flag("data.balanced", data.get("balanced", False)),
         monitor_every=_whole_or("train.monitor_every", train.get("monitor_every", "auto"), "auto", 1),
+        num_workers=_whole_or("data.num_workers", data.get("num_workers", "auto"), "auto", 0),
+        prefetch_factor=_whole("data.prefetch_factor", data.get("prefetch_factor", 2), 1),
+        pin_memory=_flag_or_auto("data.pin_memory", data.get("pin_memory", "auto")),
+        compile=_compile("train.compile", train.get("compile", False)),
+        channels_last=_flag("train.channels_last", train.get("channels_last", False)),
+        gradient_checkpointing=_patterns(
+            "train.gradient_checkpointing", train.get("gradient_checkpointing", False)
+        ),
+        ema=None if ema is None else _number("train.ema", ema, above=0.0, below=1.0),
+        patience=None if patience is None else _whole("train.patience", patience, 1),
+        min_delta=_number("train.min_delta", train.get("min_delta", 0.0), at_least=0.0),
     )
 
 
@@ -102,6 +145,7 @@ def optim_settings(config: Mapping[str, Any], *, extra_keys: bool = False) -> Op
         momentum=_number("optim.momentum", section.get("momentum", default.momentum), at_least=0.0),
         schedule=_choice("optim.schedule", section.get("schedule", default.schedule), SCHEDULES),
         warmup=_number("optim.warmup", section.get("warmup", 0.0), at_least=0.0),
+        fused=_flag("optim.fused", section.get("fused", True)),
     )
 
 
@@ -142,9 +186,41 @@ def _whole_or(key: str, value: Any, word: Any, least: int) -> Any:
     return _whole(key, value, least)
 
 
-def _number(key: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+def _flag_or_auto(key: str, value: Any) -> Any:
+    if not (value == "auto" or isinstance(value, bool)):
+        raise ValueError(f"{key} is {value!r}; valid: auto, true, false")
+    return value
+
+
+def _compile(key: str, value: Any) -> str | None:
+    if isinstance(value, bool) or value is None:
+        return COMPILE_MODES[0] if value else None
+    if value not in COMPILE_MODES:
+        raise ValueError(f"{key} is {value!r}; valid: false, true, {', '.join(COMPILE_MODES)}")
+    return str(value)
+
+
+def _patterns(key: str, value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise ValueError(f"{key} is {value!r}; valid: false, true, or a list of module names such as [encoder.*]")
+
+
+def _number(
+    key: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+) -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or (above is not None and value <= above) or (at_least is not None and value < at_least):
+        good = False
+    if not good or (below is not None and value >= below):
         bound = f"above {above:g}" if above is not None else f"from {at_least:g} on"
+        bound += f" and below {below:g}" if below is not None else ""
         raise ValueError(f"{key} is {value!r}; valid: a number {bound}")
     return float(value)

@@ -29,6 +29,9 @@ class Position:
     """Reports made."""
     elapsed_s: float = 0.0
     """Training seconds over all attempts."""
+    best: float | None = None
+    """Of the study's metric, where the trial ends for want of patience; with the report that it came with."""
+    best_report: int = 0
 
 
 class TrainingSnapshot:

@@ -10,6 +10,7 @@ as sha256(seed, purpose[, names]). Purposes that the built-in loop uses:
     order        order of the samples, by epoch
     augment      augmentation, by epoch and sample id (`SampleDraws`)
     val-batch    the validation batch that goes with a training step
+    sample       whatever a dataset draws from the global generators, by set, epoch and sample
     runtime      dropout and everything else that draws from the global generators, by rank
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -144,6 +145,40 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextmanager
+def keyed_samples(key: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that starts the global generators of the CPU at the stream of one sample.
+
+    What a dataset draws for a sample then depends on `key` and the sample, not on what was drawn before it
+    nor on the process that loads it. The generators are left as they were.
+    """
+    python, legacy, own = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
+
+    def begin(sample: int) -> None:
+        seed = _scrambled(key + sample * _GOLDEN)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+
+    try:
+        yield begin
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_rng_state(own)
+
+
+def _scrambled(number: int) -> int:
+    """One splitmix64 output of a whole number, in [0, 2**63)."""
+    number &= _WORD
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _WORD
+    return (number ^ (number >> 31)) >> 1
+
+
+_WORD = (1 << 64) - 1
 
 
 @contextmanager

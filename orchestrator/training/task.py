@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from orchestrator.training.data.collate import stacked
+from orchestrator.training.settings import LOADER_KEYS
 from orchestrator.training.streams import SampleDraws, Streams
 
 Config = Mapping[str, Any]
@@ -28,6 +30,7 @@ Kind = Literal["classification", "multilabel", "regression", "segmentation", "la
 
 TRAIN = "train"
 VAL = "val"
+TEST = "test"
 ID = "id"
 
 
@@ -53,6 +56,14 @@ class Optimizer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
+class Scheduler(Protocol):
+    """What the loop needs of a scheduler; every one of `torch.optim.lr_scheduler` has it."""
+
+    def step(self, *args: Any) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
 class Task:
     """One thing to train. Subclass it; the loop makes one instance per trial and rank."""
 
@@ -66,6 +77,12 @@ class Task:
 
     label_key: ClassVar[str] = "label"
     """The column with the class of a sample, for `data.balanced: true` in the config."""
+
+    augment_in_workers: ClassVar[bool] = False
+    """May `augment` be called by the worker processes that load the samples? For one that follows from its
+    arguments and the config alone, and not from what the task has seen meanwhile."""
+    scheduler_every: ClassVar[Literal["step", "epoch"]] = "step"
+    """How often what `scheduler` returns is stepped."""
 
     kind: ClassVar[Kind | None] = None
     """What is predicted; the monitors follow it. None: only those that need no predictions."""
@@ -86,7 +103,7 @@ class Task:
     # --- what every task has -------------------------------------------------------------------------
     def build_data(self, config: Config) -> Mapping[str, Table]:
         """Return the data, as {"train": table, "val": table} or in any form that `split_data` turns into
-        that.
+        that; with a "test" table, test/<score> is reported beside val/<score>.
 
         May depend on `data_keys` of the config only, not on the seed; the result is kept between trials
         and must not be changed in place.
@@ -123,6 +140,10 @@ class Task:
         outputs: Outputs = model(batch)
         return outputs
 
+    def collate_fn(self, samples: Sequence[Mapping[str, Any]]) -> Batch:
+        """Return the batch of the samples of a dataset; override it where they differ in size."""
+        return stacked(samples)
+
     def augment(self, batch: Batch, draws: SampleDraws) -> Batch:
         """Return a changed training batch, on the CPU, before it moves; draw from `draws` only."""
         del draws
@@ -156,6 +177,27 @@ class Task:
         del model, config
         return None
 
+    def optimizers(self, model: nn.Module, config: Config) -> Mapping[str, Optimizer]:
+        """Return several optimizers by name, such as {"critic": ..., "generator": ...}, each over its part of
+        the model. In every step each of them in turn gets `loss_of` its own, and no other's parameters move.
+        """
+        del model, config
+        return {}
+
+    def loss_of(self, name: str, model: nn.Module, batch: Batch) -> Tensor:
+        """Return what the optimizer `name` of `optimizers` minimises, []; those before it have moved."""
+        raise NotImplementedError(f"{type(self).__name__}.loss_of: needed when optimizers() returns any")
+
+    def scheduler(self, optimizer: Any, config: Config, name: str = "") -> Scheduler | None:
+        """Return a scheduler of torch over an optimizer (`name`: of `optimizers`), stepped as
+        `scheduler_every` says, or with val/loss after every report if it is a ReduceLROnPlateau.
+        """
+        del optimizer, config, name
+        return None
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        """Change the model after the update of a step (from 1): clip weights, move a target network."""
+
     def schedule(self, progress: float, config: Config) -> float | None:
         """Factor on the learning rate at `progress` in [0, 1]; None follows `config["optim"]`."""
         del progress, config
@@ -167,10 +209,15 @@ def _sample(values: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
     return {name: value[index : index + 1] for name, value in values.items()}
 
 
+def collate_of(task: Task) -> Callable[[Sequence[Mapping[str, Any]]], Batch]:
+    """Return what makes a batch; a function where the task has none of its own: it is not sent then."""
+    return stacked if type(task).collate_fn is Task.collate_fn else task.collate_fn
+
+
 def data_key(task: Task) -> str:
     """Identify the data that `task.build_data` returns within one process."""
     section = task.config.get("data") or {}
-    names = section.keys() if task.data_keys is None else task.data_keys
+    names = section.keys() - set(LOADER_KEYS) if task.data_keys is None else task.data_keys
     wanted = {name: section.get(name) for name in names}
     kind = f"{type(task).__module__}.{type(task).__qualname__}"
     return f"data:{kind}:{json.dumps(wanted, sort_keys=True, default=repr)}"

@@ -7,7 +7,7 @@ with and without it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from orchestrator.training.ranks import share_buffers, sum_over_ranks, to_device
+from orchestrator.training.loading import Request
+from orchestrator.training.ranks import share_buffers, sum_over_ranks
 from orchestrator.training.samples import Samples, Shard, val_batch_indices
 from orchestrator.training.streams import preserved_random_state
 from orchestrator.training.task import Batch, Outputs, Task
@@ -58,24 +59,48 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A set that models are measured on."""
+
+    part: str
+    """val or test, which is what its metrics begin with."""
+    samples: Samples
+    fetch: Callable[[Request], Batch]
+    """Return a batch of it on the device."""
+
+
+@dataclass(frozen=True)
 class Validator:
-    """Measures a model on the validation set of a task."""
+    """Measures a model on the validation set of a task, or on its test set."""
 
     task: Task
-    samples: Samples
+    on: Measured
     shard: Shard
     device: torch.device
     autocast: torch.autocast
 
+    @property
+    def samples(self) -> Samples:
+        """The set."""
+        return self.on.samples
+
+    def requests(self) -> Iterator[Request]:
+        """Yield what this rank measures: every sample on one rank."""
+        for indices in self.shard.val_indices(self.samples.count):
+            yield Request(self.on.part, indices)
+
+    def batch_request(self, step: int) -> Request:
+        """Return the random batch that belongs to `step`."""
+        size = self.shard.batch_size
+        return Request(self.on.part, val_batch_indices(self.samples.count, size, self.task.streams, step))
+
     def batch_loss(self, model: nn.Module, step: int) -> float:
         """Loss of the random validation batch that belongs to `step`; this rank alone."""
-        indices = val_batch_indices(self.samples.count, self.shard.batch_size, self.task.streams, step)
         with evaluating(model):
-            batch = to_device(self.samples.take(indices), self.device)
-            return float(self._forward(model, batch)[1])
+            return float(self._forward(model, self.on.fetch(self.batch_request(step)))[1])
 
     def full(self, model: nn.Module, watch: Watch | None = None) -> dict[str, float]:
-        """{"val/loss", "val/<score>", "val/<metric>"} over every validation sample once; same on all ranks.
+        """{"val/loss", "val/<score>", "val/<metric>"} over every sample once; same on all ranks.
 
         `watch` is shown every batch.
         """
@@ -84,8 +109,8 @@ class Validator:
         totals: defaultdict[str, float] = defaultdict(float)
         with evaluating(model):
             count = 0
-            for indices in self.shard.val_indices(self.samples.count):
-                batch = to_device(self.samples.take(indices), self.device)
+            for request in self.requests():
+                indices, batch = request.numbers, self.on.fetch(request)
                 outputs, loss = self._forward(model, batch)
                 totals["loss"] += float(loss.double() * len(indices))
                 for name, values in self._scores(outputs, batch, len(indices)).items():
@@ -100,7 +125,8 @@ class Validator:
             if watch is not None:
                 watch.end_pass()
             computed = {
-                f"val/{name}": self._number(name, metric.compute()) for name, metric in metrics.items()
+                f"{self.on.part}/{name}": self._number(name, metric.compute())
+                for name, metric in metrics.items()
             }
             return self._gather(totals, count) | computed
 
@@ -145,8 +171,9 @@ class Validator:
     def _gather(self, totals: dict[str, float], count: int) -> dict[str, float]:
         if self.shard.world_size > self.samples.count:
             raise ValueError(
-                f"{self.samples.count} validation samples cannot be shared by {self.shard.world_size} ranks"
+                f"{self.samples.count} samples of {self.on.part} cannot be shared by "
+                f"{self.shard.world_size} ranks"
             )
         local = [*totals.values(), float(count)]
         *sums, samples = sum_over_ranks(local, self.shard.world_size, self.device)
-        return {f"val/{name}": total / samples for name, total in zip(totals, sums, strict=True)}
+        return {f"{self.on.part}/{name}": total / samples for name, total in zip(totals, sums, strict=True)}

@@ -153,7 +153,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records"]
+    "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"]
 )
 def test_help(script: str) -> None:
     shown = subprocess.run(
@@ -173,6 +173,23 @@ def test_stalls_are_against_the_time_between_two_reports_without_the_last_one(lo
     assert found["stall_s"] == pytest.approx(0.4)
     assert found["share"] == pytest.approx(0.8 / 20)
     assert "4.00%" in checkpoints.table([{"case": "task-s3", **found}])
+
+
+def test_loops_are_compared_round_by_round_from_the_second_epoch_on(load) -> None:
+    loop, loaded = load("loop"), load("loaded")
+    stamps = [0.0, 1.0, 2.0, 9.0, 10.0, 11.0]  # three steps in each of two epochs, and seconds between them
+    assert loaded.rate(stamps, batch=8, epochs=2) == pytest.approx(2 * 8 / 2)
+    rounds = [
+        {
+            way: {"samples_per_s": rate, "first_step_s": 1.0}
+            for way, rate in zip(("ours", "plain", "lightning"), rates, strict=True)
+        }
+        for rates in ((96.0, 100.0, 80.0), (90.0, 100.0, 100.0), (99.0, 100.0, 90.0))
+    ]
+    assert "| waiting | plain | 100 | 0.960 | 0.900 | 1.0 s |" in loop.table({"waiting": rounds})
+    plain, other = loop.verdicts({"waiting": [rounds[0], *rounds[:2]]})
+    assert plain == "waiting against plain: wanted at least 0.95, seen 0.960; reached."
+    assert other.endswith("seen 1.200; reached.")
 
 
 def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from orchestrator.training.data.augment import crop, flip, noise, rotate
 from orchestrator.training.data.balance import balanced_order, class_weights
 from orchestrator.training.data.mixing import beta, cutmix, mixed_cross_entropy, mixup
+from orchestrator.training.loading import BatchSource, Request
 from orchestrator.training.local import LocalSession, run_local
 from orchestrator.training.loop import Trainer, run_task
-from orchestrator.training.samples import Samples, TrainingOrder
+from orchestrator.training.samples import Samples
 from orchestrator.training.streams import SampleDraws, Streams
 from trials.digits import Digits
 
@@ -52,11 +53,17 @@ def test_epochs_and_seeds_draw_differently() -> None:
 
 def test_a_repeated_sample_is_augmented_anew() -> None:
     table = {"x": torch.zeros(6, 1), "label": torch.tensor([0, 0, 0, 0, 0, 1])}
-    order = TrainingOrder(Samples(table), Streams(0), "label")
-    numbers = torch.tensor([5, 5 + 6, 5 + 12])
-    batch = order.take(numbers)
+    samples = Samples(table)
+    request = Request("train", torch.tensor([5, 5 + 6, 5 + 12]), 0)
+    seen: list[Any] = []
+
+    def augment(batch: Any, draws: Any) -> Any:
+        seen.append(draws.uniform("shift"))
+        return batch
+
+    batch = BatchSource({"train": samples}, Streams(0), augment).batch(request)
     assert batch["id"].tolist() == [5, 5, 5]
-    assert len(order.draws(batch, numbers, 0).uniform("shift").unique()) == 3
+    assert len(seen[0].unique()) == 3
 
 
 def test_class_weights_even_out() -> None:

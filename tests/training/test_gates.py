@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.data import CELL, GAP, image_column, panel
 from orchestrator.training.gates.ladder import GATES, LR_FIND, climb
 from orchestrator.training.gates.results import GATE_NUMBERS, ArmToCheck, CheckRequest, GateResult
+from orchestrator.training.gates.speed import Steps, advice
+from orchestrator.training.loading import PoolSettings
 
 
 def arm(name: str, acts_after: int | None = None, **changes: Any) -> ArmToCheck:
@@ -92,6 +95,28 @@ def test_planted_faults_are_caught_by_their_gate(gate: str, fault: type, evidenc
     assert result.state == "fail", result.verdict
     assert evidence in result.verdict.evidence
     assert result.verdict.causes
+
+
+@pytest.mark.parametrize(
+    ("data_s", "workers", "busy", "said"),
+    [
+        (
+            0.128,
+            0,
+            0.1,
+            "data.num_workers: 3 loads ahead.*computes; loading mostly waits (90%",
+        ),
+        (0.128, 0, 0.9, "data.num_workers: 3 loads ahead.*with resources.cpus_per_worker: 4; or decode once"),
+        (0.060, 2, 0.0, "data.num_workers: 4 loads ahead"),
+        (0.300, 16, 0.0, "16 processes do not keep up: decode once"),
+    ],
+)
+def test_a_slow_loader_is_told_its_setting(data_s: float, workers: int, busy: float, said: str) -> None:
+    spent = {"data": data_s, "augment": 0.0, "forward": 0.02, "backward": 0.03, "optimizer": 0.01}
+    loading = PoolSettings(workers, 2, False) if workers else None
+    told = advice(Steps({**spent, "logging": 0.0}, False, loading, busy, None), "data")
+    assert re.match(said.replace("(", "\\("), told)
+    assert "indexing a tensor" in advice(Steps(spent, True, None, busy, None), "data")
 
 
 def test_nothing_to_train() -> None:

@@ -168,7 +168,7 @@ def _returned(run: TrialRun, how: str) -> Outcome:
     if run.refused is not None:  # and the user's code has caught that
         reason = f"{who} {how} after a report that was refused: {run.refused}"
         return run.ended(TrialState.FAILED, Cause.USER, reason)
-    if run.length >= stopping.max or run.spec.allow_short:
+    if run.length >= stopping.max or run.spec.allow_short or run.early:
         return run.outcome()
     where = f"at {run.length:g} of {stopping.max:g} {stopping.unit.removesuffix('s')}s"
     if run.has_said:

@@ -71,6 +71,7 @@ class TrialRun:
         self.length: float = resume.length if resume else 0.0
         value = resume.value if resume else None
         self.worth = Worth(facts.spec.metric, value, selects=assignment.selects)
+        self.early: str | None = None  # why the trial is complete before its length, if it is
         self.refused: str | None = None  # why the last report was not taken, if it was not
         self.answer = CONTINUE
         self.complete = False
@@ -250,6 +251,10 @@ class TrialRun:
         if self.log is not None:
             self.log.scalars({bounded(str(name)): value for name, value in values.items()}, step)
 
+    def ends_early(self, reason: str) -> None:
+        """Remember why the trial is complete where it stands, although that is short of its length."""
+        self.early = reason
+
     def outcome(self) -> Outcome:
         """How this rank left a trial that did not raise an error of its own."""
         state = self.answer.state or TrialState.CANCELLED if self.answer.stop else TrialState.DONE
@@ -258,7 +263,7 @@ class TrialRun:
             if (lacking := self.worth.lacking(who, self.index)) is not None:
                 return self.ended(TrialState.FAILED, Cause.USER, lacking)
         cause = Cause.USER if state is TrialState.FAILED else None  # ranks that disagree
-        return self.ended(state, cause, self.answer.reason)
+        return self.ended(state, cause, self.answer.reason or self.early)
 
     def ended(
         self,

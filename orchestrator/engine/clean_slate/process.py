@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.clean_slate.parts import Noticed, StatePart, Value
+from orchestrator.training.loading import kept_children, kept_threads
 
 _TASKS = Path("/proc/self/task")
 _GRACE_S = 0.25  # a thread or child that is just ending gets this long, once, and only if there is one
@@ -101,8 +102,9 @@ class Signals:
 class Threads:
     """Threads cannot be ended from outside: those that are left are noticed, daemon or not.
 
-    Not counted: those of the snapshot, the caller's, and those of Ray, gRPC and the orchestrator. The
-    progress bars' monitor and the writer threads of event files that nobody closed are asked to end.
+    Not counted: those of the snapshot, the caller's, and those of Ray, gRPC and the orchestrator, the kept
+    loader's among them. The progress bars' monitor and the writer threads of event files that nobody closed
+    are asked to end.
     """
 
     name = "threads"
@@ -120,7 +122,7 @@ class Threads:
         return [f"thread {thread.name!r} is still running ({_origin(thread)})" for thread in still]
 
     def _left(self) -> list[threading.Thread]:
-        known = {*self._known, threading.current_thread(), threading.main_thread()}
+        known = {*self._known, *kept_threads(), threading.current_thread(), threading.main_thread()}
         return [
             thread
             for thread in threading.enumerate()
@@ -159,7 +161,10 @@ def _ask_to_end(thread: threading.Thread) -> None:
 
 
 class LeftChildren:
-    """Child processes that are left are noticed; zombies and `multiprocessing`'s servers do not count."""
+    """Child processes that are left are noticed.
+
+    Zombies, `multiprocessing`'s servers and what loads samples for the next trial too do not count.
+    """
 
     name = "child processes"
 
@@ -178,7 +183,7 @@ class LeftChildren:
 
     def _left(self) -> list[int]:
         tracker = sys.modules.get("multiprocessing.resource_tracker")
-        servers = {getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)}
+        servers = {getattr(getattr(tracker, "_resource_tracker", None), "_pid", None), *kept_children()}
         candidates = [pid for pid in _children() if pid not in self._known and pid not in servers]
         return [pid for pid in candidates if not _has_ended(pid) and not _is_kept(pid)]
 
@@ -223,7 +228,9 @@ def _is_kept(pid: int) -> bool:
 
 
 def _stop_fork_server() -> None:
-    """End the server, which forks from the state of the trial that started it."""
+    """End the server, which forks from the state of the trial that started it; not one that is in use."""
+    if any(type(process).__name__ == "ForkServerProcess" for process in multiprocessing.active_children()):
+        return  # its children keep it alive: it would be waited for
     module: Any = sys.modules.get("multiprocessing.forkserver")
     server: Any = getattr(module, "_forkserver", None)
     if server is not None and server._forkserver_pid is not None:

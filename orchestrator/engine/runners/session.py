@@ -30,6 +30,9 @@ class TrialSession:
         self.trial_dir = run.storage.path(run.assignment.trial_dir)
         self.cache = cache
         self.monitors: tuple[str, ...] | str = run.spec.monitor
+        self.metric: str = run.spec.metric.name
+        self.mode: str = run.spec.metric.mode
+        self.loader_workers = 0
         self.sink: Sink = run.log or Silent()
 
     def prepare_model(self, model: nn.Module) -> nn.Module:
@@ -40,6 +43,9 @@ class TrialSession:
 
     def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         self._run.report(metrics, None if checkpoint is None else SnapshotPart(checkpoint))
+
+    def ends_early(self, reason: str) -> None:
+        self._run.ends_early(reason)
 
     def resume_dir(self) -> AbstractContextManager[Path | None]:
         return self._run.resume_dir()

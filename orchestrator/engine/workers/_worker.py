@@ -51,6 +51,7 @@ from orchestrator.engine.workers._plain_function import bound
 from orchestrator.record.codearchive import unpack_code
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.trackers.process import Trackers, services
+from orchestrator.training.settings import loaders
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 
@@ -60,6 +61,7 @@ class TaskSession(TrialSession):
 
     def __init__(self, run: TrialRun, cache: MutableMapping[str, Any]) -> None:
         super().__init__(run, cache, ray.train.torch.get_device())
+        self.loader_workers = loaders(run.spec.resources.cpus_per_worker)
         self.local_rank = ray.train.get_context().get_local_rank()
 
     def prepare_model(self, model: nn.Module) -> nn.Module:

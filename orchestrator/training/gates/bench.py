@@ -17,15 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from orchestrator.training.data.collate import stacked
 from orchestrator.training.gates.results import CheckRequest
+from orchestrator.training.loading import BatchSource, Feed, PoolSettings, Request, feed_for
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer
 from orchestrator.training.optim import PlainOptimizer
 from orchestrator.training.ranks import to_device
-from orchestrator.training.samples import Samples, TrainingOrder
+from orchestrator.training.samples import Collate, Samples, TrainingOrder
 from orchestrator.training.settings import LoopSettings, loop_settings, optim_settings
-from orchestrator.training.streams import SampleDraws
-from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task
+from orchestrator.training.streams import SampleDraws, Streams
+from orchestrator.training.task import ID, TRAIN, VAL, Batch, Optimizer, Outputs, Task, collate_of
 from orchestrator.training.validation import evaluating
 
 VAL_SAMPLES = 2048
@@ -74,10 +76,16 @@ class Bench:
         return self.config_of(self.request.arms[0].config)
 
     def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return an arm's config as a trial gets it, without the validation that happens beside training."""
-        train = config.get("train") or {}
-        quiet = {**train, "val_batch_every": 0} if isinstance(train, Mapping) else train
-        return {**config, "train": quiet, "seed": self.request.seed, "max_length": 1}
+        """Return an arm's config as a trial gets it, without the validation that happens beside training, nor
+        processes that load the samples: neither changes what is trained.
+        """
+        quiet = {"train": {"val_batch_every": 0}, "data": {"num_workers": 0}}
+        sections = {name: config.get(name) or {} for name in quiet}
+        changed = {
+            name: {**section, **quiet[name]} if isinstance(section, Mapping) else section
+            for name, section in sections.items()
+        }
+        return {**config, **changed, "seed": self.request.seed, "max_length": 1}
 
     def under(self, config: Mapping[str, Any]) -> Bench:
         """Return the same task and the same data under another config (which must not change the data)."""
@@ -120,10 +128,23 @@ class Bench:
         if not isinstance(tables, Mapping) or not {TRAIN, VAL} <= set(tables):
             found = sorted(tables) if isinstance(tables, Mapping) else type(tables).__name__
             raise HookFault("build_data", f"gives {found}, not train and val", fix)
-        return {name: checked_samples(name, tables[name]) for name in (TRAIN, VAL)}
+        return {name: checked_samples(name, tables[name], collate_of(self.task)) for name in (TRAIN, VAL)}
+
+    def feed(self) -> Feed:
+        """Return what a trial's batches come from, before they are augmented by the trial's process."""
+        wanted = called("config", lambda: loop_settings(self.request.arms[0].config)).num_workers
+        workers = self.request.loader_workers if wanted == "auto" else wanted
+        loading = PoolSettings(workers, self._settings.prefetch_factor, self.device.type == "cuda")
+        samples = {TRAIN: self.sets[TRAIN]}
+        made: Feed = called(
+            "data", lambda: feed_for(self.task, samples, loading, wanted, self.cache, augmenting=False)
+        )
+        return made
 
     def take(self, name: str, indices: Tensor) -> Batch:
-        """Return samples of a set as they lie there, on the CPU."""
+        """Return samples of a set as they lie there, on the CPU; the training set draws as in epoch 0."""
+        if name == TRAIN:
+            return BatchSource(self.sets, Streams(self.request.seed), None).batch(Request(TRAIN, indices, 0))
         return self.sets[name].take(indices)
 
     def order(self, epoch: int = 0) -> Tensor:
@@ -201,6 +222,8 @@ class Bench:
     def optimizer(self, model: nn.Module) -> Optimizer:
         """Return the one that the loop would use."""
         given = self.config
+        if type(self.task).optimizers is not Task.optimizers:
+            raise NotShown("the task has several optimizers, each with a loss of its own")
         own = called("optimizer", lambda: self.task.optimizer(model, given))
         settings = called("config", lambda: optim_settings(given, extra_keys=own is not None), "see optim")
         return own or PlainOptimizer(model.parameters(), settings)
@@ -274,7 +297,7 @@ def _place(error: BaseException) -> str:
 _NAMED = 'make each sample a dict of named tensors: {"image": image, "label": label}'
 
 
-def checked_samples(name: str, table: Any) -> Samples:
+def checked_samples(name: str, table: Any, collate: Collate = stacked) -> Samples:
     """Return the samples of a set, or raise the HookFault that says why they are none."""
     if isinstance(table, Mapping):
         odd = [key for key, column in table.items() if not isinstance(column, Tensor)]
@@ -289,7 +312,7 @@ def checked_samples(name: str, table: Any) -> Samples:
             said = f"a sample of {name} is a {type(sample).__name__}, not a dict"
             raise HookFault("build_data", said, _NAMED)
     try:
-        samples = Samples(table)
+        samples = Samples(table, collate)
     except ValueError as error:
         fix = "the tensors of a set have one length, at least 1"
         raise HookFault("build_data", f"{name}: {error}", fix) from error

@@ -48,6 +48,8 @@ class CheckRequest:
     """File for the trace of `profile`; None: none."""
     datamodule: str | None = None
     """The DataModule that goes with a LightningModule."""
+    loader_workers: int = 0
+    """Processes that `data.num_workers: auto` stands for in the study's trials."""
 
     @property
     def code_name(self) -> str:

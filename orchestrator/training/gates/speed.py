@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from orchestrator.training.gates.bench import Bench
 from orchestrator.training.gates.results import EvidenceTable, GateVerdict, failed, passed, skipped
+from orchestrator.training.loading import MORE_MEMORY, PoolSettings, Request, shortage
 from orchestrator.training.task import TRAIN
 
 WARM_UP = 2
 STEPS = 10
 SECONDS = 15.0
 SLOW_STEP_S = 1.0
+MOST_WORKERS = 16
 DATA_SHARE = 0.5
 """Share of a step spent waiting for data from which the data are the bottleneck..."""
 DATA_S = 0.02
@@ -30,14 +34,13 @@ PARTS = {
     "optimizer": "the optimizer's update",
     "logging": "fetching the loss",
 }
-HINTS = {
-    "data": "less work in __getitem__: decode in build_data, or once into files that load fast",
-    "augment": "Task.augment: work on whole tensors [B, ...] instead of sample by sample",
-}
 COMPUTE = "where the hardware is not busy, a larger batch or train.precision: bf16 help"
 ADVICE = {
     "data": "decode once in build_data, so that fetching a sample is indexing a tensor",
-    "augment": "let Task.augment work on whole tensors [B, ...] instead of sample by sample",
+    "augment": (
+        "let Task.augment work on whole tensors [B, ...] instead of sample by sample; one that follows from "
+        "its arguments alone may run in the processes that load (augment_in_workers = True)"
+    ),
     "forward": COMPUTE,
     "backward": COMPUTE,
     "optimizer": "many small parameters are updated one by one: a fused or foreach optimizer",
@@ -47,17 +50,20 @@ ADVICE = {
 
 def step_time(bench: Bench) -> GateVerdict:
     """Fails where training would mostly wait for its data; a step of over a second is flagged."""
-    spent = measure(bench)
+    found = measure(bench)
+    spent = found.spent
     total, slowest, text = _summary(bench, spent)
     table = _budget(spent)
     waiting = spent["data"] + spent["augment"]
     if waiting >= DATA_S and waiting / total > DATA_SHARE:
         return failed(
             f"a step takes {total * 1e3:.0f} ms, {waiting / total:.0%} of it before the model sees the batch",
-            HINTS[max(HINTS, key=spent.__getitem__)],
+            advice(found, "augment" if spent["augment"] > spent["data"] else "data"),
             "work that is the same every time belongs into build_data, which is kept between trials",
             tables=(table,),
         )
+    if found.shortage is not None:
+        return failed(found.shortage, MORE_MEMORY, tables=(table,))
     warnings = (f"a step takes over a second ({total:.1f} s)",) if total > SLOW_STEP_S else ()
     text += f"; {spent[slowest] / total:.0%} of it is {PARTS[slowest]}"
     return passed(text, tables=(table,), warnings=warnings)
@@ -65,9 +71,10 @@ def step_time(bench: Bench) -> GateVerdict:
 
 def bottleneck(bench: Bench) -> GateVerdict:
     """Measure the time of a step by part, and name the bottleneck in one sentence."""
-    spent = measure(bench)
+    found = measure(bench)
+    spent = found.spent
     total, slowest, text = _summary(bench, spent)
-    text += f"; the bottleneck is {PARTS[slowest]} ({spent[slowest] / total:.0%}): {ADVICE[slowest]}"
+    text += f"; the bottleneck is {PARTS[slowest]} ({spent[slowest] / total:.0%}): {advice(found, slowest)}"
     return passed(text, tables=(_budget(spent),))
 
 
@@ -85,20 +92,41 @@ def trace(bench: Bench) -> GateVerdict:
     return passed(text, tables=(_operations(profiler, bench.device.type),))
 
 
-def measure(bench: Bench) -> dict[str, float]:
-    """Seconds per step by part, the mean over up to `STEPS` steps after a warm-up."""
+@dataclass(frozen=True)
+class Steps:
+    """Where the time of steps went."""
+
+    spent: Mapping[str, float]
+    """Seconds per step by part."""
+    in_memory: bool
+    """The samples are tensors in memory: no process loads them."""
+    loading: PoolSettings | None
+    """The processes that loaded them; None: the trial's own did."""
+    busy: float
+    """Share of the time for data in which this process computed: the rest is waiting."""
+    shortage: str | None
+    """What is missing for the batches on their way from the processes that load."""
+
+
+def measure(bench: Bench) -> Steps:
+    """Measure up to `STEPS` steps, after as many as it takes until nothing is left that was loaded before."""
     model = bench.model()
     optimizer = bench.optimizer(model)
-    order = bench.order()
+    feed = bench.feed()
+    loading = feed.settings
+    ahead = WARM_UP + (loading.workers * loading.prefetch if loading is not None else 0)
+    requests = _requests(bench, ahead + (1 if bench.request.brief else STEPS))
+    feed.begin(iter(requests))
     deadline = time.monotonic() + SECONDS
-    for number in range(WARM_UP + (1 if bench.request.brief else STEPS)):
-        if number in (0, WARM_UP):
-            steps, spent = 0, dict.fromkeys(PARTS, 0.0)
-        start = number * bench.batch_size % max(1, len(order) - bench.batch_size + 1)
+    for number, request in enumerate(requests):
+        if number in (0, ahead) or (number < ahead and time.monotonic() > deadline):
+            steps, spent, busy_s = 0, dict.fromkeys(PARTS, 0.0), 0.0
+        busy = time.thread_time()
         with _timed("data", spent, bench.device):
-            raw = bench.take(TRAIN, order[start : start + bench.batch_size])
+            raw = feed.take(request)
+        busy_s += time.thread_time() - busy
         with _timed("augment", spent, bench.device):
-            batch = bench.augmented(raw)
+            batch = raw if feed.augmented else bench.augmented(raw)
         with _timed("forward", spent, bench.device):
             loss = bench.loss(model, batch)
         with _timed("backward", spent, bench.device):
@@ -111,7 +139,40 @@ def measure(bench: Bench) -> dict[str, float]:
         steps += 1
         if time.monotonic() > deadline:
             break
-    return {part: seconds / steps for part, seconds in spent.items()}
+    return Steps(
+        {part: seconds / steps for part, seconds in spent.items()},
+        bench.sets[TRAIN].in_memory,
+        loading,
+        busy_s / max(spent["data"], 1e-9),
+        shortage(raw, loading) if loading is not None else None,
+    )
+
+
+def _requests(bench: Bench, count: int) -> list[Request]:
+    order = bench.order()
+    starts = (
+        number * bench.batch_size % max(1, len(order) - bench.batch_size + 1) for number in range(count)
+    )
+    return [Request(TRAIN, order[start : start + bench.batch_size], 0) for start in starts]
+
+
+def advice(found: Steps, part: str) -> str:
+    """Return what makes a part of the step faster: which setting, and to what."""
+    if part != "data" or found.in_memory:
+        return ADVICE[part]
+    workers = found.loading.workers if found.loading is not None else 0
+    compute_s = sum(found.spent.values()) - found.spent["data"]
+    # with processes, what is waited for is what they are behind: n of them take as long as n steps
+    of_one_s = found.spent["data"] if not workers else (found.spent["data"] + compute_s) * workers
+    wanted = min(MOST_WORKERS, max(workers + 1, math.ceil(of_one_s / max(compute_s, 1e-3))))
+    if workers >= MOST_WORKERS:
+        return f"{workers} processes do not keep up: {ADVICE['data']}"
+    how = f"data.num_workers: {wanted} loads ahead while the model computes"
+    if workers == 0 and found.busy < 0.5:
+        return (
+            f"{how}; loading mostly waits ({1 - found.busy:.0%} of the time), so that it needs no more CPUs"
+        )
+    return f"{how}, with resources.cpus_per_worker: {wanted + 1}; or {ADVICE['data']}"
 
 
 @contextmanager
@@ -125,14 +186,14 @@ def _timed(part: str, spent: dict[str, float], device: torch.device) -> Iterator
     spent[part] += time.perf_counter() - start
 
 
-def _summary(bench: Bench, spent: dict[str, float]) -> tuple[float, str, str]:
+def _summary(bench: Bench, spent: Mapping[str, float]) -> tuple[float, str, str]:
     """Seconds of a step, its slowest part, and how to say the first."""
     total = sum(spent.values())
     rate = bench.batch_size / total
-    return total, max(spent, key=spent.__getitem__), f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s"
+    return total, max(PARTS, key=spent.__getitem__), f"{total * 1e3:.1f} ms a step, {rate:,.0f} samples/s"
 
 
-def _budget(spent: dict[str, float]) -> EvidenceTable:
+def _budget(spent: Mapping[str, float]) -> EvidenceTable:
     """Where a step's seconds go."""
     total = sum(spent.values())
     rows = tuple((part, f"{spent[part] * 1e3:.2f}", f"{spent[part] / total:.0%}") for part in PARTS)
