@@ -13,6 +13,7 @@ from orchestrator.api.recorded import OpenedStudy
 from orchestrator.engine.inprocess import PlantedFault, get_checkpoint, report, session
 from orchestrator.errors import ExitCode
 
+pytestmark = pytest.mark.slow
 VAL = (0.5, 0.9, 0.7)
 """Of the epochs: best in the middle."""
 METRIC = {"name": "val", "mode": "max", "at": "best", "test": "test", "also": ["params"]}
