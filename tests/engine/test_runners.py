@@ -85,4 +85,8 @@ def test_a_datamodule_goes_with_a_lightning_module(code: Path) -> None:
 
 def test_a_mapping_that_no_runner_takes(code: Path) -> None:
     with pytest.raises(TypeError, match="is a mapping that nothing takes; an entrypoint is"):
-        runner_of(Code({"command": "true"}, code))
+        runner_of(Code({"notebook": "train.ipynb"}, code))
+
+
+def test_a_command_is_one(code: Path) -> None:
+    assert runner_of(Code({"command": "true"}, code)).noun.startswith("a command")
