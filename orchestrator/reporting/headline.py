@@ -108,6 +108,8 @@ def _without_claim(report: StudyReport, effects: Sequence[Effect]) -> str:
         why = "seeds change nothing, so that there is no interval"
     elif len(report.seeds) == 1:
         why = "one seed shows no difference beyond chance"
+    elif any("zero variance" in effect.flags for effect in effects):
+        why = "all differences are equal, so that there is no interval"
     elif effects[0].delta is not None:
         why = "too few runs for an interval"
     largest = (

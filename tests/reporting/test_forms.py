@@ -91,7 +91,7 @@ def test_effects_json_agrees_with_the_report(study) -> None:
         "sd": pytest.approx(0.01),
         "also": {},
     }
-    assert effect["level"] == {"n": 3, "mean": pytest.approx(2.45 / 3), "sd": pytest.approx(0.0152753)}
+    assert effect["level"] == {"n": 3, "mean": pytest.approx(2.45 / 3), "sd": pytest.approx(0.01527525)}
     assert list(data) == list(SCHEMA["properties"])
     assert list(effect) == list(SCHEMA["properties"]["effects"]["items"]["properties"])
 
