@@ -166,6 +166,7 @@ def document(result: StudyResult, final: StudyReport) -> dict[str, Any]:
         "exit_code": int(result.exit_code),
         "interrupted": result.interrupted,
         "counts": result.outcome.counts,
+        "stopped_by": list(result.outcome.why),
         "report": to_json(final),
     }
 
@@ -188,6 +189,10 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
     elif result.interrupted:
         lines.append(f"stopped: nothing is lost, the same command resumes\ngo on:   {again}")
+    elif result.outcome.why:
+        lines += result.outcome.why
+        lines.append(f"mend it: {again} --retry-failed")
+        lines.append(f"or run the others all the same: {again} failures.stop_when=never")
     elif result.exit_code is not ExitCode.DONE:
         logs = f"orchestrate logs ARM SEED --study {where}{there}"
         lines.append(f"why:     orchestrate status {where}{there}; {logs}")

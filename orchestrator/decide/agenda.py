@@ -18,6 +18,7 @@ from orchestrator.decide.evaluation import (
     is_outcome,
     table,
 )
+from orchestrator.decide.failing import spent
 from orchestrator.decide.pairs import (
     interaction_batch,
     interaction_cells,
@@ -78,13 +79,14 @@ def agenda(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts], families: Ma
     made.awaited += [_open(arm.samples, facts) for arm in found]
     made.batches += [*proposals(spec, plan, found, facts), *winners(spec, plan, found)]
     lost = {arm.arm for arm in found if arm.complete and arm.winner is None}
+    fruitless = spent(spec.failures.stop_when, plan, facts)
     for evaluation in evaluations(spec, plan, families):
         rule = rule_of(spec).on_seeds(spec, len(evaluation.arms) - 1)
         if rule is None:
-            made.wanted += _open(_cells(plan, evaluation), facts)
+            _grid(made, _cells(plan, evaluation), facts, fruitless)
         else:
             _sequential(made, spec, plan, evaluation, rule, facts, lost)
-    made.wanted += _open(interaction_cells(spec, plan), facts)
+    _grid(made, interaction_cells(spec, plan), facts, fruitless)
     if made.complete and wants_pairs(spec, plan):
         resolved = _resolved(spec, plan, facts, made.judged)
         batch = interaction_batch(spec, resolved)
@@ -109,6 +111,13 @@ def depends_on_results(spec: StudySpec) -> bool:
 
 def _open(cells: Iterable[Cell], facts: Mapping[str, Facts]) -> list[str]:
     return [cell.cell for cell in cells if not is_outcome(facts[cell.cell])]
+
+
+def _grid(made: Agenda, cells: Iterable[Cell], facts: Mapping[str, Facts], spent: Mapping[str, str]) -> None:
+    """Add cells that all have to run, but for those of arms of which every run so far has failed."""
+    left = _open(cells, facts)
+    made.wanted += [cell for cell in left if cell not in spent]
+    made.skip.update((cell, spent[cell]) for cell in left if cell in spent)
 
 
 def _sequential(

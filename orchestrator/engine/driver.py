@@ -214,6 +214,7 @@ class _Driver:
     def _conduct(self, record: StudyRecord, gpus: float, *, grows: bool) -> StudyOutcome:
         from orchestrator.engine.conduct import Conductor
         from orchestrator.engine.on_ray import TuneRuntime
+        from orchestrator.engine.place import tidy
         from orchestrator.engine.pump import Pump
 
         record.reopen(self.options.again, f"{getpass.getuser()}@{socket.gethostname()}")
@@ -230,6 +231,7 @@ class _Driver:
                 pump = Pump(conductor, runtime, record, self.listener)
                 with _signals_to(pump), pump.beside() as road:
                     runtime.run(road)
+            tidy(facts, record.state.cells.values())
         return conclude(conductor, record)
 
     def _facts(self, record: StudyRecord, gpus: float) -> RunFacts:
@@ -244,6 +246,7 @@ class _Driver:
             gpus_per_worker=gpus,
             began=record.journal.began or 0.0,
             counted=code.counted,
+            project=str(Path.cwd()),
         )
 
 

@@ -32,6 +32,7 @@ class RunFacts:
     gpus_per_worker: float  # `auto` resolved
     began: float = 0.0  # time of the journal's first line: tells studies of one name apart
     counted: frozenset[str] = frozenset()  # files of the code that it is known to import
+    project: str = ""  # directory in which the command was given
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Outcome:
     secondary: bool = False  # a broken collective: another rank's failure is the cause
     fault: FaultKind | None = None  # None: what the cause alone says
     imported: tuple[str, ...] = ()  # files of the code beyond `RunFacts.counted`
+    wrote: tuple[str, ...] = ()  # files outside of the trial's own directory that it made or changed
+    shared: tuple[str, ...] = ()  # files of the project, which all trials share, that it changed
 
 
 # ---- what the driver reads from the message actor -------------------------------------------------------
@@ -266,8 +269,9 @@ Action = Reassign | Recycle | StopTrial | SetAside
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Why the study stops before all cells are answered."""
+    """Why the study stops before all cells are answered; `shown`: what led to it, for people, in lines."""
 
     reason: str
     exit_code: ExitCode
     error: OrchestratorError | None = None
+    shown: tuple[str, ...] = ()

@@ -126,4 +126,5 @@ def conclude(conductor: Conductor, record: StudyRecord) -> StudyOutcome:
     if conductor.stop is not None and conductor.stop.error is not None:
         raise conductor.stop.error
     root = record.storage.path(record.paths.root)
-    return StudyOutcome(conductor.exit_code(), root, conductor.counts())
+    why = () if conductor.stop is None else conductor.stop.shown
+    return StudyOutcome(conductor.exit_code(), root, conductor.counts(), why)

@@ -116,11 +116,15 @@ class Audience:
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """How a run ended. `counts`: trials per state; `root`: the study's directory, as the storage names it."""
+    """How a run ended. `counts`: trials per state; `root`: the study's directory, as the storage names it.
+
+    `why`: the failure that has stopped the study, and the end of its log, in lines; empty where none has.
+    """
 
     exit_code: ExitCode
     root: str
     counts: dict[str, int] = field(default_factory=dict)
+    why: tuple[str, ...] = ()
 
     @property
     def interrupted(self) -> bool:

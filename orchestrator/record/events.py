@@ -256,6 +256,8 @@ class TrialEnd(CellEvent):
         _says("files of the code that it imported beyond what reading the code tells, not yet named before"),
     ] = ()
     beside: Annotated[FreeForm | None, _says("other metrics where the value was taken")] = None
+    wrote: Annotated[tuple[str, ...], _says("files outside of the trial's own directory that it wrote")] = ()
+    shared: Annotated[tuple[str, ...], _says("files that all trials share which it changed")] = ()
 
 
 @dataclass(frozen=True)

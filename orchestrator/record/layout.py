@@ -4,6 +4,7 @@
   study.yaml  plan.json  env.json  code.tar.gz  check.json  journal.jsonl
   control/            lease.json, progress.json and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
+                      log.txt, metrics.*, checkpoints/; files/: what the trial wrote where it worked
   results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
 """
 
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 _TRIALS = "trials"
+PLACES = ".places"
+"""Beside the studies: where their trials work, <study>/<cell>, until they end."""
 
 
 def safe_name(name: str) -> str:
@@ -81,6 +84,10 @@ class TrialPaths:
     def manifest(self, name: str) -> str:
         """Return what says that a checkpoint is complete, and what it holds; it lies beside it."""
         return f"{self.checkpoint(name)}.json"
+
+    def files(self, attempt: int = 1) -> str:
+        """Return where that goes which the trial has written in its working directory."""
+        return f"{self.root}/files{_of_attempt(attempt)}"
 
     def log(self, rank: int = 0) -> str:
         """`log.txt` of rank 0, `log-rank<k>.txt` of the others."""

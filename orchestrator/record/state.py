@@ -45,7 +45,8 @@ class TrialRecord:
     Fields that are columns of the results (`columns`) say so; `retries_since_progress`: hangs and
     infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided;
     `asked_again`: how often it was begun anew on request after it had its answer;
-    `beside`: other metrics where its value was taken (journals of earlier versions do not say).
+    `beside`: other metrics where its value was taken (journals of earlier versions do not say);
+    `wrote`, `shared`: files outside of its own directory, those of the project apart (`record.shared`).
     """
 
     cell: Annotated[str, Column("identity of the cell, 12 hex digits")]
@@ -87,6 +88,8 @@ class TrialRecord:
     decisions: dict[float, Decided] = field(default_factory=dict)
     asked_again: int = 0
     beside: dict[str, float] = field(default_factory=dict)
+    wrote: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.trial_dir = trial_folder(self.arm, self.seed, self.sample, self.phase)
@@ -269,6 +272,7 @@ class StudyState:
         record.attempts = max(record.attempts, event.attempt)
         record.accepted_code_change = event.accepted_code_change
         self.imported.update(event.imported)
+        record.wrote, record.shared = event.wrote, event.shared
         _spend(record, event)
 
     @apply.register

@@ -10,6 +10,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_environment
+from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting import codes, devices
@@ -89,6 +90,7 @@ def build_report(
         notes=_notes(spec, arms[plan.reference], tuple(arms.values()), evaluations, searches),
         location=str(storage.local_path(paths.root)) if storage.is_local else f"{storage.uri}/{paths.root}",
         is_local=storage.is_local,
+        shared=tuple(shared_files(history.cells.values())),
     )
     inert = tuple(line for one in evaluations for line in _inert(report.reference, report.arms, one.phase))
     report = replace(report, notes=(*report.notes, *out_of_range(report)), remarks=inert)
@@ -167,7 +169,8 @@ def _notes(
     searches: tuple[ArmTuning, ...],
 ) -> tuple[str, ...]:
     """Return what a reader of the table must know, in full sentences."""
-    notes = []
+    shared = shared_files(run for arm in arms for run in arm.runs)
+    notes = [f"{file}; {DOUBTFUL}." for file in shared]
     if len(spec.seeds) == 1:
         notes.append("One seed: there are no intervals and no p-values, so no difference is a finding yet.")
     for evaluation in evaluations:

@@ -55,6 +55,7 @@ def to_json(report: StudyReport) -> dict[str, Any]:
         "headline": headline(report),
         "at": report.at,
         "selected_by": report.selected_by,
+        "shared": [file.to_json() for file in report.shared],
     }
     return _finite(data)
 

@@ -12,6 +12,7 @@ from orchestrator.decide.evaluation import final_value, is_outcome
 from orchestrator.decide.resolve import ResolveRule
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of
+from orchestrator.record.shared import DOUBTFUL_FLAG, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.reporting.devices import MIXED, mixed_seeds
 from orchestrator.reporting.model import ReportedEvaluation, ReportedLook
@@ -65,6 +66,13 @@ def evaluate(
     ]
     counted = {arm: [record for record in rows if record.cell in used] for arm, rows in records.items()}
     seen = {arm: _values(rows) for arm, rows in counted.items()}
+    doubtful = _doubtful_arms(history)
+    effects = [
+        replace(effect, flags=(*effect.flags, DOUBTFUL_FLAG))
+        if doubtful & contrast.weights.keys()
+        else effect
+        for effect, contrast in zip(effects, (*main, *joint), strict=True)
+    ]
     others = {arm: by_seed for arm, by_seed in seen.items() if arm != plan.reference}
     return ReportedEvaluation(
         phase=phase,
@@ -98,6 +106,11 @@ def beside(
         }
         found[name] = {arm: summarise(arm, by_seed) for arm, by_seed in named.items()}
     return {name: samples for name, samples in found.items() if any(one.n for one in samples.values())}
+
+
+def _doubtful_arms(history: StudyState) -> set[str]:
+    """Return the arms with a trial that has changed a file that others share."""
+    return {trial.arm for file in shared_files(history.cells.values()) for trial in file.trials}
 
 
 def _values(records: Iterable[TrialRecord]) -> dict[int, float]:

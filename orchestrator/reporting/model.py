@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.decide.states import TrialState
+from orchestrator.record.shared import SharedFile
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.numbers import Scale, scale_of, scale_of_curves
 from orchestrator.stats.between import Gap
@@ -19,6 +20,9 @@ from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
 from orchestrator.study.registered import DESIGNS, Tier
 from orchestrator.study.spec import Phase
+
+_TOLD = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED)
+"""Ends that say something about an arm's metric."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +249,13 @@ class Ledger:
         """How many runs are in one of these states."""
         return sum(entry.runs for entry in self.entries if entry.state in states)
 
+    @property
+    def not_needed(self) -> int:
+        """Runs that were skipped, but for those of arms of which every run has failed."""
+        told = {entry.arm for entry in self.entries if entry.state in _TOLD}
+        skipped = (entry for entry in self.entries if entry.state is TrialState.SKIPPED)
+        return sum(entry.runs for entry in skipped if entry.arm in told)
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -301,6 +312,7 @@ class StudyReport:
     selected_by: str | None = None
     at: str = "last"
     labels: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[SharedFile, ...] = ()
 
     @property
     def all_notes(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from orchestrator.record.shared import DOUBTFUL_FLAG
 from orchestrator.reporting import numbers, words
 from orchestrator.reporting.devices import MIXED
 from orchestrator.reporting.model import ArmReport, ReportedEvaluation, StudyReport, excludes_zero
@@ -82,7 +83,7 @@ class SaidEffect:
         effect = self.effect
         if effect.verdict == FAILS:
             return f"fails ({words.failed(self.runs)} of {len(self.runs)})"
-        told = (" failed", " stopped", "not finished", "noisy", MIXED)
+        told = (" failed", " stopped", "not finished", "noisy", MIXED, DOUBTFUL_FLAG)
         lost = [flag for flag in effect.flags if flag.endswith(told)] + needs
         said = f"{words.verdict(self.report, effect, self.scale)}{words.marks(effect)}"
         return f"{said} ({', '.join(lost)})" if lost else said

@@ -43,6 +43,7 @@ class StudyStanding:
 
     `gone`: trials whose directory was deleted; `claimed`: the metric of finished trials where `metric` only
     selects;
+    `gone`: trials whose directory was deleted; `shared`: files that trials share and have changed;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
     `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
     """
@@ -62,6 +63,7 @@ class StudyStanding:
     torn_bytes: int = 0
     gone: tuple[str, ...] = ()
     claimed: str | None = None
+    shared: tuple[str, ...] = ()
 
     def metric_of(self, cell: TrialRecord) -> str:
         """Return what the value of a trial is: of a finished one what is claimed, unless it is a sample."""
@@ -107,6 +109,7 @@ def _picked(found: object, names: Iterable[str]) -> dict[str, Any]:
 def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     """Read where a study stands. Raises `StudyError` when its record is damaged."""
     from orchestrator.record.lease import describe, is_alive, read_lease
+    from orchestrator.record.shared import DOUBTFUL, shared_files
 
     recorded = run.view()
     spec, plan, history, journal = recorded.spec, recorded.plan, recorded.state, recorded.journal
@@ -131,6 +134,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
         torn_bytes=journal.torn,
         gone=tuple(_gone(run, cells)),
         claimed=spec["metric"].get("test"),
+        shared=tuple(f"{file}; {DOUBTFUL}" for file in shared_files(cells)),
     )
 
 

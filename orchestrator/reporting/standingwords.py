@@ -69,7 +69,7 @@ def explanations(found: StudyStanding) -> list[str]:
         saved = plain.length(found.saved, found.unit)
         lines.append(f"saved by stopping early: {saved} of {plain.number(whole)} ({found.saved / whole:.0%})")
     lines += codes.note(found.cells)
-    return lines + [f"journal: {problem}" for problem in found.oddities()] + list(found.gone)
+    return lines + [f"journal: {problem}" for problem in found.oddities()] + [*found.gone, *found.shared]
 
 
 def _skipped(found: StudyStanding) -> list[str]:

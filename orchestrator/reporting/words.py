@@ -138,7 +138,7 @@ def cost_line(report: StudyReport) -> str:
     saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
     # a plan with a budget has more seeds than it pays for: that they never ran saves nothing
     budgeted = report.goal is not None and GOALS.get(report.goal).budgeted
-    skipped = 0 if budgeted else cost.runs(TrialState.SKIPPED)
+    skipped = 0 if budgeted else cost.not_needed
     saved += f" ({count(skipped, 'run')} not needed)" if skipped else ""
     trained = f"trained {cost.spent:g} of the grid's {quantity(cost.grid, report.unit)}"
     return f"{duration(cost.wall_s)} of trials, {gpu}; {trained}{saved}"

@@ -200,6 +200,10 @@ class BudgetSpec(Section):
     """Wall time of the whole study: `2h`, `90m`, or seconds."""
 
 
+StopWhen = Literal["first", "all", "never"]
+"""Which failures of their own end a study."""
+
+
 class FailuresSpec(Section):
     """What happens when a trial fails."""
 
@@ -207,6 +211,9 @@ class FailuresSpec(Section):
     """Second tries after infrastructure failures; counted afresh from every new checkpoint."""
     report_timeout: AutoSeconds = "auto"
     """A trial that is silent for longer hangs; `auto` is max(30 min, 5 × the longest interval seen)."""
+    stop_when: StopWhen = "first"
+    """The study stops when `first`: a run of the reference arm fails for its own reasons and none of it has
+    come to its end; `all`: so for every arm; `never`: every cell gets its run, whatever fails."""
 
 
 class CheckpointSpec(Section):

@@ -18,6 +18,7 @@ from orchestrator.engine.inprocess import (
     run_in_process,
     session,
 )
+from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
@@ -56,7 +57,7 @@ class Scene:
             "components": {"level": {"swap": {"high": {"level": 2.0}, "low": {"level": 0.5}}}},
             "seeds": 2,
             "stopping": {"max": 3, "unit": "epoch"},
-            "failures": {"max_retries": 2, "report_timeout": 5},
+            "failures": {"max_retries": 2, "report_timeout": 5, "stop_when": "never"},
             "loggers": [],
         }
         self._data = data
@@ -77,6 +78,16 @@ class Scene:
         start: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> ExitCode:
+        """What is left of the study, by the next driver; see `outcome`."""
+        return self.outcome(*faults, function=function, start=start, **options).exit_code
+
+    def outcome(
+        self,
+        *faults: PlantedFault,
+        function: Callable[..., Any] = train,
+        start: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> StudyOutcome:
         """What is left of the study, by the next driver.
 
         Args:
@@ -87,7 +98,7 @@ class Scene:
         options = {"faults": planted, "clock": planted.clock, **options}
         opened = Start(self.code, **start or {})
         with closing(StudyRecord.open(self.storage, self.spec, self.plan, opened)) as record:
-            return run_in_process(self.spec, record, function, **options).exit_code
+            return run_in_process(self.spec, record, function, **options)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The lines of the journal."""

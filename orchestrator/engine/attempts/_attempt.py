@@ -80,13 +80,15 @@ class KnownFailure(Exception):
 class Rank:
     """One worker's place in its group.
 
-    `same`: rank 0's value, on every rank; `load`: imports the user's code, or raises whatever it raises.
+    `same`: rank 0's value, on every rank; `load`: imports the user's code, or raises whatever it raises;
+    `folder`: the trial's own directory, None: where we are.
     """
 
     rank: int
     world_size: int
     same: Callable[[Any], Any]
     load: Callable[[], UserCode]
+    folder: Path | None = None
 
 
 def run_attempt(
@@ -118,7 +120,9 @@ def _open(
     for what in store.warnings:
         log.warning("a checkpoint cannot be used: %s", what)
     passed_over = tuple(store.warnings)
-    return TrialRun(facts, assignment, link, place.rank, place.world_size, resume, trackers, passed_over)
+    run = TrialRun(facts, assignment, link, place.rank, place.world_size, resume, trackers, passed_over)
+    run.folder = place.folder or run.folder
+    return run
 
 
 def _attempt(run: TrialRun, place: Rank) -> Outcome:
@@ -144,7 +148,7 @@ def _attempt(run: TrialRun, place: Rank) -> Outcome:
 def _call(user_code: UserCode, run: TrialRun) -> Outcome:
     """Run the user's code and say how it ended."""
     try:
-        with current(run, Path.cwd()):
+        with current(run, run.folder):
             user_code(run)
         return _returned(run, "returned")
     except WorkerKilled:

@@ -65,6 +65,7 @@ class TrialRun:
         self.spec, self.storage = facts.spec, facts.storage
         self.rank, self.world_size, self.resume = rank, world_size, resume
         self.paths = TrialPaths(assignment.trial_dir)
+        self.folder = Path.cwd()  # the trial's own, where a worker gives it one
         self.passed_over = passed_over
         self.store = CheckpointStore(facts.storage, self.paths, assignment.attempt)
         self.index = resume.report if resume else 0

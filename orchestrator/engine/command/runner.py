@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -47,27 +45,27 @@ class CommandRunner(Runner):
 
     noun = "a command, entrypoint: {command: ...}"
 
-    def __init__(self, command: CommandSpec, code_root: Path | None) -> None:
-        self._command, self._code_root = command, code_root
+    def __init__(self, command: CommandSpec) -> None:
+        self._command = command
 
     @classmethod
     def of(cls, code: Code) -> Self | None:
         """See `Runner.of`."""
         if not isinstance(code.entrypoint, Mapping) or "command" not in code.entrypoint:
             return None
-        return cls(CommandSpec.model_validate(code.entrypoint), code.root)
+        return cls(CommandSpec.model_validate(code.entrypoint))
 
     def run(self, run: TrialRun, place: TrialPlace) -> None:  # noqa: ARG002 - another process has no use for it
         """See `Runner.run`."""
-        CommandTrial(self._command, run, self._code_root).run()
+        CommandTrial(self._command, run).run()
 
 
 class CommandTrial:
     """One rank's part of one attempt."""
 
-    def __init__(self, command: CommandSpec, run: TrialRun, code_root: Path | None) -> None:
+    def __init__(self, command: CommandSpec, run: TrialRun) -> None:
         self._command, self._run = command, run
-        self._folder = working_directory(run, code_root)
+        self._folder = run.folder
         self._stopping, self._unit = run.spec.stopping, run.spec.stopping.unit
         self._behind = run.resume is not None  # what it reports may be in the record already
         self._said = 0
@@ -266,20 +264,6 @@ class CommandTrial:
     def _together(self, what: str) -> None:
         if self._run.world_size > 1:
             self._all(what, True)
-
-
-def working_directory(run: TrialRun, code_root: Path | None) -> Path:
-    """Return where the command runs, with the study's code in it."""
-    places = Path(tempfile.gettempdir()) / f"orchestrator-places-{os.getuid()}"
-    if run.storage.is_local:
-        places = Path(run.storage.path()) / ".places"
-    folder = places / run.facts.study_root / run.assignment.cell
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in code_root.iterdir() if code_root is not None else ():
-        if entry.name not in (".complete", "__pycache__", run.facts.study_root):
-            with suppress(FileExistsError):
-                (folder / entry.name).symlink_to(entry)
-    return folder
 
 
 def _code(process: CommandProcess) -> int:

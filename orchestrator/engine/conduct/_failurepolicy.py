@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from orchestrator.decide.failing import failed, stops_study
 from orchestrator.decide.faults import FaultKind, fault_of, retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.conduct._placement import Placement
-from orchestrator.engine.conduct._runlog import RunLog, headline
+from orchestrator.engine.conduct._runlog import RunLog, headline, last_lines
 from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
 from orchestrator.engine.messages import (
     Action,
@@ -23,6 +24,7 @@ from orchestrator.engine.messages import (
 )
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.events import AttemptFailed, TrialEnd
+from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.study.spec import StudySpec
 
 WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
@@ -47,7 +49,7 @@ class FailurePolicy:
     ) -> None:
         self._log, self._record, self._queue, self._placement = log, log.record, queue, placement
         self._assign, self._clock = assign, clock
-        self._max_retries = spec.failures.max_retries
+        self._max_retries, self._stop_when = spec.failures.max_retries, spec.failures.stop_when
         self._most_failures = spec.resources.workers * WORKER_STARTS
         self._gpus = gpus
         self._given_up: dict[tuple[str, int], Outcome] = {}  # attempts whose group was lost, not tried again
@@ -75,6 +77,7 @@ class FailurePolicy:
             live.spend(event.wall_s)
         for what in outcome.recycle:
             self._log.say(f"{live.record.name}: fresh workers on {lane}: {what}")
+        live.wrote, live.shared = outcome.wrote, outcome.shared
         if live.answer is not None:
             self._end_as_told(live, lane)
             return
@@ -208,9 +211,35 @@ class FailurePolicy:
         end = TrialEnd(*live.record.who, state, cause, reason, live.length, live.value, spent, gpu_s, lane)
         new = tuple(sorted(set(imported) - self._queue.state.imported))
         end = replace(end, accepted_code_change=self._record.code_changed, imported=new)
-        self._record.append(replace(end, beside=dict(live.beside) or None))
+        end = replace(end, beside=dict(live.beside) or None, wrote=live.wrote, shared=live.shared)
+        self._record.append(end)
+        self._say_shared(live)
         self._due += self._queue.ended(live)
         self._record.sync()
+        if failed(live.record):
+            self._end_study(live)
+
+    def _say_shared(self, live: LiveTrial) -> None:
+        """Tell of files that this trial has changed, and that others share."""
+        if live.wrote or live.shared:
+            for file in shared_files(self._queue.state.cells.values()):
+                if live.record in file.trials:
+                    self._log.note(f"{file}; {DOUBTFUL}")
+
+    def _end_study(self, live: LiveTrial) -> None:
+        """Stop the study where this failure means that the others would fail, too."""
+        plan, record = self._queue.state.plan, live.record
+        why = stops_study(self._stop_when, plan, self._queue.state.cells, plan.cell(record.cell))
+        if why is None or self._log.request is not None:
+            return
+        reason = f"stopped: {record.name} failed, and {why}"
+        log = f"{self._record.paths.root}/{record.trial_dir}/log.txt"
+        shown = (
+            f"{record.name} failed: {headline(record.reason or 'unknown')}",
+            f"the end of {self._record.storage.path(log)}:",
+            *(f"  {line}" for line in last_lines(self._record.storage, log)),
+        )
+        self._log.stop(StopRequest(reason, ExitCode.FAILED, shown=shown))
 
     def _spend(self, live: LiveTrial) -> None:
         live.spend(live.under_way_s(self._clock()))

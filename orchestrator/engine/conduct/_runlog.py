@@ -10,9 +10,11 @@ from orchestrator.decide.states import TrialState
 from orchestrator.engine.messages import Answer, StopRequest
 from orchestrator.errors import ExitCode, StorageUnavailable, StudyHeld
 from orchestrator.record.events import Noted
+from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import StudyRecord
 
 _KEPT = 200
+_TAIL_LINES, _TAIL_BYTES = 5, 20_000  # of the log of a trial that ends the study
 _LONGEST = 300  # characters of an error in a line for people; the record has more of it
 
 
@@ -83,3 +85,13 @@ def headline(text: str) -> str:
     lines = text.strip().splitlines() or [""]
     line = lines[-1 if lines[0].startswith("Traceback") else 0]
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def last_lines(storage: Storage, log: str) -> list[str]:
+    """Return the last lines of a trial's log, the long ones cut; none where it cannot be read."""
+    try:
+        text = storage.read_bytes(log)[-_TAIL_BYTES:].decode(errors="replace")
+    except (OSError, StorageUnavailable):
+        return []
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return [line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…" for line in lines[-_TAIL_LINES:]]

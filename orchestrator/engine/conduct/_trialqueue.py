@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
 from orchestrator.decide.evaluation import is_outcome
+from orchestrator.decide.failing import failed
 from orchestrator.decide.resolve import ArmLook
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.conduct._runlog import RunLog
@@ -38,7 +39,8 @@ class LiveTrial:
     `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `hangs`: it was named by the
     `HangDetector`; `length`, `value`: of the latest report; `beside`: the other metrics where an ended one
     counts; `answer`: what the trial ends as when it was
-    told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet.
+    told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet;
+    `wrote`, `shared`: files outside of its own directory (`Outcome`).
     """
 
     record: TrialRecord
@@ -54,6 +56,8 @@ class LiveTrial:
     resumed: bool = False
     hangs: bool = False
     beside: Mapping[str, float] = field(default_factory=dict)
+    wrote: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: TrialRecord) -> LiveTrial:
@@ -223,7 +227,9 @@ class TrialQueue:
         return actions
 
     def _calls_for_more(self, ended: TrialRecord) -> bool:
-        """Nothing is asked while others are awaited with the one that has ended."""
+        """Nothing is asked while others are awaited with it, but for a failure, which may end its arm."""
+        if failed(ended):
+            return True
         if not depends_on_results(self._spec) or not is_outcome(ended):
             return False
         through = False

@@ -74,7 +74,9 @@ def run_in_process(
         clock=clock,
     )
     if not conductor.finished():
-        facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0)
+        here = code_root is None or code_root.is_relative_to(Path.cwd())
+        project = str(Path.cwd() if here else code_root)
+        facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0, project=project)
         load = partial(user_code, function) if function is not None else _entrypoint(spec, code_root)
         with (
             Audience(listener or Quiet()) as audience,

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from orchestrator.engine.messages import (
     RungReached,
     WorkerFailed,
 )
+from orchestrator.engine.place import home_of
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,15 @@ class Group:
             while (assignment := link.next_assignment(serial)) is not None:
                 serial = assignment.serial
                 link.at_report = partial(place.at_report, self, assignment, rank)
+                home = home_of(place.facts, assignment)  # where others work, too: nobody changes directory
+                if isinstance(place.facts.spec.entrypoint, str):
+                    home.path.mkdir(parents=True, exist_ok=True)
+                else:  # a command has a directory of its own for all that
+                    home.open()
                 with place.output.to(place.facts.storage, assignment, rank):
-                    outcome = run_attempt(place.facts, assignment, link, here)
+                    outcome = run_attempt(place.facts, assignment, link, replace(here, folder=home.path))
+                if rank == 0 and self.size == 1 and home.is_over(outcome):
+                    home.keep()
                 link.ended(outcome)
         finally:
             link.close()

@@ -43,6 +43,7 @@ from orchestrator.engine.attempts import (
 )
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
+from orchestrator.engine.place import Home, audited, home_of, seen_here
 from orchestrator.engine.ray_private.head import EMBEDDED
 from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.runners.session import TrialSession
@@ -90,6 +91,9 @@ class LaneWorker:
         self.threads = max(1, int(spec.resources.cpus_per_worker))
         torch.set_num_threads(self.threads)
         self.code_root = _fetch_code(facts)
+        self.facts = replace(facts, project=seen_here(facts.project, self.code_root))
+        torch.save = audited(torch.save)  # it opens files in native code
+        self._unkept: Home | None = None
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
 
@@ -100,9 +104,17 @@ class LaneWorker:
         serial = 0
         while (assignment := self.link.next_assignment(serial)) is not None:
             serial = assignment.serial
+            self._keep()
             self.link.ended(self._run_apart(assignment))
+        self._keep()
         self.trackers.end()
         self.link.close()
+
+    def _keep(self) -> None:
+        """Keep what the last trial has written: all ranks have left it."""
+        if self._unkept is not None:
+            self._unkept.keep()
+            self._unkept = None
 
     def _run_apart(self, assignment: Assignment) -> Outcome:
         """Run the trial in a thread of its own (autocast, grad mode and context variables end with it)."""
@@ -127,10 +139,20 @@ class LaneWorker:
             output = TrialOutput(
                 local_log(self.facts.storage, paths.log(self.rank)), attempt=assignment.attempt
             )
-            place = Rank(self.rank, self.world_size, partial(_same_on_all_ranks, self.world_size), self._load)
+            home, same = (
+                home_of(self.facts, assignment, self.code_root),
+                partial(_same_on_all_ranks, self.world_size),
+            )
+            place = Rank(self.rank, self.world_size, same, self._load, home.path)
             try:
-                with output:
-                    return run_attempt(self.facts, assignment, self.link, place, self.trackers)
+                with output, home.entered() as written:
+                    outcome = run_attempt(self.facts, assignment, self.link, place, self.trackers)
+                if self.rank == 0 and home.is_over(outcome):
+                    self._unkept = home
+                    if self.world_size == 1:
+                        self._keep()
+                wrote, shared = written.told()
+                return replace(outcome, wrote=wrote, shared=shared)
             finally:
                 ship_log(self.facts.storage, output.path, paths.log(self.rank))
         except BaseException as error:  # nobody else would hear of it: the thread ends here
