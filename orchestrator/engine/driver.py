@@ -246,7 +246,7 @@ class _Driver:
             gpus_per_worker=gpus,
             began=record.journal.began or 0.0,
             counted=code.counted,
-            project=str(Path.cwd()),
+            project=str(Path.cwd() if isinstance(self.spec.entrypoint, str) else self.study.entrypoint.root),
         )
 
 

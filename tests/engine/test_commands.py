@@ -73,7 +73,8 @@ def processes(place: Path, but: int = 0) -> list[int]:
     return [pid for pid in found if pid not in (os.getpid(), but)]
 
 
-def test_a_script_is_a_trial(tmp_path: Path) -> None:
+def test_a_script_is_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the script lies in a directory below
     scene = Commands(tmp_path, LINE)
     assert scene.go(slots=2) is ExitCode.DONE
     assert scene.curves() == ALL
