@@ -190,6 +190,8 @@ def view(load: Load, *overrides: str, text: str | None = None) -> dict[str, obje
         "storage=x",
         "resources.max_parallel=3",
         "components.dropout.why=x",
+        "components.dropout.label=drop out",
+        "components.optimizer.labels={sgd: plain SGD}",
     ],
 )
 def test_what_may_change(load: Load, override: str) -> None:
@@ -205,6 +207,8 @@ def test_what_may_change(load: Load, override: str) -> None:
         ("components.dropout=null", "components.dropout: a mapping → not there"),
         ("report.alpha=0.1", "report.alpha: 0.05 → 0.1"),
         ("metric.mode=min", 'metric.mode: "max" → "min"'),
+        ("metric.at=best", 'metric.at: not there → "best"'),
+        ("metric.test=test/acc", 'metric.test: not there → "test/acc"'),
     ],
 )
 def test_what_may_not_change_is_listed(load: Load, override: str, line: str) -> None:
