@@ -179,7 +179,7 @@ def study(components: Mapping[str, Any], **changes: Any) -> StudySpec:
         "components": {name: {"without": {name: False}} for name in components},
         "seeds": 5,
         "stopping": {"rule": "resolve", "max": 9, "unit": "epoch"},
-        "failures": {"max_retries": 1000},
+        "failures": {"max_retries": 1000, "stop_when": "never"},
         "deterministic": True,
     }
     return StudySpec.model_validate({**data, **changes})

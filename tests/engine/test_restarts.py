@@ -19,6 +19,7 @@ from workbench import STUBBORN, Bench
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.engine.inprocess import report
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, StudyError
+from orchestrator.record.layout import PLACES
 
 BROKEN = {"broken": {"swap": {"yes": {"broken": True}}}}
 STUDY = STUBBORN + "  broken: {swap: {yes: {broken: true}}}\nname: stubborn\nseeds: 2\n"
@@ -84,7 +85,7 @@ def test_an_entrypoint_that_ignores_its_seed_is_bad_input_unless_the_study_says_
     story.change(deterministic=True)
     assert story.go({"fresh": True}) is ExitCode.DONE
     assert set(attempts(story).values()) == {1}
-    (old,) = {path.name for path in tmp_path.iterdir()} - {"threads"}
+    (old,) = {path.name for path in tmp_path.iterdir()} - {"threads", PLACES}
     assert old.startswith("threads.2")
     assert (tmp_path / old / "journal.jsonl").stat().st_size > 0
 

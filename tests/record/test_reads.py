@@ -52,7 +52,7 @@ def test_a_start_reads_the_journal_once(storage: Storage) -> None:
     spy = counted(storage)
     found = read_record(spy, PATHS)  # as the driver: it refuses what it can before it starts Ray
     assert found is not None
-    assert reconcile(found, SPEC, PLAN, START) == "resume"
+    assert reconcile(found, SPEC, PLAN, START).how == "resume"
     assert len(found.state_of(PLAN).remaining()) == len(PLAN.cells)
     record = StudyRecord.open(spy, SPEC, PLAN, START, found=found)
     assert (record.how, record.lease.driver) == ("resume", 3)
