@@ -166,7 +166,7 @@ def _components(kept: list[ScriptOption]) -> Iterator[str]:
             continue
         key = option.key
         name = re.sub(r"^(no|use|with|enable|disable|without)[-_]", "", key)
-        if option.switch and option.negated:
+        if option.switch and (option.negated or re.match(r"(no|disable|without)[-_]", key)):
             yield f"{_key(name)}: {{without: {{{_key(key)}: true}}}}"
         elif option.switch:
             yield f"{_key(name)}: {{without: {{{_key(key)}: false}}}}  # once it is true in the baseline"

@@ -37,7 +37,7 @@ stopping: {rule: none, max: 20, unit: epoch}
 """
 OUR_LINES = re.compile(
     r"importing the entrypoint, then starting Ray \.\.\.|"
-    r"\[\w+( \w+)?\] .*|report: .*|curves: .*|go on: .*|why: .*|again: .*|stop.*"
+    r"\[\w+( \w+)?\] .*|result: .*|report: .*|curves: .*|go on: .*|why: .*|again: .*|stop.*"
 )
 
 
