@@ -81,6 +81,7 @@ def nothing_is_left(study: Bench) -> bool:
     return not below(study.storage_root)
 
 
+@pytest.mark.long
 def test_killed_with_worker_and_driver_it_goes_on_where_it_was(
     shared_bench: Callable[..., SharedBench],
 ) -> None:
@@ -107,7 +108,6 @@ def test_killed_with_worker_and_driver_it_goes_on_where_it_was(
     assert [event["fault"] for event in study.events("failure")] == ["worker killed", "worker killed"]
 
 
-@pytest.mark.long
 def test_asha_ends_a_command_soon_after_the_rung(shared_bench: Callable[..., SharedBench]) -> None:
     text = STUDY.replace("rule: none, max: 4", "rule: asha, grace: 1, reduction: 2, max: 4")
     study = shared_bench("script", text.replace("{level: 2.0}", '{level: 2.0, more: ["--hold"]}'))

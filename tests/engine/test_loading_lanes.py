@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from workbench import Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: loaded

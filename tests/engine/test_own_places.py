@@ -23,7 +23,9 @@ seeds: [0]
 """
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["relative", "absolute"])
+@pytest.mark.parametrize(
+    "elsewhere", [False, pytest.param(True, marks=pytest.mark.long)], ids=["relative", "absolute"]
+)
 def test_two_trials_that_save_under_one_name(
     shared_bench: Callable[[str, str], Bench], tmp_path: Path, elsewhere: bool
 ) -> None:
