@@ -17,6 +17,7 @@ from orchestrator.engine.messages import Assignment, Outcome, RunFacts
 from orchestrator.engine.place import _overlay
 from orchestrator.engine.place._watch import Written, watch
 from orchestrator.record.layout import PLACES, TrialPaths
+from orchestrator.record.privatedir import make_private
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 
@@ -53,6 +54,8 @@ class Home:
     def open(self) -> Path:
         """Make it, with the project in it."""
         records = Path(self.storage.path()) if self.storage.is_local else None
+        if records is None:
+            make_private(self.base.parents[1])
         return _overlay.lay_out(self.base, self.project, records, self.code)
 
     @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +29,7 @@ from orchestrator.engine.sharing._share import (
     named,
     share,
 )
+from orchestrator.record.privatedir import is_private, make_private
 
 POLL_S = 0.5
 _TENANT = TypeAdapter(Tenant)
@@ -50,7 +50,7 @@ class StudyRegister:
     def tenants(self) -> list[Tenant]:
         """Return the studies that run or wait here, as they came; none where nothing can be read."""
         with suppress(OSError):
-            if self._is_ours():
+            if is_private(self.folder):
                 with self._locked():
                     return self._tenants()
         return []
@@ -69,8 +69,8 @@ class StudyRegister:
         is the study's, and that is told.
         """
         try:
-            self.folder.mkdir(mode=0o700, exist_ok=True, parents=True)
-            private = self._is_ours()
+            make_private(self.folder)
+            private = True
         except OSError:
             private = False
         if not private:
@@ -138,15 +138,6 @@ class StudyRegister:
         with (self.folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-    def _is_ours(self) -> bool:
-        """Whether it is a directory of this user's that nobody else can enter."""
-        found = self.folder.lstat()
-        return (
-            stat.S_ISDIR(found.st_mode)
-            and found.st_uid == os.getuid()
-            and not stat.S_IMODE(found.st_mode) & 0o077
-        )
 
 
 def _is_free(file: BinaryIO) -> bool:

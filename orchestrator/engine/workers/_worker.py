@@ -51,6 +51,7 @@ from orchestrator.engine.workers._capture import TrialOutput
 from orchestrator.engine.workers._plain_function import bound
 from orchestrator.record.codearchive import unpack_code
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.privatedir import make_private
 from orchestrator.record.trackers.process import Trackers, services
 from orchestrator.training.settings import loaders
 
@@ -178,8 +179,7 @@ def _fetch_code(facts: RunFacts) -> Path | None:
     """Unpack the study's code once per node; returns its root, or None for an installed package."""
     if facts.module_root is None:
         return None
-    home = Path(tempfile.gettempdir()) / f"orchestrator-code-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
+    home = make_private(Path(tempfile.gettempdir()) / f"orchestrator-code-{os.getuid()}")
     target = home / facts.code_digest
     with (home / f"{facts.code_digest}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
