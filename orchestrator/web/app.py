@@ -86,8 +86,9 @@ Sent = Annotated[Filled, Depends(read_form)]
 def _page(request: Request, template: str, code: int = 200, **values: Any) -> HTMLResponse:
     """Return a page with what every page needs, and the word of its forms."""
     site: Site = request.app.state.site
+    session = request.state.session
     text = page_template(template, "orchestrator.web").render(
-        word=site.sessions.word(request.state.session),
+        word=site.sessions.word(session) if session else "",
         base=_base(request),
         root=str(site.children.root),
         storage=site.storage.uri,
@@ -245,11 +246,19 @@ def _studies(app: FastAPI, site: Site) -> None:
         found = served(run, path)
         if found is None:
             raise HTTPException(404, "no such file, or one that is not shown")
+        below = f"/studies/{quote(name)}/files/{quote(path)}"
         if isinstance(found, Response):
-            return found
+            return _apart(site, request.state.session, name, below) if request.state.session else found
         if path and not path.endswith("/"):
-            return _onwards(request, f"/studies/{quote(name)}/files/{quote(path)}/")
+            return _onwards(request, f"{below}/")
         return _page(request, "folder.html.j2", name=name, path=path, entries=found)
+
+
+def _apart(site: Site, session: str, name: str, below: str) -> Response:
+    """Send the browser to a file by way of a ticket, without telling the file from where."""
+    answer = RedirectResponse(f"/{site.sessions.ticket(session, name)}{below}", SEE_OTHER)
+    answer.headers["Referrer-Policy"] = "no-referrer"
+    return answer
 
 
 def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Response:

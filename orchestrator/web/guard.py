@@ -6,6 +6,8 @@
   cookie takes its place, which ends by itself or when it is asked to.
 * Browsers send a cookie to every port of its host, but only below its path. So the pages lie below a path
   that nobody can guess (`Sessions.base`), and the cookie belongs to it: another server of the host gets none.
+* A report is a page with a script, and its script knows its address. So files do not lie below that path but
+  below a ticket, which reads the files of one study, without a cookie and for as long as the session.
 * What changes anything is a POST from our own pages: Origin is ours, and the form holds the session's word.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 import time
@@ -22,7 +25,6 @@ from html import escape
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +39,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _READING = ("GET", "HEAD")
+_FILES = re.compile(r"/studies/([^/]+)/files/")
 SESSION_S = 12 * 3600
 """How long a session holds: a working day."""
 
@@ -64,10 +67,17 @@ class Sessions:
 
     def holds(self, cookie: str) -> bool:
         """Whether this server has signed the cookie, and its session goes on."""
-        name, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(signature.encode(), self._sign("session", name).encode()):
-            return False
-        return name not in self._ended and self._clock() < int(name.rpartition("-")[2])
+        return self._goes_on("session", cookie)
+
+    def ticket(self, cookie: str, study: str) -> str:
+        """Return what reads the files of one study, and nothing else, while the session goes on."""
+        name = cookie.partition(".")[0]
+        return f"{name}.{self._sign(f'files of {study}', name)}"
+
+    def admits(self, ticket: str, path: str) -> bool:
+        """Whether the ticket is one for this path."""
+        study = _FILES.match(path)
+        return study is not None and self._goes_on(f"files of {study[1]}", ticket)
 
     def end(self, cookie: str) -> None:
         """Let a session hold no longer."""
@@ -77,6 +87,12 @@ class Sessions:
         """Return what a form of this session has to hold."""
         return self._sign("form", cookie)
 
+    def _goes_on(self, purpose: str, signed: str) -> bool:
+        name, _, signature = signed.partition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(purpose, name).encode()):
+            return False
+        return name not in self._ended and self._clock() < int(name.rpartition("-")[2])
+
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
 
@@ -84,7 +100,8 @@ class Sessions:
 class Guard:
     """Lets a request through, or answers it.
 
-    Sets `session` (the cookie) in the scope's state, and `root_path` where the request came below our path.
+    Sets `session` in the scope's state, the cookie or, with a ticket, nothing; and `root_path`: the base or
+    the ticket that the request came below.
     """
 
     def __init__(self, app: ASGIApp, sessions: Sessions, host: str, port: int) -> None:
@@ -120,11 +137,16 @@ class Guard:
         host = headers.get("host", "")
         if not self._knows(host):
             return page("This is not the name of this server.", 421)
+        first, slash, rest = scope["path"][1:].partition("/")
+        if scope["method"] in _READING and self._sessions.admits(first, slash + rest):
+            scope.setdefault("state", {})["session"] = ""
+            scope["root_path"] = f"/{first}"
+            return None
         given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token")
         if given and scope["method"] in _READING:
             return self._open(given[0])
-        cookie = HTTPConnection(scope).cookies.get(self.cookie, "")
-        if not self._sessions.holds(cookie):
+        cookie = next(filter(self._sessions.holds, self._cookies(headers)), None)
+        if cookie is None:
             from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
             if from_elsewhere and scope["method"] in _READING:
                 query = scope.get("query_string", b"").decode("latin-1")
@@ -141,6 +163,11 @@ class Guard:
         if scope["path"].startswith(f"{self._sessions.base}/"):
             scope["root_path"] = self._sessions.base
         return None
+
+    def _cookies(self, headers: Headers) -> list[str]:
+        """Return all that go by the name of ours: other ports of the host can set some, too."""
+        pairs = (pair.strip().partition("=") for pair in "; ".join(headers.getlist("cookie")).split(";"))
+        return [value for name, _, value in pairs if name == self.cookie]
 
     def _open(self, token: str) -> Response:
         if not self._sessions.opens(token):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from served_site import HOST, TOKEN, Served, serve, write_files
+from served_site import HOST, TOKEN, Served, record_study, serve, write_files
 
 from orchestrator.web.guard import Sessions, is_loopback
 
@@ -47,6 +47,40 @@ def test_another_port_of_this_host_gets_no_cookie(served: Served) -> None:
         request = served.client.build_request("GET", f"http://127.0.0.1:9999{path}")
         assert "cookie" not in request.headers, path
     assert "cookie" in served.client.build_request("GET", "/studies/small/").headers
+
+
+def test_a_cookie_that_another_port_has_set_throws_nobody_out(served: Served) -> None:
+    mine = served.client.cookies["orchestrate-8765"]
+    cookie = f"orchestrate-8765={mine}; orchestrate-8765=theirs"
+    assert (
+        stranger(served).get(f"{served.site.sessions.base}/", headers={"cookie": cookie}).status_code == 200
+    )
+
+
+def test_files_lie_below_a_ticket_that_opens_nothing_else(served: Served) -> None:
+    """Their scripts know their address, and may tell it to anybody."""
+    record_study(served.root)
+    folder = served.client.get("/studies/small/files/trials/no-batchnorm/seed-0/", follow_redirects=False)
+    assert folder.status_code == 200
+    file = served.client.get("/studies/small/files/plan.json", follow_redirects=False)
+    assert (file.status_code, file.headers["referrer-policy"]) == (303, "no-referrer")
+    way = file.headers["location"]
+    ticket = way.removesuffix("/studies/small/files/plan.json")
+    secrets = (served.site.sessions.base, served.client.cookies["orchestrate-8765"], served.word())
+    anybody = stranger(served)
+    assert anybody.get(way).json()["study"] == "small"
+    for path in ("", "trials", "trials/no-batchnorm/seed-0/", "none.txt", "control/"):
+        answer = anybody.get(f"{ticket}/studies/small/files/{path}")
+        assert answer.status_code == (404 if path in ("none.txt", "control/") else 200), path
+        assert not [secret for secret in secrets if secret in f"{answer.text}{answer.headers}{answer.url}"]
+    elsewhere = ["", "/", "/new", "/studies/small/", "/studies/small/files", "/studies/other/files/plan.json"]
+    elsewhere += ["/static/page.css", "/studies/small/files/../", "/studies/small/files/%2e%2e/"]
+    for path in elsewhere:
+        assert anybody.get(f"{ticket}{path}").status_code in (401, 404), path
+    assert anybody.post(way).status_code == 401
+    assert anybody.get(way.replace(ticket, f"{ticket}0")).status_code == 401
+    served.post("/leave")
+    assert anybody.get(way).status_code == 401
 
 
 def test_a_session_ends_by_itself_and_when_it_is_asked_to(served: Served) -> None:
