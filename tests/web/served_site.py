@@ -69,9 +69,12 @@ def write_files(root: Path) -> None:
     (root / "compose.yaml").write_text("services: {}\n")
 
 
-def record_study(root: Path) -> None:
-    """One cell done, one failed with a hostile reason, one under way, the others pending."""
-    spec = load_study(root / "configs" / "small.yaml").spec
+def record_study(root: Path, name: str = "small") -> StudyRecord:
+    """One cell done, one failed with a hostile reason, one under way, the others pending.
+
+    Returns the record; of the study `small` it is closed, the others run as long as it is open.
+    """
+    spec = load_study(root / "configs" / f"{name}.yaml").spec
     record = StudyRecord.open(
         Storage.open(root / "runs"), spec, make_plan(spec), Start("0" * 64), clock=lambda: 1000.0
     )
@@ -86,10 +89,12 @@ def record_study(root: Path) -> None:
         record.append(TrialEnd(by_name[arm, 0], arm, 0, 1, *end, wall_s=2.0, gpu_s=0.0))
     record.append(Noted("a note & more"))
     record.sync()
-    log = record.storage.local_path(StudyPaths("small").trial("no-batchnorm", 0).log())
+    log = record.storage.local_path(StudyPaths(name).trial("no-batchnorm", 0).log())
     log.parent.mkdir(parents=True)
     log.write_text("loading\n")
-    record.close()
+    if name == "small":
+        record.close()
+    return record
 
 
 def serve(root: Path, host: str = "127.0.0.1") -> Served:

@@ -1,10 +1,16 @@
 (() => {
   "use strict";
-  // new content in the place of the old; tables stay scrolled where they are
+  // by what something that can have the focus is found again
+  const called = (some) => some.href || some.form?.action || some.getAttribute("aria-label");
+  // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is
   function put(live, fresh) {
+    const held = live.contains(document.activeElement) ? called(document.activeElement) : null;
     const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
     live.replaceChildren(...fresh.childNodes);
     live.querySelectorAll(".scroll").forEach((table, index) => (table.scrollLeft = scrolled[index] || 0));
+    if (held === null) return;
+    const same = [...live.querySelectorAll("a, button, [tabindex]")].find((some) => called(some) === held);
+    (same ?? live).focus({ preventScroll: true }); // what is gone leaves it near
   }
   // what is live is fetched again and put in place; a page that is not looked at asks for nothing
   for (const live of document.querySelectorAll("[data-live]")) {

@@ -1,0 +1,104 @@
+"""The pages in a browser, light and dark: no fault that axe-core finds, nothing that takes a mouse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_tour import PHONE, WIDE, serving
+from served_site import record_study, write_files
+from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
+
+from orchestrator.record.events import Noted
+from orchestrator.record.studyrecord import StudyRecord
+
+pytestmark = pytest.mark.web
+
+LAUNCH = "20260101-000000-00000000"
+TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental")
+"""Rules of axe-core; whatever grade a fault is of."""
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[tuple[Any, StudyRecord]]:
+    """A browser on the page over a study that runs, one that does not, and one that is damaged; the record of
+    the one that runs."""
+    pytest.importorskip("playwright", reason="needs playwright to drive a browser")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
+    write_files(tmp_path)
+    record_study(tmp_path)
+    text = (tmp_path / "configs" / "small.yaml").read_text()
+    (tmp_path / "configs" / "busy.yaml").write_text(text.replace("name: small", "name: busy"))
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "plan.json").write_text("{")
+    (tmp_path / "runs" / "small" / "report.md").write_text("# report\n")
+    launches = tmp_path / ".orchestrate" / "launches"
+    launches.mkdir(parents=True)
+    (launches / f"{LAUNCH}.json").write_text(
+        json.dumps({"words": ["ablate", "--config", "configs/small.yaml"], "pid": 1, "started": None})
+    )
+    (launches / f"{LAUNCH}.log").write_text("it went on\n" * 200)
+    busy = record_study(tmp_path, "busy")
+    with serving(tmp_path) as address, browser() as page:
+        page.goto(address)
+        page.get_by_role("link", name="small").wait_for()
+        yield page, busy
+    busy.close()
+
+
+def faults(page: Any) -> list[str]:
+    """What axe-core finds on a page: grade, rule, place, why."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}}).response
+    return [
+        f"{page.url}: {rule['impact']}: {rule['id']}: {node['target']}: {node.get('failureSummary', '')}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def test_axe_finds_no_fault_of_any_grade(shown: tuple[Any, StudyRecord]) -> None:
+    page, _ = shown
+    home = page.url
+    places = ["", "new?config=configs/bad.yaml", "studies/small/", "studies/busy/", f"launches/{LAUNCH}"]
+    places += [
+        "new?config=configs/small.yaml",
+        "studies/small/files/",
+        "leave",
+        "studies/none/",
+        "studies/broken/",
+    ]
+    found = []
+    for scheme, size, seeds in (("light", WIDE, "3"), ("dark", PHONE, "[1, 1]")):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        for place in places:
+            page.goto(home + place)
+            found += [f"{scheme}: {fault}" for fault in faults(page)]
+        page.goto(f"{home}new?config=configs/small.yaml")
+        page.locator("[name=seeds]").fill(seeds)
+        page.get_by_role("button", name="Validate").click()
+        page.locator("#answer").wait_for()
+        found += [f"{scheme}: {fault}" for fault in faults(page)]
+    assert not found, "\n".join(found)
+
+
+def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> None:
+    page, record = shown
+    page.get_by_role("link", name="busy").click()
+    for what in ("Stop", "baseline seed 0: done", "Files"):
+        role = "button" if what == "Stop" else "link"
+        page.get_by_role(role, name=what).focus()
+        record.append(Noted(f"after {what}"))
+        record.sync()
+        page.get_by_text(f"after {what}").wait_for(timeout=WAIT_MS)
+        assert what in page.evaluate("document.activeElement.innerText")
+    page.get_by_role("button", name="Stop").focus()
+    record.lease.release()
+    page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
+    assert page.evaluate("document.activeElement.matches('[data-live]')")
