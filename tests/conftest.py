@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
+import re
 import shutil
 import signal
 import sys
@@ -38,6 +40,25 @@ settings.load_profile("suite")
 # A shell's background job ignores Ctrl-C, and so would every command that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What collecting makes is there to the end: to look through it again and again takes a good part of the time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a module whose every test is deselected: what it imports takes seconds, in every process."""
+    if not collection_path.match("test_*.py"):
+        return None
+    marks = re.search(r"^pytestmark = (\[[^\n]*\n(?: .*\n)*\]|.*)", collection_path.read_text(), re.MULTILINE)
+    left_out = re.findall(r"not (\w+)", config.option.markexpr)
+    return True if marks and set(left_out) & set(re.findall(r"mark\.(\w+)", marks[1])) else None
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "orchestrator"
 MOST_LINES = 450
@@ -38,13 +40,11 @@ def nodes(kind: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
         yield from ((path, node) for node in ast.walk(tree) if isinstance(node, kind))
 
 
-@pytest.mark.slow
 def test_no_file_is_too_long() -> None:
     lines = {path: len((ROOT / path).read_text().splitlines()) for path in trees()}
     assert {str(path): count for path, count in lines.items() if count > MOST_LINES} == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ast.FunctionDef, ast.AsyncFunctionDef])
 def test_no_function_is_too_long(kind: type[ast.FunctionDef | ast.AsyncFunctionDef]) -> None:
     long = {}
@@ -57,7 +57,6 @@ def test_no_function_is_too_long(kind: type[ast.FunctionDef | ast.AsyncFunctionD
     assert long == {}
 
 
-@pytest.mark.slow
 def test_no_class_is_built_from_too_many_of_ours() -> None:
     crowded = {}
     for path, node in nodes(ast.ClassDef):

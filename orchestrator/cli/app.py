@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Annotated
 
@@ -115,9 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.UNAVAILABLE) if code == ExitCode.DONE and words[:1] != ["ablate"] else code
 
 
+@cache
+def _command() -> Callable[..., None]:
+    return typer.main.get_command(app)
+
+
 def _answer(words: list[str]) -> int:
     try:
-        app(words, prog_name="orchestrate")
+        _command()(words, prog_name="orchestrate")
     except OrchestratorError as error:
         console.show_error(error, as_json="--json" in words)
         return int(error.exit_code)

@@ -15,6 +15,8 @@ from orchestrator.engine.running import RunOptions, StudyOutcome
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.studyrecord import Start, StudyRecord
 
+pytestmark = pytest.mark.slow
+
 PLAIN = "stopping: {max: 2}"
 
 

@@ -114,6 +114,7 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], None]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DAMAGED)
 def test_what_cannot_be_read_is_told_with_its_file_and_exit_code_4(
     what: str, study: Path, capsys: pytest.CaptureFixture[str]
@@ -148,6 +149,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HARMLESS)
 def test_lines_that_make_no_sense_are_counted_and_passed_over(
     what: str, study: Path, capsys: pytest.CaptureFixture[str]

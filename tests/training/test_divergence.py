@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest import TestCase
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_a_gradient_that_was_lost_is_traced_to_the_weights(session_for: SessionF
 
 
 def test_a_validation_loss_that_is_not_finite_is_traced_and_does_not_end_the_trial(
-    session_for: SessionFor, caplog: pytest.LogCaptureFixture
+    session_for: SessionFor,
 ) -> None:
     class Spoilt(Toy):
         def split_data(self, data: Any, generator: torch.Generator) -> Any:
@@ -132,11 +133,12 @@ def test_a_validation_loss_that_is_not_finite_is_traced_and_does_not_end_the_tri
 
     session = session_for(config(), sink=MemorySink())
     trainer = Trainer(Spoilt(session.config), session)
-    trainer.run()
+    with TestCase().assertLogs("orchestrator") as logged:
+        trainer.run()
     assert len(session.reports) == 3
     text = "val/loss is not finite at step 8, 'x' of the batch is not finite, in samples 17"
     assert session.sink.of("text", "diverged/validation") == [text]
-    assert [record.message for record in caplog.records] == [text]
+    assert [record.getMessage() for record in logged.records] == [text]
 
 
 def test_a_replay_leaves_everything_as_it_was() -> None:
