@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 from orchestrator.reporting import plain
 
 if TYPE_CHECKING:
-    from orchestrator.api.forecasting import Estimate, Forecast
+    from orchestrator.api.forecasting import Begins, Estimate, Forecast
     from orchestrator.simulate.planning import PowerForecast
     from orchestrator.study.cells import Arm, Plan
     from orchestrator.study.spec import MetricSpec, StudySpec, TuneSpec
+
+
+BEGINS: dict[Begins, str] = {
+    "new": "a new study, after the cheap gates of check",
+    "resume": "goes on with the study that is recorded there",
+    "extend": "adds arms or seeds to the study that is recorded there (--extend)",
+    "changed": "another study is recorded there under this name: refused, unless --fresh puts it aside",
+    "fresh": "begins anew; the study that is recorded there is kept under another name",
+}
+"""What starting does, by what is recorded."""
 
 
 def size(spec: StudySpec, plan: Plan) -> str:
@@ -158,6 +168,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         **({"others": f"{in_words(found.others)}; this study gets what is left"} if found.others else {}),
         "estimate": cost(found.estimate, at_most=found.at_most),
         "storage": f"{spec.storage}/{plan.study}",
+        "start": BEGINS[found.begins],
         **(power.lines(detects, found.estimate) if detects is not None else {}),
     }
 

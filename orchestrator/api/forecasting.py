@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.api import describe
 from orchestrator.api.machine import Machine, slots
 from orchestrator.decide.agenda import agenda
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.sharing import StudyRegister, Tenant
+from orchestrator.errors import ChangedStudy
 from orchestrator.record.codeidentity import PackedCode
-from orchestrator.record.recorded import read_record
+from orchestrator.record.lease import read_lease, refuse_if_held
+from orchestrator.record.recorded import RecordedStudy, read_record
 from orchestrator.record.state import StudyState, fold
-from orchestrator.record.studyrecord import Start, reconcile
+from orchestrator.record.studyrecord import How, Start, reconcile, same_study
 from orchestrator.study.designs import cells_per_arm
 from orchestrator.study.registered import rule_of
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from orchestrator.record.run import Run
     from orchestrator.study.cells import Plan
     from orchestrator.study.spec import StudySpec
+
+
+Begins = How | Literal["fresh", "changed"]
+"""`fresh`: what is recorded is put aside; `changed`: it is another study, so the command is refused."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Forecast:
 
     `remaining`: the cells that the next run takes, in order; under `resolve` the most it can take. `slots`:
     trials at the same time on this machine. `answered`: cells that are answered already; `others`: studies
-    that run or wait on this machine now.
+    that run or wait on this machine now; `begins`: what becomes of a study that is recorded under the name.
     """
 
     spec: StudySpec
@@ -72,6 +79,7 @@ class Forecast:
     estimate: Estimate
     answered: int = 0
     others: tuple[Tenant, ...] = ()
+    begins: Begins = "new"
 
     @property
     def at_most(self) -> bool:
@@ -107,13 +115,31 @@ def forecast(
     answered = 0 if state is None else sum(record.state.answered for record in state.cells.values())
     here = study.storage.path(study.paths.root)
     others = tuple(tenant for tenant in StudyRegister.here().tenants() if tenant.root != here)
-    return Forecast(spec, plan, remaining, count, Estimate.of(runs, count, cost), answered, others)
+    return Forecast(
+        spec,
+        plan,
+        remaining,
+        count,
+        Estimate.of(runs, count, cost),
+        answered,
+        others,
+        _begins(study, recorded, fresh),
+    )
+
+
+def _begins(study: Study, recorded: RecordedStudy | None, fresh: bool) -> Begins:
+    if recorded is None:
+        return "fresh" if fresh and study.storage.exists(study.paths.plan_json) else "new"
+    try:
+        return same_study(recorded, study.spec, extend=True)
+    except ChangedStudy:
+        return "changed"
 
 
 def refuse_changes(
     study: Study, *, fresh: bool, extend: bool, accept_code_change: bool, retry_failed: bool
 ) -> None:
-    """Refuse what a run would refuse: other settings or other code than those on disk.
+    """Refuse what a run would refuse: other settings or other code than those on disk, a study that runs.
 
     Args:
         study: the study.
@@ -124,7 +150,9 @@ def refuse_changes(
 
     Raises:
         ChangedStudy, ChangedCode: with every difference.
+        StudyHeld: it runs now.
     """
+    refuse_if_held(read_lease(study.storage, study.paths), time.time(), study.paths)
     code = PackedCode.of(study.entrypoint, study.spec)
     found = None if fresh else read_record(study.storage, study.paths)
     start = Start(

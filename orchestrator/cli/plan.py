@@ -65,8 +65,8 @@ def command(
 def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str, Any]:
     """Return what `plan --json` prints.
 
-    That is `plan.json` with `lanes`, `others` (studies on this machine), `looks`, `remaining`, `estimate` and
-    `power`.
+    That is `plan.json` with `lanes`, `others` (studies on this machine), `looks`, `remaining`, `begins` (new,
+    resume, extend, fresh, changed), `estimate` and `power`.
     """
     plan = found.plan.to_json()
     return {
@@ -75,6 +75,7 @@ def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str,
         "others": [asdict(tenant) for tenant in found.others],
         "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
+        "begins": found.begins,
         "estimate": asdict(found.estimate),
         "power": None if detects is None else asdict(detects),
     }

@@ -74,11 +74,11 @@ class Lease:
         now = clock()
         token = uuid.uuid4().hex
         mine = {**this_process(), **(owner or {}), "token": token, "since": now, "beat": now}
-        _refuse_if_held(read_lease(storage, paths), now, paths)
+        refuse_if_held(read_lease(storage, paths), now, paths)
         # where there are no locks, `beat` finds out
         with storage.exclusively(f"{paths.control_dir}/.lock"):
             before = read_lease(storage, paths)
-            _refuse_if_held(before, now, paths)
+            refuse_if_held(before, now, paths)
             number = (before or {}).get("driver")
             mine["driver"] = 1 + max(number if isinstance(number, int) else 0, last_driver())
             storage.write_atomic(paths.lease, to_json(mine))
@@ -144,7 +144,7 @@ def outlast(
                 return True
             if owner != heard:
                 break
-    _refuse_if_held(read_lease(storage, paths), clock(), paths)
+    refuse_if_held(read_lease(storage, paths), clock(), paths)
     return True
 
 
@@ -202,7 +202,8 @@ def process_start(pid: int) -> str | None:
     return None if state in "ZX" else fields[18]
 
 
-def _refuse_if_held(owner: Mapping[str, Any] | None, now: float, paths: StudyPaths) -> None:
+def refuse_if_held(owner: Mapping[str, Any] | None, now: float, paths: StudyPaths) -> None:
+    """Raise `StudyHeld` where `owner`, who holds a study's lease, is at it."""
     if owner is not None and is_alive(owner, now):
         raise StudyHeld(
             f"study {paths.root} is run by {describe(owner)}; stop that (orchestrate stop) or wait for it"

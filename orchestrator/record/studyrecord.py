@@ -225,13 +225,14 @@ def reconcile(found: RecordedStudy | None, spec: StudySpec, plan: Plan, start: S
     """
     if found is None:
         return Reconciled("new", start.code_hash, start.code_bytes)
-    how = _same_study(found, spec, start.extend)
+    how = same_study(found, spec, start.extend)
     if how == "resume":
         _same_registration(found, plan)
     return _same_code(found, spec, plan, start, how)
 
 
-def _same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
+def same_study(found: RecordedStudy, spec: StudySpec, extend: bool) -> How:
+    """Return how a study goes on with what is recorded. Raises `ChangedStudy` when it is another one."""
     where = f"{found.storage.uri}/{found.paths.study_yaml}"
     hint = "use --fresh to start anew (the old directory is kept under another name)"
     try:

@@ -23,7 +23,7 @@ from orchestrator.study.loading import load_study
 from orchestrator.web import board
 from orchestrator.web.bodies import sent
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
-from orchestrator.web.form import Form, form_of, overrides
+from orchestrator.web.form import Form, form_of, options, overrides
 from orchestrator.web.guard import Guard, Sessions, page
 from orchestrator.web.looks import list_studies, look_at, run_named
 from orchestrator.web.served import served
@@ -149,11 +149,11 @@ def _new_study(app: FastAPI, site: Site) -> None:
         config = filled.pop("config", [""])[0]
         try:
             form = _form(site, config, find_study_files(site.children.root))
-            words = ["--config", config, *overrides(form, filled)]
+            words = ["--config", config, *overrides(form, filled), *options(filled)]
         except InputError as error:
             answer = ChildAnswer((), 2, "", "\n".join(f"error: {fault}" for fault in error.faults))
             return _form_page(request, site, config, filled, answer)
-        answer = site.children.ask("plan", *words)
+        answer = site.children.ask("ablate", *words, "--dry-run")
         if answer.returncode or action != "start":
             return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
         return _onwards(request, f"/launches/{site.children.launch('ablate', *words)}")
@@ -195,7 +195,8 @@ def _form_page(
 def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
     """Of a launch: the name of its study once that is recorded here, and its storage when that is another."""
     try:
-        spec = load_study(site.children.root / words[2], words[3:]).spec
+        settings = [word for word in words[3:] if not word.startswith("--")]
+        spec = load_study(site.children.root / words[2], settings).spec
     except OrchestratorError:
         return "", ""
     where = spec.storage if "://" in spec.storage else str(site.children.root / spec.storage)

@@ -23,12 +23,19 @@ from orchestrator.study.yamlfile import parse_yaml
 
 Kind = Literal["choice", "number", "text", "yaml"]
 SETTINGS = (
-    *("seeds", "design", "stopping.rule", "stopping.goal", "stopping.max", "stopping.unit"),
+    *("name", "seeds", "design", "stopping.rule", "stopping.goal", "stopping.max", "stopping.unit"),
     *("budget.wall", "budget.gpu_hours"),
     *("resources.workers", "resources.gpus_per_worker", "resources.max_parallel"),
 )
 """What the form offers of the study beside baseline and components, by dotted path."""
-TICKED = ("component", "monitor", "logger")
+TICKED = ("component", "monitor", "logger", "flag")
+FLAGS = {
+    "extend": "add arms, alternatives or seeds to it",
+    "fresh": "begin anew; it is kept under another name",
+    "retry-failed": "run what has failed again",
+    "accept-code-change": "go on with code that has changed; later trials are marked",
+}
+"""What a start may do to a study that is recorded already, by the command's option."""
 LONGEST_VALUE = 2_000
 """Characters of one field."""
 
@@ -71,6 +78,7 @@ class Form:
     components: tuple[Tick, ...]
     monitors: tuple[Tick, ...]
     loggers: tuple[Tick, ...]
+    flags: tuple[Tick, ...]
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -78,7 +86,7 @@ class Form:
 
     def groups(self) -> dict[str, tuple[Tick, ...]]:
         """Return the boxes by the name that they are sent under."""
-        return dict(zip(TICKED, (self.components, self.monitors, self.loggers), strict=True))
+        return dict(zip(TICKED, (self.components, self.monitors, self.loggers, self.flags), strict=True))
 
 
 def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
@@ -95,6 +103,7 @@ def form_of(raw: Mapping[str, Any], entrypoints: Iterable[str]) -> Form:
         components=tuple(_component_ticks(raw.get("components") or {})),
         monitors=tuple(_monitor_ticks(raw.get("monitor", "auto"))),
         loggers=tuple(_logger_ticks(raw.get("loggers", ["tensorboard"]))),
+        flags=tuple(Tick(flag, flag.replace("-", " "), False, about) for flag, about in FLAGS.items()),
     )
 
 
@@ -137,7 +146,8 @@ def _setting(raw: Mapping[str, Any], name: str) -> Field:
     valid = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
     for registered in (one for one in info.metadata if isinstance(one, OneOf)):
         valid = tuple(registered.names())
-    return Field(name, text, "choice" if valid else "yaml", valid, about)
+    kind: Kind = "choice" if valid else "text" if info.annotation is str else "yaml"
+    return Field(name, text, kind, valid, about)
 
 
 def _component_ticks(components: Mapping[str, Any]) -> Iterator[Tick]:
@@ -192,6 +202,11 @@ def overrides(form: Form, filled: Mapping[str, Sequence[str]]) -> list[str]:
     words += _component_words(form.components, ticked["component"])
     words += _list_words("monitor", form.monitors, ticked["monitor"])
     return words + _list_words("loggers", form.loggers, ticked["logger"])
+
+
+def options(filled: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the options of the command that were ticked; `overrides` refuses others."""
+    return [f"--{flag}" for flag in filled.get("flag", ())]
 
 
 def _fault(field: Field, text: str) -> Fault | None:

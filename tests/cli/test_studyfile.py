@@ -156,6 +156,11 @@ def test_plan_knows_what_is_recorded(command, study: Path, recorded: Path) -> No
     assert "code" in json.dumps(refused.document)
     fresh = command("ablate", "-c", study, "--dry-run", "--fresh", "--json").document
     assert len(fresh["remaining"]) == 6
+    assert [plan["begins"], retry["begins"], fresh["begins"]] == ["resume", "resume", "fresh"]
+    more = command("plan", "-c", study, "--json", "seeds=9").document
+    other = command("plan", "-c", study, "--json", "stopping.max=99").document
+    new = command("plan", "-c", study, "--json", "name=another").document
+    assert [more["begins"], other["begins"], new["begins"]] == ["extend", "changed", "new"]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def test_fields_have_the_kind_of_their_value() -> None:
             {"baseline__model__kind": "vit", "seeds": "[0, 7]", "component": ["batchnorm", "kind=mlp"]},
             ["baseline.model.kind=vit", "seeds=[0, 7]", "components.kind.swap.vit=null"],
         ),
+        ({"name": "3", "flag": ["extend"]}, ['name="3"']),
         ({"entrypoint": "other:train"}, ["entrypoint=other:train"]),
         ({"component": ["kind=vit", "kind=mlp"]}, ["components.batchnorm=null"]),
         ({"component": ["batchnorm", "kind=vit"]}, ["components.kind.swap.mlp=null"]),

@@ -167,10 +167,21 @@ def test_the_command_judges_and_its_words_are_shown(served: Served) -> None:
         "monitor": "auto",
         "logger": "tensorboard",
     }
-    fine = served.post("/new", action="validate", config="configs/small.yaml", seeds="3", **untouched)
+    flags = {"flag": ["extend", "accept-code-change"]}
+    fine = served.post(
+        "/new", action="validate", config="configs/small.yaml", seeds="3", **flags, **untouched
+    )
     assert fine.status_code == 200
     assert "4 arms × 3 seeds = 12 trials of 3 epochs" in fine.text
-    assert "orchestrate ablate --config configs/small.yaml seeds=3" in fine.text
+    assert "adds arms or seeds to the study that is recorded there" in fine.text
+    words = "orchestrate ablate --config configs/small.yaml seeds=3 --extend --accept-code-change"
+    assert words in fine.text
+    unknown = served.post("/new", config="configs/small.yaml", **{**untouched, "flag": "help"})
+    assert "no such choice" in unknown.text
+    for action in ("validate", "start"):
+        other = served.post("/new", action=action, config="configs/small.yaml", seeds="3", **untouched)
+        assert other.status_code == 422
+        assert "small is another study than the one on disk; use --extend" in other.text
     wrong = served.post("/new", action="start", config="configs/small.yaml", seeds="[0, 0]", **untouched)
     assert wrong.status_code == 422
     assert "names a seed twice" in wrong.text
@@ -187,17 +198,9 @@ def test_the_command_judges_and_its_words_are_shown(served: Served) -> None:
 @pytest.mark.slow
 def test_a_start_that_the_command_refuses_later_shows_why(served: Served) -> None:
     """The recorded study has another code hash."""
-    untouched = {
-        "component": ["batchnorm", "kind=vit", "kind=mlp"],
-        "monitor": "auto",
-        "logger": "tensorboard",
-    }
-    started = served.post("/new", action="start", config="configs/small.yaml", **untouched)
-    assert started.status_code == 303
-    where = started.headers["location"]
+    where = f"/launches/{served.site.children.launch('ablate', '--config', 'configs/small.yaml')}"
     child = next(iter(served.site.children._launched.values()))
     assert child.wait(timeout=120) == 2
-    where = where.removeprefix(served.site.sessions.base)
     page = served.client.get(where).text
     assert "ended with exit code 2" in page
     assert "--accept-code-change" in page
