@@ -83,6 +83,7 @@ def test_to_pandas(recorded: OpenedStudy) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("recorded", ["resolve-reinvest"], indirect=True)
 def test_what_a_notebook_shows(recorded: OpenedStudy) -> None:
     report = recorded.report()
     arms = [effect.arm for effect in report.first.all_effects]

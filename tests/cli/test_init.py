@@ -60,6 +60,7 @@ def test_ten_samples_are_learnt_by_heart(own_study: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_gate_of_check_passes(command, own_study: Path) -> None:
     result = command("check", "--config", own_study / "study.yaml")

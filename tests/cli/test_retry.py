@@ -17,7 +17,19 @@ from orchestrator.record.studyrecord import Start, StudyRecord
 
 pytestmark = pytest.mark.slow
 
-PLAIN = "stopping: {max: 2}"
+STUDY = """\
+name: small
+entrypoint: trial:train
+metric: {name: loss, mode: min}
+baseline:
+  model: {width: 32, batchnorm: true, dropout: 0.1}
+components:
+  batchnorm: {without: {model.batchnorm: false}}
+  dropout: {without: {model.dropout: 0.0}}
+seeds: 2
+stopping: {max: 2}
+"""
+TRIAL = "def train(config):\n    raise RuntimeError('the command must not import user code')\n"
 
 
 def train(config: dict[str, Any]) -> None:
@@ -27,30 +39,35 @@ def train(config: dict[str, Any]) -> None:
             raise RuntimeError("broken until mended")
 
 
-@pytest.fixture(autouse=True)
-def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_study(study: Study, options: RunOptions, listener: object) -> StudyOutcome:
     """Run what the command asks for without Ray, as far as these options go."""
+    del listener
+    code = PackedCode.of(study.entrypoint, study.spec)
+    accepts = {"accept_code_change": options.accept_code_change, "retry_failed": options.retry_failed}
+    start = Start(code.hash, code.archive, **accepts)
+    with closing(StudyRecord.open(study.storage, study.spec, study.plan, start)) as record:
+        return run_in_process(study.spec, record, train, again=options.again)
 
-    def run_study(study: Study, options: RunOptions, listener: object) -> StudyOutcome:
-        del listener
-        code = PackedCode.of(study.entrypoint, study.spec)
-        accepts = {"accept_code_change": options.accept_code_change, "retry_failed": options.retry_failed}
-        start = Start(code.hash, code.archive, **accepts)
-        with closing(StudyRecord.open(study.storage, study.spec, study.plan, start)) as record:
-            return run_in_process(study.spec, record, train, again=options.again)
 
-    monkeypatch.setattr("orchestrator.engine.driver.run_study", run_study)
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of a study after its first run: one arm has failed."""
+    folder = tmp_path_factory.mktemp("first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("orchestrator.engine.driver.run_study", run_study)
+        Path("trial.py").write_text(TRIAL)
+        Path("study.yaml").write_text(STUDY)
+        Study.from_file("study.yaml").run(progress="none")
+    return folder
 
 
 @pytest.fixture
-def ended(study: Path) -> Path:
-    """The study after its first run: one arm has failed."""
-    study.write_text(
-        study.read_text().replace(
-            "stopping: {rule: asha, max: 9, unit: epoch, grace: 1, reduction: 3}", PLAIN
-        )
-    )
-    Study.from_file(study).run(progress="none")
+def ended(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in the current directory."""
+    shutil.copytree(first_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.engine.driver.run_study", run_study)
     return Path("runs/small")
 
 

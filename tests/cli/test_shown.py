@@ -118,7 +118,11 @@ def test_encodings(recorded: Path, encoding: str) -> None:
     done = run("report", recorded, capture_output=True, env={"PYTHONIOENCODING": encoding, "LANG": "C"})
     assert (done.returncode, done.stderr) == (1, b"")  # it is not finished
     assert ("D" if name != "utf-8" else "Δ") in done.stdout.decode(name)
-    done = run("report", recorded, "--json", capture_output=True, env={"PYTHONIOENCODING": encoding})
+
+
+@pytest.mark.slow
+def test_a_document_for_programs_is_utf_8(recorded: Path) -> None:
+    done = run("report", recorded, "--json", capture_output=True, env={"PYTHONIOENCODING": "cp1252:strict"})
     assert json.loads(done.stdout.decode("utf-8"))["study"] == "small"
 
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import pytest
 from released import ROOT, Release
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # builds both
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,7 @@ def test_mlflow_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @needs_mlflow
+@pytest.mark.long
 @pytest.mark.slow
 def test_mlflow_takes_what_it_can_and_its_runs_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

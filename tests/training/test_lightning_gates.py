@@ -39,6 +39,7 @@ def check(name: str, metric: str = "val_loss", **arm: Any) -> Mapping[str, GateV
     return {r.gate: r.verdict for r in climb(bench, gates=gates, without=LightningRunner.without)}
 
 
+@pytest.mark.long
 def test_a_sound_module_passes() -> None:
     verdicts = check("Sound")
     asked = {gate for gate, verdict in verdicts.items() if verdict.state == "pass"}

@@ -121,6 +121,7 @@ def test_resumes_exactly_in_either_stage(stop: int, tmp_path: Path) -> None:
     assert whole[stop // 10 - 1]["val/stage"] == (stop > 50)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_component_changes_the_curve() -> None:
     arms: list[dict[str, Any]] = [

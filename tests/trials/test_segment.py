@@ -31,6 +31,7 @@ def config(**changes: Any) -> dict[str, Any]:
     return changed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_component_changes_the_curve() -> None:
     arms: list[dict[str, Any]] = [
