@@ -382,6 +382,10 @@ class StudyReport:
         """Return what the grid would have trained in an arm, in the study's unit."""
         return self.max_length * sum(run.phase == "tune" or run.seed in self.seeds for run in arm.runs)
 
+    def folder(self, name: str) -> str:
+        """Return the directory of an arm's trials, relative to the study's."""
+        return f"{next(arm.trial_dir for arm in self.all_arms if arm.arm == name)}/"
+
     def folder_of(self, effect: Effect) -> str:
         """Return the directory of an effect's trials, relative to the study's."""
         arm = None if self.averaged else self.arm(effect.arm)

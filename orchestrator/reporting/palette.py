@@ -14,6 +14,10 @@ from orchestrator.stats.results import (
     Effect,
 )
 
+INK, QUIET, AXIS, GRID, FAINT, CARD = "#22262c", "#4a505a", "#9aa0a8", "#e4e7eb", "#c3c8cf", "#ffffff"
+"""Of text, axes and background; the page has its own for light and dark, by these names."""
+ON_LIGHT, ON_DARK = "#22262d", "#fffffe"
+"""Of text on colours, which are the same on a dark page."""
 NEUTRAL = "#7a7f87"
 VERDICTS = {
     HURTS: "#c8501e",
@@ -66,6 +70,7 @@ def hollow(effect: Effect) -> bool:
 
 def short(name: str, limit: int = 34) -> str:
     """Return a name that fits beside a figure: long ones lose their middle, which says least."""
+    name = "".join(filter(str.isprintable, name))
     if len(name) <= limit:
         return name
     tail = limit // 2 - 1

@@ -12,7 +12,7 @@ from orchestrator.reporting.latex import to_latex
 from orchestrator.reporting.markdown import to_markdown
 from orchestrator.reporting.model import StudyReport
 
-EXTRA = ("jinja2", "matplotlib", "plotly")
+EXTRA = ("jinja2", "matplotlib")
 """What the extra [report] brings."""
 
 
@@ -39,10 +39,12 @@ def write_report(storage: Storage, paths: StudyPaths, report: StudyReport) -> st
     storage.write_atomic(paths.slim_tex, to_latex(report, slim=True))
     missing = missing_extra()
     if missing is None:
-        from orchestrator.reporting.figures import draw_figures
+        from orchestrator.reporting.figures import draw_charts
         from orchestrator.reporting.page import to_html
 
-        for name, content in draw_figures(report).items():
-            storage.write_atomic(paths.figure(name), content)
-        storage.write_atomic(paths.report_html, to_html(report))
+        charts = draw_charts(report)
+        for chart in charts:
+            for kind, content in chart.files.items():
+                storage.write_atomic(paths.figure(f"{chart.name}.{kind}"), content)
+        storage.write_atomic(paths.report_html, to_html(report, charts))
     return missing

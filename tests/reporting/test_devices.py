@@ -58,7 +58,7 @@ def test_every_form_says_so(mixed) -> None:
     jsonschema.validate(document, SCHEMA)
     assert document["notes"] == [NOTE]
     assert all("1 on mixed devices" in effect["flags"] for effect in document["effects"])
-    html = to_html(report)
+    html = to_html(report, ())
     for text in (drawn(report), to_markdown(report), html):
         assert "2 of 6 pairs were run on different GPU types (A100 / H100; seeds 1, 2)" in text
         assert "(1 on mixed devices" in text

@@ -67,8 +67,8 @@ def test_the_figures_show_the_numbers_of_the_report(study) -> None:
 
 @pytest.mark.slow
 def test_the_marks_of_the_forest_lie_where_the_effects_are(study) -> None:
-    """The interval's line in the drawing is proportional to the interval: three ends fix the scale."""
-    report = study(ARMS).report
+    """What is drawn is proportional to the interval: three ends fix the scale, also of Δ and margin."""
+    report = study(ARMS, report={"margin": 0.02}).report
     svg = draw_figures(report, ("svg",))["forest.svg"].decode()
     wide = re.compile(r'<path d="M ([\d.]+) ([\d.]+) \nL ([\d.]+) \2 \n"[^>]*style="[^"]*stroke-width: 2.2')
     drawn = [(float(a), float(b)) for a, _, b in wide.findall(svg)]
@@ -78,6 +78,13 @@ def test_the_marks_of_the_forest_lie_where_the_effects_are(study) -> None:
     for (left, right), (lo, hi) in zip(drawn, ends, strict=True):
         assert left - drawn[0][0] == pytest.approx((lo - ends[0][0]) * per_unit, abs=0.01)
         assert right - drawn[0][0] == pytest.approx((hi - ends[0][0]) * per_unit, abs=0.01)
+    dots = re.findall(r'<g id="mark-\d+">.*?<use [^>]*x="([\d.]+)"', svg, re.DOTALL)
+    (band,) = re.findall(
+        r'd="M ([\d.]+) .*\n.*\nL ([\d.]+) .*\n.*\nz\n"[^>]*fill: #0a8f6c; opacity: 0.12', svg
+    )
+    shown = [*(effect.delta for effect in report.first.effects), -0.02, 0.02]
+    for x, value in zip([*dots, *band], shown, strict=True):
+        assert float(x) - drawn[0][0] == pytest.approx((value - ends[0][0]) * per_unit, abs=0.01)
 
 
 @pytest.mark.long

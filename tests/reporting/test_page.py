@@ -1,8 +1,7 @@
-"""report.html: offline, linked, and with the numbers of the report in its charts."""
+"""report.html: offline, linked, without a script, and with the numbers of the report in its charts."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -10,9 +9,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-import plotly.graph_objects as go
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from orchestrator.reporting import palette
+from orchestrator.reporting.figures import Drawn, Marks, draw_charts
+from orchestrator.reporting.figures.inline import inline
 from orchestrator.reporting.model import Provenance
 from orchestrator.reporting.page import to_html
 from orchestrator.stats.results import INTERACTS, PairedT, Share
@@ -26,34 +29,42 @@ CURVES = {
 
 
 class Page(HTMLParser):
-    """Links, sources, texts of elements with an id, and what is loaded from elsewhere."""
+    """Links, texts, what is loaded from elsewhere, and of every chart what its marks say and open."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.links: dict[str, str] = {}
         self.loaded: list[str] = []
-        self.scripts: dict[str, str] = {}
-        self.text = ""
-        self._href = self._script = None
+        self.charts: dict[str, list[tuple[str, str | None]]] = {}
+        self.tags: set[str] = set()
+        self.text = self.drawn = ""
+        self._href = self._inside = None
         self.feed(html)
 
     def handle_starttag(self, tag, attributes) -> None:
         given = dict(attributes)
+        self.tags.add(tag)
+        if "chart" in (given.get("class") or "").split():
+            self._chart = self.charts.setdefault(given["id"], [])
         if tag == "a":
             self._href = given.get("href")
-        if tag == "script":
-            self._script = given.get("id", "")
+        if tag in ("title", "text"):
+            self._inside = tag
+            if tag == "title" and self.charts:
+                self._chart.append(("", self._href))
         if tag in ("script", "img", "link", "iframe", "object", "source"):
             self.loaded += [given[key] for key in ("src", "href", "data") if key in given]
 
     def handle_endtag(self, tag) -> None:
         self._href = None if tag == "a" else self._href
-        self._script = None if tag == "script" else self._script
+        self._inside = None if tag == self._inside else self._inside
 
     def handle_data(self, data) -> None:
-        if self._script is not None:
-            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+        if self._inside == "title" and self.charts:
+            text, href = self._chart.pop()
+            self._chart.append((text + data, href))
             return
+        self.drawn += f"{data}\n" * (self._inside == "text")
         self.text += data
         if self._href is not None and data.strip():
             self.links.setdefault(f"{data.strip()} -> {self._href}", self._href)
@@ -65,20 +76,10 @@ def interaction(report):
     return replace(report, evaluations=(replace(report.first, interactions=(one,)),))
 
 
-def test_nothing_is_loaded_from_elsewhere(study) -> None:
-    html = to_html(study(ARMS, curves=CURVES).report)
-    page = Page(html)
-    assert page.loaded == []
-    assert not [link for link in page.links.values() if "://" in link or link.startswith(("/", ".."))]
-    css = html.partition("<style>")[2].partition("</style>")[0]
-    assert "url(" not in css
-    assert "@import" not in css
-
-
 def test_every_number_leads_to_its_trial(study) -> None:
     made = study(ARMS)
     report = replace(made.report, provenance=Provenance(commit="0123456789abcdef", dirty=True))
-    html = to_html(report)
+    html = to_html(report, ())
     page = Page(html)
     for arm in report.all_arms:
         for run in arm.runs:
@@ -90,47 +91,83 @@ def test_every_number_leads_to_its_trial(study) -> None:
     assert f"plan {report.plan_hash}, commit 0123456789ab with uncommitted changes" in page.text
 
 
+@pytest.mark.slow
 def test_the_charts_hold_the_effects(study) -> None:
     report = interaction(study(ARMS, curves=CURVES, report={"margin": 0.02}).report)
-    charts = json.loads(Page(to_html(report)).scripts["charts"])
-    assert set(charts) == {
-        *(f"{name}-fixed" for name in ("forest", "seeds", "interactions", "deltas", "curves", "variance")),
-        "ledger",
-    }
-    for chart in charts.values():
-        go.Figure({"data": chart["data"], "layout": chart["layout"]})  # refuses what Plotly does not know
-    forest = charts["forest-fixed"]
-    for trace, effect in zip(forest["data"], report.first.all_effects, strict=True):
-        (delta,) = trace["x"]
-        assert delta == pytest.approx(100 * effect.delta)
-        assert delta + trace["error_x"]["array"][0] == pytest.approx(100 * effect.hi)
-        assert delta - trace["error_x"]["arrayminus"][0] == pytest.approx(100 * effect.lo)
-    margin = next(shape for shape in forest["layout"]["shapes"] if shape["name"] == "margin")
-    assert (margin["x0"], margin["x1"]) == pytest.approx((-2, 2))
-    seed = charts["seeds-fixed"]["data"][1]
-    assert seed["y"] == [0.92, 0.83, None, 0.92, 0.93, None]
-    assert seed["customdata"][1] == "trials/no-bn/seed-1/"
-    curve = next(trace for trace in charts["curves-fixed"]["data"] if trace["name"] == "no-bn")
-    assert curve["y"] == pytest.approx([0.6, 0.7, 0.75, 0.8])
-    deltas = charts["deltas-fixed"]["data"]
-    assert [trace["name"] for trace in deltas] == ["no-bn (crosses)", "no-bn: crossings"]
-    bars = [trace for trace in charts["ledger"]["data"] if trace["type"] == "bar"]
-    assert sum(sum(bar["x"]) for bar in bars) == report.ledger.spent
+    drawn = draw_charts(report, ("svg",))
+    html = to_html(report, drawn)
+    charts = Page(html).charts
+    names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "ledger")
+    assert [chart.name for chart in drawn] == list(charts) == list(names)
+    scale = report.scale
+    for effect in report.first.all_effects:
+        told = f"Δ {scale.delta(effect.delta)} {scale.interval(effect.lo, effect.hi)}\nn = 3, Holm p"
+        marks = [
+            mark for mark in charts["forest"] if told in mark[0] and effect.verdict in mark[0].split("\n")[-1]
+        ]
+        assert [link for _, link in marks] == [f"{report.folder_of(effect)}/"] * 2  # interval and Δ
+    assert ("no-bn, seed 1: 0.83", "trials/no-bn/seed-1/") in charts["seeds"]
+    assert ("baseline, seed 1: 0.92", "trials/baseline/seed-1/") in charts["seeds"]
+    assert ("no-bn at 2: 0.7, n = 3, baseline 0.7", "trials/no-bn/") in charts["curves"]
+    assert len(charts["curves"]) == 4
+    assert [text.partition(":")[0] for text, _ in charts["deltas"]][:2] == ["no-bn at 1", "no-bn at 3"]
+    assert charts["deltas"][-1] == ("no-bn: sign changes between 1 and 3, n = 3", "trials/no-bn/")
+    assert ("no-bn: 1.528\nSD over seeds", "trials/no-bn/") in charts["variance"]
+    sign = scale.delta(report.first.interactions[0].delta)
+    assert charts["interactions"] == [
+        (f"{a} and {b}: {sign}", "trials/") for a, b in (("bn", "aug"), ("aug", "bn"))
+    ]
+    bars = [re.search(r", done: ([\d.]+) epoch", text) for text, _ in charts["ledger"]]
+    assert sum(float(bar[1]) for bar in bars if bar) == report.ledger.spent
+    assert ("the grid: 27 epoch", None) in charts["ledger"]
+
+
+@pytest.mark.slow
+def test_charts_are_parts_of_the_page(study) -> None:
+    """One file: charts take its colours, share no ids, bring no styles; no script, and nothing is fetched."""
+    html = to_html(study(ARMS, curves=CURVES).report)
+    page = Page(html)
+    assert page.loaded == []
+    assert "script" not in page.tags
+    assert not [link for link in page.links.values() if "://" in link or link.startswith(("/", ".."))]
+    css = html.partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in css
+    assert "@import" not in css
+    ids = re.findall(r'\sid="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= set(ids)
+    assert html.count("<style") == 1
+    assert html.count('role="img" aria-label="') == html.count("<svg") == 6
+    assert all(f"var(--{name})" in html for name in ("ink", "quiet", "axis", "grid", "card"))
+    drawn = html.partition("<main>")[2]
+    assert not [colour for colour in (palette.INK, palette.GRID, palette.CARD) if colour in drawn]
+    assert len(html) < 200_000
 
 
 def test_without_any_effect_there_is_no_empty_forest(study, ended) -> None:
     broken = dict.fromkeys(range(3), ended(state="failed", cause="user", reason="boom"))
-    page = to_html(study({"baseline": broken, "no-bn": broken}).report)
-    assert set(json.loads(Page(page).scripts["charts"])) == {"ledger"}
+    report = study({"baseline": broken, "no-bn": broken}).report
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
+    charts = [
+        Drawn(name, name, phase, {"svg": svg}, Marks())
+        for name, phase in (("forest", "fixed"), ("ledger", None))
+    ]
+    page = to_html(report, charts)
+    assert list(Page(page).charts) == ["ledger"]
     assert "no finished run (3 failed)" in page
     assert "baseline has no value under any seed" in page
 
 
-def test_the_forest_tells_n(study) -> None:
-    report = interaction(study(ARMS).report)
-    labels = json.loads(Page(to_html(report)).scripts["charts"])["forest-fixed"]["layout"]["annotations"]
-    assert labels[0]["text"] == "no-bn, n = 3/3"
-    assert any(" × " in label["text"] for label in labels)
+@given(st.lists(st.text(), min_size=1, max_size=3))
+def test_whatever_a_mark_says_is_text(said) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><g id="mark-0">{}</g></svg>'
+    marks = Marks({"mark-0": [(text, f"trials/{text}/") for text in said]})
+    uses = "<use/>" * len(said)
+    html = inline(Drawn("a", "b", None, {"svg": svg.format(uses).encode()}, marks))
+    page = Page(f'<div class="chart" id="a">{html}</div>')
+    shown = [("".join(c for c in text if c.isprintable() or c == "\n"), f"trials/{text}/") for text in said]
+    assert [(text, unquote(link)) for text, link in page.charts["a"]] == shown
+    assert page.loaded == []
 
 
 def test_what_stands_behind_an_effect_is_there(study) -> None:
@@ -146,26 +183,37 @@ def test_what_stands_behind_an_effect_is_there(study) -> None:
         flags=("noisy",),
     )
     report = replace(report, evaluations=(replace(report.first, effects=(rich,)),))
-    text = Page(to_html(report)).text
+    text = Page(to_html(report, ())).text
     for part in ("[−12.0, −6.0], p = .004", "0 % [0 %, 71 %]", "−10 %", "−4.9", "[−13.0, −5.0]", "noisy"):
         assert part in text
 
 
 def test_what_is_missing_stands_at_the_top(study) -> None:
-    text = Page(to_html(study({"baseline": BASE, "no-bn": {0: 0.8}}).report)).text
+    text = Page(to_html(study({"baseline": BASE, "no-bn": {0: 0.8}}).report, ())).text
     assert text.index("incomplete: 4 of 6 cells have ended, 2 are left") < text.index("higher is better")
 
 
+@pytest.mark.slow
 def test_names_and_reasons_are_not_markup(study, ended) -> None:
     reason = "<script>alert(1)</script><img src=http://x/y> {{ 7 * 7 }}"
     broken = ended(None, "failed", "user", reason, 1)
-    metric = {"name": "</script><b>acc", "mode": "max"}
-    report = study({"baseline": BASE, "no-bn": {**BASE, 1: broken}}, metric=metric).report
-    page = Page(to_html(report))
+    label = "<script>alert(2)</script> $\\frac{a}$ & \"q\" 'r'"
+    report = study(
+        {"baseline": BASE, "no-bn": {**BASE, 1: broken}},
+        metric={"name": "</script><b>acc\x00", "mode": "max"},
+        components={"bn": {"without": {"bn": False}, "label": label}},
+    ).report
+    html = to_html(report)
+    page = Page(html)
     assert page.loaded == []
+    assert "script" not in page.tags
     assert reason in page.text
     assert "</script><b>acc" in page.text
-    assert "alert" not in "".join(page.scripts[name] for name in page.scripts if name == "charts")
+    assert label in page.text
+    assert page.charts["forest"][0][0].startswith(f"without {label}\n")
+    assert "</script><b>acc" in page.drawn
+    assert "without <script>" in page.drawn
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", html)
 
 
 @pytest.mark.web
@@ -176,7 +224,8 @@ def test_a_browser_shows_the_page_without_an_error(study, tmp_path) -> None:
         pytest.skip("no Chromium here")
     report = interaction(study(ARMS, curves=CURVES).report)
     file = tmp_path / "report.html"
-    probe = "<script>document.title = [...document.querySelectorAll('.chart .main-svg')].length</script>"
+    seen = "[...document.querySelectorAll('.chart svg')].filter(svg => svg.clientWidth > 300)"
+    probe = f"<script>document.title = {seen}.length</script>"
     file.write_text(to_html(report).replace("</body>", f"{probe}</body>"), encoding="utf-8")
     shot = tmp_path / "page.png"
     profile = f"--user-data-dir={tmp_path / 'profile'}"
@@ -191,5 +240,4 @@ def test_a_browser_shows_the_page_without_an_error(study, tmp_path) -> None:
     dumped = subprocess.run(
         [*common, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
-    charts = len(json.loads(Page(dumped.stdout).scripts["charts"]))
-    assert int(re.search(r"<title>(\d+)</title>", dumped.stdout).group(1)) >= charts
+    assert "<title>7</title>" in dumped.stdout

@@ -40,7 +40,7 @@ def every_form(report) -> dict[str, str]:
     return {
         "terminal": drawn(report),
         "Markdown": to_markdown(report),
-        "page": to_html(report),
+        "page": to_html(report, ()),
         "LaTeX": to_latex(report).replace(r"\ensuremath{-}", "−").replace(r"\ensuremath{\pm}", "±"),
         "notebook": effects_html(report),
         "effects.json": json.dumps(to_json(report), ensure_ascii=False),
@@ -176,7 +176,7 @@ def test_words_are_explained_where_they_are_used(study, ended) -> None:
     assert {"Δ", "pp", "hurts", "unresolved", "mean ± SD"} <= known.keys()
     assert not {"futile", "margin", "rung-only", "helps", "skipped"} & known.keys()
     assert "## Words" in to_markdown(report)
-    page = to_html(report)
+    page = to_html(report, ())
     assert "<details><summary>The words of this report</summary>" in page
     assert "<dt>unresolved</dt>" in page
     halved = study(

@@ -1,10 +1,11 @@
-"""Figures for papers and slides, drawn with matplotlib: the same report gives the same bytes."""
+"""Charts for papers, slides and the page, drawn with matplotlib: the same report gives the same bytes."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.reporting import palette
@@ -14,11 +15,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "svg", "png")
-Draw = Callable[[StudyReport, ReportedEvaluation], "Figure | None"]
+Said = tuple[str, str]
+"""What is told where the pointer rests on a mark, and the directory that a click opens; "" for none."""
+
+
+class Marks(dict[str, Sequence[Said]]):
+    """What the marks of a figure tell a reader of the page, by their ids in its SVG."""
+
+    def put(self, artist: Any, *said: Said) -> None:
+        """Let an artist tell something, or each of its points."""
+        artist.set_gid(f"mark-{len(self)}")
+        self[artist.get_gid()] = said
+
+
+Draw = Callable[[StudyReport, ReportedEvaluation, Marks], "Figure | None"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A chart as files, by format. `name`: of the files; `phase`: of its evaluation, None for the study's."""
+
+    name: str
+    title: str
+    phase: str | None
+    files: dict[str, bytes]
+    marks: Marks
+
 
 _STYLE = {
-    "axes.edgecolor": "#9aa0a8",
-    "axes.labelcolor": "#22262c",
+    "axes.edgecolor": palette.AXIS,
+    "axes.labelcolor": palette.INK,
     "axes.labelsize": 9,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
@@ -36,10 +62,11 @@ _STYLE = {
     "savefig.dpi": 150,
     "svg.fonttype": "none",
     "svg.hashsalt": "orchestrator",
+    "text.color": palette.INK,
     "text.parse_math": False,
-    "xtick.color": "#4a505a",
+    "xtick.color": palette.QUIET,
     "xtick.labelsize": 8,
-    "ytick.color": "#22262c",
+    "ytick.color": palette.INK,
     "ytick.labelsize": 8,
 }
 _DATELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
@@ -47,12 +74,12 @@ _DATELESS = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 def headline(figure: Figure, text: str, size: float = 10) -> None:
     """Write what a figure shows above it, from its left edge."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=size)
+    figure.suptitle(palette.short(text, 400), x=0.01, ha="left", fontsize=size, wrap=True)
 
 
 def grid(axes: Any, axis: str = "both") -> None:
     """Draw light lines behind everything else."""
-    axes.grid(axis=axis, color="#e4e7eb", linewidth=0.6)
+    axes.grid(axis=axis, color=palette.GRID, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
@@ -65,43 +92,55 @@ def rows(axes: Any, names: Sequence[str]) -> None:
 def draw_figures(
     report: StudyReport, formats: tuple[str, ...] = FORMATS, only: Collection[str] = ()
 ) -> dict[str, bytes]:
-    """File name -> content of every figure that the report has data for, or of those in `only`.
+    """File name -> content of every figure that the report has data for, or of those in `only`."""
+    charts = draw_charts(report, formats, only)
+    return {f"{chart.name}.{kind}": content for chart in charts for kind, content in chart.files.items()}
+
+
+def draw_charts(
+    report: StudyReport, formats: tuple[str, ...] = FORMATS, only: Collection[str] = ()
+) -> list[Drawn]:
+    """Draw everything that the report has data for, each chart once for all formats.
 
     Those of a second evaluation carry its phase in their names. Needs the extra [report].
     """
     import matplotlib as mpl
 
-    files: dict[str, bytes] = {}
+    charts: list[Drawn] = []
     # "default" first: what a user has set in matplotlibrc must not change the figures
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
-        for name, figure in _all(report, only):
+        for name, title, phase, figure, marks in _all(report, only):
             for _ in range(2):  # sizes and places depend on each other
                 figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once, the same in every format
+            files = {}
             for kind in formats:
                 target = io.BytesIO()
                 figure.savefig(target, format=kind, metadata=_DATELESS[kind])
-                files[f"{name}.{kind}"] = target.getvalue()
-    return files
+                files[kind] = target.getvalue()
+            charts.append(Drawn(name, title, phase, files, marks))
+    return charts
 
 
-def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, Figure]]:
+def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, str, str | None, Figure, Marks]]:
     from orchestrator.reporting.figures import course, effects
 
-    drawn: dict[str, Draw] = {
-        "forest": effects.forest,
-        "seeds": effects.seeds,
-        "interactions": effects.interactions,
-        "deltas": course.deltas,
-        "curves": course.curves,
-        "variance": course.variance,
+    drawn: dict[str, tuple[str, Draw]] = {
+        "forest": ("Forest plot", effects.forest),
+        "seeds": ("Seed by seed", effects.seeds),
+        "interactions": ("Interactions", effects.interactions),
+        "deltas": ("Δ over rungs", course.deltas),
+        "curves": ("Learning curves", course.curves),
+        "variance": ("Variance", course.variance),
     }
     for index, evaluation in enumerate(report.evaluations):
-        for name, draw in drawn.items():
-            if (not only or name in only) and (figure := draw(report, evaluation)) is not None:
-                yield f"{name}-{evaluation.phase}" if index else name, figure
+        for name, (title, draw) in drawn.items():
+            marks = Marks()
+            if (not only or name in only) and (figure := draw(report, evaluation, marks)) is not None:
+                phase = evaluation.phase
+                yield f"{name}-{phase}" if index else name, title, phase, figure, marks
     if not only or "ledger" in only:
-        yield "ledger", course.ledger(report)
+        yield "ledger", "Cost", None, course.ledger(report, marks := Marks()), marks

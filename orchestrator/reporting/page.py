@@ -1,21 +1,22 @@
-"""`report.html`: one file that opens offline, with interactive figures; Plotly's script is inside it."""
+"""`report.html`: one file that opens offline and prints, with the charts inside it and no script."""
 
 from __future__ import annotations
 
-import json
 import math
+import re
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import numbers, palette, words
+from orchestrator.reporting.figures import Drawn, draw_charts
+from orchestrator.reporting.figures.inline import inline
 from orchestrator.reporting.glossary import glossary
 from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
 from orchestrator.reporting.numbers import DASH
-from orchestrator.reporting.page import course, effects
-from orchestrator.reporting.page.chart import Chart
 from orchestrator.reporting.pagetemplate import page_template
 from orchestrator.reporting.said import Levels, SaidEffect, Style, said
 
@@ -23,18 +24,23 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-def to_html(report: StudyReport) -> str:
-    """Return the page; links are relative to the study's directory. Needs the extra [report]."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
+def to_html(report: StudyReport, charts: Sequence[Drawn] | None = None) -> str:
+    """Return the page; links are relative to the study's directory. Needs the extra [report].
 
-    evaluations = [_evaluation(report, evaluation) for evaluation in report.evaluations]
-    drawn = {f"{name}-{e['phase']}": chart for e in evaluations for name, chart in e["charts"].items()}
-    cost = course.ledger(report)
-    return page_template("report.html.j2").render(
+    `charts`: those of the report as `draw_charts` has drawn them; without, they are drawn.
+    """
+    from markupsafe import Markup
+
+    empty = {each.phase for each in report.evaluations if all(one.delta is None for one in each.all_effects)}
+    shown = [
+        chart
+        for chart in (draw_charts(report, ("svg",)) if charts is None else charts)
+        if chart.phase not in empty or not chart.name.startswith("forest")
+    ]
+    html = page_template("report.html.j2").render(
         report=report,
-        evaluations=evaluations,
-        cost=cost,
+        evaluations=[_evaluation(report, evaluation) for evaluation in report.evaluations],
+        charts=[(chart, Markup(inline(chart))) for chart in shown],  # noqa: S704 - escaped where it is made
         numbers=numbers,
         words=words,
         headline=headline(report),
@@ -44,28 +50,13 @@ def to_html(report: StudyReport) -> str:
         more=_more,
         run_title=partial(_run_title, report),
         states=tuple(TrialState),
-        charts=Markup(_script(drawn | {"ledger": cost})),  # noqa: S704 - escaped for a script element
-        plotly=Markup(get_plotlyjs()),  # noqa: S704 - the library's own script
     )
-
-
-def _script(documents: dict[str, Chart]) -> str:
-    """JSON that can stand inside a script element."""
-    text = json.dumps(documents, ensure_ascii=False, allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", html)  # no browser shows them
 
 
 def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str, Any]:
-    """Return an evaluation as the template draws it; of its charts those that there are data for."""
+    """Return an evaluation as the template draws it."""
     phase = evaluation.phase
-    charts = {
-        "forest": effects.forest(report, evaluation),
-        "seeds": effects.seeds(report, evaluation),
-        "interactions": effects.interactions(report, evaluation),
-        "deltas": course.deltas(report, evaluation),
-        "curves": course.curves(report, evaluation),
-        "variance": course.variance(report, evaluation),
-    }
     return {
         "phase": phase,
         "title": words.phase_title(report, evaluation),
@@ -74,7 +65,6 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str
         "levels": Levels(report, evaluation),
         "interactions": said(report, evaluation, evaluation.interactions),
         "caption": words.caption(report, evaluation),
-        "charts": {name: chart for name, chart in charts.items() if chart is not None},
         "looks": [words.look_row(report, look) for look in evaluation.decisions],
         "seeds": sorted({run.seed for arm in report.all_arms for run in arm.of(phase)}),
         "runs": [(arm, {run.seed: run for run in arm.of(phase)}) for arm in report.all_arms],
