@@ -23,6 +23,7 @@ STUDY: dict[str, Any] = {
     "components": {"level": {"swap": {"two": {"level": 2.0}}, "why": "does it matter?"}},
     "seeds": 2,
     "stopping": {"rule": "none", "max": 2, "unit": "epoch"},
+    "resources": {"max_parallel": 1},
 }
 
 

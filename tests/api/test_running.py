@@ -12,23 +12,19 @@ from typing import Any
 import pytest
 
 from orchestrator import Study, open_study
-from orchestrator.engine.ray_private.head import token_by_default
 from orchestrator.errors import ClusterUnavailable, ExitCode
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def there() -> Iterator[str]:
+def there(shared_ray: str) -> Iterator[str]:
     """A Ray that somebody has initialised before any study, by its address."""
     import ray
 
-    with (
-        token_by_default()
-    ):  # else Ray leaves its token mode behind, and later tests know a cluster without one
-        context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield str(context.address_info["gcs_address"])
-        ray.shutdown()
+    ray.init(address=shared_ray, log_to_driver=False)
+    yield shared_ray
+    ray.shutdown()
 
 
 def run(study: dict[str, Any], name: str, **options: Any) -> ExitCode:

@@ -34,6 +34,7 @@ components:
   a: {without: {a: 2.0}}
 seeds: 2
 stopping: {rule: none, max: 20, unit: epoch}
+resources: {max_parallel: 1}
 """
 OUR_LINES = re.compile(
     r"importing the entrypoint, then starting Ray \.\.\.|"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from noisy import in_threads
 from scene import Scene
-from workbench import Bench
+from workbench import Bench, SharedBench
 
 from orchestrator.engine.inprocess import DriverKilled, PlantedFault
 from orchestrator.errors import ExitCode
@@ -94,17 +95,17 @@ def told(scene: Scene) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("goal", ["save", "reinvest"])
-def test_killed_drivers_change_no_decision(tmp_path: Path, goal: str) -> None:
-    undisturbed = Bench(tmp_path / "undisturbed", "noisy", STUDY.format(goal=goal))
+def test_killed_drivers_change_no_decision(shared_bench: Callable[..., SharedBench], goal: str) -> None:
+    undisturbed = shared_bench("noisy", STUDY.format(goal=goal))
     assert undisturbed.run().code == 0
-    study = Bench(tmp_path / "killed", "noisy", STUDY.format(goal=goal))
+    study = shared_bench("noisy", STUDY.format(goal=goal))
     dice = random.Random(goal)
     killed = 0
     while killed < KILLS:
         seen = len(study.events())
         # from the start of the driver to the middle of a look
         wanted = seen + dice.choice([1, 2, 3, 5, 8])
-        with study.running() as run:
+        with study.running("--address", study.address) as run:
             run.until(lambda wanted=wanted: len(study.events()) >= wanted, "the driver goes on")
             run.kill()
         killed += 1

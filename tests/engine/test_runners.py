@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,18 @@ def test_what_is_none_is_told_how_to_become_one(code: Path, name: str, said: str
     with pytest.raises(TypeError, match=r"kinds_of_code:" + name) as caught:
         runner_of(Code(f"kinds_of_code:{name}", code))
     assert said in str(caught.value)
+
+
+def test_what_trains_without_torch_is_known_without_it(tmp_path: Path) -> None:
+    """Else every start of a study of a plain function or a command would wait two seconds for it."""
+    (tmp_path / "plain.py").write_text("def train(config): ...\n")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom orchestrator.engine.runners import Code, runner_of\n"
+        "for entrypoint in ('plain:train', {'command': 'true'}):\n"
+        "    runner_of(Code(entrypoint, Path.cwd()))\n"
+        "sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0
 
 
 def test_a_datamodule_goes_with_a_lightning_module(code: Path) -> None:

@@ -64,7 +64,7 @@ def study(folder: Path, **changes: Any) -> StudySpec:
         "seeds": [0],
         "stopping": {"rule": "none", "max": 4, "unit": "epoch"},
         "resources": {"max_parallel": 1},
-        "failures": {"max_retries": 1, "report_timeout": 30},
+        "failures": {"max_retries": 1, "report_timeout": 10},
         "storage": str(folder / "storage"),
     }
     return StudySpec.model_validate({**data, **changes})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 
@@ -26,6 +27,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.recorded import read_study
 from orchestrator.record.storage import Storage
+from orchestrator.reporting import write
 from orchestrator.study.cells import Plan, make_plan, trial_config
 from orchestrator.study.loading import LoadedStudy, load_study
 
@@ -35,6 +37,9 @@ RUN_LIMIT_S = 600.0
 """A run that takes longer is stuck. Far above what it takes on a busy machine."""
 CONDITION_LIMIT_S = 120.0
 _COMMAND = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
+# Drawing takes longer than most of these studies: they run as where the extra [report] is not installed.
+NO_EXTRA = ("not_installed",)
+_UNDRAWN = f"from orchestrator.reporting import write; write.EXTRA = {NO_EXTRA}; "
 NO_METRICS = ("time_s", "attempt")
 
 # A study of trials that take no time; append a name, seeds and what else is needed.
@@ -120,7 +125,7 @@ class Bench:
     """
 
     def __init__(self, root: Path, entrypoint: str | None, text: str, prelude: str = "") -> None:
-        self._command = prelude + _COMMAND
+        self._command = prelude + _UNDRAWN + _COMMAND
         self.code, self.storage_root, self.signs = root / "code", root / "storage", root / "signs"
         self._logs = root / "logs"
         for folder in (self.code, self.signs, self._logs):
@@ -240,7 +245,8 @@ class SharedBench(Bench):
     def call(self, *words: str) -> Finished:
         if (words[0] == "ablate" or "--pilot" in words) and "--address" not in words:
             words = (*words, "--address", self.address)
-        return in_process(*words, cwd=self.code)
+        with patch.object(write, "EXTRA", NO_EXTRA):
+            return in_process(*words, cwd=self.code)
 
 
 def in_process(*words: str, cwd: Path) -> Finished:

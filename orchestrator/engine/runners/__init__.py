@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.engine.runners.runner import Code, ImportedRunner, NoEntrypoint, Runner, TrialPlace
+from orchestrator.engine.runners.task import is_task
 from orchestrator.study.plugins import Registry
-from orchestrator.training.task import Task
 
 __all__ = ["RUNNERS", "Code", "ImportedRunner", "NoEntrypoint", "Runner", "TrialPlace", "runner_of"]
 
@@ -62,7 +62,7 @@ def _words(target: Any) -> Iterator[str]:
             yield f"it has {' and '.join(hooks)}: derive it from orchestrator.Task"
         elif hasattr(target, "training_step"):
             yield "it has training_step: derive it from lightning.pytorch.LightningModule"
-    elif isinstance(target, Task):
+    elif is_task(type(target)):
         yield f"an instance of {type(target).__name__}; name the class: every trial makes its own"
     elif inspect.ismodule(target):
         yield "a module; name what is in it, module:name"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.engine.runners.runner import Code, ImportedRunner, TrialPlace
-from orchestrator.training.task import Task
 
 if TYPE_CHECKING:
     from orchestrator.engine.attempts import TrialRun
     from orchestrator.training.gates.bench import Bench
     from orchestrator.training.gates.results import CheckRequest
+
+
+def is_task(target: Any) -> bool:
+    """Tell whether it derives from `Task`; whoever derives from it has imported it, and torch with it."""
+    module = sys.modules.get("orchestrator.training.task")
+    return module is not None and inspect.isclass(target) and issubclass(target, module.Task)
 
 
 class TaskRunner(ImportedRunner):
@@ -22,7 +28,7 @@ class TaskRunner(ImportedRunner):
 
     @classmethod
     def takes(cls, target: Any, code: Code) -> bool:  # noqa: ARG003 - the target says it all
-        return inspect.isclass(target) and issubclass(target, Task)
+        return is_task(target)
 
     def run(self, run: TrialRun, place: TrialPlace) -> None:
         from orchestrator.training.loop import run_task
