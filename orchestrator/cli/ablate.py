@@ -32,7 +32,8 @@ RetryFlag = Annotated[
     bool, typer.Option("--retry-failed", help="Run again what failed by its own fault, too.")
 ]
 NoCheckFlag = Annotated[
-    bool, typer.Option("--no-check", help="Do not ask the cheap gates of `check` before a new study.")
+    bool,
+    typer.Option("--no-check", help="Ask no gates of `check`, and let no trial wait for the first reports."),
 ]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")]
 DetachFlag = Annotated[

@@ -24,6 +24,11 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def same_numbers(curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether two curves say the same, bit for bit, but for times."""
+    return [_numbers(row) for row in curve_a] == [_numbers(row) for row in curve_b]
+
+
 def ignores_seed(
     curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]], *, ended: bool = False
 ) -> bool:
@@ -37,9 +42,9 @@ def ignores_seed(
     common = min(len(curve_a), len(curve_b))
     if common == 0 or (ended and len(curve_a) != len(curve_b)) or (not ended and common < _ENOUGH_REPORTS):
         return False
-    first = [_numbers(row) for row in curve_a[:common]]
-    if first != [_numbers(row) for row in curve_b[:common]]:
+    if not same_numbers(curve_a[:common], curve_b[:common]):
         return False
+    first = [_numbers(row) for row in curve_a[:common]]
     counters = {key for row in first for key in row if key.rsplit("/", 1)[-1] in _COUNTERS}
     measured = [{key: value for key, value in row.items() if key not in counters} for row in first]
     if not any(measured):

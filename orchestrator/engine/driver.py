@@ -224,6 +224,7 @@ class _Driver:
             gpus_per_worker=gpus,
             retry_failed=self.options.retry_failed,
             only=self.options.again,
+            probes=not self.options.no_check,
         )
         if not conductor.finished():
             facts = self._facts(record, gpus)

@@ -49,6 +49,7 @@ class Assignment:
     rungs: tuple[float, ...] = ()  # where this trial waits for a decision, in the study's unit
     decided: tuple[float, ...] = ()  # rungs with a recorded decision: not asked again after a restart
     selects: bool = False  # a sample of a search, judged by the metric that selects
+    asked: bool = False  # one whose first reports other trials wait for
     serial: int = 0  # set by the message actor
 
     @property
@@ -114,6 +115,7 @@ class Outcome:
     imported: tuple[str, ...] = ()  # files of the code beyond `RunFacts.counted`
     wrote: tuple[str, ...] = ()  # files outside of the trial's own directory that it made or changed
     shared: tuple[str, ...] = ()  # files of the project, which all trials share, that it changed
+    unfit: bool = False  # what it reports is not what the study file says of it
 
 
 # ---- what the driver reads from the message actor -------------------------------------------------------

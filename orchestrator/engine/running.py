@@ -51,7 +51,8 @@ class RunOptions:
     `address`: a running Ray cluster; `fresh`: start anew, the old directory is renamed; `extend`: accept more
     arms and seeds; `accept_code_change`: go on with other code; `retry_failed`: run again what failed by its
     own fault, too; `check`: what to ask the cheap gates of before a new study (None: nothing); `no_check`: do
-    not ask them now; `again`: run these cells and no others, whatever they have ended as.
+    not ask them now, and let no trial wait for the first reports of others;
+    `again`: run these cells and no others, whatever they have ended as.
     """
 
     address: str | None = None

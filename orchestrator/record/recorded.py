@@ -150,7 +150,9 @@ class RecordedStudy:
         return self.paths.changed_code_archive(accepted[-1]) if accepted else self.paths.code_archive
 
     def progress(self) -> dict[str, Any] | None:
-        """Read what the driver last said about running trials: cell -> length, value, lane, attempt."""
+        """Read what the driver last said about running trials: cell -> length, value, lane, attempt (`waits`:
+        what others wait for).
+        """
         try:
             return read_json(self.storage, self.paths.progress, _PROGRESS)
         except (FileNotFoundError, UnreadableRecord):

@@ -41,8 +41,8 @@ _IN_JSON = (
 class StudyStanding:
     """The study. `driver`: who runs it now, if anybody; `saved`: training length that stops have spared.
 
-    `gone`: trials whose directory was deleted; `claimed`: the metric of finished trials where `metric` only
-    selects;
+    `waits`: what trials wait for although there is room; `claimed`: the metric of finished trials where
+    `metric` only selects;
     `gone`: trials whose directory was deleted; `shared`: files that trials share and have changed;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
     `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
@@ -64,6 +64,7 @@ class StudyStanding:
     gone: tuple[str, ...] = ()
     claimed: str | None = None
     shared: tuple[str, ...] = ()
+    waits: str | None = None
 
     def metric_of(self, cell: TrialRecord) -> str:
         """Return what the value of a trial is: of a finished one what is claimed, unless it is a sample."""
@@ -118,6 +119,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
     progress = recorded.progress() if alive else None
     cells = tuple(_latest(history.cells[cell.cell], progress) for cell in plan.cells)
     maximum = float(spec["stopping"]["max"])
+    waits = (progress or {}).get("waits")
     return StudyStanding(
         study=plan.study,
         root=run.root,
@@ -135,6 +137,7 @@ def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
         gone=tuple(_gone(run, cells)),
         claimed=spec["metric"].get("test"),
         shared=tuple(f"{file}; {DOUBTFUL}" for file in shared_files(cells)),
+        waits=str(waits.get("for")) if isinstance(waits, Mapping) else None,
     )
 
 

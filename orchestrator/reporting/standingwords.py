@@ -64,6 +64,8 @@ def explanations(found: StudyStanding) -> list[str]:
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED)
     lines = [_explain(found, cell) for cell in found.cells if cell.state not in quiet]
     lines += _skipped(found)
+    if found.waits:
+        lines.append(f"{GLYPHS['pending']} the other trials wait for {found.waits}")
     if found.saved:
         whole = found.max_length * len(found.cells)
         saved = plain.length(found.saved, found.unit)

@@ -14,7 +14,7 @@ import pytest
 from scene import Scene
 
 from orchestrator.engine.inprocess import DriverKilled, PlantedFault
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, StudyError
 from orchestrator.record.checkpoints import CheckpointStore
 
 pytestmark = pytest.mark.slow
@@ -275,3 +275,51 @@ def test_every_rank_has_torchruns_variables(tmp_path: Path) -> None:
         "NODE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
     }
+
+
+# ---- first reports --------------------------------------------------------------------------------------
+
+WRITES = """\
+import json, sys, time
+out, key, lines = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with open(out, "w") as file:
+    for epoch in range(1, lines + 1):
+        print(json.dumps({"epoch": epoch, key: 1 / epoch}), file=file, flush=True)
+if lines > 3:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("none.txt loss 3", "Looked at the file logs/history.jsonl, orchestrator.report; nothing was found"),
+        (
+            "history.jsonl loss 3",
+            "the command writes history.jsonl, which has 'loss'; set metrics: {file: his",
+        ),
+        (
+            "history.jsonl loss 9",
+            "the file logs/history.jsonl is not there; the command writes history.jsonl",
+        ),
+    ],
+)
+def test_metrics_from_a_file_that_is_never_written(tmp_path: Path, words: str, said: str) -> None:
+    stops = {"failures": {"max_retries": 2, "report_timeout": 5}}
+    command = {"command": f"python writes.py {words}", "metrics": {"file": "logs/history.jsonl"}}
+    scene = Commands(tmp_path, command, seeds=5, **stops)
+    (scene.code_root / "writes.py").write_text(WRITES)
+    with pytest.raises(StudyError) as refused:
+        scene.go()
+    assert refused.value.exit_code is ExitCode.BAD_INPUT
+    assert said in str(refused.value)
+    assert len(scene.events("assign")) == 1
+
+
+def test_a_printed_metric_of_another_name_ends_a_command_that_goes_on(tmp_path: Path) -> None:
+    stops = {"failures": {"max_retries": 2, "report_timeout": 5}}
+    scene = Commands(tmp_path, "python writes.py /dev/stdout Loss 9", seeds=5, **stops)
+    (scene.code_root / "writes.py").write_text(WRITES)
+    with pytest.raises(StudyError, match="the command gives 'Loss', and never 'loss'"):
+        scene.go()
+    assert len(scene.events("assign")) == 1

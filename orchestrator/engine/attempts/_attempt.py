@@ -66,14 +66,21 @@ UserCode = Callable[[TrialRun], None]
 class KnownFailure(Exception):
     """Raised by a runner that knows why its trial has failed; the text is the reason, in a line.
 
-    `secondary`: the failure of another rank is behind it.
+    `secondary`: the failure of another rank is behind it; `unfit`: the study file says otherwise of it.
     """
 
     def __init__(
-        self, cause: Cause, reason: str, *, fault: FaultKind | None = None, secondary: bool = False
+        self,
+        cause: Cause,
+        reason: str,
+        *,
+        fault: FaultKind | None = None,
+        secondary: bool = False,
+        unfit: bool = False,
     ) -> None:
-        super().__init__(cause, reason, fault, secondary)
+        super().__init__(cause, reason, fault, secondary, unfit)
         self.cause, self.reason, self.fault, self.secondary = cause, reason, fault, secondary
+        self.unfit = unfit
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ def _failure(error: BaseException, run: TrialRun) -> Outcome:
     if isinstance(error, KnownFailure):
         reason = bounded(error.reason)
         ended = run.ended(TrialState.FAILED, error.cause, reason, f"{reason}\n")
-        return replace(ended, fault=error.fault, secondary=error.secondary)
+        return replace(ended, fault=error.fault, secondary=error.secondary, unfit=error.unfit)
     message, text = described(error)
     if isinstance(error, SystemExit) and type(error.code) is int:  # who exits like that has said why before
         message = f"{message} (after: {last_words(run)})"

@@ -275,7 +275,8 @@ class TrialRun:
     ) -> Outcome:
         """Return an end at where the trial stands; `error`: the user's traceback."""
         length, value = self.length if self.index else None, self.worth.at_end(state)
-        return Outcome(state, cause, reason, error, length, value, self.worth.beside)
+        unfit = state is TrialState.FAILED and self.worth.unfit
+        return Outcome(state, cause, reason, error, length, value, self.worth.beside, unfit=unfit)
 
     # ---- inside -----------------------------------------------------------------------------------------
 
@@ -345,6 +346,10 @@ class TrialRun:
             return Answer(
                 True, TrialState.DIVERGED, f"{self.spec.metric.name} is {value} at report {self.index}", name
             )
+        if self.assignment.asked and self.rank == 0 and self.resume is None:
+            wrong = self.worth.in_doubt(self.index, self.length, self.spec.stopping)
+            if wrong is not None:
+                return Answer(True, TrialState.FAILED, wrong)
         late = self.length >= 2 * self.spec.stopping.max or self.value is None
         if self.spec.stopping.unit == "seconds" and reached_max and (value is not None or late):
             return Answer(

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.decide.probing import never_measured, wrong_unit
 from orchestrator.decide.scoring import Scoring, number
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.attempts._said import ReportRefused, type_name
-from orchestrator.study.spec import MetricSpec
+from orchestrator.study.spec import MetricSpec, StoppingSpec
 
 
 class Worth:
     """What one rank's reports are worth, from a checkpoint's `value` on.
 
     `selects`: the trial is a sample of a search, judged by the metric that selects; `value`: by that metric,
-    as far as the trial got; `stale`: the last report did not have it.
+    as far as the trial got; `stale`: the last report did not have it; `unfit`: what is reported is not what
+    the study file says of it.
     """
 
     def __init__(self, metric: MetricSpec, value: float | None, *, selects: bool) -> None:
         self.metric, self.value = metric, value
         self.claims = metric.name if selects else metric.claimed
-        self.stale = False
+        self.stale = self.unfit = False
         self._scoring = Scoring(metric)
         self._keys: Sequence[str] = ()  # of the last report
 
@@ -74,10 +76,23 @@ class Worth:
                 f"Reported keys: {sorted(row)[:20]}"
             )
 
+    def in_doubt(self, index: int, length: float, stopping: StoppingSpec) -> str | None:
+        """Say why a trial that has begun anew has nothing to compare, as its reports up to `index` show.
+
+        Once that is said, `unfit` is set.
+        """
+        wrong = wrong_unit(stopping.unit, length, stopping.max) if index == 1 else None
+        if wrong is None and self.value is None:
+            share = length / stopping.max
+            wrong = never_measured(self.metric.name, self._keys, reports=index, share=share)
+        self.unfit = self.unfit or wrong is not None
+        return wrong
+
     def lacking(self, who: str, index: int) -> str | None:
         """Why a trial at its end, in report `index`, has nothing that the study could compare; else None."""
         name, reported = self.metric.name, f"(the last report has {', '.join(self._keys) or 'none'})"
         if self.value is None:
+            self.unfit = True
             return f"{who} never reported {name!r}; metric.name must be a key that it reports {reported}"
         if self.stale and self.metric.at == "last":
             return (

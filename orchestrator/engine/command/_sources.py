@@ -6,11 +6,12 @@ import json
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator.decide.probing import FEW
 from orchestrator.engine.command._events import EventFileReader
 from orchestrator.engine.command._growing import MOST_LINE, MOST_READ, GrowingFile, Lines
 from orchestrator.engine.command._joining import LinesJoined, MetricsUnclear, ScalarsJoined, place
@@ -27,9 +28,10 @@ class Reading(dict[str, Any]):
 
 
 class Source(Protocol):
-    """One place that reports come from. `name`: in words."""
+    """One place that reports come from. `name`: in words; `seen`: names that it has, and how often."""
 
     name: str
+    seen: Counter[str]
 
     def poll(self) -> list[Reading]:
         """Return the reports that are whole since the last call."""
@@ -44,7 +46,7 @@ class Stdout:
     """Lines that the command prints."""
 
     def __init__(self, speech: Speech, metric: str, name: str) -> None:
-        self.name, self.seen = name, set[str]()
+        self.name, self.seen = name, Counter[str]()
         self._speech, self._joined = speech, LinesJoined(metric)
         self._reports: deque[Reading] = deque()
 
@@ -67,7 +69,7 @@ class LogFiles:
     """JSON or CSV lines of the files below the trial's directory that have a name of this pattern."""
 
     def __init__(self, folder: Path, pattern: str, metric: str) -> None:
-        self.name, self.seen = f"the file {pattern}", set[str]()
+        self.name, self.seen = f"the file {pattern}", Counter[str]()
         self._folder, self._pattern, self._metric = folder, pattern, metric
         self._files = {path: LogFile(path, metric, path.stat().st_size) for path in self._there()}
 
@@ -84,7 +86,22 @@ class LogFiles:
         for _, file in sorted(self._files.items()):
             rows = file.rest() if last else file.rows()
             yield from (Reading(row) for row in rows)
-            self.seen |= file.seen
+            self.seen |= file.seen  # the larger count of each name
+
+    def elsewhere(self) -> str | None:
+        """Return a file of that kind with the metric's name in it, which the command writes instead; None:
+        there is no such file, or the one that is read is there.
+        """
+        if self._files:
+            return None
+        ends = Path(self._pattern).suffix
+        for below, folders, names in os.walk(self._folder):  # not into links: they lead to the project
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in sorted(names):
+                path = Path(below, name)
+                if ends and path.suffix == ends and _has_lines(path, self._metric.rpartition("/")[2]):
+                    return path.relative_to(self._folder).as_posix()
+        return None
 
     def _there(self) -> list[Path]:
         return sorted(path for path in self._folder.glob(self._pattern) if path.is_file())
@@ -98,7 +115,7 @@ class LogFile:
     """
 
     def __init__(self, path: Path, metric: str, start: int = 0) -> None:
-        self.seen: set[str] = set()
+        self.seen = Counter[str]()
         self._file, self._lines = GrowingFile(path, start), Lines()
         self._metric, self._begun, self._at = metric, 0, 0
         self._known: list[tuple[Any, ...]] = []  # what the rows with the metric said
@@ -165,7 +182,7 @@ class EventFiles:
         check: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.seen = "TensorBoard event files", set[str]()
+        self.name, self.seen = "TensorBoard event files", Counter[str]()
         self._folder, self._metric, self._epochs, self._check = folder, metric, epochs, check
         self._clock, self._next = clock, 0.0
         self._files: dict[Path, tuple[EventFileReader, ScalarsJoined]] = {}
@@ -196,8 +213,7 @@ class EventFiles:
     def _read(self) -> Iterator[Reading]:
         for path, (reader, joined) in sorted(self._files.items()):
             for point in reader.more():
-                if len(self.seen) < 100:
-                    self.seen.add(point.tag)
+                _note(self.seen, (point.tag,))
                 for row in joined.take(point):
                     yield self._reading(path, row)
 
@@ -252,6 +268,7 @@ class Called:
     name = "orchestrator.report"
 
     def __init__(self, path: Path) -> None:
+        self.seen = Counter[str]()
         self._file, self._lines = GrowingFile(path, path.stat().st_size if path.exists() else 0), Lines()
 
     def poll(self) -> list[Reading]:
@@ -273,6 +290,16 @@ def _called(line: str) -> Reading:
     return reading
 
 
-def _note(seen: set[str], row: Row) -> None:
-    if len(seen) < 100:
-        seen.update(row)
+def _has_lines(path: Path, word: str) -> bool:
+    """Whether a file, and no link to one of the project, has a few lines and this word."""
+    try:
+        with path.open("rb") as file:
+            text = b"" if path.is_symlink() else file.read(MOST_LINE)
+    except OSError:
+        return False
+    return text.count(b"\n") >= FEW and word.encode() in text
+
+
+def _note(seen: Counter[str], names: Iterable[str]) -> None:
+    """Count names, of a hundred different ones at most."""
+    seen.update(name for name in names if name in seen or len(seen) < 100)

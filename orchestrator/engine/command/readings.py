@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orchestrator.decide.probing import FEW, misnamed
 from orchestrator.engine.command._joining import Counting, MetricsUnclear
 from orchestrator.engine.command._sources import Called, EventFiles, LogFiles, Reading, Source, Stdout
 from orchestrator.engine.command._spoken import NamedGroups, Objects
@@ -93,9 +94,29 @@ class Readings:
         """
         return self._chosen([(source, source.close()) for source in (self._called, *self._others)])
 
+    def mistaken(self) -> str | None:
+        """Say why the metric will not come, as far as what the command has written shows it.
+
+        Asked of a command that has reported nothing yet: it writes the metric under a name that is nearly
+        the same, or a file like the one that is read.
+        """
+        if self._counts is not None:
+            return None
+        names = [name for source in self._others for name, count in source.seen.items() if count >= FEW]
+        if (near := misnamed(self._metric, names)) is not None:
+            return f"the command gives {near!r}, and never {self._metric!r}; set metric.name to what it gives"
+        for source in self._others:
+            other = source.elsewhere() if isinstance(source, LogFiles) else None
+            if other is not None:
+                return (
+                    f"{source.name} is not there; the command writes {other}, which has {self._metric!r}; "
+                    f"set metrics: {{file: {other}}} in the entrypoint"
+                )
+        return None
+
     def missing(self) -> str:
         """Say where the metric was looked for, and what was there: for a command that reported nothing."""
-        names = sorted({name for source in self._others for name in getattr(source, "seen", ())})
+        names = sorted({name for source in self._others for name in source.seen})
         places = ", ".join(source.name for source in (*self._others, self._called))
         found = f"; found there: {', '.join(names[:20])}" if names else "; nothing was found there"
         hint = f"; {nearest(self._metric, names)}" if names else ""

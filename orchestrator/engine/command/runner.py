@@ -33,6 +33,8 @@ CHECKPOINT = "ORCHESTRATOR_CHECKPOINT"
 """Where the command finds what it goes on from; only then it is set."""
 LOOK_S, LEAST_S = 0.25, 0.02
 """How often files are looked at for metrics: while nothing is printed, and at most."""
+ASK_S = 1.0
+"""How often a command that has reported nothing yet is asked whether it ever will."""
 BUSY_S = 1.0
 """Who has not looked for so long cannot tell which report a checkpoint was left before."""
 _OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
@@ -135,7 +137,8 @@ class CommandTrial:
 
     def _lead(self, process: CommandProcess, readings: Readings) -> None:
         left = LeftCheckpoints(self._folder, self._command.checkpoint, process.has_open)
-        looked = time.time()
+        looked = asked = time.time()
+        asks = self._run.assignment.asked and self._run.resume is None
         while not process.over:
             if process.take(LOOK_S) and time.time() - looked < LEAST_S:
                 continue
@@ -143,10 +146,17 @@ class CommandTrial:
             busy = now - looked > BUSY_S  # with the report before: it is not known when these were made
             self._report_all(rows, left, looked if busy else now)
             looked = now
+            if asks and now >= asked + ASK_S:
+                asks, asked = not self._run.has_said, now
+                self._refuse_mistakes(readings)
         code = _code(process)
         self._report_all(readings.poll() + readings.close(), left, math.inf)
         self._end(process, code, readings)
         self._tell(None)
+
+    def _refuse_mistakes(self, readings: Readings) -> None:
+        if (wrong := readings.mistaken()) is not None:
+            raise KnownFailure(Cause.USER, f"{wrong}; if the other one comes later: --no-check", unfit=True)
 
     def _report_all(self, rows: list[dict[str, Any]], left: LeftCheckpoints, before: float) -> None:
         """Report them; the checkpoint that was left before that time is the last one's."""
@@ -227,9 +237,9 @@ class CommandTrial:
                 return
             where = f"at {run.length:g} of {self._stopping.max:g} {self._unit.removesuffix('s')}s"
             if not run.has_said:
-                raise KnownFailure(
-                    Cause.SHORT, f"{readings.missing()} ({who} ended with exit code 0, {where})"
-                )
+                why = readings.mistaken() or readings.missing()
+                how = f"({who} ended with exit code 0, {where})"
+                raise KnownFailure(Cause.SHORT, f"{why} {how}", unfit=True)
             reason = (
                 f"{who} ended {where}, with exit code 0; hand it {{max_length}}, or set allow_short: true"
             )

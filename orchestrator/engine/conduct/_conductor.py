@@ -21,8 +21,8 @@ from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
 from orchestrator.engine.conduct._hangs import HangDetector
 from orchestrator.engine.conduct._placement import Placement
+from orchestrator.engine.conduct._probes import Probes
 from orchestrator.engine.conduct._runlog import RunLog
-from orchestrator.engine.conduct._seedcheck import SeedCheck
 from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
 from orchestrator.engine.messages import (
     CONTINUE,
@@ -55,7 +55,8 @@ class Conductor:
     """Drives one run of a study. Thread-safe.
 
     `retry_failed`: also run cells again that failed by their own fault; `only`: run these cells and no
-    others; `clock`: seconds, monotonic.
+    others; `probes`: the other trials wait for the first reports of the first ones; `clock`: seconds,
+    monotonic.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Conductor:
         gpus_per_worker: float,
         retry_failed: bool = False,
         only: Collection[str] = (),
+        probes: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.record, self.spec, self.clock = record, spec, clock
@@ -75,7 +77,7 @@ class Conductor:
         self._log = RunLog(record)
         self._hangs = HangDetector(spec.failures.report_timeout)
         self._placement = Placement(spec.resources, gpus_per_worker, self._log.note)
-        self._seeds = SeedCheck(spec, record.state)
+        self._probes = Probes(spec, self._log, wanted=probes and not only)
         self._group = cache(lambda cell: self._competition(self.plan.cell(cell)).group)
         self.queue = TrialQueue(spec, self._log, retry_failed=retry_failed, only=only)
         self._failures = FailurePolicy(
@@ -136,10 +138,11 @@ class Conductor:
         with self.lock:
             if self.stop or len(self.queue.running()) >= self.wanted_lanes:
                 return None
-            live = self.queue.next()
-            if live is None:
-                return None
             with self._log.recording():
+                self._probes.look(self.queue, self.clock())
+                live = self.queue.next(self._probes.holds)
+                if live is None:
+                    return None
                 assignment = self._assign(live)
                 live.handed = assignment.attempt
                 return assignment
@@ -163,6 +166,7 @@ class Conductor:
             rungs=self._competition(cell).rule.rungs,
             decided=tuple(sorted(record.decisions)),
             selects=cell.phase == TUNE,
+            asked=self._probes.asks(cell.cell),
         )
 
     def could_use(self) -> int:
@@ -270,7 +274,7 @@ class Conductor:
                 last = event.reports[-1]
                 live.length, live.value = last.length, last.value
                 self._hangs.reported(live, self.clock(), len(event.reports))
-                self._seeds.take(event)
+                self._probes.take(event)
                 self._check_seed()
             case CheckpointKept():
                 self._placement.worked(event.lane)
@@ -280,6 +284,7 @@ class Conductor:
             case TrialStarted(resumed_step=step):
                 self.record.append(Started(*live.key, event.lane, event.devices, step))
                 self._hangs.started(live, self.clock(), resumed=step is not None)
+                self._probes.called(event.cell, self.clock())
                 for what in event.passed_over:
                     self._log.say(f"{live.record.name}: a checkpoint cannot be used: {what}")
                 if step is not None:
@@ -288,7 +293,7 @@ class Conductor:
 
     def _check_seed(self) -> None:
         """Stop the study once it is known that the entrypoint ignores its seed."""
-        fault = None if self.stop else self._seeds.fault()
+        fault = None if self.stop else self._probes.fault()
         if fault is not None:
             self._refuse(fault)
 
@@ -352,9 +357,13 @@ class Conductor:
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:
-        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt."""
+        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt.
+
+        `waits`: what trials wait for although there is room, under `for`.
+        """
         with self.lock:
-            return {
+            awaited = self._probes.waits_for()
+            return ({} if awaited is None else {"waits": {"for": awaited}}) | {
                 live.record.cell: {
                     "length": live.length,
                     "value": live.value,

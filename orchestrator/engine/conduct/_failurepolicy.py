@@ -22,11 +22,12 @@ from orchestrator.engine.messages import (
     TrialEnded,
     WorkerFailed,
 )
-from orchestrator.errors import ClusterUnavailable, ExitCode
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StudyError
 from orchestrator.record.events import AttemptFailed, TrialEnd
 from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.study.spec import StudySpec
 
+_UNFIT = "mend the study file and begin again with --fresh, or the code and go on with --retry-failed"
 WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
 
 
@@ -50,6 +51,7 @@ class FailurePolicy:
         self._log, self._record, self._queue, self._placement = log, log.record, queue, placement
         self._assign, self._clock = assign, clock
         self._max_retries, self._stop_when = spec.failures.max_retries, spec.failures.stop_when
+        self._metric = spec.metric.name
         self._most_failures = spec.resources.workers * WORKER_STARTS
         self._gpus = gpus
         self._given_up: dict[tuple[str, int], Outcome] = {}  # attempts whose group was lost, not tried again
@@ -95,7 +97,7 @@ class FailurePolicy:
             ):
                 self._queue.put_back(live)
                 return
-        self._end(live, state, cause, reason, lane, outcome.imported)
+        self._end(live, state, cause, reason, lane, outcome.imported, unfit=outcome.unfit)
 
     def group_lost(self, live: LiveTrial, event: GroupLost) -> list[Action]:
         """Take in that a worker group is gone: the next attempt goes to the lane's fresh workers, or it
@@ -204,6 +206,8 @@ class FailurePolicy:
         reason: str | None,
         lane: str | None,
         imported: Sequence[str] = (),
+        *,
+        unfit: bool = False,
     ) -> None:
         """Write the end down; what follows from it is asked, and due."""
         spent = live.take_unrecorded()
@@ -217,7 +221,7 @@ class FailurePolicy:
         self._due += self._queue.ended(live)
         self._record.sync()
         if failed(live.record):
-            self._end_study(live)
+            self._end_study(live, unfit=unfit)
 
     def _say_shared(self, live: LiveTrial) -> None:
         """Tell of files that this trial has changed, and that others share."""
@@ -226,8 +230,11 @@ class FailurePolicy:
                 if live.record in file.trials:
                     self._log.note(f"{file}; {DOUBTFUL}")
 
-    def _end_study(self, live: LiveTrial) -> None:
-        """Stop the study where this failure means that the others would fail, too."""
+    def _end_study(self, live: LiveTrial, *, unfit: bool) -> None:
+        """Stop the study where this failure means that the others would fail, too.
+
+        `unfit`: the study file does not fit what the trial reports, so the input is bad.
+        """
         plan, record = self._queue.state.plan, live.record
         why = stops_study(self._stop_when, plan, self._queue.state.cells, plan.cell(record.cell))
         if why is None or self._log.request is not None:
@@ -239,7 +246,11 @@ class FailurePolicy:
             f"the end of {self._record.storage.path(log)}:",
             *(f"  {line}" for line in last_lines(self._record.storage, log)),
         )
-        self._log.stop(StopRequest(reason, ExitCode.FAILED, shown=shown))
+        if not unfit:
+            self._log.stop(StopRequest(reason, ExitCode.FAILED, shown=shown))
+            return
+        fault = Fault(shown[0], field="metric.name", value=self._metric, hint=_UNFIT)
+        self._log.stop(StopRequest(reason, ExitCode.BAD_INPUT, StudyError(fault), shown))
 
     def _spend(self, live: LiveTrial) -> None:
         live.spend(live.under_way_s(self._clock()))

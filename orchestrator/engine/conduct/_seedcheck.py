@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator.decide.seeds import ignores_seed
 from orchestrator.decide.states import TrialState
+from orchestrator.engine.conduct._curve import Curve
 from orchestrator.engine.messages import TrialProgress
 from orchestrator.errors import Fault
 from orchestrator.record.state import StudyState
@@ -20,7 +19,7 @@ class SeedCheck:
         self._done = spec.deterministic
         self._looked_at = 0
         self._seeds: dict[str, int] = {}
-        self._curves: dict[str, list[dict[str, Any]]] = {}
+        self._curves: dict[str, Curve] = {}
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
@@ -28,12 +27,8 @@ class SeedCheck:
         curve = self._curves.get(event.cell)
         if self._done or curve is None:
             return
-        first = event.reports[0].index - 1
-        if first > len(curve):  # it began under an earlier driver: its curve is not known from the start
-            self._done = True
-            return
-        del curve[first:]  # a resumed trial reports again from its checkpoint
-        curve += [dict(report.metrics) for report in event.reports]
+        curve.take(event.reports)
+        self._done = not curve.known
 
     def fault(self) -> Fault | None:
         """Return what is wrong with the entrypoint, once it is known."""
@@ -41,7 +36,7 @@ class SeedCheck:
             return None
         a, b = self._curves
         ended = all(self._state.cells[cell].state is TrialState.DONE for cell in (a, b))
-        if not ignores_seed(self._curves[a], self._curves[b], ended=ended):
+        if not ignores_seed(self._curves[a].rows, self._curves[b].rows, ended=ended):
             self._done = ended
             return None
         self._done = True
@@ -62,4 +57,4 @@ class SeedCheck:
         watched = [cell for cell in plan.cells if cell.arm == plan.reference and cell.sample is None][:2]
         if len(watched) == 2:
             self._seeds = {cell.cell: cell.seed for cell in watched}
-            self._curves = {cell: [] for cell in self._seeds}
+            self._curves = {cell: Curve() for cell in self._seeds}

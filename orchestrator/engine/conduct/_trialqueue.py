@@ -8,7 +8,7 @@ before it takes effect. Not thread-safe: the conductor's lock guards it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.decide.agenda import Agenda, Judged, agenda, depends_on_results, in_words
@@ -163,14 +163,17 @@ class TrialQueue:
         """How many trials wait for a lane."""
         return len(self._must) + (len(self._may) if self._may_run_ahead() else 0)
 
-    def next(self) -> LiveTrial | None:
-        """Take the next trial: interrupted ones first, then fresh ones, then seeds ahead of a decision.
+    def next(self, held: Callable[[str], bool] = lambda _: False) -> LiveTrial | None:
+        """Take the next trial that is not held: interrupted ones first, then fresh ones, then seeds ahead of
+        a decision.
 
         Those only fill lanes that would be idle, and only while the decision that they wait for can come.
         """
-        if not self._must and not (self._may and self._may_run_ahead()):
+        line = self._must or (self._may if self._may_run_ahead() else deque[str]())
+        cell = next((cell for cell in line if not held(cell)), None)
+        if cell is None:
             return None
-        cell = self._must.popleft() if self._must else self._may.popleft()
+        line.remove(cell)
         return self._live.setdefault(cell, LiveTrial.of(self.state.cells[cell]))
 
     def started(self, live: LiveTrial) -> None:

@@ -48,6 +48,7 @@ def run_in_process(
     listener: Listener | None = None,
     retry_failed: bool = False,
     again: Collection[str] = (),
+    probes: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> StudyOutcome:
     """Run what is left of a study, with threads for workers; the caller closes the record.
@@ -58,6 +59,7 @@ def run_in_process(
             None: the study's entrypoint, a plain function or a Task, which is imported from `code_root`.
         slots: how many trials of a node run at once; what they share of this process is theirs to guard.
         faults: what goes wrong on the way, for tests.
+        probes: the other trials wait for the first reports of the first ones.
         clock: seconds, monotonic; budgets and silence go by it.
 
     Raises:
@@ -71,6 +73,7 @@ def run_in_process(
         gpus_per_worker=0.0,
         retry_failed=retry_failed,
         only=again,
+        probes=probes,
         clock=clock,
     )
     if not conductor.finished():
