@@ -11,6 +11,8 @@ from orchestrator.decide.seeds import same_numbers
 from orchestrator.study.cells import Plan
 from orchestrator.study.faults import nearest
 
+Reports = Sequence[Mapping[str, Any]]
+"""The first reports of a trial."""
 FEW = 3
 """Reports after which something can be said: one alone may be that of a model that has learnt nothing yet."""
 SHARE = 0.1
@@ -31,20 +33,18 @@ def first_cells(plan: Plan) -> frozenset[str]:
     return frozenset((*asked(plan), *others.values()))
 
 
-def still_open(metric: str, reports: Sequence[Sequence[Mapping[str, Any]]], *, seeds: bool) -> bool:
-    """Whether the first reports of the reference's running trials do not yet say that the study can work.
+def still_open(metric: str, under_way: Sequence[Reports], seeds: Sequence[Reports]) -> bool:
+    """Whether the first reports of the reference's trials do not yet say that the study can work.
 
     Args:
         metric: what the study compares.
-        reports: of each trial under way, the first ones; a trial that has ended is not among them.
-        seeds: whether two trials that differ in the seed have to differ.
+        under_way: the reports of each of them that runs.
+        seeds: those of two that differ in the seed alone, ended or not; none where they need not differ.
     """
-    if not all(any(row.get(metric) is not None for row in rows) for rows in reports):
+    if not all(any(row.get(metric) is not None for row in rows) for rows in under_way):
         return True
-    if not seeds or len(reports) < 2:
-        return False
-    common = min(FEW, *map(len, reports))
-    return common < FEW and same_numbers(reports[0][:common], reports[1][:common])
+    common = min((FEW, *map(len, seeds))) if len(seeds) > 1 else 0
+    return 0 < common < FEW and same_numbers(seeds[0][:common], seeds[1][:common])
 
 
 def misnamed(metric: str, names: Collection[str]) -> str | None:

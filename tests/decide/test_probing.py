@@ -62,14 +62,15 @@ OTHER = [{"loss": 3.5}]
 
 
 def test_others_wait_until_the_metric_is_there_and_two_seeds_differ_or_have_had_their_chance() -> None:
-    assert still_open("loss", [[]], seeds=True)
-    assert still_open("loss", [[{"lr": 1.0}]], seeds=True)
-    assert not still_open("loss", [MOVES[:1]], seeds=True)  # one lane
-    assert still_open("loss", [MOVES[:1], []], seeds=False)
-    assert not still_open("loss", [MOVES[:1], OTHER], seeds=True)
-    assert still_open("loss", [MOVES[:1], MOVES[:1]], seeds=True)
-    assert not still_open("loss", [MOVES[:1], MOVES[:1]], seeds=False)
-    assert not still_open("loss", [MOVES, MOVES], seeds=True)  # the check of the seed has them all
+    assert still_open("loss", [[]], [])
+    assert still_open("loss", [[{"lr": 1.0}]], [])
+    assert not still_open("loss", [MOVES[:1]], [MOVES[:1], []])  # one lane
+    assert still_open("loss", [MOVES[:1], []], [])
+    assert not still_open("loss", [MOVES[:1], OTHER], [MOVES[:1], OTHER])
+    assert still_open("loss", [MOVES[:1], MOVES[:1]], [MOVES[:1], MOVES[:1]])
+    assert still_open("loss", [MOVES[:1]], [MOVES, MOVES[:1]])  # the other one has ended
+    assert not still_open("loss", [MOVES[:1], MOVES[:1]], [])
+    assert not still_open("loss", [MOVES, MOVES], [MOVES, MOVES])  # the check of the seed has them all
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=5))

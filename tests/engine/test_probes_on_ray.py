@@ -27,10 +27,7 @@ NEVER = STUDY.replace("firsts:train", "{command: 'python -c pass', metrics: {fil
 @pytest.mark.parametrize(
     ("text", "how", "code", "said"),
     [
-        (STUDY, "bad argument", 1, "argument --rate: invalid float value: 'fast'"),
         (STUDY, "no unit", 1, "no number under 'epoch'"),
-        (STUDY, "tensor", 1, "metric 'val/loss' is a torch tensor"),
-        (STUDY, "named", 2, "did you mean val_loss?"),
         (STUDY, "seedless", 2, "ignores its seed"),
         (NEVER, "well", 2, "Looked at the file logs/history.jsonl"),
     ],
@@ -39,7 +36,7 @@ def test_a_study_that_cannot_work_ends_with_its_first_reports(
     shared_bench: Callable[..., SharedBench], text: str, how: str, code: int, said: str
 ) -> None:
     study = shared_bench("firsts", text.replace("how: well", f"how: {how}"))
-    finished = study.run("baseline.pause=0.05")
+    finished = study.run("baseline.pause=1.0")  # a trial takes 40 s, its first reports three
     last = (finished.out + finished.err).splitlines()[-10:]
     assert finished.code == code, finished.err
     assert said in "\n".join(last)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from orchestrator.decide.probing import FEW, HOLD_S, asked, first_cells, still_open
+from orchestrator.decide.probing import FEW, HOLD_S, Reports, asked, first_cells, still_open
 from orchestrator.decide.seeds import ignores_seed
-from orchestrator.engine.conduct._curve import Curve
+from orchestrator.engine.conduct._heard import Heard
 from orchestrator.engine.conduct._runlog import RunLog
 from orchestrator.engine.conduct._seedcheck import SeedCheck
 from orchestrator.engine.conduct._trialqueue import TrialQueue
@@ -29,7 +29,7 @@ class Probes:
         self._asked, self._first = asked(plan), first_cells(plan)
         begun = any(self._state.cells[cell].value is not None for cell in self._asked)
         self._waits = wanted and spec.failures.stop_when == "first" and not begun
-        self._curves: defaultdict[str, Curve] = defaultdict(lambda: Curve(FEW))
+        self._curves: defaultdict[str, Heard] = defaultdict(lambda: Heard(FEW))
         self._told = False
         self._called_at: float | None = None
         alone = (cell for cell in plan.cells if cell.cell in self._first and cell.sample is None)
@@ -74,15 +74,20 @@ class Probes:
         if not under_way:
             self._waits = any(queue.waits(cell) for cell in self._asked)
             return
-        curves = [self._curves[cell] for cell in under_way]
-        alone = all(self._state.plan.cell(cell).sample is None for cell in under_way)
-        seeds = alone and not self._spec.deterministic and all(curve.known for curve in curves)
-        if not still_open(self._spec.metric.name, [curve.rows for curve in curves], seeds=seeds):
+        rows = [self._curves[cell].rows for cell in under_way]
+        if not still_open(self._spec.metric.name, rows, self._seeds_to_differ()):
             self._open(f"{self._spec.metric.name!r} is reported: the other trials start")
         elif self._called_at is not None and now - self._called_at >= HOLD_S:
             self._open(
                 f"nothing to go by after {HOLD_S / 60:.0f} minutes: the other trials start all the same"
             )
+
+    def _seeds_to_differ(self) -> list[Reports]:
+        samples = any(self._state.plan.cell(cell).sample is not None for cell in self._asked)
+        curves = [self._curves[cell] for cell in self._asked]
+        if samples or self._spec.deterministic or not all(curve.known for curve in curves):
+            return []
+        return [curve.rows for curve in curves]
 
     def _open(self, words: str) -> None:
         self._waits = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.decide.seeds import ignores_seed
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.conduct._curve import Curve
+from orchestrator.engine.conduct._heard import Heard
 from orchestrator.engine.messages import TrialProgress
 from orchestrator.errors import Fault
 from orchestrator.record.state import StudyState
@@ -19,7 +19,7 @@ class SeedCheck:
         self._done = spec.deterministic
         self._looked_at = 0
         self._seeds: dict[str, int] = {}
-        self._curves: dict[str, Curve] = {}
+        self._curves: dict[str, Heard] = {}
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
@@ -57,4 +57,4 @@ class SeedCheck:
         watched = [cell for cell in plan.cells if cell.arm == plan.reference and cell.sample is None][:2]
         if len(watched) == 2:
             self._seeds = {cell.cell: cell.seed for cell in watched}
-            self._curves = {cell: Curve() for cell in self._seeds}
+            self._curves = {cell: Heard() for cell in self._seeds}

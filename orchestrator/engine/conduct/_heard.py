@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.engine.messages import Progress
 
 
-class Curve:
+class Heard:
     """The reports of one trial. `known`: from the first one on; `most`: how many are kept."""
 
     def __init__(self, most: int | None = None) -> None:
