@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import TypeAdapter
-
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
-from orchestrator.errors import OrchestratorError, UnreadableRecord
+from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
 from orchestrator.record.journal import Line
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.reading import read_json
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.numbers import DASH, duration
@@ -140,44 +136,34 @@ def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     }
 
 
-@dataclass(frozen=True)
-class _WrittenEffect:
-    arm: str
-    delta: float | None = None
-    lo: float | None = None
-    hi: float | None = None
-    n: int | None = None
-    verdict: str | None = None
-
-
-@dataclass(frozen=True)
-class _Written:
-    """What effects.json says, as far as it is shown."""
-
-    effects: list[_WrittenEffect]
-
-
-_WRITTEN = TypeAdapter(_Written)
-
-
-def _effects(run: OpenedStudy) -> list[Drawn]:
-    """Return the effects as `effects.json` has them; none where it cannot be read."""
+def _effects(run: OpenedStudy) -> Drawn:
+    """Return the effects of what is recorded now. `so_far`: how many cells they rest on, unless all."""
     try:
-        written = read_json(run.storage, run.paths.effects_json, _WRITTEN)
-    except (FileNotFoundError, UnreadableRecord):
-        return []
-    return [
-        {
+        report = run.report(curves=False)
+    except OrchestratorError as error:
+        return {"problem": " ".join(str(error).split()), "rows": []}
+    so_far = (
+        ""
+        if report.complete
+        else f"these rest on {report.ended} of {report.total} cells, and change with the others"
+    )
+    evaluation = report.evaluations[0]
+    rows = []
+    for effect in evaluation.all_effects:
+        runs = report.behind(effect, evaluation.phase)
+        done = sum(one.state is TrialState.DONE for one in runs)
+        row = {
             "arm": effect.arm,
             "delta": _number(effect.delta),
             "interval": DASH
             if effect.lo is None or effect.hi is None
             else f"[{_number(effect.lo)}, {_number(effect.hi)}]",
-            "n": effect.n or 0,
-            "verdict": effect.verdict or DASH,
+            "n": effect.n,
+            "cells": f"{done}/{len(runs)}",
+            "verdict": "; ".join((effect.verdict, *effect.flags)),
         }
-        for effect in written.effects
-    ]
+        rows += [row] if effect.n else []
+    return {"problem": "", "rows": rows, "so_far": so_far}
 
 
 def _events(run: OpenedStudy, names: Mapping[str, str]) -> list[tuple[str, str]]:

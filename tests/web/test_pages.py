@@ -11,6 +11,8 @@ import pytest
 from served_site import Served, record_study, serve, write_files
 
 from orchestrator.cli.app import main
+from orchestrator.decide.states import TrialState
+from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.web.studyfiles import find_study_files
 
@@ -85,6 +87,28 @@ def test_the_page_of_a_study(served: Served) -> None:
     assert "its driver is gone" in page
     assert "a note &amp; more" in page
     assert "baseline seed 0: done" in page
+
+
+def test_effects_are_of_what_is_recorded_now_and_say_so(served: Served) -> None:
+    effects = served.root / "runs" / "small" / "effects.json"
+    effects.write_text('{"effects": [{"arm": "kind=vit", "delta": 99, "n": 7, "verdict": "hurts"}]}')
+    assert "Effects" not in served.client.get("/studies/small/").text  # of nothing but a baseline
+    text = (served.root / "configs" / "small.yaml").read_text()
+    (served.root / "configs" / "busy.yaml").write_text(text.replace("name: small", "name: busy"))
+    record = record_study(served.root, "busy")
+    cell = next(one.cell for one in record.plan.cells if (one.arm, one.seed) == ("kind=vit", 0))
+    end = TrialEnd(cell, "kind=vit", 0, 1, TrialState.DONE, None, None, 3.0, 0.75, wall_s=1.0, gpu_s=0.0)
+    record.append(Assigned(cell, "kind=vit", 0, 1, "lane-0", None))
+    record.append(end)
+    record.sync()
+    page = served.client.get("/studies/busy/").text
+    record.close()
+    assert "Effects so far" in page
+    assert "these rest on 3 of 8 cells" in page
+    row = page[page.index("<tr><th>kind=vit</th><td") :].partition("</tr>")[0]
+    assert '<td class="r">0.5</td>' in row
+    assert '<td class="r">1/2</td>' in row
+    assert "not finished" in row
 
 
 @pytest.mark.parametrize("name", [".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])
