@@ -33,7 +33,7 @@ def inline(chart: Drawn) -> str:
     size = f"width: 100%; max-width: {width:.0f}px; min-width: {width * _LEAST:.0f}px"
     root.attrib = {
         "viewBox": root.get("viewBox", ""),
-        "role": "img",
+        "role": "group",
         "aria-label": chart.title,
         "style": size,
     }
