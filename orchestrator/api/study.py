@@ -199,8 +199,7 @@ class Study:
         options = RunOptions(
             address, fresh, extend, accept_code_change, retry_failed, asked, no_check=not check
         )
-        result = self.run_with(options, progress)
-        return replace(result, final=result.report(write=True))
+        return self._run_and_report(options, progress)
 
     def retry(
         self,
@@ -238,8 +237,7 @@ class Study:
             check=request_of(self),
             again=(cell,),
         )
-        result = self.run_with(options, progress)
-        return replace(result, final=result.report(write=True))
+        return self._run_and_report(options, progress)
 
     def run_with(self, options: RunOptions, progress: Progress = "auto") -> StudyResult:
         """Run what is left of the study, for programs that hold the options together. Writes no report."""
@@ -248,6 +246,10 @@ class Study:
 
         with shown(progress) as listener:
             return StudyResult(self.storage, self.paths, run_study(self, options, listener))
+
+    def _run_and_report(self, options: RunOptions, progress: Progress) -> StudyResult:
+        result = self.run_with(options, progress)
+        return replace(result, final=result.report(write=True))
 
     def __repr__(self) -> str:
         return f"Study({self.name}: {len(self.plan.arms)} arms, {len(self.plan.cells)} trials)"

@@ -222,8 +222,8 @@ class CheckpointStore:
         Returns the names.
         """
         self._refuse_superseded()
-        good = {manifest.name for manifest in self.complete()}
-        bad = [name for name in self._names() if name not in good and not self._is_of_later(name)]
+        good, last = {manifest.name for manifest in self.complete()}, self._attempt or math.inf
+        bad = [name for name in self._names() if name not in good and attempt_of(name) <= last]
         for name in bad:
             self._remove(name)
         return bad
@@ -231,9 +231,6 @@ class CheckpointStore:
     def _refuse_superseded(self) -> None:
         if self._attempt is not None:
             refuse_superseded(self._storage, self._trial, self._attempt)
-
-    def _is_of_later(self, name: str) -> bool:
-        return self._attempt is not None and attempt_of(name) > self._attempt
 
     def _remove(self, name: str) -> None:
         # manifest first: a crash in between leaves an incomplete checkpoint, not one that lies

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.study.entrypoint import OF_COMMANDS
 
-_CODE = OF_COMMANDS
 _TEXT = (".yaml", ".yml", ".json", ".toml", ".txt", ".cfg", ".ini", ".md", ".csv", ".tsv")
 _SECRET_FILE = re.compile(
     r"secret|credential|passw(or)?d|api[-_]?key|private[-_]?key|service[-_]?account|^auth[-_]?token|^tokens?\."
@@ -39,21 +38,16 @@ def hash_of(files: Mapping[str, bytes], names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def pack_code(root: Path, exclude: Iterable[Path] = ()) -> bytes:
-    """Return a tar.gz of the code and small text files below `root`; the same bytes for the same files.
+def read_code(root: Path, exclude: Iterable[Path] = (), named: Iterable[str] = ()) -> dict[str, bytes]:
+    """Return the code and small text files below `root`, and `named` ones, by posix names relative to it.
 
     Hidden files, text files named like secrets, text that a link fetches from elsewhere, environments,
     installed packages, run directories and everything in `exclude` stay out.
     Raises `StudyError` when it is too big to be a code directory.
     """
-    return pack_files(read_code(root, exclude))
-
-
-def read_code(root: Path, exclude: Iterable[Path] = (), named: Iterable[str] = ()) -> dict[str, bytes]:
-    """Return the files that `pack_code` packs, and `named` ones, by posix names relative to `root`."""
     found: dict[str, bytes] = {}
     total = 0
-    for name, path in _files(root, exclude, _CODE + _TEXT, frozenset(named)):
+    for name, path in _files(root, exclude, OF_COMMANDS + _TEXT, frozenset(named)):
         found[name] = path.read_bytes()
         total += len(found[name])
         if total > TOTAL_LIMIT:
@@ -93,7 +87,7 @@ _PROGRAMS = (b"#!", b"\x7fELF")
 
 
 def unpack_code(data: bytes, dest: Path) -> None:
-    """Extract an archive of `pack_code` into `dest`.
+    """Extract an archive of `pack_files` into `dest`.
 
     Plain files with relative paths only: anything else in it (links, devices, `..`) raises `InputError`
     before the first file is written. What begins as a program does can be run.
@@ -146,7 +140,9 @@ def _files(
                 continue
             if (through_link or path.is_symlink()) and not _may_follow(path, root):
                 continue
-            if name.endswith(_CODE) or (path.stat().st_size < FILE_LIMIT and not _SECRET_FILE.search(name)):
+            if name.endswith(OF_COMMANDS) or (
+                path.stat().st_size < FILE_LIMIT and not _SECRET_FILE.search(name)
+            ):
                 found.append((path.relative_to(root).as_posix(), path))
     return iter(sorted(found))
 
@@ -154,7 +150,7 @@ def _files(
 def _may_follow(link: Path, root: Path) -> bool:
     """Tell whether a file behind a link is taken: code from anywhere, text (anybody's key) from here only."""
     target = link.resolve()
-    return target.is_relative_to(root) or (link.suffix in _CODE and target.suffix in _CODE)
+    return target.is_relative_to(root) or (link.suffix in OF_COMMANDS and target.suffix in OF_COMMANDS)
 
 
 def _leads_to_code(link: Path) -> bool:

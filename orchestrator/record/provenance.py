@@ -70,12 +70,8 @@ def _output(command: list[str]) -> str | None:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            found[name.lower()] = distribution.version
-    return dict(sorted(found.items()))
+    named = ((one.metadata["Name"], one.version) for one in importlib.metadata.distributions())
+    return dict(sorted({name.lower(): version for name, version in named if name}.items()))
 
 
 def _cpu_name() -> str:

@@ -30,10 +30,6 @@ class Column:
     type: Any = None
 
 
-def _in_words(devices: tuple[str, ...]) -> str | None:
-    return ", ".join(devices) or None
-
-
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -73,7 +69,7 @@ class TrialRecord:
         Column(
             "CPU, or Ray's name of the GPU type; all of them where the run went on elsewhere",
             name="device",
-            show=_in_words,
+            show=lambda devices: ", ".join(devices) or None,
         ),
     ] = ()
     retries: Annotated[

@@ -101,7 +101,8 @@ class TrialLog:
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         """Scalars of one step. Tensors are read later, off the training path: do not change them in place."""
-        self._queue.append((self._write_scalars, time.time(), _detached(values), step))
+        detached = {k: v.detach() if hasattr(v, "detach") else v for k, v in values.items()}
+        self._queue.append((self._write_scalars, time.time(), detached, step))
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Markdown text for TensorBoard."""
@@ -178,14 +179,11 @@ class TrialLog:
                         last_put = time.monotonic()
                         self._sync()
             except StorageUnavailable as error:
-                self._tell_once(error)  # nothing is lost: all of it is kept for the next turn, or the flush
+                if not self._told:  # nothing is lost: all of it is kept for the next turn, or the flush
+                    self._told = True
+                    log.warning("the trial's curves wait for their storage: %s", error)
             except Exception as error:  # the next flush raises it
                 self._error = error
-
-    def _tell_once(self, error: StorageUnavailable) -> None:
-        if not self._told:
-            self._told = True
-            log.warning("the trial's curves wait for their storage: %s", error)
 
     def _drain(self) -> None:
         while True:
@@ -277,7 +275,3 @@ def _item(value: Any) -> Any:
             item = value.item()
             return item if type(item) in _PLAIN else str(item)
     return float(value) if hasattr(value, "__float__") else str(value)
-
-
-def _detached(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v.detach() if hasattr(v, "detach") else v for k, v in values.items()}

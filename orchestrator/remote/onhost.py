@@ -41,7 +41,8 @@ def facts(question: Mapping[str, Any]) -> dict[str, Any]:
         "home": Path.home(),
     }
     if question.get("storage") and not is_remote(question["storage"]):
-        paths["storage"] = _existing(local(question["storage"]))
+        there = local(question["storage"])
+        paths["storage"] = next(folder for folder in (there, *there.parents) if folder.exists())
     return {
         "host": socket.gethostname(),
         "clock": time.time(),
@@ -95,10 +96,6 @@ def _free(path: Path) -> int | None:
         return shutil.disk_usage(path).free
     except OSError:
         return None
-
-
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _gpus() -> dict[str, Any] | None:

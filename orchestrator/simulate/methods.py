@@ -186,13 +186,8 @@ def study_file(design: SimulatedDesign, rule: str, variant: Variant | None = Non
     return StudySpec.model_validate(file)
 
 
-def _with_default_settings(rule: str) -> Method:
-    title = RULES.get(rule).title
-    return Method(rule, rule, title, partial(_by_rule, name=rule, variant=Variant(title)))
-
-
-def _resolve(name: str, variant: Variant) -> Method:
-    return Method(name, "resolve", variant.title, partial(_by_rule, name="resolve", variant=variant))
+def _of_rule(name: str, variant: Variant, rule: str = "resolve") -> Method:
+    return Method(name, rule, variant.title, partial(_by_rule, name=rule, variant=variant))
 
 
 METHODS: dict[str, Method] = {
@@ -202,10 +197,10 @@ METHODS: dict[str, Method] = {
         Method("grid", "none", "full grid, moderated t", partial(grid, variance="moderated")),
         Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
         Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
-        _resolve("save", Variant("resolve, save")),
-        _resolve("save-no-futility", Variant("resolve, save, no futility", {"futility": 0.0})),
-        _resolve("reinvest", Variant("resolve, reinvest", {"goal": "reinvest"})),
-        _resolve("strict", Variant("resolve, save, strict variance", report={"variance": "per_arm"})),
+        _of_rule("save", Variant("resolve, save")),
+        _of_rule("save-no-futility", Variant("resolve, save, no futility", {"futility": 0.0})),
+        _of_rule("reinvest", Variant("resolve, reinvest", {"goal": "reinvest"})),
+        _of_rule("strict", Variant("resolve, save, strict variance", report={"variance": "per_arm"})),
     )
 }
 """All methods by name, in the order of the table in docs/statistics.md."""
@@ -219,7 +214,9 @@ def method(name: str) -> Method:
 def _known() -> dict[str, Method]:
     """Return all methods, and one for each rule that a package brings, with its default settings."""
     ours = {one.rule for one in METHODS.values()}
-    return METHODS | {name: _with_default_settings(name) for name in RULES if name not in ours}
+    return METHODS | {
+        name: _of_rule(name, Variant(RULES.get(name).title), name) for name in RULES if name not in ours
+    }
 
 
 def pick(words: Sequence[str]) -> tuple[Method, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -71,28 +72,29 @@ def _parse_number(value: Any) -> Any:
     return int(value) if float(value).is_integer() else value
 
 
-def _auto_or_seconds(value: Any) -> Any:
-    if value == "auto":
+def _or_auto(parse: Callable[[Any], Any]) -> BeforeValidator:
+    """Take the word `auto`, or what `parse` takes."""
+
+    def parsed(value: Any) -> Any:
+        try:
+            return value if value == "auto" else parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or auto") from None
+
+    return BeforeValidator(parsed)
+
+
+def _count(value: Any) -> Any:
+    if type(value) is int and value >= 1:
         return value
-    try:
-        return _parse_seconds(value)
-    except ValueError as error:
-        raise ValueError(f"{error}, or auto") from None
+    raise ValueError("must be a whole number from 1")
 
 
-def _auto_or_count(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and value >= 1):
-        return value
-    raise ValueError("must be a whole number from 1, or auto")
-
-
-def _auto_or_share(value: Any) -> Any:
-    if value == "auto":
-        return value
+def _share(value: Any) -> Any:
     if not is_number(value) or value < 0:
-        raise ValueError("must be a number from 0, or auto")
+        raise ValueError("must be a number from 0")
     if value > 1 and not float(value).is_integer():
-        raise ValueError("must be a whole number, a share of one GPU below 1, or auto")
+        raise ValueError("must be a whole number, a share of one GPU below 1")
     return float(value)
 
 
@@ -117,10 +119,10 @@ def _check_seeds(value: Any) -> Any:
     return tuple(value)
 
 
-def _auto_or_number(value: Any) -> Any:
-    if value == "auto" or (is_number(value) and value > 0):
+def _positive(value: Any) -> Any:
+    if is_number(value) and value > 0:
         return value
-    raise ValueError("must be a positive number, or auto")
+    raise ValueError("must be a positive number")
 
 
 def _auto_or_looks(value: Any) -> Any:
@@ -179,18 +181,14 @@ Label = Annotated[
 Number = Annotated[int | float, BeforeValidator(_parse_number), WithJsonSchema({"type": "number"})]
 PositiveNumber = Annotated[Number, Field(gt=0), WithJsonSchema(_POSITIVE)]
 Seconds = Annotated[float, BeforeValidator(_parse_seconds), _either(*_DURATIONS)]
-AutoSeconds = Annotated[
-    float | Literal["auto"], BeforeValidator(_auto_or_seconds), _either(_AUTO, *_DURATIONS)
-]
+AutoSeconds = Annotated[float | Literal["auto"], _or_auto(_parse_seconds), _either(_AUTO, *_DURATIONS)]
 AutoCount = Annotated[
-    int | Literal["auto"], BeforeValidator(_auto_or_count), _either(_AUTO, {"type": "integer", "minimum": 1})
+    int | Literal["auto"], _or_auto(_count), _either(_AUTO, {"type": "integer", "minimum": 1})
 ]
 AutoShare = Annotated[
-    float | Literal["auto"], BeforeValidator(_auto_or_share), _either(_AUTO, {"type": "number", "minimum": 0})
+    float | Literal["auto"], _or_auto(_share), _either(_AUTO, {"type": "number", "minimum": 0})
 ]
-AutoNumber = Annotated[
-    int | float | Literal["auto"], BeforeValidator(_auto_or_number), _either(_AUTO, _POSITIVE)
-]
+AutoNumber = Annotated[int | float | Literal["auto"], _or_auto(_positive), _either(_AUTO, _POSITIVE)]
 AutoLooks = Annotated[
     tuple[int, ...] | Literal["auto"],
     BeforeValidator(_auto_or_looks),

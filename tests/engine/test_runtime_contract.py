@@ -16,7 +16,7 @@ from orchestrator.engine import inprocess
 from orchestrator.engine.inprocess import Faults, PlantedFault, run_in_process
 from orchestrator.engine.running import StudyOutcome
 from orchestrator.errors import ExitCode
-from orchestrator.record.codearchive import pack_code
+from orchestrator.record.codearchive import pack_files, read_code
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
@@ -129,7 +129,7 @@ def with_ray(folder: Path, address: str) -> Finished:
 
     spec = study(folder)
     storage = Storage.open(spec.storage)
-    code = pack_code(ENTRYPOINTS)
+    code = pack_files(read_code(ENTRYPOINTS))
     with closing(StudyRecord.open(storage, spec, make_plan(spec), Start("code", code))) as record:
         facts = RunFacts(
             spec, storage, record.paths.root, str(ENTRYPOINTS), "contract", record.paths.code_archive, 0.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InputError, StudyError
 from orchestrator.record import codearchive
-from orchestrator.record.codearchive import pack_code, read_code, unpack_code
+from orchestrator.record.codearchive import pack_files, read_code, unpack_code
 from orchestrator.record.provenance import collect_env, git_state
 
 
@@ -46,7 +46,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def test_the_archive_holds_code_and_small_text(code: Path, tmp_path: Path) -> None:
-    unpack_code(pack_code(code), tmp_path / "node")
+    unpack_code(pack_files(read_code(code)), tmp_path / "node")
     found = {
         path.relative_to(tmp_path / "node").as_posix()
         for path in (tmp_path / "node").rglob("*")
@@ -57,14 +57,14 @@ def test_the_archive_holds_code_and_small_text(code: Path, tmp_path: Path) -> No
 
 
 def test_the_same_files_give_the_same_bytes(code: Path) -> None:
-    first = pack_code(code)
+    first = pack_files(read_code(code))
     os.utime(code / "train.py", (1, 1))
     (code / "train.py").chmod(0o600)
-    assert pack_code(code) == first
+    assert pack_files(read_code(code)) == first
 
 
 def test_excluded_directories_stay_out(code: Path, tmp_path: Path) -> None:
-    assert pack_code(code, exclude=[code / "pkg"]) != pack_code(code)
+    assert pack_files(read_code(code, exclude=[code / "pkg"])) != pack_files(read_code(code))
     assert "pkg/model.py" not in read_code(code, exclude=[code / "pkg"])
 
 
@@ -77,7 +77,7 @@ def test_a_directory_that_is_no_code_directory_is_refused(
     monkeypatch.undo()
     monkeypatch.setattr(codearchive, "TOTAL_LIMIT", 3)
     with pytest.raises(StudyError, match="start the command from"):
-        pack_code(code)
+        pack_files(read_code(code))
 
 
 def archive(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
@@ -165,7 +165,7 @@ def test_keys_stay_out_of_the_archive(code: Path, tmp_path: Path) -> None:
     for name in ("my-credentials.json", "secrets.yaml", "kaggle.json", "api_key.txt", "token.txt", "key.pem"):
         (code / name).write_text("a key")
     (code / "tokenizer_config.json").write_text("{}")
-    unpack_code(pack_code(code), tmp_path / "node")
+    unpack_code(pack_files(read_code(code)), tmp_path / "node")
     found = {path.name for path in (tmp_path / "node").rglob("*") if path.is_file()}
     assert found == {
         "train.py",

@@ -90,7 +90,7 @@ class CommandProcess:
     @property
     def over(self) -> bool:
         """Whether it and all that it has started has ended."""
-        return self._status.closed or self._status not in self._registered()
+        return self._status.closed or self._status not in self._selector.get_map()
 
     def take(self, timeout_s: float) -> bool:
         """Take what it has printed; waits up to `timeout_s` for something. Whether there was anything."""
@@ -144,9 +144,6 @@ class CommandProcess:
         return self.pid is not None and any(
             _writes(process, path.resolve()) for process in _session(self.pid)
         )
-
-    def _registered(self) -> list[IO[bytes]]:
-        return [key.fileobj for key in self._selector.get_map().values()]  # type: ignore[misc]
 
     def _take_status(self) -> None:
         data = self._status.read(4096)

@@ -62,7 +62,7 @@ class Supervisor:
                 kill_at = time.monotonic() + min(LEFT_BEHIND_S, self._grace_s)
             rest = None if kill_at is None else kill_at - time.monotonic()
             if rest is not None and rest <= 0:
-                self._kill_all()
+                self._signal(signal.SIGKILL)
                 rest = 0.05
             ready, _, _ = select.select(listening, [], [], rest)
             if self._woken in ready:
@@ -115,9 +115,6 @@ class Supervisor:
         for pid in descendants() if number == signal.SIGKILL or self._ended is not None else ():
             with suppress(OSError):
                 os.kill(pid, number)
-
-    def _kill_all(self) -> None:
-        self._signal(signal.SIGKILL)
 
 
 def descendants() -> list[int]:

@@ -86,7 +86,10 @@ class Home:
         try:
             found = {path: self._kept_as(path) for path in _overlay.written(self.base)}
             if self.storage.is_local:
-                self._move(found)
+                for path, name in found.items():
+                    target = Path(self.storage.path(name))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(path, target)
             else:
                 self._send(found)
         except OSError as error:
@@ -99,12 +102,6 @@ class Home:
         inside = path.is_relative_to(self.path)
         name = path.relative_to(self.path) if inside else BESIDE / path.relative_to(self.base)
         return f"{self.trial.files(self.attempt)}/{name.as_posix()}"
-
-    def _move(self, found: Mapping[Path, str]) -> None:
-        for path, name in found.items():
-            target = Path(self.storage.path(name))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
 
     def _send(self, found: Mapping[Path, str]) -> None:
         left = MOST_SENT_BYTES

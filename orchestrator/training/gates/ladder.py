@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from orchestrator.training.gates import (
     arms,
@@ -36,8 +37,8 @@ GATES: tuple[tuple[str, str, Gate], ...] = (
     ("A3", "size of the model", layers.size),
     ("A4", "loss at the start", learning.initial_loss),
     ("A5", "inputs matter", overfit.inputs_matter),
-    ("A6", "overfits one sample", overfit.one_sample),
-    ("A7", "overfits eight samples", overfit.few_samples),
+    ("A6", "overfits one sample", partial(overfit.overfits, count=1)),
+    ("A7", "overfits eight samples", partial(overfit.overfits, count=overfit.FEW)),
     ("A8", "gradients", gradients.gradients),
     ("A9", "time of a step", speed.step_time),
     ("A10", "repeats bit for bit", repeat.repeats),

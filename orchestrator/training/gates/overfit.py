@@ -66,17 +66,9 @@ def inputs_matter(bench: Bench) -> GateVerdict:
     )
 
 
-def one_sample(bench: Bench) -> GateVerdict:
-    """Training on one sample brings the loss to about 0."""
-    return _overfit(bench, 1, "one sample")
-
-
-def few_samples(bench: Bench) -> GateVerdict:
-    """Training on eight samples does too, and gives each its own outputs."""
-    return _overfit(bench, FEW, f"{FEW} samples")
-
-
-def _overfit(bench: Bench, count: int, what: str) -> GateVerdict:
+def overfits(bench: Bench, *, count: int) -> GateVerdict:
+    """Training on so few samples brings the loss to about 0, and gives each its own outputs."""
+    what = "one sample" if count == 1 else f"{count} samples"
     lowest = bench.task_class.lowest_loss
     if lowest is None:
         return skipped("the task declares no `lowest_loss`")
