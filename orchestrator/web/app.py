@@ -21,6 +21,7 @@ from orchestrator.reporting.pagetemplate import page_template
 from orchestrator.reporting.palette import STATES
 from orchestrator.study.loading import load_study
 from orchestrator.web import board
+from orchestrator.web.again import command_of, offered, seeds_of
 from orchestrator.web.bodies import sent
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, options, overrides
@@ -227,9 +228,15 @@ def _studies(app: FastAPI, site: Site) -> None:
 
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
-        look = look_at(_run(site, name))
+        run = _run(site, name)
+        look = look_at(run)
         board_runs = site.children.board(name) is not None
-        return _page(request, "study.html.j2", look=look, name=name, board=board_runs)
+        more = {
+            action: shown(command_of(run, site.children.root, action, seeds_of(run)))
+            for action in offered(run, look["found"])
+        }
+        seeds = seeds_of(run) if more else ""
+        return _page(request, "study.html.j2", look=look, name=name, board=board_runs, more=more, seeds=seeds)
 
     only_ours = [Depends(read_form)]  # the form holds nothing but the session's word
 
@@ -240,6 +247,18 @@ def _studies(app: FastAPI, site: Site) -> None:
     @app.post("/studies/{name}/report", dependencies=only_ours)
     def write_report(request: Request, name: str) -> Response:
         return _done(request, site, name, "report", "--write")
+
+    @app.post("/studies/{name}/again")
+    def again(request: Request, name: str, filled: Sent) -> Response:
+        run = _run(site, name)
+        action = filled.get("action", [""])[0]
+        if action not in offered(run, run.status()):
+            raise HTTPException(409, "this cannot be done with the study now: load its page again")
+        words = command_of(run, site.children.root, action, filled.get("seeds", [""])[0])
+        answer = site.children.ask(*words, "--dry-run")
+        if answer.returncode:
+            return _refused(request, words, answer)
+        return _onwards(request, f"/launches/{site.children.launch(*words)}")
 
     @app.get("/studies/{name}/files/{path:path}")
     def file(request: Request, name: str, path: str) -> Response:
@@ -267,9 +286,12 @@ def _done(request: Request, site: Site, name: str, verb: str, *flags: str) -> Re
     words = [verb, _where(site, name), *flags]
     answer = site.children.ask(*words)
     if answer.returncode > 1:  # 1: the report is of an unfinished study
-        lines = answer.stderr.splitlines()
-        return _page(request, "problem.html.j2", 400, title=shown(words), lines=lines)
+        return _refused(request, words, answer)
     return _onwards(request, f"/studies/{quote(name)}/")
+
+
+def _refused(request: Request, words: list[str], answer: ChildAnswer) -> Response:
+    return _page(request, "problem.html.j2", 400, title=shown(words), lines=answer.stderr.splitlines())
 
 
 # ---- TensorBoard -----------------------------------------------------------------------------------------

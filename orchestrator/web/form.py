@@ -209,6 +209,14 @@ def options(filled: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"--{flag}" for flag in filled.get("flag", ())]
 
 
+def setting(field: Field, text: str) -> str:
+    """Return one setting as a `key=value` word. Raises `InputError`."""
+    fault = _fault(field, text.strip())
+    if fault is not None:
+        raise InputError(fault)
+    return f"{field.name}={_written(field, text.strip())}"
+
+
 def _fault(field: Field, text: str) -> Fault | None:
     name, start = field.name, text[:80]
     if len(text) > LONGEST_VALUE:

@@ -111,6 +111,42 @@ def test_effects_are_of_what_is_recorded_now_and_say_so(served: Served) -> None:
     assert "not finished" in row
 
 
+def test_a_study_that_nobody_runs_can_be_gone_on_with(served: Served, monkeypatch) -> None:
+    """The command that a button shows is the one that it runs, once its dry run has not refused it."""
+    page = served.client.get("/studies/small/").text
+    command = "orchestrate ablate --config runs/small/study.yaml"
+    shown = [
+        line.split("<code>")[1].split("</code>")[0]
+        for line in page.splitlines()
+        if "<code>orchestrate" in line
+    ]
+    assert shown == [command, f"{command} --retry-failed", f"{command} seeds=2 --extend"]
+    asked: list[tuple[str, ...]] = []
+    started: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 2 if "seeds=9" in words else 0, "", "error: the reason")
+
+    def launch(*words: str) -> str:
+        started.append(words)
+        return "20260101-000000-00000000"
+
+    monkeypatch.setattr(served.site.children, "ask", ask)
+    monkeypatch.setattr(served.site.children, "launch", launch)
+    more = {"resume": [], "retry-failed": ["--retry-failed"], "extend": ["seeds=5", "--extend"]}
+    for action, words in more.items():
+        assert served.post("/studies/small/again", action=action, seeds="5").status_code == 303
+        assert started[-1] == ("ablate", "--config", "runs/small/study.yaml", *words)
+        assert asked[-1] == (*started[-1], "--dry-run")
+    refused = served.post("/studies/small/again", action="extend", seeds="9")
+    assert (refused.status_code, "the reason" in refused.text, len(started)) == (400, True, 3)
+    for seeds in ("[", "ghp_" + "0123456789" * 3, "5\n--fresh"):
+        assert served.post("/studies/small/again", action="extend", seeds=seeds).status_code == 400
+    assert served.post("/studies/small/again", action="help").status_code == 409
+    assert len(started) == 3
+
+
 @pytest.mark.parametrize("name", [".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])
 def test_names_that_are_no_study(served: Served, name: str) -> None:
     assert served.client.get(f"/studies/{name}/").status_code in (404, 405)

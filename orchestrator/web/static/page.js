@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   // by what something that can have the focus is found again
-  const called = (some) => some.href || some.form?.action || some.getAttribute("aria-label");
+  const called = (some) => some.href || (some.form && some.form.action + some.value) || some.getAttribute("aria-label");
   // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is
   function put(live, fresh) {
     const held = live.contains(document.activeElement) ? called(document.activeElement) : null;
@@ -21,7 +21,7 @@
           const answer = await fetch(location.href);
           const text = await answer.text();
           const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
-          if (answer.ok && fresh && !live.querySelector(":active")) { // not under a finger
+          if (answer.ok && fresh && !live.querySelector(":active, input:focus")) { // not under a finger
             if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
             if ("over" in fresh.dataset) return;
             pause = Number(fresh.dataset.live);
