@@ -115,7 +115,7 @@ def draw_charts(
         for name, title, phase, figure, marks in _all(report, only):
             for _ in range(2):  # sizes and places depend on each other
                 figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once, the same in every format
+            figure.set_layout_engine(None)  # laid out once; "none" would draw each format twice
             files = {}
             for kind in formats:
                 target = io.BytesIO()
