@@ -77,10 +77,11 @@ def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
     """Return the forecast in words, one line per heading; `cost`: an estimate that tells what a run takes."""
     said = {"noise": _noise(found.noise)}
     if found.smallest_effect is not None:
+        effects, noun = ("effects", "arm") if found.effects == found.arms else ("main effects", "component")
+        family = f"{found.effects} {noun}{'' if found.effects == 1 else 's'}"
         said["detects"] = (
-            f"{'effects' if found.effects == found.arms else 'main effects'} from "
-            f"{found.smallest_effect:.3g}, with a chance of {found.power:g} "
-            f"(all {found.seeds} seeds, {_family(found)}, level {found.alpha:g})"
+            f"{effects} from {found.smallest_effect:.3g}, with a chance of {found.power:g} "
+            f"(all {found.seeds} seeds, {family}, level {found.alpha:g})"
         )
     said["grid"] = f"{found.grid_runs} runs{_hours(found.grid_runs, cost)}"
     expected = [
@@ -95,11 +96,6 @@ def lines(found: PowerForecast, cost: Estimate | None = None) -> dict[str, str]:
         )
         said["margin"] = f"±{plain.number(found.margin)}: equivalence takes about {seeds}"
     return said
-
-
-def _family(found: PowerForecast) -> str:
-    noun = "arm" if found.effects == found.arms else "component"
-    return f"{found.effects} {noun}{'' if found.effects == 1 else 's'}"
 
 
 def _noise(noise: Noise) -> str:

@@ -286,18 +286,15 @@ def open_study(study: str | Path | None = None, storage: str = "runs") -> Opened
 def _candidates(study: str, storage: str) -> list[tuple[str, str]]:
     if study.endswith(STUDY_SUFFIXES) and Path(study).is_file():
         folder = Path(study).resolve().parent
-        beside = [(str(folder.parent), folder.name)] if (folder / "plan.json").exists() else []
-        return beside or [_from_study_file(Path(study))]
+        if (folder / "plan.json").exists():
+            return [(str(folder.parent), folder.name)]
+        from orchestrator.study.loading import load_study
+
+        spec = load_study(Path(study)).spec
+        return [(spec.storage, spec.name)]
     parent, _, name = study.rstrip("/").rpartition("/")
     found = [(parent or ".", name)]
     return found if "://" in study else [*found, (storage, study)]
-
-
-def _from_study_file(path: Path) -> tuple[str, str]:
-    from orchestrator.study.loading import load_study
-
-    spec = load_study(path).spec
-    return spec.storage, spec.name
 
 
 def _only_study(storage: str) -> tuple[str, str]:

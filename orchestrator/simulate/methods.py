@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.decide.asha import Halving
-from orchestrator.decide.resolve import ArmLook, ResolveRule, resolve
+from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.decide.rungs import RungRule
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import Variant, stopping_rule
@@ -106,7 +106,7 @@ def sequential(study: GeneratedStudy, design: SimulatedDesign, rule: ResolveRule
     cost = len(course.needed) / (values.shape[0] * design.seeds)
     kept = all((0, seed) in course.needed for seed in range(design.seeds))
     return MethodResult(
-        np.array([_sign(end) for end in ends], dtype=np.int8),
+        np.array([np.sign(end.mean or 0) if end.action == "different" else 0 for end in ends], dtype=np.int8),
         np.array([end.action == "equivalent" for end in ends]),
         _numbers(end.lo for end in ends),
         _numbers(end.hi for end in ends),
@@ -149,10 +149,6 @@ def declared(
 def _holm(p: Float, alpha: float) -> NDArray[np.bool_]:
     corrected = holm([None if np.isnan(one) else float(one) for one in p])
     return np.array([one is not None and one <= alpha for one in corrected])
-
-
-def _sign(end: ArmLook) -> int:
-    return int(np.sign(end.mean)) if end.action == "different" and end.mean is not None else 0
 
 
 def _numbers(values: Iterable[float | None]) -> Float:

@@ -30,7 +30,9 @@ def counted_files(files: Mapping[str, bytes], spec: StudySpec, seen: Iterable[st
 
     `seen`: files that trials have imported besides. Where nothing that is named is found, all code counts.
     """
-    named = {name for text in _texts(spec.to_dict()) for name in _named(text, files)}
+    settings = spec.to_dict()
+    texts = (text for key in _NAMES_CODE for text in _strings(settings.get(key)))
+    named = {name for text in texts for name in _named(text, files)}
     if not named:
         return frozenset(name for name in files if name.endswith(OF_COMMANDS)) | frozenset(seen)
     return closure(files, (*named, *seen))
@@ -62,11 +64,6 @@ def _beside(word: bytes, name: str, files: Mapping[str, bytes]) -> Iterator[str]
     yield from (
         place for place in {path.as_posix(), (PurePosixPath(name).parent / path).as_posix()} & files.keys()
     )
-
-
-def _texts(study: Mapping[str, Any]) -> Iterator[str]:
-    for key in _NAMES_CODE:
-        yield from _strings(study.get(key))
 
 
 def _strings(value: Any) -> Iterator[str]:

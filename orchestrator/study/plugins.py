@@ -11,10 +11,10 @@ Names are known without an import; what a name stands for is imported when it is
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -100,7 +100,7 @@ class Registry(Generic[T]):
         """
         if name not in self._loaded:
             if name in self._built_in:
-                self._loaded[name] = _imported(self._built_in[name])
+                self._loaded[name] = resolve_name(self._built_in[name])
             elif name in self:
                 self._loaded[name] = self._from_package(name, _brought(self.group)[name])
             else:
@@ -121,11 +121,6 @@ class Registry(Generic[T]):
         if not self._accepts(found):
             raise PluginError(Fault(f"{what}, {first.value}, is no {self.noun} but {type(found).__name__}"))
         return cast("T", found)
-
-
-def _imported(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 @cache

@@ -280,7 +280,9 @@ def random_draws(space: Space, samples: int, seed_text: str) -> list[Params]:
     seen: set[str] = set()
     for sample in range(samples):
         for attempt in range(_TRIES):
-            params = _draw(space, seed_text, sample, attempt)
+            params = {
+                key: at.at(share(seed_text, "sample", sample, attempt, key)) for key, at in space.items()
+            }
             if canonical(params) not in seen:
                 break
         seen.add(canonical(params))
@@ -292,7 +294,3 @@ def share(*parts: object) -> float:
     """Return a number in [0, 1), uniform over what is hashed: 53 bits of SHA-256."""
     digest = hashlib.sha256(canonical([str(part) for part in parts]).encode()).digest()
     return (int.from_bytes(digest[:8]) >> 11) / 2**53
-
-
-def _draw(space: Space, seed_text: str, sample: int, attempt: int) -> Params:
-    return {key: at.at(share(seed_text, "sample", sample, attempt, key)) for key, at in space.items()}

@@ -29,8 +29,7 @@ def shortened(text: str, most: int = MOST_SHOWN) -> str:
     """Return the text with each of its lines cut after `most` characters."""
     if len(text) <= most:
         return text
-    return "\n".join(line if len(line) <= most else _cut(line, most) for line in text.split("\n"))
-
-
-def _cut(line: str, most: int) -> str:
-    return f"{line[:most]}… ({len(line):,} characters)"
+    return "\n".join(
+        line if len(line) <= most else f"{line[:most]}… ({len(line):,} characters)"
+        for line in text.split("\n")
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_a_plain_function_is_not_asked() -> None:
 
 
 def test_a_request_survives_json() -> None:
-    assert CheckRequest.from_json(request().to_json()) == request()
+    assert CheckRequest.from_json(asdict(request())) == request()
 
 
 def test_learning_rate_range() -> None:

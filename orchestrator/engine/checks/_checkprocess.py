@@ -96,7 +96,7 @@ class CheckProcess:
         """See `run_gates`. `imported` is called once the entrypoint is, before the first gate is asked."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has died: the empty answer tells
-            self._process.stdin.write(json.dumps(self._request.to_json(), default=str) + "\n")
+            self._process.stdin.write(json.dumps(asdict(self._request), default=str) + "\n")
             self._process.stdin.flush()
         running: tuple[str, str] | None = None
         start = time.perf_counter()

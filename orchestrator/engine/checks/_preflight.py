@@ -133,7 +133,7 @@ def refuse_bugs(findings: Findings, config: str, *, on_gpus: bool) -> None:
 
 def fingerprint(request: CheckRequest, code_hash: str) -> str:
     """Return what the answers depend on."""
-    text = json.dumps([request.to_json(), code_hash], sort_keys=True, default=str)
+    text = json.dumps([asdict(request), code_hash], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

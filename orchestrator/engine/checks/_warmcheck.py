@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def warm_equals_cold(request: CheckRequest) -> GateVerdict:
     program = "from orchestrator.engine.checks._warmcheck import serve; serve()"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        input=json.dumps(request.to_json(), default=str),
+        input=json.dumps(asdict(request), default=str),
         capture_output=True,
         text=True,
         check=False,

@@ -30,7 +30,8 @@ def settings() -> Iterator[StatePart]:
     yield Value("working directory", Path.cwd, os.chdir, always=True)
     yield Value("umask", _umask, os.umask, always=True)
     # cannot be lowered again without privileges
-    yield Noticed("nice", _niceness, "nice is {now[0]}, was {was[0]}")
+    nice = partial(os.getpriority, os.PRIO_PROCESS)
+    yield Noticed("nice", lambda: (nice(os.getpid()), nice(0)), "nice is {now[0]}, was {was[0]}")
     yield Signals()
     for kind in {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}:
         yield Value("resource limits", partial(_soft_limit, kind), partial(_set_soft_limit, kind))
@@ -42,10 +43,6 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-def _niceness() -> tuple[int, int]:
-    return os.getpriority(os.PRIO_PROCESS, os.getpid()), os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _soft_limit(kind: int) -> int:

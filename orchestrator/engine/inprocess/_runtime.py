@@ -261,7 +261,7 @@ class InProcess:
 
     def _left(self, group: Group) -> None:
         self._groups.discard(group)
-        self._news.put(_nothing)  # there may be room now
+        self._news.put(lambda _: None)  # there may be room now
 
     # ---- the broker's loop ------------------------------------------------------------------------------
 
@@ -294,10 +294,6 @@ async def _cancel_all() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-def _nothing(road: Road) -> None:
-    del road
 
 
 def _die(road: Road) -> None:

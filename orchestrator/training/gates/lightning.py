@@ -42,7 +42,7 @@ def _as_task(lit: Lit) -> type[Task]:
     declared = {
         "classes": classes if isinstance(classes, int) else None,
         "lowest_loss": float(lowest) if isinstance(lowest, int | float) else None,
-        "loss": _loss,
+        "loss": lambda _task, outputs, _batch: outputs["loss"],
     }
     return type(lit.module.__name__, (Task,), declared)
 
@@ -219,11 +219,6 @@ def _restored(batch: Mapping[str, Tensor]) -> Any:
     if all(name.isdigit() for name in batch):
         return [batch[str(place)] for place in range(len(batch))]
     return dict(batch)
-
-
-def _loss(task: Task, outputs: Outputs, batch: Batch) -> Tensor:
-    del task, batch
-    return outputs["loss"]
 
 
 def _nothing(*_: Any, **__: Any) -> None:

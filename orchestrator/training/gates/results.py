@@ -56,13 +56,9 @@ class CheckRequest:
         """The entrypoint in a line."""
         return str(self.entrypoint["command"] if isinstance(self.entrypoint, dict) else self.entrypoint)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CheckRequest:
-        """Inverse of `to_json`."""
+        """Inverse of `dataclasses.asdict`."""
         return TypeAdapter(cls).validate_python(data)
 
 
