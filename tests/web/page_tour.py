@@ -76,6 +76,21 @@ def start(page: Any) -> None:
     page.locator("a.button.main").click()
 
 
+def reach(page: Any, place: str) -> None:
+    """Go to a place with the tabulator alone; `place` is a selector."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("place => document.activeElement.matches(place)", place):
+            return
+    raise AssertionError(f"the keyboard does not reach {place}")
+
+
+def press(page: Any, place: str, key: str = "Enter") -> None:
+    """Go to a place with the tabulator, and press a key there."""
+    reach(page, place)
+    page.keyboard.press(key)
+
+
 def ended(page: Any) -> None:
     """Wait until nobody runs the study."""
     page.locator("#driver").get_by_text("nobody runs it now").wait_for(timeout=RUN_MS)
