@@ -21,7 +21,7 @@ from orchestrator.stats.results import HURTS
         ("tabular", "targets=shuffled", "columns=reversed"),
     ],
 )
-def test_the_report_is_right(study: str, hurts: str, nothing: str, tmp_path: Path) -> None:
-    said = verdicts(study, tmp_path)
+def test_the_report_is_right(study: str, hurts: str, nothing: str, tmp_path: Path, shared_ray: str) -> None:
+    said = verdicts(study, tmp_path, shared_ray)
     assert said[hurts] == HURTS
     assert said[nothing] in NOT_DIFFERENT
