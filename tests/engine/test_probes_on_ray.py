@@ -13,10 +13,10 @@ STUDY = """\
 name: firsts
 entrypoint: firsts:train
 metric: {name: val/loss, mode: min}
-baseline: {level: 1.0, how: well, pause: 0.0}
+baseline: {level: 1.0, how: well, pause: 0.0, spare: 0}
 components:
   level: {swap: {high: {level: 2.0}}}
-  idle: {swap: {nothing: {pause: 0.01}}}
+  idle: {swap: {nothing: {spare: 1}}}
 seeds: 3
 stopping: {max: 40, unit: epoch}
 resources: {cpus_per_worker: 0.5}
