@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 import torch
 
 from orchestrator.engine.messages import Assignment, RunFacts
-from orchestrator.engine.place import Home, audited, home_of
-from orchestrator.engine.place._overlay import MOST_LINKS
+from orchestrator.engine.place import Home, NextHome, audited, home_of
+from orchestrator.engine.place._overlay import MOST_LINKS, CopiedCode
 from orchestrator.record.shared import shared_files
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
@@ -40,8 +41,8 @@ def project(tmp_path: Path) -> Path:
     return found
 
 
-def home(project: Path, cell: str = "0" * 12, storage: Path | None = None) -> Home:
-    facts = RunFacts(
+def facts(project: Path, storage: Path | None = None) -> RunFacts:
+    return RunFacts(
         None,  # type: ignore[arg-type]  # no part of where a trial works
         Storage.open(storage or project / "runs"),
         "study",
@@ -51,7 +52,10 @@ def home(project: Path, cell: str = "0" * 12, storage: Path | None = None) -> Ho
         0.0,
         project=str(project),
     )
-    return home_of(facts, Assignment(cell, "arm", 0, 1, {}, {}, f"study/trials/{cell}"))
+
+
+def home(project: Path, cell: str = "0" * 12, storage: Path | None = None) -> Home:
+    return home_of(facts(project, storage), Assignment(cell, "arm", 0, 1, {}, {}, f"study/trials/{cell}"))
 
 
 def kept(project: Path, cell: str = "0" * 12) -> dict[str, str]:
@@ -166,6 +170,45 @@ def test_a_large_directory_is_linked_as_one_and_made_the_trial_s_when_it_writes_
     assert told.told() == ((), ())
     place.keep()
     assert set(kept(project)) == {"images/index.json", "images/1.txt"}
+
+
+def test_a_directory_of_code_may_hold_more_files_than_are_linked(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / "pkg"
+    copy.mkdir(parents=True)
+    (copy / "model.py").touch()
+    (project / "pkg").mkdir()
+    for number in range(MOST_LINKS + 1):
+        (project / "pkg" / f"{number}.txt").touch()
+    (project / "zoo").mkdir()
+    (project / "zoo" / "a.txt").write_text("a")
+    with replace(home(project), code=CopiedCode(copy.parent, project)).entered():
+        assert Path("pkg/model.py").is_symlink()
+        assert Path("pkg/1.txt").exists()
+        assert Path("zoo/a.txt").read_text() == "a"
+
+
+def test_a_directory_that_was_made_ahead_becomes_the_next_trial_s(project: Path) -> None:
+    ahead = NextHome(facts(project), None)
+    for cell in "01":
+        place = home(project, cell * 12)
+        ahead.begin()
+        ahead.becomes(place)
+        (project / "late.txt").write_text(cell)
+        assert (place.path / "data.txt").readlink() == project / "data.txt"
+        with place.entered() as told:
+            assert Path("late.txt").read_text() == cell
+            Path("out/best.pt").write_text(cell)
+        assert told.told() == ((), ())
+    first = home(project)
+    ahead.begin()
+    ahead.becomes(first)  # has written something already
+    with first.entered():
+        assert Path("out/best.pt").read_text() == "0"
+    first.keep()
+    assert kept(project) == {"out/best.pt": "0"}
+    assert (project / "out/best.pt").read_text() == "of an earlier run by hand"
+    ahead.drop()
+    assert [path.name for path in (project / "runs").rglob("*") if "ahead" in path.name] == []
 
 
 def test_which_files_are_shared() -> None:

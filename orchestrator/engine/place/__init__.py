@@ -1,6 +1,6 @@
 """A working directory of its own for every trial, and what it writes elsewhere. No Ray, no torch."""
 
-from orchestrator.engine.place._home import Home, home_of, seen_here, tidy
+from orchestrator.engine.place._home import Home, NextHome, home_of, seen_here, tidy
 from orchestrator.engine.place._watch import Written, audited, watch
 
-__all__ = ["Home", "Written", "audited", "home_of", "seen_here", "tidy", "watch"]
+__all__ = ["Home", "NextHome", "Written", "audited", "home_of", "seen_here", "tidy", "watch"]

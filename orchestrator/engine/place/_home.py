@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from pathlib import Path
 from orchestrator.decide.evaluation import OUTCOMES, is_outcome
 from orchestrator.engine.messages import Assignment, Outcome, RunFacts
 from orchestrator.engine.place import _overlay
-from orchestrator.engine.place._watch import Written, watch
+from orchestrator.engine.place._watch import Written, unheard, watch
 from orchestrator.record.layout import PLACES, TrialPaths
 from orchestrator.record.privatedir import make_private
 from orchestrator.record.state import TrialRecord
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 MOST_SENT_BYTES = 1 << 30
 """Of one trial's files, what is sent to a storage that is no directory."""
+_AHEAD = ".ahead-"
+"""Begins the names of working directories that no trial has yet."""
 BESIDE = Path("beside")
 """Where that is kept which a trial has written above its working directory: `../results.csv`."""
 _CODE = (".py", ".pyi", ".ipynb", ".md", ".rst", ".toml", ".cfg", ".ini", ".sh")
@@ -122,6 +126,42 @@ def _changed(shared: dict[str, tuple[int, int]]) -> Iterator[str]:
                 yield path
 
 
+class NextHome:
+    """The working directory of the next trial, made while this one runs: a thousand links take a while.
+
+    One for a process; what `facts` say of the project and the storage holds for all its trials.
+    """
+
+    def __init__(self, facts: RunFacts, code_root: Path | None) -> None:
+        self._home = _with_code(_home(facts, f"{_AHEAD}{uuid.uuid4().hex}", "", 0), facts, code_root)
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Make it, in a thread."""
+        self._thread = threading.Thread(target=self._open, name="next-place", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
+            self._home.open()
+
+    def becomes(self, home: Home) -> None:
+        """Let it be a trial's, unless that has one: of another rank, or from an earlier attempt."""
+        self._wait()
+        with suppress(OSError):
+            self._home.base.rename(home.base)
+
+    def drop(self) -> None:
+        """Take it away: no trial comes."""
+        self._wait()
+        shutil.rmtree(self._home.base, ignore_errors=True)
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+
 def home_of(facts: RunFacts, assignment: Assignment, code_root: Path | None = None) -> Home:
     """Return where a trial works: the same for each of its ranks and attempts on a machine.
 
@@ -130,6 +170,10 @@ def home_of(facts: RunFacts, assignment: Assignment, code_root: Path | None = No
     `code_root`: where the study's code is unpacked.
     """
     home = _home(facts, assignment.cell, assignment.trial_dir, assignment.attempt)
+    return _with_code(home, facts, code_root)
+
+
+def _with_code(home: Home, facts: RunFacts, code_root: Path | None) -> Home:
     if code_root is None or facts.module_root is None:
         return home
     return replace(home, code=_overlay.CopiedCode(code_root, Path(facts.module_root)))
@@ -160,5 +204,8 @@ def tidy(facts: RunFacts, trials: Iterable[TrialRecord]) -> None:
         home = _home(facts, trial.cell, f"{facts.study_root}/{trial.trial_dir}", trial.attempts)
         if is_outcome(trial) and home.base.is_dir():
             home.keep()
+    folder = places(facts.storage, facts.study_root)
+    for left in folder.glob(f"{_AHEAD}*"):
+        shutil.rmtree(left, ignore_errors=True)
     with suppress(OSError):  # others work there yet
-        places(facts.storage, facts.study_root).rmdir()
+        folder.rmdir()

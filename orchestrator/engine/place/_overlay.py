@@ -88,7 +88,7 @@ def _mirror(project: Path, home: Path, records: Path | None) -> None:
     waiting = deque([(project, home)])
     while waiting:
         theirs, ours = waiting.popleft()
-        most = None if theirs == project else min(left, MOST_SEEN - seen)
+        most = None if theirs == project else max(0, min(left, MOST_SEEN - seen))
         entries = [] if most == 0 else _listed(theirs, None if most is None else most + 1)
         seen += 0 if most is None else len(entries)
         if most is not None and (len(entries) > most or not most):

@@ -110,6 +110,16 @@ def watch(written: Written) -> Iterator[Written]:
         _active = before
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Tell nobody what this thread writes in this context: it is not the trial's."""
+    _inside.busy = True
+    try:
+        yield
+    finally:
+        _inside.busy = False
+
+
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     if _active is None or (event != "open" and event not in _CALLED):
         return

@@ -43,7 +43,7 @@ from orchestrator.engine.attempts import (
 )
 from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
-from orchestrator.engine.place import Home, audited, home_of, seen_here
+from orchestrator.engine.place import Home, NextHome, audited, home_of, seen_here
 from orchestrator.engine.ray_private.head import EMBEDDED
 from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.runners.session import TrialSession
@@ -95,6 +95,8 @@ class LaneWorker:
         self.facts = replace(facts, project=seen_here(facts.project, self.code_root))
         torch.save = audited(torch.save)  # it opens files in native code
         self._unkept: Home | None = None
+        self.next_home = NextHome(self.facts, self.code_root)
+        self._lay_out_next()
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
 
@@ -108,6 +110,7 @@ class LaneWorker:
             self._keep()
             self.link.ended(self._run_apart(assignment))
         self._keep()
+        self.next_home.drop()
         self.trackers.end()
         self.link.close()
 
@@ -116,6 +119,10 @@ class LaneWorker:
         if self._unkept is not None:
             self._unkept.keep()
             self._unkept = None
+
+    def _lay_out_next(self) -> None:
+        if self.rank == 0:  # the others find it
+            self.next_home.begin()
 
     def _run_apart(self, assignment: Assignment) -> Outcome:
         """Run the trial in a thread of its own (autocast, grad mode and context variables end with it)."""
@@ -146,7 +153,9 @@ class LaneWorker:
             )
             place = Rank(self.rank, self.world_size, same, self._load, home.path)
             try:
+                self.next_home.becomes(home)
                 with output, home.entered() as written:
+                    self._lay_out_next()
                     outcome = run_attempt(self.facts, assignment, self.link, place, self.trackers)
                 if self.rank == 0 and home.is_over(outcome):
                     self._unkept = home
