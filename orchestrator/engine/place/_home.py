@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 MOST_SENT_BYTES = 1 << 30
 """Of one trial's files, what is sent to a storage that is no directory."""
-_AHEAD = ".ahead-"
-"""Begins the names of working directories that no trial has yet."""
+_APART = ".apart-"
+"""Begins the names of working directories that no trial has, yet or any more."""
 BESIDE = Path("beside")
 """Where that is kept which a trial has written above its working directory: `../results.csv`."""
 _CODE = (".py", ".pyi", ".ipynb", ".md", ".rst", ".toml", ".cfg", ".ini", ".sh")
@@ -55,18 +55,23 @@ class Home:
         """The working directory."""
         return _overlay.working_directory(self.base, self.project)
 
-    def open(self) -> Path:
-        """Make it, with the project in it."""
+    def open(self) -> dict[str, int]:
+        """Make it, with the project in it; returns the directories shown, and when each was changed (ns)."""
         records = Path(self.storage.path()) if self.storage.is_local else None
         if records is None:
             make_private(self.base.parents[1])
         return _overlay.lay_out(self.base, self.project, records, self.code)
 
     @contextmanager
-    def entered(self) -> Iterator[Written]:
-        """Work here in this context, which belongs to the process; what is written elsewhere is told."""
-        home, before = self.open(), Path.cwd()
-        shared = _overlay.linked(home, self.base)
+    def entered(self, shows: Sequence[str] | None = None) -> Iterator[Written]:
+        """Work here in this context, which belongs to the process; what is written elsewhere is told.
+
+        `shows`: the project's files, where the directory is made already.
+        """
+        if shows is None:
+            self.open()
+            shows = _overlay.linked(self.path, self.base)
+        home, before, shared = self.path, Path.cwd(), _overlay.states(shows)
         apart = (Path(self.storage.path()),) if self.storage.is_local else ()
         told = Written(self.base, home, self.project, apart)
         os.chdir(home)
@@ -75,7 +80,9 @@ class Home:
                 yield told
         finally:
             os.chdir(before)
-            told.shared.update(dict.fromkeys(_changed(shared)))
+            now = _overlay.states(shared)
+            changed = [path for path, state in now.items() if state != shared[path]]
+            told.shared.update(dict.fromkeys(path for path in changed if not path.endswith(_CODE)))
 
     @staticmethod
     def is_over(outcome: Outcome) -> bool:
@@ -99,7 +106,7 @@ class Home:
         except OSError as error:
             log.warning("what the trial has written stays in %s: %s", self.path, error)
             return
-        shutil.rmtree(self.base, ignore_errors=True)
+        _take_away(self.base)
 
     def _kept_as(self, path: Path) -> str:
         """Return the name in the record; what was written above the working directory is kept apart."""
@@ -117,13 +124,17 @@ class Home:
             self.storage.write_atomic(name, path.read_bytes())
 
 
-def _changed(shared: dict[str, tuple[int, int]]) -> Iterator[str]:
-    """Yield the project's files that are not what they were; code is the user's to edit meanwhile."""
-    for path, before in shared.items():
-        with suppress(OSError):
-            state = os.stat(path)  # noqa: PTH116 - a thousand of them
-            if (state.st_mtime_ns, state.st_size) != before and not path.endswith(_CODE):
-                yield path
+def _take_away(base: Path) -> None:
+    """Remove a directory in a thread, as a thousand links take a while; from now on it is no trial's."""
+    apart = base.with_name(f"{_APART}{uuid.uuid4().hex}")
+
+    def remove() -> None:
+        with unheard():
+            shutil.rmtree(apart, ignore_errors=True)
+
+    with suppress(OSError):
+        base.rename(apart)
+        threading.Thread(target=remove, name="last-place").start()
 
 
 class NextHome:
@@ -133,8 +144,10 @@ class NextHome:
     """
 
     def __init__(self, facts: RunFacts, code_root: Path | None) -> None:
-        self._home = _with_code(_home(facts, f"{_AHEAD}{uuid.uuid4().hex}", "", 0), facts, code_root)
+        self._home = _with_code(_home(facts, f"{_APART}{uuid.uuid4().hex}", "", 0), facts, code_root)
         self._thread: threading.Thread | None = None
+        self._folders: dict[str, int] = {}
+        self._shows: list[str] = []
 
     def begin(self) -> None:
         """Make it, in a thread."""
@@ -142,14 +155,21 @@ class NextHome:
         self._thread.start()
 
     def _open(self) -> None:
+        self._folders = {}
         with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
-            self._home.open()
+            self._folders = self._home.open()
+            self._shows = _overlay.linked(self._home.path, self._home.base)
 
-    def becomes(self, home: Home) -> None:
-        """Let it be a trial's, unless that has one: of another rank, or from an earlier attempt."""
+    def becomes(self, home: Home) -> Sequence[str] | None:
+        """Let it be a trial's, unless that has one: of another rank, or from an earlier attempt.
+
+        Returns what `home.entered` need not find out, where the project has all its files yet and no more.
+        """
         self._wait()
         with suppress(OSError):
             self._home.base.rename(home.base)
+            return self._shows if self._folders and _overlay.still(self._folders) else None
+        return None
 
     def drop(self) -> None:
         """Take it away: no trial comes."""
@@ -205,7 +225,7 @@ def tidy(facts: RunFacts, trials: Iterable[TrialRecord]) -> None:
         if is_outcome(trial) and home.base.is_dir():
             home.keep()
     folder = places(facts.storage, facts.study_root)
-    for left in folder.glob(f"{_AHEAD}*"):
+    for left in folder.glob(f"{_APART}*"):
         shutil.rmtree(left, ignore_errors=True)
     with suppress(OSError):  # others work there yet
         folder.rmdir()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -48,8 +48,12 @@ def working_directory(base: Path, project: Path) -> Path:
     return base.joinpath(*(folder.name for folder in reversed(above[:-1])), project.name or "root")
 
 
-def lay_out(base: Path, project: Path, records: Path | None = None, code: CopiedCode | None = None) -> Path:
-    """Make the working directory below `base`, or what is missing of it; returns it.
+def lay_out(
+    base: Path, project: Path, records: Path | None = None, code: CopiedCode | None = None
+) -> dict[str, int]:
+    """Make the working directory below `base`, or what is missing of it.
+
+    Returns the directories that were gone through for it, and when each was changed (ns).
 
     `records`: the storage of studies; where it lies in the project, its directories are linked as a whole.
     `code`: of this the trial sees the copy of the study, which does not change while somebody edits it.
@@ -57,15 +61,29 @@ def lay_out(base: Path, project: Path, records: Path | None = None, code: Copied
     home = working_directory(base, project)
     home.mkdir(parents=True, exist_ok=True)
     theirs, ours = project, home
+    seen: dict[str, int] = {}
     while ours != base:
+        _see(theirs.parent, seen)
         for entry in _listed(theirs.parent, MOST_ABOVE):
             if entry.name != theirs.name and not entry.name.startswith("."):
                 link(entry.path, f"{ours.parent}/{entry.name}")
         theirs, ours = theirs.parent, ours.parent
     if code is not None and code.came_from.is_relative_to(project):
         _link_code(code.copy, home / code.came_from.relative_to(project))
-    _mirror(project, home, records)
-    return home
+    _mirror(project, home, records, seen)
+    return seen
+
+
+def _see(folder: Path, seen: dict[str, int]) -> None:
+    with suppress(OSError):
+        seen[str(folder)] = folder.stat().st_mtime_ns
+
+
+def still(seen: dict[str, int]) -> bool:
+    """Whether nothing was added to these directories, nor taken away."""
+    with suppress(OSError):
+        return all(os.stat(folder).st_mtime_ns == changed for folder, changed in seen.items())  # noqa: PTH116
+    return False
 
 
 def _link_code(copy: Path, home: Path) -> None:
@@ -83,12 +101,13 @@ def _link_code(copy: Path, home: Path) -> None:
             return
 
 
-def _mirror(project: Path, home: Path, records: Path | None) -> None:
+def _mirror(project: Path, home: Path, records: Path | None, gone_through: dict[str, int]) -> None:
     left, seen = MOST_LINKS, 0
     waiting = deque([(project, home)])
     while waiting:
         theirs, ours = waiting.popleft()
         most = None if theirs == project else max(0, min(left, MOST_SEEN - seen))
+        _see(theirs, gone_through)
         entries = [] if most == 0 else _listed(theirs, None if most is None else most + 1)
         seen += 0 if most is None else len(entries)
         if most is not None and (len(entries) > most or not most):
@@ -173,26 +192,26 @@ def _own_folder(folder: Path) -> bool:
 
 def written(base: Path) -> Iterator[Path]:
     """Yield the files below `base` that are the trial's; links stay where they lead."""
-    for folder, folders, names in os.walk(base):
-        here = Path(folder)
-        folders[:] = sorted(name for name in folders if name not in _NEVER and not (here / name).is_symlink())
-        for name in sorted(names):
-            path = here / name
-            if path.is_file() and not path.is_symlink():
-                yield path
+    for entry in _listed(base, None):
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name not in _NEVER:
+                yield from written(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
 
 
-def linked(home: Path, base: Path) -> dict[str, tuple[int, int]]:
-    """Return the project's files behind the links below `home`: when they were changed, and their size."""
+def linked(home: Path, base: Path) -> list[str]:
+    """Return what lies behind the links to the project below `home`."""
+    links = (f"{folder}/{name}" for folder, _, names in os.walk(home) for name in names)
+    targets = (os.readlink(path) for path in links if os.path.islink(path))  # noqa: PTH114, PTH115 - thousands
+    return [target for target in targets if target.startswith("/") and not _below(target, base)]
+
+
+def states(paths: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return when files were changed (ns), and their sizes in bytes."""
     found = {}
-    inside = f"{base}/"
-    for folder, _, names in os.walk(home):
-        for name in names:
-            try:
-                target = os.readlink(f"{folder}/{name}")  # noqa: PTH115 - a thousand of them
-                state = os.stat(target)  # noqa: PTH116
-            except OSError:  # no link, or one into nowhere
-                continue
-            if target.startswith("/") and not target.startswith(inside):
-                found[target] = state.st_mtime_ns, state.st_size
+    for path in paths:
+        with suppress(OSError):
+            state = os.stat(path)  # noqa: PTH116 - a thousand of them
+            found[path] = state.st_mtime_ns, state.st_size
     return found

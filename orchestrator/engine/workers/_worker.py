@@ -153,8 +153,7 @@ class LaneWorker:
             )
             place = Rank(self.rank, self.world_size, same, self._load, home.path)
             try:
-                self.next_home.becomes(home)
-                with output, home.entered() as written:
+                with output, home.entered(self.next_home.becomes(home)) as written:
                     self._lay_out_next()
                     outcome = run_attempt(self.facts, assignment, self.link, place, self.trackers)
                 if self.rank == 0 and home.is_over(outcome):
