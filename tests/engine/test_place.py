@@ -187,28 +187,57 @@ def test_a_directory_of_code_may_hold_more_files_than_are_linked(project: Path, 
         assert Path("zoo/a.txt").read_text() == "a"
 
 
-def test_a_directory_that_was_made_ahead_becomes_the_next_trial_s(project: Path) -> None:
+def test_trials_of_a_process_use_one_directory_after_the_other_and_see_nothing_of_each_other(
+    project: Path,
+) -> None:
     ahead = NextHome(facts(project), None)
-    for cell in "01":
-        place = home(project, cell * 12)
-        ahead.begin()
-        ahead.becomes(place)
-        (project / "late.txt").write_text(cell)
-        assert (place.path / "data.txt").readlink() == project / "data.txt"
-        with place.entered() as told:
-            assert Path("late.txt").read_text() == cell
-            Path("out/best.pt").write_text(cell)
-        assert told.told() == ((), ())
-    first = home(project)
     ahead.begin()
-    ahead.becomes(first)  # has written something already
-    with first.entered():
-        assert Path("out/best.pt").read_text() == "0"
-    first.keep()
-    assert kept(project) == {"out/best.pt": "0"}
-    assert (project / "out/best.pt").read_text() == "of an earlier run by hand"
+    inode = None
+    for cell in "0123":
+        place = home(project, cell * 12)
+        shows = ahead.becomes(place)
+        assert (shows is None) == (cell == "2"), "a file has come"
+        with place.entered(shows) as told:
+            assert inode in (None, Path.cwd().stat().st_ino)
+            inode = Path.cwd().stat().st_ino
+            assert not {"made", "link", "pipe"} & {path.name for path in Path().iterdir()}
+            assert Path("data.txt").read_text() == "data"
+            assert Path("out/best.pt").read_text() == "of an earlier run by hand"
+            assert Path("late.txt").exists() == (cell in "23")
+            Path("out/best.pt").write_text(cell)
+            Path("made").mkdir()
+            Path("made/log.txt").write_text(cell)
+            Path("link").symlink_to("made")
+            os.mkfifo("pipe")
+            Path("data.txt").unlink()
+            Path("conf/small/a.yaml").unlink()
+            Path("conf/small").rmdir()
+        assert told.told() == ((), ())
+        ahead.keep(place)
+        if cell == "1":
+            (project / "late.txt").touch()
+    assert kept(project, "1" * 12) == {"out/best.pt": "1", "made/log.txt": "1"}
+    assert (project / "conf/small/a.yaml").read_text() == "a: 1"
     ahead.drop()
-    assert [path.name for path in (project / "runs").rglob("*") if "ahead" in path.name] == []
+    assert list((project / "runs/.places/study").iterdir()) == []
+
+
+def test_what_a_trial_has_written_waits_for_its_next_attempt(project: Path) -> None:
+    ahead = NextHome(facts(project), None)
+    ahead.begin()
+    for attempt in (1, 2):
+        place = home(project)
+        shows = ahead.becomes(place)
+        with place.entered(shows):
+            assert Path("state").exists() == (attempt == 2)
+            Path("state").touch()
+    other = home(project, "1" * 12)
+    with other.entered(ahead.becomes(other)):
+        assert not Path("state").exists()
+    ahead.keep(other)
+    ahead.keep(place)
+    ahead.drop()
+    assert kept(project) == {"state": ""}
 
 
 def test_which_files_are_shared() -> None:

@@ -90,7 +90,12 @@ class Home:
         return outcome.state.answered or outcome.cause in OUTCOMES
 
     def keep(self) -> None:
-        """Move what the trial has written to its record, and take the rest away.
+        """Move what the trial has written to its record, and take the rest away."""
+        if self.moved():
+            _take_away(self.base)
+
+    def moved(self) -> bool:
+        """Move what the trial has written to its record; returns whether it is there.
 
         What cannot be moved is no reason to lose the trial: it stays where it is, with a warning.
         """
@@ -105,8 +110,8 @@ class Home:
                 self._send(found)
         except OSError as error:
             log.warning("what the trial has written stays in %s: %s", self.path, error)
-            return
-        _take_away(self.base)
+            return False
+        return True
 
     def _kept_as(self, path: Path) -> str:
         """Return the name in the record; what was written above the working directory is kept apart."""
@@ -138,27 +143,25 @@ def _take_away(base: Path) -> None:
 
 
 class NextHome:
-    """The working directory of the next trial, made while this one runs: a thousand links take a while.
+    """The working directory of a process's next trial: made beside the start, and that of the last one again.
 
-    One for a process; what `facts` say of the project and the storage holds for all its trials.
+    A thousand links take half a second on a disk, and longer on one that is shared. What `facts` say of the
+    project and the storage holds for all trials of the process.
     """
 
     def __init__(self, facts: RunFacts, code_root: Path | None) -> None:
         self._home = _with_code(_home(facts, f"{_APART}{uuid.uuid4().hex}", "", 0), facts, code_root)
+        self._lent: Path | None = None
         self._thread: threading.Thread | None = None
         self._folders: dict[str, int] = {}
+        self._known: dict[str, str] = {}
         self._shows: list[str] = []
 
     def begin(self) -> None:
         """Make it, in a thread."""
+        self._lent = None
         self._thread = threading.Thread(target=self._open, name="next-place", daemon=True)
         self._thread.start()
-
-    def _open(self) -> None:
-        self._folders = {}
-        with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
-            self._folders = self._home.open()
-            self._shows = _overlay.linked(self._home.path, self._home.base)
 
     def becomes(self, home: Home) -> Sequence[str] | None:
         """Let it be a trial's, unless that has one: of another rank, or from an earlier attempt.
@@ -166,15 +169,42 @@ class NextHome:
         Returns what `home.entered` need not find out, where the project has all its files yet and no more.
         """
         self._wait()
+        if self._lent is not None:  # what the last trial has there is not kept yet
+            self.begin()
+            return None
         with suppress(OSError):
             self._home.base.rename(home.base)
+            self._lent = home.base
             return self._shows if self._folders and _overlay.still(self._folders) else None
         return None
+
+    def keep(self, home: Home) -> None:
+        """Keep what a trial has written; the rest is the next one's, as it was."""
+        if self._lent != home.base:
+            home.keep()
+            return
+        try:
+            if not home.moved():
+                return
+            whole = _overlay.sweep(home.base, self._known)
+            home.base.rename(self._home.base)
+            self._lent = None
+            if not whole or not _overlay.still(self._folders):
+                self._open()
+        except OSError:
+            _take_away(home.base)
 
     def drop(self) -> None:
         """Take it away: no trial comes."""
         self._wait()
         shutil.rmtree(self._home.base, ignore_errors=True)
+
+    def _open(self) -> None:
+        self._folders = {}
+        with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
+            self._folders = self._home.open()
+            self._known = _overlay.known(self._home.base)
+            self._shows = _overlay.linked(self._home.path, self._home.base)
 
     def _wait(self) -> None:
         if self._thread is not None:

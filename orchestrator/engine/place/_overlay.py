@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -198,6 +198,36 @@ def written(base: Path) -> Iterator[Path]:
                 yield from written(Path(entry.path))
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path)
+
+
+def known(base: Path) -> dict[str, str]:
+    """Return what lies below `base`: of links where they lead, of directories nothing."""
+    found = {}
+    for folder, folders, names in os.walk(base):
+        for name in (*folders, *names):
+            path = f"{folder}/{name}"
+            found[path[len(str(base)) :]] = os.readlink(path) if os.path.islink(path) else ""  # noqa: PTH114, PTH115
+    return found
+
+
+def sweep(base: Path, known: Mapping[str, str]) -> bool:
+    """Remove what is not `known` below `base`; returns whether everything is there that is."""
+    left, waiting = len(known), [str(base)]
+    while waiting:
+        for entry in _listed(Path(waiting.pop()), None):
+            path = entry.path
+            target = known.get(path[len(str(base)) :])
+            if entry.is_dir(follow_symlinks=False):
+                if target == "":
+                    left -= 1
+                    waiting.append(path)
+                else:
+                    shutil.rmtree(path)
+            elif target and entry.is_symlink() and os.readlink(path) == target:  # noqa: PTH115
+                left -= 1
+            else:
+                os.unlink(path)  # noqa: PTH108
+    return left == 0
 
 
 def linked(home: Path, base: Path) -> list[str]:

@@ -96,7 +96,8 @@ class LaneWorker:
         torch.save = audited(torch.save)  # it opens files in native code
         self._unkept: Home | None = None
         self.next_home = NextHome(self.facts, self.code_root)
-        self._lay_out_next()
+        if self.rank == 0:  # the others find it
+            self.next_home.begin()
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
 
@@ -117,12 +118,8 @@ class LaneWorker:
     def _keep(self) -> None:
         """Keep what the last trial has written: all ranks have left it."""
         if self._unkept is not None:
-            self._unkept.keep()
+            self.next_home.keep(self._unkept)
             self._unkept = None
-
-    def _lay_out_next(self) -> None:
-        if self.rank == 0:  # the others find it
-            self.next_home.begin()
 
     def _run_apart(self, assignment: Assignment) -> Outcome:
         """Run the trial in a thread of its own (autocast, grad mode and context variables end with it)."""
@@ -154,7 +151,6 @@ class LaneWorker:
             place = Rank(self.rank, self.world_size, same, self._load, home.path)
             try:
                 with output, home.entered(self.next_home.becomes(home)) as written:
-                    self._lay_out_next()
                     outcome = run_attempt(self.facts, assignment, self.link, place, self.trackers)
                 if self.rank == 0 and home.is_over(outcome):
                     self._unkept = home
