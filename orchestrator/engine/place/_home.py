@@ -70,7 +70,7 @@ class Home:
         """
         if shows is None:
             self.open()
-            shows = _overlay.linked(self.path, self.base)
+            shows = self.shows()
         home, before, shared = self.path, Path.cwd(), _overlay.states(shows)
         apart = (Path(self.storage.path()),) if self.storage.is_local else ()
         told = Written(self.base, home, self.project, apart)
@@ -82,7 +82,11 @@ class Home:
             os.chdir(before)
             now = _overlay.states(shared)
             changed = [path for path, state in now.items() if state != shared[path]]
-            told.shared.update(dict.fromkeys(path for path in changed if not path.endswith(_CODE)))
+            told.shared.update(dict.fromkeys(changed))
+
+    def shows(self) -> list[str]:
+        """Return the project's files that it shows, but for code: that is the user's to edit meanwhile."""
+        return [path for path in _overlay.linked(self.path, self.base) if not path.endswith(_CODE)]
 
     @staticmethod
     def is_over(outcome: Outcome) -> bool:
@@ -204,7 +208,7 @@ class NextHome:
         with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
             self._folders = self._home.open()
             self._known = _overlay.known(self._home.base)
-            self._shows = _overlay.linked(self._home.path, self._home.base)
+            self._shows = self._home.shows()
 
     def _wait(self) -> None:
         if self._thread is not None:

@@ -212,11 +212,13 @@ def known(base: Path) -> dict[str, str]:
 
 def sweep(base: Path, known: Mapping[str, str]) -> bool:
     """Remove what is not `known` below `base`; returns whether everything is there that is."""
-    left, waiting = len(known), [str(base)]
+    left, waiting, above = len(known), [str(base)], len(str(base))
     while waiting:
-        for entry in _listed(Path(waiting.pop()), None):
+        with os.scandir(waiting.pop()) as scan:
+            entries = list(scan)
+        for entry in entries:
             path = entry.path
-            target = known.get(path[len(str(base)) :])
+            target = known.get(path[above:])
             if entry.is_dir(follow_symlinks=False):
                 if target == "":
                     left -= 1
