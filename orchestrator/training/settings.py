@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Annotated, Any, Literal, get_type_hints
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("sgd", "adam", "adamw")
@@ -13,26 +14,24 @@ SCHEDULES = ("constant", "cosine", "linear")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 LOADER_KEYS = ("num_workers", "prefetch_factor", "pin_memory")
 """Keys of `data` that say how samples are loaded, not which: the batches are the same, bit for bit."""
-TRAIN_KEYS = (
-    *("precision", "accumulate", "clip", "val_batch_every", "report_every", "monitor_every"),
-    *("compile", "channels_last", "gradient_checkpointing", "ema", "patience", "min_delta"),
-)
-OPTIM_KEYS = ("name", "lr", "weight_decay", "momentum", "schedule", "warmup", "fused")
+DATA_KEYS = ("batch_size", "balanced", *LOADER_KEYS)
+"""Keys of `data` that the loop reads; the others are the task's."""
+# Beside the type of a setting stands what reads it: (key, value) -> the value, or ValueError.
 
 
 @dataclass(frozen=True)
 class OptimSettings:
     """config["optim"] for the built-in optimizers and schedules."""
 
-    name: str = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    momentum: float = 0.9
+    name: Annotated[str, partial(_choice, valid=OPTIMISERS)] = "adamw"
+    lr: Annotated[float, partial(_number, at_least=0.0)] = 1e-3
+    weight_decay: Annotated[float, partial(_number, at_least=0.0)] = 0.0
+    momentum: Annotated[float, partial(_number, at_least=0.0)] = 0.9
     """Of SGD; beta1 of Adam and AdamW."""
-    schedule: str = "constant"
-    warmup: float = 0.0
+    schedule: Annotated[str, partial(_choice, valid=SCHEDULES)] = "constant"
+    warmup: Annotated[float, partial(_number, at_least=0.0)] = 0.0
     """Linear warm-up: below 1 a share of the whole training, from 1 on a number of steps."""
-    fused: bool = True
+    fused: Annotated[bool, _flag] = True
     """One kernel for all parameters, where the device has it."""
 
     def factor(self, progress: float, step: int) -> float:
@@ -56,40 +55,44 @@ class OptimSettings:
 class LoopSettings:
     """How the loop trains."""
 
-    batch_size: int
+    batch_size: Annotated[int, partial(_whole, least=1)] = 32
     """Samples per rank and forward pass."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    accumulate: int = 1
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], partial(_choice, valid=PRECISIONS)] = "fp32"
+    accumulate: Annotated[int, partial(_whole, least=1)] = 1
     """Forward passes per optimizer step."""
-    clip: float | None = None
+    clip: Annotated[float | None, partial(_number, above=0.0)] = None
     """Largest norm of the gradient."""
-    val_batch_every: int | Literal["auto"] = "auto"
+    val_batch_every: Annotated[int | Literal["auto"], partial(_whole_or, word="auto", least=0)] = "auto"
     """Steps between two validation batches; auto: as often as 5 % of the training time allows; 0: never."""
-    report_every: int | Literal["epoch"] = "epoch"
+    report_every: Annotated[int | Literal["epoch"], partial(_whole_or, word="epoch", least=1)] = "epoch"
     """Steps between two reports, or one after every epoch."""
-    balanced: bool = False
+    balanced: Annotated[bool, _flag] = False
     """An epoch has as many samples of every class (`Task.label_key`)."""
-    monitor_every: int | Literal["auto"] = "auto"
+    monitor_every: Annotated[int | Literal["auto"], partial(_whole_or, word="auto", least=1)] = "auto"
     """The monitors see each n-th validation pass; auto: as many as 4 % of the training time allows."""
-    num_workers: int | Literal["auto"] = "auto"
+    num_workers: Annotated[int | Literal["auto"], partial(_whole_or, word="auto", least=0)] = "auto"
     """Processes that load the samples of a dataset; 0: the trial's own. Tensors in memory need none."""
-    prefetch_factor: int = 2
+    prefetch_factor: Annotated[int, partial(_whole, least=1)] = 2
     """Batches that each of them loads ahead."""
-    pin_memory: bool | Literal["auto"] = "auto"
+    pin_memory: Annotated[bool | Literal["auto"], _flag_or_auto] = "auto"
     """Batches lie where a GPU fetches them faster; auto: where there is a GPU."""
-    compile: str | None = None
+    compile: Annotated[str | None, _compile] = None
     """Mode of `torch.compile`; None: not compiled."""
-    channels_last: bool = False
+    channels_last: Annotated[bool, _flag] = False
     """Images and the weights of convolutions lie as [B, H, W, C] in memory."""
-    gradient_checkpointing: bool | tuple[str, ...] = False
+    gradient_checkpointing: Annotated[bool | tuple[str, ...], _patterns] = False
     """Modules (by patterns of their names; true: the blocks of the model) are run again in the backward pass
     instead of keeping what they computed."""
-    ema: float | None = None
+    ema: Annotated[float | None, partial(_number, above=0.0, below=1.0)] = None
     """Decay of the moving average of the weights, which is then what is validated and tested."""
-    patience: int | None = None
+    patience: Annotated[int | None, partial(_whole, least=1)] = None
     """Reports without a better value of the study's metric after which the trial ends; None: never."""
-    min_delta: float = 0.0
+    min_delta: Annotated[float, partial(_number, at_least=0.0)] = 0.0
     """What counts as better by less than this does not."""
+
+
+TRAIN_KEYS = tuple(each.name for each in fields(LoopSettings) if each.name not in DATA_KEYS)
+OPTIM_KEYS = tuple(each.name for each in fields(OptimSettings))
 
 
 def loaders(cpus: float) -> int:
@@ -103,30 +106,9 @@ def loop_settings(config: Mapping[str, Any]) -> LoopSettings:
     Raises:
         ValueError: a value that the loop cannot use, or a key of `train` that it does not know.
     """
-    train = _section(config, "train", TRAIN_KEYS)
-    data = config.get("data") or {}
-    clip, ema, patience = (train.get(key) for key in ("clip", "ema", "patience"))
-    return LoopSettings(
-        batch_size=_whole("data.batch_size", data.get("batch_size", 32), 1),
-        precision=_choice("train.precision", train.get("precision", "fp32"), PRECISIONS),
-        accumulate=_whole("train.accumulate", train.get("accumulate", 1), 1),
-        clip=None if clip is None else _number("train.clip", clip, above=0.0),
-        val_batch_every=_whole_or("train.val_batch_every", train.get("val_batch_every", "auto"), "auto", 0),
-        report_every=_whole_or("train.report_every", train.get("report_every", "epoch"), "epoch", 1),
-        balanced=_flag("data.balanced", data.get("balanced", False)),
-        monitor_every=_whole_or("train.monitor_every", train.get("monitor_every", "auto"), "auto", 1),
-        num_workers=_whole_or("data.num_workers", data.get("num_workers", "auto"), "auto", 0),
-        prefetch_factor=_whole("data.prefetch_factor", data.get("prefetch_factor", 2), 1),
-        pin_memory=_flag_or_auto("data.pin_memory", data.get("pin_memory", "auto")),
-        compile=_compile("train.compile", train.get("compile", False)),
-        channels_last=_flag("train.channels_last", train.get("channels_last", False)),
-        gradient_checkpointing=_patterns(
-            "train.gradient_checkpointing", train.get("gradient_checkpointing", False)
-        ),
-        ema=None if ema is None else _number("train.ema", ema, above=0.0, below=1.0),
-        patience=None if patience is None else _whole("train.patience", patience, 1),
-        min_delta=_number("train.min_delta", train.get("min_delta", 0.0), at_least=0.0),
-    )
+    data, train = _section(config, "data"), _section(config, "train", TRAIN_KEYS)
+    given = _checked(LoopSettings, "data", data, DATA_KEYS)
+    return LoopSettings(**given, **_checked(LoopSettings, "train", train, TRAIN_KEYS))
 
 
 def optim_settings(config: Mapping[str, Any], *, extra_keys: bool = False) -> OptimSettings:
@@ -135,26 +117,29 @@ def optim_settings(config: Mapping[str, Any], *, extra_keys: bool = False) -> Op
     Raises:
         ValueError: a value that cannot be used, or an unknown key.
     """
-    section = dict(_section(config, "optim", None if extra_keys else OPTIM_KEYS))
-    default = OptimSettings()
-    name = str(section.get("name", default.name))
-    return OptimSettings(
-        name=name if extra_keys else _choice("optim.name", name, OPTIMISERS),
-        lr=_number("optim.lr", section.get("lr", default.lr), at_least=0.0),
-        weight_decay=_number("optim.weight_decay", section.get("weight_decay", 0.0), at_least=0.0),
-        momentum=_number("optim.momentum", section.get("momentum", default.momentum), at_least=0.0),
-        schedule=_choice("optim.schedule", section.get("schedule", default.schedule), SCHEDULES),
-        warmup=_number("optim.warmup", section.get("warmup", 0.0), at_least=0.0),
-        fused=_flag("optim.fused", section.get("fused", True)),
-    )
+    section = _section(config, "optim", None if extra_keys else OPTIM_KEYS)
+    own_name: dict[str, Any] = {"name": str(section["name"])} if extra_keys and "name" in section else {}
+    keys = [key for key in OPTIM_KEYS if key not in own_name]
+    return OptimSettings(**own_name, **_checked(OptimSettings, "optim", section, keys))
 
 
-def _section(config: Mapping[str, Any], name: str, known: tuple[str, ...] | None) -> Mapping[str, Any]:
+def _checked(
+    kind: type[LoopSettings | OptimSettings], name: str, section: Mapping[str, Any], keys: Iterable[str]
+) -> dict[str, Any]:
+    """Return what a section says of these keys, as it is read, unless it is the default."""
+    readers = {key: hint.__metadata__[0] for key, hint in get_type_hints(kind, include_extras=True).items()}
+    return {
+        key: readers[key](f"{name}.{key}", section[key])
+        for key in keys
+        if section.get(key, getattr(kind, key)) is not getattr(kind, key)
+    }
+
+
+def _section(config: Mapping[str, Any], name: str, known: Sequence[str] | None = None) -> Mapping[str, Any]:
     section = config.get(name) or {}
     if not isinstance(section, Mapping):
         raise ValueError(f"{name} must be a mapping, not {section!r}")
-    unknown = [] if known is None else sorted(set(section) - set(known))
-    if known is not None and unknown:
+    if known is not None and (unknown := sorted(set(section) - set(known))):
         keys = ", ".join(f"{name}.{key}" for key in unknown)
         raise ValueError(f"the built-in loop does not know {keys}; valid: {', '.join(known)}")
     return section
@@ -217,8 +202,7 @@ def _number(
     below: float | None = None,
 ) -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or (above is not None and value <= above) or (at_least is not None and value < at_least):
-        good = False
+    good = good and (above is None or value > above) and (at_least is None or value >= at_least)
     if not good or (below is not None and value >= below):
         bound = f"above {above:g}" if above is not None else f"from {at_least:g} on"
         bound += f" and below {below:g}" if below is not None else ""
