@@ -9,6 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -46,10 +47,7 @@ def load_name(path: str, code_root: Path | None) -> Any:
     if code_root is not None and str(code_root) not in sys.path:
         sys.path.insert(0, str(code_root))
     module_name, _, name = path.partition(":")
-    target: Any = importlib.import_module(module_name)
-    for part in name.split("."):
-        target = getattr(target, part)
-    return target
+    return attrgetter(name)(importlib.import_module(module_name))
 
 
 class TrialPlace(Protocol):

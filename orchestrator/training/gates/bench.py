@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ VAL_SAMPLES = 2048
 
 
 _TABLES = 'return {"train": table, "val": table}'
+Made = TypeVar("Made")
 
 
 class HookFault(Exception):
@@ -99,13 +100,11 @@ class Bench:
     def task(self) -> Task:
         """One instance, for all calls of hooks."""
         fix = "it takes the config and nothing else"
-        made: Task = called("__init__", lambda: self.task_class(self.config), fix)
-        return made
+        return called("__init__", lambda: self.task_class(self.config), fix)
 
     @cached_property
     def _settings(self) -> LoopSettings:
-        read: LoopSettings = called("config", lambda: loop_settings(self.config), "see data and train there")
-        return read
+        return called("config", lambda: loop_settings(self.config), "see data and train there")
 
     @cached_property
     def batch_size(self) -> int:
@@ -136,10 +135,9 @@ class Bench:
         workers = self.request.loader_workers if wanted == "auto" else wanted
         loading = PoolSettings(workers, self._settings.prefetch_factor, self.device.type == "cuda")
         samples = {TRAIN: self.sets[TRAIN]}
-        made: Feed = called(
+        return called(
             "data", lambda: feed_for(self.task, samples, loading, wanted, self.cache, augmenting=False)
         )
-        return made
 
     def take(self, name: str, indices: Tensor) -> Batch:
         """Return samples of a set as they lie there, on the CPU; the training set draws as in epoch 0."""
@@ -155,15 +153,12 @@ class Bench:
     def _order(self) -> TrainingOrder:
         label = self.task.label_key if self._settings.balanced else None
         fix = "name the column with the classes as label_key of the Task"
-        made: TrainingOrder = called(
-            "config", lambda: TrainingOrder(self.sets[TRAIN], self.task.streams, label), fix
-        )
-        return made
+        return called("config", lambda: TrainingOrder(self.sets[TRAIN], self.task.streams, label), fix)
 
     def augmented(self, batch: Batch, epoch: int = 0) -> Batch:
         """Return the batch after the task's `augment`."""
         draws = SampleDraws(self.task.streams, epoch, batch[ID])
-        changed: Batch = called("augment", lambda: self.task.augment(dict(batch), draws))
+        changed = called("augment", lambda: self.task.augment(dict(batch), draws))
         _check_batch("augment", changed)
         return changed
 
@@ -268,7 +263,7 @@ def shortened(task_class: type[Task]) -> type[Task]:
     return type(task_class.__name__, (task_class,), {"split_data": split_data, **kept})
 
 
-def called(hook: str, call: Callable[[], Any], fix: str = "see the message") -> Any:
+def called(hook: str, call: Callable[[], Made], fix: str = "see the message") -> Made:
     """Return the call's result; whatever it raises becomes a HookFault that names the hook."""
     try:
         return call()

@@ -12,6 +12,7 @@ import os
 import pickle
 import threading
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
 from typing import IO, Any, NamedTuple
@@ -68,10 +69,7 @@ class TrialPickler(pickle.Pickler):
 
 
 def _named(module: str, name: str) -> Any:
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+    return attrgetter(name)(importlib.import_module(module))
 
 
 class _TrialUnpickler(pickle.Unpickler):
