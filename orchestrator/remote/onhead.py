@@ -217,15 +217,7 @@ def reply(answer: Any) -> None:
     sys.stdout.flush()
 
 
-VERBS = {
-    "nodes": nodes,
-    "launcher": launcher,
-    "jobs": jobs,
-    "submit": submit,
-    "follow": follow,
-    "output": output,
-    "studies": studies,
-}
+VERBS = {verb.__name__: verb for verb in (nodes, launcher, jobs, submit, follow, output, studies)}
 
 
 def main(verb: str, question: Mapping[str, Any]) -> None:

@@ -345,15 +345,8 @@ def _signal(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
 
 
-VERBS = {
-    "facts": facts,
-    "leave-marker": leave_marker,
-    "take-markers": take_markers,
-    "fetch": fetch,
-    "unpack": unpack,
-    "processes": processes,
-    "stop": stop,
-}
+_ANSWERED = (facts, leave_marker, take_markers, fetch, unpack, processes, stop)
+VERBS = {verb.__name__.replace("_", "-"): verb for verb in _ANSWERED}
 
 
 def main(verb: str, question: Mapping[str, Any]) -> None:
