@@ -104,17 +104,19 @@ def read_script(script: Path) -> ScriptText:
     Raises:
         InputError: it cannot be read, is no Python, or has no such options.
     """
+    from orchestrator.study.imported import imported_by
+
     text = ScriptText()
     tree = _parsed(script)
-    modules = [tree]
-    for name in dict.fromkeys(_imported(tree)):
+    modules, imported = [tree], dict.fromkeys(imported_by(tree, script.name))
+    for name in imported:
         beside = script.parent.joinpath(*name.split(".")).with_suffix(".py")
         if beside.is_file() and beside.resolve() != script.resolve():
             modules.append(_parsed(beside))
     for module in modules:
         _read(module, text)
     if not text.options:
-        others = sorted({name.partition(".")[0] for name in _imported(tree)} & set(_OTHERS))
+        others = sorted({name.partition(".")[0] for name in imported} & set(_OTHERS))
         by = f"; it uses {', '.join(others)}" if others else ""
         hint = "write the entrypoint by hand: {command: 'python ... --lr {lr}'}, see docs/commands.md"
         if "hydra" in others:
@@ -136,16 +138,6 @@ def _parsed(path: Path) -> ast.Module:
         ) from None
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(Fault(f"cannot be read: {error}", str(path))) from None
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            yield module
-            yield from (f"{module}.{alias.name}".lstrip(".") for alias in node.names)
 
 
 def _read(tree: ast.Module, text: ScriptText) -> None:

@@ -117,13 +117,17 @@ def _files_of(module: str, files: Mapping[str, bytes], places: Iterable[str]) ->
 
 
 def _imports(source: bytes, name: str) -> Iterator[str]:
-    """Yield dotted names that a file imports, wherever in it, those in a string for `import_module` too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of somebody's string literals
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
+    yield from imported_by(tree, name)
+
+
+def imported_by(tree: ast.Module, name: str) -> Iterator[str]:
+    """Yield dotted names that a file imports, wherever in it, those in a string for `import_module` too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
