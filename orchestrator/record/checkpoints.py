@@ -12,21 +12,23 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import attempt_of, owner_of, refuse_superseded
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
+from orchestrator.record.reading import faults_of
 from orchestrator.record.storage import Storage
 from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.trees import Tree, make_links, read_tree, refuse_outside
 
 INSIDE = "MANIFEST.json"
 """Where the manifest of earlier versions lies, in the checkpoint itself."""
-_OF_TREES = ("files", "links", "empty", "unusable")
 # What says something about one checkpoint; everything else is a fault of the storage as a whole.
 _OF_THIS_FILE = ("", StorageFaultKind.IO_ERROR)
 
@@ -42,14 +44,14 @@ class Manifest:
     """
 
     step: int
-    epoch: float | None
-    length: float
+    epoch: int | float | None
+    length: int | float
     report: int
     time_s: float
     attempt: int
     world_size: int = 1
-    value: float | None = None
-    score: float | None = None
+    value: int | float | None = None
+    score: int | float | None = None
     files: Mapping[str, int] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     empty: tuple[str, ...] = ()
@@ -62,21 +64,18 @@ class Manifest:
         return Tree(self.files, self.links, self.empty)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Manifest:
+    def from_json(cls, data: Any) -> Manifest:
         """Raise `ValueError` when it is no manifest."""
         try:
-            known = {item.name: data[item.name] for item in fields(cls) if item.name not in _OF_TREES}
-            tree = Tree(
-                {str(name): int(size) for name, size in data["files"].items()},
-                {str(name): str(target) for name, target in data.get("links", {}).items()},
-                tuple(map(str, data.get("empty", ()))),
-            )
-            known |= {"unusable": data.get("unusable"), "step": int(known["step"])}
-            known |= {"report": int(known["report"])}
-            refuse_outside(tree)
-            return cls(**known, files=tree.files, links=tree.links, empty=tree.empty)
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"not a checkpoint manifest: {error!r}") from error
+            found = _MANIFEST.validate_python(data)
+        except ValidationError as error:
+            wrong = "; ".join(": ".join(filter(None, fault)) for fault in faults_of(error))
+            raise ValueError(f"not a checkpoint manifest: {wrong}") from error
+        refuse_outside(found.tree)
+        return found
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
+from orchestrator.record.storage.directory import Directory
 from orchestrator.record.tensorboard import flat_config
 from orchestrator.record.trackers.named import NamedValues
 
@@ -35,7 +34,8 @@ class MlflowRun(ServiceLogger):
         folder = Path(trial.folder)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or trial.study
-        with _one_at_a_time(folder):  # workers start together, and each would make the tables
+        # workers of this machine start together, and each would make the tables
+        with Directory(str(folder)).exclusively("mlflow.lock"):
             self._client = MlflowClient(tracking_uri=uri)
             found = self._client.get_experiment_by_name(name)
             experiment = found.experiment_id if found else self._client.create_experiment(name)
@@ -88,11 +88,3 @@ class MlflowRun(ServiceLogger):
         values, items = NamedValues(send, self.remarks.append), list(config.items())
         for start in range(0, len(items), _MOST_PARAMS):
             values.put(dict(items[start : start + _MOST_PARAMS]))
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Among the processes of this machine."""
-    with (folder / "mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
