@@ -110,7 +110,7 @@ def read_script(script: Path) -> ScriptText:
     tree = _parsed(script)
     modules, imported = [tree], dict.fromkeys(imported_by(tree, script.name))
     for name in imported:
-        beside = script.parent.joinpath(*name.split(".")).with_suffix(".py")
+        beside = script.parent / f"{name.replace('.', '/')}.py"
         if beside.is_file() and beside.resolve() != script.resolve():
             modules.append(_parsed(beside))
     for module in modules:
