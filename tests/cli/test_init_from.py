@@ -104,6 +104,12 @@ def test_what_is_written_validates_with_its_examples(command: Any, script: Path)
     assert "this file is there already" in again.err
 
 
+@pytest.mark.parametrize("how", ["from . import options", "importlib.import_module('options')"])
+def test_options_of_a_module_beside_it_are_read(script: Path, how: str) -> None:
+    script.write_text(f"{how}\n")
+    assert [option.flag for option in read_script(script).options] == ["--dropout"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
