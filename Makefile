@@ -1,7 +1,7 @@
 # Needs Python >= 3.11, make and git; everything else is installed into $(VENV).
 #
 #   make demo                       the digits study, from nothing to the report
-#   make test                       the test suite: a quarter of an hour on two idle cores
+#   make test                       the test suite: nine minutes on two idle cores
 #   make install TORCH='torch==2.13.0 --index-url URL'
 #                                   choose the build of torch (CPU, a CUDA version); default: what pip picks
 
@@ -37,8 +37,8 @@ help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
 	@echo 'make demo       run configs/digits.yaml to the finished report; again: resumes'
 	@echo 'make check      formatting, lint, types, import direction, declared dependencies'
-	@echo 'make test       a quarter of an hour: all but long tests, the lab and the browser'
-	@echo 'make test-fast  two minutes: of these, the ones without Ray that are quick'
+	@echo 'make test       nine minutes: all but long tests, the lab and the browser'
+	@echo 'make test-fast  a minute: of these, the ones without Ray that are quick'
 	@echo 'make test-web   the page and TensorBoard in a browser: needs chromium'
 	@echo 'make test-cluster-short  one study on several hosts, made of namespaces: needs root, iproute2, sshd, rsync'
 	@echo 'make test-cluster  all tests on several hosts'

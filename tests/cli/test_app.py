@@ -15,6 +15,7 @@ from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 HEAVY = ("ray", "torch", "pydantic", "pyarrow", "numpy", "yaml", "rich")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "allowed"),
     [

@@ -218,6 +218,7 @@ def test_ranks_that_disagree_are_told_apart() -> None:
     assert merge({0: Tree(empty=("a", "b")), 1: Tree({"a/x": 1})}, {}) == Tree({"a/x": 1}, {}, ("b",))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)
 def test_any_tree_of_files_directories_and_links_comes_back(data: st.DataObject) -> None:

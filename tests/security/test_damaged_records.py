@@ -213,6 +213,7 @@ def test_any_bytes_are_json_or_are_refused(data: bytes) -> None:
         to_json(from_json(data)).decode()
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(["host", "pid", "started", "beat", "driver", "token", "user"]), values)
 )

@@ -202,6 +202,7 @@ def test_secrets_are_masked_in_texts() -> None:
     assert masked(text, known) == "login(***) at https://***@host, api_key='***' lr=0.1"
 
 
+@pytest.mark.slow
 @given(st.text(), st.text(), st.integers(0, 2**32 - 1), st.none() | st.integers(0, 9), st.text())
 def test_no_trial_leaves_its_study(name: str, arm: str, seed: int, sample: int | None, phase: str) -> None:
     try:

@@ -49,6 +49,7 @@ def test_a_null_is_claimed_no_more_often_than_alpha_allows(simulated: ModuleType
     assert count["lo"] <= claims / 300 <= count["hi"]
 
 
+@pytest.mark.slow
 def test_with_a_margin_a_null_may_be_called_equivalent_and_is_not_claimed_more_often(
     simulated: ModuleType,
 ) -> None:

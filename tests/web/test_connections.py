@@ -114,6 +114,7 @@ def test_what_hangs_on_the_page_ends_with_it() -> None:
         os.close(handle)
 
 
+@pytest.mark.slow
 def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
     """Never a fault of ours."""
     from hypothesis import given, settings
