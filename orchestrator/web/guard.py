@@ -189,16 +189,19 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
+_HEAD = '<!doctype html><title>orchestrate</title><link rel="icon" href="data:,">'
+
+
 def page(message: str, code: int) -> Response:
     """Return a short answer. `message` is HTML of our own."""
-    return HTMLResponse(f"<!doctype html><title>orchestrate</title><p>{message}</p>\n", code)
+    return HTMLResponse(f"{_HEAD}<p>{message}</p>\n", code)
 
 
 def onwards(path: str) -> Response:
     """Return a page that asks for `path`, a quoted one, itself: then the browser sends the strict cookie."""
     safe = escape("/" + path.lstrip("/"), quote=True)
     head = f'<meta http-equiv="refresh" content="0; url={safe}">'
-    return HTMLResponse(f'<!doctype html><title>orchestrate</title>{head}<p><a href="{safe}">on</a></p>\n')
+    return HTMLResponse(f'{_HEAD}{head}<p><a href="{safe}">on</a></p>\n')
 
 
 def _is_address(name: str) -> bool:

@@ -66,6 +66,21 @@ def test_bad_input_is_refused_and_nothing_is_written(command, study: Path, verb:
     assert tree(Path()) == before
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os.path as train", "is a module"),
+        ("def train(): ...", "takes no config"),
+        ("train = 3", "is a"),
+    ],
+)
+def test_an_entrypoint_that_can_train_nothing_is_refused(command, study: Path, code: str, why: str) -> None:
+    Path("trial.py").write_text(f"{code}\n")
+    result = command("validate", "-c", study)
+    assert (result.code, result.out) == (2, "")
+    assert why in result.err
+
+
 def test_alias_bomb_is_refused(command, study: Path) -> None:
     study.write_text(study.read_text() + BOMB)
     assert command("validate", "-c", study).code == 2

@@ -27,6 +27,9 @@ CURVES = {
 }
 
 
+NO_ICON = "data:,"
+
+
 class Page(HTMLParser):
     """Links, texts, what is loaded from elsewhere, and of every chart what its marks say and open."""
 
@@ -52,7 +55,9 @@ class Page(HTMLParser):
             if tag == "title" and self.charts:
                 self._chart.append(("", self._href))
         if tag in ("script", "img", "link", "iframe", "object", "source"):
-            self.loaded += [given[key] for key in ("src", "href", "data") if key in given]
+            self.loaded += [
+                given[key] for key in ("src", "href", "data") if key in given and given[key] != NO_ICON
+            ]
 
     def handle_endtag(self, tag) -> None:
         self._href = None if tag == "a" else self._href
@@ -131,6 +136,7 @@ def test_charts_are_parts_of_the_page(study) -> None:
     assert not [link for link in page.links.values() if "://" in link or link.startswith(("/", ".."))]
     css = html.partition("<style>")[2].partition("</style>")[0]
     assert "url(" not in css
+    assert f'<link rel="icon" href="{NO_ICON}">' in html, "else a browser asks for one"
     assert "@import" not in css
     ids = re.findall(r'\sid="([^"]*)"', html)
     assert len(ids) == len(set(ids))

@@ -43,6 +43,13 @@ def test_other_metrics_keep_their_units(study, metric: str) -> None:
     assert f"lowers {metric} by 0.0180 (95 %" in said(report)
 
 
+def test_one_value_that_is_no_share_changes_no_unit_and_is_named(study) -> None:
+    report = study({"baseline": BASE, "no-bn": {0: 0.8, 1: 0.81, 2: 93.0}}).report
+    assert report.scale.unit == "pp"
+    [note] = [note for note in report.notes if "percentage points" in note]
+    assert "no-bn seed 2 (93) cannot be one" in note
+
+
 def test_mode_min_turns_the_verdict_only(study) -> None:
     report = study({"baseline": BASE, "no-bn": WORSE}, metric={"name": "loss", "mode": "min"}).report
     assert report.first.effects[0].verdict == "helps"

@@ -90,6 +90,7 @@ def a_terabyte(path: Path) -> None:
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
 DAMAGED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a list": ("study.yaml", content("study.yaml", "[1,2]")),
+    "none": ("study.yaml", lambda study: (study / "study.yaml").unlink()),
     "no number": ("study.yaml", yaml_with("max: ", "max: abc #")),
     "zero": ("study.yaml", yaml_with("max: ", "max: 0 #")),
     "no metric": ("study.yaml", yaml_with("metric:", "metrics:")),

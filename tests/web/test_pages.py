@@ -168,11 +168,20 @@ def test_files_that_are_not_shown(served: Served, tmp_path_factory) -> None:
     (study / "way").symlink_to(outside.parent)
     (study / ".env.txt").write_text("secret")
     (study / "control" / "lease.txt").write_text("secret")
+    (study / "inside.txt").symlink_to("control/lease.txt")
     (study / "trials" / "model.pt").write_bytes(b"secret")
     (study / "trials" / "checkpoints").mkdir()
     (study / "trials" / "checkpoints" / "manifest.json").write_text('"secret"')
     for path in (
-        *("link.txt", "way/secret.txt", ".env.txt", "control/lease.txt", "trials/model.pt", "none.txt"),
+        *(
+            "link.txt",
+            "inside.txt",
+            "way/secret.txt",
+            ".env.txt",
+            "control/lease.txt",
+            "trials/model.pt",
+            "none.txt",
+        ),
         *("trials/checkpoints/manifest.json", "..%2f..%2ftrial.py", "%2e%2e/other", "trials/%00.txt"),
     ):
         answer = served.client.get(f"/studies/small/files/{path}")
