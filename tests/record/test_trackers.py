@@ -235,6 +235,23 @@ def test_a_slow_service_loses_points_and_nothing_else(
     trackers.end()
 
 
+def test_its_process_outlives_the_directory_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import json, os, sys\nfor line in sys.stdin:\n"
+    program += " if 'open' in line: print(json.dumps({'warning': f'works in {os.getcwd()}'}), flush=True)\n"
+    program += " if 'close' in line: print(json.dumps({'closed': True}), flush=True)\n"
+    monkeypatch.chdir(tmp_path)
+    trackers = Trackers(("wandb",), (sys.executable, "-c", program))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert attempt(trackers, tmp_path, "done", range(1, 3)) == [f"logger works in {tmp_path}"]
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / name).rmdir()
+    trackers.end()
+
+
 def test_no_names_start_nothing(tmp_path: Path) -> None:
     refuse: Callable[[str], None] = pytest.fail  # type: ignore[assignment]
     trackers = Trackers((), (str(tmp_path / "missing"),))

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from orchestrator.record.loggers import ServiceLogger, TrackedTrial
@@ -36,7 +37,8 @@ class Trackers:
     """The trackers of one worker, over all its trials. With no names every call returns at once.
 
     Nothing here raises on account of a service: the first failure of a trial is a line in its log.
-    `without`: variables of the environment that their process does not get.
+    `without`: variables of the environment that their process does not get. It works where this is made: a
+    trial's own directory goes with the trial.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Trackers:
         without: tuple[str, ...] = (),
     ) -> None:
         self._names, self._program, self._without = names, program, without
+        self._folder = Path.cwd()
         self._child: _Child | None = None
         self._warned: set[str] = set()
         self._warn: Callable[[str], None] = lambda text: log.warning("%s", text)
@@ -62,7 +65,8 @@ class Trackers:
             self._child = None
         if self._child is None:
             environment = {name: value for name, value in os.environ.items() if name not in self._without}
-            self._child = _Child([*self._program, *self._names], environment, self._say)
+            words = [*self._program, *self._names]
+            self._child = _Child(words, environment, self._folder, self._say)
         self._put({"open": asdict(trial)})
 
     def scalars(self, values: Mapping[str, float], step: int, time_s: float) -> None:
@@ -107,7 +111,9 @@ class Trackers:
 class _Child:
     """One process, fed from a queue by a thread; another thread hears its answers."""
 
-    def __init__(self, words: list[str], environment: dict[str, str], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, words: list[str], environment: dict[str, str], folder: Path, say: Callable[[str], None]
+    ) -> None:
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
         self.closed = threading.Event()
         """It has closed the trial, or it is gone."""
@@ -116,6 +122,7 @@ class _Child:
         self.process = subprocess.Popen(
             words,
             env=environment,
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
