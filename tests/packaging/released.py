@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NOT_SOURCE = (".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "checks")
+NOT_SOURCE = (".*", "__pycache__", "*.egg-info")
+MADE = {"build", "dist", "runs", "checks"}
+"""At the top, where commands write; packages below may go by such a name."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,12 @@ class Release:
 
 def build(place: Path) -> Release:
     """Build both in `place`, from a copy of the checkout: building writes into its source."""
-    source = shutil.copytree(ROOT, place / "source", ignore=shutil.ignore_patterns(*NOT_SOURCE))
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        anywhere = shutil.ignore_patterns(*NOT_SOURCE)(folder, names)
+        return anywhere | MADE if Path(folder) == ROOT else anywhere
+
+    source = shutil.copytree(ROOT, place / "source", ignore=left_out)
     built = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", source],
         capture_output=True,
