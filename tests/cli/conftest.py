@@ -66,11 +66,22 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+@pytest.fixture(scope="session")
+def write_study() -> Callable[[Path], Path]:
+    """`write_study(folder)`: a study file and its code."""
+
+    def write(folder: Path) -> Path:
+        (folder / "trial.py").write_text(TRIAL)
+        (folder / "study.yaml").write_text(STUDY)
+        return folder / "study.yaml"
+
+    return write
+
+
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_study: Callable[[Path], Path]) -> Path:
     """A study file in the current directory."""
-    (tmp_path / "trial.py").write_text(TRIAL)
-    (tmp_path / "study.yaml").write_text(STUDY)
+    write_study(tmp_path)
     monkeypatch.chdir(tmp_path)
     return Path("study.yaml")
 

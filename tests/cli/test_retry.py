@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,7 @@ from orchestrator.record.studyrecord import Start, StudyRecord
 
 pytestmark = pytest.mark.slow
 
-STUDY = """\
-name: small
-entrypoint: trial:train
-metric: {name: loss, mode: min}
-baseline:
-  model: {width: 32, batchnorm: true, dropout: 0.1}
-components:
-  batchnorm: {without: {model.batchnorm: false}}
-  dropout: {without: {model.dropout: 0.0}}
-seeds: 2
-stopping: {max: 2}
-"""
-TRIAL = "def train(config):\n    raise RuntimeError('the command must not import user code')\n"
+ASHA = "stopping: {rule: asha, max: 9, unit: epoch, grace: 1, reduction: 3}"
 
 
 def train(config: dict[str, Any]) -> None:
@@ -50,14 +39,14 @@ def run_study(study: Study, options: RunOptions, listener: object) -> StudyOutco
 
 
 @pytest.fixture(scope="module")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_run(tmp_path_factory: pytest.TempPathFactory, write_study: Callable[[Path], Path]) -> Path:
     """A directory of a study after its first run: one arm has failed."""
     folder = tmp_path_factory.mktemp("first")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("orchestrator.engine.driver.run_study", run_study)
-        Path("trial.py").write_text(TRIAL)
-        Path("study.yaml").write_text(STUDY)
+        study = write_study(folder)
+        study.write_text(study.read_text().replace(ASHA, "stopping: {max: 2}"))
         Study.from_file("study.yaml").run(progress="none")
     return folder
 
