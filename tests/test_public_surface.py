@@ -42,6 +42,10 @@ VERBS = {
     "stop": STUDY_ARGUMENTS,
     "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change"},
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--slim", "--html", "--write"},
+    "analyse": {
+        *("FILE", "--baseline", "--metric", "--mode", "--arm", "--seed", "--where", "--margin", "--alpha"),
+        *("--variance", "--json", "--markdown", "--latex", "--slim"),
+    },
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "serve": {"DIR", "--host", "--port", "--storage"},
     "simulate": {

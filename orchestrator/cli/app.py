@@ -21,6 +21,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import (
     ablate,
+    analyse,
     clusters,
     console,
     doctor,
@@ -71,6 +72,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "logs": logs.command,
     "stop": standing.stop,
     "report": report.command,
+    "analyse": analyse.command,
     "tensorboard": tensorboard.command,
     "serve": serve.command,
     "simulate": simulate.command,

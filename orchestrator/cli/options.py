@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from orchestrator.errors import Fault, InputError
 
 ConfigOption = Annotated[
     Path,
@@ -20,6 +23,11 @@ OverrideArguments = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON document for programs.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
+LatexOption = Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs, siunitx).")]
+SlimOption = Annotated[
+    bool, typer.Option("--slim", help="With --latex: as narrow as a column of a two-column paper.")
+]
 StudyArgument = Annotated[
     str | None,
     typer.Argument(
@@ -36,3 +44,13 @@ AddressOption = Annotated[
     str | None,
     typer.Option("--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."),
 ]
+
+
+def one_form(forms: Mapping[str, bool], *, slim: bool, hint: str | None = None) -> str:
+    """Return the form of the report that was asked for, empty for text; `hint` where it is more than one."""
+    wanted = [name for name, is_set in forms.items() if is_set]
+    if len(wanted) > 1:
+        raise InputError(Fault("one form at a time", value=" ".join(wanted), hint=hint))
+    if slim and wanted != ["--latex"]:
+        raise InputError(Fault("is for LaTeX tables", field="--slim", hint="add --latex"))
+    return "".join(wanted)

@@ -9,7 +9,15 @@ import typer
 from orchestrator.api.recorded import OpenedStudy, open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
-from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
+from orchestrator.cli.options import (
+    JsonOption,
+    LatexOption,
+    MarkdownOption,
+    SlimOption,
+    StorageOption,
+    StudyArgument,
+    one_form,
+)
 from orchestrator.errors import ExitCode, Fault, InputError
 from orchestrator.study.visible import visible
 
@@ -27,11 +35,9 @@ def command(
     ] = None,
     storage: StorageOption = "runs",
     as_json: JsonOption = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs, siunitx).")] = False,
-    slim: Annotated[
-        bool, typer.Option("--slim", help="With --latex: as narrow as a column of a two-column paper.")
-    ] = False,
+    markdown: MarkdownOption = False,
+    latex: LatexOption = False,
+    slim: SlimOption = False,
     html: Annotated[
         bool, typer.Option("--html", help="Print the page, one file for offline reading.")
     ] = False,
@@ -47,16 +53,9 @@ def command(
     code 1. The same study twice: its fixed against its retuned settings.
     """
     forms = {"--json": as_json, "--markdown": markdown, "--latex": latex, "--html": html}
-    wanted = [name for name, is_set in forms.items() if is_set]
-    if len(wanted) > 1:
-        hint = "--write writes all of them"
-        raise InputError(Fault("one form at a time", value=" ".join(wanted), hint=hint))
-    if slim and not latex:
-        hint = "orchestrate report --latex --slim"
-        raise InputError(Fault("is for LaTeX tables", field="--slim", hint=hint))
-    form = wanted[0] if wanted else ""
+    form = one_form(forms, slim=slim, hint="--write writes all of them")
     if cluster is not None:
-        words = [*wanted, "--slim"] if slim else wanted
+        words = [*([form] if form else []), *(["--slim"] if slim else [])]
         oncluster.report(cluster, study, other, given(storage), words)
     run = open_study(study, storage)
     if other is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.decide.evaluation import Facts, evaluations, table
-from orchestrator.stats.effects import fixed_effects
+from orchestrator.stats.fixed import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
 from orchestrator.study.designs import chosen_later, contrasts, pair_arms, possible_pairs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from orchestrator.decide.agenda import agenda, used_cells
@@ -13,13 +14,13 @@ from orchestrator.record.recorded import read_environment
 from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.reporting import codes, devices
+from orchestrator.reporting import codes, devices, words
 from orchestrator.reporting.compare import differences
 from orchestrator.reporting.evaluate import evaluate
 from orchestrator.reporting.ledger import ledger
 from orchestrator.reporting.model import ArmReport, Provenance, ReportedEvaluation, StudyReport, Tuned
 from orchestrator.reporting.numbers import out_of_range
-from orchestrator.stats.results import DETERMINISTIC
+from orchestrator.stats.results import DETERMINISTIC, Effect
 from orchestrator.study.cells import TUNE, Arm, Plan
 from orchestrator.study.designs import alias_table, chosen_later
 from orchestrator.study.registered import design_of, rule_of
@@ -177,8 +178,7 @@ def _notes(
         notes += _lost(reference, evaluation)
         notes += devices.note(evaluation, averaged=design_of(spec).crossed)
     effects = [effect for evaluation in evaluations for effect in evaluation.all_effects]
-    flags = {flag for effect in effects for flag in effect.flags}
-    notes += [text for flag, text in _EXPLAINED.items() if flag in flags]
+    notes += explanations(effects)
     if chosen_later(spec) and any(arm.kind == "pair" for arm in arms):
         notes.append(_CHOSEN)
     barren = [search.arm for search in searches if search.complete and search.winner is None]
@@ -194,6 +194,12 @@ def _notes(
             f"Run again on request after they had ended: {', '.join(again)}. The later result counts."
         )
     return tuple(notes)
+
+
+def explanations(effects: Iterable[Effect]) -> list[str]:
+    """Return what the flags of these effects mean."""
+    flags = {flag for effect in effects for flag in effect.flags}
+    return [text for flag, text in _EXPLAINED.items() if flag in flags]
 
 
 def _inert(reference: ArmReport, arms: tuple[ArmReport, ...], phase: str) -> list[str]:
@@ -223,11 +229,5 @@ def _lost(reference: ArmReport, evaluation: ReportedEvaluation) -> list[str]:
     ended = [run for run in reference.of(evaluation.phase) if run.state in _LOST and not run.used]
     # one beyond its last look has a value; no arm misses it
     lost = [run.seed for run in ended if run.state is not TrialState.DONE or not run.has_value]
-    if not lost:
-        return []
-    if len(lost) == len(reference.of(evaluation.phase)):
-        return [f"{reference.arm} has no value under any seed: there is nothing to compare with."]
-    seeds = ", ".join(map(str, lost))
-    if len(lost) == 1:
-        return [f"{reference.arm} has no value for seed {seeds}: every arm loses its pair there."]
-    return [f"{reference.arm} has no values for seeds {seeds}: every arm loses its pairs there."]
+    everything = len(lost) == len(reference.of(evaluation.phase))
+    return [words.lost(reference.arm, lost, everything=everything, reference=True)] if lost else []

@@ -16,7 +16,7 @@ from orchestrator.record.shared import DOUBTFUL_FLAG, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.reporting.devices import MIXED, mixed_seeds
 from orchestrator.reporting.model import ReportedEvaluation, ReportedLook
-from orchestrator.stats.effects import fixed_effects, summarise
+from orchestrator.stats.fixed import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode, Sample
 from orchestrator.study.cells import Plan

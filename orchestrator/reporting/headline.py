@@ -51,9 +51,9 @@ def _found(report: StudyReport, effects: Sequence[Effect]) -> str:
 
 
 def _total(report: StudyReport, effects: Sequence[Effect]) -> str:
-    """`7 components`, or `7 changes` where some are exchanged for something."""
+    """`7 components`, `7 changes` where some are exchanged for something, `7 arms` of any table."""
     kinds = {arm.kind for effect in effects if (arm := report.arm(effect.arm)) is not None}
-    noun = "change" if "swap" in kinds else "component"
+    noun = "arm" if "arm" in kinds else "change" if "swap" in kinds else "component"
     return f"{len(effects)} {noun}{'' if len(effects) == 1 else 's'}"
 
 

@@ -58,17 +58,19 @@ def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     heads = [tex(head) for head in levels.heads] if levels.in_rows else []
     head = ["arm", *heads[:1], rf"{{$\Delta${report.scale.in_brackets}}}"]
     head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
-    head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", *heads[1:], "time"]
+    head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", *heads[1:]]
+    head += ["time"] if report.planned else []
     columns = [_column((one.name for one in effects), "0.27"), *["r"] * len(heads[:1])]
     columns += [f"S[{_format(effects)}]", *(["c"] if tested else [])]
     columns += ["c"] + (["r"] if tested else []) + [_column((one.brief_verdict for one in effects), "0.18")]
-    columns += ["r"] * len(heads[1:]) + ["r"]
+    columns += ["r"] * (len(heads[1:]) + report.planned)
     shown = levels if heads else None
     rows, inner = ([_row(one, tested, shown) for one in part] for part in (main, joint))
     if shown is not None:
         value, *beside = map(tex, levels.reference)
         dashes, blanks = ["{--}", *["--"] * tested], [""] * tested
-        cells = [tex(report.reference.called), value, *dashes, levels.n, *blanks, "reference", *beside, ""]
+        cells = [tex(report.reference.called), value, *dashes, levels.n, *blanks, "reference", *beside]
+        cells += [""] if report.planned else []
         rows = [" & ".join(cells) + r" \\", *rows]
     inner = [line.replace(" & ", " & & ", 1) for line in inner] if heads else inner
     return _environment(report, evaluation, columns, head, rows, inner, _caption(report, evaluation))
@@ -186,7 +188,8 @@ def _row(one: SaidEffect, tested: bool, levels: Levels | None) -> str:
     cells.append(f"{effect.n}/{one.planned}")
     cells += [one.p_holm.replace("–", "--").replace("< ", "$<$~")] if tested else []
     cells += [f"{bold}{_raised(tex(one.brief_verdict))}", *(columns[1:] or blank)]
-    return " & ".join([*cells, tex(one.time).replace(" ", "~")]) + r" \\"
+    cells += [tex(one.time).replace(" ", "~")] if one.report.planned else []
+    return " & ".join(cells) + r" \\"
 
 
 def _raised(text: str) -> str:

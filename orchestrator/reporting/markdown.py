@@ -38,10 +38,27 @@ def to_markdown(report: StudyReport) -> str:
     if report.aliases:
         groups = (" = ".join(group) for group in report.aliases)
         blocks += ["## Aliases", "Effects that this design cannot tell apart:", _listed(groups)]
-    if report.all_notes:
-        blocks += ["## Notes", _listed(report.all_notes)]
-    blocks += ["## Words", "\n".join(f"- **{word}**: {plain(text)}." for word, text in glossary(report))]
+    return _document([*blocks, *_noted(report)])
+
+
+def effects_markdown(report: StudyReport) -> str:
+    """Return the effects of a table of results, and what must be known to read them: no runs, no costs."""
+    blocks = [
+        f"# {plain(report.study)}",
+        *(f"**{plain(line)}**" for line in [headline(report)] if line),
+        f"Metric: {plain(report.metric)} ({numbers.better(report)} is better). "
+        f"{plain(words.settings_line(report))}.",
+        *(block for evaluation in report.evaluations for block in _evaluation(report, evaluation)),
+        *_noted(report, *(line for line in [words.pairing_line(report)] if line)),
+    ]
     return _document(blocks)
+
+
+def _noted(report: StudyReport, *more: str) -> list[str]:
+    """Return notes, then the words that are used."""
+    lines = [*more, *report.all_notes]
+    explained = "\n".join(f"- **{word}**: {plain(text)}." for word, text in glossary(report))
+    return [*(["## Notes", _listed(lines)] if lines else []), "## Words", explained]
 
 
 def _document(blocks: Iterable[str]) -> str:
@@ -80,6 +97,7 @@ def _effects(
     tests = ["p", "Holm p"] if tested else []
     value, *beside = map(plain, levels.heads) if levels else [""]
     values = [value] if levels else []
+    costs = ["time", "GPU-hours"] if report.planned else []
     head = ["arm", *values, f"Δ{report.scale.in_brackets}", *interval, "n", *tests, "verdict", *beside]
     rows = [_effect(one, tested, levels) for one in effects]
     if levels:
@@ -87,9 +105,9 @@ def _effects(
         reference = link(report.reference.called, report.reference.trial_dir)
         dashes = [numbers.DASH] * (1 + tested)
         n = levels.n.replace("/", " of ")
-        first = [reference, value, *dashes, n, *[""] * len(tests), "reference", *others, "", ""]
+        first = [reference, value, *dashes, n, *[""] * len(tests), "reference", *others, *[""] * len(costs)]
         rows = [first, *rows]
-    return table([*head, "time", "GPU-hours"], rows)
+    return table([*head, *costs], rows)
 
 
 def _effect(one: SaidEffect, tested: bool, levels: Levels | None) -> list[str]:
@@ -106,8 +124,7 @@ def _effect(one: SaidEffect, tested: bool, levels: Levels | None) -> list[str]:
         *tests,
         f"{mark}{plain(one.verdict)}{mark}",
         *columns[1:],
-        one.time,
-        one.gpu_h,
+        *([one.time, one.gpu_h] if one.report.planned else []),
     ]
 
 
@@ -197,7 +214,9 @@ def table(head: Sequence[str], rows: Iterable[list[str]]) -> str:
 
 
 def link(text: str, folder: str, *, raw: bool = False) -> str:
-    """Return a link to a directory; `raw`: the text is Markdown already."""
+    """Return a link to a directory, the text where there is none; `raw`: it is Markdown already."""
+    if not folder:
+        return text if raw else plain(text)
     return f"[{text if raw else plain(text)}]({quote(folder)}/)"
 
 

@@ -29,8 +29,8 @@ _TOLD = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED)
 class ArmReport:
     """One arm with all its runs, those of the search included.
 
-    `kind`, `component`, `why`: as in `study.designs.Arm`; `change`: dotted keys that it changes; `label`: how
-    people call it, where the study says how.
+    `kind`, `component`, `why`: as in `study.designs.Arm`, and kind "arm" where nobody says what was changed;
+    `change`: dotted keys that it changes; `label`: how people call it, where the study says how.
     """
 
     arm: str
@@ -313,6 +313,11 @@ class StudyReport:
     at: str = "last"
     labels: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[SharedFile, ...] = ()
+
+    @property
+    def planned(self) -> bool:
+        """Whether a study is behind it, with trials and their costs, and not only a table of results."""
+        return bool(self.plan_hash)
 
     @property
     def all_notes(self) -> tuple[str, ...]:

@@ -48,7 +48,11 @@ def render(report: StudyReport) -> Group:
     aliases += words.names(report)
     closing = [words.cost_line(report), words.pairing_line(report), *aliases, *report.all_notes]
     parts += [Text(), *(_indented(line) for line in closing if line)]
-    parts += [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
+    parts += (
+        []
+        if not report.planned
+        else [Text(f"  trials: {report.location}/trials/<arm>/seed-<n>", style="dim", overflow="fold")]
+    )
     return Group(*parts)
 
 

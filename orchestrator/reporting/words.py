@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.decide.states import TrialState
@@ -102,7 +102,8 @@ def warnings(report: StudyReport) -> list[str]:
 def settings_line(report: StudyReport) -> str:
     """Return what was registered before the first run."""
     rule = f"rule {report.rule}" + (f" (goal: {report.goal})" if report.goal else "")
-    parts = [f"design {report.design}", rule, f"{count(len(report.seeds), 'seed')}", f"α = {report.alpha:g}"]
+    parts = [f"design {report.design}", rule] if report.planned else []
+    parts += [f"{count(len(report.seeds), 'seed')}", f"α = {report.alpha:g}"]
     parts += [f"margin ±{report.margin:g}"] if report.margin is not None else []
     parts += [f"looks at {', '.join(map(str, report.looks))} seeds"] if report.looks else []
     return ", ".join(parts)
@@ -126,6 +127,18 @@ def names(report: StudyReport) -> list[str]:
     return [f"names of the arms: {'; '.join(known)}"] if known else []
 
 
+def lost(arm: str, seeds: Sequence[int], *, everything: bool, reference: bool = False) -> str:
+    """Name the seeds for which an arm has no value; those of the reference cost every arm a pair."""
+    if everything:
+        nothing = ": there is nothing to compare with" if reference else ""
+        return f"{arm} has no value under any seed{nothing}."
+    one = len(seeds) == 1
+    named = ", ".join(map(str, seeds))
+    what = f"no value for seed {named}" if one else f"no values for seeds {named}"
+    losers = "every arm loses its pair" if reference else "it has no pair"
+    return f"{arm} has {what}: {losers}{'' if one else 's'} there."
+
+
 def count(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -134,6 +147,8 @@ def count(number: int, noun: str) -> str:
 def cost_line(report: StudyReport) -> str:
     """Return what was spent, and what of the grid was saved."""
     cost = report.ledger
+    if not report.planned:
+        return ""
     gpu = f"{cost.gpu_s / 3600:.3g} GPU-hours" if cost.gpu_s else "no GPU"
     saved = f"; {share(cost.saved)} saved by early stops" if cost.saved else ""
     # a plan with a budget has more seeds than it pays for: that they never ran saves nothing

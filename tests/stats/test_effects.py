@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.stats.effects import fixed_effects, summarise
+from orchestrator.stats.fixed import fixed_effects, summarise
 from orchestrator.stats.results import Effect
 from orchestrator.study.designs import Contrast
 
