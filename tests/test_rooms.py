@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+WORD = re.compile(r"\w+")
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -37,3 +39,14 @@ def test_private_modules_are_imported_by_their_room_only() -> None:
         if (home := room(name)) and not file.is_relative_to(ROOT / home.replace(".", "/"))
     ]
     assert strangers == []
+
+
+@pytest.mark.slow
+def test_a_door_offers_nothing_that_nobody_takes() -> None:
+    files = [file for top in ("orchestrator", "tests") for file in (ROOT / top).rglob("*.py")]
+    words = {file: set(WORD.findall(file.read_text())) for file in files}
+    doors = [file for file in files if file.name == "__init__.py" and not words[file] & {"__all__", "def"}]
+    for door in doors:  # one with `__all__` is open to packages of others
+        outside = set().union(*(found for file, found in words.items() if door.parent not in file.parents))
+        offered = {name.rpartition(".")[2] for name in imports(door)}
+        assert offered <= outside, f"{door.parent.relative_to(ROOT)} offers {offered - outside}"

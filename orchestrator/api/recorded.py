@@ -103,8 +103,7 @@ class OpenedStudy(Run):
     def log(self, arm: str, seed: int, sample: int | None = None, rank: int = 0) -> str:
         """Return what a trial has printed so far; empty where it has not begun."""
         path = self.trial_paths(self.trial(arm, seed, sample)).log(rank)
-        found = b"".join(self.storage.read_bytes(part) for part in self.storage.grown(path))
-        return found.decode("utf-8", errors="replace")
+        return self.storage.read_grown(path).decode("utf-8", errors="replace")
 
     def report(self, *, curves: bool = True, write: bool = False) -> StudyReport:
         """Return the report of the study as far as it got.

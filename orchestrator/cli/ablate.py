@@ -12,7 +12,7 @@ import typer
 
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption
-from orchestrator.cli.options import AddressOption, ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import AddressOption, ConfigOption, JsonOption, OverrideArguments, study_of
 from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def command(
             dry_run=dry_run,
         )
         return
-    from orchestrator.api.study import Study
-
-    study = Study.from_file(config, *(overrides or ()))
+    study = study_of(config, overrides)
     if dry_run:
         from orchestrator.api.forecasting import refuse_changes
         from orchestrator.cli.plan import show

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import console
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, study_of
 from orchestrator.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def check(
     A ladder of gates, each with its evidence and, where it fails, the likely causes; also as a page and in
     TensorBoard. The code runs in a process of its own, without Ray. Exit code 1 when a gate fails.
     """
-    from orchestrator.api.study import Study
-
-    ask(Study.from_file(config, *(overrides or ())), "check", out, only=gate or (), as_json=as_json)
+    ask(study_of(config, overrides), "check", out, only=gate or (), as_json=as_json)
 
 
 def lr_find(
@@ -60,9 +58,7 @@ def lr_find(
 
     The curve is on the page; the suggestion is for the optimizer of the config, at its batch size.
     """
-    from orchestrator.api.study import Study
-
-    ask(Study.from_file(config, *(overrides or ())), "lr-find", out, as_json=as_json)
+    ask(study_of(config, overrides), "lr-find", out, as_json=as_json)
 
 
 def profile(
@@ -83,9 +79,8 @@ def profile(
     Names the bottleneck. The code runs in a process of its own, without Ray.
     """
     from orchestrator.api.checking import request_of
-    from orchestrator.api.study import Study
 
-    study = Study.from_file(config, *(overrides or ()))
+    study = study_of(config, overrides)
     request = request_of(study)
     place = str((out / study.spec.name / "trace.json").resolve()) if trace else None
     request = replace(request, arms=(_chosen(request.arms, arm),), trace=place)

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ import typer
 from orchestrator.api.recorded import OpenedStudy, open_study
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
-from orchestrator.cli.options import ArmArgument, StorageOption
+from orchestrator.cli.options import ArmArgument, SampleOption, SeedArgument, StorageOption
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, InputError
 
@@ -33,12 +34,10 @@ FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on printi
 
 def command(
     arm: ArmArgument,
-    seed: Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")],
+    seed: SeedArgument,
     study: StudyOption = None,
     storage: StorageOption = "runs",
-    sample: Annotated[
-        int | None, typer.Option("--sample", min=0, help="A sample of the search instead (the seed is its).")
-    ] = None,
+    sample: SampleOption = None,
     rank: Annotated[int, typer.Option("--rank", min=0, help="Which worker of the trial.")] = 0,
     follow: FollowOption = False,
     path_only: Annotated[bool, typer.Option("--path", help="Print where the log is instead.")] = False,
@@ -58,10 +57,11 @@ def command(
         return
     if not run.storage.grown(path) and not follow:
         raise InputError(Fault("this trial has no log yet", value=run.storage.path(path)))
-    if not follow and not _content(run, path):
+    if not follow and not run.storage.read_grown(path):
         console.progress("the log is empty: the trial has printed nothing")
     # looked up before the read: what a trial writes last is then still printed
-    tail(lambda: _content(run, path), lambda: follow and _is_open(run, cell), lambda: time.sleep(0.5))
+    read = partial(run.storage.read_grown, path)
+    tail(read, lambda: follow and _is_open(run, cell), lambda: time.sleep(0.5))
 
 
 def tail(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[], None]) -> None:
@@ -82,10 +82,6 @@ def tail(read: Callable[[], bytes], more: Callable[[], bool], wait: Callable[[],
         if not going_on or console.unheard():
             return
         wait()
-
-
-def _content(run: OpenedStudy, path: str) -> bytes:
-    return b"".join(run.storage.read_bytes(part) for part in run.storage.grown(path))
 
 
 def _is_open(run: OpenedStudy, cell: Cell) -> bool:

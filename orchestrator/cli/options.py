@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from orchestrator.api.study import Study
 
 ConfigOption = Annotated[
     Path,
@@ -39,6 +42,10 @@ StudyArgument = Annotated[
 StorageOption = Annotated[
     str, typer.Option("--storage", metavar="WHERE", help="Where studies are kept: a path or a URI.")
 ]
+SeedArgument = Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")]
+SampleOption = Annotated[
+    int | None, typer.Option(min=0, help="A sample of the search instead (the seed is its).")
+]
 ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="As `plan` and `status` name it.")]
 AddressOption = Annotated[
     str | None,
@@ -54,3 +61,10 @@ def one_form(forms: Mapping[str, bool], *, slim: bool, hint: str | None = None) 
     if slim and wanted != ["--latex"]:
         raise InputError(Fault("is for LaTeX tables", field="--slim", hint="add --latex"))
     return "".join(wanted)
+
+
+def study_of(config: Path, overrides: list[str] | None) -> Study:
+    """Load and check the study that a verb is about."""
+    from orchestrator.api.study import Study
+
+    return Study.from_file(config, *(overrides or ()))

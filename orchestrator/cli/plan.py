@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import console
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, StorageOption, study_of
 from orchestrator.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def command(
     seeds (--sd, --from an earlier study, or --pilot) also what the study can detect. Only --pilot starts
     anything.
     """
-    from orchestrator.api.study import Study
-
-    study = Study.from_file(config, *(overrides or ()))
+    study = study_of(config, overrides)
     spec = study.spec
     if pilot is not None:
         for value, option in ((sd, "--sd"), (earlier, "--from")):

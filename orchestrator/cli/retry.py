@@ -9,7 +9,7 @@ import typer
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import console
 from orchestrator.cli.ablate import AcceptFlag
-from orchestrator.cli.options import AddressOption, ArmArgument, StorageOption
+from orchestrator.cli.options import AddressOption, ArmArgument, SampleOption, SeedArgument, StorageOption
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import ExitCode
 
@@ -19,10 +19,8 @@ def command(
         str, typer.Argument(metavar="STUDY", help="A run directory, a study's name, or its study file.")
     ],
     arm: ArmArgument,
-    seed: Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")],
-    sample: Annotated[
-        int | None, typer.Option("--sample", min=0, help="A sample of the search instead (the seed is its).")
-    ] = None,
+    seed: SeedArgument,
+    sample: SampleOption = None,
     storage: StorageOption = "runs",
     address: AddressOption = None,
     accept_code_change: AcceptFlag = False,

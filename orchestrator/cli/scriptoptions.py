@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,39 +14,10 @@ from orchestrator.errors import Fault, InputError
 
 _OTHERS = ("click", "typer", "fire", "tyro", "absl", "hydra", "simple_parsing", "jsonargparse", "docopt")
 _WRITERS = ("add_scalar", "report", "log", "log_dict", "log_metrics", "dumps", "write_scalar", "scalar")
-_METRIC = (
-    "val",
-    "test",
-    "eval",
-    "dev",
-    "acc",
-    "loss",
-    "f1",
-    "auc",
-    "map",
-    "bleu",
-    "iou",
-    "err",
-    "ppl",
-    "psnr",
-    "score",
-)
+_HELD_OUT = ("val", "test", "eval", "dev")
+_METRIC = (*_HELD_OUT, "acc", "loss", "f1", "auc", "map", "bleu", "iou", "err", "ppl", "psnr", "score")
 """What the names of metrics are made of, those of a validation first."""
-_HIGHER = (
-    "acc",
-    "f1",
-    "auc",
-    "map",
-    "bleu",
-    "iou",
-    "psnr",
-    "score",
-    "r2",
-    "reward",
-    "return",
-    "prec",
-    "recall",
-)
+_HIGHER = re.compile(r"acc|f1|auc|map|bleu|iou|psnr|score|r2|reward|return|prec|recall")
 
 
 class _Computed:
@@ -95,7 +67,7 @@ class ScriptText:
         best = max(named, key=lambda name: named[name], default=None)
         if best is None or not named[best]:
             return None
-        return best, "max" if any(part in best.lower() for part in _HIGHER) else "min"
+        return best, "max" if _HIGHER.search(best.lower()) else "min"
 
 
 def read_script(script: Path) -> ScriptText:

@@ -32,29 +32,22 @@ def command(
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            "--rule",
-            metavar="RULE",
-            help="none, asha, resolve, or one method: grid, save, reinvest, strict, ...",
+            metavar="RULE", help="none, asha, resolve, or one method: grid, save, reinvest, strict, ..."
         ),
     ] = None,
     scenario: Annotated[
-        str | None,
-        typer.Option("--scenario", metavar="S1|S2", help="S1: five of eight arms matter; S2: none."),
+        str | None, typer.Option(metavar="S1|S2", help="S1: five of eight arms matter; S2: none.")
     ] = None,
-    studies: Annotated[
-        int | None, typer.Option("--studies", help="Studies to simulate; default 1000.")
-    ] = None,
-    arms: Annotated[int | None, typer.Option("--arms", help="Arms besides the baseline; default 8.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the grid; default 5.")] = None,
-    rho: Annotated[
-        float | None, typer.Option("--rho", help="Correlation of arms over a seed; default 0.3.")
-    ] = None,
+    studies: Annotated[int | None, typer.Option(help="Studies to simulate; default 1000.")] = None,
+    arms: Annotated[int | None, typer.Option(help="Arms besides the baseline; default 8.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of the grid; default 5.")] = None,
+    rho: Annotated[float | None, typer.Option(help="Correlation of arms over a seed; default 0.3.")] = None,
     margin: Annotated[
-        float | None, typer.Option("--margin", help="Practically equal below this, in SDs between seeds.")
+        float | None, typer.Option(help="Practically equal below this, in SDs between seeds.")
     ] = None,
-    alpha: Annotated[float | None, typer.Option("--alpha", help="Family-wise level; default 0.05.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Another series of studies; default 0.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="Processes; the figures stay the same.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Family-wise level; default 0.05.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another series of studies; default 0.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; the figures stay the same.")] = None,
     storage: StorageOption = "runs",
     as_json: JsonOption = False,
 ) -> None:

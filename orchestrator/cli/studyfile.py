@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli import console
-from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments
+from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, study_of
 
 
 def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
@@ -12,9 +12,8 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
     Its arms, its entrypoint and its storage too. Starts nothing, writes nothing.
     """
     from orchestrator.api import describe
-    from orchestrator.api.study import Study
 
-    study = Study.from_file(config, *(overrides or ()))
+    study = study_of(config, overrides)
     spec, plan = study.spec, study.plan
     if as_json:
         console.data_json(

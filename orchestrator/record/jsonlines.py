@@ -24,10 +24,9 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def to_json(value: Any) -> bytes:
     """Strict JSON on one line; non-finite floats become the strings "nan", "inf" and "-inf"."""
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        text = _encode(value)
     except ValueError:
-        finite = _without_nonfinite(value)
-        text = json.dumps(finite, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain)
+        text = _encode(_without_nonfinite(value))
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -69,6 +68,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_plain).encode
 
 
 def _without_nonfinite(value: Any) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -193,36 +192,22 @@ def read_record(
     return RecordedStudy(storage, paths, text, plan, code, journal)
 
 
-def read_study(storage: Storage, name_or_path: str) -> RecordedStudy:
-    """Read everything that is known about a study, running or not. Raises `StudyError` when there is none."""
-    storage, paths = find_study(storage, name_or_path)
-    found = read_record(storage, paths)
-    if found is None:  # it went away in between
-        raise _gone(storage, name_or_path)
+def read_study(storage: Storage, root: str) -> RecordedStudy:
+    """Read everything that is known about the study in a directory, running or not.
+
+    Raises `StudyError` when there is none, with the names of the studies that are there.
+    """
+    found = read_record(storage, StudyPaths(root))
+    if found is None:
+        raise _gone(storage, root)
     _ = found.spec, found.state  # damage is told now
     return found
 
 
-def find_study(storage: Storage, name_or_path: str) -> tuple[Storage, StudyPaths]:
-    """Find a study by its name below the storage, or by the path of its directory.
-
-    Raises `StudyError` when there is none, with the names of the studies that are there.
-    """
-    paths = StudyPaths.of(name_or_path)
-    if storage.exists(paths.plan_json):
-        return storage, paths
-    if storage.exists(StudyPaths(name_or_path.strip("/")).plan_json) and ".." not in name_or_path:
-        return storage, StudyPaths(name_or_path.strip("/"))  # a directory that --fresh has renamed
-    folder = Path(name_or_path).expanduser().absolute()
-    if folder.name and (folder / "plan.json").is_file():
-        return Storage.open(folder.parent), StudyPaths(folder.name)
+def _gone(storage: Storage, name: str) -> StudyError:
+    message = f"no study in {storage.uri} has this name"
     there = [entry.name for entry in storage.list() if storage.exists(StudyPaths(entry.name).plan_json)]
     hint = f"there are: {', '.join(there)}" if there else "there is no study yet"
-    raise _gone(storage, name_or_path, hint)
-
-
-def _gone(storage: Storage, name: str, hint: str | None = None) -> StudyError:
-    message = f"no study in {storage.uri} has this name"
     return StudyError(Fault(message, field="study", value=name, hint=hint))
 
 

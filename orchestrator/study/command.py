@@ -216,16 +216,10 @@ def _settings_problems(spec: StudySpec) -> Iterator[Problem]:
         if name in spec.baseline:
             message = f"{name!r} is a placeholder of commands with another meaning"
             yield Problem(("baseline", name), message, hint="give the key another name")
-    if spec.datamodule is not None:
-        hint = "remove it: a command brings its own data"
-        yield Problem(
-            ("datamodule",), "goes with a LightningModule, not with a command", spec.datamodule, hint
-        )
-    if spec.datasets is not None:
-        hint = "remove it: a command brings its own data"
-        yield Problem(
-            ("datasets",), "goes with a Ray Train function, not with a command", spec.datasets, hint
-        )
+    for name, owner in (("datamodule", "LightningModule"), ("datasets", "Ray Train function")):
+        if (value := getattr(spec, name)) is not None:
+            hint = "remove it: a command brings its own data"
+            yield Problem((name,), f"goes with a {owner}, not with a command", value, hint)
     if spec.monitor not in ("auto", ()):
         hint = "remove it: what a command reports are its monitors"
         yield Problem(("monitor",), "watches a Task, not a command", show(spec.monitor), hint)

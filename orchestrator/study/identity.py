@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.study.changes import MISSING
 from orchestrator.study.command import CommandSpec
 from orchestrator.study.faults import show
 from orchestrator.study.registered import DESIGNS, RULES
@@ -25,9 +26,6 @@ TOLD = ("why", "acts_after", "label", "labels")
 """Keys of a component that say something about it, and change nothing."""
 _METRIC = ("at", "test", "test_mode")
 """What few studies say about their metric: no part of the view of those that do not."""
-
-
-_ABSENT = object()
 
 
 def canonical(value: Any) -> str:
@@ -146,11 +144,11 @@ def _more_components(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def _compared(old: Any, new: Any, path: str) -> Iterator[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
-            parts = old.get(key, _ABSENT), new.get(key, _ABSENT)
+            parts = old.get(key, MISSING), new.get(key, MISSING)
             yield from _compared(*parts, f"{path}.{key}" if path else str(key))
-    elif _ABSENT in (old, new) or canonical(old) != canonical(new):
+    elif MISSING in (old, new) or canonical(old) != canonical(new):
         yield f"{path}: {_shown(old)} → {_shown(new)}"
 
 
 def _shown(value: Any) -> str:
-    return "not there" if value is _ABSENT else show(value)
+    return "not there" if value is MISSING else show(value)

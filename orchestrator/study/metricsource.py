@@ -6,17 +6,17 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from orchestrator.study.section import Section
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 SOURCES = ("file", "pattern", "tensorboard")
 """Keys of `metrics` that name a source: one of them, or none."""
 
 
-class MetricSource(BaseModel):
+class MetricSource(Section):
     """Where a command's metrics are read from; without a source: JSON lines on stdout, TensorBoard files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     file: str | None = None
     """A file below the trial's directory, or a pattern of names such as `logs/*/metrics.csv`: CSV with a line

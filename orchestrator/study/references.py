@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.study.changes import MISSING
 from orchestrator.study.faults import Path, Problem, dotted, items, nearest, walk
 
 SECTIONS = ("name", "metric", "stopping", "resources", "baseline")
@@ -79,13 +80,13 @@ def _target_problem(root: Mapping[str, Any], path: Path, reference: str) -> Prob
         return Problem(path, "the reference leads above the study", value)
     if target[0] not in SECTIONS:
         hint = nearest(str(target[0]), SECTIONS)
-        if _lookup(root, ("baseline", *target)) is not _MISSING:
+        if _lookup(root, ("baseline", *target)) is not MISSING:
             hint = f"did you mean ${{baseline.{reference}}}?"
         return Problem(path, f"a reference cannot address {target[0]!r}", value, hint)
     parent: Any = root
     for length in range(1, len(target) + 1):
         found = _lookup(root, target[:length])
-        if found is _MISSING:
+        if found is MISSING:
             siblings = parent if isinstance(parent, Mapping) else ()
             hint = nearest(dotted(target), [dotted((*target[: length - 1], name)) for name in siblings])
             if isinstance(parent, str) and "${" in parent:
@@ -105,14 +106,11 @@ def _target(path: Path, reference: str) -> Path | None:
     return (*path[: len(path) - levels], *parts) if levels < len(path) else None
 
 
-_MISSING = object()
-
-
 def _lookup(root: Any, path: Path) -> Any:
     for part in path:
         if isinstance(root, (list, tuple)):
             root, part = {str(index): item for index, item in enumerate(root)}, str(part)
-        root = root.get(part, _MISSING) if isinstance(root, Mapping) else _MISSING
+        root = root.get(part, MISSING) if isinstance(root, Mapping) else MISSING
     return root
 
 
@@ -160,7 +158,7 @@ class _Sizes:
             if target is not None and _TARGET.match(reference):
                 found = _lookup(self.root, target)
                 # a mapping that contains its own reference never ends either
-                total += self._size(target, found) if found is not _MISSING else 0
+                total += self._size(target, found) if found is not MISSING else 0
         self._open.pop()
         return total
 

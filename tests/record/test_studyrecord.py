@@ -15,7 +15,7 @@ from orchestrator.record.journal import read_journal
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease, read_lease
-from orchestrator.record.recorded import find_study, read_study
+from orchestrator.record.recorded import read_study
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
@@ -224,17 +224,12 @@ def test_an_unreadable_record_is_no_traceback(storage: Storage, start: Opener) -
         read_study(storage, "digits")
 
 
-def test_studies_are_found_by_name_or_path(storage: Storage, start: Opener) -> None:
+def test_where_no_study_is_those_that_are_there_are_named(storage: Storage, start: Opener) -> None:
+    with pytest.raises(StudyError, match="there is no study yet"):
+        read_study(storage, "digits")
     start().close()
-    assert find_study(storage, "digits") == (storage, PATHS)
     with pytest.raises(StudyError, match="there are: digits"):
-        find_study(storage, "digist")
-    if storage.is_local:
-        other = Storage.open(storage.local_path("empty"))
-        found, paths = find_study(other, str(storage.local_path("digits")))
-        assert found.local_path(paths.root) == storage.local_path("digits")
-        with pytest.raises(StudyError, match="there is no study yet"):
-            find_study(other, "digits")
+        read_study(storage, "digist")
 
 
 def test_the_lease_is_ours_while_the_record_is_open(storage: Storage, start: Opener) -> None:

@@ -14,26 +14,3 @@ from orchestrator.engine.attempts._said import described
 from orchestrator.engine.attempts._staging import Staging
 from orchestrator.engine.attempts._trial_run import TrialRun
 from orchestrator.engine.attempts._uploads import Part, SnapshotPart, StagedPart, local_log, ship_log, stage
-
-__all__ = [
-    "BROKEN_COLLECTIVE",
-    "KnownFailure",
-    "LineDown",
-    "Link",
-    "Part",
-    "Rank",
-    "SnapshotPart",
-    "StagedPart",
-    "Staging",
-    "TrialRun",
-    "UserCode",
-    "WorkerKilled",
-    "call_function",
-    "described",
-    "free_space",
-    "local_log",
-    "parameters",
-    "run_attempt",
-    "ship_log",
-    "stage",
-]

@@ -9,5 +9,3 @@ from orchestrator.engine.checks._preflight import (
     remember,
     remembered,
 )
-
-__all__ = ["Findings", "Preflight", "fingerprint", "refuse_bugs", "remember", "remembered", "run_gates"]

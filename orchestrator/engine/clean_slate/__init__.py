@@ -11,5 +11,3 @@ than torch and numpy, and native state without a reader.
 """
 
 from orchestrator.engine.clean_slate.inventory import ProcessState, snapshot
-
-__all__ = ["ProcessState", "snapshot"]

@@ -5,17 +5,5 @@ Ray nor torch. Record, checkpoints and decisions are those of a run on Ray.
 """
 
 from orchestrator.engine.inprocess._faults import DriverKilled, Faults, PlantedFault
-from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import get_checkpoint, report, session
 from orchestrator.engine.inprocess._study import run_in_process
-
-__all__ = [
-    "DriverKilled",
-    "Faults",
-    "InProcess",
-    "PlantedFault",
-    "get_checkpoint",
-    "report",
-    "run_in_process",
-    "session",
-]

@@ -2,5 +2,3 @@
 
 from orchestrator.engine.place._home import Home, NextHome, home_of, seen_here, tidy
 from orchestrator.engine.place._watch import Written, audited, watch
-
-__all__ = ["Home", "NextHome", "Written", "audited", "home_of", "seen_here", "tidy", "watch"]

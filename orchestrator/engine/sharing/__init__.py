@@ -3,16 +3,3 @@
 from orchestrator.engine.sharing._claims import StudyRegister
 from orchestrator.engine.sharing._cluster import Peer, entitled
 from orchestrator.engine.sharing._share import MachineShare, Offer, Tenant, Want, in_words, share, wanted
-
-__all__ = [
-    "MachineShare",
-    "Offer",
-    "Peer",
-    "StudyRegister",
-    "Tenant",
-    "Want",
-    "entitled",
-    "in_words",
-    "share",
-    "wanted",
-]

@@ -264,6 +264,10 @@ class Storage:
         whole = [relative] if self.exists(relative) else []
         return [*whole, *(path for _, path in self.segments(relative))]
 
+    def read_grown(self, relative: str) -> bytes:
+        """Return what a growing file holds so far; nothing where it is not there."""
+        return b"".join(self.read_bytes(path) for path in self.grown(relative))
+
     def read_lines(self, relative: str) -> Sequence[bytes]:
         """Return the whole lines of a growing file (without newlines); a torn last line is left out."""
         lines: _Lines = []

@@ -17,17 +17,3 @@ from orchestrator.training.loading.pool import (
     shortage,
 )
 from orchestrator.training.loading.source import BatchSource, Request
-
-__all__ = [
-    "MORE_MEMORY",
-    "BatchSource",
-    "Feed",
-    "PoolSettings",
-    "Request",
-    "WorkersLost",
-    "end_workers",
-    "feed_for",
-    "kept_children",
-    "kept_threads",
-    "shortage",
-]
