@@ -9,6 +9,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import effects_json, words
 from orchestrator.reporting.build import explanations
+from orchestrator.reporting.caveats import caveats
 from orchestrator.reporting.model import ArmReport, Ledger, Provenance, ReportedEvaluation, StudyReport
 from orchestrator.reporting.numbers import out_of_range
 from orchestrator.stats.analysis import Analysis
@@ -60,7 +61,7 @@ def report_of(found: Analysis, name: str) -> StudyReport:
         location="",
         is_local=False,
     )
-    return replace(report, notes=(*report.notes, *out_of_range(report)))
+    return replace(report, notes=(*report.notes, *out_of_range(report)), caveats=caveats(report))
 
 
 def _runs(found: Analysis, arm: str) -> tuple[TrialRecord, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 from orchestrator.decide.agenda import agenda, used_cells
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import rule_of
 from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_environment
@@ -15,6 +17,7 @@ from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting import codes, devices, words
+from orchestrator.reporting.caveats import caveats
 from orchestrator.reporting.compare import differences
 from orchestrator.reporting.evaluate import evaluate
 from orchestrator.reporting.ledger import ledger
@@ -23,7 +26,7 @@ from orchestrator.reporting.numbers import out_of_range
 from orchestrator.stats.results import DETERMINISTIC, Effect
 from orchestrator.study.cells import TUNE, Arm, Plan
 from orchestrator.study.designs import alias_table, chosen_later
-from orchestrator.study.registered import design_of, rule_of
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
@@ -93,13 +96,20 @@ def build_report(
         is_local=storage.is_local,
         shared=tuple(shared_files(history.cells.values())),
     )
-    inert = tuple(line for one in evaluations for line in _inert(report.reference, report.arms, one.phase))
-    report = replace(report, notes=(*report.notes, *out_of_range(report)), remarks=inert)
+    report = _remarked(report, spec)
     if len(evaluations) < 2:
         return report
     retuned, fixed = evaluations
     found = differences(report, fixed, report, retuned, together=True)
     return replace(report, tuning_dependent=tuple(difference for difference in found if difference.disagree))
+
+
+def _remarked(report: StudyReport, spec: StudySpec) -> StudyReport:
+    """Return the report with what follows from the rest of it: odd values, inert arms, caveats."""
+    inert = (_inert(report.reference, report.arms, one.phase) for one in report.evaluations)
+    notes, remarks = (*report.notes, *out_of_range(report)), tuple(chain.from_iterable(inert))
+    rule = rule_of(spec).on_seeds(spec, len(next(iter(report.first.families), ())))
+    return replace(report, notes=notes, remarks=remarks, caveats=caveats(report, rule))
 
 
 def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:

@@ -277,7 +277,7 @@ class StudyReport:
     seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
     the study's directory, for the reader. `metric`, `mode`: of what is claimed; `selected_by`: the metric
     that only selects, where that is another one; `at`: as in the study file; `labels`: component -> how
-    people call it, where the study says how.
+    people call it, where the study says how; `caveats`: as in `caveats.py`, in the forms for people.
     """
 
     study: str
@@ -313,6 +313,7 @@ class StudyReport:
     at: str = "last"
     labels: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[SharedFile, ...] = ()
+    caveats: tuple[str, ...] = ()
 
     @property
     def planned(self) -> bool:
@@ -321,8 +322,8 @@ class StudyReport:
 
     @property
     def all_notes(self) -> tuple[str, ...]:
-        """What a reader of the table must know, then what is worth a look: inert arms, other metrics."""
-        return (*self.notes, *self.remarks)
+        """What a reader of the table must know, what is worth a look (inert arms), and what is assumed."""
+        return (*self.notes, *self.remarks, *self.caveats)
 
     @property
     def first(self) -> ReportedEvaluation:

@@ -154,7 +154,7 @@ class SaidEffect:
         tost = effect.verdict == EQUIVALENT and effect.p_equivalent is not None
         p = numbers.equals(effect.p_equivalent if tost else effect.p_holm)
         name = words.interval_name(self.report, effect.kind)
-        return f"{name} {interval}; {seeds}; {'TOST' if tost else 'Holm'} p {p}"
+        return f"{name} {interval} for new seeds; {seeds}; {'TOST' if tost else 'Holm'} p {p}"
 
     def _remarks(self) -> list[str]:
         """Return what must be said behind the numbers so that they are read rightly."""
@@ -163,7 +163,7 @@ class SaidEffect:
             margin = self.scale.amount(report.margin)
             remarks.append(f"Different, but whether by more than {margin} is unclear.")
         if effect.early and self.resolved:
-            lean = "" if effect.verdict == EQUIVALENT else "; early-stopped effects lean slightly large"
+            lean = "" if effect.verdict == EQUIVALENT else "; early-stopped effects lean large"
             remarks.append(f"Stopped early because resolved{lean}.")
         if effect.verdict == UNRESOLVED and effect.early:
             remarks.append("Given up early: the seeds that were left would hardly have resolved it.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, gammaln
+from scipy.special import betaincinv, gammaln, stdtr
 
 from orchestrator.stats.results import Failures, Share
 
@@ -74,3 +75,22 @@ def compare_failures(arm: tuple[int, int] | None, reference: tuple[int, int] | N
         }
         p = sum(count for count in ways.values() if count <= ways[failed]) / math.comb(total, together)
     return Failures(failed, runs, other, other_runs, p)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float] | None:
+    """Spearman's ρ of finite numbers, and its two-sided p by the t approximation; None without spread."""
+    a, b = (_ranks(np.asarray(values, dtype=float)) for values in (x, y))
+    n = a.size
+    if n < 3 or not a.std() or not b.std():
+        return None
+    rho = float(np.corrcoef(a, b)[0, 1])
+    rest = 1 - rho * rho
+    return rho, 0.0 if rest <= 1e-12 else 2 * float(stdtr(n - 2, -abs(rho) * math.sqrt((n - 2) / rest)))
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks, those of equal values being their mean."""
+    less = (values[:, None] > values).sum(axis=1)
+    equal = (values[:, None] == values).sum(axis=1)
+    ranks: NDArray[np.float64] = less + (equal - 1) / 2
+    return ranks

@@ -70,9 +70,10 @@ def test_the_golden_study(golden) -> None:
     assert report.ledger.saved == pytest.approx(6 / 25)
     text = to_markdown(report)
     assert (
-        "Removing *b* lowers val/accuracy by 0.93 pp (95 % sequential CI 0.75–1.12; n = 3 of 5 seeds" in text
+        "Removing *b* lowers val/accuracy by 0.93 pp (95 % sequential CI 0.75–1.12 for new seeds; n = 3 of 5"
+        in text
     )
-    assert "Stopped early because resolved; early-stopped effects lean slightly large." in text
+    assert "Stopped early because resolved; early-stopped effects lean large." in text
     assert "looks at 3, 4, 5 seeds" in text
     assert "19 %" not in text
     assert "6 runs not needed" in text

@@ -25,7 +25,7 @@ def test_the_sentence_of_a_claim(study) -> None:
     report = study({"baseline": BASE, "no-batchnorm": WORSE}).report
     assert said(report) == (
         "Removing *batchnorm* lowers val/accuracy by 1.80 pp "
-        "(95 % CI 1.30–2.30; n = 3 of 3 seeds; Holm p = .004)."
+        "(95 % CI 1.30–2.30 for new seeds; n = 3 of 3 seeds; Holm p = .004)."
     )
 
 
@@ -166,7 +166,7 @@ def verdicts(report, **changes):
     return sentence(report, changed)
 
 
-SEQUENTIAL = "(95 % sequential CI 1.30–2.30; n = 3 of 3 seeds; Holm p = .004)."
+SEQUENTIAL = "(95 % sequential CI 1.30–2.30 for new seeds; n = 3 of 3 seeds; Holm p = .004)."
 CLAIM = f"lowers val/accuracy by 1.80 pp {SEQUENTIAL}"
 SAME = {"verdict": EQUIVALENT, "delta": -0.001, "lo": -0.006, "hi": 0.004, "p_equivalent": 0.003}
 TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "aug")}
@@ -177,8 +177,7 @@ TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "a
     [
         (
             {"early": True},
-            f"Removing *bn* {CLAIM} Stopped early because resolved; "
-            "early-stopped effects lean slightly large.",
+            f"Removing *bn* {CLAIM} Stopped early because resolved; early-stopped effects lean large.",
         ),
         (
             {"verdict": SIZE_UNCLEAR, "flags": ("moderated only",)},
@@ -188,13 +187,14 @@ TOGETHER = {"verdict": INTERACTS, "kind": "interaction", "components": ("bn", "a
         (
             {**SAME, "early": True},
             "Removing *bn*: practically equivalent (±2.00 pp); val/accuracy differs by −0.10 pp (95 % "
-            "sequential CI −0.60 to +0.40; n = 3 of 3 seeds; TOST p = .003). Stopped early because resolved.",
+            "sequential CI −0.60 to +0.40 for new seeds; n = 3 of 3 seeds; TOST p = .003). "
+            "Stopped early because resolved.",
         ),
         (
             {"verdict": UNRESOLVED, "p_holm": 0.2, "hi": 0.001, "early": True, "seeds_needed": 14},
-            "Removing *bn*: unresolved; val/accuracy differs by −1.8 pp (95 % sequential CI −2.3 to +0.1; "
-            "n = 3 of 3 seeds; Holm p = .200). Given up early: the seeds that were left would hardly have "
-            "resolved it. About 14 seeds would be needed.",
+            "Removing *bn*: unresolved; val/accuracy differs by −1.8 pp (95 % sequential CI −2.3 to +0.1 "
+            "for new seeds; n = 3 of 3 seeds; Holm p = .200). Given up early: the seeds that were left would "
+            "hardly have resolved it. About 14 seeds would be needed.",
         ),
         (
             {**TOGETHER, "arm": "no-bn+no-aug"},
