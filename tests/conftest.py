@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -48,6 +49,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     marks = re.search(r"^pytestmark = (\[[^\n]*\n(?: .*\n)*\]|.*)", collection_path.read_text(), re.MULTILINE)
     left_out = re.findall(r"not (\w+)", config.option.markexpr)
     return True if marks and set(left_out) & set(re.findall(r"mark\.(\w+)", marks[1])) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage while modules are imported, nor ever among what they are made of: seconds each."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

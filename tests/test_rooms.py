@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 WORD = re.compile(r"\w+")
 
@@ -30,7 +31,6 @@ def room(name: str) -> str | None:
     return None
 
 
-@pytest.mark.slow
 def test_private_modules_are_imported_by_their_room_only() -> None:
     strangers = [
         f"{file.relative_to(ROOT)} imports {name}"
@@ -41,7 +41,6 @@ def test_private_modules_are_imported_by_their_room_only() -> None:
     assert strangers == []
 
 
-@pytest.mark.slow
 def test_a_door_offers_nothing_that_nobody_takes() -> None:
     files = [file for top in ("orchestrator", "tests") for file in (ROOT / top).rglob("*.py")]
     words = {file: set(WORD.findall(file.read_text())) for file in files}

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.utils.object_cache import _ObjectCache
 
 from orchestrator.engine.ray_private.head import IdleLanes
 
@@ -15,6 +14,8 @@ TRIAL = SimpleNamespace(placement_group_factory="one kind of lane")
 
 @pytest.fixture
 def tune() -> Any:
+    from ray.tune.utils.object_cache import _ObjectCache  # a second, in every process that collects
+
     return SimpleNamespace(_actor_cache=_ObjectCache())
 
 

@@ -80,6 +80,7 @@ def test_what_is_none_is_told_how_to_become_one(code: Path, name: str, said: str
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_trains_without_torch_is_known_without_it(tmp_path: Path) -> None:
     """Else every start of a study of a plain function or a command would wait two seconds for it."""
     (tmp_path / "plain.py").write_text("def train(config): ...\n")

@@ -62,6 +62,7 @@ def test_facts_of_this_machine(ask: Ask, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_parcel_arrives_once(ask: Ask, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
@@ -89,6 +90,7 @@ def test_a_parcel_arrives_once(ask: Ask, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_markers_show_a_shared_directory_and_leave_nothing(ask: Ask, tmp_path: Path) -> None:
     storage = tmp_path / "shared/runs"
     question = {"storage": str(storage), "inspection": "1"}

@@ -133,19 +133,20 @@ def _bomb() -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(_bomb(), id="bomb"),
-        pytest.param(_bomb() + "# pad\n" * 1_700_000, id="bomb-10MB"),
-        pytest.param("".join(f"k{i}: {i}\n" for i in range(800_000)), id="plain-10MB"),
-        pytest.param("a: " + "x" * 10_000_000, id="scalar-10MB"),
-        pytest.param("a: " + "[" * 60_000, id="deep"),
-        pytest.param("a: [" + "1," * 31_000 + "]", id="list"),
+        pytest.param(_bomb, id="bomb"),
+        pytest.param(lambda: _bomb() + "# pad\n" * 1_700_000, id="bomb-10MB"),
+        pytest.param(lambda: "".join(f"k{i}: {i}\n" for i in range(800_000)), id="plain-10MB"),
+        pytest.param(lambda: "a: " + "x" * 10_000_000, id="scalar-10MB"),
+        pytest.param(lambda: "a: " + "[" * 60_000, id="deep"),
+        pytest.param(lambda: "a: [" + "1," * 31_000 + "]", id="list"),
         pytest.param(
-            "a: &a {" + ",".join(f"k{i}: 1" for i in range(900)) + "}\n" + "b: {<<: *a}\n" * 3500, id="merge"
+            lambda: "a: &a {" + ",".join(f"k{i}: 1" for i in range(900)) + "}\n" + "b: {<<: *a}\n" * 3500,
+            id="merge",
         ),
     ],
 )
-def test_what_would_fill_memory_is_refused_quickly(text: str, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(text)
+def test_what_would_fill_memory_is_refused_quickly(text: Callable[[], str], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(text())
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.process_time()
     with pytest.raises(StudyError):

@@ -84,6 +84,7 @@ def test_duplicate_keys_are_all_reported_with_both_lines() -> None:
     assert found[1].startswith("f.yaml:3: a: the key 'a' is given twice; it is already given at line 1")
 
 
+@pytest.mark.slow
 def test_alias_bomb_is_refused() -> None:
     levels = "\n".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]" for i in range(9)
