@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from typing import Any
 from orchestrator.decide.sequential import standard_gamma, standard_looks
 from orchestrator.simulate.generator import Scenario, scenario
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
+from orchestrator.simulate.newdata import Draw, coverage, right_or_wrong, two_way
 from orchestrator.simulate.series import Series, judge, run
 from orchestrator.stats.descriptions import clopper_pearson
 from orchestrator.stats.levels import nominal_levels
@@ -29,6 +31,8 @@ BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "strict")
 FEW = ("grid", "save", "reinvest")
 MARGIN = 2.0
+SAMPLES, SEEDS, SHARES = (100, 1000, 10_000), (2, 3, 4, 5), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+SKILLS = (0.0, 0.02, 0.1, 0.5)
 ONE_EFFECT = Scenario("one effect of four SDs", delta=(4.0,) + (0.0,) * 7, beta=(0.0,) * 8)
 # the findings of S1 and one null: every level that a finding frees is at the null's disposal
 FOUND = Scenario(
@@ -59,7 +63,22 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
         "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
         "pool": rates(ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
         "null": null_studies(studies),
+        "newdata": new_data(studies),
     }
+
+
+def new_data(draws: int) -> dict[str, Any]:
+    """How often the intervals for new seeds and new data cover, by what adds how much of the variance."""
+
+    def found(cases: Mapping[float, Draw]) -> dict[str, Any]:
+        return {f"{share:g}": asdict(coverage(draw, draws)) for share, draw in cases.items()}
+
+    normal = {
+        str(m): {str(n): found({share: two_way(n, m, share) for share in SHARES}) for n in SEEDS}
+        for m in SAMPLES
+    }
+    binary = {str(n): found({sd: right_or_wrong(n, 1000, sd) for sd in SKILLS}) for n in SEEDS}
+    return {"draws": draws, "normal": normal, "binary": binary}
 
 
 def null_studies(studies: int, design: SimulatedDesign | None = None, seed: int = 0) -> dict[str, Any]:
@@ -91,6 +110,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "width": _width(found["S1"]),
         "noisy": _noisy(found["noisy"]),
         "few": _few(found["few"]),
+        "newdata": _new_data(found["newdata"]),
     }
 
 
@@ -181,6 +201,32 @@ def _few(found: Mapping[str, Any]) -> str:
     return _markdown(["arms", *(f"FWER, {METHODS[name].title}" for name in FEW)], rows)
 
 
+def _new_data(found: Mapping[str, Any]) -> str:
+    heads = ["samples", "seeds", *(f"{share:.0%}" for share in SHARES), "Satterthwaite alone", "seeds alone"]
+    rows = []
+    for samples, by_seeds in found["normal"].items():
+        for seeds, cases in by_seeds.items():
+            both = [f"{one['both']:.3f}" for one in cases.values()]
+            least = [f"{min(one[key] for one in cases.values()):.3f}" for key in ("formula", "seeds")]
+            rows.append([f"{int(samples):,}", seeds, *both, *least])
+    ones = [one["both"] for cases in found["binary"].values() for one in cases.values()]
+    two = [one["both"] for by in found["normal"].values() for one in by["2"].values()]
+    more = [
+        one["both"]
+        for by in found["normal"].values()
+        for n, cases in by.items()
+        if n != "2"
+        for one in cases.values()
+    ]
+    error = math.sqrt(0.05 * 0.95 / found["draws"])
+    return (
+        f"{_markdown(heads, rows)}\n\n{found['draws']:,} draws each (± {error:.3f}). "
+        f"Three seeds and more cover {min(more):.3f} to {max(more):.3f}, two seeds {min(two):.3f} to "
+        f"{max(two):.3f}; scores of 0 and 1 (1,000 samples, two to five seeds) {min(ones):.3f} to "
+        f"{max(ones):.3f}."
+    )
+
+
 def _share(figure: Mapping[str, Any] | None, digits: int = 3, *, error: bool = True) -> str:
     if figure is None:
         return "–"
@@ -202,8 +248,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only-new-data", action="store_true", help="leave the other figures as recorded")
     chosen = parser.parse_args()
-    found = measure(chosen.studies, chosen.jobs)
+    if chosen.only_new_data:
+        found = json.loads(RECORD.read_text(encoding="utf-8")) | {"newdata": new_data(chosen.studies)}
+    else:
+        found = measure(chosen.studies, chosen.jobs)
     RECORD.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), blocks(found)), encoding="utf-8")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.api.study import Study as Study
     from orchestrator.current import config as config
     from orchestrator.current import report as report
+    from orchestrator.current import report_scores as report_scores
     from orchestrator.current import trial_dir as trial_dir
     from orchestrator.training.monitors.base import Monitor as Monitor
     from orchestrator.training.streams import SampleDraws as SampleDraws
@@ -34,6 +35,7 @@ _PUBLIC = {
     "config": "orchestrator.current",
     "open_study": "orchestrator.api.recorded",
     "report": "orchestrator.current",
+    "report_scores": "orchestrator.current",
     "run_local": "orchestrator.api.local",
     "trial_dir": "orchestrator.current",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "config",
     "open_study",
     "report",
+    "report_scores",
     "run_local",
     "trial_dir",
 ]

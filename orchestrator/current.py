@@ -1,4 +1,4 @@
-"""The trial that is running, for its own code: `report`, `trial_dir` and `config`.
+"""The trial that is running, for its own code: `report`, `report_scores`, `trial_dir` and `config`.
 
 The same in a command, in a plain function and in a Task, and in a script that somebody starts by hand. A
 command is told by its environment; where the code runs in a worker, the worker is asked.
@@ -12,11 +12,15 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.record.scores import Scores
 
 TRIAL_DIR, CONFIG, REPORTS = "ORCHESTRATOR_TRIAL_DIR", "ORCHESTRATOR_CONFIG", "ORCHESTRATOR_REPORTS"
 """What the environment of a command says: its directory, a JSON file, and the file that reports go to."""
@@ -53,6 +57,33 @@ def report(metrics: Mapping[str, Any], checkpoint: str | os.PathLike[str] | None
         sys.stdout.flush()
 
 
+def report_scores(ids: Iterable[Any], scores: Iterable[Any]) -> None:
+    """Hand over the scores of the single samples that the study's metric is the mean of.
+
+    Call it before the report that they belong to; those of the report that counts are kept. Of several ranks
+    or processes the first one (RANK 0) is heard: gather all samples there. Outside of a trial the scores are
+    checked, and that is all.
+
+    Args:
+        ids: what tells the samples apart, the same under every seed and in every arm: whole numbers or texts.
+        scores: a finite number for each sample.
+
+    Raises:
+        ValueError: ids that are there twice, too few or too many scores, one that is not finite.
+    """
+    from orchestrator.record.scores import as_scores
+
+    try:
+        found = as_scores(ids, scores)
+    except ValueError as error:
+        raise ValueError(f"orchestrator.report_scores: {error}") from None
+    bound = _bound()
+    if bound is not None:
+        bound.scores(found)
+    elif REPORTS in os.environ and os.environ.get("RANK", "0") == "0":
+        _waiting[:] = [_written(found, Path(os.environ[REPORTS]))]
+
+
 def trial_dir() -> Path:
     """Return the running trial's own directory, for what it writes; outside of one, where we are."""
     bound = _bound()
@@ -75,9 +106,12 @@ def config() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BoundTrial:
-    """A trial that runs in this process. `report`: takes the metrics, and a checkpoint's path or None."""
+    """A trial that runs in this process. `report`: takes the metrics, and a checkpoint's path or None;
+    `scores`: takes the scores of the samples.
+    """
 
     report: Report
+    scores: Callable[[Scores], None]
     config: Mapping[str, Any]
     folder: Path
     process: int = field(default_factory=os.getpid)
@@ -113,6 +147,27 @@ def _bound() -> BoundTrial | None:
 # ---- from a command -------------------------------------------------------------------------------------
 
 
+_waiting: list[Path] = []
+"""Scores that wait for the report that they belong to."""
+
+
+def scores_folder(reports: Path) -> Path:
+    """Return where the scores of a command wait, whose reports go to this file."""
+    return reports.with_name("scores")
+
+
+def _written(scores: Scores, reports: Path) -> Path:
+    from orchestrator.record.scores import packed
+
+    folder = scores_folder(reports)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in _waiting:
+        old.unlink(missing_ok=True)
+    begun = folder / f"{os.getpid()}.begun"
+    begun.write_bytes(packed(scores))
+    return begun.replace(folder / f"{time.time_ns()}-{os.getpid()}.parquet")
+
+
 def _line(metrics: Mapping[str, Any]) -> str:
     if not isinstance(metrics, Mapping):
         raise TypeError(
@@ -138,7 +193,8 @@ def _plain(value: Any) -> Any:
 def _hand_over(reports: Path, line: str, checkpoint: Path | None) -> None:
     reports.parent.mkdir(parents=True, exist_ok=True)
     copied = "null" if checkpoint is None else json.dumps(str(_copied(checkpoint, reports)))
-    said = f'{{"metrics": {line}, "checkpoint": {copied}}}\n'.encode()
+    scores = json.dumps(str(_waiting.pop())) if _waiting else "null"
+    said = f'{{"metrics": {line}, "checkpoint": {copied}, "scores": {scores}}}\n'.encode()
     stream = os.open(reports, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         while said:

@@ -103,7 +103,7 @@ def test_exit_codes() -> None:
 def test_exports() -> None:
     assert set(orchestrator.__all__) == {
         *("Study", "open_study", "OpenedStudy", "run_local", "report", "trial_dir", "config"),
-        *("Monitor", "SampleDraws", "Streams", "Task", "__version__"),
+        *("report_scores", "Monitor", "SampleDraws", "Streams", "Task", "__version__"),
     }
     for name in orchestrator.__all__:
         assert getattr(orchestrator, name) is not None

@@ -105,23 +105,30 @@ class OpenedStudy(Run):
         path = self.trial_paths(self.trial(arm, seed, sample)).log(rank)
         return self.storage.read_grown(path).decode("utf-8", errors="replace")
 
-    def report(self, *, curves: bool = True, write: bool = False) -> StudyReport:
+    def report(self, *, curves: bool = True, write: bool = False, new_data: bool = True) -> StudyReport:
         """Return the report of the study as far as it got.
 
         Args:
             curves: with the learning curves, which takes reading one metric table per trial.
+            new_data: with the intervals for new seeds and new data, which takes reading the scores that the
+                trials have kept.
             write: also write every form of it, and the results, into the study's directory.
         """
         from orchestrator.record.results import results_table, write_results
         from orchestrator.reporting.build import build_report
         from orchestrator.reporting.curves import said_by_tables, with_curves
+        from orchestrator.reporting.newdata import with_new_data
         from orchestrator.reporting.write import write_report
+        from orchestrator.study.designs import contrasts
 
         view = self.view()
         spec = view.study
         built = build_report(self.storage, self.paths, spec, view.plan, view.state)
         if curves or write or said_by_tables(built, spec):
             built = with_curves(built, self.storage, self.paths, spec)
+        if new_data or write:
+            arms = view.plan.arms
+            built = with_new_data(built, self.storage, self.paths, contrasts(spec, arms))
         if write:
             write_results(self.storage, self.paths, results_table(spec, view.state))
             write_report(self.storage, self.paths, built)

@@ -15,13 +15,15 @@ class Scoring:
 
     `latest`: the metric now, the mean of the last `average_last` reports that had it; `value`: what the trial
     would count with if it ended here, by the metric that selects: `latest`, or the best so far
-    (`metric.at: best`). Both are None before the first value.
+    (`metric.at: best`). Both are None before the first value. `counts`: the last report is one of those that
+    `value` is made of.
     """
 
     def __init__(self, metric: MetricSpec) -> None:
         self.metric = metric
         self.latest: float | None = None
         self.value: float | None = None
+        self.counts = False
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=metric.average_last)
         self._counted: tuple[Mapping[str, Any], ...] = ()
         self._known: dict[str, float] = {}
@@ -36,12 +38,13 @@ class Scoring:
         """Take one report; one without the metric changes what is known of the other metrics only."""
         metric = self.metric
         self._known |= {key: found for key in metric.also if (found := number(row.get(key))) is not None}
+        self.counts = False
         if number(row.get(metric.name)) is None:
             return
         self._recent.append(row)
         self.latest = latest = _mean(metric.name, self._recent)
         if metric.at == "last" or self.value is None or self._beats(latest, self.value):
-            self.value, self._counted = latest, tuple(self._recent)
+            self.value, self._counted, self.counts = latest, tuple(self._recent), True
 
     @property
     def claimed(self) -> float | None:

@@ -4,7 +4,7 @@
   study.yaml  plan.json  env.json  code.tar.gz  check.json  journal.jsonl
   control/            lease.json, progress.json and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
-                      log.txt, metrics.*, checkpoints/; files/: what the trial wrote where it worked
+                      log.txt, metrics.*, scores.*, checkpoints/; files/: what the trial wrote where it worked
   results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
 """
 
@@ -77,6 +77,10 @@ class TrialPaths:
         """`metrics`, `steps` or `observations`; what is not the first attempt's own has its number."""
         stem = f"{self.root}/{name}{_of_attempt(attempt)}"
         return TablePaths(f"{stem}.jsonl", f"{stem}.parquet")
+
+    def scores(self, attempt: int = 1) -> str:
+        """Return the scores of the samples; what is not the first attempt's own has its number."""
+        return f"{self.root}/scores{_of_attempt(attempt)}.parquet"
 
     def checkpoint(self, name: str) -> str:
         return f"{self.checkpoints_dir}/{name}"

@@ -35,7 +35,9 @@ REPORTS = Table("metrics", "report", REPORT_COLUMNS)
 STEPS = Table("steps", "step", ("step",))
 OBSERVATIONS = Table("observations", "step", ("step", "monitor"))
 TABLES = (REPORTS, STEPS, OBSERVATIONS)
-_FILES = re.compile(rf"(?:{'|'.join(t.name for t in TABLES)})(?:\.a(\d+))?\.(?:jsonl(?:\.\d{{5,}})?|parquet)")
+_FILES = re.compile(
+    rf"(?:scores|{'|'.join(t.name for t in TABLES)})(?:\.a(\d+))?\.(?:jsonl(?:\.\d{{5,}})?|parquet)"
+)
 MOST_OF_A_LINE = 4 << 20
 MOST_VALUES = 10_000_000
 MOST_UNPACKED = 256 << 20
@@ -105,18 +107,19 @@ def carry_over(
 
 
 def publish(storage: Storage, trial: TrialPaths, attempt: int) -> None:
-    """Copy the closed tables of a later attempt to `metrics.parquet`, ..., where programs look for them."""
+    """Copy what a later attempt has closed to `metrics.parquet`, ..., where programs look for it."""
     if attempt == 1:
         return
     remove_older(storage, trial, attempt)
-    for table in TABLES:
-        data = _read_if_there(storage, trial.table(table.name, attempt).parquet)
+    closed = [(trial.table(t.name, attempt).parquet, trial.table(t.name).parquet) for t in TABLES]
+    for own, published in [*closed, (trial.scores(attempt), trial.scores())]:
+        data = _read_if_there(storage, own)
         if data is not None:
-            storage.write_atomic(trial.table(table.name).parquet, data)
+            storage.write_atomic(published, data)
 
 
 def remove_older(storage: Storage, trial: TrialPaths, attempt: int) -> None:
-    """Remove the tables of the attempts before this one, and what they have written since."""
+    """Remove the tables and scores of the attempts before this one, and what they have written since."""
     for entry in storage.list(trial.root):
         found = _FILES.fullmatch(entry.name)
         if found and int(found.group(1) or 1) < attempt:

@@ -30,6 +30,7 @@ from orchestrator.record.metrictable import (
     publish,
     remove_older,
 )
+from orchestrator.record.scores import Scores, write_scores
 from orchestrator.record.storage import Appender, Storage
 from orchestrator.record.tensorboard import as_float
 from orchestrator.record.trackers.process import Trackers
@@ -159,10 +160,14 @@ class TrialLog:
             for target in self._targets():
                 target.close()
 
-    def finish(self) -> None:
-        """Close, and turn the lines into `metrics.parquet`, `steps.parquet` and `observations.parquet`."""
+    def finish(self, scores: Scores | None = None) -> None:
+        """Close, and turn the lines into `metrics.parquet`, `steps.parquet` and `observations.parquet`; write
+        the scores of the samples, where there are some.
+        """
         self.close()
         refuse_superseded(self._storage, self._trial, self._attempt)
+        if scores is not None:
+            write_scores(self._storage, self._trial, scores, self._attempt)
         for table in (OBSERVATIONS, REPORTS, STEPS):
             close_table(self._storage, self._trial.table(table.name, self._attempt), table.columns)
         publish(self._storage, self._trial, self._attempt)

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.reporting.compare import by_seed
 from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
-from orchestrator.reporting.words import failed
+from orchestrator.reporting.words import failed, here_only
 from orchestrator.stats.results import Effect, Sample
 
 _REGISTERED = ("study", "metric", "mode", "rule", "goal", "tier", "alpha", "margin")
@@ -105,7 +105,18 @@ def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect)
         "label": label_of(report, effect),
         "level": None if report.averaged else _level(evaluation.samples.get(effect.arm)),
         "also": {} if report.averaged else _also(evaluation, effect.arm),
+        **_new_data(evaluation, effect),
     }
+
+
+def _new_data(evaluation: ReportedEvaluation, effect: Effect) -> dict[str, Any]:
+    """Return the interval for new seeds and new data; no key where no scores were kept."""
+    found = evaluation.new_data.get(effect.arm)
+    return (
+        {}
+        if found is None
+        else {"new_data": {**asdict(found), "claim_holds": not here_only(evaluation, effect)}}
+    )
 
 
 def label_of(report: StudyReport, effect: Effect) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.decide.states import TrialState
-from orchestrator.reporting import numbers
+from orchestrator.reporting import numbers, words
 from orchestrator.reporting.model import StudyReport
 from orchestrator.stats import results
 from orchestrator.study.registered import RULES
@@ -59,6 +59,11 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
      _tested),
     ("sequential interval", "an interval that holds although the data were looked at several times",
      lambda report: _tested(report) and RULES.get(report.rule).sequential),
+    ("new seeds and new data", "an interval that allows for other samples of the same kind, besides "
+     "other seeds",
+     lambda report: any(one.new_data for one in report.evaluations)),
+    ("on this validation set", "the difference is shown for the samples at hand; others might not show it",
+     lambda report: any(words.here_only(one, e) for one in report.evaluations for e in one.all_effects)),
     ("n", "seeds that the effect is made of, of those planned", _always),
     ("p, Holm p", "how surprising the data would be if there were no effect; Holm's is corrected for "
      "asking about several arms at once, and at {alpha} or below the arm is resolved", _tested),

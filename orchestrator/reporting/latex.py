@@ -10,6 +10,7 @@ from orchestrator.reporting import numbers, words
 from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
 from orchestrator.reporting.said import Levels, SaidEffect, said
+from orchestrator.stats.newdata import NewData
 from orchestrator.stats.results import EQUIVALENT, Effect
 
 _LONG_NAME = 24
@@ -58,17 +59,19 @@ def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
     heads = [tex(head) for head in levels.heads] if levels.in_rows else []
     head = ["arm", *heads[:1], rf"{{$\Delta${report.scale.in_brackets}}}"]
     head += [tex(f"{numbers.confidence(report)} CI")] if tested else []
+    new_data = any(one.new_data for one in effects)
+    head += [tex(words.NEW_DATA)] if new_data else []
     head += ["$n$"] + (["Holm $p$"] if tested else []) + ["verdict", *heads[1:]]
     head += ["time"] if report.planned else []
     columns = [_column((one.name for one in effects), "0.27"), *["r"] * len(heads[:1])]
-    columns += [f"S[{_format(effects)}]", *(["c"] if tested else [])]
+    columns += [f"S[{_format(effects)}]", *["c"] * (tested + new_data)]
     columns += ["c"] + (["r"] if tested else []) + [_column((one.brief_verdict for one in effects), "0.18")]
     columns += ["r"] * (len(heads[1:]) + report.planned)
     shown = levels if heads else None
-    rows, inner = ([_row(one, tested, shown) for one in part] for part in (main, joint))
+    rows, inner = ([_row(one, tested, new_data, shown) for one in part] for part in (main, joint))
     if shown is not None:
         value, *beside = map(tex, levels.reference)
-        dashes, blanks = ["{--}", *["--"] * tested], [""] * tested
+        dashes, blanks = ["{--}", *["--"] * (tested + new_data)], [""] * tested
         cells = [tex(report.reference.called), value, *dashes, levels.n, *blanks, "reference", *beside]
         cells += [""] if report.planned else []
         rows = [" & ".join(cells) + r" \\", *rows]
@@ -162,6 +165,7 @@ def _slim_caption(report: StudyReport, evaluation: ReportedEvaluation, effects: 
     used = {mark for one in effects for mark in words.marks(one.effect)}
     same = {words.verdict(report, one.effect, report.scale) for one in effects}
     equivalent = [verdict for verdict in same if verdict.startswith(EQUIVALENT)]
+    here = [one.name for one in effects if words.here_only(evaluation, one.effect)]
     parts = [
         *(line.capitalize() for line in words.warnings(report)),
         f"Ablation on {report.metric} ({numbers.better(report)} is better){f', {title}' if title else ''}: "
@@ -169,13 +173,14 @@ def _slim_caption(report: StudyReport, evaluation: ReportedEvaluation, effects: 
         words.selection(report),
         f"Bold: resolved{how}",
         *(f"≈: {verdict}" for verdict in equivalent),
+        f"{words.HERE_ONLY.capitalize()} only: {', '.join(here)}" if here else "",
         "Below the line: interactions, beyond the sum of both" if evaluation.interactions else "",
         *(f"{mark} {meaning}" for mark, meaning in words.MARKS.items() if mark in used),
     ]
     return ". ".join(tex(part) for part in parts if part) + "."
 
 
-def _row(one: SaidEffect, tested: bool, levels: Levels | None) -> str:
+def _row(one: SaidEffect, tested: bool, new_data: bool, levels: Levels | None) -> str:
     effect, bold = one.effect, r"\bfseries " if one.resolved else ""
     columns = [tex(text) for text in levels.of(effect.arm)] if levels and effect.kind == "main" else []
     blank = [""] * (len(levels.heads) - 1) if levels else []
@@ -185,6 +190,7 @@ def _row(one: SaidEffect, tested: bool, levels: Levels | None) -> str:
         r"{--}" if effect.delta is None else f"{bold}{_ascii(one.delta)}",
     ]
     cells += [_interval(one.scale, effect)] if tested else []
+    cells += ([_interval(one.scale, one.new_data)] if one.new_data else ["--"]) if new_data else []
     cells.append(f"{effect.n}/{one.planned}")
     cells += [one.p_holm.replace("–", "--").replace("< ", "$<$~")] if tested else []
     cells += [f"{bold}{_raised(tex(one.brief_verdict))}", *(columns[1:] or blank)]
@@ -199,7 +205,7 @@ def _raised(text: str) -> str:
     return text
 
 
-def _interval(scale: numbers.Scale, effect: Effect) -> str:
+def _interval(scale: numbers.Scale, effect: Effect | NewData) -> str:
     if effect.lo is None or effect.hi is None:
         return "--"
     ends = [_ascii(scale.delta(end)) for end in (effect.lo, effect.hi)]

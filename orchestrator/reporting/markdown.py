@@ -94,25 +94,28 @@ def _effects(
     """Return the table; with `levels` what each arm has reached, and the reference in the first row."""
     tested = any(one.effect.p is not None for one in effects)
     interval = [words.interval_name(report, kind)] if tested else []
+    new_data = any(one.new_data for one in effects)
+    interval += [words.NEW_DATA] if new_data else []
     tests = ["p", "Holm p"] if tested else []
     value, *beside = map(plain, levels.heads) if levels else [""]
     values = [value] if levels else []
     costs = ["time", "GPU-hours"] if report.planned else []
     head = ["arm", *values, f"Δ{report.scale.in_brackets}", *interval, "n", *tests, "verdict", *beside]
-    rows = [_effect(one, tested, levels) for one in effects]
+    rows = [_effect(one, tested, new_data, levels) for one in effects]
     if levels:
         value, *others = map(plain, levels.reference)
         reference = link(report.reference.called, report.reference.trial_dir)
-        dashes = [numbers.DASH] * (1 + tested)
+        dashes = [numbers.DASH] * (1 + tested + new_data)
         n = levels.n.replace("/", " of ")
         first = [reference, value, *dashes, n, *[""] * len(tests), "reference", *others, *[""] * len(costs)]
         rows = [first, *rows]
     return table([*head, *costs], rows)
 
 
-def _effect(one: SaidEffect, tested: bool, levels: Levels | None) -> list[str]:
+def _effect(one: SaidEffect, tested: bool, new_data: bool, levels: Levels | None) -> list[str]:
     mark = "**" if one.resolved else ""
     interval = [plain(one.interval)] if tested else []
+    interval += [plain(one.interval_of_new_data)] if new_data else []
     tests = [plain(one.p), plain(one.p_holm)] if tested else []
     columns = [plain(text) for text in levels.of(one.effect.arm)] if levels else []
     return [

@@ -16,6 +16,7 @@ from orchestrator.record.shared import SharedFile
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.numbers import Scale, scale_of, scale_of_curves
 from orchestrator.stats.between import Gap
+from orchestrator.stats.newdata import NewData
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
 from orchestrator.study.registered import DESIGNS, Tier
@@ -135,6 +136,8 @@ class ReportedEvaluation:
     empty until `curves.with_curves` has read the metric tables. `mixed`: name of an effect -> seed ->
     the types of GPU, where the runs of that seed which it is made of were on more than one. `beside`: other
     metric -> arm -> its values where the runs counted: `metric.also`, and the one that only selects.
+    `new_data`: name of an effect -> its interval for new seeds and new data, where the scores of the samples
+    were kept (`newdata.with_new_data`).
     """
 
     phase: Phase
@@ -148,6 +151,7 @@ class ReportedEvaluation:
     deltas: tuple[DeltaCurve, ...] = ()
     mixed: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
     beside: Mapping[str, Mapping[str, Sample]] = field(default_factory=dict)
+    new_data: Mapping[str, NewData] = field(default_factory=dict)
 
     @property
     def all_effects(self) -> tuple[Effect, ...]:

@@ -49,10 +49,17 @@ class SaidEffect:
         self.folder = report.folder_of(effect)
         self.name = report.called(effect)
         self.delta = self.scale.delta(effect.delta)
+        self.new_data = evaluation.new_data.get(effect.arm)
         self.interval = self.scale.interval(effect.lo, effect.hi)
         self.p, self.p_holm = numbers.p_value(effect.p), numbers.p_value(effect.p_holm)
         self.time = numbers.duration(math.fsum(run.wall_s for run in self.runs))
         self.gpu_h = f"{math.fsum(run.gpu_s for run in self.runs) / 3600:.3g}"
+
+    @property
+    def interval_of_new_data(self) -> str:
+        """The interval for new seeds and new data; a dash where there is none."""
+        found = self.new_data
+        return numbers.DASH if found is None else self.scale.interval(found.lo, found.hi)
 
     @property
     def width(self) -> str:
@@ -85,6 +92,7 @@ class SaidEffect:
             return f"fails ({words.failed(self.runs)} of {len(self.runs)})"
         told = (" failed", " stopped", "not finished", "noisy", MIXED, DOUBTFUL_FLAG)
         lost = [flag for flag in effect.flags if flag.endswith(told)] + needs
+        lost += [words.HERE_ONLY] if words.here_only(self.evaluation, effect) else []
         said = f"{words.verdict(self.report, effect, self.scale)}{words.marks(effect)}"
         return f"{said} ({', '.join(lost)})" if lost else said
 
@@ -172,6 +180,8 @@ class SaidEffect:
         if not self.resolved and excludes_zero(effect):
             said = f"The interval of this arm alone excludes 0; among {self._family()} that is not enough."
             remarks.append(said)
+        if self.new_data is not None:
+            remarks.append(words.of_new_data(self.report, self.evaluation, effect, self.new_data))
         if "moderated only" in effect.flags:
             remarks.append("Only the moderated test rejects, the plain paired t does not.")
         return remarks

@@ -27,13 +27,15 @@ from orchestrator.reporting.numbers import (
     share,
 )
 from orchestrator.stats.between import Gap
-from orchestrator.stats.results import DETERMINISTIC, EQUIVALENT, RUNG_ONLY, Effect
+from orchestrator.stats.newdata import NewData
+from orchestrator.stats.results import DETERMINISTIC, DIFFERENT, EQUIVALENT, RUNG_ONLY, Effect
 from orchestrator.study.registered import GOALS, RULES
 
 RUNG_ONLY_LABEL = "rung-only, no claim at full length"
 _FAILED = (TrialState.FAILED, TrialState.DIVERGED)
 MARKS = {"†": "stopped early, because resolved or hopeless", "‡": "moderated test only", "§": RUNG_ONLY}
 """Footnotes of tables."""
+NEW_DATA, HERE_ONLY = "new seeds and new data", "on this validation set"
 
 
 def outcome(run: TrialRecord) -> str:
@@ -197,6 +199,19 @@ def interval_name(report: StudyReport, kind: str = "main") -> str:
     return f"{confidence(report)} {'sequential ' if sequential else ''}CI"
 
 
+def here_only(evaluation: ReportedEvaluation, effect: Effect) -> bool:
+    """Whether a difference is claimed that might be gone on other data."""
+    found = evaluation.new_data.get(effect.arm)
+    return effect.verdict in DIFFERENT and found is not None and found.holds_zero
+
+
+def of_new_data(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect, found: NewData) -> str:
+    """Return what the interval for new seeds and new data says, as a sentence."""
+    between = f"{report.scale.interval(found.lo, found.hi)} {report.scale.unit}".rstrip()
+    text = f"For {NEW_DATA}: {between}, from {count(found.samples, 'sample')}"
+    return f"{text}; so the claim is {HERE_ONLY}." if here_only(evaluation, effect) else f"{text}."
+
+
 def verdict(report: StudyReport, effect: Effect, scale: Scale) -> str:
     """Return the verdict, with the margin where it speaks of one."""
     if effect.verdict == EQUIVALENT and report.margin is not None:
@@ -241,6 +256,11 @@ def caption(report: StudyReport, evaluation: ReportedEvaluation) -> str:
         text += "; no interval, because seeds change nothing"
     used = {mark for effect in evaluation.all_effects for mark in marks(effect)}
     notes = [f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in used]
+    if evaluation.new_data:
+        mine, only = evaluation.new_data.values(), f"; {HERE_ONLY}: it holds 0"
+        samples = sorted({f"{found.samples:,}" for found in mine}, key=len)
+        mark = only if any(here_only(evaluation, one) for one in evaluation.all_effects) else ""
+        text += f". The interval for {NEW_DATA} has the {' or '.join(samples)} samples in it as well{mark}"
     absolute = "Metrics: mean ± SD over an arm's finished seeds" if len(report.seeds) > 1 else ""
     return ". ".join(filter(None, [text, absolute, selection(report), *notes]))
 

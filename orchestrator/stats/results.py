@@ -24,6 +24,8 @@ DETERMINISTIC = "deterministic"
 
 RESOLVED = frozenset({HURTS, HELPS, SIZE_UNCLEAR, EQUIVALENT, INTERACTS})
 """Verdicts that claim something."""
+DIFFERENT = RESOLVED - {EQUIVALENT}
+"""Verdicts that claim a difference."""
 
 
 @dataclass(frozen=True)

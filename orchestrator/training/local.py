@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orchestrator.record.scores import Scores, as_scores
 from orchestrator.training.loading import end_workers
 from orchestrator.training.loop import run_task
 from orchestrator.training.session import TrialStopped
@@ -42,8 +43,11 @@ class LocalSession:
     monitors: tuple[str, ...] | str = ()
     metric: str = "val/loss"
     mode: str = "min"
+    claimed: str = "val/loss"
     loader_workers: int = 0
     sink: Sink = field(default_factory=Silent)
+    scores: Scores | None = None
+    """Those of the samples in the last validation."""
     early: str | None = None
     """Why the trial was complete before its length."""
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -76,6 +80,10 @@ class LocalSession:
             checkpoint.write(target)
         if self.stop_when is not None and self.stop_when(metrics):
             raise TrialStopped
+
+    def keep_scores(self, ids: torch.Tensor, scores: torch.Tensor) -> None:
+        """Keep them."""
+        self.scores = as_scores(ids, scores)
 
     def ends_early(self, reason: str) -> None:
         """Keep the reason."""

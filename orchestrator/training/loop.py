@@ -33,6 +33,7 @@ from orchestrator.training.patience import Patience
 from orchestrator.training.ranks import mean_over_ranks, to_device, unwrapped
 from orchestrator.training.recipe import ONLY, Recipe, laid_out, prepare
 from orchestrator.training.samples import Samples, Shard, TrainingOrder
+from orchestrator.training.scores import SampleScores
 from orchestrator.training.session import Diverged, Session
 from orchestrator.training.settings import LoopSettings, loop_settings
 from orchestrator.training.snapshot import Position, TrainingSnapshot
@@ -80,8 +81,10 @@ class Trainer:
         self.autocast = torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
         self.feed = _feed(task, samples, self.settings, session)
         measured = {part: Measured(part, samples[part], self._fetch) for part in parts if part != TRAIN}
+        self.scores = SampleScores(task, session)
         self.validator, *self.testers = (
-            Validator(task, each, self.shard, self.device, self.autocast) for each in measured.values()
+            Validator(task, each, self.shard, self.device, self.autocast, self.scores)
+            for each in measured.values()
         )
         self.pace = Pace(self.settings.val_batch_every)
         self.log = BatchLog(session.scalars, session.world_size, self.device)
@@ -327,6 +330,7 @@ class Trainer:
         metrics = self.validator.full(self.recipe.evaluated, self.watch if watched else None)
         for tester in self.testers:
             metrics |= tester.full(self.recipe.evaluated)
+        self.scores.hand_over()
         self.recipe.after_report(metrics["val/loss"])
         if not (math.isfinite(metrics["val/loss"]) or self._told):
             self._tell_validation_origin()

@@ -15,7 +15,7 @@ from orchestrator.training.sink import Sink
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from orchestrator.training.snapshot import TrainingSnapshot
 
@@ -64,6 +64,8 @@ class Session(Protocol):
     """What the study compares: key of the reports."""
     mode: str
     """min or max: which values of it are better."""
+    claimed: str
+    """What the study makes claims about: `metric`, or the one that only claims."""
     loader_workers: int
     """Processes that `data.num_workers: auto` stands for here."""
     sink: Sink
@@ -82,6 +84,13 @@ class Session(Protocol):
 
         Raises:
             TrialStopped: the trial ends here, on all ranks alike.
+        """
+
+    def keep_scores(self, ids: Tensor, scores: Tensor) -> None:
+        """Take the scores of the samples, [N] each, whose mean the next report has as the claimed metric.
+
+        Raises:
+            ValueError: ids that are there twice, scores that are not finite.
         """
 
     def ends_early(self, reason: str) -> None:

@@ -23,6 +23,7 @@ from orchestrator.training.task import Batch, Outputs, Task
 
 if TYPE_CHECKING:
     from orchestrator.training.monitors.watch import Watch
+    from orchestrator.training.scores import SampleScores
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Validator:
     shard: Shard
     device: torch.device
     autocast: torch.autocast
+    kept: SampleScores | None = None
+    """Sees the scores of every sample."""
 
     @property
     def samples(self) -> Samples:
@@ -115,6 +118,8 @@ class Validator:
                 totals["loss"] += float(loss.double() * len(indices))
                 for name, values in self._scores(outputs, batch, len(indices)).items():
                     totals[name] += float(values.double().sum())
+                    if self.kept is not None:
+                        self.kept.saw(self.on.part, batch, indices, name, values)
                 if metrics:
                     inputs = self.task.metric_inputs(outputs, batch)
                     for metric in metrics.values():

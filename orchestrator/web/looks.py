@@ -139,7 +139,7 @@ def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
 def _effects(run: OpenedStudy) -> Drawn:
     """Return the effects of what is recorded now. `so_far`: how many cells they rest on, unless all."""
     try:
-        report = run.report(curves=False)
+        report = run.report(curves=False, new_data=False)
     except OrchestratorError as error:
         return {"problem": " ".join(str(error).split()), "rows": []}
     so_far = (

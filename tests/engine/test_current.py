@@ -17,9 +17,13 @@ import torch
 from scene import Scene
 
 import orchestrator
-from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR
+from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR, scores_folder
+from orchestrator.engine.attempts import OfferedScores
 from orchestrator.engine.command.readings import readings_of, reports_file
 from orchestrator.errors import ExitCode
+from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.scores import as_scores, read_scores, unpacked
+from orchestrator.study.spec import MetricSpec
 
 SCRIPT = """
 import sys, orchestrator
@@ -102,6 +106,58 @@ def test_a_function_in_a_worker(tmp_path: Path) -> None:
     assert {row["level"] for row in seen} == {0.5, 1.0, 2.0}
     checkpoints = Path(scene.storage.path(scene.paths.trial("baseline", 0).checkpoints_dir))
     assert list(checkpoints.glob("*/state.json"))
+
+
+def test_scores_of_a_command_go_with_the_report_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REPORTS, str(reports_file(tmp_path)))
+    readings = readings_of(None, tmp_path, "loss", "report")
+    for value in (0.25, 0.5):
+        orchestrator.report_scores([1, 2], [value, value])
+    orchestrator.report({"loss": 0.5})
+    orchestrator.report_scores(["a"], [1.0])  # behind the last report: it waits
+    (report,) = readings.close()
+    assert unpacked(report.scores.read_bytes()).mean == 0.5  # type: ignore[attr-defined]
+    assert len(list(scores_folder(reports_file(tmp_path)).iterdir())) == 2
+    with pytest.raises(ValueError, match=r"orchestrator\.report_scores: 2 ids and 1 scores"):
+        orchestrator.report_scores([1, 2], [0.5])
+
+
+@pytest.mark.slow
+def test_a_function_in_a_worker_hands_over_scores(tmp_path: Path) -> None:
+    def train(config: dict[str, Any]) -> None:
+        for epoch in range(1, 4):
+            loss = config["level"] + config["seed"] / epoch
+            orchestrator.report_scores(range(4), [loss - 1, loss, loss, loss + 1])
+            orchestrator.report({"epoch": epoch, "loss": loss})
+
+    scene = Scene(tmp_path, resources={"max_parallel": 1})
+    assert scene.run(function=train) == ExitCode.DONE
+    trial = scene.paths.trial("baseline", 1)
+    found = read_scores(scene.storage, trial)
+    assert found is not None
+    last = [row["loss"] for row in read_metrics(scene.storage, trial)][-1]
+    assert found.mean == pytest.approx(last)
+
+
+@pytest.mark.parametrize(("at", "kept"), [("last", 3.0), ("best", 2.0)])
+def test_the_scores_of_the_report_that_counts_are_kept(at: str, kept: float) -> None:
+    offered = OfferedScores()
+    for value, counts in ((1.0, True), (2.0, True), (3.0, at == "last")):
+        offered.offer(as_scores([1], [value]))
+        offered.reported(counts=counts)
+    found = offered.kept(MetricSpec.model_validate({"name": "loss", "mode": "min", "at": at}))
+    assert found is not None
+    assert found.mean == kept
+
+
+def test_the_best_report_without_scores_has_none() -> None:
+    offered = OfferedScores()
+    offered.offer(as_scores([1], [1.0]))
+    offered.reported(counts=True)
+    offered.reported(counts=True)  # a better one
+    assert offered.kept(MetricSpec.model_validate({"name": "loss", "mode": "min", "at": "best"})) is None
 
 
 def test_a_trial_that_is_over_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

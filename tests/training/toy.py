@@ -61,6 +61,14 @@ class Toy(Task):
         return {"accuracy": (outputs["logits"].argmax(1) == batch["label"]).float()}
 
 
+class KnownToy(Toy):
+    """The same with an id for each sample."""
+
+    def build_data(self, config: Any) -> dict[str, dict[str, Tensor]]:
+        table = super().build_data(config)["all"]
+        return {"all": {**table, "id": 1000 + torch.arange(SAMPLES)}}
+
+
 CONFIG: dict[str, Any] = {
     "seed": 3,
     "data": {"batch_size": 8},

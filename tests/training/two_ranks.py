@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from memorysink import MemorySink
-from toy import Toy, config
+from toy import KnownToy, Toy, config
 from watched import Measured
 
 from orchestrator.training.local import LocalSession
@@ -44,6 +44,11 @@ def main(rank: int, out: Path) -> None:
     except Diverged as error:
         results["diverged"] = error.step
         results["origin"] = error.origin
+    scored = make(rank, out / "scored", {})
+    scored.claimed = "val/accuracy"
+    run_task(KnownToy, scored)
+    assert scored.scores is not None
+    results["scores"] = [scored.scores.ids.tolist(), scored.scores.mean, scored.reports[-1]["val/accuracy"]]
     results["measured"] = measure(make(rank, out / "measured", {}))
     (out / f"rank-{rank}.json").write_text(json.dumps(results))
 

@@ -18,7 +18,7 @@ def current(run: TrialRun, folder: Path) -> AbstractContextManager[None]:
     def report(metrics: object, checkpoint: Path | None) -> None:
         run.report(metrics, None if checkpoint is None else _staged(checkpoint))  # type: ignore[arg-type]
 
-    return running(BoundTrial(report, run.assignment.config, folder))
+    return running(BoundTrial(report, run.scores.offer, run.assignment.config, folder))
 
 
 def _staged(checkpoint: Path) -> StagedPart:

@@ -21,6 +21,7 @@ from orchestrator.decide.rungs import highest_rung
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link
 from orchestrator.engine.attempts._said import ReportRefused, bounded, plain_report
+from orchestrator.engine.attempts._scores import OfferedScores
 from orchestrator.engine.attempts._staging import staged
 from orchestrator.engine.attempts._uploads import CheckpointUploads, Part
 from orchestrator.engine.attempts._worth import Worth
@@ -72,6 +73,7 @@ class TrialRun:
         self.length: float = resume.length if resume else 0.0
         value = resume.value if resume else None
         self.worth = Worth(facts.spec.metric, value, selects=assignment.selects)
+        self.scores = OfferedScores()
         self.early: str | None = None  # why the trial is complete before its length, if it is
         self.refused: str | None = None  # why the last report was not taken, if it was not
         self.answer = CONTINUE
@@ -137,7 +139,8 @@ class TrialRun:
                 if self.passed_over or self.assignment.attempt > 1:
                     self.store.discard_incomplete()  # nobody will want to look at them any more
                 self.log.ended(final, success=state is TrialState.DONE)
-                self.log.finish()
+                counted = state is TrialState.DONE and not self.assignment.selects
+                self.log.finish(self.scores.kept(self.spec.metric) if counted else None)
             elif self.log:
                 self.log.close()
             if self.log:
@@ -198,6 +201,7 @@ class TrialRun:
             ours = {"report": self.index, "step": None, "epoch": None, "time_s": time_s}
             self.log.report({**ours, "attempt": self.assignment.attempt, **row})
         self.worth.take(row)
+        self.scores.reported(counts=self.worth.counts)
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
         answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)

@@ -37,6 +37,11 @@ class Worth:
         """What the last report alone is worth, which tells the better one of two checkpoints."""
         return self.value if self._scoring.latest is None else self._scoring.latest
 
+    @property
+    def counts(self) -> bool:
+        """Whether the last report is one that counts, as far as the trial got."""
+        return self._scoring.counts
+
     def follow(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the reports that earlier attempts have made."""
         for row in rows:

@@ -22,9 +22,12 @@ _OURS = re.compile(r"events\.out\.tfevents\.\d{10}\..*\.a\d+")
 
 
 class Reading(dict[str, Any]):
-    """One report as it goes to the trial's record; `checkpoint`: the directory or file given with it."""
+    """One report as it goes to the trial's record; `checkpoint`: the directory or file given with it,
+    `scores`: the file with those of the samples.
+    """
 
     checkpoint: Path | None = None
+    scores: Path | None = None
 
 
 class Source(Protocol):
@@ -286,7 +289,9 @@ class Called:
 def _called(line: str) -> Reading:
     said = json.loads(line)
     reading = Reading(said["metrics"])
-    reading.checkpoint = Path(said["checkpoint"]) if said.get("checkpoint") else None
+    reading.checkpoint, reading.scores = (
+        Path(said[name]) if said.get(name) else None for name in ("checkpoint", "scores")
+    )
     return reading
 
 

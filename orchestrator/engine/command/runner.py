@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR
+from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR, scores_folder
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause
 from orchestrator.engine.attempts import BROKEN_COLLECTIVE, KnownFailure, Part, TrialRun, free_space
@@ -26,6 +27,7 @@ from orchestrator.engine.command._leaving import LeftCheckpoints, clear, matches
 from orchestrator.engine.command._process import CannotStart, CommandProcess
 from orchestrator.engine.command.readings import Readings, readings_of, reports_file
 from orchestrator.engine.runners.runner import Code, Runner, TrialPlace
+from orchestrator.record.scores import unpacked
 from orchestrator.study.arguments import variables
 from orchestrator.study.command import CommandSpec, words_of
 
@@ -121,6 +123,8 @@ class CommandTrial:
         ours: dict[str, str | Path] = dict(variables(self._command.arguments, config))
         reports = reports_file(self._folder)
         reports.parent.mkdir(parents=True, exist_ok=True)
+        if run.rank == 0:
+            shutil.rmtree(scores_folder(reports), ignore_errors=True)  # of an earlier attempt
         settings = reports.with_name(f"config-{run.rank}.json")
         settings.write_text(json.dumps(config))
         ours |= {TRIAL_DIR: self._folder, CONFIG: settings}
@@ -151,6 +155,8 @@ class CommandTrial:
                 self._refuse_mistakes(readings)
         code = _code(process)
         self._report_all(readings.poll() + readings.close(), left, math.inf)
+        waiting = sorted(scores_folder(reports_file(self._folder)).glob("*.parquet"))
+        self._take_scores(waiting[-1] if waiting else None)
         self._end(process, code, readings)
         self._tell(None)
 
@@ -163,8 +169,9 @@ class CommandTrial:
         for row in rows:
             named: Path | None = getattr(row, "checkpoint", None)
             if self._repeats(row):
-                if named is not None:
-                    clear(named)
+                for path in (named, getattr(row, "scores", None)):
+                    if path is not None:
+                        clear(path)
                 continue
             length = row.get(self._unit, self._run.index + 1)
             part: Part | None = None
@@ -173,7 +180,18 @@ class CommandTrial:
             elif named is not None:
                 clear(named)
             self._tell(dict(row))
+            self._take_scores(getattr(row, "scores", None))
             self._run.report(row, part)
+
+    def _take_scores(self, path: Path | None) -> None:
+        """Take what `orchestrator.report_scores` has left there."""
+        if (
+            path is not None
+            and path.is_file()
+            and path.is_relative_to(scores_folder(reports_file(self._folder)))
+        ):
+            self._run.scores.offer(unpacked(path.read_bytes()))
+            path.unlink()
 
     def _repeats(self, row: Mapping[str, Any]) -> bool:
         """Whether a resumed command says again what is in the record: it left its checkpoint after that."""

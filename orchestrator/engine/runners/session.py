@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from orchestrator.engine.attempts import SnapshotPart, TrialRun
+from orchestrator.record.scores import as_scores
 from orchestrator.training.sink import Silent, Sink
 from orchestrator.training.snapshot import TrainingSnapshot
 
@@ -32,6 +33,7 @@ class TrialSession:
         self.monitors: tuple[str, ...] | str = run.spec.monitor
         self.metric: str = run.spec.metric.name
         self.mode: str = run.spec.metric.mode
+        self.claimed = run.spec.metric.claimed
         self.loader_workers = 0
         self.sink: Sink = run.log or Silent()
 
@@ -43,6 +45,10 @@ class TrialSession:
 
     def report(self, metrics: Mapping[str, Any], checkpoint: TrainingSnapshot | None = None) -> None:
         self._run.report(metrics, None if checkpoint is None else SnapshotPart(checkpoint))
+
+    def keep_scores(self, ids: torch.Tensor, scores: torch.Tensor) -> None:
+        if self.world_rank == 0:
+            self._run.scores.offer(as_scores(ids, scores))
 
     def ends_early(self, reason: str) -> None:
         self._run.ends_early(reason)
