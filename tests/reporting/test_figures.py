@@ -49,7 +49,7 @@ def with_interactions(report):
 def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     report = with_interactions(study(ARMS, curves=CURVES, report={"margin": 0.02}).report)
     files = draw_figures(report, ("svg",))
-    names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "ledger")
+    names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "assumptions", "ledger")
     assert set(files) == {f"{name}.svg" for name in names}
     scale = report.scale
     forest = texts(files["forest.svg"])
@@ -63,6 +63,7 @@ def test_the_figures_show_the_numbers_of_the_report(study) -> None:
     assert any("no-bn" in text for text in texts(files["curves.svg"]))
     assert any(text.startswith("variance: pairing by seed saved") for text in texts(files["variance.svg"]))
     assert any(text.startswith("cost: ") for text in texts(files["ledger.svg"]))
+    assert any(text.startswith("assumptions: equal noise") for text in texts(files["assumptions.svg"]))
 
 
 @pytest.mark.slow

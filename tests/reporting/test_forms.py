@@ -135,7 +135,9 @@ def test_all_forms_are_written(study) -> None:
     assert write_report(made.storage, made.paths, made.report) is None
     figures = {path.name for path in (made.folder / "figures").iterdir()}
     assert figures == {
-        f"{name}.{kind}" for name in ("forest", "seeds", "ledger", "variance") for kind in FORMATS
+        f"{name}.{kind}"
+        for name in ("forest", "seeds", "ledger", "variance", "assumptions")
+        for kind in FORMATS
     }
     assert made.storage.read_text(made.paths.report_html).startswith("<!doctype html>")
     assert made.storage.read_text(made.paths.table_tex).count("tabular") == 2

@@ -101,7 +101,7 @@ def test_the_charts_hold_the_effects(study) -> None:
     drawn = draw_charts(report, ("svg",))
     html = to_html(report, drawn)
     charts = Page(html).charts
-    names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "ledger")
+    names = ("forest", "seeds", "interactions", "deltas", "curves", "variance", "assumptions", "ledger")
     assert [chart.name for chart in drawn] == list(charts) == list(names)
     scale = report.scale
     for effect in report.first.all_effects:

@@ -126,7 +126,7 @@ def draw_charts(
 
 
 def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, str, str | None, Figure, Marks]]:
-    from orchestrator.reporting.figures import course, effects
+    from orchestrator.reporting.figures import assumptions, course, effects
 
     drawn: dict[str, tuple[str, Draw]] = {
         "forest": ("Forest plot", effects.forest),
@@ -135,6 +135,7 @@ def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, str,
         "deltas": ("Δ over rungs", course.deltas),
         "curves": ("Learning curves", course.curves),
         "variance": ("Variance", course.variance),
+        "assumptions": ("Assumptions", assumptions.assumptions),
     }
     for index, evaluation in enumerate(report.evaluations):
         for name, (title, draw) in drawn.items():
