@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
+@cache
 def page_template(name: str, package: str = "orchestrator.reporting") -> Template:
     """Return a file of `templates/` in a package. Needs jinja2, of the extras [report] and [web]."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -18,7 +18,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 STUDIES = ("resolve-reinvest", "tune", "resumed", "left")
 
 
-@pytest.fixture(params=STUDIES)
+@pytest.fixture(params=STUDIES, scope="module")
 def recorded(request: pytest.FixtureRequest) -> OpenedStudy:
     return open_study(FIXTURES / "records" / request.param)
 

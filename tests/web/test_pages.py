@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,17 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.web.studyfiles import find_study_files
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("served")
+    write_files(root)
+    record_study(root)
+    return root
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Served:
-    write_files(tmp_path)
-    record_study(tmp_path)
-    return serve(tmp_path)
+def served(folder: Path, tmp_path: Path) -> Served:
+    return serve(shutil.copytree(folder, tmp_path, dirs_exist_ok=True))
 
 
 def test_study_files_are_found_and_others_are_not(served: Served, tmp_path_factory) -> None:
