@@ -17,18 +17,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.decide.sequential import standard_gamma, standard_looks
+from orchestrator.decide.sequential import RESOLVE
 from orchestrator.simulate.generator import Scenario, scenario
-from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick
+from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick, study_file
 from orchestrator.simulate.newdata import Draw, coverage, right_or_wrong, two_way
 from orchestrator.simulate.series import Series, judge, run
 from orchestrator.stats.descriptions import clopper_pearson
-from orchestrator.stats.levels import nominal_levels
 
 PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOISY = ("grid", "save", "strict")
+NOISY = ("grid", "save", "save-1", "strict")
 FEW = ("grid", "save", "reinvest")
 MARGIN = 2.0
 SAMPLES, SEEDS, SHARES = (100, 1000, 10_000), (2, 3, 4, 5), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -151,8 +150,8 @@ def _pool(found: Mapping[str, Any]) -> str:
 
 def _levels() -> str:
     design = SimulatedDesign()
-    looks = standard_looks(design.seeds)
-    levels = nominal_levels(design.alpha, looks, standard_gamma(design.seeds))
+    rule = RESOLVE.on_seeds(study_file(design, RESOLVE.name), 8)
+    looks, levels = rule.looks, rule.levels(design.alpha)
     return (
         f"Looks after {', '.join(map(str, looks))} seeds at α = {design.alpha:g} have the levels "
         f"{', '.join(f'{level:.4f}' for level in levels)}."

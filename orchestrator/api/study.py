@@ -12,6 +12,7 @@ from orchestrator.api.recorded import OpenedStudy, StudyResult
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import as_begun
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Arm, Plan, make_plan
 from orchestrator.study.entrypoint import EntrypointSource
@@ -43,11 +44,18 @@ class Study:
         source: Path,
         entrypoint: EntrypointSource,
         arms: tuple[Arm, ...] | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
-        self.spec, self.source, self.entrypoint = spec, source, entrypoint
+        self._asked, self.source, self.entrypoint = spec, source, entrypoint
         self.paths = StudyPaths.of(spec.name)
         self.storage = _storage(spec, source)
-        self.plan: Plan = make_plan(spec, arms)
+        self.spec = as_begun(spec, self.storage, None if fresh else self.paths)
+        self.plan: Plan = make_plan(self.spec, arms)
+
+    def anew(self) -> Study:
+        """Return the study as it is where it has not begun yet: under the newest version of its rule."""
+        return Study(self._asked, self.source, self.entrypoint, self.plan.arms, fresh=True)
 
     @classmethod
     def from_file(cls, path: str | Path, *overrides: str) -> Study:
@@ -124,7 +132,9 @@ class Study:
         """
         from orchestrator.api.forecasting import forecast
 
-        return forecast(self, retry_failed=retry_failed, fresh=fresh, earlier=earlier)
+        return forecast(
+            self.anew() if fresh else self, retry_failed=retry_failed, fresh=fresh, earlier=earlier
+        )
 
     def power(self, noise: Noise) -> PowerForecast:
         """Return what the study can detect with that noise between seeds. Takes about a second: it simulates.
@@ -245,7 +255,8 @@ class Study:
         from orchestrator.engine.driver import run_study
 
         with shown(progress) as listener:
-            return StudyResult(self.storage, self.paths, run_study(self, options, listener))
+            study = self.anew() if options.fresh else self
+            return StudyResult(self.storage, self.paths, run_study(study, options, listener))
 
     def _run_and_report(self, options: RunOptions, progress: Progress) -> StudyResult:
         result = self.run_with(options, progress)

@@ -181,11 +181,11 @@ def follow(
 ) -> Course:
     """Follow the sequential rule over an evaluation. Arms in `lost` count as failed under every seed."""
     results = table(evaluation, facts)
-    values = results.values if mode == "max" else -results.values
+    sign = 1 if mode == "max" else -1
     ended = results.ended.copy()
     for arm in lost:
         ended[evaluation.arms.index(arm)] = True
-    return resolve(rule, values, ended)
+    return resolve(rule, sign * results.values, ended, sign * results.curves)
 
 
 def _resolved(
@@ -213,24 +213,25 @@ def used_cells(
     pooled variance.
     """
     valued = {cell.cell for cell in plan.cells if final_value(facts[cell.cell]) is not None}
-    looks = rule_of(spec).looks(spec)
-    if not looks:
+    if not rule_of(spec).looks(spec):
         return frozenset(cell.cell for cell in plan.cells if cell.cell in valued and cell.phase != TUNE)
     used = {cell.cell for cell in interaction_cells(spec, plan)}
     for judged in agenda(spec, plan, facts, families).judged:
-        used |= set(_looked_at(judged, looks[0]))
+        rule = rule_of(spec).on_seeds(spec, len(judged.evaluation.arms) - 1)
+        assert rule is not None, "it has looks"
+        used |= set(_looked_at(judged, rule))
     return frozenset(used & valued)
 
 
-def _looked_at(judged: Judged, first: int) -> Iterator[str]:
+def _looked_at(judged: Judged, rule: ResolveRule) -> Iterator[str]:
     """Yield the cells that the latest look at each arm has seen, and the reference's of the largest of them.
 
-    Before an arm's look after `first` seeds its Δ comes from what there is of these seeds.
+    Before an arm's first look its Δ comes from what there is of these seeds.
     """
     evaluation = judged.evaluation
-    last = dict.fromkeys(range(1, len(evaluation.arms)), first)
+    last = dict.fromkeys(range(1, len(evaluation.arms)), rule.looks[0])
     last |= {look.arm: look.number for look in judged.course.looks}
-    for row, number in {**last, 0: max(last.values(), default=0)}.items():
+    for row, number in {**last, 0: max(last.values(), default=0) and max(rule.base, *last.values())}.items():
         for seed in evaluation.seeds[:number]:
             cell = evaluation.cells.get((evaluation.arms[row], seed))
             if cell is not None:

@@ -73,7 +73,7 @@ def seeds_seen(course: Course, rule: ResolveRule, contrasts: Sequence[Contrast])
         number = latest.get(row, rule.looks[0])
         (arm,) = (arm for arm in contrast.weights if arm != contrast.reference)
         numbers[arm] = number
-        numbers[contrast.reference] = max(number, numbers.get(contrast.reference, 0))
+        numbers[contrast.reference] = max(number, numbers.get(contrast.reference, rule.base))
     return numbers
 
 
@@ -88,6 +88,7 @@ def _tested(
         half = critical_t(level, look.df) * look.se
         wide = (look.mean - half, look.mean + half)
     return Tested(
+        mean=look.mean,
         level=rule.levels(rule.alpha)[index],
         se=look.se,
         df=look.df,

@@ -19,7 +19,7 @@ OUTCOMES = frozenset({Cause.USER, Cause.OOM, Cause.SHORT})
 
 
 class Facts(Protocol):
-    """What is known of a cell, such as a `TrialRecord`. `value` in the user's units."""
+    """What is known of a cell, such as a `TrialRecord`. `value`, `curve` in the user's units."""
 
     @property
     def state(self) -> TrialState: ...
@@ -29,6 +29,9 @@ class Facts(Protocol):
 
     @property
     def value(self) -> float | None: ...
+
+    @property
+    def curve(self) -> tuple[float | None, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class OutcomeTable:
-    """Results, arms × seeds. `values` in the user's units, NaN: none; `ended`: the run is over."""
+    """Results, arms × seeds. `values` in the user's units, NaN: none; `ended`: the run is over.
+
+    `curves`: arms × seeds × rungs, the values that runs would have had at the rungs, the end included.
+    """
 
     values: NDArray[np.float64]
     ended: NDArray[np.bool_]
+    curves: NDArray[np.float64]
 
 
 def evaluations(spec: StudySpec, plan: Plan, families: Mapping[str, int]) -> tuple[Evaluation, ...]:
@@ -76,6 +83,8 @@ def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> OutcomeTable:
     """Return the results that are there. A run that failed by its own fault has ended without a value."""
     shape = len(evaluation.arms), len(evaluation.seeds)
     values, ended = np.full(shape, math.nan), np.zeros(shape, dtype=bool)
+    below = max((len(facts[cell].curve) for cell in evaluation.cells.values()), default=0)
+    curves = np.full((*shape, below + 1), math.nan)
     for row, arm in enumerate(evaluation.arms):
         for column, seed in enumerate(evaluation.seeds):
             cell = evaluation.cells.get((arm, seed))
@@ -85,8 +94,15 @@ def table(evaluation: Evaluation, facts: Mapping[str, Facts]) -> OutcomeTable:
             ended[row, column] = is_outcome(fact)
             value = final_value(fact)
             if value is not None:
-                values[row, column] = value
-    return OutcomeTable(values, ended)
+                values[row, column] = curves[row, column, -1] = value
+                curves[row, column, :-1] = _padded(fact.curve, below)
+    return OutcomeTable(values, ended, curves)
+
+
+def _padded(curve: tuple[float | None, ...], rungs: int) -> list[float]:
+    """Return a curve of so many rungs; records of earlier versions have none."""
+    known = [math.nan if value is None else value for value in curve]
+    return known if len(known) == rungs else [math.nan] * rungs
 
 
 def is_outcome(fact: Facts) -> bool:

@@ -7,9 +7,11 @@ rounds of the two arms that promise most for what they cost, while the budget la
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from orchestrator.stats.moderated import FIRST, Pooling
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.faults import Problem, show
 from orchestrator.study.registered import GOALS, GoalTerms
@@ -23,8 +25,49 @@ ROUND = 2
 """Arms of a round under `goal: reinvest`. With more, power falls; with fewer, lanes wait."""
 
 
+_FEW_SEEDS = 6
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a version of a goal fixes. As it stands: the first version of all goals.
+
+    `looks`: numbers of seeds after which one looks, below the most (`looks: auto`); `gamma`: exponent of the
+    spending function (`gamma: auto`) for up to six seeds, and for more; `base`: seeds of the reference that
+    every look sees, all it gets before an arm comes to more (0: it gets the study's seeds, and a look sees
+    those that its arms have); `pooling`: what a test borrows.
+    """
+
+    looks: tuple[int, ...] = (3, 4, 5, 6, 8, 10, 12)
+    gamma: tuple[float, float] = (2.0, 1.0)
+    base: int = 0
+    pooling: Pooling = FIRST
+
+    def looks_up_to(self, most: int) -> tuple[int, ...]:
+        """Return the looks when an arm gets at most that many seeds."""
+        return (*(look for look in self.looks if look < most), most)
+
+    def gamma_for(self, most: int) -> float:
+        """Return the exponent of the spending function when an arm gets at most that many seeds."""
+        return self.gamma[most > _FEW_SEEDS]
+
+
+_LEANING = Pooling(
+    borrow=(3.0, 4.0, 6.0, 8.0),
+    arms_own=True,
+    reuse=0.5,
+    curves=((2, 1.5), (3, 2.0), (4, 2.4), (5, 2.9), (6, 3.4)),
+)
+
+
 class Goal(GoalTerms):
-    """How rounds of looks are made up."""
+    """How rounds of looks are made up. `versions`: what each one fixes; the newest is `version`."""
+
+    versions: ClassVar[Mapping[int, Terms]] = {1: Terms()}
+
+    def terms(self, version: int) -> Terms:
+        """Return what a version fixes; one that the table lacks differs in other things than these."""
+        return self.versions.get(version, self.versions[max(self.versions)])
 
     @abstractmethod
     def next_round(self, walk: Walk) -> dict[int, int]:
@@ -38,6 +81,11 @@ class Goal(GoalTerms):
 class _Save(Goal):
     name = "save"
     left_over = "saved"
+    version = 2
+    versions: ClassVar[Mapping[int, Terms]] = {
+        1: Terms(),
+        2: Terms((2, 3, 4, 5, 6, 8, 10, 12), (3.0, 3.0), 4, _LEANING),
+    }
 
     def next_round(self, walk: Walk) -> dict[int, int]:
         return {row: walk.next_look(row) for row in walk.active}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from orchestrator.decide.goals import goal_of
 from orchestrator.stats.levels import nominal_levels, spending
-from orchestrator.stats.moderated import Estimates, estimate
+from orchestrator.stats.moderated import FIRST, Estimates, Pooling, estimate, further_seeds
 from orchestrator.stats.power import Question, predictive_power, seeds_needed
 
 Action = Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
@@ -35,9 +35,9 @@ _FEW_ARMS = 4
 class ResolveRule:
     """What is registered before the first run.
 
-    `looks`: ascending numbers of seeds, the last is the most an arm may get; `seeds`: those that the
-    reference gets first, and with `goal: reinvest` the budget is seeds × (arms + 1) runs. `margin` in the
-    metric's units.
+    `looks`: ascending numbers of seeds, the last is the most an arm may get; `seeds`: those of the study;
+    with `goal: reinvest` the budget is seeds × (arms + 1) runs. `margin` in the metric's units. `base`,
+    `pooling`: as in `goals.Terms`.
     """
 
     looks: tuple[int, ...]
@@ -49,6 +49,13 @@ class ResolveRule:
     goal: str = "save"
     variance: Literal["moderated", "per_arm"] = "moderated"
     few_arms: bool = False
+    base: int = 0
+    pooling: Pooling = FIRST
+
+    @property
+    def reference(self) -> int:
+        """Seeds that the reference gets in any case."""
+        return self.base or self.seeds
 
     @property
     def strict(self) -> bool:
@@ -129,12 +136,18 @@ class Course:
     finished: bool
 
 
-def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bool_]) -> Course:
+def resolve(
+    rule: ResolveRule,
+    values: NDArray[np.float64],
+    ended: NDArray[np.bool_],
+    curves: NDArray[np.float64] | None = None,
+) -> Course:
     """Follow the rule as far as the results go.
 
     Args:
         values: (1 + arms, most seeds), oriented; row 0 is the reference; NaN where a run has no value.
         ended: same shape; a run that ended without a value is an outcome of its arm and takes its place.
+        curves: (1 + arms, seeds, rungs), the values at the rungs, the end included; None: nobody has any.
 
     Raises:
         ValueError: the arrays do not hold the seeds of the last look.
@@ -142,7 +155,7 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
     if values.shape != ended.shape or values.ndim != 2 or values.shape[1] < max(rule.looks[-1], rule.seeds):
         shapes = f"values {values.shape} and ended {ended.shape}"
         raise ValueError(f"{shapes} must both be (1 + arms, seeds of the last look)")
-    walk = Walk(rule, values)
+    walk = Walk(rule, values, curves)
     pending: dict[int, int] = {}
     wanted: list[Cell] = []
     while walk.active:
@@ -150,13 +163,14 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
         if not pending:
             walk.give_up()
             break
-        wanted = [cell for cell in _cells_of(pending) if not ended[cell]]
+        wanted = [cell for cell in _cells_of(pending, rule.base) if not ended[cell]]
         if wanted:
             break
         walk.take(pending)
         pending = {}
     awaited = len(wanted)
-    wanted += [(0, s) for s in range(max(pending.values(), default=0), rule.seeds) if not ended[0, s]]
+    told = max(rule.base, *pending.values()) if pending else 0
+    wanted += [(0, s) for s in range(told, rule.reference) if not ended[0, s]]
     ahead = [cell for cell in walk.ahead(pending) if not ended[cell]] if pending else []
     return Course(
         looks=tuple(walk.looks),
@@ -169,12 +183,12 @@ def resolve(rule: ResolveRule, values: NDArray[np.float64], ended: NDArray[np.bo
     )
 
 
-def _cells_of(pending: dict[int, int]) -> list[Cell]:
+def _cells_of(pending: dict[int, int], base: int) -> list[Cell]:
     """Return what a round needs, seed by seed with the reference first, so that pairs complete early.
 
     The reference's first two seeds come before all others: they show whether the entrypoint uses its seed.
     """
-    most = max(pending.values())
+    most = max(base, *pending.values())
     cells = [(row, s) for row, number in {0: most, **pending}.items() for s in range(number)]
     return sorted(cells, key=lambda cell: (cell[0] > 0 or cell[1] > 1, cell[1], cell[0]))
 
@@ -194,10 +208,12 @@ class Walk:
     many there were.
     """
 
-    def __init__(self, rule: ResolveRule, values: NDArray[np.float64]) -> None:
+    def __init__(
+        self, rule: ResolveRule, values: NDArray[np.float64], curves: NDArray[np.float64] | None = None
+    ) -> None:
         self.rule = rule
         self.goal = goal_of(rule.goal)
-        self.values = values
+        self.values, self.curves = values, curves
         self.arms = values.shape[0] - 1
         self.number = [0] * (self.arms + 1)
         self.active = list(range(1, self.arms + 1))
@@ -212,7 +228,7 @@ class Walk:
     def ahead(self, pending: dict[int, int]) -> Iterator[Cell]:
         """Yield what may run before a look asks for it: the nearest look first."""
         seen = [pending.get(row, number) for row, number in enumerate(self.number)]
-        reference = max(self.rule.seeds, self.number[0], *pending.values())
+        reference = max(self.rule.reference, self.number[0], *pending.values())
         for row, look in self.goal.ahead(self, pending):
             yield from ((0, seed) for seed in range(reference, look))
             yield from ((row, seed) for seed in range(seen[row], look))
@@ -221,7 +237,7 @@ class Walk:
     def needed(self, pending: dict[int, int]) -> Iterator[Cell]:
         """Yield what the looks so far and the pending one have used, and the reference's own seeds."""
         numbers = [pending.get(row, number) for row, number in enumerate(self.number)]
-        numbers[0] = max(self.rule.seeds, *numbers)
+        numbers[0] = max(self.rule.reference, *numbers)
         for row, number in enumerate(numbers):
             yield from ((row, seed) for seed in range(number))
 
@@ -238,7 +254,7 @@ class Walk:
         for row in sorted(set(self.active) - set(taken), key=lambda row: (-self._promise(row), row)):
             with_it = {**taken, **chosen, row: self.next_look(row)}
             numbers = [with_it.get(other, number) for other, number in enumerate(self.number)][1:]
-            if sum(numbers) + max(self.rule.seeds, *numbers) <= budget:
+            if sum(numbers) + max(self.rule.reference, *numbers) <= budget:
                 chosen[row] = with_it[row]
                 if len(chosen) == most:
                     break
@@ -253,12 +269,9 @@ class Walk:
         """Look at these arms: all their runs have ended."""
         for row, number in pending.items():
             self.number[row] = number
-        self.number[0] = max(self.number)
+        self.number[0] = max(self.rule.base, *self.number)
         self.rounds += 1
-        visible = self.values[:, : self.number[0]].copy()
-        for row, number in enumerate(self.number):
-            visible[row, number:] = np.nan
-        pairs = estimate(visible, self._weights, self.rule.variance)
+        pairs = self._estimated()
         rows = list(pending)
         p = dict(enumerate(pairs.p.tolist(), start=1))
         actions: dict[int, Action] = {}
@@ -269,6 +282,17 @@ class Walk:
             self._holm(rows, equivalent, actions, "equivalent", sides=2)
         for look in self._drawn(pairs, p, levels, equivalent):
             self._judge(look, actions.get(look.arm))
+
+    def _estimated(self) -> Estimates:
+        """Estimate every arm from the seeds that it has come to, however many there are."""
+        seen = self.number[0]
+        visible = self.values[:, :seen].copy()
+        for row, number in enumerate(self.number):
+            visible[row, number:] = np.nan
+        curves = None if self.curves is None else self.curves[:, :seen]
+        pooling = self.rule.pooling
+        pairs = estimate(visible, self._weights, self.rule.variance, pooling, curves)
+        return further_seeds(pairs, visible, self.number, pooling.reuse) if pooling.reuse else pairs
 
     def _level(self, row: int, alpha: float) -> float:
         return self.rule.levels(alpha)[self._index[self.number[row]]]
@@ -343,8 +367,8 @@ class Walk:
 
     def _silent(self, look: ArmLook) -> bool:
         """Whether every run so far of the arm, or of the reference, has failed: more would fail, too."""
-        seen = self.values[[0, look.arm], : look.number]
-        return bool(np.isnan(seen).all(axis=1).any())
+        reference = self.values[0, : max(self.rule.base, look.number)]
+        return any(bool(np.isnan(row).all()) for row in (reference, self.values[look.arm, : look.number]))
 
     def _end(self, look: ArmLook, action: Action) -> None:
         given_up = action not in ("different", "equivalent")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from orchestrator.decide.states import TrialState
 
+_KEPT = 5
 Scores = Mapping[float, Mapping[str, float]]
 """Rung -> {cell: oriented score} of those that have passed it."""
 
@@ -30,6 +31,25 @@ def rungs(grace: float, reduction: float, maximum: float) -> tuple[float, ...]:
         found.append(int(rung) if float(rung).is_integer() else rung)
         rung = grace * reduction ** len(found)
     return tuple(found)
+
+
+def curve_rungs(grace: float, reduction: float, maximum: float) -> tuple[float, ...]:
+    """Return the rungs below `maximum` whose values are kept of every trial: at most the last five."""
+    return rungs(grace, reduction, maximum)[-_KEPT:] if grace < maximum else ()
+
+
+class Passed:
+    """What a trial would have counted with, had it ended at each of these rungs; None where nobody knows."""
+
+    def __init__(self, rungs: tuple[float, ...]) -> None:
+        self.values: dict[float, float | None] = dict.fromkeys(rungs)
+        self._above: float | None = None
+
+    def take(self, length: float, value: float | None) -> None:
+        """Take a report, in order: it tells about the highest rung that it is the first to pass."""
+        rung = highest_rung(self.values, length, self._above)
+        if rung is not None and value is not None:
+            self._above, self.values[rung] = rung, value
 
 
 def highest_rung(rungs: Iterable[float], length: float, above: float | None = None) -> float | None:

@@ -11,21 +11,8 @@ from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
+    from orchestrator.decide.goals import Terms
     from orchestrator.decide.resolve import ResolveRule
-
-
-_LOOKS = (3, 4, 5, 6, 8, 10, 12)
-_FEW_SEEDS = 6
-
-
-def standard_looks(most: int) -> tuple[int, ...]:
-    """Return numbers of seeds after which one looks when an arm gets at most that many (`looks: auto`)."""
-    return (*(look for look in _LOOKS if look < most), most)
-
-
-def standard_gamma(most: int) -> float:
-    """Return the exponent of the spending function (`gamma: auto`): few seeds spend late."""
-    return 2.0 if most <= _FEW_SEEDS else 1.0
 
 
 class _Resolve(StoppingRule):
@@ -33,6 +20,17 @@ class _Resolve(StoppingRule):
     uses = frozenset({"goal", "max_seeds", "looks", "gamma", "futility"})
     drops_runs = True
     sequential = True
+    version_key = "goal_version"
+
+    def newest(self, spec: StudySpec) -> int:
+        # without a pool there is nothing in which versions differ for the better
+        return self.goal(spec).version if spec.report.variance == "moderated" else 1
+
+    def terms(self, spec: StudySpec) -> Terms:
+        """Return what the study's version of the goal fixes."""
+        from orchestrator.decide.goals import goal_of
+
+        return goal_of(spec.stopping.goal).terms(self.version_of(spec))
 
     def problems(self, spec: StudySpec) -> Iterator[Problem]:
         stopping = spec.stopping
@@ -64,24 +62,23 @@ class _Resolve(StoppingRule):
         given = spec.stopping.looks
         if given != "auto":
             return given
-        found, seeds = standard_looks(self.most_seeds(spec)), len(spec.seeds)
+        found, seeds = self.terms(spec).looks_up_to(self.most_seeds(spec)), len(spec.seeds)
         # with goal: reinvest the budget is the seeds of the file: it has to pay for the first look at least
         return found if found[0] <= seeds else (seeds, *found)
 
     def gamma(self, spec: StudySpec) -> float:
         """Return the exponent of the spending function α·t^γ."""
         given = spec.stopping.gamma
-        return standard_gamma(self.most_seeds(spec)) if given == "auto" else float(given)
+        return self.terms(spec).gamma_for(self.most_seeds(spec)) if given == "auto" else float(given)
 
     def registered(self, spec: StudySpec) -> dict[str, Any]:
-        stopping, goal = spec.stopping, self.goal(spec)
-        fixed: dict[str, Any] = {
+        stopping = spec.stopping
+        return {
             "goal": stopping.goal,
             "looks": list(self.looks(spec)),
             "gamma": self.gamma(spec),
             "futility": stopping.futility,
         }
-        return fixed if goal.version == 1 else {**fixed, "goal_version": goal.version}
 
     def describe(self, spec: StudySpec) -> str:
         futility = spec.stopping.futility
@@ -92,6 +89,7 @@ class _Resolve(StoppingRule):
     def on_seeds(self, spec: StudySpec, arms: int) -> ResolveRule:
         from orchestrator.decide.resolve import ResolveRule, few_arms
 
+        terms = self.terms(spec)
         margin = spec.report.margin  # in the metric's units, which orienting does not change
         return ResolveRule(
             looks=self.looks(spec),
@@ -103,6 +101,8 @@ class _Resolve(StoppingRule):
             goal=spec.stopping.goal,
             variance=spec.report.variance,
             few_arms=few_arms(arms),
+            base=min(terms.base, len(spec.seeds)),
+            pooling=terms.pooling,
         )
 
     def variants(self) -> Mapping[str, Variant]:

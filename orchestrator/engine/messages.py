@@ -109,6 +109,7 @@ class Outcome:
     length: float | None = None
     value: float | None = None  # what it counts with
     beside: Mapping[str, float] = field(default_factory=dict)  # other metrics of the report that counts
+    curve: tuple[float | None, ...] = ()  # what it would have counted with at each of `curve_rungs`
     recycle: tuple[str, ...] = ()  # what could not be put back: the lane needs fresh workers
     secondary: bool = False  # a broken collective: another rank's failure is the cause
     fault: FaultKind | None = None  # None: what the cause alone says

@@ -258,6 +258,9 @@ class TrialEnd(CellEvent):
     beside: Annotated[FreeForm | None, _says("other metrics where the value was taken")] = None
     wrote: Annotated[tuple[str, ...], _says("files outside of the trial's own directory that it wrote")] = ()
     shared: Annotated[tuple[str, ...], _says("files that all trials share which it changed")] = ()
+    curve: Annotated[
+        tuple[Value | None, ...], _says("what it would have counted with at the last rungs below its end")
+    ] = ()
 
 
 @dataclass(frozen=True)

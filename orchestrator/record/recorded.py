@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from orchestrator.record.reading import DAMAGED, HINT, MOST_TOLD, read_json, tel
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
+from orchestrator.study.registered import RULES, rule_of
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.validation import read_spec
 from orchestrator.study.yamlfile import parse_yaml
@@ -86,6 +87,9 @@ class RecordedStudy:
         with telling(self.storage, self.paths.study_yaml), self._of_study_yaml():
             found: dict[str, Any] = parse_yaml(self.spec_text, "", written=True).data
             _OUTLINE.validate_python(found)
+        if found["stopping"].get("version", "auto") == "auto":  # written before there was such a key
+            version = registered_version(self.plan_data, found["stopping"].get("rule"))
+            found["stopping"]["version"] = 1 if version is None else version
         return found
 
     @cached_property
@@ -190,6 +194,32 @@ def read_record(
     journal = read_journal(storage, paths.journal, before)
     code = read_environment(storage, paths).code_hash
     return RecordedStudy(storage, paths, text, plan, code, journal)
+
+
+def as_begun(spec: StudySpec, storage: Storage, paths: StudyPaths | None) -> StudySpec:
+    """Return a study with the version of its rule: where its file names none, the one that it began under.
+
+    A study that has not begun (`paths`: None), or has begun under another rule, is under the newest.
+    """
+    stopping, version = spec.stopping, None
+    if stopping.version == "auto":
+        with suppress(FileNotFoundError):
+            version = paths and registered_version(storage.read_bytes(paths.plan_json), stopping.rule)
+        version = rule_of(spec).newest(spec) if version is None else version
+        stopping = stopping.model_copy(update={"version": version})
+    return spec.model_copy(update={"stopping": stopping})
+
+
+def registered_version(plan_data: bytes, rule: object) -> int | None:
+    """Return the version of that rule which a plan.json registers; None where it registers none of it.
+
+    A damaged file has none either: who reads all of it tells.
+    """
+    with suppress(ValueError, KeyError, TypeError):
+        registered = from_json(plan_data)["registered"]
+        if registered["rule"] == rule:
+            return int(registered.get(RULES.get(registered["rule"]).version_key, 1))
+    return None
 
 
 def read_study(storage: Storage, root: str) -> RecordedStudy:

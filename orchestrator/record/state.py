@@ -42,6 +42,7 @@ class TrialRecord:
     infrastructure failures since the last checkpoint, not preemptions; `decisions`: rung -> what was decided;
     `asked_again`: how often it was begun anew on request after it had its answer;
     `beside`: other metrics where its value was taken (journals of earlier versions do not say);
+    `curve`: what it would have counted with at the last rungs below its end;
     `wrote`, `shared`: files outside of its own directory, those of the project apart (`record.shared`).
     """
 
@@ -86,6 +87,7 @@ class TrialRecord:
     beside: dict[str, float] = field(default_factory=dict)
     wrote: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    curve: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         self.trial_dir = trial_folder(self.arm, self.seed, self.sample, self.phase)
@@ -268,7 +270,7 @@ class StudyState:
         record.attempts = max(record.attempts, event.attempt)
         record.accepted_code_change = event.accepted_code_change
         self.imported.update(event.imported)
-        record.wrote, record.shared = event.wrote, event.shared
+        record.wrote, record.shared, record.curve = event.wrote, event.shared, event.curve
         _spend(record, event)
 
     @apply.register

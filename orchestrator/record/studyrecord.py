@@ -33,6 +33,7 @@ from orchestrator.study.identity import (
     frozen_view,
     seeds_are_registered,
 )
+from orchestrator.study.registered import rule_of
 from orchestrator.study.spec import StudySpec
 
 How = Literal["new", "resume", "extend"]
@@ -308,7 +309,9 @@ def _write_start(
         storage.write_atomic(paths.code_archive, start.code_bytes)
         env = json.dumps({"code_hash": start.code_hash, **start.env}, indent=1, default=str)
         storage.write_atomic(paths.env_json, env + "\n")
-    text = yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True)
+    said = spec.to_dict()
+    said["stopping"]["version"] = rule_of(spec).version_of(spec)  # `auto` means another one some day
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
     storage.write_atomic(paths.study_yaml, f"{_HEADER}{text}")
     storage.write_atomic(paths.plan_json, json.dumps(plan.to_json(), indent=1) + "\n")
 

@@ -45,7 +45,7 @@ class MethodResult:
 
     `signs`: +1 or −1 where the arm is declared different, else 0; `equivalent`: declared so; `lo`, `hi`: the
     interval of each arm alone (NaN where there is none); `cost`: trained length over that of the whole grid;
-    `kept`: the reference got all its seeds, at full length.
+    `kept`: the reference got all seeds that it is to get in any case, at full length.
     """
 
     signs: NDArray[np.int8]
@@ -100,11 +100,11 @@ def halving(
 
 def sequential(study: GeneratedStudy, design: SimulatedDesign, rule: ResolveRule) -> MethodResult:
     """Follow the rule on the final values; every run that a look has used is trained to its end."""
-    values = study.curves[:, : rule.looks[-1], -1]
-    course = resolve(rule, values, np.ones(values.shape, dtype=np.bool_))
-    ends = [course.final[row] for row in range(1, values.shape[0])]
-    cost = len(course.needed) / (values.shape[0] * design.seeds)
-    kept = all((0, seed) in course.needed for seed in range(design.seeds))
+    curves = study.curves[:, : max(rule.looks[-1], rule.reference)]
+    course = resolve(rule, curves[:, :, -1], np.ones(curves.shape[:2], dtype=np.bool_), curves)
+    ends = [course.final[row] for row in range(1, curves.shape[0])]
+    cost = len(course.needed) / (curves.shape[0] * design.seeds)
+    kept = all((0, seed) in course.needed for seed in range(rule.reference))
     return MethodResult(
         np.array([np.sign(end.mean or 0) if end.action == "different" else 0 for end in ends], dtype=np.int8),
         np.array([end.action == "equivalent" for end in ends]),
@@ -194,6 +194,7 @@ METHODS: dict[str, Method] = {
         Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
         Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
         _of_rule("save", Variant("resolve, save")),
+        _of_rule("save-1", Variant("resolve, save, version 1", {"version": 1})),
         _of_rule("save-no-futility", Variant("resolve, save, no futility", {"futility": 0.0})),
         _of_rule("reinvest", Variant("resolve, reinvest", {"goal": "reinvest"})),
         _of_rule("strict", Variant("resolve, save, strict variance", report={"variance": "per_arm"})),

@@ -192,8 +192,9 @@ def expected_cost(
     most = max(rule.looks[-1], rule.seeds)
     runs = []
     for index in range(studies or _studies(arms)):
-        final = study(truth, most, _SERIES, index).curves[:, :most, -1]
-        runs.append(float(len(resolve(unit, final, np.ones(final.shape, dtype=np.bool_)).needed)))
+        curves = study(truth, most, _SERIES, index).curves[:, :most]
+        course = resolve(unit, curves[:, :, -1], np.ones(curves.shape[:2], dtype=np.bool_), curves)
+        runs.append(float(len(course.needed)))
     share = mean(np.array(runs) / ((arms + 1) * rule.seeds))
     return ExpectedCost(assumed, share, float(np.mean(runs)), len(runs))
 

@@ -28,7 +28,7 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.methods import declared
-from orchestrator.stats.moderated import estimate
+from orchestrator.stats.moderated import FIRST, estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED, Mode
 from orchestrator.study.designs import Contrast
 from orchestrator.study.registered import RULES, design_of
@@ -159,6 +159,8 @@ def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
     """Return the study file with another rule in it, whose own settings are at their defaults."""
     settings = RULES.get(rule).settings or StoppingSpec
     stopping = {**spec.stopping.model_dump(), "rule": rule, **variant.stopping}
+    if rule != spec.stopping.rule or variant.stopping or variant.report:
+        stopping["version"] = "auto"  # a new study's
     kept = {key: value for key, value in stopping.items() if key in settings.model_fields}
     changed = {
         "stopping": settings.model_validate(kept),
@@ -168,9 +170,10 @@ def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:
 
 
 def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
-    """Take the grid as a rule with one look, after all seeds."""
+    """Take the grid as a rule with one look, after all seeds, and the test that it has."""
     seeds = len(spec.seeds)
-    return replace(RESOLVE.on_seeds(spec, arms), looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
+    one = replace(RESOLVE.on_seeds(spec, arms), looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
+    return replace(one, base=0, pooling=FIRST)
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:
@@ -181,7 +184,8 @@ def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) ->
     for row, column in np.argwhere(results.ended).tolist():  # a run that a rule has stopped was never made
         ended[row, column] = _record(evaluation, history, (row, column)).state is not TrialState.STOPPED
     mode = spec.metric.claimed_mode
-    course = resolve(registered, _sign(mode) * results.values, ended)
+    sign = _sign(mode)
+    course = resolve(registered, sign * results.values, ended, sign * results.curves)
     values = {
         arm: dict(zip(evaluation.seeds, results.values[row].tolist(), strict=True))
         for row, arm in enumerate(evaluation.arms)

@@ -42,12 +42,13 @@ _INFERRED = tuple(field.name for field in fields(Inference))
 class Tested(Inference):
     """What the procedure says about one contrast, oriented; the defaults say that there was no test.
 
-    `level`: that of `lo` and `hi`; `claim`: what the procedure rejects; `plain_claims`: the plain paired t
-    would have claimed a difference as well; `exact`: all differences are equal, so that nothing could be
-    tested.
+    `mean`: Δ where it may be another one than the mean of the pairs; `level`: that of `lo` and `hi`; `claim`:
+    what the procedure rejects; `plain_claims`: the plain paired t would have claimed a difference as well;
+    `exact`: all differences are equal, so that nothing could be tested.
     """
 
     level: float
+    mean: float | None = None
     claim: Literal["different", "equivalent"] | None = None
     plain_claims: bool = False
     noisy: bool = False
@@ -132,7 +133,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
     )
     if not n:
         return empty
-    delta = float(plain.mean[index])
+    delta = float(plain.mean[index]) if test.mean is None else test.mean
     D = plain.D[index][plain.paired[index]]  # noqa: N806 - the notation of the field
     sd = math.sqrt(plain.s2[index]) if n > 1 else None
     moderated = test.df is not None and test.df > n - 1

@@ -9,6 +9,7 @@ paired values.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -25,13 +26,38 @@ _ROUNDING = 8 * float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
+class Pooling:
+    """How much a test borrows from the other arms: what versions of the sequential rule differ in.
+
+    `borrow`: most degrees of freedom with two pairs, with three, ..., the last also with more; `arms_own`:
+    the pool is no smaller than the arms' own variances on average, which sees a reference that is noisier
+    than the arms; `reuse`: weight of the seeds that the reference has beyond an arm's (`further_seeds`);
+    `curves`: (rungs, degrees of freedom of a variance averaged over so many, per degree at one rung), by
+    which arms are flagged along their curves too.
+    """
+
+    borrow: tuple[float, ...] = (3.0, 4.0)
+    arms_own: bool = False
+    reuse: float = 0.0
+    curves: tuple[tuple[int, float], ...] = ()
+
+    def most(self, n: NDArray[np.int64]) -> Floats:
+        """Return the most degrees of freedom that tests of so many pairs may borrow."""
+        return np.array(self.borrow)[np.clip(n - 2, 0, len(self.borrow) - 1)]
+
+
+FIRST = Pooling()
+
+
+@dataclass(frozen=True)
 class Estimates:
     """What the pairs say about each contrast; arrays have one element per contrast.
 
     `D`, `paired`: (contrasts, seeds), the paired values, NaN where not `paired`; `n` of them, with `mean` and
     sample variance `s2` (NaN below two); `v`, `df`: the variance that the test uses (0 up to rounding) and
-    its degrees of freedom; `flagged`: so noisy that its variance stands alone; `rounding`: what a difference
-    owes to floating point.
+    its degrees of freedom; `of_mean`: the variance of `mean`; `pool`: what v has borrowed from (NaN: nothing
+    to borrow from); `flagged`: so noisy that its variance stands alone; `rounding`: what a difference owes to
+    floating point.
     """
 
     D: Floats
@@ -41,14 +67,16 @@ class Estimates:
     s2: Floats
     v: Floats
     df: Floats
+    of_mean: Floats
+    pool: Floats
     flagged: NDArray[np.bool_]
     rounding: Floats
 
     @property
     def se(self) -> Floats:
         """Standard errors of the means."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.sqrt(self.v / self.n)
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(self.of_mean)
 
     @property
     def testable(self) -> NDArray[np.bool_]:
@@ -102,13 +130,21 @@ def _chi2(df: int) -> tuple[float, float]:
     return float(chdtri(df, 0.5)), float(chdtri(df, 0.01))
 
 
-def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimates:  # noqa: N803
+def estimate(
+    Y: Floats,  # noqa: N803
+    W: Floats,  # noqa: N803
+    variance: Variance = "moderated",
+    pooling: Pooling = FIRST,
+    curves: Floats | None = None,
+) -> Estimates:
     """Estimate every contrast from the seeds for which all of its arms have a finite value.
 
     Args:
         Y: (arms, seeds), NaN where there is no value.
         W: (contrasts, arms); the weights of a contrast, as in `study.designs.contrasts`.
         variance: `per_arm` pools nothing: plain paired t-tests.
+        pooling: what is borrowed from whom.
+        curves: (arms, seeds, rungs), values at the rungs, the end included, for `pooling.curves`.
     """
     present = np.isfinite(Y)
     values = np.where(present, Y, 0.0)
@@ -123,6 +159,7 @@ def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimate
         s2 = np.where(n > 1, np.square(deviations).sum(axis=1) / (n - 1), np.nan)
         rounding = _ROUNDING * largest * np.abs(W).sum(axis=1) / 2
         v = np.where(np.sqrt(s2) <= rounding, 0.0, s2)
+        of_mean = v / n
     plain = Estimates(
         D=D,
         paired=paired,
@@ -131,39 +168,57 @@ def estimate(Y: Floats, W: Floats, variance: Variance = "moderated") -> Estimate
         s2=s2,
         v=v,
         df=np.maximum(n - 1, 0).astype(float),
+        of_mean=of_mean,
+        pool=np.full(n.shape, np.nan),
         flagged=np.zeros(n.shape, dtype=bool),
         rounding=rounding,
     )
-    return plain if variance == "per_arm" else _moderate(plain, np.where(present, Y, np.nan), W)
+    if variance == "per_arm":
+        return plain
+    flagged = _noisy(plain, np.square(W).sum(axis=1))
+    if pooling.curves and curves is not None:
+        flagged |= noisy_along_curves(paired, W, curves, dict(pooling.curves), rounding)
+    return _moderate(plain, np.where(present, Y, np.nan), W, flagged, pooling)
 
 
-def _moderate(plain: Estimates, Y: Floats, W: Floats) -> Estimates:  # noqa: N803
+def _moderate(
+    plain: Estimates,
+    Y: Floats,  # noqa: N803
+    W: Floats,  # noqa: N803
+    flagged: NDArray[np.bool_],
+    pooling: Pooling,
+) -> Estimates:
     """Pool: the formulas for a contrast with Σ weights² = c; for a plain difference c = 2."""
     c = np.square(W).sum(axis=1)
     nu = plain.df
     with np.errstate(over="ignore", invalid="ignore"):
-        flagged = _noisy(plain, c)
         keep = (W[~flagged] != 0).any(axis=0)
         s2e, dfe = additive_fit(Y[keep])
-        borrowed = _borrowed(plain.n, flagged)
+        pool = c * s2e
+        if pooling.arms_own:
+            quiet = ~flagged & (nu > 0)
+            own = (nu * plain.s2 / c)[quiet].sum() / max(nu[quiet].sum(), 1.0)
+            pool = np.fmax(pool, c * own)
+        borrowed = _borrowed(plain.n, flagged, pooling)
         nu0 = np.where(flagged | (plain.n < 2), 0.0, np.minimum(borrowed, np.maximum(0.0, dfe - nu)))
-        pooled = (nu * plain.s2 + nu0 * c * s2e) / (nu + nu0)
+        pooled = (nu * plain.s2 + nu0 * pool) / (nu + nu0)
         v = np.where(nu0 > 0, np.maximum(plain.s2, pooled), plain.s2)
         v = np.where(np.sqrt(v) <= plain.rounding, 0.0, v)
-    return replace(plain, v=v, df=nu + nu0, flagged=flagged)
+        of_mean = v / plain.n
+    return replace(plain, v=v, df=nu + nu0, of_mean=of_mean, pool=pool, flagged=flagged)
 
 
-def _borrowed(n: NDArray[np.int64], flagged: NDArray[np.bool_]) -> Floats:
+def _borrowed(n: NDArray[np.int64], flagged: NDArray[np.bool_], pooling: Pooling) -> Floats:
     """Most degrees of freedom that a test may borrow.
 
     Where arms stand alone, the pool of the others has been selected to be quiet. With many arms that is
     harmless; with few it made tests too bold (three arms at n = 2, 3: family-wise error .07, .06, not .05).
     """
-    borrowed = np.where(n == 2, 3.0, 4.0)
+    borrowed = pooling.most(n)
     pooled = int((~flagged & (n > 1)).sum())
     if not flagged.any():
         return borrowed
-    return np.where(n == 2, np.clip(pooled - 2, 0, 3), 4.0 if pooled > 2 else 0.0)
+    return np.where(n == 2, np.clip(pooled - 2, 0, 3), borrowed if pooled > 2 else 0.0)
 
 
 def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
@@ -180,6 +235,81 @@ def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
     typical = float(np.median(sums[varied] / quantiles[varied, 0])) if varied.any() else math.inf
     flagged: NDArray[np.bool_] = (sums > quantiles[:, 1] * typical) | (~np.isfinite(sums) & (plain.n > 1))
     return flagged
+
+
+def noisy_along_curves(
+    paired: NDArray[np.bool_],
+    W: Floats,  # noqa: N803
+    curves: Floats,
+    per_df: Mapping[int, float],
+    rounding: Floats,
+) -> NDArray[np.bool_]:
+    """Return which contrasts vary beyond the 99th percentile of what is plausible, along their curves.
+
+    At a rung a variance is taken relative to the geometric mean over the contrasts, and averaged over the
+    rungs. That is as good as one with more degrees of freedom: `per_df`, by the number of rungs. Left out
+    are rungs that most contrasts lack, contrasts that lack another one, and rungs at which one of these has
+    no variance.
+    """
+    n = paired.sum(axis=1)
+    D = np.tensordot(W, np.where(np.isfinite(curves), curves, 0.0), axes=1)  # noqa: N806 - contrasts, seeds, rungs
+    lacking = np.tensordot((W != 0).astype(float), (~np.isfinite(curves)).astype(float), axes=1)
+    gaps: NDArray[np.bool_] = np.any((lacking > 0) & paired[:, :, None], axis=1)
+    there = 2 * gaps[n > 1].sum(axis=0) <= (n > 1).sum()
+    seen = (n > 1) & ~gaps[:, there].any(axis=1)
+    flagged: NDArray[np.bool_] = np.zeros(n.shape, dtype=bool)
+    if not seen.any():
+        return flagged
+    D = D[:, :, there]  # noqa: N806
+    D, inside, count = D[seen], paired[seen][:, :, None], n[seen][:, None]  # noqa: N806
+    centred = np.where(
+        inside, D - np.where(inside, D, 0.0).sum(axis=1, keepdims=True) / count[:, :, None], 0.0
+    )
+    V = np.square(centred).sum(axis=1) / (count - 1)  # noqa: N806 - contrasts, rungs
+    V = V[:, (np.sqrt(V) > rounding[seen][:, None]).all(axis=0)]  # noqa: N806
+    if V.shape[1] not in per_df:
+        return flagged
+    relative = (V / np.exp(np.log(V).mean(axis=0))).mean(axis=1)
+    df = np.maximum(1, np.rint((n[seen] - 1) * per_df[V.shape[1]])).astype(int)
+    quantiles = np.array([_chi2(one) for one in df.tolist()])
+    flagged[seen] = relative > np.median(relative) * quantiles[:, 1] / quantiles[:, 0]
+    return flagged
+
+
+def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: float) -> Estimates:  # noqa: N803
+    """Let estimates lean on the reference's seeds that an arm has not come to.
+
+    Where the reference has m seeds beyond the n pairs of an arm, Δ is D̄ + g (its mean in the pairs − its mean
+    in the others), g = weight · m / (n + m): the weight is fixed, so that nothing is chosen by the results.
+    Seeds under which a run has failed are not among them: that they are missing is no accident.
+
+    Args:
+        found: estimates of the differences of rows 1, 2, ... of `Y` from row 0.
+        Y: (1 + arms, seeds), NaN where there is no value.
+        seen: the seeds that each row has come to.
+        weight: from 0 (not at all) to 1.
+    """
+    columns, usable = np.arange(Y.shape[1]), np.isfinite(Y[0])
+    further = usable & (columns >= np.array(seen[1:])[:, None])
+    m = further.sum(axis=1)
+    rows = np.isfinite(np.vstack([Y[:1], Y[1:][~found.flagged]]))
+    values = np.where(rows, np.vstack([Y[:1], Y[1:][~found.flagged]]), 0.0)
+    count = rows.sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        centred = np.where(rows, values - (values.sum(axis=1) / count)[:, None], 0.0)
+        within = np.square(centred).sum() / max(int(np.maximum(count - 1, 0).sum()), 1)
+        reference = np.where(usable, Y[0], 0.0)
+        n, v = found.n, found.v
+        difference = (found.paired * reference).sum(axis=1) / n - (further * reference).sum(axis=1) / m
+        g = weight * m / (n + m)
+        less = g * np.fmin(found.pool, v) / n
+        of_mean = v / n - less + g * g * within * (1 / n + 1 / m)
+    leans = (m > 0) & found.testable & ~found.flagged
+    return replace(
+        found,
+        mean=np.where(leans, found.mean + g * difference, found.mean),
+        of_mean=np.where(leans, of_mean, found.of_mean),
+    )
 
 
 def additive_fit(Y: Floats) -> tuple[float, int]:  # noqa: N803

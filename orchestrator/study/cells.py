@@ -155,7 +155,9 @@ def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
         raise InternalError("two cells have the same identity")
     registered = registration(spec)
     identities = [cell.cell for cell in cells]
-    whole = {"frozen": frozen_view(spec), "registered": registered, "cells": identities}
+    frozen = frozen_view(spec)
+    frozen["stopping"].pop("version")  # what is registered has it
+    whole = {"frozen": frozen, "registered": registered, "cells": identities}
     plan_hash = hashlib.sha256(canonical(whole).encode()).hexdigest()[:16]
     return Plan(spec.name, plan_hash, arms[0].name, arms, cells, registered)
 
@@ -175,7 +177,8 @@ def registration(spec: StudySpec) -> dict[str, Any]:
         "variance": report.variance,
     }
     rule, metric = rule_of(spec), spec.metric
-    versions = {} if rule.version == 1 else {"rule_version": rule.version}
+    version = rule.version_of(spec)
+    versions = {} if version == 1 else {rule.version_key: version}
     at = {} if metric.at == "last" else {"at": metric.at}
     claimed = {} if metric.test is None else {"test": metric.test, "test_mode": metric.claimed_mode}
     return fixed | at | claimed | rule.registered(spec) | versions

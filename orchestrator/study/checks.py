@@ -128,6 +128,12 @@ def stopping_problems(spec: StudySpec) -> Iterator[Problem]:
         if key not in rule.uses:
             users = " or ".join(name for name in RULES if key in RULES.get(name).uses)
             yield from unused_problems(stopping, ("stopping",), (key,), f"with rule: {users}")
+    newest = rule.newest(spec)
+    if stopping.version != "auto" and stopping.version > newest:
+        message = f"rule: {rule.name} has no such version with these settings"
+        valid = "1" if newest == 1 else f"1 to {newest}"
+        yield Problem(("stopping", "version"), message, show(stopping.version), f"valid: {valid}, auto")
+        return
     yield from rule.problems(spec)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.study.changes import MISSING
 from orchestrator.study.command import CommandSpec
 from orchestrator.study.faults import show
-from orchestrator.study.registered import DESIGNS, RULES
+from orchestrator.study.registered import DESIGNS, RULES, rule_of
 from orchestrator.study.spec import StudySpec
 
 MUTABLE = (
@@ -43,6 +43,7 @@ def frozen_view(spec: StudySpec) -> dict[str, Any]:
         if view[key] is None:
             view.pop(key)
     view["entrypoint"] = entrypoint_identity(spec)
+    view["stopping"]["version"] = rule_of(spec).version_of(spec)
     metric = type(spec.metric).model_fields
     for key in _METRIC:
         if view["metric"][key] == metric[key].default:

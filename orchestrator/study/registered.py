@@ -33,11 +33,12 @@ class StoppingTerms(ABC):
     full; `sequential`: it looks at the effects on the way (`looks`), and its levels hold for the seeds that
     were registered before the first run: none can be added; `settings`: a subclass of StoppingSpec where
     `stopping` has settings of the rule's own; `version`: counts changes of what it decides, and is part of
-    what is registered from 2 on.
+    what is registered from 2 on, as `version_key`.
     """
 
     name: str
     version: int = 1
+    version_key: str = "rule_version"
     uses: frozenset[str] = frozenset()
     tier: Tier = "full-length"
     stops_at_rungs: bool = False
@@ -63,6 +64,15 @@ class StoppingTerms(ABC):
     def goal(self, spec: StudySpec) -> GoalTerms | None:
         """Return what becomes of seeds that are left over; None where the rule leaves none."""
         return None
+
+    def newest(self, spec: StudySpec) -> int:
+        """Return the version that a new study with these settings is under."""
+        return self.version
+
+    def version_of(self, spec: StudySpec) -> int:
+        """Return the version that a study is under."""
+        given = spec.stopping.version
+        return self.newest(spec) if given == "auto" or spec.stopping.rule != self.name else given
 
     def most_seeds(self, spec: StudySpec) -> int:
         """Count the seeds that an arm may get: those of the file, or more where the rule adds some."""

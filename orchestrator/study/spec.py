@@ -98,15 +98,19 @@ class StoppingSpec(Section):
     rule: Annotated[str, OneOf(RULES)] = "none"
     """`none`: the whole grid; `resolve`: full-length seeds until each effect is resolved; `asha`: stops the
     unpromising trials at rungs (exploration, no claim at full length)."""
+    version: AutoCount = "auto"
+    """Of the rule, with resolve of its goal; `auto`: the newest, and that of a study that has begun. It is
+    registered before the first run, so that a study goes on as it began."""
     goal: Annotated[str, OneOf(GOALS)] = "save"
     """What resolved arms leave over: saved, or given to the unresolved ones (resolve)."""
     max_seeds: Annotated[int, Field(ge=2)] = 12
     """Most seeds of an arm (resolve with goal: reinvest)."""
     looks: AutoLooks = "auto"
-    """After how many seeds the effects are looked at; `auto`: those of 3, 4, 5, 6, 8, 10, 12 below the most
-    seeds, and the most seeds (resolve)."""
+    """After how many seeds the effects are looked at; `auto`: those of 2, 3, 4, 5, 6, 8, 10, 12 below the
+    most seeds (from 3 with goal: reinvest), and the most seeds (resolve)."""
     gamma: AutoNumber = "auto"
-    """Exponent of the spending function; `auto`: 2 for up to six seeds, else 1 (resolve)."""
+    """Exponent of the spending function; `auto`: 3; with goal: reinvest 2 for up to six seeds, else 1
+    (resolve)."""
     futility: Annotated[float, Field(ge=0, lt=1)] = 0.10
     """An arm gets no more seeds when the chance to resolve it falls below this; 0: never (resolve)."""
     max: PositiveNumber

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.decide.goals import SAVE
 from orchestrator.decide.resolve import ResolveRule
 from orchestrator.decide.sequential import RESOLVE
 from orchestrator.study.spec import ReportSpec, StudySpec
+
+NEWEST = SAVE.terms(SAVE.version).pooling
 
 
 def study(stopping: dict[str, object], seeds: int) -> StudySpec:
@@ -26,9 +29,15 @@ def study(stopping: dict[str, object], seeds: int) -> StudySpec:
 @pytest.mark.parametrize(
     ("stopping", "seeds", "rule"),
     [
-        ({}, 5, ResolveRule((3, 4, 5), 5, margin=0.5)),
-        ({}, 8, ResolveRule((3, 4, 5, 6, 8), 8, gamma=1, margin=0.5)),
-        ({"looks": [2, 5], "gamma": 3.0, "futility": 0.0}, 5, ResolveRule((2, 5), 5, 0.05, 3, 0, 0.5)),
+        ({}, 5, ResolveRule((2, 3, 4, 5), 5, gamma=3, margin=0.5, base=4, pooling=NEWEST)),
+        ({}, 3, ResolveRule((2, 3), 3, gamma=3, margin=0.5, base=3, pooling=NEWEST)),
+        ({"version": 1}, 5, ResolveRule((3, 4, 5), 5, margin=0.5)),
+        ({"version": 1}, 8, ResolveRule((3, 4, 5, 6, 8), 8, gamma=1, margin=0.5)),
+        (
+            {"version": 1, "looks": [2, 5], "gamma": 3.0, "futility": 0.0},
+            5,
+            ResolveRule((2, 5), 5, 0.05, 3, 0, 0.5),
+        ),
         (
             {"goal": "reinvest"},
             5,

@@ -222,7 +222,7 @@ EXAMPLES: list[Event] = [
     Noted("changed code was accepted", code_hash="cd34"),
 ]
 # what older versions did not write yet, and what is written only where there is something to say
-OPTIONAL = {"arms", "taken", "fault", "wall_s", "gpu_s", "code_hash", "code", "imported", "beside"}
+OPTIONAL = {"arms", "taken", "fault", "wall_s", "gpu_s", "code_hash", "code", "imported", "beside", "curve"}
 
 
 def schema() -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from orchestrator.record.journal import read_journal
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease, read_lease
-from orchestrator.record.recorded import read_study
+from orchestrator.record.recorded import as_begun, read_study
 from orchestrator.record.storage import Storage
-from orchestrator.record.studyrecord import Start, StudyRecord
+from orchestrator.record.studyrecord import Start, StudyRecord, same_study
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.validation import read_spec
 
+RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 PATHS = StudyPaths.of("digits")
 
 
@@ -77,7 +80,7 @@ def test_a_new_study_is_recorded_before_anything_runs(storage: Storage, start: O
     record.close()
     assert read_lease(storage, PATHS) is None
     found = read_study(storage, "digits")
-    assert StudySpec.model_validate(found.spec) == study()
+    assert StudySpec.model_validate(found.spec) == as_begun(study(), storage, None)
     assert found.plan == found.registered == make_plan(study())
     assert list(found.state.cells) == [cell.cell for cell in found.plan.cells]
     assert found.progress() is None
@@ -145,6 +148,37 @@ def test_a_sequential_study_takes_arms_but_no_seeds(storage: Storage, start: Ope
     record = start(study(stopping=stopping, components=MORE), extend=True)
     assert record.how == "extend"
     record.close()
+
+
+@pytest.mark.parametrize(("name", "newest"), [("resolve-save", 2), ("extended", 2), ("resolve-reinvest", 1)])
+def test_a_study_goes_on_under_the_version_of_its_rule_that_it_began_under(name: str, newest: int) -> None:
+    records = Storage.open(RECORDS)
+    found = read_study(records, name)
+    assert found.spec["stopping"]["version"] == 1  # which its study.yaml does not say
+    data = {**found.spec, "stopping": {**found.spec["stopping"], "version": "auto"}}
+    again, fresh = (as_begun(read_spec(data), records, paths) for paths in (found.paths, None))
+    assert make_plan(again).hash == found.registered.hash
+    assert same_study(found, again, extend=False) == "resume"
+    added = {**data["components"], "new": {"without": {"lr": 1.0}}}
+    more = as_begun(read_spec({**data, "components": added}), records, found.paths)
+    assert same_study(found, more, extend=True) == "extend"
+    assert (again.stopping.version, more.stopping.version, fresh.stopping.version) == (1, 1, newest)
+    if newest > 1:
+        for extend in (False, True):
+            with pytest.raises(ChangedStudy, match=r"stopping\.version: 1 → 2"):
+                same_study(found, fresh, extend)
+
+
+def test_a_new_study_has_the_newest_version_on_record(storage: Storage, start: Opener) -> None:
+    stopping = {"max": 8, "rule": "resolve"}
+    start(study(stopping=stopping)).close()
+    assert read_study(storage, "digits").spec["stopping"]["version"] == 2
+    assert as_begun(study(stopping=stopping), storage, PATHS).stopping.version == 2
+    with pytest.raises(ChangedStudy, match=r"stopping\.version: 2 → 1"):
+        start(study(stopping={**stopping, "version": 1}))
+    start(study(stopping={**stopping, "version": 1}), fresh=True).close()
+    assert as_begun(study(stopping=stopping), storage, PATHS).stopping.version == 1
+    assert as_begun(study(), storage, PATHS).stopping.version == 1  # of another rule, which has one only
 
 
 def test_changed_code_is_refused_until_it_is_accepted(storage: Storage, start: Opener) -> None:

@@ -10,7 +10,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.reporting.words import caption, cost_line
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
-RESOLVE = {"rule": "resolve", "max": 9}
+RESOLVE = {"rule": "resolve", "version": 1, "max": 9}
 
 
 def test_effects_come_from_finished_runs_only(study, ended) -> None:
@@ -70,7 +70,7 @@ def test_a_reference_run_beyond_its_last_look_is_not_lost(study, ended) -> None:
     arms = {"no-bn": {0: 0.50, 1: 0.53, 2: 0.51}, "no-aug": {0: 0.60, 1: 0.61, 2: 0.61}}
     skipped = {seed: ended(state="skipped") for seed in (3, 4)}
     values = {"baseline": {**BASE, 3: 0.9, 4: 0.91}, **{arm: row | skipped for arm, row in arms.items()}}
-    report = study(values, seeds=5, stopping={"rule": "resolve", "max": 9, "unit": "epoch"}).report
+    report = study(values, seeds=5, stopping=RESOLVE).report
     assert [effect.verdict for effect in report.first.effects] == ["hurts", "hurts"]
     assert [run.seed for _, run in report.left_out] == [3, 4]
     assert not any("no value" in note for note in report.notes)

@@ -27,7 +27,7 @@ GOLDEN = {  # statistics §8
     "no-c": [94.2, 94.2, 94.3, 94.5, 93.9],
     "no-d": [90.1, 89.0, 90.9, 89.5, 90.2],
 }
-RESOLVE = {"rule": "resolve", "max": 9}
+RESOLVE = {"rule": "resolve", "version": 1, "max": 9}
 
 
 def by_seed(rows):
@@ -78,6 +78,26 @@ def test_the_golden_study(golden) -> None:
     assert "19 %" not in text
     assert "6 runs not needed" in text
     assert r"\textdagger{} stopped early" in to_latex(report)
+
+
+def test_the_second_version_leaves_no_run_of_the_reference_out(study, ended) -> None:
+    outcomes = by_seed(GOLDEN)
+    skipped = ended(None, "skipped", reason="not needed", length=0, wall_s=0)
+    for arm, number in {"baseline": 4, "no-a": 2, "no-b": 3, "no-c": 4, "no-d": 4}.items():
+        outcomes[arm] |= dict.fromkeys(range(number, 5), skipped)
+    made = study(outcomes, seeds=5, stopping={"rule": "resolve", "max": 9})
+    report = made.report
+    assert (report.complete, report.looks, report.left_out) == (True, (2, 3, 4, 5), ())
+    assert report.ledger.saved == pytest.approx(8 / 25)
+    assert report.first.samples["baseline"].n == 4
+    golden = [(-1.457519, 1.307519), (-1.187466, -0.7292), (0.0887, 0.4113), (-6.175867, -2.174133)]
+    for effect, (lo, hi) in zip(report.first.effects, golden, strict=True):
+        assert (effect.lo, effect.hi) == pytest.approx((lo, hi), abs=2e-6)
+        assert effect.delta == pytest.approx((lo + hi) / 2, abs=2e-6)
+    assert "Removing *b* lowers val/accuracy by 0.96 pp (95 % sequential CI 0.73–1.19" in to_markdown(report)
+    used = {row["cell"] for row in results_table(made.spec, made.history).to_pylist() if row["used"]}
+    assert used == {run.cell for arm in report.all_arms for run in arm.runs if run.used}
+    assert len(used) == 17
 
 
 def test_the_used_runs_are_those_of_results(golden) -> None:

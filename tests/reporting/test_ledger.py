@@ -35,7 +35,7 @@ def test_every_second_is_in_it(study, ended) -> None:
     assert ledger.grid == 9 * len(made.history.cells)
 
 
-SEQUENTIAL = {"rule": "resolve", "max": 9}
+SEQUENTIAL = {"rule": "resolve", "version": 1, "max": 9}
 BETTER = {seed: 0.95 + seed / 1000 for seed in range(12)}
 WORSE = {seed: 0.80 + (seed * 7 % 5) / 1000 for seed in range(12)}
 ALIKE = {seed: 0.95 + (seed * 7 % 5 - 2) / 1000 + seed / 1000 for seed in range(12)}

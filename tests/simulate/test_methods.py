@@ -27,13 +27,20 @@ GOLDEN = [
 ]
 
 
-def test_the_golden_study_costs_nineteen_runs() -> None:
+@pytest.mark.parametrize(
+    ("name", "runs", "lo"),
+    [
+        ("save", 17, [-1.457519, -1.187466, 0.0887, -6.175867]),
+        ("save-1", 19, [-0.24944, -1.116107, 0.10052, -6.087577]),
+    ],
+)
+def test_the_golden_study(name: str, runs: int, lo: list[float]) -> None:
     final = np.pad(np.array(GOLDEN), ((0, 0), (0, MOST_SEEDS - 5)), mode="edge")
     golden = GeneratedStudy(np.repeat(final[..., None], len(RUNGS), axis=2), np.ones(final.shape))
-    found = METHODS["save"].judge(golden, SimulatedDesign())
-    assert found.cost == 19 / 25
+    found = METHODS[name].judge(golden, SimulatedDesign())
+    assert found.cost == runs / 25
     assert found.signs.tolist() == [0, -1, 1, -1]
-    assert found.lo.tolist() == pytest.approx([-0.24944, -1.116107, 0.10052, -6.087577], abs=1e-5)
+    assert found.lo.tolist() == pytest.approx(lo, abs=2e-6)
 
 
 def registered(variance: str = "moderated", **stopping: str) -> ResolveRule:
@@ -44,7 +51,7 @@ def registered(variance: str = "moderated", **stopping: str) -> ResolveRule:
 
 def test_the_default_rule_is_that_of_a_study_file() -> None:
     rule = registered()
-    assert (rule.looks, rule.gamma, rule.futility) == ((3, 4, 5), 2.0, 0.10)
+    assert (rule.looks, rule.gamma, rule.futility, rule.base) == ((2, 3, 4, 5), 3.0, 0.10, 4)
     rule = registered(goal="reinvest")
     assert (rule.looks, rule.gamma, rule.seeds) == ((3, 4, 5, 6, 8, 10, 12), 1.0, 5)
 
@@ -66,8 +73,8 @@ def test_the_sequential_methods_say_what_the_rule_says(index: int, name: str) ->
     made = study(scenario("S1"), 5, 9, index)
     goal = "reinvest" if name == "reinvest" else "save"
     rule = registered("per_arm" if name == "strict" else "moderated", goal=goal)
-    values = made.curves[:, : rule.looks[-1], -1]
-    course = resolve(rule, values, np.ones(values.shape, dtype=bool))
+    curves = made.curves[:, : rule.looks[-1]]
+    course = resolve(rule, curves[:, :, -1], np.ones(curves.shape[:2], dtype=bool), curves)
     found = METHODS[name].judge(made, SimulatedDesign())
     assert course.finished
     assert found.cost == len(course.needed) / 45
@@ -82,15 +89,20 @@ RECORD = json.loads((Path(__file__).parents[2] / "docs" / "simulated.json").read
 @pytest.mark.parametrize(
     ("scenario_name", "method", "figure", "target", "tolerance"),
     [
-        ("S2", "save", "fwer", 0.018, 0.012),
-        ("S1", "save", "cost", 0.71, 0.02),
-        ("S1", "save", "power", 0.62, 0.04),
+        ("S1", "save", "cost", 0.596, 0.005),
+        ("S2", "save", "cost", 0.479, 0.005),
+        ("S1", "save", "power", 0.628, 0.01),
+        ("S1", "save", "fwer", 0.021, 0.01),
+        ("S2", "save", "fwer", 0.033, 0.01),
+        ("S1", "save", "worst_coverage", 0.987, 0.005),
+        ("S2", "save-1", "fwer", 0.018, 0.012),
+        ("S1", "save-1", "cost", 0.71, 0.02),
+        ("S1", "save-1", "power", 0.62, 0.04),
         ("S1", "reinvest", "power", 0.74, 0.05),
-        ("S1", "save", "width", 4.0, 0.2),
+        ("S1", "save-1", "width", 4.0, 0.2),
         ("S1", "grid", "width", 2.4, 0.2),
         ("S1", "grid", "power", 0.66, 0.03),
         ("S1", "grid-paired", "power", 0.56, 0.03),
-        ("S1", "save-no-futility", "cost", 0.90, 0.02),
         ("S1", "asha-kept", "cost", 0.27, 0.03),
         ("S1", "asha", "cost", 0.18, 0.03),
     ],
@@ -106,7 +118,7 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
         return RECORD[where][method][figure]["value"]
 
     assert RECORD["studies"] >= 2000
-    for method in ("save", "save-no-futility", "reinvest", "strict"):
+    for method in ("save", "save-1", "save-no-futility", "reinvest", "strict"):
         assert value("S1", method, "wrong_sign") <= 0.005
         assert value("S2", method, "fwer") <= 0.05
         for where in ("S1", "S2"):
@@ -115,7 +127,8 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
             assert value(where, method, "kept") == 1
     for method in ("asha", "asha-kept"):  # the negative control
         assert value("S2", method, "fwer") > 0.2
-    assert 0.05 < value("noisy", "save", "fwer") < 0.1
+    assert 0.05 < value("noisy", "save-1", "fwer") < 0.1
+    assert value("noisy", "save", "fwer") < 0.07
     assert value("noisy", "strict", "fwer") < 0.03
 
 
@@ -133,13 +146,13 @@ def test_the_targets_hold_on_another_series() -> None:
     fwer, control = nulls["save"].fwer, nulls["asha"].fwer
     coverage, power, more = nulls["save"].coverage, found["save"].power, found["reinvest"].power
     assert fwer
-    assert fwer.value == pytest.approx(0.018, abs=0.012)
+    assert fwer.value == pytest.approx(0.033, abs=0.017)
     assert control
     assert control.value > 0.2
     assert coverage
     assert coverage.value >= 0.95
-    assert found["save"].cost.value == pytest.approx(0.71, abs=0.02)
+    assert found["save"].cost.value == pytest.approx(0.596, abs=0.02)
     assert power
-    assert power.value == pytest.approx(0.62, abs=0.04)
+    assert power.value == pytest.approx(0.628, abs=0.04)
     assert more
     assert more.value == pytest.approx(0.74, abs=0.05)

@@ -1,4 +1,7 @@
-"""Plan hashes as the first version made them: every later one takes up a study that was begun with it."""
+"""Plan hashes as the first version made them: every later one takes up a study that was begun with it.
+
+A study that has begun is under the version of its rule that it began under, here the first.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from orchestrator.study.loading import load_study
 
 ROOT = Path(__file__).parents[2]
 FROZEN = json.loads((Path(__file__).parent / "frozen_hashes.json").read_text())
-"""`configs`: of the study files in configs/; `variants`: of `BASE` with these overrides."""
+"""`configs`: of the study files in configs/; `variants`, `new`: of `BASE` with these overrides."""
+BEGUN = "stopping.version=1"
 BASE = """
 name: frozen
 entrypoint: trials.digits:Digits
@@ -30,11 +34,22 @@ stopping: {max: 20}
 
 @pytest.mark.parametrize("name", sorted(FROZEN["configs"]))
 def test_study_files(name: str) -> None:
-    assert make_plan(load_study(ROOT / "configs" / name).spec).hash == FROZEN["configs"][name]
+    spec = load_study(ROOT / "configs" / name, [BEGUN]).spec
+    assert make_plan(spec).hash == FROZEN["configs"][name]
 
 
 @pytest.mark.parametrize("words", sorted(FROZEN["variants"]))
 def test_rules_designs_and_searches(words: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(BASE)
-    assert make_plan(load_study(file, words.split()).spec).hash == FROZEN["variants"][words]
+    assert make_plan(load_study(file, [*words.split(), BEGUN]).spec).hash == FROZEN["variants"][words]
+
+
+@pytest.mark.parametrize("words", sorted(FROZEN["new"]))
+def test_new_studies(words: str, tmp_path: Path) -> None:
+    """As they are since `goal: save` has a second version."""
+    file = tmp_path / "study.yaml"
+    file.write_text(BASE)
+    plan = make_plan(load_study(file, words.split()).spec)
+    assert plan.hash == FROZEN["new"][words]
+    assert plan.registered.get("goal_version", 1) == (1 if "none" in words or "reinvest" in words else 2)

@@ -15,18 +15,23 @@ from orchestrator.study.spec import StudySpec
 Load = Callable[..., LoadedStudy]
 Faults = Callable[..., list[Fault]]
 RESOLVE = "stopping.rule=resolve"
+FIRST = "stopping.version=1"
 REINVEST = (RESOLVE, "stopping.goal=reinvest")
 
 
 @pytest.mark.parametrize(
     ("overrides", "most", "expected", "exponent"),
     [
-        (("seeds=2",), 2, (2,), 2),
-        (("seeds=3",), 3, (3,), 2),
-        (("seeds=5",), 5, (3, 4, 5), 2),
-        (("seeds=6",), 6, (3, 4, 5, 6), 2),
-        (("seeds=7",), 7, (3, 4, 5, 6, 7), 1),
-        (("seeds=20",), 20, (3, 4, 5, 6, 8, 10, 12, 20), 1),
+        (("seeds=2",), 2, (2,), 3),
+        (("seeds=5",), 5, (2, 3, 4, 5), 3),
+        (("seeds=20",), 20, (2, 3, 4, 5, 6, 8, 10, 12, 20), 3),
+        (("seeds=2", FIRST), 2, (2,), 2),
+        (("seeds=3", FIRST), 3, (3,), 2),
+        (("seeds=5", FIRST), 5, (3, 4, 5), 2),
+        (("seeds=5", "report.variance=per_arm"), 5, (3, 4, 5), 2),
+        (("seeds=6", FIRST), 6, (3, 4, 5, 6), 2),
+        (("seeds=7", FIRST), 7, (3, 4, 5, 6, 7), 1),
+        (("seeds=20", FIRST), 20, (3, 4, 5, 6, 8, 10, 12, 20), 1),
         (("seeds=5", *REINVEST[1:]), 12, (3, 4, 5, 6, 8, 10, 12), 1),
         (("seeds=5", *REINVEST[1:], "stopping.max_seeds=6"), 6, (3, 4, 5, 6), 2),
         (("seeds=5", "stopping.looks=[2,3,4,5]", "stopping.gamma=1.5"), 5, (2, 3, 4, 5), 1.5),
@@ -47,6 +52,11 @@ def test_added_seeds_are_the_next_ones(load: Load) -> None:
 
 
 FAULTS = [
+    ([RESOLVE, "stopping.version=3"], "stopping.version", "valid: 1 to 2, auto"),
+    ([*REINVEST, "stopping.version=2"], "stopping.version", "valid: 1, auto"),
+    ([RESOLVE, "report.variance=per_arm", "stopping.version=2"], "stopping.version", "valid: 1, auto"),
+    (["stopping.version=2"], "stopping.version", "rule: none has no such version"),
+    (["stopping.version=0"], "stopping.version", "auto"),
     ([RESOLVE, "seeds=1"], "seeds", "one seed says nothing about the spread"),
     ([RESOLVE, "seeds=[4]"], "seeds", "(got [4])"),
     ([RESOLVE, "stopping.unit=seconds"], "stopping.unit", "only possible with rule: asha"),

@@ -72,7 +72,7 @@ class TrialRun:
         self.index = resume.report if resume else 0
         self.length: float = resume.length if resume else 0.0
         value = resume.value if resume else None
-        self.worth = Worth(facts.spec.metric, value, selects=assignment.selects)
+        self.worth = Worth(facts.spec, value, selects=assignment.selects)
         self.scores = OfferedScores()
         self.early: str | None = None  # why the trial is complete before its length, if it is
         self.refused: str | None = None  # why the last report was not taken, if it was not
@@ -200,7 +200,7 @@ class TrialRun:
         if self.log is not None:
             ours = {"report": self.index, "step": None, "epoch": None, "time_s": time_s}
             self.log.report({**ours, "attempt": self.assignment.attempt, **row})
-        self.worth.take(row)
+        self.worth.take(row, self.length)
         self.scores.reported(counts=self.worth.counts)
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
@@ -280,7 +280,8 @@ class TrialRun:
         """Return an end at where the trial stands; `error`: the user's traceback."""
         length, value = self.length if self.index else None, self.worth.at_end(state)
         unfit = state is TrialState.FAILED and self.worth.unfit
-        return Outcome(state, cause, reason, error, length, value, self.worth.beside, unfit=unfit)
+        curve = tuple(self.worth.passed.values.values())
+        return Outcome(state, cause, reason, error, length, value, self.worth.beside, curve, unfit=unfit)
 
     # ---- inside -----------------------------------------------------------------------------------------
 

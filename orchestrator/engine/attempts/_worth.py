@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.decide.probing import never_measured, wrong_unit
+from orchestrator.decide.rungs import Passed, curve_rungs
 from orchestrator.decide.scoring import Scoring, number
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.attempts._said import ReportRefused, type_name
-from orchestrator.study.spec import MetricSpec, StoppingSpec
+from orchestrator.study.spec import StoppingSpec, StudySpec
 
 
 class Worth:
@@ -17,11 +18,14 @@ class Worth:
 
     `selects`: the trial is a sample of a search, judged by the metric that selects; `value`: by that metric,
     as far as the trial got; `stale`: the last report did not have it; `unfit`: what is reported is not what
-    the study file says of it.
+    the study file says of it; `passed`: what it would have counted with, had it ended at a rung.
     """
 
-    def __init__(self, metric: MetricSpec, value: float | None, *, selects: bool) -> None:
+    def __init__(self, spec: StudySpec, value: float | None, *, selects: bool) -> None:
+        metric, stopping = spec.metric, spec.stopping
         self.metric, self.value = metric, value
+        self.passed = Passed(curve_rungs(stopping.grace, stopping.reduction, stopping.max))
+        self._unit = "time_s" if stopping.unit == "seconds" else stopping.unit
         self.claims = metric.name if selects else metric.claimed
         self.stale = self.unfit = False
         self._scoring = Scoring(metric)
@@ -45,15 +49,17 @@ class Worth:
     def follow(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the reports that earlier attempts have made."""
         for row in rows:
-            self._score(row)
+            self._score(row, number(row.get(self._unit)))
 
-    def take(self, row: Mapping[str, Any]) -> None:
+    def take(self, row: Mapping[str, Any], length: float) -> None:
         """Take a report."""
-        self._score(row)
+        self._score(row, length)
         self.stale, self._keys = row.get(self.metric.name) is None, sorted(row)[:20]
 
-    def _score(self, row: Mapping[str, Any]) -> None:
+    def _score(self, row: Mapping[str, Any], length: float | None) -> None:
         self._scoring.take(row)
+        if length is not None:
+            self.passed.take(length, self._scoring.claimed)
         if self._scoring.value is not None:
             self.value = self._scoring.value
 

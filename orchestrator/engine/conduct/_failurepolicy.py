@@ -84,6 +84,7 @@ class FailurePolicy:
             self._end_as_told(live, lane)
             return
         live.length, live.value, live.beside = outcome.length, outcome.value, outcome.beside
+        live.curve = outcome.curve
         state, cause, reason = outcome.state, outcome.cause, outcome.reason
         if state is not TrialState.FAILED:
             self._placement.worked(lane)
@@ -216,6 +217,8 @@ class FailurePolicy:
         new = tuple(sorted(set(imported) - self._queue.state.imported))
         end = replace(end, accepted_code_change=self._record.code_changed, imported=new)
         end = replace(end, beside=dict(live.beside) or None, wrote=live.wrote, shared=live.shared)
+        if state is TrialState.DONE:
+            end = replace(end, curve=live.curve)
         self._record.append(end)
         self._say_shared(live)
         self._due += self._queue.ended(live)

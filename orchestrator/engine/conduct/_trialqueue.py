@@ -37,8 +37,8 @@ class LiveTrial:
     None when its seconds are counted; `handed`: the attempt that a slot was last given, not the ones that
     followed it there; `heard`: when the attempt was last heard of, None before its code is called;
     `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `hangs`: it was named by the
-    `HangDetector`; `length`, `value`: of the latest report; `beside`: the other metrics where an ended one
-    counts; `answer`: what the trial ends as when it was
+    `HangDetector`; `length`, `value`: of the latest report; `beside`, `curve`: of an ended one, as in its
+    `Outcome`; `answer`: what the trial ends as when it was
     told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet;
     `wrote`, `shared`: files outside of its own directory (`Outcome`).
     """
@@ -56,6 +56,7 @@ class LiveTrial:
     resumed: bool = False
     hangs: bool = False
     beside: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[float | None, ...] = ()
     wrote: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
 
