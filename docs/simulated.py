@@ -28,6 +28,7 @@ PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "save-1", "strict")
+PLANNED = (2, 3, 4, 6, 8, 12)
 FEW = ("grid", "save", "reinvest")
 MARGIN = 2.0
 SAMPLES, SEEDS, SHARES = (100, 1000, 10_000), (2, 3, 4, 5), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -58,6 +59,13 @@ def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
         "margin": {
             str(seeds): rates(scenario("S1"), ["save"], SimulatedDesign(seeds=seeds, margin=MARGIN))
             for seeds in (5, 12)
+        },
+        "seeds": {
+            str(seeds): {
+                name: rates(scenario(name), ["save"], SimulatedDesign(seeds=seeds))["save"]
+                for name in ("S1", "S2")
+            }
+            for seeds in PLANNED
         },
         "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
         "pool": rates(ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
@@ -108,6 +116,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "beyond": f"That is so for {_share(found['S1']['save']['beyond'])} of all arms on S1 (`resolve`).",
         "width": _width(found["S1"]),
         "noisy": _noisy(found["noisy"]),
+        "seeds": _seeds(found["seeds"]),
         "few": _few(found["few"]),
         "newdata": _new_data(found["newdata"]),
     }
@@ -193,6 +202,16 @@ def _noisy(found: Mapping[str, Any]) -> str:
         for name, one in found.items()
     ]
     return _markdown(["method", "FWER", "power", "coverage"], rows)
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    heads = [f"{what} {name}" for what in ("cost", "FWER") for name in ("S1", "S2")]
+    rows = []
+    for seeds, one in found.items():
+        spent = [_share(one[name]["cost"], 2) for name in ("S1", "S2")]
+        wrong = [_share(one[name]["fwer"]) for name in ("S1", "S2")]
+        rows.append([seeds, *spent, *wrong, *(_share(one["S1"][key]) for key in ("power", "worst_coverage"))])
+    return _markdown(["seeds", *heads, "power S1", "coverage S1, worst arm"], rows)
 
 
 def _few(found: Mapping[str, Any]) -> str:

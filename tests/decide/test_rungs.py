@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.decide.rungs import highest_rung, rungs
+from orchestrator.decide.rungs import Passed, curve_rungs, highest_rung, rungs
 
 
 def test_rungs_stay_below_the_maximum() -> None:
@@ -13,6 +13,19 @@ def test_rungs_stay_below_the_maximum() -> None:
     assert rungs(5, 3, 5) == ()
     assert rungs(0.5, 2, 3) == (0.5, 1, 2)
     assert all(isinstance(rung, int) for rung in rungs(2, 3, 20))
+
+
+def test_the_last_five_rungs_are_kept_of_every_trial() -> None:
+    assert curve_rungs(1, 3, 20) == (1, 3, 9)
+    assert curve_rungs(1, 2, 100) == (4, 8, 16, 32, 64)
+    assert curve_rungs(5, 3, 5) == curve_rungs(9, 3, 5) == ()
+
+
+def test_a_curve_has_the_value_of_the_report_that_passed_a_rung() -> None:
+    passed = Passed((1, 3, 9))
+    for length, value in ((4, 0.4), (5, 0.5), (10, None), (11, 1.1)):
+        passed.take(length, value)
+    assert passed.values == {1: None, 3: 0.4, 9: 1.1}
 
 
 @pytest.mark.parametrize(("grace", "reduction"), [(0, 3), (-1, 3), (1, 1), (1, 0.5), (float("nan"), 3)])

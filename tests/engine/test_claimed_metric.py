@@ -43,6 +43,8 @@ def test_the_test_metric_counts_where_the_validation_metric_was_best(tmp_path: P
     assert scene.run(function=peaks) is ExitCode.DONE
     assert ends(scene)["baseline", 0] == (0.45, {"val": 0.9, "params": 20})
     assert ends(scene)["level=high", 1] == (0.2275, {"val": 0.91, "params": 20})
+    curves = {(end["arm"], end["seed"]): end["curve"] for end in scene.events("end")}
+    assert curves["baseline", 0] == [0.25]  # the rung at 1, of three epochs
     (high, _) = OpenedStudy(scene.storage, scene.paths).report(curves=False).first.effects
     assert high.delta == pytest.approx(-(0.45 + 0.455) / 4)
 
