@@ -142,7 +142,7 @@ def test_charts_are_parts_of_the_page(study) -> None:
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= set(ids)
     assert html.count("<style") == 1
-    assert html.count('role="group" aria-label="') == html.count("<svg") == 6
+    assert html.count('role="group" aria-label="') == html.count("<svg") == 7
     assert all(f"var(--{name})" in html for name in ("ink", "quiet", "axis", "grid", "card"))
     drawn = html.partition("<main>")[2]
     assert not [colour for colour in (palette.INK, palette.GRID, palette.CARD) if colour in drawn]
@@ -240,7 +240,7 @@ def test_a_browser_shows_the_page_without_an_error(study, tmp_path, scheme: str,
         page.goto(file.as_uri())
         assert said == [file.as_uri()]
         charts = "[...document.querySelectorAll('.chart svg')].filter(svg => svg.clientWidth > 300).length"
-        assert page.evaluate(charts) == 7
+        assert page.evaluate(charts) == 8
         assert page.evaluate("document.documentElement.scrollWidth") == width
         page.locator("#interactions a").first.hover()  # nothing lies above the marks
         faults = axe.Axe().run(page).response["violations"]
