@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from scene import Scene
 
+from orchestrator.api.recorded import open_study
 from orchestrator.engine.inprocess import DriverKilled, PlantedFault
 from orchestrator.errors import ExitCode, StudyError
 from orchestrator.record.checkpoints import CheckpointStore
+from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.scores import read_scores
 
 pytestmark = pytest.mark.slow
 
@@ -323,3 +326,36 @@ def test_a_printed_metric_of_another_name_ends_a_command_that_goes_on(tmp_path: 
     with pytest.raises(StudyError, match="the command gives 'Loss', and never 'loss'"):
         scene.go()
     assert len(scene.events("assign")) == 1
+
+
+SCORES = """
+import json, sys, orchestrator
+level, seed = float(sys.argv[1]), int(sys.argv[2])
+for epoch in range(1, 4):
+    scores = [level + j / 50 + (int(10 * level) * (j + epoch) * (seed + 1) % 7) / 1000 for j in range(40)]
+    if epoch == 3:
+        orchestrator.report_scores([f"image-{j}" for j in range(40)], scores)
+    print(json.dumps({"epoch": epoch, "loss": sum(scores) / 40}), flush=True)
+"""
+
+
+def test_scores_of_a_command_give_the_interval_for_new_data(tmp_path: Path) -> None:
+    scene = Commands(tmp_path, "python scores.py {level} {seed}", **ONE | {"seeds": 2})
+    (scene.code_root / "scores.py").write_text(SCORES)
+    assert scene.go() == ExitCode.DONE
+    trial = scene.paths.trial("baseline", 1)
+    found = read_scores(scene.storage, trial)
+    assert found is not None
+    assert found.ids[:2].tolist() == ["image-0", "image-1"]
+    assert found.mean == pytest.approx(read_metrics(scene.storage, trial)[-1]["loss"])
+    report = open_study(scene.spec.name, tmp_path / "runs").report(curves=False)
+    assert {name: one.samples for name, one in report.first.new_data.items()} == {"no-level": 40}
+    assert not any("new data" in note for note in report.notes)
+
+
+def test_scores_that_are_wrong_fail_the_command_by_name(tmp_path: Path) -> None:
+    scene = Commands(tmp_path, "python scores.py {level} {seed}", **ONE)
+    (scene.code_root / "scores.py").write_text(SCORES.replace('f"image-{j}"', '"image"'))
+    with suppress(StudyError):
+        scene.go()
+    assert "orchestrator.report_scores: 39 ids are there more than once, such as 'image'" in scene.why()
