@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reporting.model import StudyReport
+from orchestrator.reporting.words import HERE_ONLY, here_only
 from orchestrator.stats.results import (
     DETERMINISTIC,
     EQUIVALENT,
@@ -60,7 +61,8 @@ def _total(report: StudyReport, effects: Sequence[Effect]) -> str:
 def _named(report: StudyReport, effect: Effect, comma: str = "") -> str:
     delta = "" if effect.delta is None else f"{comma} {report.scale.amount(effect.delta, sign=True)}"
     unclear = " (size unclear)" if effect.verdict == SIZE_UNCLEAR else ""
-    return f"{name_of(report, effect)}{delta}{unclear}"
+    here = f" ({HERE_ONLY})" if here_only(report.first, effect) else ""
+    return f"{name_of(report, effect)}{delta}{unclear}{here}"
 
 
 def name_of(report: StudyReport, effect: Effect) -> str:

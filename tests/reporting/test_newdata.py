@@ -18,6 +18,7 @@ from orchestrator.record.scores import as_scores, write_scores
 from orchestrator.reporting import newdata
 from orchestrator.reporting.effects_json import to_json
 from orchestrator.reporting.glossary import glossary
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.latex import to_latex
 from orchestrator.reporting.markdown import to_markdown
 from orchestrator.reporting.model import StudyReport
@@ -108,6 +109,7 @@ def test_every_form_has_the_second_interval_and_the_mark(scored) -> None:
     assert "from 200 samples; so the claim is on this validation set." in page
     assert "On this validation set only: no-b" in to_latex(report, slim=True)
     assert {"new seeds and new data", HERE} <= {word for word, _ in glossary(report)}
+    assert headline(report) == "2 of 2 components matter: a +19.91 pp, b +1.01 pp (on this validation set)."
     document = to_json(report)
     jsonschema.validate(document, SCHEMA)
     holds = {effect["arm"]: effect["new_data"]["claim_holds"] for effect in document["effects"]}
