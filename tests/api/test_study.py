@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,17 @@ def test_arms_are_made_once(study: dict[str, Any], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(home, "combining_problems", lambda *given: built.append(given) or real(*given))
     Study.from_dict(study).forecast()
     assert len(built) == 1
+
+
+def test_a_study_that_has_begun_keeps_the_version_of_its_rule_and_a_fresh_one_has_the_newest(
+    study: dict[str, Any],
+) -> None:
+    def under(**stopping: Any) -> Study:
+        return Study.from_dict({**study, "seeds": 5, "stopping": {"rule": "resolve", "max": 2, **stopping}})
+
+    begun = under(version=1)
+    begun.storage.write_atomic(begun.paths.plan_json, json.dumps(begun.plan.to_json()))
+    again = under()
+    assert (again.spec, again.plan) == (begun.spec, begun.plan)
+    assert again.anew().plan.registered["goal_version"] == 2
+    assert under(goal="reinvest").spec.stopping.version == 1
