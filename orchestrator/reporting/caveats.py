@@ -42,8 +42,8 @@ def _leaning(report: StudyReport, rule: ResolveRule) -> Iterator[str]:
         return
     rho = report.first.pairing.rho
     rho = _USUAL_RHO if rho is None else round(min(0.9, max(0.0, rho)), 1)
-    arms = max(1, len(report.first.effects) - len(claimed) + 1)
-    factors = {size: inflation(rule, arms, size, rho) for size in _SIZES}
+    arms = len(report.first.effects)
+    factors = {size: inflation(rule, arms, arms - len(claimed) + 1, size, rho) for size in _SIZES}
     told = [
         f"at {numbers.quantity(size, 'SD')} {factor:.2f} times" for size, factor in factors.items() if factor
     ]

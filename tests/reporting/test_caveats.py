@@ -77,13 +77,13 @@ RULE = ResolveRule((3, 4, 5), 5)
 
 
 def test_inflation_falls_with_the_size_of_an_effect_and_grows_with_the_arms() -> None:
-    by_size = [inflation(RULE, 8, size, 0.3) for size in (1.0, 2.0, 4.0)]
+    by_size = [inflation(RULE, 8, 5, size, 0.3) for size in (1.0, 2.0, 4.0)]
     assert None not in by_size
     assert by_size == sorted(by_size, reverse=True)
-    assert by_size[1] == pytest.approx(1.4, abs=0.05)
-    assert by_size[2] == pytest.approx(1.02, abs=0.01)
-    assert inflation(RULE, 8, 2.0, 0.3) > inflation(RULE, 1, 2.0, 0.3)
-    assert inflation(ResolveRule((2,), 2), 8, 2.0, 0.3) is None
+    assert by_size[1] == pytest.approx(1.28, abs=0.05)  # of whole studies, 1,500 of S1
+    assert by_size[2] == pytest.approx(1.03, abs=0.02)
+    assert inflation(RULE, 8, 8, 2.0, 0.3) > inflation(RULE, 8, 1, 2.0, 0.3)
+    assert inflation(ResolveRule((2,), 2), 8, 8, 2.0, 0.3) is None
 
 
 def test_rank_correlation_is_spearmans() -> None:
