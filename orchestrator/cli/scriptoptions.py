@@ -80,7 +80,7 @@ def read_script(script: Path) -> ScriptText:
 
     text = ScriptText()
     tree = _parsed(script)
-    modules, imported = [tree], dict.fromkeys(imported_by(tree, script.name))
+    modules, imported = [tree], dict.fromkeys(imported_by(script.read_bytes(), script.name))
     for name in imported:
         beside = script.parent / f"{name.replace('.', '/')}.py"
         if beside.is_file() and beside.resolve() != script.resolve():

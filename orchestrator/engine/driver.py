@@ -12,8 +12,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -58,17 +58,39 @@ def run_study(study: RunnableStudy, options: RunOptions, listener: Listener) -> 
         return _Driver(study, options, audience).run()
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """What was begun before it is needed: user code in a process of its own, and the import of Ray."""
+
+    probe: checks.Preflight
+    ray: threading.Thread
+
+
 class _Driver:
     """The run in its parts; one object per run."""
 
     def __init__(self, study: RunnableStudy, options: RunOptions, listener: Listener) -> None:
         self.study, self.options, self.listener = study, options, listener
         self.spec, self.storage, self.paths = study.spec, study.storage, study.paths
-        self.code = PackedCode.of(study.entrypoint, study.spec)
 
     def run(self) -> StudyOutcome:
-        options, code, plan = self.options, self.code, self.study.plan
-        start = Start(
+        found = None if self.options.fresh else read_record(self.storage, self.paths)
+        with ExitStack() as stack:
+            ahead = None if found else stack.enter_context(self._ahead(None))
+            code = PackedCode.of(self.study.entrypoint, self.spec)
+            start = self._start(code)
+            reconcile(found, self.spec, self.study.plan, start)
+            if outlast(self.storage, self.paths, self.listener.note) and found is not None:
+                found = found.again()
+            if found is not None:
+                state = found.state_of(self.study.plan)
+                if self._nothing_left(state):
+                    return self._answered_already(state)
+            return self._run(ahead or stack.enter_context(self._ahead(code)), code, start, found)
+
+    def _start(self, code: PackedCode) -> Start:
+        options = self.options
+        return Start(
             code.hash,
             code.archive,
             fresh=options.fresh,
@@ -76,20 +98,6 @@ class _Driver:
             accept_code_change=options.accept_code_change,
             retry_failed=options.retry_failed,
         )
-        found = None if start.fresh else read_record(self.storage, self.paths)
-        reconcile(found, self.spec, plan, start)
-        if outlast(self.storage, self.paths, self.listener.note) and found is not None:
-            found = found.again()
-        if found is not None:
-            state = found.state_of(plan)
-            if self._nothing_left(state):
-                return self._answered_already(state)
-        self._look_at_ray()
-        probe = self._ask_ahead()
-        try:
-            return self._run(probe, start, found)
-        finally:
-            probe.end()
 
     # ---- before Ray --------------------------------------------------------------------------------------
 
@@ -128,12 +136,26 @@ class _Driver:
                 f"RAY_ADDRESS={other} is not used: Ray is started on this machine; --address {other} connects"
             )
 
-    def _ask_ahead(self) -> checks.Preflight:
-        """Return what runs beside the start of Ray: the wanted gates, else the import alone."""
-        request, options, spec = self.options.check, self.options, self.spec
-        if request is not None and not options.no_check:
-            known = None if options.fresh else checks.remembered(self.storage, self.paths)
-            if known != checks.fingerprint(request, self.code.hash):
+    @contextmanager
+    def _ahead(self, recorded: PackedCode | None) -> Iterator[_Ahead]:
+        """Begin what takes long, beside all else: Ray's import, and the wanted gates or the import of user code.
+
+        `recorded`: today's code, where gates may have been asked about it before; None for a new study.
+        """
+        self._look_at_ray()
+        ray = threading.Thread(target=_import_quietly, args=("ray.tune",), daemon=True)
+        ray.start()
+        probe = self._probe(recorded)
+        try:
+            yield _Ahead(probe, ray)
+        finally:
+            probe.end()
+
+    def _probe(self, recorded: PackedCode | None) -> checks.Preflight:
+        request, spec = self.options.check, self.spec
+        if request is not None and not self.options.no_check:
+            known = None if recorded is None else checks.remembered(self.storage, self.paths)
+            if recorded is None or known != checks.fingerprint(request, recorded.hash):
                 return checks.Preflight(request, threads=max(1, int(spec.resources.cpus_per_worker)))
         root = str(self.study.entrypoint.root)
         alone = CheckRequest(spec.code, root, 0, (), (), datamodule=spec.datamodule)
@@ -141,11 +163,12 @@ class _Driver:
 
     # ---- on Ray ------------------------------------------------------------------------------------------
 
-    def _run(self, probe: checks.Preflight, start: Start, recorded: RecordedStudy | None) -> StudyOutcome:
-        ahead = threading.Thread(target=_import_quietly, args=("ray.tune",), daemon=True)
-        ahead.start()  # it is slow, and this thread waits for another process
-        probe.result()
-        ahead.join()
+    def _run(
+        self, ahead: _Ahead, code: PackedCode, start: Start, recorded: RecordedStudy | None
+    ) -> StudyOutcome:
+        start = replace(start, env=collect_env(code.root or Path.cwd()))
+        ahead.probe.result()
+        ahead.ray.join()
         from orchestrator.engine.on_ray import cluster
 
         want = partial(
@@ -155,13 +178,12 @@ class _Driver:
             gpus = cluster.gpus_per_worker(self.spec.resources)
             if not grows:
                 self._check_capacity(gpus)
-            found = self._heed(probe, gpus)
-            start = replace(start, env=collect_env(self.code.root or Path.cwd()))
+            found = self._heed(ahead.probe, gpus)
             record = StudyRecord.open(self.storage, self.spec, self.study.plan, start, found=recorded)
             try:
-                self._keep(found)
+                self._keep(found, code)
                 with told_to(self.listener.note):
-                    return self._conduct(record, gpus, grows=grows)
+                    return self._conduct(record, code, gpus, grows=grows)
             finally:
                 record.close()
 
@@ -205,13 +227,13 @@ class _Driver:
             self.listener.note(line)
         return findings
 
-    def _keep(self, found: checks.Findings | None) -> None:
+    def _keep(self, found: checks.Findings | None, code: PackedCode) -> None:
         """Remember what was checked, or that nothing was to be; a later start does not ask again."""
         request = self.options.check
         if request is not None and (found is not None or self.options.no_check):
-            checks.remember(self.storage, self.paths, checks.fingerprint(request, self.code.hash), found)
+            checks.remember(self.storage, self.paths, checks.fingerprint(request, code.hash), found)
 
-    def _conduct(self, record: StudyRecord, gpus: float, *, grows: bool) -> StudyOutcome:
+    def _conduct(self, record: StudyRecord, code: PackedCode, gpus: float, *, grows: bool) -> StudyOutcome:
         from orchestrator.engine.conduct import Conductor
         from orchestrator.engine.on_ray import TuneRuntime
         from orchestrator.engine.place import tidy
@@ -227,7 +249,7 @@ class _Driver:
             probes=not self.options.no_check,
         )
         if not conductor.finished():
-            facts = self._facts(record, gpus)
+            facts = self._facts(record, code, gpus)
             with closing(TuneRuntime(facts, grows=grows, kept_cpus=self._kept_cpus())) as runtime:
                 pump = Pump(conductor, runtime, record, self.listener)
                 with _signals_to(pump), pump.beside() as road:
@@ -235,8 +257,7 @@ class _Driver:
             tidy(facts, record.state.cells.values())
         return conclude(conductor, record)
 
-    def _facts(self, record: StudyRecord, gpus: float) -> RunFacts:
-        code = self.code
+    def _facts(self, record: StudyRecord, code: PackedCode, gpus: float) -> RunFacts:
         return RunFacts(
             spec=self.spec,
             storage=self.storage,
