@@ -138,7 +138,7 @@ class _Driver:
 
     @contextmanager
     def _ahead(self, recorded: PackedCode | None) -> Iterator[_Ahead]:
-        """Begin what takes long, beside all else: Ray's import, and the wanted gates or the import of user code.
+        """Begin what takes long: Ray's import, and the wanted gates or the import of user code.
 
         `recorded`: today's code, where gates may have been asked about it before; None for a new study.
         """

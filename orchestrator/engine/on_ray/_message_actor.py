@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +18,7 @@ from orchestrator.decide.faults import FaultKind, GroupEnd, RankEnd, why_lost
 from orchestrator.engine.broker import Broker
 from orchestrator.engine.messages import Attached
 from orchestrator.engine.ray_private.deaths import fault_of, lost_nodes
+from orchestrator.engine.ray_private.light import PackedHandle
 
 ANSWER_S = 1.0
 """A trial actor that waits for its trial does not answer; one that is dead is known sooner."""
@@ -32,7 +32,7 @@ class MessageActor(Broker):
     """One small async actor per study, between the driver, the trial actors and the workers."""
 
     def __init__(self) -> None:
-        super().__init__(partial(ray.kill, no_restart=True), examine)
+        super().__init__(_kill, examine)
         self._groups = Groups()
         self._could_use: int | None = None
 
@@ -44,7 +44,7 @@ class MessageActor(Broker):
         """Answer another study; None before it is known."""
         return self._could_use
 
-    async def holds(self, lane_id: str, group: Any, actor: Any) -> None:
+    async def holds(self, lane_id: str, group: Any, actor: PackedHandle) -> None:
         """Note the placement group that the lane's trial actor has just made."""
         self._groups.hold(lane_id, group, actor)
 
@@ -109,7 +109,7 @@ def _of_node(fault: FaultKind | None, node: FaultKind | None) -> FaultKind | Non
     return fault if node is None or fault is FaultKind.PREEMPTED else node
 
 
-async def _fault(handle: Any) -> FaultKind | None:
+async def _fault(handle: PackedHandle) -> FaultKind | None:
     try:
         await _ask(handle)
     except OutOfMemoryError:
@@ -121,7 +121,7 @@ async def _fault(handle: Any) -> FaultKind | None:
     return None
 
 
-async def _is_dead(actor: Any) -> bool:
+async def _is_dead(actor: PackedHandle) -> bool:
     for _ in range(GONE_TRIES):
         try:
             await _ask(actor)
@@ -136,9 +136,13 @@ async def _is_dead(actor: Any) -> bool:
     return False
 
 
-async def _ask(actor: Any) -> None:
+def _kill(actor: PackedHandle) -> None:
+    ray.kill(actor.unpack(), no_restart=True)
+
+
+async def _ask(actor: PackedHandle) -> None:
     """Return once it answers: that it does is all we ask."""
-    await asyncio.wait_for(actor.__ray_call__.remote(_answer), ANSWER_S)
+    await asyncio.wait_for(actor.unpack().__ray_call__.remote(_answer), ANSWER_S)
 
 
 def _answer(actor: Any) -> None:

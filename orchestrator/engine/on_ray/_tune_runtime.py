@@ -20,6 +20,7 @@ from orchestrator.engine.on_ray import cluster
 from orchestrator.engine.on_ray._lane import Lane
 from orchestrator.engine.on_ray._message_actor import MessageActor
 from orchestrator.engine.on_ray._tune_adapters import CellScheduler, CellSearcher
+from orchestrator.engine.ray_private.head import lanes_from_pool
 from orchestrator.engine.runtime import Road
 from orchestrator.engine.sharing import Peer, entitled
 from orchestrator.study.plainspec import plain
@@ -69,7 +70,8 @@ class TuneRuntime:
             ),
         )
         try:
-            tuner.fit()
+            with lanes_from_pool():
+                tuner.fit()
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import ray
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +20,7 @@ LANE_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "PL_DISABLE_FORK": "1",  # as Tune sets it for its trial actors
 }
 
 
@@ -57,24 +60,53 @@ def _read_token_anew() -> None:
 
 
 _UNUSED_HEAD_PROCESSES = ("start_api_server", "start_monitor", "start_log_monitor")
+_MAKES_AGENT_SMALL = "get_dashboard_dependency_error"
 
 
 @contextmanager
 def embedded_ray() -> Iterator[None]:
     """`ray.init(address="local")` in this context starts no API server, no autoscaler and no log monitor.
 
-    Without these names in Ray, the stock processes are started.
+    And an agent without what only a dashboard asks. Without these names in Ray, the stock processes are
+    started.
     """
+    from ray._private import utils
     from ray._private.node import Node
 
-    saved = {name: getattr(Node, name) for name in _UNUSED_HEAD_PROCESSES if hasattr(Node, name)}
-    for name in saved:
-        setattr(Node, name, lambda *_args, **_kwargs: None)
+    with ExitStack() as stack:
+        for owner, name, instead in (
+            *((Node, name, lambda *_args, **_kwargs: None) for name in _UNUSED_HEAD_PROCESSES),
+            (utils, _MAKES_AGENT_SMALL, lambda: ImportError("no dashboard")),
+        ):
+            if hasattr(owner, name):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, instead)
+        yield
+
+
+@contextmanager
+def lanes_from_pool() -> Iterator[None]:
+    """On an embedded Ray, let trial actors in this context come from its pool.
+
+    Tune gives them a runtime environment, of variables that they inherit from the driver anyway. With it
+    every process of a lane is a fresh one, that imports Ray twice.
+    """
+    from ray.tune.execution import class_cache
+
+    cache = class_cache._ActorClassCache
+    stock = cache.get
+
+    def get(self: Any, trainable: type) -> Any:
+        if trainable not in self._cache:
+            self._cache[trainable] = ray.remote(trainable)
+        return self._cache[trainable]
+
+    if os.environ.get(EMBEDDED):
+        cache.get = get
     try:
         yield
     finally:
-        for name, method in saved.items():
-            setattr(Node, name, method)
+        cache.get = stock
 
 
 @contextmanager

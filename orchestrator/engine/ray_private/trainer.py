@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,6 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.engine.ray_private.backend import LaneTorchConfig
 from orchestrator.engine.ray_private.head import EMBEDDED
+from orchestrator.engine.ray_private.light import Alone, PackedHandle
 
 
 class _LanePolicy(FixedScalingPolicy):
@@ -40,7 +40,7 @@ class _LaneGroup(WorkerGroup):
         """Ray's, made known to the message actor, which frees it if this process is killed."""
         handle = super()._create_placement_group(scaling_config, worker_group_context)
         lane = self._train_run_context.train_loop_config
-        me = ray.get_runtime_context().current_actor
+        me = PackedHandle.of(ray.get_runtime_context().current_actor)
         lane["broker"].holds.remote(lane["lane"], handle.placement_group, me)
         return handle
 
@@ -82,38 +82,15 @@ class LaneTrainer(DataParallelTrainer):
             group.abort()
 
 
-@dataclass(frozen=True)
-class _Alone:
-    """Stands for the synchronization actor of a group of one: a process less per lane."""
-
-    @classmethod
-    def options(cls, **_: Any) -> type[_Alone]:
-        return cls
-
-    @classmethod
-    def remote(cls, **_: Any) -> _Alone:
-        return cls()
-
-    @property
-    def broadcast_from_rank_zero(self) -> _Echo:
-        return _Echo()
-
-
-@dataclass(frozen=True)
-class _Echo:
-    def remote(self, *, data: Any = None, **_: Any) -> Any:
-        return ray.put(data)
-
-
 def _no_synchronization_actor() -> None:
     """Let worker groups of this process (one lane) do without the actor."""
     end_actor = state._shutdown_sync_actor
 
     def shut_down(actor: Any) -> None:
-        if not isinstance(actor, _Alone):
+        if not isinstance(actor, Alone):
             end_actor(actor)
 
-    worker_group.SynchronizationActor = _Alone
+    worker_group.SynchronizationActor = Alone
     state._shutdown_sync_actor = shut_down
 
 

@@ -45,6 +45,7 @@ from orchestrator.engine.clean_slate import ProcessState, snapshot
 from orchestrator.engine.messages import Assignment, Attached, Outcome, RunFacts
 from orchestrator.engine.place import Home, NextHome, audited, home_of, seen_here
 from orchestrator.engine.ray_private.head import EMBEDDED
+from orchestrator.engine.ray_private.light import PackedHandle
 from orchestrator.engine.runners import Code, runner_of
 from orchestrator.engine.runners.session import TrialSession
 from orchestrator.engine.workers._capture import TrialOutput
@@ -104,7 +105,8 @@ class LaneWorker:
     def serve(self) -> None:
         """Run assignments until the lane is closed or another worker group has taken its place."""
         here, device = ray.get_runtime_context(), _device(self.facts.gpus_per_worker)
-        self.link.attach(Attached(self.rank, here.get_node_id(), here.current_actor, device))
+        me = PackedHandle.of(here.current_actor)
+        self.link.attach(Attached(self.rank, here.get_node_id(), me, device))
         serial = 0
         while (assignment := self.link.next_assignment(serial)) is not None:
             serial = assignment.serial
