@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from orchestrator.engine.messages import Assignment, RunFacts
-from orchestrator.engine.place import Home, NextHome, audited, home_of
+from orchestrator.engine.place import Home, NextHome, _overlay, audited, home_of
 from orchestrator.engine.place._overlay import MOST_LINKS, CopiedCode
 from orchestrator.record.shared import shared_files
 from orchestrator.record.state import TrialRecord
@@ -39,6 +39,14 @@ def project(tmp_path: Path) -> Path:
         (found / name).parent.mkdir(parents=True, exist_ok=True)
         (found / name).write_text(text)
     return found
+
+
+def a_tick_of_the_clock(probe: Path) -> None:
+    """Return once files get another time than before."""
+    probe.touch()
+    before = probe.stat().st_mtime_ns
+    while probe.stat().st_mtime_ns == before:
+        probe.touch()
 
 
 def facts(project: Path, storage: Path | None = None) -> RunFacts:
@@ -187,9 +195,12 @@ def test_a_directory_of_code_may_hold_more_files_than_are_linked(project: Path, 
         assert Path("zoo/a.txt").read_text() == "a"
 
 
+@pytest.mark.parametrize("young", [None, 0])
 def test_trials_of_a_process_use_one_directory_after_the_other_and_see_nothing_of_each_other(
-    project: Path,
+    project: Path, young: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    if young is not None:  # so that a directory's time is taken for what it says at once
+        monkeypatch.setattr(_overlay, "_YOUNG_NS", young)
     ahead = NextHome(facts(project), None)
     ahead.begin()
     inode = None
@@ -214,6 +225,7 @@ def test_trials_of_a_process_use_one_directory_after_the_other_and_see_nothing_o
             Path("conf/small").rmdir()
         assert told.told() == ((), ())
         ahead.keep(place)
+        a_tick_of_the_clock(tmp_path / "probe")
         if cell == "1":
             (project / "late.txt").touch()
     assert kept(project, "1" * 12) == {"out/best.pt": "1", "made/log.txt": "1"}

@@ -44,8 +44,9 @@ IMPORTED = {
     },
     "deaths": {"ray.core.generated.common_pb2:NodeDeathInfo"},
     "head": {
-        *("ray._private.node:Node", "ray._private:services", "ray._private:worker"),
+        *("ray._private.node:Node", "ray._private:services", "ray._private:utils", "ray._private:worker"),
         *("ray._raylet:AuthenticationTokenLoader", "ray._raylet:Config"),
+        "ray.tune.execution:class_cache",
     },
     "in_threads": {
         f"{V2}.train_fn_utils:LocalTrainFnUtils",
@@ -246,6 +247,18 @@ def test_an_embedded_ray_can_do_without(name: str) -> None:
     assert callable(getattr(named("ray._private.node:Node"), name))
 
 
+def test_an_embedded_ray_can_do_with_a_small_agent() -> None:
+    assert parameters(named("ray._private.utils:get_dashboard_dependency_error")) == []
+    source = inspect.getsource(named("ray._private.services:start_raylet"))
+    assert "ray._private.utils.get_dashboard_dependency_error() is not None" in source
+
+
+def test_tune_makes_the_class_of_a_trial_actor_in_one_place() -> None:
+    cache = named("ray.tune.execution.class_cache:_ActorClassCache")
+    assert parameters(cache.get) == ["self", "trainable_cls"]
+    assert cache()._cache == {}
+
+
 def test_tune_keeps_idle_lanes_in_a_cache() -> None:
     controller = named("ray.tune.execution.tune_controller:TuneController")
     assert "self._actor_cache = _ObjectCache(" in inspect.getsource(controller)
@@ -272,9 +285,12 @@ def test_the_autoscaler_can_be_told_which_nodes_come_first() -> None:
     assert "create_node_with_resources_and_labels" in inspect.getsource(launch)
 
 
+READ_IN = ("class_cache.py", "constants.py", "session.py")
+
+
 def test_ray_reads_the_settings_of_a_lane() -> None:
     root = Path(ray.__file__).parent
     where = [*(root / "train").rglob("*.py"), *(root / "air").rglob("*.py"), *(root / "tune").rglob("*.py")]
-    text = "".join(path.read_text() for path in where if path.name in ("constants.py", "session.py"))
+    text = "".join(path.read_text() for path in where if path.name in READ_IN)
     for name in (*LANE_ENVIRONMENT, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"):
         assert name in text, name

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.study.imported import closure, counted_files
+from orchestrator.study.imported import closure, counted_files, imported_by
 from orchestrator.study.spec import StudySpec
 
 TREE = {
@@ -104,6 +104,24 @@ def test_a_command_counts_by_the_files_that_its_words_name(command: Any) -> None
 
 def test_what_trials_were_seen_to_import_counts_with_what_it_imports() -> None:
     assert counted_files(FILES, spec(), ["pkg/unused.py"]) == TRAIN | {"pkg/unused.py", "notebook_helper.py"}
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("import a.b as c, d  # e", ["a.b", "d"]),
+        ("from a import (  # of (b)\n    b as x,  # and c, d\n    e,\n)", ["a", "a.b", "a.e"]),
+        ("from a import b \\\n    , c; import d", ["a", "a.b", "a.c", "d"]),
+        ("try: from . import b\nexcept ImportError: import c", ["p", "p.b", "c"]),
+        ("if x:\r\n\timport a\r\n\tfrom .. import b", ["a", "b"]),
+        ("from a import *", ["a", "a.*"]),
+        ("x = importlib.import_module( 'a.b' ); __import__('c')", ["a.b", "c"]),
+        ("\N{BYTE ORDER MARK}import a\nimportant = 1\nfrom_here = 2; reimport = 3", ["a"]),
+        ("x = (\nimport a", ["a"]),
+    ],
+)
+def test_what_a_text_imports(line: str, names: list[str]) -> None:
+    assert list(imported_by(line.encode(), "p/q.py")) == names
 
 
 @given(st.dictionaries(st.sampled_from(sorted(TREE)), st.binary() | st.text().map(str.encode)))

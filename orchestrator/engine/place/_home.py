@@ -95,16 +95,16 @@ class Home:
 
     def keep(self) -> None:
         """Move what the trial has written to its record, and take the rest away."""
-        if self.moved():
+        if self.moved(_overlay.written(self.base)):
             _take_away(self.base)
 
-    def moved(self) -> bool:
+    def moved(self, written: Iterable[Path]) -> bool:
         """Move what the trial has written to its record; returns whether it is there.
 
         What cannot be moved is no reason to lose the trial: it stays where it is, with a warning.
         """
         try:
-            found = {path: self._kept_as(path) for path in _overlay.written(self.base)}
+            found = {path: self._kept_as(path) for path in written}
             if self.storage.is_local:
                 for path, name in found.items():
                     target = Path(self.storage.path(name))
@@ -158,7 +158,7 @@ class NextHome:
         self._lent: Path | None = None
         self._thread: threading.Thread | None = None
         self._folders: dict[str, int] = {}
-        self._known: dict[str, str] = {}
+        self._laid = _overlay.Laid({}, {})
         self._shows: list[str] = []
 
     def begin(self) -> None:
@@ -188,12 +188,14 @@ class NextHome:
             home.keep()
             return
         try:
-            if not home.moved():
+            if not home.moved(self._laid.written(home.base)):
                 return
-            whole = _overlay.sweep(home.base, self._known)
+            whole = self._laid.sweep(home.base)
             home.base.rename(self._home.base)
             self._lent = None
-            if not whole or not _overlay.still(self._folders):
+            if whole and _overlay.still(self._folders):
+                self._laid = self._laid.settled(self._home.base)
+            else:
                 self._open()
         except OSError:
             _take_away(home.base)
@@ -207,7 +209,7 @@ class NextHome:
         self._folders = {}
         with unheard(), suppress(OSError):  # what is missing is made, or told, when a trial comes
             self._folders = self._home.open()
-            self._known = _overlay.known(self._home.base)
+            self._laid = _overlay.Laid.seen(self._home.base)
             self._shows = self._home.shows()
 
     def _wait(self) -> None:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +31,8 @@ MOST_ABOVE = 200
 MOST_OWNED = 5000
 """Entries of a linked directory that is made the trial's when it writes there."""
 _LEVELS = 2
+_YOUNG_NS = 100_000_000
+"""A directory that was changed less than that ago may be changed again within a tick of its clock."""
 _NEVER = ("__pycache__",)
 _CODE = (".py", ".pyi")
 
@@ -193,43 +196,84 @@ def _own_folder(folder: Path) -> bool:
 def written(base: Path) -> Iterator[Path]:
     """Yield the files below `base` that are the trial's; links stay where they lead."""
     for entry in _listed(base, None):
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name not in _NEVER:
-                yield from written(Path(entry.path))
-        elif entry.is_file(follow_symlinks=False):
-            yield Path(entry.path)
+        yield from (_written_in if entry.is_dir(follow_symlinks=False) else _own_file)(entry)
 
 
-def known(base: Path) -> dict[str, str]:
-    """Return what lies below `base`: of links where they lead, of directories nothing."""
-    found = {}
-    for folder, folders, names in os.walk(base):
-        for name in (*folders, *names):
-            path = f"{folder}/{name}"
-            found[path[len(str(base)) :]] = os.readlink(path) if os.path.islink(path) else ""  # noqa: PTH114, PTH115
-    return found
+def _written_in(folder: os.DirEntry[str]) -> Iterator[Path]:
+    if folder.name not in _NEVER:
+        yield from written(Path(folder.path))
 
 
-def sweep(base: Path, known: Mapping[str, str]) -> bool:
-    """Remove what is not `known` below `base`; returns whether everything is there that is."""
-    left, waiting, above = len(known), [str(base)], len(str(base))
-    while waiting:
-        with os.scandir(waiting.pop()) as scan:
-            entries = list(scan)
-        for entry in entries:
-            path = entry.path
-            target = known.get(path[above:])
-            if entry.is_dir(follow_symlinks=False):
-                if target == "":
-                    left -= 1
-                    waiting.append(path)
-                else:
-                    shutil.rmtree(path)
-            elif target and entry.is_symlink() and os.readlink(path) == target:  # noqa: PTH115
-                left -= 1
-            else:
-                os.unlink(path)  # noqa: PTH108
-    return left == 0
+def _own_file(entry: os.DirEntry[str]) -> Iterator[Path]:
+    if entry.is_file(follow_symlinks=False):
+        yield Path(entry.path)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A working directory as it was laid out: of each directory below `base` its entries, and its time.
+
+    Of a link the entry says where it leads, of a directory nothing. A directory whose time is the same (ns)
+    holds what it held: that is a glance at a hundred of them, and not at a thousand links.
+    """
+
+    entries: Mapping[str, Mapping[str, str]]
+    changed: Mapping[str, int]
+
+    @classmethod
+    def seen(cls, base: Path) -> Laid:
+        """Look at what lies below `base`."""
+        entries = {}
+        for folder, folders, names in os.walk(base):
+            paths = {name: f"{folder}/{name}" for name in (*folders, *names)}
+            entries[folder[len(str(base)) :]] = {
+                name: os.readlink(path) if os.path.islink(path) else ""  # noqa: PTH114, PTH115 - a thousand
+                for name, path in paths.items()
+            }
+        return cls(entries, {}).settled(base)
+
+    def settled(self, base: Path) -> Laid:
+        """Look at the times anew. One that is too young to tell a later change by does not count."""
+        latest = time.time_ns() - _YOUNG_NS
+        times = {folder: _changed(f"{base}{folder}") for folder in self.entries}
+        return replace(self, changed={folder: when for folder, when in times.items() if when < latest})
+
+    def _touched(self, base: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+        for folder, names in self.entries.items():
+            path = f"{base}{folder}"
+            if self.changed.get(folder) != _changed(path):
+                yield path, names
+
+    def written(self, base: Path) -> Iterator[Path]:
+        """Yield the files below `base` that are the trial's, as `written` does."""
+        for folder, names in self._touched(base):
+            for entry in _listed(Path(folder), None):
+                if not entry.is_dir(follow_symlinks=False):
+                    yield from _own_file(entry)
+                elif names.get(entry.name) != "":
+                    yield from _written_in(entry)
+
+    def sweep(self, base: Path) -> bool:
+        """Remove what was not there below `base`; returns whether everything is there that was."""
+        whole = True
+        for folder, names in self._touched(base):
+            left = dict(names)
+            for entry in _listed(Path(folder), None):
+                target = left.pop(entry.name, None)
+                if entry.is_dir(follow_symlinks=False):
+                    if target != "":
+                        shutil.rmtree(entry.path)
+                elif not (target and entry.is_symlink() and os.readlink(entry.path) == target):  # noqa: PTH115
+                    os.unlink(entry.path)  # noqa: PTH108
+                    whole = whole and target is None
+            whole = whole and not left
+        return whole
+
+
+def _changed(folder: str) -> int:
+    with suppress(OSError):
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - a hundred of them
+    return -1
 
 
 def linked(home: Path, base: Path) -> list[str]:
