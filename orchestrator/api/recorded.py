@@ -105,7 +105,9 @@ class OpenedStudy(Run):
         path = self.trial_paths(self.trial(arm, seed, sample)).log(rank)
         return self.storage.read_grown(path).decode("utf-8", errors="replace")
 
-    def report(self, *, curves: bool = True, write: bool = False, new_data: bool = True) -> StudyReport:
+    def report(
+        self, *, curves: bool = True, write: bool = False, new_data: bool = True, for_print: bool = True
+    ) -> StudyReport:
         """Return the report of the study as far as it got.
 
         Args:
@@ -113,6 +115,7 @@ class OpenedStudy(Run):
             new_data: with the intervals for new seeds and new data, which takes reading the scores that the
                 trials have kept.
             write: also write every form of it, and the results, into the study's directory.
+            for_print: with figures as PDF and PNG, which take longer than all else that is written.
         """
         from orchestrator.record.results import results_table, write_results
         from orchestrator.reporting.build import build_report
@@ -131,7 +134,7 @@ class OpenedStudy(Run):
             built = with_new_data(built, self.storage, self.paths, contrasts(spec, arms))
         if write:
             write_results(self.storage, self.paths, results_table(spec, view.state))
-            write_report(self.storage, self.paths, built)
+            write_report(self.storage, self.paths, built, for_print=for_print)
         return built
 
     def compare(self, other: OpenedStudy) -> Comparison:

@@ -260,7 +260,7 @@ class Study:
 
     def _run_and_report(self, options: RunOptions, progress: Progress) -> StudyResult:
         result = self.run_with(options, progress)
-        return replace(result, final=result.report(write=True))
+        return replace(result, final=result.report(write=True, for_print=False))
 
     def __repr__(self) -> str:
         return f"Study({self.name}: {len(self.plan.arms)} arms, {len(self.plan.cells)} trials)"

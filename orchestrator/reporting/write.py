@@ -27,10 +27,14 @@ def missing_extra() -> str | None:
     )
 
 
-def write_report(storage: Storage, paths: StudyPaths, report: StudyReport) -> str | None:
+def write_report(
+    storage: Storage, paths: StudyPaths, report: StudyReport, *, for_print: bool = True
+) -> str | None:
     """Write all forms, each file atomically; returns what `missing_extra` says.
 
     `report` should have its curves (`curves.with_curves`); without them the figures of curves are left out.
+    `for_print`: figures as PDF and PNG too, which take longer than all else. Without it only those forms that
+    are there are drawn again.
     """
     text = json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False)
     storage.write_atomic(paths.effects_json, f"{text}\n")
@@ -39,10 +43,12 @@ def write_report(storage: Storage, paths: StudyPaths, report: StudyReport) -> st
     storage.write_atomic(paths.slim_tex, to_latex(report, slim=True))
     missing = missing_extra()
     if missing is None:
-        from orchestrator.reporting.figures import draw_charts
+        from orchestrator.reporting.figures import FORMATS, PAGE_FORMAT, draw_charts
         from orchestrator.reporting.page import to_html
 
-        charts = draw_charts(report)
+        there = {entry.name.rpartition(".")[2] for entry in storage.list(paths.figure(""))}
+        kinds = tuple(kind for kind in FORMATS if for_print or kind == PAGE_FORMAT or kind in there)
+        charts = draw_charts(report, kinds)
         for chart in charts:
             for kind, content in chart.files.items():
                 storage.write_atomic(paths.figure(f"{chart.name}.{kind}"), content)

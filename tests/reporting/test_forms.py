@@ -132,14 +132,15 @@ def test_the_table_of_runs_shows_every_cell(study, ended) -> None:
 @pytest.mark.slow
 def test_all_forms_are_written(study) -> None:
     made = study({"baseline": BASE, "no-bn": BASE})
-    assert write_report(made.storage, made.paths, made.report) is None
-    figures = {path.name for path in (made.folder / "figures").iterdir()}
-    assert figures == {
-        f"{name}.{kind}"
-        for name in ("forest", "seeds", "ledger", "variance", "assumptions")
-        for kind in FORMATS
-    }
-    assert made.storage.read_text(made.paths.report_html).startswith("<!doctype html>")
+    names = ("forest", "seeds", "ledger", "variance", "assumptions")
+    for for_print, kinds in ((False, ["svg"]), (True, FORMATS), (False, FORMATS)):
+        assert write_report(made.storage, made.paths, made.report, for_print=for_print) is None
+        figures = list((made.folder / "figures").iterdir())
+        assert {path.name for path in figures} == {f"{name}.{kind}" for name in names for kind in kinds}
+        assert made.storage.read_text(made.paths.report_html).startswith("<!doctype html>")
+        assert all(path.stat().st_size for path in figures), "those that are there are drawn again"
+        for path in figures:
+            path.write_text("")
     assert made.storage.read_text(made.paths.table_tex).count("tabular") == 2
     jsonschema.validate(json.loads(made.storage.read_text(made.paths.effects_json)), SCHEMA)
     assert made.storage.read_text(made.paths.report_md).startswith("# digits\n")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "svg", "png")
+PAGE_FORMAT = "svg"
+"""What report.html is made of."""
 Said = tuple[str, str]
 """What is told where the pointer rests on a mark, and the directory that a click opens; "" for none."""
 
