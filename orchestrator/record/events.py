@@ -6,7 +6,7 @@ classes. A field that has a default was not always written: it is left out of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -315,11 +315,12 @@ def read(line: Mapping[str, Any]) -> Event | Unreadable:
     """Return the event of a line of a known kind (`KINDS`)."""
     kind = str(line["event"])
     try:
-        return _reader(kind).validate_python(line)
+        return _reader(kind)(line)
     except ValidationError as error:
         return Unreadable(kind, str(line.get("cell"))[:40], "; ".join(map(": ".join, faults_of(error))))
 
 
 @cache
-def _reader(kind: str) -> TypeAdapter[Event]:
-    return TypeAdapter(KINDS[kind])
+def _reader(kind: str) -> Callable[[Mapping[str, Any]], Event]:
+    adapter = TypeAdapter[Event](KINDS[kind])
+    return adapter.validator.validate_python

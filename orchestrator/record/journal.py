@@ -15,9 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
-
-from pydantic import Field, StrictInt, TypeAdapter
+from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
@@ -34,21 +32,7 @@ MOST_DAMAGED = 10_000
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """What every line has, beside the fields of its event."""
-
-    event: str
-    v: StrictInt = events.VERSION
-    t: float = 0.0
-    driver: Annotated[StrictInt, Field(ge=0, lt=_SEGMENTS)] = 0
-
-
-_FRAME = TypeAdapter(_Frame)
-
-
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a journal: an event, when it was written (seconds since 1970) and by which driver.
 
     `driver` is 0 in journals of versions that had no numbers.
@@ -75,7 +59,8 @@ class JournalContents:
 
     `lines`: those that count, in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of
     unreadable lines; `late`: how many were ignored, because a driver that had been replaced wrote them;
-    `parts`: the files that were read, with the bytes of each.
+    `parts`: the files that were read, with the bytes of the whole lines of each; `tail`: the last of them;
+    `last_driver`: the highest number of a driver that has written a line that counts.
     """
 
     lines: tuple[Line, ...] = ()
@@ -83,6 +68,8 @@ class JournalContents:
     damaged: tuple[int, ...] = ()
     late: int = 0
     parts: Mapping[str, int] = field(default_factory=dict)
+    tail: bytes = b""
+    last_driver: int = 0
 
     @property
     def events(self) -> Iterator[Event | Unreadable]:
@@ -92,11 +79,6 @@ class JournalContents:
     def by_driver(self) -> dict[str, int]:
         """How many lines of each driver count: what the next driver's first line says as `taken`."""
         return dict(Counter(str(line.driver) for line in self.lines))
-
-    @property
-    def last_driver(self) -> int:
-        """The highest number of a driver that has written a line that counts."""
-        return max((line.driver for line in self.lines), default=0)
 
 
 class Journal:
@@ -190,42 +172,103 @@ class Journal:
 def read_journal(storage: Storage, path: str, before: JournalContents | None = None) -> JournalContents:
     """Read every whole line of a journal that counts; one that does not exist is empty. Changes nothing.
 
-    `before`: what was read earlier; it is returned when nothing has been written since. Raises `StudyError`
-    when a line is of another version, `UnreadableRecord` when nearly nothing can be read.
+    `before`: what was read earlier; only what has been written since is read then, and it is returned itself
+    when that is nothing. Raises `StudyError` when a line is of another version, `UnreadableRecord` when
+    nearly nothing can be read.
     """
     paths = storage.grown(path)
-    if before is not None and _unchanged(storage, path, paths, before):
-        return before
-    lines: list[Line] = []
-    damaged: list[int] = []
-    parts: dict[str, int] = {}
-    torn = seen = strange = 0
+    if before is not None and list(paths[: len(before.parts)]) == list(before.parts):
+        later = _read_on(storage, path, paths, before)
+        if later is not None:
+            return later
+    reading = _LinesRead(storage, JournalContents())
     for part in paths:
-        data = storage.read_bytes(part, written_once=True)
-        parts[part] = len(data)
-        start, before_it = 0, seen
-        while (end := data.find(b"\n", start)) >= 0:
-            seen += 1
-            line = decode(data[start:end], where=f"{storage.uri}/{part}", number=seen - before_it)
+        reading.read(part)
+    count = without_late(reading.lines)
+    return reading.contents(count, len(reading.lines) - len(count))
+
+
+def _read_on(
+    storage: Storage, path: str, paths: Sequence[str], before: JournalContents
+) -> JournalContents | None:
+    """Read what is new: segments are written once, the file itself only grows.
+
+    None where that alone does not tell: the file is another one, or a driver has begun, which says how many
+    lines of the ones before it count.
+    """
+    reading = _LinesRead(storage, before)
+    whole = before.parts.get(path)
+    if whole is not None:
+        now = storage.look_up(path)
+        grown = now is None or now.size != whole + before.torn
+        if grown and (len(before.parts) > 1 or not reading.go_on(path, whole)):
+            return None
+    for part in paths[len(before.parts) :]:
+        reading.read(part)
+    starts = any(isinstance(line.event, StudyStarted) for line in reading.lines)
+    if starts or any(line.driver < before.last_driver for line in reading.lines):
+        return None
+    found = reading.contents([*before.lines, *reading.lines], before.late)
+    return before if (found.parts, found.torn) == (before.parts, before.torn) else found
+
+
+class _LinesRead:
+    """Lines as they are read, after those of `before`."""
+
+    def __init__(self, storage: Storage, before: JournalContents) -> None:
+        self._storage, self.lines = storage, list[Line]()
+        self._damaged, self._parts = list(before.damaged), dict(before.parts)
+        self._seen = len(before.lines) + before.late + len(before.damaged)
+        self._torn, self._tail, self._last = before.torn, before.tail, before.last_driver
+        self._strange = len(before.damaged)
+
+    def read(self, part: str) -> None:
+        """Read a file."""
+        self._take(part, self._storage.read_bytes(part, written_once=True), 0, 0, self._seen)
+
+    def go_on(self, part: str, whole: int) -> bool:
+        """Read what has come to the only file after its whole lines; False where it is another file now."""
+        tail = self._tail
+        data = self._storage.read_bytes(part, written_once=True, start=whole - len(tail))
+        if not data.startswith(tail):
+            return False
+        self._torn = 0
+        self._take(part, data, len(tail), whole, 0)
+        return True
+
+    def _take(self, part: str, data: bytes, first: int, whole: int, before_it: int) -> None:
+        """Take in lines from byte `first` of `data`; `whole`, `before_it`: bytes and lines before it."""
+        place, where = first, f"{self._storage.uri}/{part}"
+        while (end := data.find(b"\n", place)) >= 0:
+            self._seen += 1
+            line = decode(data[place:end], where, self._seen - before_it)
             if line is None:
-                damaged.append(seen)
+                self._damaged.append(self._seen)
             else:
-                lines.append(line)
-            strange += line is None or isinstance(line.event, Unreadable)
-            if strange > MOST_DAMAGED:
-                raise unreadable(storage, part, "", f"more than {MOST_DAMAGED:,} lines are no events")
-            start = end + 1
-        torn += len(data) - start
-    count = without_late(lines)
-    return JournalContents(tuple(count), torn, tuple(damaged), len(lines) - len(count), parts)
+                self.lines.append(line)
+            if line is None or type(line.event) is Unreadable:
+                self._strange += 1
+                if self._strange > MOST_DAMAGED:
+                    words = f"more than {MOST_DAMAGED:,} lines are no events"
+                    raise unreadable(self._storage, part, "", words)
+            place = end + 1
+        if place > first:
+            self._tail = data[data.rfind(b"\n", 0, place - 1) + 1 : place]
+        self._parts[part] = whole + place - first
+        self._torn += len(data) - place
 
-
-def _unchanged(storage: Storage, path: str, paths: Sequence[str], before: JournalContents) -> bool:
-    """Segments are written once; the file itself only grows."""
-    if list(paths) != list(before.parts):
-        return False
-    whole = storage.look_up(path) if path in before.parts else None
-    return whole is None or whole.size == before.parts[path]
+    def contents(self, count: Sequence[Line], late: int) -> JournalContents:
+        """Return what there is now. `count`: the lines that do, without `late` ones."""
+        last = max((line.driver for line in self.lines), default=0)
+        return JournalContents(
+            tuple(count),
+            self._torn,
+            tuple(self._damaged),
+            late,
+            self._parts,
+            self._tail,
+            max(last, self._last),
+        )
 
 
 def without_late(lines: Sequence[Line]) -> list[Line]:
@@ -265,17 +308,21 @@ def decode(text: bytes, where: str = "the journal", number: int | None = None) -
     Raises `StudyError` for a line of another version.
     """
     try:
-        line: Any = parsed(text) if len(text) <= MOST_OF_A_LINE else None
-        frame = _FRAME.validate_python(line)
+        line = parsed(text) if len(text) <= MOST_OF_A_LINE else None
     except ValueError:
         return None
-    if frame.v != events.VERSION:
-        message = f"the journal's lines have version {frame.v}, and this version of the program reads "
+    if type(line) is not dict or type(line.get("event")) is not str:
+        return None
+    version, t, driver = line.get("v", events.VERSION), line.get("t", 0.0), line.get("driver", 0)
+    if type(version) is not int or type(t) not in (float, int) or type(driver) is not int:
+        return None
+    if version != events.VERSION:
+        message = f"the journal's lines have version {version}, and this version of the program reads "
         hint = "use the version that has written it (env.json names it), or a later one than this"
         raise StudyError(Fault(f"{message}{events.VERSION}", file=where, line=number, hint=hint))
-    if frame.event not in events.KINDS:
+    if line["event"] not in events.KINDS or not 0 <= driver < _SEGMENTS:
         return None
-    return Line(frame.t, frame.driver, events.read(line))
+    return Line(float(t), driver, events.read(line))
 
 
 def _cut_torn_tails(storage: Storage, path: str) -> None:

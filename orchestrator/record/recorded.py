@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -169,9 +170,22 @@ class RecordedStudy:
         found = read_record(self.storage, self.paths, self.journal)
         if found is None:
             raise _gone(self.storage, self.paths.root)
-        # the same object when nothing was written since: journals are long
-        same = found.journal is self.journal and vars(found).items() <= vars(self).items()
-        return self if same else found
+        files = ("spec_text", "plan_data", "code_hash")
+        if any(getattr(found, name) != getattr(self, name) for name in files):
+            return found
+        return self if found.journal is self.journal else self._with(found.journal)
+
+    def _with(self, journal: JournalContents) -> RecordedStudy:
+        """Return the study with a later journal: what was worked out stays, the state goes on from here."""
+        later, before = copy(self), self.journal.lines
+        vars(later).update(journal=journal)
+        state = vars(later).pop("state", None)
+        if state is not None and journal.lines[: len(before)] == before:
+            new = [line.event for line in journal.lines[len(before) :]]
+            state = state.later(new, len(before))
+            if state is not None:
+                vars(later).update(state=state)
+        return later
 
 
 def read_record(

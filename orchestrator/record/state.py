@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -178,38 +178,65 @@ class StudyState:
             for cell, record in self.cells.items()
         }
 
-    @singledispatchmethod
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event | Unreadable) -> None:
         """Take in that this has happened.
 
         Raises:
             ValueError, IllegalTransition: it cannot have (a second end, an unknown cell); nothing is changed.
         """
+        _TAKEN_BY(type(event))(self, event)
+
+    def later(self, happened: Sequence[Event | Unreadable], before: int) -> StudyState | None:
+        """Return what `fold` returns of all events, from what it has returned of the first so many.
+
+        None where all have to be looked at again: the families of arms are told by later starts and batches.
+        This state stays as it is.
+        """
+        if any(isinstance(event, events.StudyStarted | events.BatchAdded) for event in happened):
+            return None
+        cells = dict(self.cells)
+        for name in cells.keys() & {getattr(event, "cell", None) for event in happened}:
+            cells[name] = replace(cells[name], decisions=dict(cells[name].decisions))
+        state = replace(
+            self,
+            cells=cells,
+            rung_table={rung: dict(scores) for rung, scores in self.rung_table.items()},
+            looks=list(self.looks),
+            families=dict(self.families),
+            accepted_code=list(self.accepted_code),
+            imported=set(self.imported),
+            problems=list(self.problems),
+        )
+        state._take_all(happened, before)
+        return state
+
+    @singledispatchmethod
+    def _take(self, event: Event) -> None:
         raise TypeError(f"{event!r} is no event")
 
-    @apply.register
+    @_take.register
     def _(self, event: Unreadable) -> None:
         raise ValueError(event.why)
 
-    @apply.register
+    @_take.register
     def _(self, event: events.StudyStarted) -> None:
         self._add_families(event.arms or ())
 
-    @apply.register
+    @_take.register
     def _(self, event: events.BatchAdded) -> None:
         self.plan = self.plan.grown(event.batch)
         self._add_cells()
 
-    @apply.register
+    @_take.register
     def _(self, event: LookTaken) -> None:
         self.looks.append(event)
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Noted) -> None:
         if event.code_hash:
             self.accepted_code.append(event.code_hash)
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Assigned) -> None:
         record = self._record(event)
         before, record.state = record.state, advance(record.state, TrialState.RUNNING)
@@ -219,13 +246,13 @@ class StudyState:
         record.code = event.code
         record.cause = record.reason = None
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Started) -> None:
         record = self._unanswered(event)
         before = () if event.resume is None else record.devices
         record.devices = tuple(dict.fromkeys((*before, *event.devices)))
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Reported) -> None:
         record = self._unanswered(event)
         if event.rung is not None:
@@ -235,18 +262,18 @@ class StudyState:
         record.length = None if event.length is None else float(event.length)
         record.value = event.value
 
-    @apply.register
+    @_take.register
     def _(self, event: Decided) -> None:
         if event.rung is not None:
             self._record(event).decisions[event.rung] = event
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Checkpointed) -> None:
         record = self._unanswered(event)
         record.latest_checkpoint = event.name
         record.retries_since_progress = 0
 
-    @apply.register
+    @_take.register
     def _(self, event: events.AttemptFailed) -> None:
         record = self._unanswered(event)
         if event.again and record.state is not TrialState.PENDING:
@@ -258,7 +285,7 @@ class StudyState:
         fault = FaultKind.PREEMPTED if event.preempted else event.fault or fault_of(event.cause)
         record.retries_since_progress += fault.counts
 
-    @apply.register
+    @_take.register
     def _(self, event: events.TrialEnd) -> None:
         record = self._record(event)
         if not event.state.terminal:
@@ -273,7 +300,7 @@ class StudyState:
         record.wrote, record.shared, record.curve = event.wrote, event.shared, event.curve
         _spend(record, event)
 
-    @apply.register
+    @_take.register
     def _(self, event: events.Reopened) -> None:
         record = self._record(event)
         if not record.state.terminal:
@@ -286,6 +313,15 @@ class StudyState:
                 scores.pop(event.cell, None)
         record.state, record.cause, record.reason = TrialState.PENDING, None, None  # on request, from any end
         record.retries_since_progress = 0
+
+    def _take_all(self, happened: Iterable[Event | Unreadable], before: int = 0) -> None:
+        for number, event in enumerate(happened, start=before + 1):
+            try:
+                self.apply(event)
+            except (IllegalTransition, ValueError) as error:
+                cell = getattr(event, "cell", None)
+                what = event.kind if cell is None else f"{event.kind} of {cell}"
+                self.problems.append(f"event {number}: {what}: {error}")
 
     def _record(self, event: CellEvent) -> TrialRecord:
         record = self.cells.get(event.cell)
@@ -309,6 +345,9 @@ class StudyState:
         self.families.update((arm, family) for arm in list(arms) if arm not in self.families)
 
 
+_TAKEN_BY: Callable[[type], Callable[[StudyState, Any], None]] = vars(StudyState)["_take"].dispatcher.dispatch
+
+
 def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     """Return the state of `plan` after these events.
 
@@ -316,13 +355,7 @@ def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     a study is never lost to one bad line.
     """
     state = StudyState(plan)
-    for number, event in enumerate(happened, start=1):
-        try:
-            state.apply(event)
-        except (IllegalTransition, ValueError) as error:
-            cell = getattr(event, "cell", None)
-            what = event.kind if cell is None else f"{event.kind} of {cell}"
-            state.problems.append(f"event {number}: {what}: {error}")
+    state._take_all(happened)
     # arms that no start has brought yet come with the next one: they must not be judged with the others
     state._add_families(arm.name for arm in plan.arms)
     return state

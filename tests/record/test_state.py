@@ -255,10 +255,15 @@ LINES = st.sampled_from([dict(written(event)) for event in GOOD]).flatmap(
 
 
 @pytest.mark.slow
-@given(st.lists(LINES, max_size=12))
-def test_any_journal_can_be_read(lines: list[dict[str, Any]]) -> None:
+@given(st.lists(LINES, max_size=12), st.integers(0, 12))
+def test_any_journal_can_be_read(lines: list[dict[str, Any]], cut: int) -> None:
     events = [read(line) for line in lines]
     state = fold(events, PLAN)
+    first = fold(events[:cut], PLAN)
+    before = repr(first)
+    later = first.later(events[cut:], len(events[:cut]))
+    assert repr(later) in (repr(state), "None")  # a look that goes on says what a new one would
+    assert repr(first) == before
     assert list(state.cells) == IDS
     answered = {cell for cell, record in state.cells.items() if record.state.answered}
     assert answered.isdisjoint(state.remaining(retry_failed=True))

@@ -64,8 +64,11 @@ class Backend(ABC):
     # -- to be written -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, path: str, *, written_once: bool = False) -> bytes:
-        """Return the content of a file, as one `write` has put it; `written_once`: there was only one."""
+    def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:
+        """Return the content of a file, as one `write` has put it, from byte `start` on.
+
+        `written_once`: there was only one `write`.
+        """
 
     @abstractmethod
     def write(self, path: str, content: bytes) -> None:

@@ -39,10 +39,11 @@ class Directory(Backend):
             refuse_to_leave(found, Path(self.uri).resolve() / parts[0])
         return found
 
-    def read(self, path: str, *, written_once: bool = False) -> bytes:  # noqa: ARG002 - always whole
+    def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:  # noqa: ARG002 - always whole
         found = self._regular(path)
         # a pipe that took its place meanwhile would keep us waiting
         with os.fdopen(os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            stream.seek(start)
             return stream.read()
 
     def _regular(self, path: str) -> Path:

@@ -130,15 +130,15 @@ class Storage:
 
     # -- small files ---------------------------------------------------------------------------------------
 
-    def read_bytes(self, relative: str, *, written_once: bool = False) -> bytes:
-        """Return the content of a file, as one `write_atomic` has put it there.
+    def read_bytes(self, relative: str, *, written_once: bool = False, start: int = 0) -> bytes:
+        """Return the content of a file, as one `write_atomic` has put it there, from byte `start` on.
 
         `written_once`: it is never replaced, which saves object stores a question; so are the parts of
         growing files.
 
         Raises `FileNotFoundError`, or `StorageUnavailable` when the storage does not answer.
         """
-        read = partial(self.backend.read, relative, written_once=written_once)
+        read = partial(self.backend.read, relative, written_once=written_once, start=start)
         return self._ask("read", relative, read)
 
     def read_text(self, relative: str) -> str:

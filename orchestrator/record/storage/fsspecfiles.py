@@ -36,8 +36,8 @@ class FsspecFiles(Backend):
     def where(self, path: str) -> str:
         return f"{self.root}/{path.strip('/')}".rstrip("/")
 
-    def read(self, path: str, *, written_once: bool = False) -> bytes:  # noqa: ARG002 - as it is
-        return bytes(self._do("cat_file", self.where(path)))
+    def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:  # noqa: ARG002 - as it is
+        return bytes(self._do("cat_file", self.where(path), start=start or None))
 
     def write(self, path: str, content: bytes) -> None:
         target = self.where(path)
