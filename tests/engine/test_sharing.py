@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -22,6 +23,7 @@ from orchestrator.engine.sharing import (
     StudyRegister,
     Tenant,
     Want,
+    could_have,
     entitled,
     in_words,
     share,
@@ -79,6 +81,35 @@ def test_studies_on_processors_of_their_own_do_not_compete() -> None:
     for others, cpus in ((frozenset({2, 3}), 2), (frozenset({1, 2}), None), (frozenset(), None)):
         got = share(here, want(gpus=0), 20, [tenant("a", 2, affinity=others)])
         assert (got and got.cpus) == cpus
+
+
+@pytest.mark.parametrize(
+    ("max_parallel", "cells", "others", "more"),
+    [
+        ("auto", 9, [], "4 CPUs and 4 GPUs"),
+        ("auto", 9, [tenant("a", 1, "3")], "3 CPUs and 3 GPUs"),
+        ("auto", 9, [tenant("a", 2, "23")], None),  # as when it began
+        ("auto", 2, [], None),
+        (2, 9, [], None),
+    ],
+)
+def test_what_a_study_could_have_by_now(
+    max_parallel: int | str, cells: int, others: list[Tenant], more: str | None
+) -> None:
+    spec = StudySpec.model_validate(
+        {
+            "name": "me",
+            "entrypoint": "x:Y",
+            "metric": {"name": "loss", "mode": "min"},
+            "baseline": {"a": 1},
+            "components": {"a": {"without": {"a": 2}}},
+            "seeds": 5,
+            "stopping": {"max": 1},
+            "resources": {"max_parallel": max_parallel, "gpus_per_worker": 1},
+        }
+    )
+    mine = tenant("me", 2, "01")
+    assert could_have(8, 4, partial(wanted, spec, "/runs/me", cells=cells), mine, others) == more
 
 
 WANTS = st.builds(

@@ -2,4 +2,13 @@
 
 from orchestrator.engine.sharing._claims import StudyRegister
 from orchestrator.engine.sharing._cluster import Peer, entitled
-from orchestrator.engine.sharing._share import MachineShare, Offer, Tenant, Want, in_words, share, wanted
+from orchestrator.engine.sharing._share import (
+    MachineShare,
+    Offer,
+    Tenant,
+    Want,
+    could_have,
+    in_words,
+    share,
+    wanted,
+)

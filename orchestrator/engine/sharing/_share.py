@@ -8,7 +8,7 @@ What a study that waits in front needs for one group is left to it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.engine.capacity import DATASETS_CPUS
@@ -120,6 +120,23 @@ def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> Ma
         return None
     taken = math.ceil(groups * want.gpus - 1e-9)
     return MachineShare(groups * want.cpus + want.besides, tuple(gpus[:taken]), room)
+
+
+def could_have(
+    cpus: float, gpus: int, want: Callable[[Offer], Want], mine: Tenant, others: Sequence[Tenant]
+) -> str | None:
+    """Say what a study would have of this machine if it started now; None where that is no more than it has.
+
+    `gpus`: how many there are; those that nobody has are not known by name here.
+    """
+    known = sorted({gpu for tenant in (mine, *others) for gpu in tenant.gpus})
+    offer = Offer(
+        cpus, (*known, *(f"another {number}" for number in range(gpus - len(known)))), mine.affinity
+    )
+    got = None if mine.waits else share(offer, want(offer), mine.since, others)
+    if got is None or got.cpus <= (mine.cpus or 0.0):
+        return None
+    return amount(got.cpus, len(got.gpus))
 
 
 def _left(offer: Offer, tenants: Sequence[Tenant]) -> tuple[float, list[str]]:
