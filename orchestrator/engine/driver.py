@@ -21,7 +21,7 @@ from typing import Any
 
 from orchestrator.decide.agenda import agenda, depends_on_results
 from orchestrator.decide.states import TrialState
-from orchestrator.engine import checks
+from orchestrator.engine import checks, gateway
 from orchestrator.engine.capacity import DATASETS_CPUS
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
@@ -32,14 +32,15 @@ from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.lease import outlast
 from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
-from orchestrator.record.recorded import RecordedStudy, read_record
+from orchestrator.record.recorded import RecordedStudy, read_environment, read_record
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.state import StudyState
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.training.gates.results import CheckRequest
 
 LEAVING = (
-    "running trials leave at their next report, a second signal ends them at once; the same command resumes"
+    "running trials leave at their next report, commands soon also without one; a second signal ends them at "
+    "once; the same command resumes"
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -121,8 +122,6 @@ class _Driver:
 
     def _look_at_ray(self) -> None:
         """Refuse what cannot work before user code is imported, which takes longer."""
-        from orchestrator.engine import gateway
-
         address, other = self.options.address, os.environ.get("RAY_ADDRESS")
         ray = sys.modules.get("ray")
         if ray is not None and ray.is_initialized():
@@ -131,6 +130,9 @@ class _Driver:
             gateway.refuse_strangers(address)
             return
         gateway.refuse_obstacles()
+        before = None if self.options.fresh else read_environment(self.storage, self.paths).address
+        if (told := gateway.elsewhere_before(before)) is not None:
+            self.listener.note(told)
         if other:
             self.listener.note(
                 f"RAY_ADDRESS={other} is not used: Ray is started on this machine; --address {other} connects"
@@ -166,7 +168,8 @@ class _Driver:
     def _run(
         self, ahead: _Ahead, code: PackedCode, start: Start, recorded: RecordedStudy | None
     ) -> StudyOutcome:
-        start = replace(start, env=collect_env(code.root or Path.cwd()))
+        env = {**collect_env(code.root or Path.cwd()), "address": self.options.address}
+        start = replace(start, env=env)
         ahead.probe.result()
         ahead.ray.join()
         from orchestrator.engine.on_ray import cluster

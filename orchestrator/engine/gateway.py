@@ -246,6 +246,19 @@ def unprotected(address: str | None) -> str | None:
     )
 
 
+def elsewhere_before(before: str | None) -> str | None:
+    """Return what to tell the user of a study that began on a cluster, at this address, and is to go on with
+    a Ray of this machine; None where it did not.
+    """
+    if before is None:
+        return None
+    there = "the cluster's head" if before == "auto" else f"the cluster at {before}"
+    again = (
+        "--cluster FILE, or with --address auto on the head" if before == "auto" else f"--address {before}"
+    )
+    return f"this study began on {there} and goes on with a Ray of this machine; there: {again}"
+
+
 def _is_loopback(address: str) -> bool:
     host = address.removeprefix("ray://").rpartition(":")[0].strip("[]") or address
     if host in ("localhost", "local"):

@@ -54,11 +54,12 @@ class _Git:
 
 @dataclass(frozen=True)
 class RecordedEnvironment:
-    """What env.json tells of the first start."""
+    """What env.json tells of the first start. `address`: of the cluster, None: Ray was started with it."""
 
     code_hash: str | None = None
     git: _Git | None = None
     python: str | None = None
+    address: str | None = None
 
 
 _OUTLINE = TypeAdapter(_Outline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -114,6 +115,7 @@ def test_asha_ends_a_command_soon_after_the_rung(shared_bench: Callable[..., Sha
     for epoch in (1, 2, 3, 4):
         (study.signs / f"go-{epoch}").touch()
     assert study.run().code == 0
+    assert json.loads((study.storage_root / "script" / "env.json").read_text())["address"] == study.address
     rows = study.results()
     assert (rows["baseline", 0]["state"], rows["level=high", 0]["state"]) == ("done", "stopped")
     (decided,), (ended,) = (study.events(kind, "level=high") for kind in ("decision", "end"))

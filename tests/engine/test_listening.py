@@ -79,6 +79,12 @@ def test_a_cluster_without_a_token_is_warned_about(monkeypatch: pytest.MonkeyPat
     assert gateway.unprotected("10.0.0.7:6379") is None
 
 
+def test_a_study_that_began_on_a_cluster_is_told_its_address() -> None:
+    assert gateway.elsewhere_before(None) is None
+    assert "--address 10.0.0.7:6379" in (gateway.elsewhere_before("10.0.0.7:6379") or "")
+    assert "--cluster FILE" in (gateway.elsewhere_before("auto") or "")
+
+
 def test_a_token_is_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gateway.TOKEN_PATH, str(tmp_path / "token"))
     (tmp_path / "token").write_text("a" * 64)
