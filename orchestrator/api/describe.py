@@ -102,9 +102,13 @@ def tuning(spec: StudySpec, tune: TuneSpec) -> str:
 
 
 def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
-    """Return the command of the reference, and which arms give the same; nothing where none is run."""
+    """Return the command of the reference, what runs it, where its metrics are read, and which arms have the
+    same one; nothing where none is run.
+    """
     from orchestrator.study.arguments import variables
     from orchestrator.study.command import CommandSpec, words_of
+    from orchestrator.study.metricsource import MetricSource
+    from orchestrator.study.program import found_as, program_of
 
     entrypoint = spec.entrypoint
     if not isinstance(entrypoint, CommandSpec):
@@ -118,6 +122,10 @@ def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
     words, own = told(reference)
     shown = words[-1] if entrypoint.shell else shlex.join(words)
     lines = {"command": " ".join([*(f"{name}={shlex.quote(value)}" for name, value in own.items()), shown])}
+    if (program := program_of(entrypoint)) is not None:
+        where = found_as(program) or "not on this machine: every node of a cluster has to have it"
+        lines["program"] = f"{program}: {where}"
+    lines["metrics"] = f"read from {', '.join((entrypoint.metrics or MetricSource()).places)}"
     same = [arm.name for arm in plan.arms if arm is not reference and told(arm) == (words, own)]
     if same:
         lines["unheard"] = f"{', '.join(same)}: the same command; it has to read its settings itself"

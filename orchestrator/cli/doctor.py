@@ -10,20 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from orchestrator.api.machine import Machine
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
-from orchestrator.cli.options import AddressOption, JsonOption, StorageOption
+from orchestrator.cli.options import AddressOption, JsonOption, StorageOption, study_of
 from orchestrator.engine import gateway, ray_private
 from orchestrator.errors import ClusterUnavailable, ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
     from orchestrator.remote.diagnosis import HostFinding
 
+State = Literal["ok", "warn", "fail"]
 TESTED = {"ray": ray_private.TESTED, "torch": ("2.13.0",)}
 """What the tests ran with; `constraints.txt` has the whole set."""
 GIB = 2**30
@@ -35,7 +36,7 @@ class Finding:
     """One thing that was looked at. `fail`: a study cannot run; `warn`: it may suffer."""
 
     name: str
-    state: Literal["ok", "warn", "fail"]
+    state: State
     detail: str
     hint: str | None = None
 
@@ -51,17 +52,25 @@ def command(
     address: AddressOption = None,
     as_json: JsonOption = False,
     cluster: ClusterOption = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="Of this study, too: its command.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Is this machine fit for a study?
 
     Versions, processors, memory, disk, limits, storage, what keeps Ray from starting, other Ray clusters.
     Starts nothing. With --address: whether that cluster answers, and takes our token. With --cluster: every
-    host of the cluster, whether its Ray is up or down.
+    host of the cluster, whether its Ray is up or down. With --config: the command of a study too, and who has
+    its program: this machine, or every host of the cluster.
     """
+    about, program = ([], None) if config is None else _study(config, here=cluster is None)
     if cluster is not None:
-        _cluster(cluster, given(storage), as_json=as_json)
+        _cluster(cluster, given(storage), about, program, as_json=as_json)
         return
-    findings = list(examine(storage, address))
+    findings = [*examine(storage, address), *about]
     _tell(findings, as_json=as_json)
 
 
@@ -78,14 +87,38 @@ def _tell(findings: Sequence[Finding | HostFinding], *, as_json: bool, closing: 
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
 
 
-def _cluster(path: Path, storage: str | None, *, as_json: bool) -> None:
+def _study(config: Path, *, here: bool) -> tuple[list[Finding], str | None]:
+    """Look at a study's file and its command; returns also the program that nodes have to have.
+
+    `here`: this machine has to have it.
+    """
+    from orchestrator.api import describe
+    from orchestrator.study.command import CommandSpec
+    from orchestrator.study.program import found_as, program_of
+
+    try:
+        study = study_of(config, [])
+    except OrchestratorError as error:
+        return [Finding("study", "fail", "; ".join(console.error_lines(error)))], None
+    entrypoint = study.spec.entrypoint
+    if not isinstance(entrypoint, CommandSpec):
+        return [Finding("study", "ok", f"{config}: {entrypoint}")], None
+    program, told = program_of(entrypoint), describe.command(study.spec, study.plan)
+    missing = here and program is not None and found_as(program) is None
+    states: dict[str, State] = {"program": "fail" if missing else "ok", "unheard": "warn"}
+    return [Finding(name, states.get(name, "ok"), line) for name, line in told.items()], program
+
+
+def _cluster(
+    path: Path, storage: str | None, about: Sequence[Finding], program: str | None, *, as_json: bool
+) -> None:
     """One line per host and check."""
     from orchestrator.remote.diagnosis import diagnose
     from orchestrator.remote.inspection import inspect_cluster
 
     there = oncluster.open_cluster(path)
     where = storage or there.file.storage
-    findings = diagnose(inspect_cluster(there, where))
+    findings: list[Finding | HostFinding] = [*diagnose(inspect_cluster(there, where, program)), *about]
     counts = {state: sum(finding.state == state for finding in findings) for state in ("fail", "warn")}
     closing = [f"{len(findings)} checks: {counts['fail']} failed, {counts['warn']} warnings"]
     if where is None:

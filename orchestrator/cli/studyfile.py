@@ -24,11 +24,17 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
                 "arms": len(plan.arms),
                 "seeds": len(spec.seeds),
                 "cells": len(plan.cells),
-                "entrypoint": {"name": str(spec.entrypoint), "file": str(study.entrypoint.file)},
+                "entrypoint": {
+                    "name": str(spec.entrypoint),
+                    "file": str(study.entrypoint.file),
+                    **describe.command(spec, plan),
+                },
             }
         )
         return
     console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")
+    for name, line in describe.command(spec, plan).items():
+        console.data(f"{name + ':':<10}{line}")
 
 
 def schema() -> None:

@@ -90,6 +90,13 @@ def _of_host(found: Inspection, host: str) -> Iterator[tuple[str, Result]]:
     if found.storage is not None and host in found.storage:
         problem = found.storage[host]
         yield "storage", ("fail" if problem else "ok", problem or "shared, can be written", None)
+    if (program := facts.get("program")) is not None:
+        hint = f"install {program['name']} there, or add it to setup_commands"
+        where = program["path"]
+        yield (
+            "program",
+            ("ok" if where else "fail", where or f"no {program['name']} in PATH", None if where else hint),
+        )
     yield "gpus", _gpus(facts["gpus"], found.ray_gpus.get(host))
     for name, free in facts["free"].items():
         yield f"disk {name}", _room(name, free)

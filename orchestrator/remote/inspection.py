@@ -17,8 +17,8 @@ from orchestrator.remote.ssh import Host, on_all, why
 from orchestrator.remote.token import fingerprint
 
 
-def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
-    """Ask every host at the same time; `storage` is looked at where it is given.
+def inspect_cluster(cluster: Cluster, storage: str | None, program: str | None = None) -> Inspection:
+    """Ask every host at the same time; `storage` and `program` are looked at where they are given.
 
     Raises:
         ClusterUnavailable: a cloud knows no head.
@@ -27,7 +27,7 @@ def inspect_cluster(cluster: Cluster, storage: str | None) -> Inspection:
     needed = needed_packages()
 
     def facts(host: Host) -> tuple[dict[str, Any], float]:
-        asked = {"packages": needed, "storage": storage}
+        asked = {"packages": needed, "storage": storage, "program": program}
         before = time.time()
         answer = host.ask("onhost", "facts", asked)
         return answer, _offset(answer["clock"], before, time.time())

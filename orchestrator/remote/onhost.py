@@ -54,7 +54,14 @@ def facts(question: Mapping[str, Any]) -> dict[str, Any]:
         "token": _token(),
         "free": {name: _free(path) for name, path in paths.items()},
         "gpus": _gpus(),
+        "program": _program(question.get("program")),
     }
+
+
+def _program(name: str | None) -> dict[str, str | None] | None:
+    """Return a program, and where this host has it: beside its Python, or in PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return None if name is None else {"name": name, "path": shutil.which(name, path=path)}
 
 
 def version_of(name: str) -> str | None:

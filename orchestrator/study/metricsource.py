@@ -34,6 +34,17 @@ class MetricSource(Section):
         """The key that names the source; None: what is there counts."""
         return next((key for key in SOURCES if getattr(self, key)), None)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where metrics are looked for, in words."""
+        named = {
+            None: ("JSON lines on stdout", "TensorBoard event files"),
+            "file": (f"the file {self.file}",),
+            "pattern": ("lines of stdout",),
+            "tensorboard": ("TensorBoard event files",),
+        }
+        return (*named[self.source], "orchestrator.report")
+
     @field_validator("file", "tensorboard")
     @classmethod
     def _below_the_trial(cls, path: str | None) -> str | None:

@@ -20,6 +20,24 @@ def search_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
+def program_of(command: CommandSpec) -> str | None:
+    """Return the program that every node has to have, by its name; None where it is among the study's own
+    files or is another one in each trial.
+
+    Of `env NAME=value julia train.jl` it is julia.
+    """
+    words = ["sh"] if command.shell else list(command.words)
+    if words and Path(words[0]).name == "env":
+        words = [word for word in words[1:] if "=" not in word and not word.startswith("-")] or words
+    word = words[0] if words else ""
+    return word if word and _is_fixed(word) and ("/" not in word or word.startswith("/")) else None
+
+
+def found_as(program: str) -> str | None:
+    """Return where this machine has a program; None: it has none."""
+    return shutil.which(program, path=search_path())
+
+
 def locate_command(command: CommandSpec, study_file: Path, cwd: Path) -> EntrypointSource:
     """Find the program and the script of a command; its code is below the directory that has the script.
 
@@ -64,7 +82,7 @@ class _Search:
         if not _is_fixed(word):
             return None
         if "/" not in word:
-            if shutil.which(word, path=search_path()) is None:
+            if found_as(word) is None:
                 raise self._error(f"there is no program {word!r}", word, self._nearest_program(word))
             return None
         place = self._beside(word)

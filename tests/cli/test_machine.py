@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,40 @@ def test_doctor_on_this_machine(command, tmp_path: Path, monkeypatch: pytest.Mon
         "other ray",
     }
     assert list(tmp_path.iterdir()) == []
+
+
+COMMAND = """\
+name: script
+entrypoint:
+  command: {words} --lr {{lr}}
+  metrics: {{file: logs/*.csv}}
+metric: {{name: loss, mode: min}}
+baseline: {{lr: 0.1}}
+components: {{lr: {{without: {{lr: 0.2}}}}}}
+seeds: 2
+stopping: {{max: 4}}
+"""
+
+
+def test_what_is_said_of_a_command(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(COMMAND.format(words="sh -c true"))
+    told = {
+        "command": "sh -c true --lr 0.1",
+        "program": f"sh: {shutil.which('sh')}",
+        "metrics": "read from the file logs/*.csv, orchestrator.report",
+    }
+    result = command("validate", "--config", "study.yaml")
+    assert result.code == 0
+    assert [f"{name + ':':<10}{line}" for name, line in told.items()] == result.out.splitlines()[1:]
+    findings = command("doctor", "--config", "study.yaml", "--json").document
+    assert {one["name"]: one["detail"] for one in findings if one["name"] in told} == told
+    (tmp_path / "study.yaml").write_text(COMMAND.format(words="env K=1 no-such-program"))
+    (found,) = [
+        one for one in command("doctor", "-c", "study.yaml", "--json").document if one["name"] == "program"
+    ]
+    assert found["state"] == "fail"
+    assert found["detail"] == "no-such-program: not on this machine: every node of a cluster has to have it"
 
 
 def test_doctor_fails_where_the_storage_cannot_be_written(command, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_a_sound_cluster() -> None:
         ({"token": {**facts()["token"], "mode": 0o644}}, "token", "fail", "others may read"),
         ({"token": {**facts()["token"], "fingerprint": "g"}}, "token", "fail", "is not the laptop's token"),
         ({"auth_mode": None}, "token", "fail", "without token authentication"),
+        ({"program": {"name": "julia", "path": None}}, "program", "fail", "no julia in PATH; install"),
         ({"gpus": {"count": 4}}, "gpus", "fail", "4 seen by the driver, Ray offers 2"),
         ({"gpus": {"error": "driver mismatch"}}, "gpus", "fail", "nvidia-smi fails: driver mismatch"),
         ({"gpus": None}, "gpus", "fail", "no NVIDIA driver; Ray offers 2"),

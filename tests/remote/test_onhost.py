@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,7 +50,10 @@ def ask(tmp_path: Path) -> Ask:
 
 def test_facts_of_this_machine(ask: Ask, tmp_path: Path) -> None:
     make_token(tmp_path / ".ray/auth_token")
-    facts = ask("facts", {"packages": ["ray", "it's not there"], "storage": str(tmp_path / "new")})
+    facts = ask(
+        "facts", {"packages": ["ray", "it's not there"], "storage": str(tmp_path / "new"), "program": "sh"}
+    )
+    assert facts["program"] == {"name": "sh", "path": shutil.which("sh", path="/usr/bin:/bin")}
     assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert facts["packages"] == {"ray": ray.__version__, "it's not there": None}
     assert facts["token"] == {
