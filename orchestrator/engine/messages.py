@@ -162,6 +162,13 @@ class CheckpointKept(OfTrial):
 
 
 @dataclass(frozen=True)
+class TrialTells(OfTrial):
+    """Something that people want to know of a trial while it runs."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class GroupLost(OfTrial):
     """The worker group was lost while a trial was in flight; `nodes`: where the fault came from (ids)."""
 
@@ -196,7 +203,14 @@ class LaneCondemned:
 
 
 DriverEvent = (
-    LaneUp | TrialStarted | TrialProgress | CheckpointKept | GroupLost | EntrypointFailed | WorkerFailed
+    LaneUp
+    | TrialStarted
+    | TrialProgress
+    | CheckpointKept
+    | TrialTells
+    | GroupLost
+    | EntrypointFailed
+    | WorkerFailed
 )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.api.recorded import open_study
 from orchestrator.engine.inprocess import DriverKilled, PlantedFault
 from orchestrator.errors import ExitCode, StudyError
 from orchestrator.record.checkpoints import CheckpointStore
+from orchestrator.record.control import ask_to_stop
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.scores import read_scores
 
@@ -200,6 +202,52 @@ def test_what_does_not_heed_sigterm_is_killed_after_its_grace(tmp_path: Path) ->
     assert processes(tmp_path) == []
 
 
+def stop_when(scene: Commands, ready: Callable[[], object]) -> threading.Thread:
+    """`orchestrate stop` from elsewhere, as soon as something is there (or half a minute has passed)."""
+
+    def ask() -> None:
+        for _ in range(3000):
+            if ready():
+                break
+            threading.Event().wait(0.01)
+        ask_to_stop(scene.storage, scene.paths, "somebody")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    return asking
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_a_stop_ends_a_command_that_reports_nothing_more(tmp_path: Path, workers: int) -> None:
+    command = {**RESUMED, "command": f"{LINE} --pause '{tmp_path}'", "grace": 0.2}
+    changes = {**ONE, "failures": {"report_timeout": 600}, "resources": {"workers": workers}}
+    scene = Commands(tmp_path, command, **changes)
+    asking = stop_when(scene, lambda: list((tmp_path / "runs").rglob("checkpoints/*.json")))
+    assert scene.go() is ExitCode.INTERRUPTED
+    asking.join()
+    assert [row["state"] for row in scene.cells()] == ["cancelled", "pending"]
+    assert scene.failures() == []
+    assert processes(tmp_path) == []
+    for epoch in (1, 2, 3):
+        (tmp_path / f"go-{epoch}").touch()
+    assert scene.go() is ExitCode.DONE
+    assert scene.curves() == {("baseline", 0): expected(1.0, 0), ("no-level", 0): expected(2.0, 0)}
+    assert "begins with epoch 2," in scene.log()
+
+
+def test_what_a_stopped_command_says_at_sigterm_counts(tmp_path: Path) -> None:
+    line = (
+        """trap 'echo "{{\\"epoch\\": 2, \\"loss\\": 0.5}}"; exit 1' TERM; """
+        """echo "{{\\"epoch\\": 1, \\"loss\\": 1}}"; while :; do sleep 0.05; done"""
+    )
+    scene = Commands(tmp_path, {"command": line, "shell": True, "grace": 0.2}, **ONE)
+    asking = stop_when(scene, lambda: scene.events("start"))
+    assert scene.go() is ExitCode.INTERRUPTED
+    asking.join()
+    assert scene.curves()["baseline", 0] == [(1, 1.0), (2, 0.5)]
+    assert processes(tmp_path) == []
+
+
 MODES = """\
 case $1 in
   argument) exec python script.py --level 1 --seed 0 --lr 3;;
@@ -359,3 +407,23 @@ def test_scores_that_are_wrong_fail_the_command_by_name(tmp_path: Path) -> None:
     with suppress(StudyError):
         scene.go()
     assert "orchestrator.report_scores: 39 ids are there more than once, such as 'image'" in scene.why()
+
+
+def test_a_command_that_writes_nothing_readable_is_told_of_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.engine.command.runner.QUIET_S", 0.0)
+    line = ["sh", "-c", "echo 'Epoch 1 loss: 0.5'; sleep 1000"]
+    stops = {"failures": {"report_timeout": 600}}
+    scene = Commands(tmp_path, {"command": line, "grace": 0.2}, seeds=5, **stops)
+
+    def told() -> list[str]:
+        return [e["text"] for e in scene.events("note") if "nothing is reported" in e["text"]]
+
+    asking = stop_when(scene, told)
+    assert scene.go() is ExitCode.INTERRUPTED
+    asking.join()
+    (note,) = told()
+    said = r"metrics: {pattern: ['\bloss[\s:=]+(?P<loss>[-+.\w]+)', '\bEpoch[\s:=]+(?P<epoch>[-+.\w]+)']}"
+    assert said in note
+    assert f"[orchestrator] {note.partition(': ')[2]}" in scene.log()

@@ -16,7 +16,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from orchestrator.engine.command import _events
+from orchestrator.engine.command._spoken import patterns_of
 from orchestrator.engine.command.readings import MetricsUnclear, Readings, readings_of, reports_file
+from orchestrator.study.metricsource import MetricSource
 
 METRIC = "val/acc"
 
@@ -284,3 +286,52 @@ def test_a_metric_that_is_never_written_is_told_with_what_was(tmp_path: Path) ->
     found.line(json.dumps({"epoch": 1, "val_acc": 0.5}))
     assert found.close() == []
     assert "found there: epoch, val_acc; did you mean val_acc?" in found.missing()
+
+
+def test_what_is_looked_at_is_told_while_nothing_is_read(tmp_path: Path) -> None:
+    found = reading(tmp_path)
+    assert found.so_far() == (
+        "'val/acc' is looked for in JSON lines on stdout (0 printed), TensorBoard event files (none), "
+        "orchestrator.report (not called); what would be read is a line such as "
+        '{"epoch": 1, "val/acc": 0.5}, or what `metrics` of the entrypoint names'
+    )
+    (tmp_path / "tfevents.1").write_bytes(points(1, train_loss=0.25))
+    found.line("starts")
+    assert found.poll() == []
+    told = found.so_far()
+    assert "stdout (1 printed), TensorBoard event files (1 found)" in told
+    assert "; found there: train/loss;" in told
+    named = reading(tmp_path, {"file": "logs/*.csv"})
+    assert "the file logs/*.csv (not there)" in named.so_far()
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, {"file": "a/*.csv"}, {"pattern": r"loss (?P<loss>\S+)"}, {"tensorboard": "b"}]
+)
+def test_validate_names_the_places_that_are_read(tmp_path: Path, spec: dict[str, str]) -> None:
+    places = ", ".join(MetricSource.model_validate(spec).places)
+    assert f"Looked at {places}; nothing" in reading(tmp_path, spec).missing()
+
+
+@pytest.mark.parametrize(
+    ("line", "report"),
+    [
+        ("Epoch 3: train_loss=0.5, val_acc=0.25", {"epoch": 3, "val/acc": 0.25}),
+        ("\x1b[32m[step 7] Val Acc: -1.5e-3 |", {"step": 7, "val/acc": -1.5e-3}),
+        ("val/acc  nan_free 1", None),
+        ("eval_acc: 0.5", None),
+    ],
+)
+def test_a_printed_line_with_the_metric_gives_the_pattern_that_reads_it(
+    tmp_path: Path, line: str, report: dict[str, float] | None
+) -> None:
+    found = reading(tmp_path)
+    found.line(line)
+    assert found.close() == []
+    patterns = patterns_of(line, METRIC)
+    assert all(one in found.missing() for one in patterns)
+    assert ("is read with metrics: {pattern: [" in found.missing()) == bool(patterns) == (report is not None)
+    if report is not None:
+        again = reading(tmp_path, {"pattern": patterns}, unit="report")
+        again.line(line)
+        assert again.close() == [report]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from orchestrator.engine.messages import (
@@ -19,6 +20,7 @@ from orchestrator.engine.messages import (
     RungReached,
     TrialProgress,
     TrialStarted,
+    TrialTells,
 )
 
 FLUSH_EVERY_S = 0.05
@@ -106,6 +108,17 @@ class Link:
         with self._lock:
             return self._stop
 
+    def hear(self) -> Answer:
+        """Ask for the latest word from the driver, for who may have nothing to report for long.
+
+        Who does not hear it now, because the line is down, hears it the next time.
+        """
+        with suppress(LineDown):
+            answer: Answer = self._call("word", self._lane, self._serial)
+            with self._lock:
+                self._stop = answer if answer.stop else self._stop
+        return self.stop_wanted()
+
     def ask(self, index: int, proposal: Answer, rung: RungReached | None) -> Answer:
         answer: Answer = self._call("ask", self._lane, self._serial, self._rank, index, proposal, rung)
         return answer
@@ -117,6 +130,10 @@ class Link:
 
     def checkpoint_kept(self, name: str, step: int, length: float, value: float | None) -> None:
         self._say(CheckpointKept(*self._trial, name, step, length, value))
+
+    def tell(self, text: str) -> None:
+        """Let people know something of the trial while it runs."""
+        self._say(TrialTells(*self._trial, text))
 
     def ended(self, outcome: Outcome) -> None:
         self.flush()

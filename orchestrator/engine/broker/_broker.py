@@ -188,6 +188,11 @@ class Broker:
         self._post(event)
         return trial.stop or CONTINUE
 
+    async def word(self, lane_id: str, serial: int) -> Answer:
+        """Return the latest word from the driver to one that has nothing to say."""
+        trial = self._current(lane_id, serial)
+        return STALE if trial is None else trial.stop or CONTINUE
+
     async def say_apart(self, event: WorkerFailed | EntrypointFailed) -> None:
         """Take in that a worker ended outside of any trial, or its code cannot be imported."""
         self._post(event)

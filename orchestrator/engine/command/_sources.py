@@ -15,8 +15,10 @@ from orchestrator.decide.probing import FEW
 from orchestrator.engine.command._events import EventFileReader
 from orchestrator.engine.command._growing import MOST_LINE, MOST_READ, GrowingFile, Lines
 from orchestrator.engine.command._joining import LinesJoined, MetricsUnclear, ScalarsJoined, place
-from orchestrator.engine.command._spoken import CsvRows, Objects, Row, Speech
+from orchestrator.engine.command._spoken import CsvRows, Objects, Row, Speech, patterns_of
 
+MOST_TRIED = 10_000
+"""Lines that are looked at for how the metric could be read from them."""
 _OURS = re.compile(r"events\.out\.tfevents\.\d{10}\..*\.a\d+")
 """The record's own event files, in the trial's directory itself."""
 
@@ -31,10 +33,15 @@ class Reading(dict[str, Any]):
 
 
 class Source(Protocol):
-    """One place that reports come from. `name`: in words; `seen`: names that it has, and how often."""
+    """One place that reports come from. `name`: in words; `seen`: names that it has, and how often;
+    `content`: what is there, in words.
+    """
 
     name: str
     seen: Counter[str]
+
+    @property
+    def content(self) -> str: ...
 
     def poll(self) -> list[Reading]:
         """Return the reports that are whole since the last call."""
@@ -50,12 +57,37 @@ class Stdout:
 
     def __init__(self, speech: Speech, metric: str, name: str) -> None:
         self.name, self.seen = name, Counter[str]()
-        self._speech, self._joined = speech, LinesJoined(metric)
+        self._speech, self._joined, self._metric = speech, LinesJoined(metric), metric
         self._reports: deque[Reading] = deque()
+        self._lines = 0
+        self._telling: str | None = None  # a line that has the metric in another form
+
+    @property
+    def content(self) -> str:
+        return f"{self._lines} printed"
+
+    @property
+    def hint(self) -> str | None:
+        """How the metric would be read from a line that was printed; None where none has it."""
+        if self._telling is None or self.seen:
+            return None
+        patterns = ", ".join(f"'{one}'" for one in patterns_of(self._telling, self._metric))
+        return (
+            f"it printed {self._telling!r}, which is read with metrics: {{pattern: [{patterns}]}} in the "
+            "entrypoint"
+        )
 
     def line(self, text: str) -> None:
         """Take a line; from any thread, one at a time."""
         row = self._speech.row(text) if len(text) <= MOST_LINE else None
+        self._lines += bool(text.strip())
+        if (
+            self._telling is None
+            and not row
+            and self._lines <= MOST_TRIED
+            and patterns_of(text, self._metric)
+        ):
+            self._telling = text.strip()[:200]
         if row:
             _note(self.seen, row)
             if (report := self._joined.take(row)) is not None:
@@ -75,6 +107,11 @@ class LogFiles:
         self.name, self.seen = f"the file {pattern}", Counter[str]()
         self._folder, self._pattern, self._metric = folder, pattern, metric
         self._files = {path: LogFile(path, metric, path.stat().st_size) for path in self._there()}
+
+    @property
+    def content(self) -> str:
+        names = [path.relative_to(self._folder).as_posix() for path in sorted(self._files)]
+        return ", ".join(names[:5]) if names else "not there"
 
     def poll(self) -> list[Reading]:
         return list(self._read(last=False))
@@ -193,6 +230,10 @@ class EventFiles:
         for path in self._there():
             self._files[path] = self._opened(path, path.stat().st_size)
 
+    @property
+    def content(self) -> str:
+        return f"{len(self._files)} found" if self._files else "none"
+
     def poll(self) -> list[Reading]:
         now = self._clock()
         if now >= self._next:
@@ -268,7 +309,7 @@ class EventFiles:
 class Called:
     """What `orchestrator.report` was called with, a JSON object a line."""
 
-    name = "orchestrator.report"
+    name, content = "orchestrator.report", "not called"
 
     def __init__(self, path: Path) -> None:
         self.seen = Counter[str]()

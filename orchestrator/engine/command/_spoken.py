@@ -20,6 +20,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _WORDS = {"nan": math.nan, "inf": math.inf, "NaN": math.nan, "Infinity": math.inf}
 
 
+_PLACES = ("epoch", "step")
+
+
 class Speech(Protocol):
     """How a line is understood."""
 
@@ -99,6 +102,27 @@ def number(text: str) -> Any:
         except ValueError:
             continue
     return text[:MOST_WORDS]
+
+
+def patterns_of(line: str, metric: str) -> tuple[str, ...]:
+    """Return patterns by which `NamedGroups` reads the metric, and its place, out of a line like this one.
+
+    None where the metric's name and a number behind it are not there.
+    """
+    text = _bare(line)[:1000]
+    if (first := _before_number(text, metric)) is None:
+        return ()
+    found = [(re.sub(r"\W", "_", metric), first), *((name, _before_number(text, name)) for name in _PLACES)]
+    return tuple(rf"{words}(?P<{group}>[-+.\w]+)" for group, words in found if words)
+
+
+def _before_number(line: str, name: str) -> str | None:
+    """Return a pattern for what stands before the number that a name has in a line; None: it has none."""
+    words = r"[\W_]".join(map(re.escape, re.split(r"[\W_]+", name)))
+    match = re.search(rf"(?<![\w/.])({words})[\s:=]+[-+]?\.?\d", line, re.IGNORECASE)
+    if match is None:
+        return None
+    return rf"\b{re.escape(match[1])}[\s:=]+".replace("\\ ", " ")
 
 
 def plain(found: Mapping[Any, Any]) -> Row:

@@ -120,7 +120,25 @@ class Readings:
         places = ", ".join(source.name for source in (*self._others, self._called))
         found = f"; found there: {', '.join(names[:20])}" if names else "; nothing was found there"
         hint = f"; {nearest(self._metric, names)}" if names else ""
+        if printed := self._printed():
+            found, hint = "", f"; {printed}"
         return f"the command never gave {self._metric!r}. Looked at {places}{found}{hint}"
+
+    def so_far(self) -> str:
+        """Say where the metric is looked for, what is there, and what would be read: for a command that has
+        reported nothing yet and may still.
+        """
+        names = sorted({name for source in self._others for name in source.seen})
+        places = ", ".join(f"{source.name} ({source.content})" for source in (*self._others, self._called))
+        found = f"; found there: {', '.join(names[:20])}" if names else ""
+        would = self._printed() or (
+            f'what would be read is a line such as {{"epoch": 1, "{self._metric}": 0.5}}, or what '
+            "`metrics` of the entrypoint names"
+        )
+        return f"{self._metric!r} is looked for in {places}{found}; {would}"
+
+    def _printed(self) -> str | None:
+        return self._stdout.hint if self._stdout is not None else None
 
     def _chosen(self, found: list[tuple[Source, list[Reading]]]) -> list[dict[str, Any]]:
         for source, reports in found:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR, scores_folder
 from orchestrator.decide.faults import FaultKind
@@ -26,17 +26,23 @@ from orchestrator.engine.command._environment import environment, rank_variables
 from orchestrator.engine.command._leaving import LeftCheckpoints, clear, matches, put_back
 from orchestrator.engine.command._process import CannotStart, CommandProcess
 from orchestrator.engine.command.readings import Readings, readings_of, reports_file
+from orchestrator.engine.messages import Answer
 from orchestrator.engine.runners.runner import Code, Runner, TrialPlace
 from orchestrator.record.scores import unpacked
 from orchestrator.study.arguments import variables
 from orchestrator.study.command import CommandSpec, words_of
+from orchestrator.training.session import TrialStopped
 
 CHECKPOINT = "ORCHESTRATOR_CHECKPOINT"
 """Where the command finds what it goes on from; only then it is set."""
 LOOK_S, LEAST_S = 0.25, 0.02
 """How often files are looked at for metrics: while nothing is printed, and at most."""
 ASK_S = 1.0
-"""How often a command that has reported nothing yet is asked whether it ever will."""
+"""How often the driver is asked whether the trial may go on, and a command that has reported nothing yet
+whether it ever will.
+"""
+QUIET_S = 120.0
+"""After which a command that has reported nothing is told of, with what was looked at."""
 BUSY_S = 1.0
 """Who has not looked for so long cannot tell which report a checkpoint was left before."""
 _OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
@@ -142,7 +148,8 @@ class CommandTrial:
     def _lead(self, process: CommandProcess, readings: Readings) -> None:
         left = LeftCheckpoints(self._folder, self._command.checkpoint, process.has_open)
         looked = asked = time.time()
-        asks = self._run.assignment.asked and self._run.resume is None
+        asks, leave_at = self._run.assignment.asked and self._run.resume is None, math.inf
+        quiet_at = looked + QUIET_S if self._run.resume is None else math.inf
         while not process.over:
             if process.take(LOOK_S) and time.time() - looked < LEAST_S:
                 continue
@@ -150,15 +157,43 @@ class CommandTrial:
             busy = now - looked > BUSY_S  # with the report before: it is not known when these were made
             self._report_all(rows, left, looked if busy else now)
             looked = now
-            if asks and now >= asked + ASK_S:
-                asks, asked = not self._run.has_said, now
+            if now < asked + ASK_S:
+                continue
+            asked = now
+            if asks := asks and not self._run.has_said:
                 self._refuse_mistakes(readings)
+            if now >= quiet_at:
+                quiet_at = math.inf
+                self._say_what_is_read(readings)
+            if (word := self._run.link.hear()).stop:
+                leave_at = min(leave_at, now + self._command.grace)
+                if now >= leave_at:
+                    self._leave(word, process, readings, left)
         code = _code(process)
         self._report_all(readings.poll() + readings.close(), left, math.inf)
         waiting = sorted(scores_folder(reports_file(self._folder)).glob("*.parquet"))
         self._take_scores(waiting[-1] if waiting else None)
         self._end(process, code, readings)
         self._tell(None)
+
+    def _leave(
+        self, word: Answer, process: CommandProcess, readings: Readings, left: LeftCheckpoints
+    ) -> NoReturn:
+        """End a command that was to leave the trial at its next report, and has made none for a while."""
+        self._tell(word)  # all ranks end theirs meanwhile
+        process.end()
+        if self._run.world_size == 1:  # what it has said and saved at SIGTERM counts
+            self._report_all(readings.poll() + readings.close(), left, math.inf)
+        self._run.answer = word
+        raise TrialStopped(word.reason or "stopped")
+
+    def _say_what_is_read(self, readings: Readings) -> None:
+        """Tell of a command that has reported nothing yet; people hear of one whose reports others await."""
+        if not self._run.has_said:
+            text = f"nothing is reported after {QUIET_S / 60:.0f} minutes: {readings.so_far()}"
+            sys.stderr.write(f"[orchestrator] {text}\n")
+            if self._run.assignment.asked:
+                self._run.link.tell(text)
 
     def _refuse_mistakes(self, readings: Readings) -> None:
         if (wrong := readings.mistaken()) is not None:
@@ -216,7 +251,7 @@ class CommandTrial:
             others.shutdown(wait=False)
 
     def _follow_by(self, process: CommandProcess, others: ThreadPoolExecutor) -> None:
-        hearing: Future[dict[str, Any] | None] | None = others.submit(self._hear)
+        hearing: Future[dict[str, Any] | Answer | None] | None = others.submit(self._hear)
         while True:
             if not process.over:
                 process.take(LOOK_S)
@@ -228,18 +263,21 @@ class CommandTrial:
                 return
             if hearing is not None and hearing.done():
                 row = hearing.result()
+                if isinstance(row, Answer):
+                    self._run.answer = row
+                    raise TrialStopped(row.reason or "stopped")
                 if row is not None:
                     self._run.report(row, None)
                 hearing = None if row is None else others.submit(self._hear)
 
-    def _hear(self) -> dict[str, Any] | None:
-        """Return the next report of rank 0, None at the end; waits for it."""
-        row: dict[str, Any] | None = self._all(f"reading {self._said}", None)[0]
+    def _hear(self) -> dict[str, Any] | Answer | None:
+        """Return the next report of rank 0, that all leave here, or None at the end; waits for it."""
+        row: dict[str, Any] | Answer | None = self._all(f"reading {self._said}", None)[0]
         self._said += 1
         return row
 
-    def _tell(self, row: dict[str, Any] | None) -> None:
-        """Let the other ranks make a report, or know that there are no more."""
+    def _tell(self, row: dict[str, Any] | Answer | None) -> None:
+        """Let the other ranks make a report, leave, or know that there are no more reports."""
         if self._run.world_size > 1:
             self._all(f"reading {self._said}", row)
             self._said += 1

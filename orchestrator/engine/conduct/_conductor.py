@@ -41,6 +41,7 @@ from orchestrator.engine.messages import (
     TrialEnded,
     TrialProgress,
     TrialStarted,
+    TrialTells,
     WorkerFailed,
 )
 from orchestrator.errors import ExitCode, Fault, StorageUnavailable, StudyError, StudyHeld
@@ -267,7 +268,7 @@ class Conductor:
         return []
 
     def _hear(
-        self, live: LiveTrial, event: TrialStarted | TrialProgress | CheckpointKept | GroupLost
+        self, live: LiveTrial, event: TrialStarted | TrialProgress | CheckpointKept | TrialTells | GroupLost
     ) -> list[Action]:
         match event:
             case TrialProgress():
@@ -279,6 +280,8 @@ class Conductor:
             case CheckpointKept():
                 self._placement.worked(event.lane)
                 self.record.append(Checkpointed(*live.key, event.name, event.step, event.length, event.value))
+            case TrialTells(text=text):
+                self._log.note(f"{live.record.name}: {text}")
             case GroupLost():
                 return self._failures.group_lost(live, event)
             case TrialStarted(resumed_step=step):
