@@ -40,21 +40,7 @@ _PUBLIC = {
     "trial_dir": "orchestrator.current",
 }
 
-__all__ = [
-    "Monitor",
-    "OpenedStudy",
-    "SampleDraws",
-    "Streams",
-    "Study",
-    "Task",
-    "__version__",
-    "config",
-    "open_study",
-    "report",
-    "report_scores",
-    "run_local",
-    "trial_dir",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,9 +47,9 @@ def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
     """Return the weights of the main effects of a factorial design, (effects, arms)."""
     import numpy as np
 
-    from orchestrator.study.designs import contrasts
+    from orchestrator.study.registered import design_of
 
-    main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
+    main = [contrast for contrast in design_of(spec).contrasts(spec, plan.arms) if contrast.kind == "main"]
     return np.array([[one.weights.get(arm.name, 0.0) for arm in plan.arms] for one in main])
 
 

@@ -122,7 +122,7 @@ class OpenedStudy(Run):
         from orchestrator.reporting.curves import said_by_tables, with_curves
         from orchestrator.reporting.newdata import with_new_data
         from orchestrator.reporting.write import write_report
-        from orchestrator.study.designs import contrasts
+        from orchestrator.study.registered import design_of
 
         view = self.view()
         spec = view.study
@@ -131,7 +131,7 @@ class OpenedStudy(Run):
             built = with_curves(built, self.storage, self.paths, spec)
         if new_data or write:
             arms = view.plan.arms
-            built = with_new_data(built, self.storage, self.paths, contrasts(spec, arms))
+            built = with_new_data(built, self.storage, self.paths, design_of(spec).contrasts(spec, arms))
         if write:
             write_results(self.storage, self.paths, results_table(spec, view.state))
             write_report(self.storage, self.paths, built, for_print=for_print)

@@ -8,7 +8,7 @@ from orchestrator.decide.evaluation import Facts, evaluations, table
 from orchestrator.stats.fixed import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
-from orchestrator.study.designs import chosen_later, contrasts, pair_arms, possible_pairs
+from orchestrator.study.designs import chosen_later, pair_arms, possible_pairs
 from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
@@ -23,8 +23,8 @@ def interaction_cells(spec: StudySpec, plan: Plan) -> list[Cell]:
     """
     if not any(arm.kind == "pair" for arm in plan.arms):
         return []
-    joint = (contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "interaction")
-    arms = {arm for contrast in joint for arm in contrast.weights}
+    contrasts = design_of(spec).contrasts(spec, plan.arms)
+    arms = {arm for one in contrasts if one.kind == "interaction" for arm in one.weights}
     seeds = set(spec.seeds)
     return [cell for cell in plan.cells if cell.phase == FIXED and cell.arm in arms and cell.seed in seeds]
 
@@ -59,7 +59,7 @@ def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) ->
     results = table(first, facts)
     rows = zip(first.arms, results.values, strict=True)
     values = {arm: dict(zip(first.seeds, row, strict=True)) for arm, row in rows}
-    main = [contrast for contrast in contrasts(spec, plan.arms) if contrast.kind == "main"]
+    main = [contrast for contrast in design_of(spec).contrasts(spec, plan.arms) if contrast.kind == "main"]
     judged = spec.report.model_dump(include={"alpha", "margin", "variance"})
     effects = fixed_effects(values, main, spec.metric.claimed_mode, **judged, failures={})
     return frozenset(effect.arm for effect in effects if effect.verdict in _DIFFERENT)

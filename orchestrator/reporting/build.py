@@ -25,7 +25,7 @@ from orchestrator.reporting.model import ArmReport, Provenance, ReportedEvaluati
 from orchestrator.reporting.numbers import out_of_range
 from orchestrator.stats.results import DETERMINISTIC, Effect
 from orchestrator.study.cells import TUNE, Arm, Plan
-from orchestrator.study.designs import alias_table, chosen_later
+from orchestrator.study.designs import chosen_later
 from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
@@ -114,7 +114,7 @@ def _remarked(report: StudyReport, spec: StudySpec) -> StudyReport:
 
 def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
     """Return `("a", "b × c × d")`: groups of two effects or more."""
-    groups = (tuple(" × ".join(effect) for effect in one) for one in alias_table(spec))
+    groups = (tuple(" × ".join(effect) for effect in one) for one in design_of(spec).aliases(spec))
     return tuple(group for group in groups if len(group) > 1)
 
 

@@ -161,4 +161,4 @@ def _crossing(
         return None
     a = statistics.fmean(first[seed] for seed in seeds)
     b = statistics.fmean(second[seed] for seed in seeds)
-    return Crossing(before, after, a, b, len(seeds)) if a * b < 0 else None
+    return Crossing(before, after, len(seeds)) if a * b < 0 else None

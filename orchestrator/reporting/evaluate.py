@@ -20,7 +20,7 @@ from orchestrator.stats.fixed import fixed_effects, summarise
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.results import DETERMINISTIC, NO_DATA, RUNG_ONLY, Effect, Mode, Sample
 from orchestrator.study.cells import Plan
-from orchestrator.study.designs import Contrast, contrasts
+from orchestrator.study.designs import Contrast
 from orchestrator.study.registered import design_of
 from orchestrator.study.spec import MetricSpec, Phase, StudySpec
 
@@ -49,7 +49,7 @@ def evaluate(
         if cell.phase == phase:
             records[cell.arm].append(history.cells[cell.cell])
     mine = [one for one in judged if one.evaluation.phase == phase]
-    found = contrasts(spec, plan.arms)
+    found = design_of(spec).contrasts(spec, plan.arms)
     main = [contrast for contrast in found if contrast.kind == "main"]
     joint = [contrast for contrast in found if contrast.kind == "interaction" and phase == "fixed"]
     families = _families(spec, main, history)

@@ -104,8 +104,6 @@ class Crossing:
 
     before: float
     after: float
-    delta_before: float
-    delta_after: float
     n: int
 
 

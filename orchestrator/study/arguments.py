@@ -7,12 +7,11 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from orchestrator.study.changes import MISSING, leaves, lookup
 
 Style = Literal["none", "argparse", "hydra", "env"]
-STYLES: tuple[Style, ...] = get_args(Style)
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{")
 _PLAIN_OF_HYDRA = re.compile(r"[A-Za-z_/.][\w/.:@%?-]*\Z", re.ASCII)

@@ -26,7 +26,7 @@ from orchestrator.reporting.newdata import with_new_data
 from orchestrator.reporting.notebook import report_html
 from orchestrator.reporting.page import to_html
 from orchestrator.reporting.terminal import render
-from orchestrator.study.designs import contrasts
+from orchestrator.study.registered import design_of
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "effects.schema.json").read_text(encoding="utf-8"))
 SAMPLES, SEEDS = 200, 3
@@ -48,7 +48,7 @@ class Scored:
 
     def report(self) -> StudyReport:
         made = self.made
-        found = contrasts(made.spec, made.history.plan.arms)
+        found = design_of(made.spec).contrasts(made.spec, made.history.plan.arms)
         return with_new_data(made.report, made.storage, made.paths, found)
 
 

@@ -16,10 +16,8 @@ from orchestrator.study.designs import (
     GENERATORS,
     Arm,
     Contrast,
-    alias_table,
     aliases,
     all_runs,
-    contrasts,
     expand_arms,
     fraction,
     pair_arms,
@@ -27,6 +25,7 @@ from orchestrator.study.designs import (
     searched_config,
 )
 from orchestrator.study.loading import LoadedStudy
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 Load = Callable[..., LoadedStudy]
@@ -48,6 +47,10 @@ def study(count: int, **keys: object) -> StudySpec:
         **keys,
     }
     return StudySpec.model_validate(data)
+
+
+def contrasts(spec: StudySpec, arms: tuple[Arm, ...]) -> tuple[Contrast, ...]:
+    return design_of(spec).contrasts(spec, arms)
 
 
 def named(spec: StudySpec) -> tuple[dict[str, Arm], dict[str, Contrast]]:
@@ -112,7 +115,12 @@ def test_auto_adds_its_arms_later() -> None:
     later = pair_arms(spec, [("c", "b"), ("b", "c")])
     assert [arm.name for arm in later] == ["no-b+no-c"]
     assert later[0].config == {"a": True, "b": False, "c": False}
-    assert [effect.name for effect in contrasts(spec, first + later)] == ["no-a", "no-b", "no-c", "no-b+no-c"]
+    assert [effect.name for effect in contrasts(spec, first + later)] == [
+        "no-a",
+        "no-b",
+        "no-c",
+        "no-b+no-c",
+    ]
 
 
 def test_an_excluded_pair_has_no_arm() -> None:
@@ -238,10 +246,11 @@ def test_fractional_main_effects_come_from_all_runs() -> None:
     assert {abs(weight) for weight in effects["no-d"].weights.values()} == {0.25}
     outcomes = {arm.name: 3.0 * ("a" in arm.parts) - 2.0 * ("d" in arm.parts) for arm in arms.values()}
     assert [value(effect, outcomes) for effect in effects.values()] == [3, 0, 0, -2]
-    table = alias_table(spec)
+    table = design_of(spec).aliases(spec)
+    factorial = study(4, design="factorial")
     assert table[0] == (("a",), ("b", "c", "d"))
     assert table[4] == (("a", "b"), ("c", "d"))
-    assert alias_table(study(4, design="factorial")) == ()
+    assert design_of(factorial).aliases(factorial) == ()
 
 
 def test_all_runs_stop_when_asked() -> None:

@@ -17,13 +17,12 @@ from orchestrator.decide.stopping import rule_of
 from orchestrator.errors import Fault, StudyError
 from orchestrator.study.cells import Plan, evaluation_seeds, make_plan
 from orchestrator.study.designs import (
-    alias_table,
-    contrasts,
     pair_arms,
     possible_pairs,
     searched_config,
 )
 from orchestrator.study.loading import LoadedStudy, load_study
+from orchestrator.study.registered import design_of
 from orchestrator.study.search import grid, random_draws, study_space
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.yamlfile import parse_yaml
@@ -138,10 +137,10 @@ def follow(spec: StudySpec, plan: Plan) -> None:
         pair_arms(spec, possible_pairs(spec)) if spec.interactions == "auto" and len(plan.arms) < 9 else ()
     )
     names = {arm.name for arm in (*plan.arms, *later)}
-    for effect in contrasts(spec, (*plan.arms, *later)) if len(plan.arms) < 200 else ():
+    for effect in design_of(spec).contrasts(spec, (*plan.arms, *later)) if len(plan.arms) < 200 else ():
         assert set(effect.weights) <= names
         assert abs(sum(effect.weights.values())) < 1e-9
-    alias_table(spec)
+    design_of(spec).aliases(spec)
     most = rule_of(spec).most_seeds(spec)
     assert len(set(evaluation_seeds(spec))) == most
     if spec.stopping.rule == "resolve":

@@ -98,7 +98,6 @@ class Lines:
     def __init__(self) -> None:
         self._rest = b""
         self._dropping = False
-        self.dropped = 0
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Yield the lines that are whole now."""
@@ -106,13 +105,11 @@ class Lines:
         for part in whole:
             line, self._rest = self._rest + part, b""
             if self._dropping or len(line) > MOST_LINE:
-                self.dropped += not self._dropping
                 self._dropping = False
             else:
                 yield _text(line)
         self._rest += rest
         if len(self._rest) > MOST_LINE or self._dropping:
-            self.dropped += not self._dropping
             self._dropping, self._rest = True, b""
 
     def last(self) -> Iterator[str]:

@@ -5,7 +5,6 @@ What a package needs to bring a design is here too: `Design` or `Crossed`, and w
 
 from orchestrator.study.designs._arms import (
     Arm,
-    alias_table,
     build_arms,
     cells_per_arm,
     expand_arms,
@@ -14,7 +13,7 @@ from orchestrator.study.designs._arms import (
 )
 from orchestrator.study.designs._base import Design
 from orchestrator.study.designs._combining import chosen_later, possible_pairs
-from orchestrator.study.designs._contrasts import Contrast, contrasts
+from orchestrator.study.designs._contrasts import Contrast
 from orchestrator.study.designs._crossed import Crossed
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
@@ -30,14 +29,12 @@ __all__ = [
     "Draft",
     "Run",
     "Singles",
-    "alias_table",
     "aliases",
     "all_runs",
     "build_arms",
     "cells_per_arm",
     "chosen_later",
     "clash",
-    "contrasts",
     "expand_arms",
     "fraction",
     "joined",

@@ -12,7 +12,6 @@ from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
 from orchestrator.study.designs._combining import Pair, chosen_later, combining_problems, in_file_order
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, pair_drafts
-from orchestrator.study.designs._fractions import AliasSet
 from orchestrator.study.faults import Path, Problem, raise_problems, show
 from orchestrator.study.identity import canonical
 from orchestrator.study.registered import design_of
@@ -91,11 +90,6 @@ def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...
     arms = [arm for arm in map(builder.build, drafts) if arm is not None]
     raise_problems(problems + builder.problems)
     return tuple(arms)
-
-
-def alias_table(spec: StudySpec) -> tuple[AliasSet, ...]:
-    """Which effects of a fractional design cannot be told apart, by component; empty for other designs."""
-    return design_of(spec).aliases(spec)
 
 
 def searched_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,10 @@ class Design(ABC):
         """
 
     def contrasts(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
-        """List the effects, main ones first, in the order of `arms`, whose first is the reference."""
+        """List the effects, main ones first, then interactions; each in the order of the arms.
+
+        `arms`: the study's, the reference first; later pair arms (`interactions: auto`) behind them.
+        """
         return tuple(differences(spec, arms))
 
     def pairs(self, spec: StudySpec) -> tuple[Pair, ...]:
@@ -83,5 +86,5 @@ class Design(ABC):
         return f"add {pair} to exclude, or join the two components"
 
     def aliases(self, spec: StudySpec) -> tuple[AliasSet, ...]:
-        """List the effects that cannot be told apart."""
+        """List the effects that cannot be told apart, by component."""
         return ()

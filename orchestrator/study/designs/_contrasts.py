@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.study.designs._combining import Pair, away_labels
-from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -37,15 +36,6 @@ class Contrast:
     def scale(self) -> float:
         """Variance of D in units of a single run's residual variance: Σ weights² (2 for a difference)."""
         return sum(weight * weight for weight in self.weights.values())
-
-
-def contrasts(spec: StudySpec, arms: Sequence[Arm]) -> tuple[Contrast, ...]:
-    """All effects that `arms` give, main effects first, then interactions; each in the order of the arms.
-
-    Args:
-        arms: the arms of the study, the reference first; later pair arms (`interactions: auto`) behind them.
-    """
-    return design_of(spec).contrasts(spec, arms)
 
 
 def differences(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Contrast]:
