@@ -5,7 +5,18 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from orchestrator.api import power
+from orchestrator.decide.pairs import wants_pairs
+from orchestrator.decide.stopping import stopping_rule
+from orchestrator.engine.sharing import in_words
 from orchestrator.reporting import plain
+from orchestrator.study.arguments import variables
+from orchestrator.study.command import CommandSpec, words_of
+from orchestrator.study.designs import possible_pairs
+from orchestrator.study.metricsource import MetricSource
+from orchestrator.study.program import found_as, program_of
+from orchestrator.study.registered import rule_of
+from orchestrator.study.search import samples_per_arm
 
 if TYPE_CHECKING:
     from orchestrator.api.forecasting import Begins, Estimate, Forecast
@@ -42,16 +53,10 @@ def _later(spec: StudySpec, plan: Plan) -> str:
 
 def later_pairs(spec: StudySpec, plan: Plan) -> int:
     """Return the most pairs that results may still call for (`interactions: auto`)."""
-    from orchestrator.decide.pairs import wants_pairs
-    from orchestrator.study.designs import possible_pairs
-
     return len(possible_pairs(spec)) if wants_pairs(spec, plan) else 0
 
 
 def _planned(spec: StudySpec, plan: Plan) -> str:
-    from orchestrator.study.registered import rule_of
-    from orchestrator.study.search import samples_per_arm
-
     arms, seeds, samples = len(plan.arms), len(spec.seeds), samples_per_arm(spec)
     trials = plain.length(spec.stopping.max, spec.stopping.unit)
     tuned = f"{arms} arms × {samples} samples = {arms * samples} trials to tune, then " if samples else ""
@@ -65,17 +70,8 @@ def _planned(spec: StudySpec, plan: Plan) -> str:
     return f"{tuned}{twice}{arms} arms × at most {seeds} seeds = at most {arms * seeds} trials of {trials}"
 
 
-def stopping(spec: StudySpec) -> str:
-    """How a study ends before its grid is full."""
-    from orchestrator.study.registered import rule_of
-
-    return rule_of(spec).describe(spec)
-
-
 def interactions(spec: StudySpec, plan: Plan) -> str | None:
     """Which interactions are asked for, and what that costs; None where there are none."""
-    from orchestrator.study.registered import rule_of
-
     pairs = sum(arm.kind == "pair" for arm in plan.arms)
     all_seeds = "; the arms they are made of get all their seeds" if rule_of(spec).looks(spec) else ""
     if pairs:
@@ -89,9 +85,6 @@ def interactions(spec: StudySpec, plan: Plan) -> str | None:
 
 def tuning(spec: StudySpec, tune: TuneSpec) -> str:
     """Return the search that every arm gets."""
-    from orchestrator.decide.stopping import stopping_rule
-    from orchestrator.study.search import samples_per_arm
-
     keys = ", ".join(tune.space)
     how = (
         f"{tune.search} search over {keys}, {samples_per_arm(spec)} samples for every arm (seed {tune.seed})"
@@ -105,11 +98,6 @@ def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
     """Return the command of the reference, what runs it, where its metrics are read, and which arms have the
     same one; nothing where none is run.
     """
-    from orchestrator.study.arguments import variables
-    from orchestrator.study.command import CommandSpec, words_of
-    from orchestrator.study.metricsource import MetricSource
-    from orchestrator.study.program import found_as, program_of
-
     entrypoint = spec.entrypoint
     if not isinstance(entrypoint, CommandSpec):
         return {}
@@ -134,8 +122,6 @@ def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
 
 def looks(spec: StudySpec) -> str:
     """When effects are looked at."""
-    from orchestrator.study.registered import rule_of
-
     numbers = rule_of(spec).looks(spec)
     if not numbers:
         return "none"
@@ -155,9 +141,6 @@ def measured(metric: MetricSpec) -> str:
 
 def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, str]:
     """Return what a study would run and take, one line per heading; `detects`: what it can find."""
-    from orchestrator.api import power
-    from orchestrator.engine.sharing import in_words
-
     spec, plan = found.spec, found.plan
     total = len(found.remaining) + found.answered
     also = f"; also {', '.join(spec.metric.also)}" if spec.metric.also else ""
@@ -169,7 +152,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         "cells": f"{size(spec, plan)}{left}",
         **command(spec, plan),
         **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),
-        "stopping": stopping(spec),
+        "stopping": rule_of(spec).describe(spec),
         "looks": looks(spec),
         **({"pairs": pairs} if pairs is not None else {}),
         "slots": fit,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.progress import Progress, shown
 from orchestrator.api.recorded import StudyResult
-from orchestrator.api.study import Study
+from orchestrator.api.study import Study, part_of
 from orchestrator.engine.inprocess import run_in_process
 from orchestrator.errors import Fault, InputError
 from orchestrator.record.codeidentity import PackedCode
@@ -19,7 +19,6 @@ from orchestrator.record.provenance import collect_env
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import FIXED, make_plan
 from orchestrator.study.faults import nearest
-from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from orchestrator.study.cells import Plan
@@ -83,11 +82,8 @@ def _one_trial(study: Study, arm: str, seed: int, storage: str | Path | None) ->
     names = [known.name for known in study.plan.arms]
     if arm not in names:
         raise InputError(Fault("the study has no such arm", field="arm", value=arm, hint=nearest(arm, names)))
-    data = study.spec.to_dict()
-    stopping = {key: data["stopping"][key] for key in ("max", "unit")}
     where = str(storage or tempfile.mkdtemp(prefix="orchestrate-local-"))
-    data |= {"seeds": [seed], "tune": None, "stopping": {**stopping, "rule": "none"}, "storage": where}
-    alone = Study(StudySpec.model_validate(data), study.source, study.entrypoint)
+    alone = part_of(study, {"seeds": [seed], "storage": where})
     plan = make_plan(alone.spec)
     cells = tuple(cell for cell in plan.cells if (cell.arm, cell.phase) == (arm, FIXED))
     return alone, replace(plan, cells=cells)

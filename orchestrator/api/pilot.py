@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.api.study import Study
+from orchestrator.api.study import Study, part_of
 from orchestrator.engine.running import RunOptions
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, OrchestratorError
 from orchestrator.study.registered import design_of
-from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from orchestrator.api.progress import Progress
@@ -45,21 +44,14 @@ def run_pilot(study: Study, seeds: int, address: str | None, progress: Progress 
 
 def pilot_of(study: Study, seeds: int) -> Study:
     """Return the reference of a study alone, every seed to its full length."""
-    data = study.spec.to_dict()
-    if design_of(study.spec).strips:
-        data["baseline"] = dict(study.plan.arms[0].config)
-    stopping = {key: data["stopping"][key] for key in ("max", "unit")}
     alone: dict[str, Any] = {
         "components": {},
         "design": "leave-one-out",
         "interactions": "none",
         "exclude": [],
-        "tune": None,
-    }
-    data |= {
-        **alone,
         "name": f"{study.name[: _MOST_NAME - 6]}-pilot",
         "seeds": list(range(FIRST_SEED, FIRST_SEED + seeds)),
-        "stopping": {**stopping, "rule": "none"},
     }
-    return Study(StudySpec.model_validate(data), study.source, study.entrypoint)
+    if design_of(study.spec).strips:
+        alone["baseline"] = dict(study.plan.arms[0].config)
+    return part_of(study, alone)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.reporting import plain
+from orchestrator.study.designs import cells_per_arm
+from orchestrator.study.registered import design_of
+from orchestrator.study.search import samples_per_arm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +22,8 @@ if TYPE_CHECKING:
 
 def predict(spec: StudySpec, plan: Plan, noise: Noise) -> PowerForecast:
     """Return what this study can detect with that noise. Takes about a second: it simulates."""
-    from dataclasses import replace
-
     from orchestrator.decide.sequential import RESOLVE
     from orchestrator.simulate.planning import power_forecast
-    from orchestrator.study.designs import cells_per_arm
-    from orchestrator.study.registered import design_of
 
     crossed = design_of(spec).crossed
     pairs = any(arm.kind == "pair" for arm in plan.arms) and not crossed
@@ -47,19 +47,13 @@ def _main_effects(spec: StudySpec, plan: Plan) -> NDArray[np.float64]:
     """Return the weights of the main effects of a factorial design, (effects, arms)."""
     import numpy as np
 
-    from orchestrator.study.registered import design_of
-
     main = [contrast for contrast in design_of(spec).contrasts(spec, plan.arms) if contrast.kind == "main"]
     return np.array([[one.weights.get(arm.name, 0.0) for arm in plan.arms] for one in main])
 
 
 def _whole(spec: StudySpec, plan: Plan, cost: ExpectedCost, grid_runs: int) -> ExpectedCost:
     """Return cost of the study from that of one evaluation: with its search, and twice where it has two."""
-    from dataclasses import replace
-
     from orchestrator.simulate.metrics import Figure
-    from orchestrator.study.designs import cells_per_arm
-    from orchestrator.study.search import samples_per_arm
 
     fixed = len(plan.arms) * samples_per_arm(spec)
     times = (cells_per_arm(spec) - samples_per_arm(spec)) // len(spec.seeds)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.running import Listener
+from orchestrator.engine.running import Listener, Quiet
 from orchestrator.engine.status import Snapshot
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import fragments, plain
@@ -56,7 +56,7 @@ def shown(progress: Progress = "auto", starting: str = STARTING) -> Iterator[Lis
     if progress == "auto":
         progress = "notebook" if _in_notebook() else "rich" if sys.stderr.isatty() else "plain"
     if progress == "none":
-        yield Silence()
+        yield Quiet()
     elif progress == "plain":
         lines = PlainLines()
         lines.note(starting)
@@ -74,16 +74,6 @@ def _in_notebook() -> bool:
     """Whether a Jupyter kernel runs this code: it can show a table and draw it again."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"
-
-
-class Silence:
-    """Shows nothing."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
 
 
 class LiveTable:

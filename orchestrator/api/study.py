@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api import checking
 from orchestrator.api.recorded import OpenedStudy, StudyResult
 from orchestrator.decide.states import TrialState
+from orchestrator.engine.running import RunOptions
 from orchestrator.errors import Fault, InputError, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import as_begun
@@ -22,7 +24,6 @@ from orchestrator.study.spec import StudySpec
 if TYPE_CHECKING:
     from orchestrator.api.forecasting import Forecast
     from orchestrator.api.progress import Progress
-    from orchestrator.engine.running import RunOptions
     from orchestrator.simulate.planning import Noise, PowerForecast
     from orchestrator.training.gates.results import CheckReport
 
@@ -159,9 +160,7 @@ class Study:
             InputError: there is no such gate, or `out` cannot be written.
             StudyError: the entrypoint does not import.
         """
-        from orchestrator.api.checking import check
-
-        return check(self, gates, None if out is None else Path(out))
+        return checking.check(self, gates, None if out is None else Path(out))
 
     def recorded(self) -> OpenedStudy:
         """Return the study on disk, to read from; its methods raise `StudyError` while it has never run."""
@@ -202,10 +201,7 @@ class Study:
             InputError: the study, its code or its check cannot be used (`ChangedStudy`, `ChangedCode`).
             Unavailable: no cluster, no storage, or another process runs this study (`StudyHeld`).
         """
-        from orchestrator.api.checking import request_of
-        from orchestrator.engine.running import RunOptions
-
-        asked = request_of(self)
+        asked = checking.request_of(self)
         options = RunOptions(
             address, fresh, extend, accept_code_change, retry_failed, asked, no_check=not check
         )
@@ -234,9 +230,6 @@ class Study:
         Raises:
             InputError: there is no such trial; else as `run`.
         """
-        from orchestrator.api.checking import request_of
-        from orchestrator.engine.running import RunOptions
-
         recorded = self.recorded()
         cell = recorded.trial(arm, seed, sample).cell
         failed = recorded.view().state.cells[cell].state is TrialState.FAILED
@@ -244,7 +237,7 @@ class Study:
             address,
             accept_code_change=accept_code_change,
             retry_failed=failed,
-            check=request_of(self),
+            check=checking.request_of(self),
             again=(cell,),
         )
         return self._run_and_report(options, progress)
@@ -267,6 +260,14 @@ class Study:
 
     def _repr_html_(self) -> str:
         return self.forecast()._repr_html_()
+
+
+def part_of(study: Study, changed: Mapping[str, Any]) -> Study:
+    """Return a study with these keys instead, no search, and every trial to its full length."""
+    data = study.spec.to_dict()
+    stopping = {key: data["stopping"][key] for key in ("max", "unit")}
+    data |= {"tune": None, "stopping": {**stopping, "rule": "none"}, **changed}
+    return Study(StudySpec.model_validate(data), study.source, study.entrypoint)
 
 
 def _storage(spec: StudySpec, source: Path) -> Storage:

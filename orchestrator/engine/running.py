@@ -75,6 +75,16 @@ class Listener(Protocol):
         """One thing that happened and is worth a line."""
 
 
+class Quiet:
+    """A listener that shows nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
 class Audience:
     """A listener in a thread of its own: one that is slow, hangs or fails never holds up the study.
 

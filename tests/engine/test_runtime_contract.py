@@ -121,11 +121,11 @@ def with_threads(folder: Path) -> Finished:
 
 def with_ray(folder: Path, address: str) -> Finished:
     from orchestrator.engine.conduct._conductor import Conductor
-    from orchestrator.engine.inprocess._study import Quiet
     from orchestrator.engine.messages import RunFacts
     from orchestrator.engine.on_ray import cluster
     from orchestrator.engine.on_ray._tune_runtime import TuneRuntime
     from orchestrator.engine.pump import Pump, conclude
+    from orchestrator.engine.running import Quiet
 
     spec = study(folder)
     storage = Storage.open(spec.storage)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api import describe
 from orchestrator.api.recorded import open_study
 from orchestrator.engine.inprocess import report, run_in_process
 from orchestrator.errors import ExitCode, StudyError
@@ -25,6 +24,7 @@ from orchestrator.simulate.methods import SimulatedDesign, method, pick
 from orchestrator.study import plugins
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
+from orchestrator.study.registered import rule_of
 from orchestrator.study.validation import json_schema
 
 pytestmark = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_study_with_both(file: Path, tmp_path: Path) -> None:
     plan = make_plan(spec)
     assert [arm.name for arm in plan.arms] == ["baseline", "no-a+no-b", "no-a+no-c", "no-b+no-c"]
     assert (plan.registered["rule"], plan.registered["design"]) == ("median", "leave-two-out")
-    assert describe.stopping(spec) == "median: rungs at 1, 3 epochs, the better half goes on"
+    assert rule_of(spec).describe(spec) == "median: rungs at 1, 3 epochs, the better half goes on"
 
     storage = Storage.open(tmp_path / "runs")
     with closing(StudyRecord.open(storage, spec, plan, Start("code"))) as record:

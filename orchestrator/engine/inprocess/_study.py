@@ -15,25 +15,10 @@ from orchestrator.engine.inprocess._runtime import InProcess
 from orchestrator.engine.inprocess._session import user_code
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import Pump, conclude
-from orchestrator.engine.running import Audience, Listener, StudyOutcome
-from orchestrator.engine.status import Snapshot
+from orchestrator.engine.running import Audience, Listener, Quiet, StudyOutcome
 from orchestrator.errors import ExitCode
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.spec import StudySpec
-
-
-class Quiet:
-    """A listener that shows nothing, and keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Keep it."""
-        self.notes.append(text)
 
 
 def run_in_process(
