@@ -58,21 +58,21 @@ Resumed = Annotated[int | None, _says("step of the checkpoint that it continues 
 Group = Annotated[str | None, _says("the worker group; null: none yet, or none any more")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened."""
 
     kind: ClassVar[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CellEvent(Event):
     """Something that happened to the trial of one cell."""
 
     cell: CellId
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StudyStarted(Event):
     """The driver started: what is to be run."""
 
@@ -90,7 +90,7 @@ class StudyStarted(Event):
     ] = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BatchAdded(Event):
     """Results have called for more arms or cells; registered before any of them runs."""
 
@@ -108,12 +108,12 @@ class BatchAdded(Event):
     def batch(self) -> Batch:
         """What is added; raises ValueError when it is no batch."""
         try:
-            return Batch.from_json(vars(self))
+            return Batch.from_json(dict(written(self)))
         except ValidationError as error:
             raise ValueError(f"a batch that cannot be read: {': '.join(faults_of(error)[0])}") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Assigned(CellEvent):
     """An attempt was given to a worker group."""
 
@@ -126,7 +126,7 @@ class Assigned(CellEvent):
     code: Annotated[str | None, _says("hash of the code that it runs, the first 12 digits")] = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Started(CellEvent):
     """The workers have taken the attempt, and are about to call the user's code."""
 
@@ -143,7 +143,7 @@ class Started(CellEvent):
     resume: Resumed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reported(CellEvent):
     """A trial reported at a rung or at its end."""
 
@@ -157,7 +157,7 @@ class Reported(CellEvent):
     metrics: Annotated[FreeForm, _says("everything that was reported")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decided(CellEvent):
     """What the rule said to a report."""
 
@@ -175,7 +175,7 @@ class Decided(CellEvent):
     length: Length | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LookTaken(Event):
     """What the sequential rule found about one arm at one look; values in the metric's units."""
 
@@ -204,7 +204,7 @@ class LookTaken(Event):
     seeds_needed: Annotated[int | None, _says("seeds that would be needed, where it was given up")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Checkpointed(CellEvent):
     """A checkpoint is complete."""
 
@@ -216,7 +216,7 @@ class Checkpointed(CellEvent):
     value: Value | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AttemptFailed(CellEvent):
     """An attempt failed."""
 
@@ -234,7 +234,7 @@ class AttemptFailed(CellEvent):
     gpu_s: Seconds | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialEnd(CellEvent):
     """A cell came to an end."""
 
@@ -263,7 +263,7 @@ class TrialEnd(CellEvent):
     ] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reopened(CellEvent):
     """Somebody has asked for a trial that had ended once more; one that had its answer begins anew."""
 
@@ -274,7 +274,7 @@ class Reopened(CellEvent):
     by: Annotated[str, _says("who has asked")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Noted(Event):
     """Anything else worth keeping."""
 
@@ -284,7 +284,7 @@ class Noted(Event):
     torn_bytes: Annotated[int | None, _says("bytes of an unfinished line that were cut off")] = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A line whose kind is known and whose fields make no sense."""
 

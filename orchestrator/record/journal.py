@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
@@ -44,7 +44,9 @@ class Line(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """Return the line as plain data."""
-        fields = vars(self.event) if isinstance(self.event, Unreadable) else dict(events.written(self.event))
+        fields = (
+            asdict(self.event) if isinstance(self.event, Unreadable) else dict(events.written(self.event))
+        )
         return {
             "v": events.VERSION,
             "t": self.t,

@@ -46,7 +46,7 @@ def parsed(text: bytes) -> Any:
         raise ValueError(f"more than {MOST_VALUES:,} values")
     if b"\\u" in text:
         text = _LONE.sub(lambda match: match[1] or b"\\\\" + match[2], text)
-    found = pydantic_core.from_json(text, cache_strings="keys")
+    found = pydantic_core.from_json(text, cache_strings="all")
     if _LONG in text.translate(_DIGITS):
         _refuse_long(found)
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 _TRIALS = "trials"
@@ -19,6 +20,7 @@ PLACES = ".places"
 """Beside the studies: where their trials work, <study>/<cell>, until they end."""
 
 
+@lru_cache(maxsize=4096)
 def safe_name(name: str) -> str:
     """`name` as one path component: readable, reversible, never empty, hidden, `.` or `..`."""
     quoted = quote(name, safe="=+-_,.@ ").replace(" ", "%20")

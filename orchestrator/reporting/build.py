@@ -137,17 +137,17 @@ def arm_label(spec: StudySpec, arm: Arm) -> str | None:
 def _arm(
     arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str, label: str | None
 ) -> ArmReport:
-    cells = [cell for cell in plan.cells if cell.arm == arm.name]
-    cells.sort(key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
+    cells = sorted(plan.by_arm[arm.name], key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
     runs = tuple(_run(history.cells[cell.cell], used, unseen) for cell in cells)
     return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs, label)
 
 
 def _run(record: TrialRecord, used: frozenset[str], unseen: str) -> TrialRecord:
     """Return the run, with the reason where it has finished and yet is in no effect: only looks do that."""
-    run = replace(record, used=record.cell in used)
-    finished = run.state is TrialState.DONE and run.has_value and run.phase != TUNE
-    return replace(run, reason=unseen) if finished and not run.used else run
+    if record.cell in used:
+        return replace(record, used=True)
+    finished = record.state is TrialState.DONE and record.has_value and record.phase != TUNE
+    return replace(record, reason=unseen) if finished else record
 
 
 def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:

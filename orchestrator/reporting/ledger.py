@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import StudyState, TrialRecord
@@ -18,11 +19,9 @@ _SAVING = (TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
 def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
     """Every cell of the plan once, whatever became of it; arms in the plan's order."""
     groups: dict[tuple[str, str, TrialState], list[TrialRecord]] = {}
-    for arm in plan.arms:
-        for cell in plan.cells:
-            if cell.arm == arm.name:
-                record = history.cells[cell.cell]
-                groups.setdefault((cell.arm, cell.phase, record.state), []).append(record)
+    for cell in chain.from_iterable(plan.by_arm.values()):
+        record = history.cells[cell.cell]
+        groups.setdefault((cell.arm, cell.phase, record.state), []).append(record)
     entries = tuple(
         LedgerEntry(
             *key,

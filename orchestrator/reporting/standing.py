@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.states import TrialState
 
 if TYPE_CHECKING:
     from orchestrator.record.events import Decided
+    from orchestrator.record.recorded import RecordedStudy
     from orchestrator.record.run import Run
     from orchestrator.record.state import TrialRecord
 
@@ -73,8 +74,8 @@ class StudyStanding:
 
     def counts(self) -> dict[str, int]:
         """Cells per state; states without cells are left out."""
-        tally = {state.value: sum(cell.state is state for cell in self.cells) for state in TrialState}
-        return {state: number for state, number in tally.items() if number}
+        tally = Counter(cell.state for cell in self.cells)
+        return {state.value: tally[state] for state in TrialState if tally[state]}
 
     def oddities(self) -> list[str]:
         """Say what in the journal makes no sense."""
@@ -107,51 +108,59 @@ def _picked(found: object, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(found, name) for name in names}
 
 
-def standing(run: Run, clock: Callable[[], float] = time.time) -> StudyStanding:
-    """Read where a study stands. Raises `StudyError` when its record is damaged."""
+@dataclass(frozen=True)
+class Pulse:
+    """What a standing is worked out of: while this stays the same, so does that."""
+
+    recorded: RecordedStudy
+    driver: str | None
+    progress: Mapping[str, Any] | None
+
+
+def pulse(run: Run, clock: Callable[[], float] = time.time) -> Pulse:
+    """Read what is new of a study. Raises `StudyError` when its record is damaged."""
     from orchestrator.record.lease import describe, is_alive, read_lease
+
+    recorded, lease = run.view(), read_lease(run.storage, run.paths)
+    if lease is None or not is_alive(lease, clock()):
+        return Pulse(recorded, None, None)
+    return Pulse(recorded, describe(lease), recorded.progress())
+
+
+def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
+    """Read where a study stands. Raises `StudyError` when its record is damaged."""
+    from orchestrator.record.deleted import deleted
     from orchestrator.record.shared import DOUBTFUL, shared_files
 
-    recorded = run.view()
+    felt = felt or pulse(run)
+    recorded, progress = felt.recorded, felt.progress
     spec, plan, history, journal = recorded.spec, recorded.plan, recorded.state, recorded.journal
-    lease = read_lease(run.storage, run.paths)
-    alive = lease is not None and is_alive(lease, clock())
-    progress = recorded.progress() if alive else None
     cells = tuple(_latest(history.cells[cell.cell], progress) for cell in plan.cells)
     maximum = float(spec["stopping"]["max"])
     waits = (progress or {}).get("waits")
     return StudyStanding(
         study=plan.study,
-        root=run.root,
+        root=(root := run.root),
         metric=spec["metric"]["name"],
         mode=spec["metric"]["mode"],
         unit=spec["stopping"]["unit"],
         max_length=maximum,
-        driver=describe(lease) if alive and lease is not None else None,
+        driver=felt.driver,
         arms=tuple(arm.name for arm in plan.arms),
         cells=cells,
         saved=sum(maximum - (cell.length or 0.0) for cell in cells if cell.state is TrialState.STOPPED),
         problems=tuple(history.problems),
         damaged_lines=len(journal.damaged),
         torn_bytes=journal.torn,
-        gone=tuple(_gone(run, cells)),
+        gone=tuple(
+            f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still "
+            f"counts; again: {_retry(root, cell)}"
+            for cell in deleted(run.storage, run.paths, cells)
+        ),
         claimed=spec["metric"].get("test"),
         shared=tuple(f"{file}; {DOUBTFUL}" for file in shared_files(cells)),
         waits=str(waits.get("for")) if isinstance(waits, Mapping) else None,
     )
-
-
-def _gone(run: Run, cells: Iterable[TrialRecord]) -> list[str]:
-    """Return the trials whose directory somebody has deleted, in words; stores are not asked that often."""
-    if not run.storage.is_local:
-        return []
-    begun = (cell for cell in cells if cell.begun and cell.state is not TrialState.RUNNING)
-    return [
-        f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still counts; "
-        f"again: {_retry(run.root, cell)}"
-        for cell in begun
-        if not Path(run.storage.path(f"{run.paths.root}/{cell.trial_dir}")).is_dir()
-    ]
 
 
 def _retry(study: str, cell: TrialRecord) -> str:

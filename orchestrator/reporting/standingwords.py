@@ -32,8 +32,10 @@ def arm_rows(found: StudyStanding) -> list[tuple[str, ...]]:
     """Arms × seeds as glyphs, phase by phase, with the mean of the finished values of the last one."""
     phases = _phases(found)
     rows = []
-    for arm in found.arms:
-        cells = [cell for cell in found.cells if cell.arm == arm]
+    by_arm: dict[str, list[TrialRecord]] = {arm: [] for arm in found.arms}
+    for cell in found.cells:
+        by_arm[cell.arm].append(cell)
+    for arm, cells in by_arm.items():
         last = [cell for cell in cells if cell.phase == phases[-1]]
         values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
         rows.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,29 @@ def sign_flip_p(D: NDArray[np.float64]) -> float | None:  # noqa: N803
 
     All 2ⁿ flips up to n = 16; beyond, 65,536 random ones from a fixed seed, with the observed one among them.
     """
+    return _sign_flip_p(tuple(D.tolist()))
+
+
+@lru_cache(maxsize=4096)
+def _sign_flip_p(differences: tuple[float, ...]) -> float | None:
+    D = np.array(differences)  # noqa: N806
     n = D.size
     if n < _FEWEST_FLIPPED or not np.isfinite(D).all():
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         observed = abs(float(D.sum())) - 1e-12 * float(np.abs(D).sum())
         if n > _MOST_FLIPPED:
-            flips = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n)) * 2 - 1
-            return (1 + int((np.abs(flips @ D) >= observed).sum())) / (1 + _DRAWS)
+            return (1 + int((np.abs(_flips(n) @ D) >= observed).sum())) / (1 + _DRAWS)
         sums = D[:1]  # the first sign stays: the mirror image of every flip is as extreme
         for d in D[1:]:
             sums = np.concatenate([sums + d, sums - d])
         return float((np.abs(sums) >= observed).mean())
+
+
+@lru_cache(maxsize=1)
+def _flips(n: int) -> NDArray[np.float64]:
+    signs: NDArray[np.float64] = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n)) * 2.0 - 1.0
+    return signs
 
 
 def hedges_g(mean: float, sd: float, n: int) -> float | None:

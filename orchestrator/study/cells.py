@@ -94,6 +94,14 @@ class Plan:
     def _cells(self) -> dict[str, Cell]:
         return {cell.cell: cell for cell in self.cells}
 
+    @cached_property
+    def by_arm(self) -> Mapping[str, Sequence[Cell]]:
+        """The cells of every arm, arms and cells in the plan's order."""
+        found: dict[str, list[Cell]] = {arm.name: [] for arm in self.arms}
+        for cell in self.cells:
+            found[cell.arm].append(cell)
+        return found
+
     def arm(self, name: str) -> Arm:
         """Return the arm of that name; KeyError when the plan has none."""
         return self._arms[name]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
@@ -26,7 +28,8 @@ from orchestrator.web.bodies import sent
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, options, overrides
 from orchestrator.web.guard import Guard, Sessions, page
-from orchestrator.web.looks import list_studies, look_at, run_named
+from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.looks import list_studies, look_at
 from orchestrator.web.served import served
 from orchestrator.web.studyfiles import StudyFile, find_study_files
 
@@ -46,6 +49,11 @@ class Site:
     sessions: Sessions
     host: str
     port: int
+
+    @cached_property
+    def studies(self) -> KeptStudies:
+        """The recorded studies, each kept open once it was looked at."""
+        return KeptStudies(self.storage)
 
 
 def make_app(site: Site) -> Guard:
@@ -96,6 +104,16 @@ def _page(request: Request, template: str, code: int = 200, **values: Any) -> HT
         **values,
     )
     return HTMLResponse(text, code)
+
+
+def _unless_known(
+    request: Request, told: object, template: str, values: Callable[[], dict[str, Any]]
+) -> Response:
+    """Return a page, or no more than that it is the one which the browser has. `told`: what it depends on."""
+    tag = f'"{sha256(repr(told).encode()).hexdigest()[:16]}"'
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304)
+    return _page(request, template, tag=tag, **values())
 
 
 def _base(request: Request) -> str:
@@ -203,17 +221,33 @@ def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
     where = spec.storage if "://" in spec.storage else str(site.children.root / spec.storage)
     if Storage.open(where).uri != site.storage.uri:
         return "", where
-    return (spec.name if run_named(site.storage, spec.name) else ""), ""
+    return (spec.name if site.studies.named(spec.name) else ""), ""
 
 
 # ---- studies ---------------------------------------------------------------------------------------------
 
 
-def _run(site: Site, name: str) -> OpenedStudy:
-    run = run_named(site.storage, name)
-    if run is None:
+def _kept(site: Site, name: str) -> KeptStudy:
+    kept = site.studies.named(name)
+    if kept is None:
         raise HTTPException(404, "no study of this name is recorded here")
-    return run
+    return kept
+
+
+def _run(site: Site, name: str) -> OpenedStudy:
+    return _kept(site, name).run
+
+
+def _around(site: Site, kept: KeptStudy) -> dict[str, Any]:
+    """Return what the page of a study offers: its TensorBoard, and the commands that go on with it."""
+    run, root, found = kept.run, site.children.root, kept.status()
+
+    def again() -> dict[str, Any]:
+        actions, seeds = offered(run, found), seeds_of(run)
+        more = {action: shown(command_of(run, root, action, seeds)) for action in actions}
+        return {"more": more, "seeds": seeds}
+
+    return {"board": site.children.board(run.paths.root) is not None, **kept.once("again", again)}
 
 
 def _where(site: Site, name: str) -> str:
@@ -224,19 +258,18 @@ def _where(site: Site, name: str) -> str:
 def _studies(app: FastAPI, site: Site) -> None:
     @app.get("/")
     def studies(request: Request) -> Response:
-        return _page(request, "studies.html.j2", studies=list_studies(site.storage))
+        there = list_studies(site.studies)
+        told = [(one["name"], one.get("problem"), one.get("version"), one.get("report")) for one in there]
+        return _unless_known(request, told, "studies.html.j2", lambda: {"studies": there})
 
     @app.get("/studies/{name}/")
-    def study(request: Request, name: str) -> Response:
-        run = _run(site, name)
-        look = look_at(run)
-        board_runs = site.children.board(name) is not None
-        more = {
-            action: shown(command_of(run, site.children.root, action, seeds_of(run)))
-            for action in offered(run, look["found"])
-        }
-        seeds = seeds_of(run) if more else ""
-        return _page(request, "study.html.j2", look=look, name=name, board=board_runs, more=more, seeds=seeds)
+    def study(request: Request, name: str, arm: str = "", first: Annotated[int, Query(ge=0)] = 0) -> Response:
+        kept = _kept(site, name)
+        around = {"name": name, **_around(site, kept)}
+        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around)
+        return _unless_known(
+            request, told, "study.html.j2", lambda: {"look": look_at(kept, arm, first), **around}
+        )
 
     only_ours = [Depends(read_form)]  # the form holds nothing but the session's word
 

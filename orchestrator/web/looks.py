@@ -4,91 +4,116 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
+from orchestrator.record.deleted import deleted
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
 from orchestrator.record.journal import Line
-from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
-from orchestrator.record.storage import Storage
 from orchestrator.reporting.numbers import DASH, duration
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
+from orchestrator.web.kept import KeptStudies, KeptStudy
 
 LATEST_EVENTS = 25
-_MOST_ROWS = 200
-"""Rows of a table of cells: a page of a study with thousands of cells stays one that a phone can draw."""
+MOST_ARMS, MOST_ROWS, MOST_CHIPS, MOST_GONE = 100, 100, 400, 5
+"""A page of a study with thousands of cells stays one that a phone can draw: arms at once, rows of a table of
+cells, cells that have a sign each, deleted directories that are named."""
 
 
 Drawn = dict[str, Any]
 """What a template draws, by name."""
 
 
-def run_named(storage: Storage, name: str) -> OpenedStudy | None:
-    """Return the recorded study of this name, or None: one folder directly below the storage."""
-    if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
-        return None
-    paths = StudyPaths(name)
-    return OpenedStudy(storage, paths) if storage.exists(paths.plan_json) else None
-
-
-def list_studies(storage: Storage) -> list[Drawn]:
+def list_studies(studies: KeptStudies) -> list[Drawn]:
     """Every study below the storage, those that run first."""
-    lines = [_line(storage, entry.name) for entry in storage.list() if entry.is_dir]
+    lines = [_line(studies, entry.name) for entry in studies.storage.list() if entry.is_dir]
     there = [line for line in lines if line is not None]
     return sorted(there, key=lambda line: (not line["found"] or line["found"].driver is None, line["name"]))
 
 
-def _line(storage: Storage, name: str) -> Drawn | None:
+def _line(studies: KeptStudies, name: str) -> Drawn | None:
     """Return one study in the list, or None where there is none. `problem`: why it cannot be read."""
     shown = os.fsencode(name).decode(errors="backslashreplace")
     try:
-        run = run_named(storage, name)
-        if run is None:
+        kept = studies.named(name)
+        if kept is None:
             return None
         if shown != name:
             return {"name": shown, "found": None, "problem": "the name of its directory is no text"}
-        return {"name": name, **_summary(run, run.status())}
+        return {"name": name, **_summary(kept, kept.status())}
     except OrchestratorError as error:
         told = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
         return {"name": shown, "found": None, "problem": told}
 
 
-def _summary(run: OpenedStudy, found: StudyStanding) -> Drawn:
+def _summary(kept: KeptStudy, found: StudyStanding) -> Drawn:
     """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists."""
     return {
         "found": found,
+        "version": kept.version,
         "share": sum(cell.state.answered for cell in found.cells) / max(1, len(found.cells)),
-        "counts": [(GLYPHS[state], state, number) for state, number in found.counts().items()],
-        "report": run.storage.exists(run.paths.report_html),
+        "counts": _counts(found.cells),
+        "report": kept.run.storage.exists(kept.run.paths.report_html),
     }
 
 
-def look_at(run: OpenedStudy) -> Drawn:
-    """Everything for the page of one study. Raises `StudyError` when its record is damaged."""
-    found = run.status()
+def _counts(cells: Iterable[TrialRecord]) -> list[tuple[str, str, int]]:
+    tally = Counter(cell.state for cell in cells)
+    return [(GLYPHS[state], state.value, tally[state]) for state in TrialState if tally[state]]
+
+
+def look_at(kept: KeptStudy, words: str = "", first: int = 0) -> Drawn:
+    """Everything for the page of one study. Raises `StudyError` when its record is damaged.
+
+    Args:
+        words: only arms with this in their names.
+        first: how many of them are on the pages before this one.
+    """
+    found, run = kept.status(), kept.run
+    by_arm: dict[str, list[TrialRecord]] = {
+        arm: [] for arm in found.arms if words.casefold() in arm.casefold()
+    }
+    for cell in found.cells:
+        if cell.arm in by_arm:
+            by_arm[cell.arm].append(cell)
+    arms = list(by_arm)[first : first + MOST_ARMS]
+    cells = [cell for mine in by_arm.values() for cell in mine]
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED, TrialState.RUNNING)
-    running = [cell for cell in found.cells if cell.state is TrialState.RUNNING]
-    noted = [cell for cell in found.cells if cell.state not in quiet]
+    running = [cell for cell in cells if cell.state is TrialState.RUNNING]
+    noted = [cell for cell in cells if cell.state not in quiet]
+    chips = sum(len(by_arm[arm]) for arm in arms) <= MOST_CHIPS
+    linked = (cell for arm in arms for cell in by_arm[arm]) if chips else ()
+    drawn = {cell.cell: cell for cell in (*linked, *running[:MOST_ROWS], *noted[:MOST_ROWS])}
+    gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn.values())}
     return {
-        **_summary(run, found),
-        "arms": [_arm(found, arm) for arm in found.arms],
-        "running": [_row(found, cell) for cell in running[:_MOST_ROWS]],
-        "noted": [_row(found, cell) for cell in noted[:_MOST_ROWS]],
-        "events": _events(run, {cell.cell: cell.name for cell in found.cells}),
-        "effects": _effects(run),
+        **_summary(kept, found),
+        "arms": [_arm(found, arm, by_arm[arm], gone if chips else None) for arm in arms],
+        "part": {"words": words, "first": first, "all": len(by_arm), "most": MOST_ARMS},
+        "running": [_row(found, cell, gone) for cell in running[:MOST_ROWS]],
+        "noted": [_row(found, cell, gone) for cell in noted[:MOST_ROWS]],
+        "hidden": {"running": len(running[MOST_ROWS:]), "noted": len(noted[MOST_ROWS:])},
+        "gone": [*found.gone[:MOST_GONE], *_more(len(found.gone) - MOST_GONE)],
+        "events": _events(kept),
+        "effects": _effects(kept, set(found.arms).difference(arms)),
     }
 
 
-def _arm(found: StudyStanding, arm: str) -> Drawn:
-    """Return one arm: the chips of each phase, and the mean of the finished values of the last one."""
-    cells = [cell for cell in found.cells if cell.arm == arm]
+def _more(number: int) -> list[str]:
+    return [f"and {number} more deleted directories"] if number > 0 else []
+
+
+def _arm(found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str] | None) -> Drawn:
+    """Return one arm: the cells of each phase, and the mean of the finished values of the last one.
+
+    `gone`: cells without a directory, where each has a chip; None: they are counted.
+    """
     phases: dict[str, list[TrialRecord]] = {}
     for cell in cells:
         phases.setdefault(cell.phase, []).append(cell)
@@ -96,27 +121,31 @@ def _arm(found: StudyStanding, arm: str) -> Drawn:
     values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
     return {
         "arm": arm,
-        "phases": [(phase, [_chip(found, cell) for cell in mine]) for phase, mine in phases.items()],
+        "phases": [
+            (phase, [] if gone is None else [_chip(found, cell, gone) for cell in mine], _counts(mine))
+            for phase, mine in phases.items()
+        ],
         "answered": answered(cells),
         "mean": _number(sum(values) / len(values) if values else None),
         "wall": duration(sum(cell.wall_s for cell in cells)),
     }
 
 
-def _chip(found: StudyStanding, cell: TrialRecord) -> Drawn:
+def _chip(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
     """Return a cell in the table of arms: a glyph in the colour of its state."""
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric_of(cell)} {_number(cell.value)}"
-    return {**_cell(cell), "title": f"{cell.name}: {cell.state}{at}{value}"}
+    lost = ", its directory is gone" if cell.cell in gone else ""
+    return {**_cell(cell, gone), "title": f"{cell.name}: {cell.state}{at}{value}{lost}"}
 
 
-def _cell(cell: TrialRecord) -> Drawn:
-    """`href`: the trial's directory, below the files of its study; empty where it has not begun."""
-    href = f"files/{quote(cell.trial_dir)}/" if cell.begun else ""
+def _cell(cell: TrialRecord, gone: set[str]) -> Drawn:
+    """`href`: the trial's directory, below the files of its study; empty where there is none."""
+    href = f"files/{quote(cell.trial_dir)}/" if cell.begun and cell.cell not in gone else ""
     return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": href}
 
 
-def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
+def _row(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
     """Return a cell that runs or has ended otherwise than well. `done`: share of its length, 0 to 1."""
     reason = " ".join((cell.reason or "").split())
     stop = found.stop(cell)
@@ -126,7 +155,7 @@ def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     if cell.state is TrialState.RUNNING and found.driver is None:
         reason = "its driver is gone: start the same study again"
     return {
-        **_cell(cell),
+        **_cell(cell, gone),
         "name": cell.name,
         "at": _number(cell.length),
         "value": _number(cell.value),
@@ -136,12 +165,14 @@ def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     }
 
 
-def _effects(run: OpenedStudy) -> Drawn:
-    """Return the effects of what is recorded now. `so_far`: how many cells they rest on, unless all."""
-    try:
-        report = run.report(curves=False, new_data=False)
-    except OrchestratorError as error:
-        return {"problem": " ".join(str(error).split()), "rows": []}
+def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
+    """Return the effects of what is recorded now. `so_far`: how many cells they rest on, unless all.
+
+    `elsewhere`: arms that are not on this page.
+    """
+    report = kept.report()
+    if isinstance(report, OrchestratorError):
+        return {"problem": " ".join(str(report).split()), "rows": []}
     so_far = (
         ""
         if report.complete
@@ -149,7 +180,7 @@ def _effects(run: OpenedStudy) -> Drawn:
     )
     evaluation = report.evaluations[0]
     rows = []
-    for effect in evaluation.all_effects:
+    for effect in (one for one in evaluation.all_effects if one.arm not in elsewhere):
         runs = report.behind(effect, evaluation.phase)
         done = sum(one.state is TrialState.DONE for one in runs)
         row = {
@@ -166,13 +197,14 @@ def _effects(run: OpenedStudy) -> Drawn:
     return {"problem": "", "rows": rows, "so_far": so_far}
 
 
-def _events(run: OpenedStudy, names: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(clock time, words) of the latest events, the newest first. `names`: of the cells."""
-    told = ((_clock(line), _words(line, names)) for line in reversed(run.view().journal.lines))
+def _events(kept: KeptStudy) -> list[tuple[str, str]]:
+    """(clock time, words) of the latest events, the newest first."""
+    view = kept.run.view()
+    told = ((_clock(line), _words(line, view.state.cells)) for line in reversed(view.journal.lines))
     return list(islice(((clock, words) for clock, words in told if words is not None), LATEST_EVENTS))
 
 
-def _words(line: Line, names: Mapping[str, str]) -> str | None:
+def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:
     """Return what happened; None where it is not worth a line."""
     match line.event:
         case Noted(text=text):
@@ -188,7 +220,8 @@ def _words(line: Line, names: Mapping[str, str]) -> str | None:
         case _:
             return None
     reason = " ".join((reason or "").split())
-    return f"{names.get(line.event.cell, line.event.cell)}: {words}{f'; {reason}' if reason else ''}"
+    cell = cells.get(line.event.cell)
+    return f"{cell.name if cell else line.event.cell}: {words}{f'; {reason}' if reason else ''}"
 
 
 def _clock(line: Line) -> str:

@@ -120,7 +120,7 @@ def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[E
     assert [(line.t, line.driver) for line in contents.lines] == [(12.5, 0)] * whole
     for event, written in zip(contents.events, events, strict=False):
         assert type(event) is type(written)
-        assert same(vars(event), vars(written))
+        assert same(asdict(event), asdict(written))
 
     journal = Journal.open(local, PATH, clock=lambda: 13.0)
     assert journal.contents.torn == torn
@@ -248,7 +248,7 @@ def test_every_kind_of_event_follows_the_schema_and_comes_back(local: Storage) -
         assert list(line)[:3] == ["v", "t", "event"]
         assert line["driver"] == 3
     for event, example in zip(read_journal(local, PATH).events, EXAMPLES, strict=True):
-        assert same(vars(event), vars(example))
+        assert same(asdict(event), asdict(example))
 
 
 def test_the_schema_refuses_what_is_missing_or_misspelt() -> None:

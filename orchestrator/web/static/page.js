@@ -18,11 +18,13 @@
     const again = async () => {
       if (!document.hidden && !getSelection().toString()) {
         try {
-          const answer = await fetch(location.href);
+          const known = live.dataset.tag;
+          const answer = await fetch(location.href, known ? { headers: { "If-None-Match": known } } : {});
           const text = await answer.text();
           const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
           if (answer.ok && fresh && !live.querySelector(":active, input:focus")) { // not under a finger
             if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
+            if (fresh.dataset.tag) live.dataset.tag = fresh.dataset.tag;
             if ("over" in fresh.dataset) return;
             pause = Number(fresh.dataset.live);
           }

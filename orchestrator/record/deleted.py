@@ -1,0 +1,34 @@
+"""Trials whose directory somebody has deleted: what they have answered still counts, and is all there is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+from orchestrator.decide.states import TrialState
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.state import TrialRecord
+from orchestrator.record.storage import Storage
+
+
+def deleted(storage: Storage, paths: StudyPaths, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that have run and have no directory; remote stores are not asked that often."""
+    if not storage.is_local:
+        return []
+    there: dict[str, set[str]] = {}
+    found = []
+    for trial in trials:
+        if trial.begun and trial.state is not TrialState.RUNNING:
+            folder, _, name = trial.trial_dir.rpartition("/")
+            if folder not in there:
+                there[folder] = _directories(storage.path(f"{paths.root}/{folder}"))
+            if name not in there[folder]:
+                found.append(trial)
+    return found
+
+
+def _directories(folder: str) -> set[str]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_dir()}
+    return set()

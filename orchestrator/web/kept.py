@@ -1,0 +1,103 @@
+"""Studies that the pages have looked at: each stays open, and the next look costs what is new since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import count
+from threading import Lock
+from typing import Any
+
+from orchestrator.api.recorded import OpenedStudy
+from orchestrator.errors import OrchestratorError
+from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
+from orchestrator.record.journal import Line
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.storage import Storage
+from orchestrator.reporting.model import StudyReport
+from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
+
+MOST_LINES = 1_000_000
+"""Of the journals that are kept, all together: several hundred MiB."""
+_ANSWERS = (TrialEnd, Reopened, BatchAdded, LookTaken, StudyStarted)
+"""What effects depend on."""
+_SHARE = 0.05
+"""Of the time, at most, that the effects of a study may take which somebody runs."""
+_VERSIONS = count(1)
+
+
+class KeptStudy:
+    """A recorded study as it was last looked at. `version`: another one whenever there is more to show."""
+
+    def __init__(self, run: OpenedStudy, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run, self.version, self.lines = run, 0, 0
+        self._clock, self._due, self._behind = clock, 0.0, False
+        self._once: dict[str, tuple[int, Any]] = {}
+        self._lock = Lock()
+        self._felt: Pulse | None = None
+        self._found: StudyStanding | None = None
+        self._answered: tuple[Line, ...] = ()
+        self._report: StudyReport | OrchestratorError | None = None
+
+    def status(self) -> StudyStanding:
+        """Return where the study stands now. Raises `StudyError` when its record is damaged."""
+        with self._lock:
+            felt = pulse(self.run)
+            if self._found is None or felt != self._felt or (self._behind and self._clock() >= self._due):
+                self._found = standing(self.run, felt)
+                self._felt, self.version = felt, next(_VERSIONS)
+                self.lines = len(felt.recorded.journal.lines)
+            return self._found
+
+    def report(self) -> StudyReport | OrchestratorError:
+        """Return the report, without curves and new data, or why there is none.
+
+        It is worked out again when there are answers that it does not have; while the study runs, not so
+        often that it would take much of this machine.
+        """
+        with self._lock:
+            lines, known = self.run.view().journal.lines, len(self._answered)
+            new = lines[known:] if lines[:known] == self._answered else lines
+            self._behind = self._report is None or any(isinstance(line.event, _ANSWERS) for line in new)
+            runs = self._felt is not None and self._felt.driver is not None
+            if self._behind and not (runs and self._clock() < self._due):
+                began = self._clock()
+                try:
+                    self._report = self.run.report(curves=False, new_data=False)
+                except OrchestratorError as error:
+                    self._report = error
+                now = self._clock()
+                self._answered, self._behind, self._due = lines, False, now + (now - began) / _SHARE
+            assert self._report is not None
+            return self._report
+
+    def once(self, what: str, work: Callable[[], Any]) -> Any:
+        """Return what `work` does, which was done already if nothing has changed since."""
+        done = self._once.get(what)
+        if done is None or done[0] != self.version:
+            self._once[what] = done = (self.version, work())
+        return done[1]
+
+
+class KeptStudies:
+    """The studies recorded in a storage, by name; those looked at last are kept."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._kept: dict[str, KeptStudy] = {}
+        self._lock = Lock()
+
+    def named(self, name: str) -> KeptStudy | None:
+        """Return the recorded study of this name, or None: one folder directly below the storage."""
+        if not name or "/" in name or "\\" in name or "\0" in name or name.startswith("."):
+            return None
+        paths = StudyPaths(name)
+        there = self.storage.exists(paths.plan_json)
+        with self._lock:
+            kept = self._kept.pop(name, None)
+            if not there:
+                return None
+            self._kept[name] = kept = kept or KeptStudy(OpenedStudy(self.storage, paths))
+            while sum(one.lines for one in self._kept.values()) > MOST_LINES and len(self._kept) > 1:
+                del self._kept[next(iter(self._kept))]
+            return kept
