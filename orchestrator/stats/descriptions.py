@@ -57,8 +57,8 @@ def _sign_flip_p(differences: tuple[float, ...]) -> float | None:
 
 @lru_cache(maxsize=1)
 def _flips(n: int) -> NDArray[np.float64]:
-    signs: NDArray[np.float64] = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n)) * 2.0 - 1.0
-    return signs
+    signs = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n))
+    return np.asarray(2 * signs - 1, dtype=np.float64)
 
 
 def hedges_g(mean: float, sd: float, n: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.reporting import palette
@@ -19,6 +19,10 @@ PAGE_FORMAT = "svg"
 """What report.html is made of."""
 Said = tuple[str, str]
 """What is told where the pointer rests on a mark, and the directory that a click opens; "" for none."""
+
+
+MOST_ARMS = 40
+"""In a figure: with more, nobody can read it, and drawing it takes minutes."""
 
 
 class Marks(dict[str, Sequence[Said]]):
@@ -139,11 +143,38 @@ def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, str,
         "variance": ("Variance", course.variance),
         "assumptions": ("Assumptions", assumptions.assumptions),
     }
+    cut = f"; the {MOST_ARMS} arms of {len(report.arms)} whose Δ is largest, the tables have all"
+    cut, report = ("", report) if len(report.arms) <= MOST_ARMS else (cut, _bounded(report))
     for index, evaluation in enumerate(report.evaluations):
         for name, (title, draw) in drawn.items():
             marks = Marks()
             if (not only or name in only) and (figure := draw(report, evaluation, marks)) is not None:
                 phase = evaluation.phase
+                if cut:
+                    headline(figure, f"{figure.get_suptitle()}{cut}")
                 yield f"{name}-{phase}" if index else name, title, phase, figure, marks
     if not only or "ledger" in only:
         yield "ledger", "Cost", None, course.ledger(report, marks := Marks()), marks
+
+
+def _bounded(report: StudyReport) -> StudyReport:
+    """Return the report with as many arms as a figure can show: those whose effects stand first in tables."""
+    effects = [effect.arm for effect in report.ordered(report.first.effects)]
+    place = {name: place for place, name in reversed(list(enumerate(effects)))}
+    chosen = sorted(report.arms, key=lambda arm: place.get(arm.arm, len(effects)))[:MOST_ARMS]
+    kept = {report.reference.arm, *(arm.arm for arm in chosen)}
+    evaluations = tuple(
+        replace(
+            one,
+            samples={arm: sample for arm, sample in one.samples.items() if arm in kept},
+            effects=tuple(effect for effect in one.effects if report.averaged or effect.arm in kept),
+            interactions=tuple(report.ordered(one.interactions)[:MOST_ARMS]),
+            curves=tuple(curve for curve in one.curves if curve.arm in kept),
+            deltas=tuple(delta for delta in one.deltas if delta.arm in kept),
+        )
+        for one in report.evaluations
+    )
+    arms = tuple(arm for arm in report.arms if arm.arm in kept)
+    shown = replace(report, arms=arms, evaluations=evaluations)
+    vars(shown).update(scale=report.scale, curve_scale=report.curve_scale)  # as in the tables
+    return shown
