@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import chain
 
@@ -11,6 +11,7 @@ from orchestrator.decide.agenda import agenda, used_cells
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of
 from orchestrator.decide.tuning import ArmTuning, tunings
+from orchestrator.record.deleted import deleted
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import read_environment
 from orchestrator.record.shared import DOUBTFUL, shared_files
@@ -30,6 +31,7 @@ from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 _LOST = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED, TrialState.CANCELLED)
+_MOST_NAMED = 5
 _EXPLAINED = {
     "zero variance": "Where all differences are equal there is no spread to judge them by: no interval and "
     "no claim. With few seeds and a coarse metric equal differences come about by chance.",
@@ -48,13 +50,15 @@ def build_report(
 ) -> StudyReport:
     """Everything that a report says about the study as far as it got, but for its curves.
 
-    Of the study's files it reads env.json only; `curves.with_curves` reads those of the trials.
+    Of the study's files it reads env.json only; `curves.with_curves` reads those of the trials. Where the
+    directory of one was deleted, there is nothing to read or to lead to.
     """
+    lost = {trial.cell for trial in deleted(storage, paths, history.cells.values())}
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
     labels = {name: one.label for name, one in spec.components.items() if one.label is not None}
-    arms = {arm.name: _arm(arm, plan, history, used, unseen, arm_label(spec, arm)) for arm in plan.arms}
+    arms = {arm.name: _arm(arm, plan, history, used, unseen, lost, arm_label(spec, arm)) for arm in plan.arms}
     evaluations = tuple(
         evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
     )
@@ -135,19 +139,30 @@ def arm_label(spec: StudySpec, arm: Arm) -> str | None:
 
 
 def _arm(
-    arm: Arm, plan: Plan, history: StudyState, used: frozenset[str], unseen: str, label: str | None
+    arm: Arm,
+    plan: Plan,
+    history: StudyState,
+    used: frozenset[str],
+    unseen: str,
+    lost: Collection[str],
+    label: str | None,
 ) -> ArmReport:
     cells = sorted(plan.by_arm[arm.name], key=lambda cell: (cell.phase, cell.seed, cell.sample or 0))
-    runs = tuple(_run(history.cells[cell.cell], used, unseen) for cell in cells)
+    runs = tuple(_run(history.cells[cell.cell], used, unseen, lost) for cell in cells)
     return ArmReport(arm.name, arm.kind, arm.component, arm.why, dict(arm.set), runs, label)
 
 
-def _run(record: TrialRecord, used: frozenset[str], unseen: str) -> TrialRecord:
+def _run(record: TrialRecord, used: frozenset[str], unseen: str, lost: Collection[str]) -> TrialRecord:
     """Return the run, with the reason where it has finished and yet is in no effect: only looks do that."""
+    run = record
     if record.cell in used:
-        return replace(record, used=True)
-    finished = record.state is TrialState.DONE and record.has_value and record.phase != TUNE
-    return replace(record, reason=unseen) if finished else record
+        run = replace(record, used=True)
+    elif record.state is TrialState.DONE and record.has_value and record.phase != TUNE:
+        run = replace(record, reason=unseen)
+    if record.cell in lost:
+        run = replace(run)
+        run.trial_dir = ""
+    return run
 
 
 def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
@@ -198,6 +213,14 @@ def _notes(
         notes.append("The study is deterministic: seeds change nothing, so there are no intervals.")
     runs = [run for arm in arms for run in arm.runs]
     notes += codes.note(runs)
+    lost = [run.name for run in runs if not run.trial_dir]
+    if lost:
+        more = f" and {len(lost) - _MOST_NAMED} more trials" if len(lost) > _MOST_NAMED else ""
+        notes.append(
+            f"The directories of {', '.join(lost[:_MOST_NAMED])}{more} are gone, with their curves, logs and "
+            "checkpoints. What they have ended with still counts; `orchestrate status` says how one is run "
+            "again."
+        )
     again = [run.name for run in runs if run.asked_again]
     if again:
         notes.append(

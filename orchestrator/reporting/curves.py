@@ -68,7 +68,7 @@ def _tables(
     arm: ArmReport, evaluation: ReportedEvaluation, storage: Storage, paths: StudyPaths
 ) -> list[tuple[TrialRecord, Rows]]:
     """Return the runs that have started, each with what it has reported."""
-    begun = (run for run in arm.of(evaluation.phase) if run.attempts)
+    begun = (run for run in arm.of(evaluation.phase) if run.attempts and run.trial_dir)
     return [(run, read_metrics(storage, TrialPaths(f"{paths.root}/{run.trial_dir}"))) for run in begun]
 
 

@@ -49,8 +49,9 @@ class ArmReport:
 
     @property
     def trial_dir(self) -> str:
-        """The directory of the arm's trials."""
-        return "/".join(self.runs[0].trial_dir.split("/")[:2])
+        """The directory of the arm's trials; empty where there is none any more."""
+        there = next((run.trial_dir for run in self.runs if run.trial_dir), "")
+        return "/".join(there.split("/")[:2])
 
     def of(self, phase: str) -> tuple[TrialRecord, ...]:
         """Return the runs of one phase, by seed."""

@@ -90,6 +90,8 @@ class _Kept:
         return self._read[key]
 
     def _checked(self, run: TrialRecord) -> Scores | None:
+        if not run.trial_dir:
+            return None
         try:
             found = read_scores(self._storage, TrialPaths(f"{self._root}/{run.trial_dir}"))
         except UnreadableRecord as error:

@@ -99,6 +99,9 @@ def study(tmp_path: Path) -> Build:
             new = [cell for batch in batches for cell in batch.cells]
         assert not history.problems
         storage, paths = Storage.open(tmp_path), StudyPaths.of(spec.name)
+        for trial in history.cells.values():
+            if trial.begun:
+                (tmp_path / paths.root / trial.trial_dir).mkdir(parents=True, exist_ok=True)
         report = build_report(storage, paths, spec, history.plan, history)
         if curves is not None:
             _write_curves(storage, paths, spec.metric.name, curves)

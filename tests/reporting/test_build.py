@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import Any
 
 import pytest
 
 from orchestrator.decide.agenda import agenda, in_words
 from orchestrator.decide.states import TrialState
+from orchestrator.reporting.build import build_report
+from orchestrator.reporting.markdown import to_markdown
+from orchestrator.reporting.page import to_html
 from orchestrator.reporting.words import caption, cost_line
 
 BASE = {0: 0.90, 1: 0.92, 2: 0.91}
@@ -166,3 +170,15 @@ def test_what_failed_is_neither_futile_nor_saved(study, ended) -> None:
     words = {in_words(look) for judged in todo.judged for look in judged.course.final.values()}
     assert words == {"all failed"}
     assert not any("futile" in reason for reason in todo.skip.values())
+
+
+def test_a_deleted_directory_is_said_in_every_form_and_linked_in_none(study) -> None:
+    made = study({"baseline": dict.fromkeys(range(3), 0.9), "no-bn": {0: 0.8, 1: 0.7, 2: 0.8}})
+    shutil.rmtree(made.storage.local_path(made.paths.trial("no-bn", 1).root))
+    report = build_report(made.storage, made.paths, made.spec, made.history.plan, made.history)
+    assert report.first.effects == made.report.first.effects  # what it has ended with still counts
+    page, text = to_html(report, charts=[]), to_markdown(report)
+    for form in (page, text):
+        assert "The directories of no-bn seed 1 are gone" in form
+        assert "trials/no-bn/seed-0/" in form
+        assert "trials/no-bn/seed-1" not in form

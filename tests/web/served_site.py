@@ -81,6 +81,7 @@ def record_study(root: Path, name: str = "small") -> StudyRecord:
     by_name = {(cell.arm, cell.seed): cell.cell for cell in record.plan.cells}
     for arm, seed in (("baseline", 0), ("baseline", 1), ("no-batchnorm", 0)):
         record.append(Assigned(by_name[arm, seed], arm, seed, 1, "lane-0", None))
+        record.storage.make_dir(StudyPaths(name).trial(arm, seed).root)
     ends: list[tuple[str, TrialState, Cause | None, str | None, float, float | None]] = [
         ("baseline", TrialState.DONE, None, None, 3.0, 0.25),
         ("no-batchnorm", TrialState.FAILED, Cause.USER, "<img src=x>", 1.0, None),
@@ -90,7 +91,6 @@ def record_study(root: Path, name: str = "small") -> StudyRecord:
     record.append(Noted("a note & more"))
     record.sync()
     log = record.storage.local_path(StudyPaths(name).trial("no-batchnorm", 0).log())
-    log.parent.mkdir(parents=True)
     log.write_text("loading\n")
     if name == "small":
         record.close()

@@ -97,7 +97,7 @@ def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> N
         record.append(Noted(f"after {what}"))
         record.sync()
         page.get_by_text(f"after {what}").wait_for(timeout=WAIT_MS)
-        assert what in page.evaluate("document.activeElement.innerText")
+        assert what in page.evaluate("document.activeElement.title || document.activeElement.innerText")
     page.get_by_role("button", name="Stop").focus()
     record.lease.release()
     page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
