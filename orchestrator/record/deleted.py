@@ -11,15 +11,18 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 
+_ENDED = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED)
+"""One that was cancelled may never have come to a worker, which makes the directory."""
+
 
 def deleted(storage: Storage, paths: StudyPaths, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that have run and have no directory; remote stores are not asked that often."""
+    """Return the trials that have run to an end and have no directory; stores are not asked that often."""
     if not storage.is_local:
         return []
     there: dict[str, set[str]] = {}
     found = []
     for trial in trials:
-        if trial.begun and trial.state is not TrialState.RUNNING:
+        if trial.begun and trial.state in _ENDED:
             folder, _, name = trial.trial_dir.rpartition("/")
             if folder not in there:
                 there[folder] = _directories(storage.path(f"{paths.root}/{folder}"))

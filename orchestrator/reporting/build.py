@@ -51,9 +51,11 @@ def build_report(
     """Everything that a report says about the study as far as it got, but for its curves.
 
     Of the study's files it reads env.json only; `curves.with_curves` reads those of the trials. Where the
-    directory of one was deleted, there is nothing to read or to lead to.
+    directory of one was deleted, there is nothing to read or to lead to; a record without any is a copy
+    that leaves them out.
     """
-    lost = {trial.cell for trial in deleted(storage, paths, history.cells.values())}
+    gone = deleted(storage, paths, history.cells.values())
+    lost = {trial.cell for trial in gone} if storage.exists(paths.trials_dir) else set()
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
