@@ -1,16 +1,20 @@
-"""How long `status` and `report` take for a large record, which is written here and was never run.
+"""What large records cost those who read them: commands and the page. They are written here, never run.
 
-    python benchmarks/records.py [--cells 10000] [--checkpoints 4] [--repeat 3] [--json FILE] [--keep]
+    python benchmarks/records.py [--cells 500 10000] [--checkpoints 30] [--repeat 3] [--json FILE] [--keep]
 
 Half of the cells are done; of the others a fifth is under way, half of them again after a failure. Each
-command is a process of its own, as a user starts it; medians of the repeats are shown. On a busy machine the
-processor time says more than the clock.
+command is a process of its own, as a user starts it, and so is the server, which is asked for the page of the
+study: for the first time, with nothing new, after a checkpoint and after the end of a trial. Medians of the
+repeats are shown. On a busy machine the processor time says more than the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -18,6 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from leavings import save, scratch_folder
 from machine import describe
@@ -32,7 +37,13 @@ from orchestrator.study.spec import StudySpec
 
 NAME = "large"
 LENGTH = 10
-COMMANDS = (("--version",), ("status", NAME, "--json"), ("status", NAME), ("report", NAME, "--json"))
+COMMANDS = (
+    ("--version",),
+    ("status", NAME, "--json"),
+    ("status", NAME),
+    ("report", NAME),
+    ("report", NAME, "--write"),
+)
 _COMMAND = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
 
 
@@ -59,7 +70,10 @@ def write_record(storage: Storage, spec: StudySpec, checkpoints: int) -> tuple[i
     record = StudyRecord.open(storage, spec, plan, Start("no code"), clock=lambda: 1.7e9)
     try:
         for number, cell in enumerate(plan.cells):
-            record.append(*events(number, cell, checkpoints))
+            happened = list(events(number, cell, checkpoints))
+            record.append(*happened)
+            if happened:
+                storage.make_dir(record.paths.trial(cell.arm, cell.seed).root)
     finally:
         record.close()
     return len(plan.cells), len(storage.read_lines(record.paths.journal))
@@ -87,43 +101,105 @@ def events(number: int, cell: Cell, checkpoints: int) -> Iterator[Event]:
         yield TrialEnd(cell.cell, cell.arm, cell.seed, attempts, *how)
 
 
-def seconds(words: tuple[str, ...], folder: Path) -> tuple[float, float]:
-    """How long a command takes from start to end, by the clock and on the processor."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run = subprocess.run(
-        [sys.executable, "-c", _COMMAND, *words], cwd=folder, stdout=subprocess.DEVNULL, check=False
-    )
-    if run.returncode not in (0, 1):  # 1: not every cell is answered
-        raise RuntimeError(f"{' '.join(words)} ended with {run.returncode}")
-    wall_s, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def command(words: tuple[str, ...], folder: Path) -> tuple[float, float, float]:
+    """What a command costs: seconds by the clock, on the processor, MB at most."""
+    return _child([sys.executable, "-c", _COMMAND, *words], folder, subprocess.DEVNULL)[:3]
+
+
+def _child(words: list[str], folder: Path, out: int) -> tuple[float, float, float, bytes]:
+    began = time.perf_counter()
+    with subprocess.Popen(words, cwd=folder, stdout=out) as child:
+        said = b"" if child.stdout is None else child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 1):  # 1: not every cell is answered
+        raise RuntimeError(f"{' '.join(words)} ended with {child.returncode}")
+    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, said
+
+
+def looks(folder: Path) -> dict[str, Any]:
+    """What the page of the study costs a server that has just started: look -> (wall, processor, bytes)."""
+    from starlette.testclient import TestClient
+
+    from orchestrator.record.journal import Line, encode
+    from orchestrator.web.app import Site, make_app
+    from orchestrator.web.children import ChildProcesses
+    from orchestrator.web.guard import Sessions
+
+    site = Site(ChildProcesses(folder), Storage.open(folder / "runs"), Sessions("token"), "127.0.0.1", 8765)
+    client = TestClient(make_app(site), base_url=f"http://127.0.0.1:8765{site.sessions.base}")
+    client.get("/leave", params={"token": "token"})
+    found: dict[str, Any] = {}
+
+    def look(name: str, tag: str = "") -> str:
+        began, used = time.perf_counter(), time.process_time()
+        page = client.get(f"/studies/{NAME}/", headers={"If-None-Match": tag} if tag else {})
+        found[name] = time.perf_counter() - began, time.process_time() - used, len(page.content)
+        known = re.search(r'data-tag="([^"]*)"', page.text)
+        return known[1].replace("&#34;", '"') if known else tag
+
+    tag = look("first")
+    look("nothing new", tag)
+    kept = site.studies.named(NAME)
+    assert kept is not None
+    under_way = (cell for cell in kept.status().cells if cell.state is TrialState.RUNNING)
+    cell, journal = next(under_way), folder / "runs" / kept.run.paths.journal
+    how = (TrialState.DONE, None, None, float(LENGTH), 10.0, 60.0, 0.0, "lane-0")
+    for name, event in {
+        "after a checkpoint": Checkpointed(cell.cell, cell.attempts, "step-00000099", 99, 9.0, 10.0),
+        "after an end": TrialEnd(cell.cell, cell.arm, cell.seed, cell.attempts, *how),
+    }.items():
+        written = journal.read_bytes()
+        journal.write_bytes(written + encode(Line(1.7e9, 1, event)) + b"\n")
+        tag = look(name, tag)
+    journal.write_bytes(written)
+    return {"looks": found, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
+
+
+def measure(cells: int, asked: argparse.Namespace) -> dict[str, Any]:
+    """Write a record of so many cells and read it in every way."""
+    with scratch_folder(asked.keep) as folder:
+        began = time.perf_counter()
+        spec = large_study(cells, min(asked.seeds, cells // 10))
+        cells, lines = write_record(Storage.open(folder / "runs"), spec, asked.checkpoints)
+        rows: dict[str, list[tuple[float, ...]]] = {}
+        written_s = time.perf_counter() - began
+        for _ in range(asked.repeat):
+            for words in COMMANDS:
+                rows.setdefault(f"`orchestrate {' '.join(words)}`", []).append(command(words, folder))
+            said = json.loads(
+                _child([sys.executable, __file__, "--page", str(folder)], folder, subprocess.PIPE)[3]
+            )
+            for name, (wall_s, processor_s, size) in said["looks"].items():
+                row = (wall_s, processor_s, said["memory_mb"], size)
+                rows.setdefault(f"page, {name}", []).append(row)
+        return {"cells": cells, "lines": lines, "written_s": written_s, "rows": rows}
 
 
 def main() -> None:
-    """Write the record, time the commands, print the table."""
+    """Write the records, time what reads them, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--cells", type=int, nargs="+", default=[500, 10_000])
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--checkpoints", type=int, default=4, help="per attempt")
+    parser.add_argument("--checkpoints", type=int, default=30, help="per attempt")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--keep", action="store_true", help="keep the record")
+    parser.add_argument("--keep", action="store_true", help="keep the records")
+    parser.add_argument("--page", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    spec = large_study(asked.cells, asked.seeds)
-    with scratch_folder(asked.keep) as folder:
-        began = time.perf_counter()
-        cells, lines = write_record(Storage.open(folder / "runs"), spec, asked.checkpoints)
-        written_s = time.perf_counter() - began
-        times: dict[str, list[tuple[float, float]]] = {" ".join(words): [] for words in COMMANDS}
-        for _ in range(asked.repeat):
-            for words in COMMANDS:
-                times[" ".join(words)].append(seconds(words, folder))
-    print(f"{describe()}\n\n{cells:,} cells, {lines:,} lines, written in {written_s:.1f} s\n")
-    print("| command | takes | on the processor |\n| --- | --- | --- |")
-    for name, measured in times.items():
-        wall_s, processor_s = (median(column) for column in zip(*measured, strict=True))
-        print(f"| `orchestrate {name}` | {wall_s:.1f} s | {processor_s:.1f} s |")
-    save(asked.json, cells=cells, lines=lines, written_s=written_s, times_s=times)
+    if asked.page:
+        print(json.dumps(looks(asked.page)))
+        return
+    found = [measure(cells, asked) for cells in asked.cells]
+    print(describe())
+    for one in found:
+        print(f"\n{one['cells']:,} cells, {one['lines']:,} lines, written in {one['written_s']:.1f} s\n")
+        print("| what | takes | on the processor | memory | HTML |\n| --- | --- | --- | --- | --- |")
+        for name, measured in one["rows"].items():
+            wall_s, processor_s, memory, *size = (median(column) for column in zip(*measured, strict=True))
+            html = f"{size[0] / 1000:.0f} kB" if size else ""
+            print(f"| {name} | {wall_s:.2f} s | {processor_s:.2f} s | {memory:.0f} MB | {html} |")
+    save(asked.json, records=found)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from orchestrator.study.spec import StudySpec
 
-MOST_LINES, LAST_LINES = 200, 20
-
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
 ]
@@ -49,7 +47,7 @@ def status(
         return
     left = sum(not cell.state.answered for cell in found.cells)
     on_machine = _on_this_machine(opened.storage.path(opened.paths.root), opened.spec, left)
-    console.show(headline(found), *on_machine, arms_table(found), *_few(explanations(found)))
+    console.show(headline(found), *on_machine, arms_table(found), *explanations(found))
 
 
 def _on_this_machine(root: str, spec: StudySpec, left: int) -> list[str]:
@@ -71,14 +69,6 @@ def _on_this_machine(root: str, spec: StudySpec, left: int) -> list[str]:
     )
     told = [f"this machine: {in_words(mine)}" + (f"; beside it: {in_words(others)}" if others else "")]
     return [*told, *([f"it could have {grows}"] if grows else [])]
-
-
-def _few(lines: list[str]) -> list[str]:
-    """Leave out the middle of what nobody reads to its end."""
-    hidden = len(lines) - MOST_LINES
-    if hidden <= 0:
-        return lines
-    return [*lines[: MOST_LINES - LAST_LINES], f"and {hidden} more; --json has all", *lines[-LAST_LINES:]]
 
 
 def watch(

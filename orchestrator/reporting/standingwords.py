@@ -13,6 +13,8 @@ from orchestrator.study.naming import seeds_name
 if TYPE_CHECKING:
     from orchestrator.record.state import TrialRecord
 
+MOST_LINES, _LAST_LINES = 200, 20
+
 
 def headline(found: StudyStanding) -> str:
     """One line: the study, who runs it, how many cells are in which state."""
@@ -62,7 +64,10 @@ def _phases(found: StudyStanding) -> list[str]:
 
 
 def explanations(found: StudyStanding) -> list[str]:
-    """One line for every cell that runs or ended early, skipped ones together; what was saved or is odd."""
+    """One line for every cell that runs or ended early, skipped ones together; what was saved or is odd.
+
+    Of thousands the middle is left out, which nobody reads to its end.
+    """
     quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED)
     lines = [_explain(found, cell) for cell in found.cells if cell.state not in quiet]
     lines += _skipped(found)
@@ -73,7 +78,12 @@ def explanations(found: StudyStanding) -> list[str]:
         saved = plain.length(found.saved, found.unit)
         lines.append(f"saved by stopping early: {saved} of {plain.number(whole)} ({found.saved / whole:.0%})")
     lines += codes.note(found.cells)
-    return lines + [f"journal: {problem}" for problem in found.oddities()] + [*found.gone, *found.shared]
+    lines += [*(f"journal: {problem}" for problem in found.oddities()), *found.gone, *found.shared]
+    hidden = len(lines) - MOST_LINES
+    if hidden <= 0:
+        return lines
+    told = f"and {hidden} more; `orchestrate status --json` has all"
+    return [*lines[: MOST_LINES - _LAST_LINES], told, *lines[-_LAST_LINES:]]
 
 
 def _skipped(found: StudyStanding) -> list[str]:

@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import console, logs
-from orchestrator.cli import standing as standing_verbs
 from orchestrator.cli.standing import arms_table, explanations, follow_as_lines
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
@@ -18,6 +17,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.standing import StudyStanding, standing
+from orchestrator.reporting.standingwords import MOST_LINES
 
 
 @pytest.mark.slow
@@ -82,10 +82,12 @@ def test_status_for_people(command, recorded: Path) -> None:
 
 
 def test_thousands_of_explanations_are_not_all_printed() -> None:
-    few = standing_verbs._few([str(number) for number in range(10_000)])
-    assert len(few) == standing_verbs.MOST_LINES + 1
-    assert (few[0], few[-1]) == ("0", "9999")
-    assert "and 9800 more; --json has all" in few
+    cells = tuple(TrialRecord(str(seed), "no-a", seed, state=TrialState.FAILED) for seed in range(10_000))
+    found = StudyStanding("s", "runs/s", "loss", "min", "epoch", 9.0, None, ("no-a",), cells, 0.0, ())
+    few = explanations(found)
+    assert len(few) == MOST_LINES + 1
+    assert ("no-a seed 0:" in few[0], "no-a seed 9999:" in few[-1]) == (True, True)
+    assert "and 9800 more; `orchestrate status --json` has all" in few
 
 
 def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.CaptureFixture[str]) -> None:
