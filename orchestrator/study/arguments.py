@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from orchestrator.study.changes import MISSING, leaves, lookup
 
-Style = Literal["none", "argparse", "hydra", "env"]
+Style = Literal["none", "argparse", "jsonargparse", "hydra", "env"]
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\{")
 _PLAIN_OF_HYDRA = re.compile(r"[A-Za-z_/.][\w/.:@%?-]*\Z", re.ASCII)
@@ -121,6 +121,11 @@ def arguments(style: Style, config: Mapping[str, Any]) -> list[str]:
     """Return the words that hand the keys of a baseline to a command."""
     if style == "argparse":
         return [word for key, value in leaves(config) for word in _of_argparse(key, value)]
+    if style == "jsonargparse":
+        return [
+            f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in leaves(config)
+        ]
     if style == "hydra":
         return [f"{key}={_of_hydra(value)}" for key, value in leaves(config)]
     return []

@@ -68,8 +68,9 @@ class CommandSpec(Section):
     `{optim.lr}` is the trial's value of that key of the baseline, `{seed}`, `{max_length}` and `{trial_dir}`
     are what they say; `{{` is a brace."""
     arguments: Style = "none"
-    """How the keys of the baseline are added: `argparse` as `--optim.lr 3e-4`, `hydra` as `optim.lr=3e-4`,
-    `env` as the variable OPTIM_LR; `none`: not at all."""
+    """How the keys of the baseline are added: `argparse` as `--optim.lr 3e-4 --amp`, `jsonargparse` as
+    `--optim.lr=3e-4 --amp=true`, `hydra` as `optim.lr=3e-4`, `env` as the variable OPTIM_LR; `none`: not at
+    all."""
     shell: bool = False
     """Let a shell (sh) run the text of `command`; values are quoted."""
     resume: Words | None = None

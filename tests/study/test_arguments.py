@@ -103,6 +103,20 @@ def test_hydra(value: Any, word: str) -> None:
     assert arguments("hydra", {"k": value}) == [word]
 
 
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (True, "--k=true"),
+        (False, "--k=false"),
+        (None, "--k=null"),
+        ([1, "a b"], '--k=[1, "a b"]'),
+        ("a b", "--k=a b"),
+    ],
+)
+def test_jsonargparse_has_a_value_for_every_key(value: Any, word: str) -> None:
+    assert arguments("jsonargparse", {"k": value}) == [word]
+
+
 def test_nested_keys_have_dots_and_variables_have_none() -> None:
     config = {"optim": {"lr": 0.1, "name": "sgd"}, "batch-size": 8, "gone": None}
     assert arguments("argparse", config)[:2] == ["--optim.lr", "0.1"]
