@@ -40,10 +40,6 @@ def _always(_: StudyReport) -> bool:
     return True
 
 
-def _has_seeds(report: StudyReport) -> bool:
-    return len(report.seeds) > 1
-
-
 _WORDS: tuple[tuple[str, str, Uses], ...] = (
     ("arm", "one configuration: {reference}, or {reference} with one change", _always),
     ("Δ", "the arm's value minus that of {reference} under the same seed, averaged over seeds",
@@ -53,7 +49,7 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
     ("pp", "percentage points: the difference of two percentages; from 91 % to 89 % is −2 pp",
      lambda report: report.scale.unit == "pp"),
     ("mean ± SD", "mean over the seeds of one arm, and the standard deviation between them: how much a "
-     "single run varies, not how well the mean is known", _has_seeds),
+     "single run varies, not how well the mean is known", lambda report: len(report.seeds) > 1),
     ("interval (CI)", "the values of Δ that go with the data: methods like this one catch the true Δ in "
      "{confidence} of studies. Each interval is its arm's own, not corrected for the number of arms",
      _tested),

@@ -33,7 +33,8 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
         for key, records in groups.items()
     )
     everything = list(history.cells.values())
-    within = [record for record in everything if _in_grid(record, spec)]
+    # the grid without any rule: reinvested seeds are beyond it
+    within = [record for record in everything if record.phase == TUNE or record.seed in spec.seeds]
     grid = spec.stopping.max * len(within)
     fruitful = {record.arm for record in everything if record.state in _FRUITFUL}
     failing = plan.reference not in fruitful  # then nothing was found out, and nothing spared by it
@@ -52,11 +53,6 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
         grid=grid,
         saved=max(0.0, untrained - beyond) / grid if grid else 0.0,
     )
-
-
-def _in_grid(record: TrialRecord, spec: StudySpec) -> bool:
-    """Whether the grid without any rule would have this run: reinvested seeds are beyond it."""
-    return record.phase == TUNE or record.seed in spec.seeds
 
 
 def _trained(records: Iterable[TrialRecord]) -> float:

@@ -96,7 +96,7 @@ class _Kept:
             found = read_scores(self._storage, TrialPaths(f"{self._root}/{run.trial_dir}"))
         except UnreadableRecord as error:
             raise _Cannot(
-                f"the scores of {run.arm} under seed {run.seed} cannot be read: {_reason(error)}"
+                f"the scores of {run.arm} under seed {run.seed} cannot be read: {str(error).splitlines()[0]}"
             ) from error
         if found is None:
             return None
@@ -113,10 +113,6 @@ class _Kept:
         alike = (one for one in self._read.values() if one is not None and _same(one, found))
         one = next(alike, None)
         return found if one is None else Scores(one.ids, found.values)  # ids are held once
-
-
-def _reason(error: UnreadableRecord) -> str:
-    return str(error).splitlines()[0]
 
 
 def _of(
@@ -163,7 +159,7 @@ def _differences(effect: Effect, weights: Mapping[str, float], kept: _Kept) -> I
                 )
         first = first or (seed, one)
         if not _same(first[1], one):
-            share = _shared(first[1], one)
+            share = _count(first[1], one) / min(len(first[1].ids), len(one.ids))
             common = f"seeds {first[0]} and {seed} have {_common(first[1], one)}"
             if share > _ALIKE:
                 raise _Cannot(f"{common}, and need the same in all")
@@ -175,11 +171,6 @@ def _same(one: Scores, other: Scores) -> bool:
     if one.ids is other.ids:
         return True
     return one.ids.dtype.kind == other.ids.dtype.kind and np.array_equal(one.ids, other.ids)
-
-
-def _shared(one: Scores, other: Scores) -> float:
-    """Return the share of the smaller set of samples that is in the other one."""
-    return _count(one, other) / min(len(one.ids), len(other.ids))
 
 
 def _count(one: Scores, other: Scores) -> int:

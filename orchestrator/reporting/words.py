@@ -11,7 +11,6 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.model import (
     Comparison,
-    LedgerEntry,
     ReportedEvaluation,
     ReportedLook,
     StudyReport,
@@ -56,11 +55,6 @@ def left_out_row(run: TrialRecord) -> list[str]:
     """Return a run that is in no effect: outcome, length, attempts, reason."""
     length = DASH if run.length is None else f"{run.length:g}"
     return [outcome(run), length, str(run.attempts), one_line(run.reason)]
-
-
-def ledger_row(entry: LedgerEntry) -> list[str]:
-    """Return arm, phase, state, runs, trained length."""
-    return [entry.arm, entry.phase, str(entry.state), str(entry.runs), f"{entry.spent:g}"]
 
 
 LOOK_HEAD = ("seeds", "arm", "n", "Δ", "interval", "p", "level", "chance to resolve", "decision")
@@ -169,11 +163,6 @@ def pairing_line(report: StudyReport, evaluation: ReportedEvaluation | None = No
     saved = f"saved {share(found.variance_saved)}" if found.variance_saved >= 0 else "saved none"
     rho = f"{found.rho:.2f}".replace("-", "−")
     return f"pairing by seed {saved} of a difference's variance (ρ̂ = {rho}, {found.seeds} seeds)"
-
-
-def pairing_worth(report: StudyReport, evaluation: ReportedEvaluation) -> str:
-    """Return what pairing by seed was worth, or that it cannot be said."""
-    return pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
 
 
 def phase_title(report: StudyReport, evaluation: ReportedEvaluation) -> str:

@@ -209,6 +209,6 @@ def variance(report: StudyReport, evaluation: ReportedEvaluation, marks: Marks) 
         Line2D([], [], marker="D", linestyle="", label=pairs, **hollow),
     ][: 1 if report.averaged else 2]
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
-    worth = words.pairing_worth(report, evaluation)
+    worth = words.pairing_line(report, evaluation) or "what pairing by seed was worth cannot be measured"
     headline(figure, f"variance{words.phase_tag(report, evaluation)}: {worth}", 9.5)
     return figure
