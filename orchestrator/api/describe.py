@@ -39,16 +39,9 @@ def size(spec: StudySpec, plan: Plan) -> str:
     """`8 arms × 5 seeds = 40 trials of 8 epochs`; under `resolve` that is the most there can be, but for the
     pairs that `interactions: auto` may add.
     """
-    return f"{_planned(spec, plan)}{_later(spec, plan)}"
-
-
-def _later(spec: StudySpec, plan: Plan) -> str:
-    pairs = later_pairs(spec, plan)
-    if not pairs:
-        return ""
-    seeds = len(spec.seeds)
+    planned, pairs, seeds = _planned(spec, plan), later_pairs(spec, plan), len(spec.seeds)
     which = f"at most {pairs} pair{'' if pairs == 1 else 's'} of arms that differ"
-    return f", then {which} × {seeds} seeds = {pairs * seeds} trials"
+    return f"{planned}, then {which} × {seeds} seeds = {pairs * seeds} trials" if pairs else planned
 
 
 def later_pairs(spec: StudySpec, plan: Plan) -> int:

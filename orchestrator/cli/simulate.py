@@ -71,10 +71,14 @@ def command(
 
 def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) -> None:
     from orchestrator.simulate import methods
-    from orchestrator.simulate.series import run
+    from orchestrator.simulate.generator import scenario
+    from orchestrator.simulate.series import Series, run
 
     _check(given)
-    series = _series(given)
+    truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho", 0.3))
+    own = {key: given[key] for key in ("seeds", "alpha", "margin") if key in given}
+    design = methods.SimulatedDesign(**own)
+    series = Series(truth, design, given.get("studies", 1000), given.get("seed", 0))
     try:
         chosen = methods.pick(rules)
     except ValueError as error:
@@ -87,7 +91,6 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
     if as_json:
         console.data_json(document(series, found))
         return
-    truth, design = series.truth, series.design
     console.data(
         f"{truth.name}: {series.studies} studies, {truth.arms} arms and the baseline, {design.seeds} seeds, "
         f"ρ = {plain.number(truth.rho)}"
@@ -115,16 +118,6 @@ def _check(given: dict[str, Any]) -> None:
     ]
     if faults:
         raise InputError(faults)
-
-
-def _series(given: dict[str, Any]) -> Series:
-    from orchestrator.simulate.generator import scenario
-    from orchestrator.simulate.methods import SimulatedDesign
-    from orchestrator.simulate.series import Series
-
-    truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho", 0.3))
-    design = SimulatedDesign(**{key: given[key] for key in ("seeds", "alpha", "margin") if key in given})
-    return Series(truth, design, given.get("studies", 1000), given.get("seed", 0))
 
 
 LEGEND = (

@@ -22,7 +22,7 @@ from orchestrator.record import events
 from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
 from orchestrator.record.jsonlines import parsed, to_json
 from orchestrator.record.reading import unreadable
-from orchestrator.record.storage import Appender, Storage
+from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
 _WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may hold a secret
@@ -87,28 +87,12 @@ class Journal:
     """The one writer. A line is in the file when `append` returns, and on the disk after `sync`.
 
     `contents`: what was there when it was opened; `began`: when its first line was written; `fault`: why
-    nothing can be written any more. From then on every call raises it: only the next `open` can know what a
+    nothing can be written any more. From then on every call raises it: only the next journal can know what a
     failed write has left, and a lost lease does not come back.
     """
 
     def __init__(
         self,
-        appender: Appender,
-        contents: JournalContents,
-        clock: Callable[[], float],
-        driver: int = 0,
-        hold: Callable[[], None] | None = None,
-    ) -> None:
-        self._appender, self._clock = appender, clock
-        self._driver, self._hold = driver, hold
-        self._unsynced = False
-        self.contents = contents
-        self.began = contents.lines[0].t if contents.lines else None
-        self.fault: StorageUnavailable | StudyHeld | None = None
-
-    @classmethod
-    def open(
-        cls,
         storage: Storage,
         path: str,
         clock: Callable[[], float] = time.time,
@@ -116,7 +100,7 @@ class Journal:
         driver: int = 0,
         hold: Callable[[], None] | None = None,
         read: JournalContents | None = None,
-    ) -> Journal:
+    ) -> None:
         """Open for writing: takes in what is there (`contents`), cuts off a torn tail.
 
         Args:
@@ -124,11 +108,14 @@ class Journal:
             hold: raises `StudyHeld` once the lease is lost.
             read: what was read before; the journal is read again only if more was written since.
         """
-        contents = read_journal(storage, path, read)
-        if contents.torn:
+        self.contents = read_journal(storage, path, read)
+        if self.contents.torn:
             _cut_torn_tails(storage, path)
-        appender = storage.appender(path, first=max(0, driver - 1) * _SEGMENTS + 1)
-        return cls(appender, contents, clock, driver, hold)
+        self._appender = storage.appender(path, first=max(0, driver - 1) * _SEGMENTS + 1)
+        self._clock, self._driver, self._hold = clock, driver, hold
+        self._unsynced = False
+        self.began = self.contents.lines[0].t if self.contents.lines else None
+        self.fault: StorageUnavailable | StudyHeld | None = None
 
     def append(self, *happened: Event) -> None:
         """Append events. Raises `StorageUnavailable` when they cannot be written."""

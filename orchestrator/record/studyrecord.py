@@ -176,7 +176,7 @@ class StudyRecord:
             first = start.code_hash if found is None else found.code_hash
             _write_start(storage, paths, spec, plan, start, taken.how)
             seen = None if found is None else found.journal
-            journal = Journal.open(
+            journal = Journal(
                 storage, paths.journal, clock, driver=lease.driver, hold=lease.verify, read=seen
             )
             state = fold(journal.contents.events, plan)

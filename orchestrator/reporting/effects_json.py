@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from orchestrator.reporting.compare import by_seed
 from orchestrator.reporting.headline import headline
 from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
+from orchestrator.reporting.standing import picked
 from orchestrator.reporting.words import failed, here_only
 from orchestrator.stats.results import Effect, Sample
 
@@ -30,9 +30,9 @@ def to_json(report: StudyReport) -> dict[str, Any]:
     """
     first, cost = report.first, report.ledger
     data = {
-        **_picked(report, _REGISTERED),
+        **picked(report, _REGISTERED),
         **_evaluation(report, first),
-        "cost": _picked(cost, ("spent", "grid", "saved")),
+        "cost": picked(cost, ("spent", "grid", "saved")),
         "complete": report.complete,
         "phase": first.phase,
         "others": [{"phase": other.phase, **_evaluation(report, other)} for other in report.evaluations[1:]],
@@ -60,10 +60,6 @@ def to_json(report: StudyReport) -> dict[str, Any]:
     return _finite(data)
 
 
-def _picked(found: object, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in names}
-
-
 def effect_rows(report: StudyReport) -> list[dict[str, Any]]:
     """Every effect of every phase as one flat row, the phase to be read first in front."""
     return [
@@ -78,14 +74,14 @@ def _evaluation(report: StudyReport, evaluation: ReportedEvaluation) -> dict[str
     return {
         "baseline": {**asdict(evaluation.samples[reference]), "also": _also(evaluation, reference)},
         "effects": [_effect(report, evaluation, effect) for effect in evaluation.all_effects],
-        "pairing": _picked(evaluation.pairing, ("rho", "variance_saved")),
+        "pairing": picked(evaluation.pairing, ("rho", "variance_saved")),
     }
 
 
 def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect) -> dict[str, Any]:
     runs = report.behind(effect, evaluation.phase)
     return {
-        **_picked(effect, _TESTED),
+        **picked(effect, _TESTED),
         "runs": len(runs),
         "failed": failed(runs),
         "wall_s": math.fsum(run.wall_s for run in runs),
@@ -93,14 +89,14 @@ def _effect(report: StudyReport, evaluation: ReportedEvaluation, effect: Effect)
         "components": effect.components,
         "seeds": effect.seeds,
         "differences": list(by_seed(report, evaluation, effect).values()),
-        **_picked(effect, _SIZED),
+        **picked(effect, _SIZED),
         "p_plain": effect.plain and effect.plain.p,
         "p_permutation": effect.p_permutation,
         "q": effect.q,
         "wins": effect.wins and asdict(effect.wins),
-        **_picked(effect, ("percent", "d_sd", "g_z")),
+        **picked(effect, ("percent", "d_sd", "g_z")),
         "p_failures": effect.failures and effect.failures.p,
-        **_picked(effect, ("look", "early", "seeds_needed")),
+        **picked(effect, ("look", "early", "seeds_needed")),
         "trial_dir": report.folder_of(effect),
         "label": label_of(report, effect),
         "level": None if report.averaged else _level(evaluation.samples.get(effect.arm)),
@@ -127,7 +123,7 @@ def label_of(report: StudyReport, effect: Effect) -> str | None:
 
 def _level(sample: Sample | None) -> dict[str, Any] | None:
     """Return an arm in absolute numbers; None for what is no arm, such as an interaction."""
-    return None if sample is None else _picked(sample, ("n", "mean", "sd"))
+    return None if sample is None else picked(sample, ("n", "mean", "sd"))
 
 
 def _also(evaluation: ReportedEvaluation, arm: str) -> dict[str, Any]:
@@ -141,7 +137,7 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
     document = {
         "studies": [
             {
-                **_picked(report, ("study", "location")),
+                **picked(report, ("study", "location")),
                 "phase": evaluation.phase,
                 "plan_hash": report.plan_hash,
                 "commit": report.provenance.commit,
@@ -157,7 +153,7 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
                 "first": row.first and _effect(found.first, found.ours, row.first),
                 "second": row.second and _effect(found.second, found.theirs, row.second),
                 "gap": row.gap and asdict(row.gap),
-                **_picked(row, ("verdicts_differ", "disagree")),
+                **picked(row, ("verdicts_differ", "disagree")),
             }
             for row in found.differences
         ],

@@ -92,10 +92,10 @@ class StudyStanding:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `status --json`."""
         cells = [
-            {**_picked(cell, _IN_JSON), "stop": stop and _picked(stop, _STOP_IN_JSON)}
+            {**picked(cell, _IN_JSON), "stop": stop and picked(stop, _STOP_IN_JSON)}
             for cell, stop in ((cell, self.stop(cell)) for cell in self.cells)
         ]
-        whole = _picked(self, [field.name for field in fields(self)])
+        whole = picked(self, [field.name for field in fields(self)])
         return {**whole, "cells": cells, "counts": self.counts()}
 
     def _repr_html_(self) -> str:
@@ -104,7 +104,8 @@ class StudyStanding:
         return standing_html(self)
 
 
-def _picked(found: object, names: Iterable[str]) -> dict[str, Any]:
+def picked(found: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return these attributes, by name."""
     return {name: getattr(found, name) for name in names}
 
 

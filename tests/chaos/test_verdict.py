@@ -24,7 +24,7 @@ def study(tmp_path: Path) -> Bench:
 
 def happen(study: Bench, *events: tuple[str, int, str]) -> None:
     """(arm, attempt, how it ended, or nothing: it was assigned)."""
-    journal = Journal.open(study.storage, study.paths.journal)
+    journal = Journal(study.storage, study.paths.journal)
     cells = {cell.arm: cell.cell for cell in study.plan().cells}
     for arm, attempt, how in events:
         who = (cells[arm], arm, 0, attempt)

@@ -106,7 +106,7 @@ def test_json_is_strict_and_comes_back(value: Any) -> None:
 @given(events=st.lists(EVENT, max_size=6), cut=st.integers(0, 2000))
 def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[Event], cut: int) -> None:
     local.delete_grown(PATH)
-    journal = Journal.open(local, PATH, clock=lambda: 12.5)
+    journal = Journal(local, PATH, clock=lambda: 12.5)
     journal.append(*events)
     journal.close()
     data = local.read_bytes(PATH)
@@ -122,7 +122,7 @@ def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[E
         assert type(event) is type(written)
         assert same(asdict(event), asdict(written))
 
-    journal = Journal.open(local, PATH, clock=lambda: 13.0)
+    journal = Journal(local, PATH, clock=lambda: 13.0)
     assert journal.contents.torn == torn
     journal.append(Noted("after"))
     journal.close()
@@ -133,7 +133,7 @@ def test_every_whole_line_survives_a_cut_anywhere(local: Storage, events: list[E
 
 def test_it_continues_over_any_storage(storage: Storage) -> None:
     for number in range(3):
-        journal = Journal.open(storage, PATH)
+        journal = Journal(storage, PATH)
         assert len(journal.contents.lines) == 2 * number
         journal.append(Noted(f"{number}a"))
         journal.sync()
@@ -144,12 +144,12 @@ def test_it_continues_over_any_storage(storage: Storage) -> None:
 
 
 def test_a_torn_segment_is_repaired(storage: Storage) -> None:
-    journal = Journal.open(storage, PATH)
+    journal = Journal(storage, PATH)
     journal.append(Noted("good"))
     journal.close()
     part = storage.grown(PATH)[-1]
     storage.write_atomic(part, storage.read_bytes(part) + b'{"v":1,"event":"no')
-    journal = Journal.open(storage, PATH)
+    journal = Journal(storage, PATH)
     assert journal.contents.torn == 18
     journal.append(Noted("next"))
     journal.close()
@@ -180,7 +180,7 @@ def test_a_line_of_another_version_is_refused_in_words(local: Storage) -> None:
 
 
 def test_a_journal_is_read_again_only_when_there_is_more(storage: Storage) -> None:
-    journal = Journal.open(storage, PATH)
+    journal = Journal(storage, PATH)
     journal.append(Noted("one"))
     journal.sync()
     before = read_journal(storage, PATH)
@@ -237,7 +237,7 @@ def test_the_schema_is_that_of_the_events() -> None:
 
 
 def test_every_kind_of_event_follows_the_schema_and_comes_back(local: Storage) -> None:
-    journal = Journal.open(local, PATH, driver=3)
+    journal = Journal(local, PATH, driver=3)
     journal.append(*EXAMPLES)
     journal.close()
     validator = jsonschema.Draft202012Validator(schema())

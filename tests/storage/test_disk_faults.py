@@ -28,7 +28,7 @@ def texts(storage: Storage) -> list[str]:
 @own_mounts
 def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
     storage = Storage.open(small_disk(tmp_path / "disk", "1m"))
-    journal = Journal.open(storage, JOURNAL)
+    journal = Journal(storage, JOURNAL)
     journal.append(Noted("before"))
     journal.sync()
     ballast = fill(tmp_path / "disk")
@@ -45,7 +45,7 @@ def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_ro
     journal.close()
     ballast.unlink()
     assert texts(storage)[0] == "before"
-    again = Journal.open(storage, JOURNAL)
+    again = Journal(storage, JOURNAL)
     assert again.contents.torn == 0
     again.append(Noted("after"))
     again.close()
@@ -55,18 +55,18 @@ def test_a_journal_on_a_full_disk_keeps_what_it_had_and_goes_on_once_there_is_ro
 @own_mounts
 def test_a_journal_on_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
     storage = Storage.open(small_disk(tmp_path / "disk", "1m"))
-    journal = Journal.open(storage, JOURNAL)
+    journal = Journal(storage, JOURNAL)
     journal.append(Noted("before"))
     journal.close()
     remount(tmp_path / "disk", "ro")
     with pytest.raises(StorageUnavailable) as caught:
-        Journal.open(storage, JOURNAL)
+        Journal(storage, JOURNAL)
     assert caught.value.kind == "read-only"
     assert f"{tmp_path}/disk/{JOURNAL}" in str(caught.value)
     assert "mount it for writing again" in str(caught.value)
     assert texts(storage) == ["before"]
     remount(tmp_path / "disk", "rw")
-    again = Journal.open(storage, JOURNAL)
+    again = Journal(storage, JOURNAL)
     again.append(Noted("after"))
     again.close()
     assert texts(storage) == ["before", "after"]
@@ -76,7 +76,7 @@ def test_a_journal_on_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
 def test_a_journal_on_a_dying_disk_is_believed_only_as_far_as_it_was_synced(tmp_path: Path) -> None:
     with closing(DyingDisk(tmp_path / "disk")) as disk:
         storage = Storage.open(disk.folder)
-        journal = Journal.open(storage, JOURNAL)
+        journal = Journal(storage, JOURNAL)
         journal.append(Noted("before"))
         journal.sync()
         disk.die()
@@ -90,7 +90,7 @@ def test_a_journal_on_a_dying_disk_is_believed_only_as_far_as_it_was_synced(tmp_
         journal._appender.close()
         disk.revive()
         assert texts(storage)[0] == "before"
-        again = Journal.open(storage, JOURNAL)
+        again = Journal(storage, JOURNAL)
         again.append(Noted("after"))
         again.close()
         assert texts(storage)[-1] == "after"

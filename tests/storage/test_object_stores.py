@@ -108,7 +108,7 @@ def test_a_store_that_comes_back_in_time_costs_nothing_but_time(
     store: Storage, proxy: Proxy, told: list[str], tmp_path: Path
 ) -> None:
     patient = replace(store, patience_s=60.0)
-    journal = Journal.open(patient, JOURNAL)
+    journal = Journal(patient, JOURNAL)
     journal.append(Noted("before"))
     journal.sync()
     proxy.become("refuse")
@@ -148,7 +148,7 @@ def test_flapping_and_slow_storage_loses_nothing(store: Storage, proxy: Proxy, t
     thread = threading.Thread(target=flap)
     thread.start()
     try:
-        journal = Journal.open(patient, JOURNAL)
+        journal = Journal(patient, JOURNAL)
         for number in range(5):
             journal.append(Noted(str(number)))
             journal.sync()
