@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.reporting import figures
 from orchestrator.reporting.figures import draw_figures, effects
 from orchestrator.stats.results import EQUIVALENT, INTERACTS, UNRESOLVED
 
@@ -159,3 +160,17 @@ def test_a_folded_name_is_the_name(name: str) -> None:
 def test_names_are_folded_where_their_parts_meet() -> None:
     assert effects._folded("optimizer=adam") == "optimizer=\nadam"
     assert effects._folded("no-batchnorm") == "no-batchnorm"
+
+
+def test_a_figure_shows_as_many_arms_as_can_be_read(study, monkeypatch) -> None:
+    monkeypatch.setattr(figures, "MOST_ARMS", 2)
+    deltas = {"no-a": 0.01, "no-b": 0.2, "no-c": 0.0, "no-d": 0.1}
+    arms = {arm: {0: 0.9 - by, 1: 0.9 - by * 1.1, 2: 0.9} for arm, by in deltas.items()}
+    made = study({"baseline": {0: 0.9, 1: 0.91, 2: 0.9}, **arms})
+    names = ("forest", "seeds", "variance", "ledger")
+    for name, content in draw_figures(made.report, ("svg",), names).items():
+        text = " ".join(re.sub(r"<[^>]+>", " ", content.decode()).split())
+        assert "no-b" in text, name
+        assert "no-d" in text, name
+        assert "no-c" not in text, name
+        assert "the 2 arms of 4 whose" in text, name

@@ -193,6 +193,11 @@ def test_what_stands_behind_an_effect_is_there(study) -> None:
         assert part in text
 
 
+def test_the_page_asks_its_server_for_no_icon(study) -> None:
+    made = study({"baseline": {0: 0.9}}, seeds=1)
+    assert '<link rel="icon" href="data:,">' in to_html(made.report, charts=[])
+
+
 def test_what_is_missing_stands_at_the_top(study) -> None:
     text = Page(to_html(study({"baseline": BASE, "no-bn": {0: 0.8}}).report, ())).text
     assert text.index("incomplete: 4 of 6 cells have ended, 2 are left") < text.index("higher is better")

@@ -254,6 +254,44 @@ def test_a_loss_that_is_no_scalar_is_named(session_for: SessionFor, loss: Any, f
         run_task(Odd, session_for(config()))
 
 
+@pytest.mark.parametrize(
+    ("scores", "metric", "words"),
+    [
+        ({"accuracy": 0.9}, None, r"Odd.scores: accuracy is float, not \[8\]; give one value per sample"),
+        ({"accuracy": torch.tensor(0.9)}, None, r"Odd.scores: accuracy is \[\], not \[8\]"),
+        (torch.ones(8), None, "Odd.scores gives a Tensor, not a dict of named scores"),
+        ({}, torch.ones(3), r"Odd.metrics: f1 computes \[3\], not one number; average over classes"),
+    ],
+    ids=["float", "mean", "no dict", "vector"],
+)
+def test_a_score_or_metric_that_is_none_is_named(
+    session_for: SessionFor, scores: Any, metric: Any, words: str
+) -> None:
+    class Computes:
+        def reset(self) -> None: ...
+
+        def update(self, *inputs: Any) -> None: ...
+
+        def compute(self) -> Any:
+            return metric
+
+        def to(self, _: Any) -> Any:
+            return self
+
+    class Odd(Toy):
+        def scores(self, outputs: Any, batch: Any) -> Any:
+            return scores
+
+        def metrics(self) -> Any:
+            return {} if metric is None else {"f1": Computes()}
+
+        def metric_inputs(self, outputs: Any, batch: Any) -> Any:
+            return ()
+
+    with pytest.raises(ValueError, match=words):
+        run_task(Odd, session_for(config()))
+
+
 def test_run_local_takes_tasks_only() -> None:
     with pytest.raises(TypeError, match="needs Ray"):
         run_local(lambda config: None, config(), max_length=1)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served_site import STUDY
 
+from orchestrator.cli import ablate
 from orchestrator.errors import InputError
 from orchestrator.study.changes import lookup
 from orchestrator.study.loading import Merged, apply_override, load_study
 from orchestrator.study.yamlfile import parse_yaml
-from orchestrator.web.form import Form, form_of, overrides
+from orchestrator.web.form import Form, form_of, options, overrides
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = parse_yaml(STUDY, "study.yaml").data
@@ -46,6 +48,13 @@ def test_fields_have_the_kind_of_their_value() -> None:
     assert fields["baseline.model.kind"].choices == ("cnn", "vit", "mlp")
     assert "resolve" in fields["stopping.rule"].choices
     assert fields["stopping.goal"].value == "save"
+
+
+def test_what_may_be_done_to_a_recorded_study_are_options_of_the_command() -> None:
+    flags = [tick.value for tick in form_of(RAW, []).flags]
+    assert {"fresh", "extend"} < set(flags)
+    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(ablate.command).parameters}
+    assert set(options({"flag": flags})) <= known
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,15 @@ def _all(report: StudyReport, only: Collection[str]) -> Iterator[tuple[str, str,
             marks = Marks()
             if (not only or name in only) and (figure := draw(report, evaluation, marks)) is not None:
                 phase = evaluation.phase
-                if cut:
-                    headline(figure, f"{figure.get_suptitle()}{cut}")
-                yield f"{name}-{phase}" if index else name, title, phase, figure, marks
+                yield f"{name}-{phase}" if index else name, title, phase, _said(figure, cut), marks
     if not only or "ledger" in only:
-        yield "ledger", "Cost", None, course.ledger(report, marks := Marks()), marks
+        yield "ledger", "Cost", None, _said(course.ledger(report, marks := Marks()), cut), marks
+
+
+def _said(figure: Figure, cut: str) -> Figure:
+    if cut:
+        headline(figure, f"{figure.get_suptitle()}{cut}")
+    return figure
 
 
 def _bounded(report: StudyReport) -> StudyReport:
