@@ -3,7 +3,8 @@
 python docs/simulated.py --studies 4000 --jobs 1
 
 The figures are kept beside the page, in simulated.json; a test compares the two. The page's blocks stand
-between `<!-- simulated: NAME -->` and `<!-- end -->`.
+between `<!-- simulated: NAME -->` and `<!-- end -->`. `--only audit --methods save` measures one part,
+for one method, and leaves the other figures as recorded.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.decide.sequential import RESOLVE
-from orchestrator.simulate.generator import Scenario, scenario
+from orchestrator.simulate.generator import SCENARIOS, Scenario, scenario
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick, study_file
 from orchestrator.simulate.newdata import Draw, coverage, right_or_wrong, two_way
 from orchestrator.simulate.series import Series, judge, run
@@ -30,6 +32,10 @@ BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "save-1", "strict")
 PLANNED = (2, 3, 4, 6, 8, 12)
 FEW = ("grid", "save", "reinvest")
+AUDITED = ("grid", "save")
+"""Methods whose noise nobody planned for is shown."""
+MANY = (20, 30)
+MOST_FALSE, LEAST_COVERAGE, MOST_WRONG = 0.06, 0.95, 0.002
 MARGIN = 2.0
 SAMPLES, SEEDS, SHARES = (100, 1000, 10_000), (2, 3, 4, 5), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SKILLS = (0.0, 0.02, 0.1, 0.5)
@@ -42,36 +48,58 @@ FOUND = Scenario(
 )
 
 
-def measure(studies: int, jobs: int = 1) -> dict[str, Any]:
-    """Every figure of the page, as plain data."""
+def measure(
+    studies: int, jobs: int = 1, only: Sequence[str] = (), methods: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Every figure of the page, as plain data.
 
+    Args:
+        only: the parts, `S1`, `audit`, ...; none means all.
+        methods: of these parts, where they compare several; none means all.
+    """
+    parts = _parts(studies, jobs, set(methods))
+    return {"studies": studies, **{name: part() for name, part in parts.items() if not only or name in only}}
+
+
+def _parts(studies: int, jobs: int = 1, methods: set[str] | None = None) -> dict[str, Callable[[], Any]]:
     def rates(
-        truth: Scenario, methods: Sequence[str] = (), design: SimulatedDesign | None = None
+        truth: Scenario, names: Sequence[str] = (), design: SimulatedDesign | None = None
     ) -> dict[str, Any]:
         series = Series(truth, design or SimulatedDesign(), studies)
-        return {one.method: asdict(one) for one in run(series, pick(methods), jobs=jobs)}
+        chosen = [one for one in pick(names) if not methods or one.name in methods]
+        return {one.method: asdict(one) for one in run(series, chosen, jobs=jobs)}
+
+    def audit() -> dict[str, Any]:
+        cases = {name: truth for name, truth in SCENARIOS.items() if name not in ("S1", "S2")}
+        cases |= {f"S2-{arms}": scenario("S2", arms) for arms in MANY}
+        rows = {name: {"title": _title(name, t), **rates(t, AUDITED)} for name, t in cases.items()}
+        return {"rows": rows}
 
     return {
-        "studies": studies,
-        "S1": rates(scenario("S1")),
-        "S2": rates(scenario("S2")),
-        "noisy": rates(scenario("S1", noisy=(3, 3.0)), NOISY),
-        "margin": {
+        "S1": partial(rates, scenario("S1")),
+        "S2": partial(rates, scenario("S2")),
+        "noisy": partial(rates, scenario("S1", noisy=(3, 3.0)), NOISY),
+        "margin": lambda: {
             str(seeds): rates(scenario("S1"), ["save"], SimulatedDesign(seeds=seeds, margin=MARGIN))
             for seeds in (5, 12)
         },
-        "seeds": {
+        "seeds": lambda: {
             str(seeds): {
                 name: rates(scenario(name), ["save"], SimulatedDesign(seeds=seeds))["save"]
                 for name in ("S1", "S2")
             }
             for seeds in PLANNED
         },
-        "few": {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
-        "pool": rates(ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
-        "null": null_studies(studies),
-        "newdata": new_data(studies),
+        "few": lambda: {str(arms): rates(scenario("S2", arms=arms), FEW) for arms in (1, 2, 3, 4)},
+        "pool": partial(rates, ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
+        "null": partial(null_studies, studies),
+        "newdata": partial(new_data, studies),
+        "audit": audit,
     }
+
+
+def _title(name: str, truth: Scenario) -> str:
+    return truth.title if name in SCENARIOS else f"{truth.title}, {truth.arms} arms"
 
 
 def new_data(draws: int) -> dict[str, Any]:
@@ -119,6 +147,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "seeds": _seeds(found["seeds"]),
         "few": _few(found["few"]),
         "newdata": _new_data(found["newdata"]),
+        "audit": _audit(found["audit"]),
     }
 
 
@@ -219,6 +248,60 @@ def _few(found: Mapping[str, Any]) -> str:
     return _markdown(["arms", *(f"FWER, {METHODS[name].title}" for name in FEW)], rows)
 
 
+def _audit(found: Mapping[str, Any]) -> str:
+    """Return a table for each kind of error, then a sentence for each row with one that is too large."""
+    rows = found["rows"]
+    names = [name for name in METHODS if name in next(iter(rows.values()))]
+
+    def covered(one: Mapping[str, Any]) -> str:
+        return f"{_share(one['coverage'])} ({_share(one['worst_coverage'], error=False)})"
+
+    cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "FWER": lambda one: _share(one["fwer"]),
+        "coverage (worst arm)": covered,
+        "wrong sign": lambda one: _share(one["wrong_sign"]),
+    }
+    tables = []
+    for head, cell in cells.items():
+        seen = [[row["title"], *(cell(row[name]) for name in names)] for row in rows.values()]
+        heads = [head, *(METHODS[name].title for name in names)]
+        tables.append(_markdown(heads, [row for row in seen if set(row[1:]) != {"–"}]))
+    outside = [f"* {row['title']}: {'; '.join(said)}." for row in rows.values() if (said := [*_outside(row)])]
+    return "\n\n".join(
+        [
+            *tables,
+            f"{_counted(rows, names)} studies in each row. Outside of FWER {MOST_FALSE:g}, coverage "
+            f"{LEAST_COVERAGE:g} (all arms; the worst one by more than two standard errors) and wrong sign "
+            f"{MOST_WRONG:g}:",
+            "\n".join(outside) or "none.",
+        ]
+    )
+
+
+def _counted(rows: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Say how many studies there are: `2,000`, or by method where that differs."""
+    counts = {name: min(row[name]["studies"] for row in rows.values()) for name in names}
+    most = max(counts.values())
+    fewer = [f"{METHODS[name].title}: {count:,}" for name, count in counts.items() if count < most]
+    return f"{most:,} ({'; '.join(fewer)})" if fewer else f"{most:,}"
+
+
+def _outside(row: Mapping[str, Any]) -> Iterator[str]:
+    """Say of each method what errs more often than it may."""
+    for name, one in ((name, row[name]) for name in METHODS if name in row):
+        said = []
+        if one["fwer"] and one["fwer"]["value"] > MOST_FALSE:
+            said.append(f"has FWER {_share(one['fwer'])}")
+        if one["coverage"]["value"] < LEAST_COVERAGE:
+            said.append(f"covers {_share(one['coverage'])}")
+        elif one["worst_coverage"]["value"] + 2 * one["worst_coverage"]["se"] < LEAST_COVERAGE:
+            said.append(f"covers {_share(one['worst_coverage'])} of its worst arm")
+        if one["wrong_sign"] and one["wrong_sign"]["value"] > MOST_WRONG:
+            said.append(f"has a wrong sign in {_share(one['wrong_sign'])}")
+        if said:
+            yield f"*{METHODS[name].title}* {' and '.join(said)}"
+
+
 def _new_data(found: Mapping[str, Any]) -> str:
     heads = ["samples", "seeds", *(f"{share:.0%}" for share in SHARES), "Satterthwaite alone", "seeds alone"]
     rows = []
@@ -261,17 +344,24 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested data in which what is new takes the place of what is old."""
+    both = {key: merged(old[key], new[key]) for key in old if key in new and isinstance(new[key], Mapping)}
+    return {**old, **new, **both}
+
+
 def main() -> None:
     """Measure, keep the figures, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--only-new-data", action="store_true", help="leave the other figures as recorded")
+    parser.add_argument("--only", nargs="+", default=(), choices=list(_parts(0)), metavar="PART")
+    parser.add_argument("--methods", nargs="+", default=(), metavar="METHOD", help="such as save, of --only")
     chosen = parser.parse_args()
-    if chosen.only_new_data:
-        found = json.loads(RECORD.read_text(encoding="utf-8")) | {"newdata": new_data(chosen.studies)}
-    else:
-        found = measure(chosen.studies, chosen.jobs)
+    found = measure(chosen.studies, chosen.jobs, chosen.only, chosen.methods)
+    if chosen.only:
+        kept = json.loads(RECORD.read_text(encoding="utf-8"))
+        found = merged(kept, found) | {"studies": kept["studies"]}
     RECORD.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), blocks(found)), encoding="utf-8")
 

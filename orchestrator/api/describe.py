@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from orchestrator.api import power
+from orchestrator.api.advice import advice
 from orchestrator.decide.pairs import wants_pairs
 from orchestrator.decide.stopping import stopping_rule
 from orchestrator.engine.sharing import in_words
@@ -138,7 +139,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
     total = len(found.remaining) + found.answered
     also = f"; also {', '.join(spec.metric.also)}" if spec.metric.also else ""
     left = f"; {found.answered} of {total} answered already" if found.answered else ""
-    pairs = interactions(spec, plan)
+    pairs, fitting = interactions(spec, plan), advice(spec, plan)
     fit = f"{found.slots} at the same time on this machine" if found.slots else "none fit on this machine"
     return {
         "study": f"{plan.study} ({plan.hash}), {spec.design}, {measured(spec.metric)}{also}",
@@ -147,6 +148,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         **({"tune": tuning(spec, spec.tune)} if spec.tune is not None else {}),
         "stopping": rule_of(spec).describe(spec),
         "looks": looks(spec),
+        **({"advice": fitting} if fitting is not None else {}),
         **({"pairs": pairs} if pairs is not None else {}),
         "slots": fit,
         **({"others": f"{in_words(found.others)}; this study gets what is left"} if found.others else {}),

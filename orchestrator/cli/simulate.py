@@ -36,12 +36,15 @@ def command(
         ),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(metavar="S1|S2", help="S1: five of eight arms matter; S2: none.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="S1: five of eight arms matter; S2: none; baseline-x3, arms-3x5, falls, ..."
+        ),
     ] = None,
     studies: Annotated[int | None, typer.Option(help="Studies to simulate; default 1000.")] = None,
     arms: Annotated[int | None, typer.Option(help="Arms besides the baseline; default 8.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds of the grid; default 5.")] = None,
-    rho: Annotated[float | None, typer.Option(help="Correlation of arms over a seed; default 0.3.")] = None,
+    rho: Annotated[float | None, typer.Option(help="Correlation of arms over a seed; mostly 0.3.")] = None,
     margin: Annotated[
         float | None, typer.Option(help="Practically equal below this, in SDs between seeds.")
     ] = None,
@@ -75,7 +78,10 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
     from orchestrator.simulate.series import Series, run
 
     _check(given)
-    truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho", 0.3))
+    try:
+        truth = scenario(given.get("scenario", "S1"), given.get("arms", 8), given.get("rho"))
+    except ValueError as error:
+        raise InputError(Fault(str(error), field="--rho")) from None
     own = {key: given[key] for key in ("seeds", "alpha", "margin") if key in given}
     design = methods.SimulatedDesign(**own)
     series = Series(truth, design, given.get("studies", 1000), given.get("seed", 0))
@@ -92,7 +98,7 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
         console.data_json(document(series, found))
         return
     console.data(
-        f"{truth.name}: {series.studies} studies, {truth.arms} arms and the baseline, {design.seeds} seeds, "
+        f"{truth.title}: {series.studies} studies, {truth.arms} arms and the baseline, {design.seeds} seeds, "
         f"ρ = {plain.number(truth.rho)}"
     )
     console.show(table(found), "")
@@ -100,8 +106,10 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
 
 
 def _check(given: dict[str, Any]) -> None:
+    from orchestrator.simulate.generator import SCENARIOS
+
     valid: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "scenario": (lambda name: name in ("S1", "S2"), "S1 or S2"),
+        "scenario": (lambda name: name in SCENARIOS, ", ".join(SCENARIOS)),
         "studies": (lambda n: n >= 1, "a number from 1"),
         "arms": (lambda n: 1 <= n <= MOST_ARMS, f"a number from 1 to {MOST_ARMS}"),
         "seeds": (lambda n: 2 <= n <= MOST_SEEDS, f"a number from 2 to {MOST_SEEDS}"),

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, Scenario, generate, scenario, study
+from orchestrator.simulate.generator import (
+    MOST_SEEDS,
+    RUNGS,
+    SCENARIOS,
+    Scenario,
+    generate,
+    scenario,
+    study,
+)
 
 
 def many(truth: Scenario, studies: int = 4000) -> np.ndarray:
@@ -38,6 +48,31 @@ def test_a_noisy_arm_is_as_noisy_as_stated() -> None:
     assert final[:, [0, 3, 8]].std(axis=(0, 2)) == pytest.approx([1, 1, 1], rel=0.05)
 
 
+def test_what_nobody_planned_for_is_as_stated() -> None:
+    def final(name: str) -> np.ndarray:
+        return many(scenario(name))[:, :, 0, -1]
+
+    assert final("baseline-x3").std(axis=0)[:2] == pytest.approx([3, 1], rel=0.05)
+    alike = np.corrcoef(final("share-95-50").T)
+    assert (alike[0, 1], alike[1, 2]) == pytest.approx((0.5, 0.95), abs=0.03)
+    reference = final("falls")[:, 0]
+    assert (reference < -2.5).mean() == pytest.approx(0.2, abs=0.03)
+    assert reference.mean() == pytest.approx(-1, abs=0.1)
+    assert final("falls-mean")[:, 0].mean() == pytest.approx(0, abs=0.1)
+    losses = scenario("losses")
+    assert final("losses").std(axis=0)[1:] == pytest.approx(losses.sd, rel=0.05)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenarios_that_differ_in_noise_only_have_the_same_draws(name: str) -> None:
+    truth, plain = scenario(name, arms=11), scenario("S2", arms=11)
+    assert truth.name == name
+    assert len(truth.sd) in (0, 11)
+    if not truth.falls[0] and truth.shared is None and truth.delta == plain.delta:
+        quiet = study(replace(truth, reference_sd=1.0, sd=()), 5, 0, 3).curves
+        np.testing.assert_array_equal(quiet, study(plain, 5, 0, 3).curves)
+
+
 def test_further_seeds_do_not_change_the_first_ones() -> None:
     few, more = (study(scenario("S1"), seeds, seed=3, index=7) for seeds in (5, 40))
     assert few.curves.shape == (9, MOST_SEEDS, len(RUNGS))
@@ -63,6 +98,7 @@ def test_more_than_eight_arms_repeat_the_eight() -> None:
     ("call", "message"),
     [
         (lambda: scenario("S3"), "valid: S1, S2"),
+        (lambda: scenario("share-80-30", rho=0.9), "at least rho = 0.9"),
         (lambda: scenario("S1", arms=0), "at least one arm"),
         (lambda: scenario("S1", rho=1.0), "correlation"),
         (lambda: Scenario("mine", (0.0,), ()), "one beta"),

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from scipy.stats import binom
@@ -14,6 +15,7 @@ from scipy.stats import binom
 from orchestrator.simulate.methods import SimulatedDesign
 
 DOCS = Path(__file__).parents[2] / "docs"
+RECORD = json.loads((DOCS / "simulated.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def shape(value: object) -> object:
 
 
 def test_the_page_shows_the_recorded_figures(simulated: ModuleType) -> None:
-    record = json.loads((DOCS / "simulated.json").read_text())
+    record = RECORD
     page = (DOCS / "statistics.md").read_text()
     assert simulated.fill(page, simulated.blocks(record)) == page
     assert set(re.findall(r"<!-- simulated: (\w+) -->", page)) == set(simulated.blocks(record))
@@ -78,6 +80,36 @@ def strip(found: dict[str, object]) -> dict[str, object]:
     return {key: plain(value) for key, value in found.items()}
 
 
+def test_errors_that_are_too_large_are_said(simulated: ModuleType) -> None:
+    def figure(value: float) -> dict[str, float]:
+        return {"value": value, "se": 0.004, "lo": value - 0.008, "hi": value + 0.008}
+
+    def one(fwer: float, coverage: float, worst: float, wrong: float | None) -> dict[str, Any]:
+        least, sign = figure(worst), None if wrong is None else figure(wrong)
+        found = {"studies": 9, "fwer": figure(fwer), "coverage": figure(coverage), "worst_coverage": least}
+        return {**found, "wrong_sign": sign}
+
+    rows = {
+        "a": {"title": "quiet", "grid": one(0.06, 0.95, 0.943, 0.002), "save": one(0.05, 0.96, 0.96, None)},
+        "b": {"title": "noisy", "grid": one(0.07, 0.94, 0.9, 0.0), "save": one(0.05, 0.96, 0.941, 0.003)},
+    }
+    said = simulated.blocks({**RECORD, "audit": {"rows": rows}})["audit"].split("\n\n")
+    assert said[-1] == (
+        "* noisy: *full grid, moderated t* has FWER 0.070 ± 0.004 and covers 0.940 ± 0.004; *resolve, save* "
+        "covers 0.941 ± 0.004 of its worst arm and has a wrong sign in 0.003 ± 0.004."
+    )
+    assert said[0].splitlines()[0] == "| FWER | full grid, moderated t | resolve, save |"
+
+
+def test_one_method_may_be_measured_alone(simulated: ModuleType) -> None:
+    found = simulated.measure(1, only=["audit"], methods=["grid"])
+    assert set(found) == {"studies", "audit"}
+    assert {name for row in found["audit"]["rows"].values() for name in row} == {"title", "grid"}
+    whole = simulated.merged(RECORD, found)
+    assert strip(whole) == strip(RECORD)
+    assert whole["audit"]["rows"]["falls"]["grid"]["studies"] == 1
+
+
 def test_the_documented_command_writes_both_files(
     simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,9 +118,12 @@ def test_the_documented_command_writes_both_files(
     monkeypatch.setattr(simulated, "PAGE", page)
     monkeypatch.setattr(simulated, "RECORD", record)
     assert "python docs/simulated.py --studies 4000" in (DOCS / "statistics.md").read_text()
-    monkeypatch.setattr("sys.argv", ["docs/simulated.py", "--studies", "2"])
+    record.write_text((DOCS / "simulated.json").read_text())
+    monkeypatch.setattr("sys.argv", ["docs/simulated.py", "--only", "null", "--studies", "2"])
     simulated.main()
-    assert json.loads(record.read_text())["studies"] == 2
+    found = json.loads(record.read_text())
+    assert found.pop("null")["studies"] == 2
+    assert found.items() <= json.loads((DOCS / "simulated.json").read_text()).items()
     text = page.read_text()
     assert text.startswith(
         "before\n<!-- simulated: null -->\nIn 2 studies with one component that does nothing"
