@@ -59,27 +59,24 @@ def build_report(
     todo = agenda(spec, plan, history.cells, history.families)
     used = used_cells(spec, plan, history.cells, history.families)
     unseen = "decided without it" if todo.complete else "its look has not been taken yet"
-    labels = {name: one.label for name, one in spec.components.items() if one.label is not None}
     arms = {arm.name: _arm(arm, plan, history, used, unseen, lost, arm_label(spec, arm)) for arm in plan.arms}
     evaluations = tuple(
         evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
     )
     searches = tunings(spec, plan, history.cells)
-    left = history.remaining(retry_failed=False)
     rule = rule_of(spec)
-    goal = rule.goal(spec)
     report = StudyReport(
         study=plan.study,
         metric=spec.metric.claimed,
         mode=spec.metric.claimed_mode,
         selected_by=None if spec.metric.test is None else spec.metric.name,
         at=spec.metric.at,
-        labels=labels,
+        labels={name: one.label for name, one in spec.components.items() if one.label is not None},
         unit=spec.stopping.unit,
         max_length=spec.stopping.max,
         design=spec.design,
         rule=rule.name,
-        goal=None if goal is None else goal.name,
+        goal=None if (goal := rule.goal(spec)) is None else goal.name,
         tier=rule.tier,
         alpha=spec.report.alpha,
         margin=spec.report.margin,
@@ -94,7 +91,7 @@ def build_report(
         tuned=tuple(_tuned(search, arms[search.arm], plan) for search in searches),
         aliases=_aliases(spec),
         ledger=ledger(spec, plan, history),
-        ended=len(plan.cells) - len(left),
+        ended=len(plan.cells) - len(history.remaining(retry_failed=False)),
         total=len(plan.cells),
         complete=todo.complete,
         notes=_notes(spec, arms[plan.reference], tuple(arms.values()), evaluations, searches),

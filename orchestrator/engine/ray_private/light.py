@@ -30,15 +30,15 @@ class PackedHandle:
 
 
 @dataclass(frozen=True)
-class Alone:
+class GroupOfOne:
     """Stands for the synchronization actor of a group of one: a process less per lane."""
 
     @classmethod
-    def options(cls, **_: Any) -> type[Alone]:
+    def options(cls, **_: Any) -> type[GroupOfOne]:
         return cls
 
     @classmethod
-    def remote(cls, **_: Any) -> Alone:
+    def remote(cls, **_: Any) -> GroupOfOne:
         return cls()
 
     @property

@@ -14,7 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.engine.ray_private.backend import LaneTorchConfig
 from orchestrator.engine.ray_private.head import EMBEDDED
-from orchestrator.engine.ray_private.light import Alone, PackedHandle
+from orchestrator.engine.ray_private.light import GroupOfOne, PackedHandle
 
 
 class _LanePolicy(FixedScalingPolicy):
@@ -87,10 +87,10 @@ def _no_synchronization_actor() -> None:
     end_actor = state._shutdown_sync_actor
 
     def shut_down(actor: Any) -> None:
-        if not isinstance(actor, Alone):
+        if not isinstance(actor, GroupOfOne):
             end_actor(actor)
 
-    worker_group.SynchronizationActor = Alone
+    worker_group.SynchronizationActor = GroupOfOne
     state._shutdown_sync_actor = shut_down
 
 
