@@ -195,10 +195,7 @@ def _left_out(report: StudyReport) -> list[str]:
 
 def _ledger(report: StudyReport) -> str:
     rows = [
-        [
-            *map(plain, (entry.arm, entry.phase, entry.state, str(entry.runs), f"{entry.spent:g}")),
-            *(numbers.duration(entry.wall_s), f"{entry.gpu_s / 3600:.3g}"),
-        ]
+        [*map(plain, words.ledger_row(entry)), numbers.duration(entry.wall_s), f"{entry.gpu_s / 3600:.3g}"]
         for entry in report.ledger.entries
     ]
     head = ["arm", "phase", "state", "runs", f"trained ({report.unit})", "time", "GPU-hours"]

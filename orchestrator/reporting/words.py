@@ -11,6 +11,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.model import (
     Comparison,
+    LedgerEntry,
     ReportedEvaluation,
     ReportedLook,
     StudyReport,
@@ -55,6 +56,11 @@ def left_out_row(run: TrialRecord) -> list[str]:
     """Return a run that is in no effect: outcome, length, attempts, reason."""
     length = DASH if run.length is None else f"{run.length:g}"
     return [outcome(run), length, str(run.attempts), one_line(run.reason)]
+
+
+def ledger_row(entry: LedgerEntry) -> list[str]:
+    """Return arm, phase, state, runs, trained length."""
+    return [entry.arm, entry.phase, str(entry.state), str(entry.runs), f"{entry.spent:g}"]
 
 
 LOOK_HEAD = ("seeds", "arm", "n", "Δ", "interval", "p", "level", "chance to resolve", "decision")
