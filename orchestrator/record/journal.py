@@ -186,12 +186,14 @@ def _read_on(
     lines of the ones before it count.
     """
     reading = _LinesRead(storage, before)
-    whole = before.parts.get(path)
+    whole, grown = before.parts.get(path), False
     if whole is not None:
         now = storage.look_up(path)
         grown = now is None or now.size != whole + before.torn
         if grown and (len(before.parts) > 1 or not reading.go_on(path, whole)):
             return None
+    if not grown and len(paths) == len(before.parts):
+        return before
     for part in paths[len(before.parts) :]:
         reading.read(part)
     starts = any(isinstance(line.event, StudyStarted) for line in reading.lines)

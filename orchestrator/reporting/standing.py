@@ -171,8 +171,10 @@ def _retry(study: str, cell: TrialRecord) -> str:
 
 def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:
     """Return a running trial with what its driver last said of it."""
-    now = (progress or {}).get(record.cell)
-    if not isinstance(now, Mapping) or record.state is not TrialState.RUNNING:
+    if record.state is not TrialState.RUNNING or progress is None:
+        return record
+    now = progress.get(record.cell)
+    if not isinstance(now, Mapping):
         return record
     said = {
         name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)

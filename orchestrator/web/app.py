@@ -247,7 +247,7 @@ def _around(site: Site, kept: KeptStudy) -> dict[str, Any]:
         more = {action: shown(command_of(run, root, action, seeds)) for action in actions}
         return {"more": more, "seeds": seeds}
 
-    return {"board": site.children.board(run.paths.root) is not None, **kept.once("again", again)}
+    return {"board": site.children.board(run.paths.root) is not None, **kept.once("again", found, again)}
 
 
 def _where(site: Site, name: str) -> str:

@@ -32,7 +32,7 @@ class KeptStudy:
     def __init__(self, run: OpenedStudy, clock: Callable[[], float] = time.monotonic) -> None:
         self.run, self.version, self.lines = run, 0, 0
         self._clock, self._due, self._behind = clock, 0.0, False
-        self._once: dict[str, tuple[int, Any]] = {}
+        self._once: dict[str, tuple[object, Any]] = {}
         self._lock = Lock()
         self._felt: Pulse | None = None
         self._found: StudyStanding | None = None
@@ -71,11 +71,11 @@ class KeptStudy:
             assert self._report is not None
             return self._report
 
-    def once(self, what: str, work: Callable[[], Any]) -> Any:
-        """Return what `work` does, which was done already if nothing has changed since."""
+    def once(self, what: str, of: object, work: Callable[[], Any]) -> Any:
+        """Return what `work` does, which was done already if it is still `of` the same object."""
         done = self._once.get(what)
-        if done is None or done[0] != self.version:
-            self._once[what] = done = (self.version, work())
+        if done is None or done[0] is not of:
+            self._once[what] = done = (of, work())
         return done[1]
 
 

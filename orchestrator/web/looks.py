@@ -16,6 +16,7 @@ from orchestrator.record.deleted import deleted
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
 from orchestrator.record.journal import Line
 from orchestrator.record.state import TrialRecord
+from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.numbers import DASH, duration
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
@@ -173,6 +174,11 @@ def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
     report = kept.report()
     if isinstance(report, OrchestratorError):
         return {"problem": " ".join(str(report).split()), "rows": []}
+    drawn: Drawn = kept.once("effects", report, lambda: _drawn(report))
+    return {**drawn, "rows": [row for row in drawn["rows"] if row["arm"] not in elsewhere]}
+
+
+def _drawn(report: StudyReport) -> Drawn:
     so_far = (
         ""
         if report.complete
@@ -180,7 +186,7 @@ def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
     )
     evaluation = report.evaluations[0]
     rows = []
-    for effect in (one for one in evaluation.all_effects if one.arm not in elsewhere):
+    for effect in evaluation.all_effects:
         runs = report.behind(effect, evaluation.phase)
         done = sum(one.state is TrialState.DONE for one in runs)
         row = {
