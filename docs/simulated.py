@@ -31,7 +31,7 @@ RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOISY = ("grid", "save", "save-1", "strict")
 PLANNED = (2, 3, 4, 6, 8, 12)
-FEW = ("grid", "save", "reinvest")
+FEW = ("grid", "save", "reinvest-1")
 AUDITED = ("grid", "save")
 """Methods whose noise nobody planned for is shown."""
 MANY = (20, 30)

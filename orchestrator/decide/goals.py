@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROUND = 2
 """Arms of a round under `goal: reinvest`. With more, power falls; with fewer, lanes wait."""
 
+_FROM_TWO = (2, 3, 4, 5, 6, 8, 10, 12)
+
 
 _FEW_SEEDS = 6
 
@@ -84,7 +86,7 @@ class _Save(Goal):
     version = 2
     versions: ClassVar[Mapping[int, Terms]] = {
         1: Terms(),
-        2: Terms((2, 3, 4, 5, 6, 8, 10, 12), (3.0, 3.0), 4, _LEANING),
+        2: Terms(_FROM_TWO, (3.0, 3.0), 4, _LEANING),
     }
 
     def next_round(self, walk: Walk) -> dict[int, int]:
@@ -98,6 +100,8 @@ class _Reinvest(Goal):
     name = "reinvest"
     left_over = "given to the others"
     budgeted = True
+    version = 2
+    versions: ClassVar[Mapping[int, Terms]] = {1: Terms(), 2: Terms(_FROM_TWO, (2.0, 1.5), 4, _LEANING)}
 
     def problems(self, spec: StudySpec) -> Iterator[Problem]:
         stopping, count = spec.stopping, len(spec.seeds)

@@ -107,10 +107,10 @@ class StoppingSpec(Section):
     """Most seeds of an arm (resolve with goal: reinvest)."""
     looks: AutoLooks = "auto"
     """After how many seeds the effects are looked at; `auto`: those of 2, 3, 4, 5, 6, 8, 10, 12 below the
-    most seeds (from 3 with goal: reinvest), and the most seeds (resolve)."""
+    most seeds (from 3 in the first version of a goal), and the most seeds (resolve)."""
     gamma: AutoNumber = "auto"
-    """Exponent of the spending function; `auto`: 3; with goal: reinvest 2 for up to six seeds, else 1
-    (resolve)."""
+    """Exponent of the spending function; `auto`: 3; with goal: reinvest 2 for up to six seeds, else
+    1.5 (resolve)."""
     futility: Annotated[float, Field(ge=0, lt=1)] = 0.10
     """An arm gets no more seeds when the chance to resolve it falls below this; 0: never (resolve)."""
     max: PositiveNumber

@@ -25,11 +25,12 @@ def test_simulate_for_people(command) -> None:
     assert lines[0] == "S1: 20 studies, 3 arms and the baseline, 3 seeds, ρ = 0.3"
     heads = re.split(r"\s{2,}", lines[1].strip())
     assert heads == ["method", "cost", "FWER", "wrong sign", "power", "coverage", "worst arm", "width"]
-    assert [line.split("  ")[0] for line in lines[2:7]] == [
+    assert [line.split("  ")[0] for line in lines[2:8]] == [
         "resolve, save",
         "resolve, save, version 1",
         "resolve, save, no futility",
         "resolve, reinvest",
+        "resolve, reinvest, version 1",
         "resolve, save, strict variance",
     ]
     assert "20 of 20 studies" in result.err

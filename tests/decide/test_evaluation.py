@@ -41,10 +41,23 @@ def study(stopping: dict[str, object], seeds: int) -> StudySpec:
         (
             {"goal": "reinvest"},
             5,
+            ResolveRule(
+                (2, 3, 4, 5, 6, 8, 10, 12),
+                5,
+                gamma=1.5,
+                margin=0.5,
+                goal="reinvest",
+                base=4,
+                pooling=NEWEST,
+            ),
+        ),
+        (
+            {"goal": "reinvest", "version": 1},
+            5,
             ResolveRule((3, 4, 5, 6, 8, 10, 12), 5, gamma=1, margin=0.5, goal="reinvest"),
         ),
         (
-            {"goal": "reinvest", "max_seeds": 4},
+            {"goal": "reinvest", "version": 1, "max_seeds": 4},
             2,
             ResolveRule((2, 3, 4), 2, gamma=2, margin=0.5, goal="reinvest"),
         ),

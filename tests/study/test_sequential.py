@@ -32,8 +32,10 @@ REINVEST = (RESOLVE, "stopping.goal=reinvest")
         (("seeds=6", FIRST), 6, (3, 4, 5, 6), 2),
         (("seeds=7", FIRST), 7, (3, 4, 5, 6, 7), 1),
         (("seeds=20", FIRST), 20, (3, 4, 5, 6, 8, 10, 12, 20), 1),
-        (("seeds=5", *REINVEST[1:]), 12, (3, 4, 5, 6, 8, 10, 12), 1),
-        (("seeds=5", *REINVEST[1:], "stopping.max_seeds=6"), 6, (3, 4, 5, 6), 2),
+        (("seeds=5", *REINVEST[1:]), 12, (2, 3, 4, 5, 6, 8, 10, 12), 1.5),
+        (("seeds=5", *REINVEST[1:], "stopping.max_seeds=6"), 6, (2, 3, 4, 5, 6), 2),
+        (("seeds=5", *REINVEST[1:], FIRST), 12, (3, 4, 5, 6, 8, 10, 12), 1),
+        (("seeds=5", *REINVEST[1:], FIRST, "stopping.max_seeds=6"), 6, (3, 4, 5, 6), 2),
         (("seeds=5", "stopping.looks=[2,3,4,5]", "stopping.gamma=1.5"), 5, (2, 3, 4, 5), 1.5),
     ],
 )
@@ -53,7 +55,7 @@ def test_added_seeds_are_the_next_ones(load: Load) -> None:
 
 FAULTS = [
     ([RESOLVE, "stopping.version=3"], "stopping.version", "valid: 1 to 2, auto"),
-    ([*REINVEST, "stopping.version=2"], "stopping.version", "valid: 1, auto"),
+    ([*REINVEST, "stopping.version=3"], "stopping.version", "valid: 1 to 2, auto"),
     ([RESOLVE, "report.variance=per_arm", "stopping.version=2"], "stopping.version", "valid: 1, auto"),
     (["stopping.version=2"], "stopping.version", "rule: none has no such version"),
     (["stopping.version=0"], "stopping.version", "auto"),
