@@ -160,12 +160,12 @@ def _no_longer_needed(course: Course, row: int) -> str | None:
     """Why an arm gets no more seeds; None while it may."""
     last = course.final.get(row)
     if last is not None:
-        return f"{in_words(last)} after {last.number} seeds"
+        return f"{in_words(last)} after {last.number} seed{'' if last.number == 1 else 's'}"
     return "no arm needs it" if course.finished else None
 
 
 def in_words(look: ArmLook) -> str:
-    """Return what a look has led to: `goes on`, `different`, `futile`, `unresolved` ..."""
+    """Return what a look has led to: `goes on`, `different`, `futile`, `parked`, `unresolved`."""
     if look.action == "futile" and look.mean is None:  # there is no pair: all runs of one side failed
         return "all failed"
     words = {"continue": "goes on", "last look": "unresolved", "budget spent": "unresolved, budget spent"}
@@ -229,7 +229,7 @@ def _looked_at(judged: Judged, rule: ResolveRule) -> Iterator[str]:
     Before an arm's first look its Δ comes from what there is of these seeds.
     """
     evaluation = judged.evaluation
-    last = dict.fromkeys(range(1, len(evaluation.arms)), rule.looks[0])
+    last = dict.fromkeys(range(1, len(evaluation.arms)), rule.steps[0])
     last |= {look.arm: look.number for look in judged.course.looks}
     for row, number in {**last, 0: max(last.values(), default=0) and max(rule.base, *last.values())}.items():
         for seed in evaluation.seeds[:number]:

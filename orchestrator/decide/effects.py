@@ -70,7 +70,7 @@ def seeds_seen(course: Course, rule: ResolveRule, contrasts: Sequence[Contrast])
     latest = {look.arm: look.number for look in course.looks}
     numbers: dict[str, int] = {}
     for row, contrast in enumerate(contrasts, start=1):
-        number = latest.get(row, rule.looks[0])
+        number = latest.get(row, rule.steps[0])
         (arm,) = (arm for arm in contrast.weights if arm != contrast.reference)
         numbers[arm] = number
         numbers[contrast.reference] = max(number, numbers.get(contrast.reference, rule.base))
@@ -80,6 +80,9 @@ def seeds_seen(course: Course, rule: ResolveRule, contrasts: Sequence[Contrast])
 def _tested(
     look: ArmLook, rule: ResolveRule, adjusted: float | None, material: Material, flags: tuple[str, ...]
 ) -> Tested:
+    if look.number < rule.looks[0]:  # one seed: no test, whatever comes of it
+        claim = look.action if look.action == "screened out" else None
+        return Tested(rule.alpha, mean=look.mean, claim=claim, look=look.number, flags=flags)
     index = rule.looks.index(look.number)
     plain_p = float(material.plain.p[look.arm - 1])
     wide: tuple[float, float] | tuple[None, None] = (None, None)

@@ -18,17 +18,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.decide.goals import goal_of
+from orchestrator.decide.goals import Screening, goal_of
 from orchestrator.stats.levels import nominal_levels, spending
-from orchestrator.stats.moderated import FIRST, Estimates, Pooling, estimate, further_seeds
+from orchestrator.stats.moderated import (
+    FIRST,
+    Estimates,
+    Pooling,
+    additive_fit,
+    estimate,
+    further_seeds,
+    spread,
+)
 from orchestrator.stats.power import Question, predictive_power, seeds_needed
 
-Action = Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
+Action = Literal[
+    "continue", "different", "equivalent", "futile", "last look", "budget spent", "parked", "screened out"
+]
 Claim = Literal["different", "equivalent"]
 Cell = tuple[int, int]
 """Row and index of the seed."""
-
-_FEW_ARMS = 4
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class ResolveRule:
 
     `looks`: ascending numbers of seeds, the last is the most an arm may get; `seeds`: those of the study;
     with `goal: reinvest` the budget is seeds × (arms + 1) runs. `margin` in the metric's units. `base`,
-    `pooling`: as in `goals.Terms`.
+    `pooling`, `screen`: as in `goals.Terms`.
     """
 
     looks: tuple[int, ...]
@@ -51,6 +59,12 @@ class ResolveRule:
     few_arms: bool = False
     base: int = 0
     pooling: Pooling = FIRST
+    screen: Screening | None = None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Numbers of seeds at which an arm is looked at: the looks, and one seed where it is screened."""
+        return self.looks if self.screen is None else (1, *self.looks)
 
     @property
     def reference(self) -> int:
@@ -71,18 +85,7 @@ class ResolveRule:
 
     def next_look(self, number: int) -> int | None:
         """Return the look after `number` seeds; None after the last."""
-        return next((look for look in self.looks if look > number), None)
-
-
-def few_arms(arms: int) -> bool:
-    """Whether a family of that many arms takes levels of the union bound.
-
-    The recursion is one on the normal scale, applied to p-values of t: at three seeds that spends a little
-    more than α, which the pooled variance and Holm's correction make up for from four arms on. With one, two
-    and three arms the family-wise error was .058, .054 and .054 in 8,000 simulated studies each, .042 with
-    four (`orchestrate simulate --scenario S2 --arms 1 --rule save`, before this).
-    """
-    return arms < _FEW_ARMS
+        return next((look for look in self.steps if look > number), None)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class ArmLook:
     `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: sequential interval of this arm
     alone; `v`: 0 where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`:
     the nominal level that p was compared with in Holm's last step; `power`: predictive power at the best
-    later look (None where nobody asked); `seeds_needed`: an estimate, for arms that are given up.
+    later look (None where nobody asked); `seeds_needed`: an estimate, for arms that are given up. With one
+    seed there is neither test nor level.
     """
 
     arm: int
@@ -119,12 +123,12 @@ class ArmLook:
 class Course:
     """How far the rule has come with the results that are there.
 
-    `looks`: all decisions in their order ("budget spent" repeats the arm's last look); `final`: the decision
-    that ended each arm, by row; `wanted`: (row, seed index) that the next look needs, then those that the
-    reference gets anyway, without those that have ended, in the order in which they should start; `awaited`:
-    how many of them the next look needs; `ahead`: those that idle lanes may start meanwhile; `needed`: all
-    that some look needs or has used, and the reference's; `finished`: every arm has ended and nothing is
-    wanted.
+    `looks`: all decisions in their order ("budget spent" and "screened out" repeat the arm's last look);
+    `final`: the decision that ended each arm, by row; `wanted`: (row, seed index) that the next look needs,
+    then those that the reference gets anyway, without those that have ended, in the order in which they
+    should start; `awaited`: how many of them the next look needs; `ahead`: those that idle lanes may start
+    meanwhile; `needed`: all that some look needs or has used, and the reference's; `finished`: every arm has
+    ended and nothing is wanted.
     """
 
     looks: tuple[ArmLook, ...]
@@ -204,8 +208,8 @@ def _question(rule: ResolveRule, family: int, equivalence_family: int, index: in
 class Walk:
     """The state of the rule between two rounds. Rows: 0 is the reference, then the arms.
 
-    `active`: rows that have not ended; `number`: seeds that the looks so far have seen, by row; `rounds`: how
-    many there were.
+    `active`: rows that have not ended and are not `parked`; `number`: seeds that the looks so far have seen,
+    by row; `rounds`: how many there were.
     """
 
     def __init__(
@@ -217,6 +221,7 @@ class Walk:
         self.arms = values.shape[0] - 1
         self.number = [0] * (self.arms + 1)
         self.active = list(range(1, self.arms + 1))
+        self.parked: list[int] = []
         self.looks: list[ArmLook] = []
         self.final: dict[int, ArmLook] = {}
         self._latest: dict[int, ArmLook] = {}
@@ -282,20 +287,27 @@ class Walk:
             self._holm(rows, equivalent, actions, "equivalent", sides=2)
         for look in self._drawn(pairs, p, levels, equivalent):
             self._judge(look, actions.get(look.arm))
+        if self.parked and not self.active:
+            self._second_wave()
 
     def _estimated(self) -> Estimates:
         """Estimate every arm from the seeds that it has come to, however many there are."""
-        seen = self.number[0]
-        visible = self.values[:, :seen].copy()
-        for row, number in enumerate(self.number):
-            visible[row, number:] = np.nan
-        curves = None if self.curves is None else self.curves[:, :seen]
+        visible = self._visible()
+        curves = None if self.curves is None else self.curves[:, : self.number[0]]
         pooling = self.rule.pooling
         pairs = estimate(visible, self._weights, self.rule.variance, pooling, curves)
         return further_seeds(pairs, visible, self.number, pooling.reuse) if pooling.reuse else pairs
 
+    def _visible(self) -> NDArray[np.float64]:
+        """Return the values that the looks so far have seen, NaN elsewhere."""
+        visible = self.values[:, : self.number[0]].copy()
+        for row, number in enumerate(self.number):
+            visible[row, number:] = np.nan
+        return visible
+
     def _level(self, row: int, alpha: float) -> float:
-        return self.rule.levels(alpha)[self._index[self.number[row]]]
+        index = self._index.get(self.number[row])
+        return 0.0 if index is None else self.rule.levels(alpha)[index]  # one seed spends nothing
 
     def _holm(
         self, rows: list[int], p: dict[int, float], actions: dict[int, Action], claim: Claim, sides: int
@@ -340,7 +352,7 @@ class Walk:
                 p=p[row] if testable else None,
                 lo=mean - half if testable else None,
                 hi=mean + half if testable else None,
-                level=level,
+                level=level or None,
                 p_equivalent=equivalent.get(row) if testable else None,
                 power=None,
                 seeds_needed=None,
@@ -353,7 +365,9 @@ class Walk:
         if action is None:
             power = max((power for _, power in self._powers(look)), default=None)
             look = replace(look, power=power)
-            if look.number == self.rule.looks[-1]:
+            if look.number < self.rule.looks[0]:
+                look = self._screened(look)
+            elif look.number == self.rule.looks[-1]:
                 action = "last look"
             elif self.rule.futility and (
                 self._silent(look) or (power is not None and power < self.rule.futility)
@@ -364,6 +378,32 @@ class Walk:
             self.looks.append(look)
         else:
             self._end(look, action)
+
+    def _screened(self, look: ArmLook) -> ArmLook:
+        """Park the arm if one seed shows less than seeds do; not where a run that this takes has failed."""
+        assert self.rule.screen is not None, "only a screen looks at one seed"
+        sd = spread(self.values[0, : self.rule.base])
+        if look.mean is None or not abs(look.mean) < self.rule.screen.park_below * sd:
+            return look
+        self.active.remove(look.arm)
+        self.parked.append(look.arm)
+        return replace(look, action="parked")
+
+    def _second_wave(self) -> None:
+        """Let parked arms go on that further seeds would probably resolve; the others end.
+
+        An arm with one seed has no variance of its own: it gets that of all runs so far.
+        """
+        assert self.rule.screen is not None, "only a screen parks"
+        s2e, dfe = additive_fit(self._visible())
+        v = 2 * s2e if math.isfinite(s2e) else 0.0
+        df = min(self.rule.pooling.borrow[-1], max(dfe, 1))
+        self.active, self.parked = self.parked, []
+        for row in tuple(self.active):
+            look = self._latest[row]
+            power = max(power for _, power in self._powers(replace(look, v=v, df=df)))
+            if power < self.rule.screen.come_back:
+                self._end(replace(look, power=power), "screened out")
 
     def _silent(self, look: ArmLook) -> bool:
         """Whether every run so far of the arm, or of the reference, has failed: more would fail, too."""

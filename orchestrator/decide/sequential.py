@@ -87,9 +87,10 @@ class _Resolve(StoppingRule):
         return f"{resolved}; what is left over is {self.goal(spec).left_over}"
 
     def on_seeds(self, spec: StudySpec, arms: int) -> ResolveRule:
-        from orchestrator.decide.resolve import ResolveRule, few_arms
+        from orchestrator.decide.goals import few_arms
+        from orchestrator.decide.resolve import ResolveRule
 
-        terms = self.terms(spec)
+        terms, few = self.terms(spec), few_arms(arms)
         margin = spec.report.margin  # in the metric's units, which orienting does not change
         return ResolveRule(
             looks=self.looks(spec),
@@ -100,9 +101,11 @@ class _Resolve(StoppingRule):
             margin=None if margin is None else float(margin),
             goal=spec.stopping.goal,
             variance=spec.report.variance,
-            few_arms=few_arms(arms),
+            few_arms=few,
             base=min(terms.base, len(spec.seeds)),
             pooling=terms.pooling,
+            # arms that are added later may be too few of them, a replay may pool nothing
+            screen=None if few or spec.report.variance == "per_arm" else terms.screen,
         )
 
     def variants(self) -> Mapping[str, Variant]:

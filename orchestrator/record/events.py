@@ -194,7 +194,9 @@ class LookTaken(Event):
     n: Annotated[
         int, _says("of them, seeds under which arm and reference have a value", type="integer", minimum=0)
     ]
-    action: Literal["continue", "different", "equivalent", "futile", "last look", "budget spent"]
+    action: Literal[
+        "continue", "different", "equivalent", "futile", "last look", "budget spent", "parked", "screened out"
+    ]
     delta: Annotated[Number | None, _says("mean difference from the reference")]
     lo: Annotated[Number | None, _says("lower end of the arm's sequential interval")]
     hi: Annotated[Number | None, _says("upper end")]

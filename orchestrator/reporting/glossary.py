@@ -77,6 +77,9 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
     ("interacts", "taking both away differs from the sum of taking each away", _verdict(results.INTERACTS)),
     ("unresolved", "neither an effect nor its absence is shown: it may be there, more seeds would tell",
      _verdict(results.UNRESOLVED)),
+    ("one seed: screened out", "the arm was given up after one seed, which showed little beside how much "
+     "seeds of {reference} differ: nothing was tested, so there is no interval, and an effect may be there",
+     _verdict(results.SCREENED)),
     ("fails", "every run of the arm failed: a finding, but no number", _verdict(results.FAILS)),
     ("no data", "no pair of runs has come to full length", _verdict(results.NO_DATA)),
     ("rung-only", "runs were stopped according to their results, so that nothing is claimed at full length",
@@ -88,6 +91,8 @@ _WORDS: tuple[tuple[str, str, Uses], ...] = (
     ("look", "a moment at which the arms were judged, after so many seeds",
      lambda report: bool(report.looks)),
     ("futile", "the arm was given up: its remaining seeds would hardly have resolved it", _looked("futile")),
+    ("parked", "one seed showed little: the arm waits until no other one needs seeds, and comes back if more "
+     "would probably resolve it", _looked("parked")),
     ("skipped", "a run that was not needed any more, because its arm was resolved or given up",
      lambda report: report.ledger.runs(TrialState.SKIPPED) > 0),
     ("noisy", "the arm varies more between seeds than the others, and is judged by its own spread",

@@ -14,6 +14,7 @@ from orchestrator.stats.results import (
     HURTS,
     INTERACTS,
     RUNG_ONLY,
+    SCREENED,
     SIZE_UNCLEAR,
     UNRESOLVED,
     Effect,
@@ -30,7 +31,7 @@ def headline(report: StudyReport) -> str:
     if not effects:
         return ""
     retuned = ", each arm with its own tuned settings" if report.first.phase == "retuned" else ""
-    if not any(effect.p is not None or effect.verdict == FAILS for effect in effects):
+    if not any(effect.p is not None or effect.verdict in (FAILS, SCREENED) for effect in effects):
         said = _without_claim(report, effects)
     else:
         said = "; ".join([_found(report, effects), *_others(report, effects)])
@@ -84,6 +85,7 @@ def _others(report: StudyReport, effects: Sequence[Effect]) -> list[str]:
         said.append(f"every run fails {verb} {' or '.join(failing)}")
     margin = f" (±{report.scale.amount(report.margin)})" if report.margin is not None else ""
     counts = {f"practically equivalent{margin}": EQUIVALENT, "unresolved": UNRESOLVED}
+    counts["screened out after one seed"] = SCREENED
     told = {*_DIFFERENT, FAILS, *counts.values()}
     for words, verdict in counts.items():
         number = sum(effect.verdict == verdict for effect in effects)

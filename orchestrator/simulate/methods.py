@@ -196,6 +196,7 @@ METHODS: dict[str, Method] = {
         _of_rule("save", Variant("resolve, save")),
         _of_rule("save-1", Variant("resolve, save, version 1", {"version": 1})),
         _of_rule("save-no-futility", Variant("resolve, save, no futility", {"futility": 0.0})),
+        _of_rule("screen", Variant("resolve, screen", {"goal": "screen"})),
         _of_rule("reinvest", Variant("resolve, reinvest", {"goal": "reinvest"})),
         _of_rule("reinvest-1", Variant("resolve, reinvest, version 1", {"goal": "reinvest", "version": 1})),
         _of_rule("strict", Variant("resolve, save, strict variance", report={"variance": "per_arm"})),

@@ -29,7 +29,7 @@ from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.methods import declared
 from orchestrator.stats.moderated import FIRST, estimate
-from orchestrator.stats.results import HELPS, HURTS, NO_DATA, UNRESOLVED, Mode
+from orchestrator.stats.results import HELPS, HURTS, NO_DATA, SCREENED, UNRESOLVED, Mode
 from orchestrator.study.designs import Contrast
 from orchestrator.study.registered import RULES, design_of
 from orchestrator.study.spec import StoppingSpec, StudySpec
@@ -97,7 +97,9 @@ def agreement(one: Replay, grid: Replay) -> dict[str, int]:
 
     `arms` on which both have a verdict: how many with the `same` one, and how many with `opposite` ones.
     """
-    said = [(a.verdict, b.verdict) for a, b in zip(one.said, grid.said, strict=True)]
+    pairs_said = zip(one.said, grid.said, strict=True)
+    # an arm that was screened out is an open one
+    said = [tuple(UNRESOLVED if v == SCREENED else v for v in (a.verdict, b.verdict)) for a, b in pairs_said]
     pairs = [pair for pair in said if None not in pair]
     same, opposite = sum(a == b for a, b in pairs), sum(set(pair) == {HURTS, HELPS} for pair in pairs)
     return {"arms": len(pairs), "same": same, "opposite": opposite}
@@ -173,7 +175,7 @@ def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
     """Take the grid as a rule with one look, after all seeds, and the test that it has."""
     seeds = len(spec.seeds)
     one = replace(RESOLVE.on_seeds(spec, arms), looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
-    return replace(one, base=0, pooling=FIRST)
+    return replace(one, base=0, pooling=FIRST, screen=None)
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:

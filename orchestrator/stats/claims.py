@@ -23,6 +23,7 @@ from orchestrator.stats.results import (
     HURTS,
     INTERACTS,
     NO_DATA,
+    SCREENED,
     SIZE_UNCLEAR,
     UNRESOLVED,
     Effect,
@@ -43,13 +44,14 @@ class Tested(Inference):
     """What the procedure says about one contrast, oriented; the defaults say that there was no test.
 
     `mean`: Δ where it may be another one than the mean of the pairs; `level`: that of `lo` and `hi`; `claim`:
-    what the procedure rejects; `plain_claims`: the plain paired t would have claimed a difference as well;
-    `exact`: all differences are equal, so that nothing could be tested.
+    what the procedure rejects, or that it has looked at one seed and at no other; `plain_claims`: the plain
+    paired t would have claimed a difference as well; `exact`: all differences are equal, so that nothing
+    could be tested.
     """
 
     level: float
     mean: float | None = None
-    claim: Literal["different", "equivalent"] | None = None
+    claim: Literal["different", "equivalent", "screened out"] | None = None
     plain_claims: bool = False
     noisy: bool = False
     exact: bool = False
@@ -147,7 +149,7 @@ def _effect(material: Material, index: int, test: Tested, failures: Mapping[str,
         flags=_flags(test) + empty.flags,
         sd=sd,
         plain=_plain(plain, index, test.level) if test.p is not None else None,
-        wins=descriptions.wins(D, test.level) if contrast.kind == "main" else None,
+        wins=descriptions.wins(D, test.level) if contrast.kind == "main" and test.look != 1 else None,
         percent=_percent(material, index, delta),
         d_sd=_in_seed_sds(material, index, delta),
         g_z=descriptions.hedges_g(delta, sd, n) if sd is not None else None,
@@ -223,6 +225,8 @@ def _verdict(effect: Effect, test: Tested, margin: float | None, lost: bool) -> 
         return FAILS if lost else NO_DATA
     if test.claim == "equivalent":
         return EQUIVALENT
+    if test.claim == "screened out":
+        return SCREENED
     if test.claim is None:
         return UNRESOLVED
     if margin is not None and abs(effect.delta) < margin:

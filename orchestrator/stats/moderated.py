@@ -281,7 +281,8 @@ def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: floa
 
     Where the reference has m seeds beyond the n pairs of an arm, Δ is D̄ + g (its mean in the pairs − its mean
     in the others), g = weight · m / (n + m): the weight is fixed, so that nothing is chosen by the results.
-    Seeds under which a run has failed are not among them: that they are missing is no accident.
+    Seeds under which a run has failed are not among them: that they are missing is no accident. Where a row
+    has come to one seed, that is Δ without a test.
 
     Args:
         found: estimates of the differences of rows 1, 2, ... of `Y` from row 0.
@@ -304,12 +305,19 @@ def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: floa
         g = weight * m / (n + m)
         less = g * np.fmin(found.pool, v) / n
         of_mean = v / n - less + g * g * within * (1 / n + 1 / m)
-    leans = (m > 0) & found.testable & ~found.flagged
+    leans = (m > 0) & (found.testable | (np.array(seen[1:]) == 1)) & ~found.flagged
     return replace(
         found,
         mean=np.where(leans, found.mean + g * difference, found.mean),
         of_mean=np.where(leans, of_mean, found.of_mean),
     )
+
+
+def spread(values: Floats) -> float:
+    """Return the SD of several values: 0 where they agree up to rounding, NaN where one is missing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sd = float(np.std(values, ddof=1))
+    return 0.0 if sd <= _ROUNDING * float(np.abs(values).max()) else sd
 
 
 def additive_fit(Y: Floats) -> tuple[float, int]:  # noqa: N803

@@ -95,13 +95,15 @@ class GoalTerms(ABC):
     """What becomes of the seeds that resolved arms leave over, as far as a study file is concerned.
 
     `name`: as `stopping.goal` names it; `left_over`: what becomes of them, in words; `budgeted`: the plan has
-    more seeds than are paid for, so that cells which never ran have saved nothing; `version`: as of a rule.
+    more seeds than are paid for, so that cells which never ran have saved nothing; `fewest_arms`: how many it
+    needs beside the reference; `version`: as of a rule.
     """
 
     name: ClassVar[str]
     left_over: ClassVar[str]
     version: ClassVar[int] = 1
     budgeted: ClassVar[bool] = False
+    fewest_arms: ClassVar[int] = 1
 
     def problems(self, spec: StudySpec) -> Iterator[Problem]:
         """Find what is wrong with a study that has this goal."""
@@ -127,7 +129,11 @@ RULES: Registry[StoppingTerms] = Registry(
 GOALS: Registry[GoalTerms] = Registry(
     "goal",
     "orchestrator.goals",
-    {"save": "orchestrator.decide.goals:SAVE", "reinvest": "orchestrator.decide.goals:REINVEST"},
+    {
+        "save": "orchestrator.decide.goals:SAVE",
+        "screen": "orchestrator.decide.goals:SCREEN",
+        "reinvest": "orchestrator.decide.goals:REINVEST",
+    },
     lambda thing: isinstance(thing, GoalTerms),
 )
 

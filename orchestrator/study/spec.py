@@ -102,7 +102,8 @@ class StoppingSpec(Section):
     """Of the rule, with resolve of its goal; `auto`: the newest, and that of a study that has begun. It is
     registered before the first run, so that a study goes on as it began."""
     goal: Annotated[str, OneOf(GOALS)] = "save"
-    """What resolved arms leave over: saved, or given to the unresolved ones (resolve)."""
+    """`save`: what resolved arms leave over is saved; `screen`: so is what arms would have got that one seed
+    shows little of; `reinvest`: it is given to the unresolved arms (resolve)."""
     max_seeds: Annotated[int, Field(ge=2)] = 12
     """Most seeds of an arm (resolve with goal: reinvest)."""
     looks: AutoLooks = "auto"

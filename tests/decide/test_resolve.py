@@ -25,6 +25,7 @@ GOLDEN = np.array(
 SAVE = ResolveRule((3, 4, 5), 5)
 LEANING = goals.SAVE.terms(2).pooling
 SAVE_2 = ResolveRule((2, 3, 4, 5), 5, gamma=3, base=4, pooling=LEANING)
+SCREEN = replace(SAVE_2, goal="screen", screen=goals.SCREEN.terms(1).screen)
 REINVEST = ResolveRule((3, 4, 5, 6, 8, 10, 12), 5, gamma=1, goal="reinvest")
 
 
@@ -55,6 +56,53 @@ def test_golden_course_of_the_second_version() -> None:
     intervals = [(-1.457519, 1.307519), (-1.187466, -0.7292), (0.0887, 0.4113), (-6.175867, -2.174133)]
     for look, interval in zip(arms, intervals, strict=True):
         assert (look.lo, look.hi) == pytest.approx(interval, abs=2e-6)
+
+
+def test_golden_course_of_the_screen() -> None:
+    course = follow(SCREEN, GOLDEN)
+    assert len(course.needed) == 14
+    arms = [course.final[row] for row in range(1, 5)]
+    assert [look.action for look in arms] == ["screened out", "different", "futile", "different"]
+    assert [look.number for look in arms] == [1, 3, 2, 4]
+    intervals = [(-1.331404, -0.585262), (-18.367739, 18.717739), (-6.175867, -2.174133)]
+    for look, interval in zip(arms[1:], intervals, strict=True):
+        assert (look.lo, look.hi) == pytest.approx(interval, abs=2e-6)
+    # five eighths of the pair, three eighths of what the baseline's other three seeds say
+    assert arms[0].mean == pytest.approx(93.8 - (0.625 * 93.9 + 0.375 * 94.1))
+    assert (arms[0].n, arms[0].lo, arms[0].p, arms[0].level, arms[0].se) == (1, None, None, None, None)
+    assert arms[0].power is not None
+    assert arms[0].power < 0.4
+
+
+def test_a_parked_arm_comes_back_when_no_other_is_active() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 5))
+    values[:, 0] = [0.0, 1.4, 0.1, -0.1, 0.2, 0.1, -0.2]
+    values[0, 1:4] = [1.2, -1.2, 0.3]
+    values[1:, 1:] = values[0, 1:] + 0.05 * values[1:, 1:]
+    values[1, 1:] += 1.4
+    values[6] -= 20
+    course = follow(SCREEN, values)
+    taken = [(look.arm, look.round, look.number, look.action) for look in course.looks]
+    assert taken[:6] == [(row, 1, 1, "parked") for row in range(1, 6)] + [(6, 1, 1, "continue")]
+    back = next(index for index, look in enumerate(taken) if look[0] == 1 and look[2] == 2)
+    assert back > max(index for index, look in enumerate(taken) if look[0] == 6)
+    assert course.final[1].action == "different"
+    assert {course.final[row].action for row in (2, 3, 4, 5)} == {"screened out"}
+
+
+@pytest.mark.parametrize("lost", [(2, 0), (0, 0), (0, 3)])
+def test_what_a_failure_hides_is_not_parked(lost: tuple[int, int]) -> None:
+    values = np.tile([0.0, 1, 2, 3, 4], (5, 1)) + 0.01 * np.arange(5)[:, None]
+    assert {look.action for look in follow(SCREEN, values).looks[:4]} == {"parked"}
+    values[lost] = np.nan
+    first = {look.arm: look.action for look in follow(SCREEN, values).looks[:4]}
+    missed = {1, 2, 3, 4} if lost[0] == 0 else {lost[0]}
+    assert {row for row, action in first.items() if action == "continue"} == missed
+
+
+def test_a_baseline_without_spread_parks_nothing() -> None:
+    values = np.full((5, 5), 0.1) + np.array([0, 0, 0.01, 0.02, 0.03])[:, None]
+    assert {look.action for look in follow(SCREEN, values).looks[:4]} == {"continue"}
 
 
 def test_a_verdict_passes_its_alpha_on() -> None:
@@ -103,6 +151,13 @@ def test_the_second_version_needs_four_seeds_of_the_reference_for_every_look() -
     assert list(course.wanted) == first
     assert course.awaited == len(first)
     assert list(course.ahead) == [(1, 2), (2, 2), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4)]
+
+
+def test_the_screen_needs_one_seed_of_every_arm() -> None:
+    course = resolve(SCREEN, np.full((3, 5), np.nan), np.zeros((3, 5), dtype=bool))
+    assert list(course.wanted) == [(0, 0), (0, 1), (1, 0), (2, 0), (0, 2), (0, 3)]
+    assert course.awaited == len(course.wanted)
+    assert list(course.ahead)[:4] == [(1, 1), (2, 1), (1, 2), (2, 2)]
 
 
 def test_failed_seeds_take_their_place() -> None:
@@ -230,13 +285,13 @@ def test_curves_may_lack_values(lost: str) -> None:
         assert found == follow(SAVE_2, curves[:, :, -1])
 
 
+@pytest.mark.parametrize("rule", [SAVE_2, SCREEN], ids=lambda rule: rule.goal)
 @pytest.mark.parametrize("name", ["S1", "S2"])
-def test_studies_as_the_reference_implementation_judges_them(name: str) -> None:
-    for number, wanted in enumerate(
-        json.loads((Path(__file__).parent / "save_studies.json").read_text())[name]
-    ):
+def test_studies_as_the_reference_implementation_judges_them(name: str, rule: ResolveRule) -> None:
+    frozen = json.loads((Path(__file__).parent / f"{rule.goal}_studies.json").read_text())
+    for number, wanted in enumerate(frozen[name]):
         curves = study(scenario(name), 5, 0, number).curves[:, :5]
-        course = resolve(SAVE_2, curves[:, :, -1], np.ones(curves.shape[:2], dtype=bool), curves)
+        course = resolve(rule, curves[:, :, -1], np.ones(curves.shape[:2], dtype=bool), curves)
         assert len(course.needed) == wanted["runs"]
         for row, (seeds, sign, lo, hi) in enumerate(wanted["arms"], start=1):
             end = course.final[row]
@@ -247,17 +302,21 @@ def test_studies_as_the_reference_implementation_judges_them(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "runs", "claims", "seeds"),
+    ("rule", "name", "runs", "claims", "seeds"),
     [
-        ("S1", 7988, [2, 1, 3, 175, 35, 160, 287, 300], [661, 654, 667, 1098, 811, 1066, 1009, 655]),
-        ("S2", 6469, [2, 1, 2, 2, 0, 1, 2, 1], [654, 650, 655, 649, 662, 660, 650, 667]),
+        (SAVE_2, "S1", 7988, [2, 1, 3, 175, 35, 160, 287, 300], [661, 654, 667, 1098, 811, 1066, 1009, 655]),
+        (SAVE_2, "S2", 6469, [2, 1, 2, 2, 0, 1, 2, 1], [654, 650, 655, 649, 662, 660, 650, 667]),
+        (SCREEN, "S1", 6898, [1, 1, 3, 156, 27, 144, 290, 300], [418, 441, 427, 972, 608, 923, 1046, 711]),
+        (SCREEN, "S2", 4440, [1, 0, 1, 3, 1, 0, 1, 1], [389, 405, 388, 414, 403, 401, 407, 418]),
     ],
 )
-def test_three_hundred_golden_studies(name: str, runs: int, claims: list[int], seeds: list[int]) -> None:
+def test_three_hundred_golden_studies(
+    rule: ResolveRule, name: str, runs: int, claims: list[int], seeds: list[int]
+) -> None:
     found, spent, total = np.zeros(8, int), np.zeros(8, int), 0
     for number in range(300):
         curves = study(scenario(name), 5, 0, number).curves[:, :5]
-        course = resolve(SAVE_2, curves[:, :, -1], np.ones(curves.shape[:2], dtype=bool), curves)
+        course = resolve(rule, curves[:, :, -1], np.ones(curves.shape[:2], dtype=bool), curves)
         ends = [course.final[row] for row in range(1, 9)]
         found += [end.action == "different" for end in ends]
         spent += [end.number for end in ends]
@@ -271,11 +330,13 @@ def studies(draw: st.DrawFn) -> tuple[ResolveRule, np.ndarray]:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     margin = draw(st.sampled_from([None, 1.5]))
     futility = draw(st.sampled_from([0.1, 0.0]))
-    kind = draw(st.sampled_from(["first", "second", "reinvest"]))
+    kind = draw(st.sampled_from(["first", "second", "screen", "reinvest"]))
     if kind == "first":
         rule = ResolveRule((2, 3, 5), 5, margin=margin, futility=futility)
     elif kind == "second":
         rule = replace(SAVE_2, margin=margin, futility=futility, few_arms=arms < 4)
+    elif kind == "screen":
+        rule = replace(SCREEN, margin=margin, futility=futility)
     else:
         looks = (2, 3, 5, 7)
         rule = ResolveRule(looks, 4, gamma=1, margin=margin, futility=futility, goal="reinvest")

@@ -57,7 +57,7 @@ def decided(study: Bench) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("goal", ["save", pytest.param("reinvest", marks=pytest.mark.long)])
+@pytest.mark.parametrize("goal", ["save", "screen", pytest.param("reinvest", marks=pytest.mark.long)])
 def test_drivers_killed_in_threads_change_no_decision(tmp_path: Path, goal: str) -> None:
     study = yaml.safe_load(STUDY.format(goal=goal))
     undisturbed, killed = Scene(tmp_path / "undisturbed", **study), Scene(tmp_path / "killed", **study)

@@ -16,6 +16,7 @@ Load = Callable[..., LoadedStudy]
 Faults = Callable[..., list[Fault]]
 RESOLVE = "stopping.rule=resolve"
 FIRST = "stopping.version=1"
+SCREEN = (RESOLVE, "stopping.goal=screen")
 REINVEST = (RESOLVE, "stopping.goal=reinvest")
 
 
@@ -32,6 +33,7 @@ REINVEST = (RESOLVE, "stopping.goal=reinvest")
         (("seeds=6", FIRST), 6, (3, 4, 5, 6), 2),
         (("seeds=7", FIRST), 7, (3, 4, 5, 6, 7), 1),
         (("seeds=20", FIRST), 20, (3, 4, 5, 6, 8, 10, 12, 20), 1),
+        (("seeds=5", "stopping.goal=screen"), 5, (2, 3, 4, 5), 3),
         (("seeds=5", *REINVEST[1:]), 12, (2, 3, 4, 5, 6, 8, 10, 12), 1.5),
         (("seeds=5", *REINVEST[1:], "stopping.max_seeds=6"), 6, (2, 3, 4, 5, 6), 2),
         (("seeds=5", *REINVEST[1:], FIRST), 12, (3, 4, 5, 6, 8, 10, 12), 1),
@@ -69,6 +71,10 @@ FAULTS = [
     ([*REINVEST, "stopping.looks=[3, 5]"], "stopping.looks", "must end with 12, max_seeds"),
     ([*REINVEST, "stopping.max_seeds=2"], "stopping.max_seeds", "is below the number of seeds, 3"),
     ([*REINVEST, "seeds=[0, 4294967290]"], "seeds", "leave no room for the seeds"),
+    ([*SCREEN, "seeds=1"], "seeds", "one seed says nothing"),
+    ([*SCREEN, "components.optimizer=null"], "stopping.goal", "at least 4 arms beside the reference, this"),
+    ([*SCREEN, "report.variance=per_arm"], "stopping.goal", "use variance: moderated, or goal: save"),
+    ([*SCREEN, "stopping.max_seeds=8"], "stopping.max_seeds", "is only used with goal: reinvest"),
     ([RESOLVE, "stopping.max_seeds=8"], "stopping.max_seeds", "is only used with goal: reinvest"),
     ([RESOLVE, "stopping.gamma=0"], "stopping.gamma", "must be a positive number, or auto"),
     ([RESOLVE, "stopping.futility=1"], "stopping.futility", "less than 1"),

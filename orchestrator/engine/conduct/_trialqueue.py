@@ -265,7 +265,8 @@ class TrialQueue:
         for number, words in news.items():
             phase = "" if evaluation.phase == "fixed" else f" ({evaluation.phase})"
             told = ", ".join(f"{arm} {word}" for arm, word in words.items())
-            self._log.say(f"look after {number} seeds{phase}: {told}")
+            seeds = f"{number} seed{'' if number == 1 else 's'}"
+            self._log.say(f"look after {seeds}{phase}: {told}")
 
     def _skip(self, cell: str, reason: str) -> list[Action]:
         live, record = self._running.get(cell), self.state.cells[cell]

@@ -14,7 +14,7 @@ from orchestrator.study.designs._combining import Pair, chosen_later, combining_
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, pair_drafts
 from orchestrator.study.faults import Path, Problem, raise_problems, show
 from orchestrator.study.identity import canonical
-from orchestrator.study.registered import design_of
+from orchestrator.study.registered import design_of, rule_of
 from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 
@@ -68,8 +68,17 @@ def build_arms(spec: StudySpec) -> tuple[tuple[Arm, ...], list[Problem]]:
     problems = builder.problems + problems
     if builder.problems:  # each arm would repeat what is wrong with the baseline
         return (), problems
+    problems += _goal_problems(spec, sum(draft.planned and not draft.parts for draft in drafts) - 1)
     arms = [(draft, builder.build(draft)) for draft in drafts]
     return tuple(arm for draft, arm in arms if arm is not None and draft.planned), problems + builder.problems
+
+
+def _goal_problems(spec: StudySpec, arms: int) -> Iterator[Problem]:
+    """Find a goal that needs more arms beside the reference; interactions do not count."""
+    goal = rule_of(spec).goal(spec)
+    if goal is not None and design_of(spec).compares and arms < goal.fewest_arms:
+        message = f"needs at least {goal.fewest_arms} arms beside the reference, this study has {arms}"
+        yield Problem(("stopping", "goal"), message, goal.name, "use goal: save, or add components")
 
 
 def pair_arms(spec: StudySpec, pairs: Iterable[Sequence[str]]) -> tuple[Arm, ...]:
