@@ -29,7 +29,7 @@ from orchestrator.stats.descriptions import clopper_pearson
 PAGE = Path(__file__).with_name("statistics.md")
 RECORD = Path(__file__).with_name("simulated.json")
 BLOCK = re.compile(r"(<!-- simulated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOISY = ("grid", "save", "save-1", "strict")
+NOISY = ("grid", "save", "save-1", "screen", "strict")
 PLANNED = (2, 3, 4, 6, 8, 12)
 FEW = ("grid", "save", "reinvest-1")
 AUDITED = ("grid", "save")

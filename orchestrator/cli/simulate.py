@@ -32,7 +32,8 @@ def command(
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="RULE", help="none, asha, resolve, or one method: grid, save, reinvest, strict, ..."
+            metavar="RULE",
+            help="none, asha, resolve, or one method: grid, save, screen, reinvest, strict, ...",
         ),
     ] = None,
     scenario: Annotated[
@@ -89,6 +90,20 @@ def _generated(given: dict[str, Any], rules: Sequence[str], *, as_json: bool) ->
         chosen = methods.pick(rules)
     except ValueError as error:
         raise InputError(Fault(str(error), field="--rule")) from None
+
+    few = [one for one in chosen if series.truth.arms < one.fewest_arms]
+    if faults := [
+        Fault(
+            f"needs at least {one.fewest_arms} arms",
+            field="--rule",
+            value=one.name,
+            hint="use a larger --arms",
+        )
+        for one in few
+        if one.name in rules
+    ]:
+        raise InputError(faults)
+    chosen = tuple(one for one in chosen if one not in few)
 
     def progress(done: int) -> None:
         console.progress(f"{done} of {series.studies} studies")

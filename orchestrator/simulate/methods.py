@@ -22,7 +22,7 @@ from orchestrator.simulate.asha import Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.generator import RUNGS, GeneratedStudy
 from orchestrator.stats.holm import holm
 from orchestrator.stats.moderated import Estimates, Variance, estimate
-from orchestrator.study.registered import RULES
+from orchestrator.study.registered import GOALS, RULES
 from orchestrator.study.spec import StudySpec
 
 Float = NDArray[np.float64]
@@ -61,12 +61,16 @@ Judge = Callable[[GeneratedStudy, SimulatedDesign], MethodResult]
 
 @dataclass(frozen=True)
 class Method:
-    """A method by its name on the command line, the rule of the study file it stands for, and its title."""
+    """A method by its name on the command line, the rule of the study file it stands for, and its title.
+
+    `fewest_arms`: that it takes beside the reference.
+    """
 
     name: str
     rule: str
     title: str
     judge: Judge
+    fewest_arms: int = 1
 
 
 def grid(study: GeneratedStudy, design: SimulatedDesign, *, variance: Variance) -> MethodResult:
@@ -183,7 +187,8 @@ def study_file(design: SimulatedDesign, rule: str, variant: Variant | None = Non
 
 
 def _of_rule(name: str, variant: Variant, rule: str = "resolve") -> Method:
-    return Method(name, rule, variant.title, partial(_by_rule, name=rule, variant=variant))
+    goal = GOALS.get(str(variant.stopping.get("goal", "save")))
+    return Method(name, rule, variant.title, partial(_by_rule, name=rule, variant=variant), goal.fewest_arms)
 
 
 METHODS: dict[str, Method] = {

@@ -8,7 +8,7 @@ and the runs it lacks are listed. Main effects only; an interaction is judged fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +140,8 @@ def replays(
     if not design_of(spec).compares:
         hint = "its effects are no comparisons of one arm with the reference: no rule but none applies"
         faults.append(Fault(f"a {spec.design} design cannot be replayed", hint=hint))
+    elif arms := [arm for arm in history.plan.arms if not arm.parts]:
+        faults += [fault for rule in rules if rule in known for fault in _too_few(spec, rule, len(arms) - 1)]
     if len(spec.seeds) < 2:
         faults.append(Fault("a study with one seed has no tests to replay", field="seeds"))
     if faults:
@@ -155,6 +157,15 @@ def replays(
                 one = _sequential(under, evaluation, history)
             found.append(replace(one, rule=rule))
     return tuple(found)
+
+
+def _too_few(spec: StudySpec, rule: str, arms: int) -> Iterator[Fault]:
+    """Find that a goal needs more arms than the study has."""
+    under = _under(spec, *variants()[rule])
+    goal = rule_of(under).goal(under)
+    if goal is not None and arms < goal.fewest_arms:
+        message = f"needs at least {goal.fewest_arms} arms beside the reference, this study has {arms}"
+        yield Fault(message, field="--rule", value=rule, hint="use --rule save")
 
 
 def _under(spec: StudySpec, rule: str, variant: Variant) -> StudySpec:

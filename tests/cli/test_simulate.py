@@ -48,6 +48,13 @@ def test_simulate_for_programs(command) -> None:
     assert save["equivalent"] is not None
 
 
+def test_a_screen_takes_four_arms(command) -> None:
+    refused = command(*QUICK, "--rule", "screen")
+    assert (refused.code, "needs at least 4 arms" in refused.err) == (2, True)
+    assert "screen" not in command(*QUICK, "--rule", "resolve").out
+    assert "resolve, screen" in command(*QUICK, "--arms", "4", "--rule", "resolve").out
+
+
 def test_equivalence_has_columns_where_a_margin_is_given(command) -> None:
     assert "falsely so" not in command(*QUICK, "--rule", "grid").out
     assert "falsely so" in command(*QUICK, "--rule", "grid", "--margin", "2").out

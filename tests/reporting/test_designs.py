@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from orchestrator.record.results import results_table
 from orchestrator.reporting.effects_json import to_json
+from orchestrator.reporting.headline import headline
 from orchestrator.reporting.latex import to_latex
 from orchestrator.reporting.markdown import to_markdown
+from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.page import to_html
 from orchestrator.reporting.terminal import render
-from orchestrator.stats.results import EQUIVALENT, HURTS, INTERACTS, UNRESOLVED
+from orchestrator.stats.results import EQUIVALENT, HURTS, INTERACTS, SCREENED, UNRESOLVED
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "effects.schema.json").read_text(encoding="utf-8"))
 GOLDEN = {  # statistics §8
@@ -98,6 +101,77 @@ def test_the_second_version_leaves_no_run_of_the_reference_out(study, ended) -> 
     used = {row["cell"] for row in results_table(made.spec, made.history).to_pylist() if row["used"]}
     assert used == {run.cell for arm in report.all_arms for run in arm.runs if run.used}
     assert len(used) == 17
+
+
+@pytest.fixture
+def screened(study, ended):
+    """The golden study under `goal: screen`; `of(report)`: with another section `report`."""
+
+    def of(**settings):
+        outcomes = by_seed(GOLDEN)
+        skipped = ended(None, "skipped", reason="not needed", length=0, wall_s=0)
+        for arm, number in {"baseline": 4, "no-a": 1, "no-b": 3, "no-c": 2, "no-d": 4}.items():
+            outcomes[arm] |= dict.fromkeys(range(number, 5), skipped)
+        stopping = {"rule": "resolve", "goal": "screen", "max": 9}
+        return study(outcomes, seeds=5, stopping=stopping, **settings)
+
+    return of
+
+
+def test_a_screened_arm_has_its_one_difference_and_no_interval(screened) -> None:
+    report = screened().report
+    assert (report.complete, report.looks, report.left_out) == (True, (2, 3, 4, 5), ())
+    assert report.ledger.saved == pytest.approx(11 / 25)
+    first, *others = report.first.effects
+    assert [effect.verdict for effect in others] == [HURTS, UNRESOLVED, HURTS]
+    assert (first.verdict, first.n, first.look, first.seeds) == (SCREENED, 1, 1, (0,))
+    assert first.delta == pytest.approx(93.8 - (0.625 * 93.9 + 0.375 * 94.1))
+    unknown = (
+        "lo",
+        "hi",
+        "wide_lo",
+        "wide_hi",
+        "p",
+        "p_holm",
+        "se",
+        "df",
+        "sd",
+        "plain",
+        "wins",
+        "seeds_needed",
+    )
+    assert {name: getattr(first, name) for name in unknown} == dict.fromkeys(unknown)
+    assert [look.action for look in report.first.decisions if look.arm == "no-a"] == [
+        "parked",
+        "screened out",
+    ]
+    (told,) = (effect for effect in to_json(report)["effects"] if effect["arm"] == "no-a")
+    jsonschema.validate(to_json(report), SCHEMA)
+    assert (told["verdict"], told["lo"], told["hi"], told["wins"]) == (SCREENED, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "form", [drawn, to_markdown, to_latex, page, headline, repr, StudyReport._repr_html_]
+)
+def test_every_form_says_that_one_seed_was_all(screened, form) -> None:
+    said = " ".join(form(screened().report).split())
+    assert "one seed: screened out" in said or "1 screened out after one seed" in said
+
+
+def test_the_sentence_about_a_screened_arm(screened) -> None:
+    text = to_markdown(screened().report)
+    said = r"\*a\*: one seed: screened out; \S+ differs by −0\.1\d pp, without an interval"
+    assert re.search(said, text)
+
+
+def test_a_study_of_screened_arms_alone_shows_nothing_to_matter(study) -> None:
+    rows = {f"no-{name}": dict.fromkeys([0], 0.9) for name in "abcd"}
+    rows["baseline"] = dict(enumerate([0.9, 0.95, 0.85, 0.91]))
+    stopping = {"rule": "resolve", "goal": "screen", "max": 9}
+    report = study(rows, seeds=5, stopping=stopping).report
+    assert headline(report).endswith(
+        "None of 4 components is shown to matter; 4 screened out after one seed."
+    )
 
 
 def test_the_used_runs_are_those_of_results(golden) -> None:
@@ -181,6 +255,7 @@ def test_a_fractional_design_prints_its_aliases(study) -> None:
     ("stopping", "design"),
     [
         (RESOLVE, "leave-one-out"),
+        (RESOLVE | {"goal": "screen"}, "leave-one-out"),
         (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "leave-one-out"),
         (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "pairs"),
     ],
@@ -197,7 +272,7 @@ def test_runs_beyond_the_last_look_change_no_effect(study, ended, stopping, desi
 
         made = study(
             {}, later=value, seeds=4, design=design, stopping=stopping,
-            baseline=dict.fromkeys("abc", True), components={n: {"without": {n: False}} for n in "abc"},
+            baseline=dict.fromkeys("abcd", True), components={n: {"without": {n: False}} for n in "abcd"},
         )  # fmt: skip
         return made.report, made.report.first.all_effects
 
@@ -213,6 +288,7 @@ def test_runs_beyond_the_last_look_change_no_effect(study, ended, stopping, desi
     [
         ({"rule": "none", "max": 9}, "pairs"),
         (RESOLVE, "leave-one-out"),
+        (RESOLVE | {"goal": "screen"}, "leave-one-out"),
         (RESOLVE | {"goal": "reinvest", "max_seeds": 8}, "leave-one-out"),
         ({"rule": "none", "max": 9}, "factorial"),
     ],
@@ -231,7 +307,7 @@ def test_mode_min_mirrors_mode_max(study, ended, stopping, design: str, seed: in
 
         found = study(
             {}, later=value, seeds=4, design=design, stopping=stopping, report={"margin": 2.5},
-            baseline=dict.fromkeys("abc", True), components={n: {"without": {n: False}} for n in "abc"},
+            baseline=dict.fromkeys("abcd", True), components={n: {"without": {n: False}} for n in "abcd"},
             metric={"name": "score", "mode": "max" if sign > 0 else "min"},
         )  # fmt: skip
         return found.report.first.all_effects

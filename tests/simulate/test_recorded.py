@@ -86,6 +86,15 @@ def test_the_golden_study() -> None:
     assert agreement(resolved, grid) == {"arms": 4, "same": 4, "opposite": 0}
 
 
+def test_what_one_seed_would_have_screened_out() -> None:
+    spec = study()
+    grid, screened = replayed(spec, recorded(spec, GOLDEN), "none", "screen")
+    assert (screened.runs, screened.finished) == (14, True)
+    assert verdicts(screened) == ["one seed: screened out", "hurts", "unresolved", "hurts"]
+    assert (screened.said[0].n, screened.said[0].lo) == (1, None)
+    assert agreement(screened, grid) == {"arms": 4, "same": 3, "opposite": 0}
+
+
 def test_a_metric_to_minimise_says_the_same_in_its_own_units() -> None:
     spec = study()
     up = replayed(spec, recorded(spec, GOLDEN), "resolve")[0]
@@ -203,6 +212,11 @@ def test_a_run_that_asha_has_stopped_lacks_its_end() -> None:
     [
         ({}, "halving", "valid: none, resolve, asha"),
         ({"seeds": [3]}, "none", "one seed"),
+        (
+            {"components": {"a": {"without": {"a": False}}}},
+            "screen",
+            "at least 4 arms beside the reference, this",
+        ),
         ({"design": "factorial"}, "none", "cannot be replayed"),
     ],
 )
