@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.study.cells import Plan
-from orchestrator.study.registered import GOALS, design_of
+from orchestrator.study.registered import design_of
 from orchestrator.study.spec import StudySpec
 
 MANY_ARMS = 12
@@ -19,10 +19,8 @@ def advice(spec: StudySpec, plan: Plan) -> str | None:
         return None
     if seeds == 2:
         return "two seeds leave nothing to save: rule: none, or seeds: 5 with rule: resolve"
-    if arms >= MANY_ARMS and "screen" in GOALS:
+    if arms >= MANY_ARMS:
         fits = f"goal: screen fits {arms} arms of which most do little"
-    elif arms >= MANY_ARMS:
-        fits = f"goal: save fits {arms} arms of which most do little"
     else:
         fits = f"goal: save fits {arms} arm{'' if arms == 1 else 's'} whose effects are large"
     return f"{fits}; goal: reinvest finds more for all {(arms + 1) * seeds} runs; {_SIZES}"
