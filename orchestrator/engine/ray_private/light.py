@@ -6,27 +6,28 @@ time and more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray import cloudpickle
 
 
 @dataclass(frozen=True)
 class PackedHandle:
     """An actor's handle for somebody who will only need it when something goes wrong."""
 
-    pickled: bytes
+    rebuild: Callable[..., Any]
+    state: tuple[Any, ...]
 
     @classmethod
     def of(cls, handle: Any) -> PackedHandle:
-        """Pack it. It does not keep the actor alive."""
-        return cls(cloudpickle.dumps(handle))
+        """Take it apart as `pickle` does. That does not keep the actor alive."""
+        return cls(*handle.__reduce__())
 
     def unpack(self) -> Any:
         """Return the handle."""
-        return cloudpickle.loads(self.pickled)
+        return self.rebuild(*self.state)
 
 
 @dataclass(frozen=True)
