@@ -14,14 +14,17 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orchestrator.decide.sequential import RESOLVE
-from orchestrator.simulate.generator import SCENARIOS, Scenario, scenario
-from orchestrator.simulate.methods import METHODS, SimulatedDesign, pick, study_file
+from orchestrator.simulate.generator import SCENARIOS, Scenario, scenario, study
+from orchestrator.simulate.methods import METHODS, MethodResult, SimulatedDesign, pick, study_file
+from orchestrator.simulate.metrics import summarise
 from orchestrator.simulate.newdata import Draw, coverage, right_or_wrong, two_way
 from orchestrator.simulate.series import Series, judge, run
 from orchestrator.stats.descriptions import clopper_pearson
@@ -36,6 +39,8 @@ AUDITED = ("grid", "save")
 """Methods whose noise nobody planned for is shown."""
 MANY = (20, 30)
 MOST_FALSE, LEAST_COVERAGE, MOST_WRONG = 0.06, 0.95, 0.002
+SCREENED = ((20, 5, 0.0), (8, 5, 0.1))
+"""Arms, seeds and share of runs that fail: designs for which `goal: screen` is simulated besides."""
 MARGIN = 2.0
 SAMPLES, SEEDS, SHARES = (100, 1000, 10_000), (2, 3, 4, 5), (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SKILLS = (0.0, 0.02, 0.1, 0.5)
@@ -94,6 +99,7 @@ def _parts(studies: int, jobs: int = 1, methods: set[str] | None = None) -> dict
         "pool": partial(rates, ONE_EFFECT, ["none"], SimulatedDesign(seeds=3)),
         "null": partial(null_studies, studies),
         "newdata": partial(new_data, studies),
+        "screened": partial(screened, max(2, studies // 4)),
         "audit": audit,
     }
 
@@ -114,6 +120,26 @@ def new_data(draws: int) -> dict[str, Any]:
     }
     binary = {str(n): found({sd: right_or_wrong(n, 1000, sd) for sd in SKILLS}) for n in SEEDS}
     return {"draws": draws, "normal": normal, "binary": binary}
+
+
+def screened(studies: int) -> dict[str, Any]:
+    """Return the figures of `goal: screen` for other designs, and where runs fail whatever their arm."""
+
+    def found(truth: Scenario, seeds: int, failing: float) -> dict[str, Any]:
+        design, judged = SimulatedDesign(seeds=seeds), list[MethodResult]()
+        for index in range(studies):
+            made = study(truth, seeds, 0, index)
+            failed = np.random.default_rng([0, index, 2]).random(made.pace.shape) < failing
+            curves = np.where(failed[:, :, None], np.nan, made.curves)
+            judged.append(METHODS["screen"].judge(replace(made, curves=curves), design))
+        return asdict(summarise("screen", judged, truth.delta))
+
+    rows = []
+    for arms, seeds, failing in SCREENED:
+        truths = {name: scenario(name, arms) for name in ("S1", "S2")}
+        figures = {name: found(truth, seeds, failing) for name, truth in truths.items()}
+        rows.append({"arms": arms, "seeds": seeds, "failing": failing, **figures})
+    return {"studies": studies, "rows": rows}
 
 
 def null_studies(studies: int, design: SimulatedDesign | None = None, seed: int = 0) -> dict[str, Any]:
@@ -147,6 +173,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "seeds": _seeds(found["seeds"]),
         "few": _few(found["few"]),
         "newdata": _new_data(found["newdata"]),
+        "screened": _screened(found["screened"]),
         "audit": _audit(found["audit"]),
     }
 
@@ -300,6 +327,19 @@ def _outside(row: Mapping[str, Any]) -> Iterator[str]:
             said.append(f"has a wrong sign in {_share(one['wrong_sign'])}")
         if said:
             yield f"*{METHODS[name].title}* {' and '.join(said)}"
+
+
+def _screened(found: Mapping[str, Any]) -> str:
+    rows = []
+    for row in found["rows"]:
+        one, two = row["S1"], row["S2"]
+        cells = [str(row["arms"]), str(row["seeds"]), f"{row['failing']:.0%}"]
+        cells += [_share(each["cost"]) for each in (one, two)]
+        cells += [_share(each["fwer"]) for each in (one, two)]
+        rows.append([*cells, _share(one["power"]), _share(one["worst_coverage"])])
+    heads = ["arms", "seeds", "runs that fail", "cost S1", "cost S2", "FWER S1", "FWER S2"]
+    heads += ["power S1", "coverage S1, worst arm"]
+    return f"{_markdown(heads, rows)}\n\n{found['studies']:,} studies in each row."
 
 
 def _new_data(found: Mapping[str, Any]) -> str:
