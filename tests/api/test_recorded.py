@@ -75,6 +75,7 @@ def test_metrics_of_every_trial(recorded: OpenedStudy) -> None:
             assert table["report"] == list(range(1, len(table) + 1))
 
 
+@pytest.mark.slow
 def test_to_pandas(recorded: OpenedStudy) -> None:
     pandas = pytest.importorskip("pandas")
     frame = recorded.effects().to_pandas()

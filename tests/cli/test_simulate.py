@@ -48,6 +48,7 @@ def test_simulate_for_programs(command) -> None:
     assert save["equivalent"] is not None
 
 
+@pytest.mark.slow
 def test_a_screen_takes_four_arms(command) -> None:
     refused = command(*QUICK, "--rule", "screen")
     assert (refused.code, "needs at least 4 arms" in refused.err) == (2, True)

@@ -21,6 +21,8 @@ from orchestrator.engine.inprocess import report
 from orchestrator.errors import ChangedCode, ChangedStudy, ExitCode, StudyError
 from orchestrator.record.layout import PLACES
 
+pytestmark = pytest.mark.slow
+
 BROKEN = {"broken": {"swap": {"yes": {"broken": True}}}}
 STUDY = STUBBORN + "  broken: {swap: {yes: {broken: true}}}\nname: stubborn\nseeds: 2\n"
 KNOWN = "deterministic=true"

@@ -162,6 +162,7 @@ def test_names_are_folded_where_their_parts_meet() -> None:
     assert effects._folded("no-batchnorm") == "no-batchnorm"
 
 
+@pytest.mark.slow
 def test_a_figure_shows_as_many_arms_as_can_be_read(study, monkeypatch) -> None:
     monkeypatch.setattr(figures, "MOST_ARMS", 2)
     deltas = {"no-a": 0.01, "no-b": 0.2, "no-c": 0.0, "no-d": 0.1}

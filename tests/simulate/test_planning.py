@@ -50,6 +50,7 @@ def test_it_is_in_the_units_of_the_metric() -> None:
     assert ten == pytest.approx(10 * one)
 
 
+@pytest.mark.slow
 def test_more_seeds_and_shared_seeds_find_smaller_effects() -> None:
     sizes = [smallest_effect(Noise(1.0, 0.0), 8, seeds, studies=100) for seeds in (2, 3, 5, 8)]
     assert sizes == sorted(sizes, reverse=True)
@@ -77,6 +78,7 @@ def test_the_margin_is_in_the_units_of_the_metric() -> None:
     assert expected_cost(narrow, 4, Noise(0.01), "none", studies=20).runs > 5 + 4 * 3
 
 
+@pytest.mark.slow
 def test_a_forecast_holds_everything() -> None:
     found = power_forecast(Noise(0.5, 0.3), 8, 5, margin=0.5, rule=RULE, studies=40)
     assert found.grid_runs == 45

@@ -153,6 +153,7 @@ def test_a_study_that_ran_under_the_rule_says_the_same_and_has_no_grid(
     assert len(grid.missing) == 20 - sum(needs.values())
 
 
+@pytest.mark.slow
 def test_reinvest_asks_for_seeds_that_a_grid_does_not_have() -> None:
     spec = study()
     small = [base + d for base, d in zip(GOLDEN["baseline"], (0.2, 0.5, 0.1, 0.3, 0.2), strict=True)]
