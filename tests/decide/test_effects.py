@@ -2,21 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from golden import ROWS
 
 from orchestrator.decide.effects import sequential_effects
 from orchestrator.decide.resolve import ResolveRule, resolve
 from orchestrator.stats.results import Effect
 from orchestrator.study.designs import Contrast
 
-Y = np.array(
-    [
-        [93.9, 94.1, 94.0, 94.2, 93.8],
-        [93.8, 94.1, 93.9, 94.1, 93.9],
-        [92.9, 93.2, 93.1, 93.3, 92.7],
-        [94.2, 94.2, 94.3, 94.5, 93.9],
-        [90.1, 89.0, 90.9, 89.5, 90.2],
-    ]
-)
+Y = np.array(ROWS)
 ARMS = ("baseline", "a1", "a2", "a3", "a4")
 SEEDS = (10, 11, 12, 13, 14)
 CONTRASTS = [Contrast(arm, "main", (arm,), {arm: 1, "baseline": -1}, "baseline") for arm in ARMS[1:]]

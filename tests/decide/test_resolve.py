@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,15 +14,7 @@ from orchestrator.decide import goals
 from orchestrator.decide.resolve import Course, ResolveRule, resolve
 from orchestrator.simulate.generator import scenario, study
 
-GOLDEN = np.array(
-    [
-        [93.9, 94.1, 94.0, 94.2, 93.8],
-        [93.8, 94.1, 93.9, 94.1, 93.9],
-        [92.9, 93.2, 93.1, 93.3, 92.7],
-        [94.2, 94.2, 94.3, 94.5, 93.9],
-        [90.1, 89.0, 90.9, 89.5, 90.2],
-    ]
-)
+GOLDEN = np.array(ROWS)
 SAVE = ResolveRule((3, 4, 5), 5)
 LEANING = goals.SAVE.terms(2).pooling
 SAVE_2 = ResolveRule((2, 3, 4, 5), 5, gamma=3, base=4, pooling=LEANING)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from golden import golden
 from rich.console import Console
 
 from orchestrator.record.results import results_table
@@ -23,13 +24,7 @@ from orchestrator.reporting.terminal import render
 from orchestrator.stats.results import EQUIVALENT, HURTS, INTERACTS, SCREENED, UNRESOLVED
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "effects.schema.json").read_text(encoding="utf-8"))
-GOLDEN = {  # statistics §8
-    "baseline": [93.9, 94.1, 94.0, 94.2, 93.8],
-    "no-a": [93.8, 94.1, 93.9, 94.1, 93.9],
-    "no-b": [92.9, 93.2, 93.1, 93.3, 92.7],
-    "no-c": [94.2, 94.2, 94.3, 94.5, 93.9],
-    "no-d": [90.1, 89.0, 90.9, 89.5, 90.2],
-}
+GOLDEN = golden("no-a", "no-b", "no-c", "no-d")
 RESOLVE = {"rule": "resolve", "version": 1, "max": 9}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden import ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,13 +19,7 @@ from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy, s
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, study_file
 from orchestrator.simulate.series import Series, run
 
-GOLDEN = [
-    [93.9, 94.1, 94.0, 94.2, 93.8],
-    [93.8, 94.1, 93.9, 94.1, 93.9],
-    [92.9, 93.2, 93.1, 93.3, 92.7],
-    [94.2, 94.2, 94.3, 94.5, 93.9],
-    [90.1, 89.0, 90.9, 89.5, 90.2],
-]
+GOLDEN = ROWS
 
 
 @pytest.mark.parametrize(

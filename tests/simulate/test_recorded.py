@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from golden import golden
 
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.errors import StudyError
@@ -14,13 +15,7 @@ from orchestrator.simulate.recorded import Replay, agreement, replays
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
 
-GOLDEN = {
-    "baseline": [93.9, 94.1, 94.0, 94.2, 93.8],
-    "no-a": [93.8, 94.1, 93.9, 94.1, 93.9],
-    "no-b": [92.9, 93.2, 93.1, 93.3, 92.7],
-    "no-c": [94.2, 94.2, 94.3, 94.5, 93.9],
-    "no-d": [90.1, 89.0, 90.9, 89.5, 90.2],
-}
+GOLDEN = golden("no-a", "no-b", "no-c", "no-d")
 Values = dict[str, list[float]]
 
 

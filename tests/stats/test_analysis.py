@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from golden import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,14 +17,7 @@ from orchestrator.stats import effects
 from orchestrator.stats.fixed import fixed_effects
 from orchestrator.study.designs import Contrast
 
-# the golden data of the project: baseline and four arms over five seeds
-VALUES = {
-    "baseline": [93.9, 94.1, 94.0, 94.2, 93.8],
-    "a1": [93.8, 94.1, 93.9, 94.1, 93.9],
-    "a2": [92.9, 93.2, 93.1, 93.3, 92.7],
-    "a3": [94.2, 94.2, 94.3, 94.5, 93.9],
-    "a4": [90.1, 89.0, 90.9, 89.5, 90.2],
-}
+VALUES = golden("a1", "a2", "a3", "a4")
 ROWS = [
     {"arm": arm, "seed": seed, "score": value}
     for arm, values in VALUES.items()

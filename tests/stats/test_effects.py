@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from golden import golden
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
@@ -13,14 +14,8 @@ from orchestrator.stats.fixed import fixed_effects, summarise
 from orchestrator.stats.results import Effect
 from orchestrator.study.designs import Contrast
 
-# statistics of the project, golden data: baseline and four arms over five seeds
-BASELINE = [93.9, 94.1, 94.0, 94.2, 93.8]
-ARMS = {
-    "a1": [93.8, 94.1, 93.9, 94.1, 93.9],
-    "a2": [92.9, 93.2, 93.1, 93.3, 92.7],
-    "a3": [94.2, 94.2, 94.3, 94.5, 93.9],
-    "a4": [90.1, 89.0, 90.9, 89.5, 90.2],
-}
+ARMS = golden("a1", "a2", "a3", "a4")
+BASELINE = ARMS.pop("baseline")
 
 
 def by_seed(values: list[float]) -> dict[int, float]:

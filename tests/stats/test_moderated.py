@@ -4,21 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from golden import ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from orchestrator.stats.moderated import Estimates, additive_fit, estimate
 
-GOLDEN = np.array(
-    [
-        [93.9, 94.1, 94.0, 94.2, 93.8],
-        [93.8, 94.1, 93.9, 94.1, 93.9],
-        [92.9, 93.2, 93.1, 93.3, 92.7],
-        [94.2, 94.2, 94.3, 94.5, 93.9],
-        [90.1, 89.0, 90.9, 89.5, 90.2],
-    ]
-)
+GOLDEN = np.array(ROWS)
 
 
 def against_first(arms: int) -> np.ndarray:
