@@ -23,7 +23,8 @@ _ANSWERS = (TrialEnd, Reopened, BatchAdded, LookTaken, StudyStarted)
 """What effects depend on."""
 _SHARE = 0.05
 """Of the time, at most, that the effects of a study may take which somebody runs."""
-_VERSIONS = count(1)
+_VERSIONS = count(time.time_ns())
+"""A server that takes another's place gives no number that a page has from that one."""
 
 
 class KeptStudy:

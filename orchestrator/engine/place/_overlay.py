@@ -31,8 +31,9 @@ MOST_ABOVE = 200
 MOST_OWNED = 5000
 """Entries of a linked directory that is made the trial's when it writes there."""
 _LEVELS = 2
-_YOUNG_NS = 100_000_000
-"""A directory that was changed less than that ago may be changed again within a tick of its clock."""
+_YOUNG_NS = 2_500_000_000
+"""A directory that was changed less than that ago may be changed again within a tick of its clock, which
+takes two seconds on some file systems."""
 _NEVER = ("__pycache__",)
 _CODE = (".py", ".pyi")
 
@@ -271,8 +272,13 @@ class Laid:
 
 
 def _changed(folder: str) -> int:
+    """Return a directory's time; it is opened, as a disk on a network is asked only then."""
     with suppress(OSError):
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - a hundred of them
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return os.fstat(opened).st_mtime_ns
+        finally:
+            os.close(opened)
     return -1
 
 
