@@ -213,7 +213,7 @@ class CheckpointStore:
             before = from_json(self._storage.read_bytes(path))
         told = {**(before if isinstance(before, dict) else {}), **fields}
         told = json.loads(to_json(told))  # NaN as text: JSON has none
-        self._storage.write_atomic(path, json.dumps(told, indent=1) + "\n")
+        self._storage.write_atomic(path, json.dumps(told, indent=1) + "\n", lasting=False)
 
     def discard_incomplete(self) -> list[str]:
         """Remove what crashed uploads and replaced attempts left; only when no upload of ours is under way.

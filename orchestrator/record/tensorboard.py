@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from orchestrator.record.loggers import FileLogger
@@ -162,17 +163,16 @@ def as_float(value: Any) -> float | None:
 
 def _frame(data: bytes) -> bytes:
     """One TFRecord: length, its checksum, data, its checksum."""
-    return _frame_head(len(data)) + data + struct.pack("<I", _checksum()(data))
+    return _frame_head(len(data)) + data + _checksum(data)
 
 
 @lru_cache(maxsize=4096)
 def _frame_head(length: int) -> bytes:
     head = struct.pack("<Q", length)
-    return head + struct.pack("<I", _checksum()(head))
+    return head + _checksum(head)
 
 
-@lru_cache(maxsize=1)
-def _checksum() -> Any:
-    from tensorboardX.record_writer import masked_crc32c
-
-    return masked_crc32c
+def _checksum(data: bytes) -> bytes:
+    """CRC-32C, rotated as TFRecord files have it; tensorboardX's own is Python, byte by byte."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

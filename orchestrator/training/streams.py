@@ -129,7 +129,7 @@ def random_state() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     on_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return {
-        "python": [version, list(words), gauss],
+        "python": [version, torch.tensor(words), gauss],
         "numpy": [str(kind), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if on_gpus else [],
@@ -139,6 +139,7 @@ def random_state() -> dict[str, Any]:
 def set_random_state(state: dict[str, Any]) -> None:
     """Put back what `random_state` returned."""
     version, words, gauss = state["python"]
+    words = words.tolist() if isinstance(words, torch.Tensor) else words  # a list in older checkpoints
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))

@@ -53,7 +53,7 @@ def _candidates(home: Path) -> Iterator[Path]:
 
 def _read(path: Path, home: Path) -> StudyFile | None:
     try:
-        refuse_to_leave(path, home)
+        refuse_to_leave(path, str(home))
         if not path.is_file():
             return None
         with path.open(encoding="utf-8") as stream:

@@ -101,6 +101,7 @@ class LaneWorker:
             self.next_home.begin()
         _warm_up(self.world_size)
         self.clean: ProcessState = snapshot(self.code_root)
+        self._before = frozenset(sys.modules)
 
     def serve(self) -> None:
         """Run assignments until the lane is closed or another worker group has taken its place."""
@@ -132,7 +133,7 @@ class LaneWorker:
         thread.start()
         thread.join()
         del thread
-        imported = _imported(self.code_root, self.facts.counted)
+        imported = _imported(self.code_root, self.facts.counted, self._before)
         leftovers = self.clean.restore()
         outcome = replace(result[0], imported=imported)
         if leftovers or not self.facts.spec.resources.reuse_workers:
@@ -196,11 +197,15 @@ def _fetch_code(facts: RunFacts) -> Path | None:
     return target
 
 
-def _imported(root: Path | None, known: frozenset[str]) -> tuple[str, ...]:
-    """Return the files below `root` that are imported now, without those that are `known`."""
+def _imported(root: Path | None, known: frozenset[str], before: frozenset[str]) -> tuple[str, ...]:
+    """Return the files below `root` that are imported now, without those that are `known`.
+
+    `before`: names of the modules that were there before any code of the study's.
+    """
     if root is None:
         return ()
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    names = [name for name in list(sys.modules) if name not in before]
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
     below = (Path(file) for file in files if isinstance(file, str) and file.startswith(f"{root}{os.sep}"))
     return tuple(sorted({path.relative_to(root).as_posix() for path in below} - known))
 

@@ -71,8 +71,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def write(self, path: str, content: bytes) -> None:
-        """Put a file for good: readers see the old content or the new. Makes directories as needed."""
+    def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:
+        """Put a file: readers see the old content or the new. Makes directories as needed.
+
+        `lasting`: it survives a crash of the machine, too.
+        """
 
     @abstractmethod
     def look_up(self, path: str) -> Stored | None:

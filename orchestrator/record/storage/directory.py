@@ -36,7 +36,7 @@ class Directory(Backend):
         found = Path(self.where(path))
         parts = PurePosixPath(path).parts
         if parts:
-            refuse_to_leave(found, Path(self.uri).resolve() / parts[0])
+            refuse_to_leave(found, f"{os.path.realpath(self.uri)}/{parts[0]}")
         return found
 
     def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:  # noqa: ARG002 - always whole
@@ -57,14 +57,18 @@ class Directory(Backend):
             raise UnreadableRecord(Fault(f"is longer than {MOST_BYTES >> 20} MiB", file=str(found)))
         return found
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:
         target = self.at(path)
         make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            _write_synced(temporary, io.BytesIO(content))
+            if lasting:
+                _write_synced(temporary, io.BytesIO(content))
+            else:
+                temporary.write_bytes(content)
             temporary.replace(target)
-            sync_folder(target.parent)
+            if lasting:
+                sync_folder(target.parent)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error says what is wrong
                 temporary.unlink(missing_ok=True)

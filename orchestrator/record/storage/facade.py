@@ -144,10 +144,13 @@ class Storage:
     def read_text(self, relative: str) -> str:
         return self.read_bytes(relative).decode("utf-8")
 
-    def write_atomic(self, relative: str, data: bytes | str) -> None:
-        """Readers see the old content or the new, never a part; directories are made as needed."""
+    def write_atomic(self, relative: str, data: bytes | str, *, lasting: bool = True) -> None:
+        """Readers see the old content or the new, never a part; directories are made as needed.
+
+        `lasting`: it survives a crash of the machine, which costs a directory two waits for its disk.
+        """
         content = data.encode("utf-8") if isinstance(data, str) else data
-        self._ask("write", relative, lambda: self.backend.write(relative, content))
+        self._ask("write", relative, partial(self.backend.write, relative, content, lasting=lasting))
 
     def exists(self, relative: str) -> bool:
         return self.look_up(relative) is not None

@@ -39,7 +39,7 @@ class FsspecFiles(Backend):
     def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:  # noqa: ARG002 - as it is
         return bytes(self._do("cat_file", self.where(path), start=start or None))
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:  # noqa: ARG002 - it always is
         target = self.where(path)
         folder, _, name = target.rpartition("/")
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.tmp"

@@ -47,7 +47,7 @@ class ObjectStore(Backend):
                 return content[start:]
         raise OSError(errno.EAGAIN, "it is replaced faster than it can be read")
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:  # noqa: ARG002 - it always is
         with self._sink(path) as stream:
             stream.write(content)
 
