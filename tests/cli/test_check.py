@@ -33,6 +33,8 @@ from orchestrator.training.gates.results import (
     skipped,
 )
 
+pytestmark = pytest.mark.slow  # torch takes seconds to import
+
 ROOT = Path(__file__).parents[2]
 PLANTED = ROOT / "tests" / "training" / "planted"
 STUDY = """\
@@ -144,7 +146,6 @@ def test_a_gate_that_there_is_not(command, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_single_gates(command, folder: Path) -> None:
     file = study(folder, "faults:Detached")
     result = command("check", "--config", file, "--gate", "A4", "--gate", "A12")
@@ -152,7 +153,6 @@ def test_single_gates(command, folder: Path) -> None:
     assert [line.split()[:2] for line in result.out.splitlines()[:2]] == [["pass", "A4"], ["pass", "A12"]]
 
 
-@pytest.mark.slow
 def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
     result = command("check", "--config", study(folder, "healthy:Healthy"))
     assert result.code == 0, result.out
@@ -169,7 +169,6 @@ def test_check_writes_lines_page_and_events(command, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder / "checks"
     monkeypatch.chdir(ROOT)
@@ -181,7 +180,6 @@ def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: p
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_check_for_programs_and_a_trial_that_another_one_changes(command, folder: Path) -> None:
     result = command("check", "--config", study(folder, "faults:ChangedInPlace"), "--json")
     assert result.code == 1
@@ -191,7 +189,6 @@ def test_check_for_programs_and_a_trial_that_another_one_changes(command, folder
     assert result.document["passed"] is False
 
 
-@pytest.mark.slow
 def test_an_entrypoint_that_does_not_import(command, folder: Path) -> None:
     (folder / "broken.py").write_text("import no_such_module\nclass Recipe: ...\n")
     result = command("check", "--config", study(folder, "broken:Recipe"))
@@ -200,7 +197,6 @@ def test_an_entrypoint_that_does_not_import(command, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_process_that_dies_fails_the_gate_that_ran(folder: Path) -> None:
     (folder / "dying.py").write_text(DYING)
     config = {"data": {"batch_size": 16, "jitter": 0.0}, "model": {"width": 8, "dropout": 0.0}}
@@ -211,7 +207,6 @@ def test_a_process_that_dies_fails_the_gate_that_ran(folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_a_function_is_skipped(command, folder: Path) -> None:
     (folder / "plain.py").write_text("def train(config):\n    raise RuntimeError\n")
     result = command("check", "--config", study(folder, "plain:train"))
@@ -220,7 +215,6 @@ def test_a_function_is_skipped(command, folder: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.slow
 def test_lr_find(command, folder: Path) -> None:
     result = command("lr-find", "--config", study(folder, "healthy:Healthy"), "--json")
     assert result.code == 0

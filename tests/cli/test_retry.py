@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workbench import NO_EXTRA
 
 from orchestrator.api.study import Study
 from orchestrator.engine.inprocess import report, run_in_process
@@ -45,6 +46,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory, write_study: Callable[[P
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("orchestrator.engine.driver.run_study", run_study)
+        patch.setattr("orchestrator.reporting.write.EXTRA", NO_EXTRA)
         study = write_study(folder)
         study.write_text(study.read_text().replace(ASHA, "stopping: {max: 2}"))
         Study.from_file("study.yaml").run(progress="none")
@@ -57,6 +59,7 @@ def ended(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(first_run, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.engine.driver.run_study", run_study)
+    monkeypatch.setattr("orchestrator.reporting.write.EXTRA", NO_EXTRA)
     return Path("runs/small")
 
 

@@ -112,7 +112,14 @@ def run(*words: object, **options: object) -> subprocess.CompletedProcess[bytes]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8", "cp1252:strict"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("latin-1", "ascii")),
+        "utf-8",
+        "cp1252:strict",
+    ],
+)
 def test_encodings(recorded: Path, encoding: str) -> None:
     name = encoding.partition(":")[0]
     done = run("report", recorded, capture_output=True, env={"PYTHONIOENCODING": encoding, "LANG": "C"})

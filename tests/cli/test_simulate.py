@@ -12,6 +12,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
+from orchestrator.simulate import planning
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 
@@ -163,7 +164,14 @@ def test_a_rule_that_does_not_apply_to_a_record(command, recorded: Path) -> None
     assert "valid: none, resolve, asha" in result.err
 
 
+@pytest.fixture
+def few_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is about words and not about figures."""
+    monkeypatch.setattr(planning, "_MOST", 40)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_studies")
 def test_plan_tells_what_can_be_detected(command, study: Path) -> None:
     out = command("plan", "-c", study, "--sd", "0.5", "seeds=3", "report.margin=0.5").out
     lines = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
@@ -176,6 +184,7 @@ def test_plan_tells_what_can_be_detected(command, study: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_studies")
 def test_plan_tells_programs(command, finished: Path) -> None:
     assert command("plan", "-c", finished, "--json").document["power"] is None
     power = command("plan", "-c", finished, "--from", "small", "--json").document["power"]
@@ -186,6 +195,7 @@ def test_plan_tells_programs(command, finished: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_studies")
 def test_gpu_hours_where_they_are_known(command, finished: Path) -> None:
     words = ("plan", "-c", finished, "--sd", "0.01")
     assert "GPU" not in command(*words).out  # nothing is left to run

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scene import Scene
 
 import orchestrator
@@ -76,13 +75,20 @@ def test_values_that_are_reported_from_a_command(tmp_path: Path, monkeypatch: py
     (report,) = readings.poll()
     assert math.isnan(report.pop("nan"))
     assert report == {"loss": 0.5, "list": [0, 1], "at": str(tmp_path)}
-    with pytest.raises(TypeError, match=r"torch tensor; report \.item\(\)"):
-        orchestrator.report({"loss": torch.ones(())})
     with pytest.raises(TypeError, match="a dict of names and numbers, not float"):
         orchestrator.report(0.5)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         orchestrator.report({"loss": 1}, checkpoint=tmp_path / "none")
     assert readings.close() == []
+
+
+@pytest.mark.slow
+def test_a_tensor_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch  # takes seconds: with the slow ones
+
+    monkeypatch.setenv(REPORTS, str(reports_file(tmp_path)))
+    with pytest.raises(TypeError, match=r"torch tensor; report \.item\(\)"):
+        orchestrator.report({"loss": torch.ones(())})
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 from workbench import Bench
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 STUDY = """\
 name: saving
@@ -23,9 +23,7 @@ seeds: [0]
 """
 
 
-@pytest.mark.parametrize(
-    "elsewhere", [False, pytest.param(True, marks=pytest.mark.long)], ids=["relative", "absolute"]
-)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["relative", "absolute"])
 def test_two_trials_that_save_under_one_name(
     shared_bench: Callable[[str, str], Bench], tmp_path: Path, elsewhere: bool
 ) -> None:

@@ -314,8 +314,8 @@ def run(folder: Path, function: Callable[..., Any], **changes: Any) -> Scene:
     return scene
 
 
-def write_every_form(scene: Scene) -> None:
-    written = OpenedStudy(scene.storage, scene.paths).report(write=True)
+def write_every_form(scene: Scene, *, for_print: bool = True) -> None:
+    written = OpenedStudy(scene.storage, scene.paths).report(write=True, for_print=for_print)
     assert written.total == len(scene.cells())
     assert Path(scene.storage.local_path(scene.paths.report_html)).exists()
 
@@ -363,7 +363,7 @@ def test_a_trial_fails_by_its_own_words(
     assert found == {("failed", cause, 1)}
     assert all(said.replace(r"\\", "\\") in row["reason"] for row in scene.cells())
     if said.startswith(("ValueError", "test_what_trials_say.Mute")):  # texts of others
-        write_every_form(scene)
+        write_every_form(scene, for_print=False)
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from orchestrator.engine.ray_private.no_tuner import no_tuner
 from orchestrator.training.gates.results import CheckRequest
 from orchestrator.training.validation import score_fault
 
+pytestmark = pytest.mark.slow  # torch and Ray Train take seconds to import
+
 
 @pytest.mark.parametrize(
     ("values", "said"),

@@ -18,8 +18,9 @@ from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 
 RECIPES = Path(__file__).parent
-DAILY = {"argparse_script": "no-squares", "shell_script": "no-bias"}
+DAILY = {"argparse_script": "no-squares"}
 HEAVIER = {
+    "shell_script": "no-bias",
     "globals_and_exec": "no-context",
     "hydra_tree": "no-products",
     "ray_example": "no-centred",

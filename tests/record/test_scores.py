@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,16 +43,23 @@ def test_what_is_written_is_read(data: st.DataObject) -> None:
     assert found.ids.tolist() == sorted(ids)
 
 
+def tensors() -> tuple[Any, Any]:
+    import torch  # takes seconds: with the slow ones
+
+    return torch.arange(3), torch.tensor([0.0, 1.0, 1.0], requires_grad=True)
+
+
 @pytest.mark.parametrize(
-    ("ids", "scores"),
+    "held",
     [
-        (torch.arange(3), torch.tensor([0.0, 1.0, 1.0], requires_grad=True)),
-        (np.arange(3, dtype=np.uint8), np.array([False, True, True])),
-        (range(3), iter([0, 1, 1])),
+        pytest.param(tensors, marks=pytest.mark.slow),
+        lambda: (np.arange(3, dtype=np.uint8), np.array([False, True, True])),
+        lambda: (range(3), iter([0, 1, 1])),
     ],
+    ids=["torch", "numpy", "python"],
 )
-def test_what_people_hold_is_taken(ids: Any, scores: Any) -> None:
-    found = as_scores(ids, scores)
+def test_what_people_hold_is_taken(held: Callable[[], tuple[Any, Any]]) -> None:
+    found = as_scores(*held())
     assert found.ids.tolist() == [0, 1, 2]
     assert found.values.tolist() == [0.0, 1.0, 1.0]
 

@@ -45,7 +45,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
-    server = uvicorn.Server(uvicorn.Config(app, http=PunctualConnections, log_level="critical", ws="none"))
+    kinds = {"http": PunctualConnections, "ws": "none", "timeout_keep_alive": 1}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **kinds))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     yield int(listener.getsockname()[1])
