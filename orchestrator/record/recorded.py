@@ -30,6 +30,7 @@ from orchestrator.study.yamlfile import parse_yaml
 class _Metric:
     name: str
     mode: Literal["min", "max"]
+    test: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class _Stopping:
 
 @dataclass(frozen=True)
 class _Outline:
-    """What can be said of a study without the packages that it uses."""
+    """What can be said of a study without the packages that it uses; all that is read of `spec` itself."""
 
     metric: _Metric
     stopping: _Stopping
+    seeds: list[int]
+    storage: str
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "no number": ("study.yaml", yaml_with("max: ", "max: abc #")),
     "zero": ("study.yaml", yaml_with("max: ", "max: 0 #")),
     "no metric": ("study.yaml", yaml_with("metric:", "metrics:")),
+    "no seeds": ("study.yaml", yaml_with("seeds:", "seed:")),
+    "no storage": ("study.yaml", yaml_with("storage:", "stores:")),
     "a bomb": ("study.yaml", content("study.yaml", BOMB)),
     "6 MB": ("study.yaml", content("study.yaml", "x: " + "a" * 6_000_000)),
     "deep YAML": ("study.yaml", content("study.yaml", "[" * 20_000)),
