@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StudyError
-from orchestrator.record.storage import Backend, Storage
+from orchestrator.errors import StudyError, UnreadableRecord
+from orchestrator.record.storage import Backend, Storage, backend
 from orchestrator.record.storage.conformance import PROMISES
 
 
@@ -24,6 +24,19 @@ def test_promises(storage: Storage, promise: Callable[[Backend], None]) -> None:
 def test_promises_by_fsspec(scheme: str, promise: Callable[[Backend], None], tmp_path: Path) -> None:
     where = f"/{uuid.uuid4().hex}" if scheme == "memory" else str(tmp_path / "store")
     promise(Storage.open(f"{scheme}://{where}").backend)
+
+
+def test_what_is_too_long_to_be_a_record_is_not_read(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "MOST_BYTES", 4)
+    for place in (storage, Storage.open(f"memory:///{uuid.uuid4().hex}")):
+        place.write_atomic("study/plan.json", "four")
+        assert place.read_text("study/plan.json") == "four"
+        place.write_atomic("study/plan.json", "fives")
+        with pytest.raises(UnreadableRecord, match="is longer than") as caught:
+            place.read_bytes("study/plan.json")
+        assert caught.value.faults[0].file == f"{place.uri}/study/plan.json"
 
 
 def test_files_in_memory_are_for_one_process() -> None:

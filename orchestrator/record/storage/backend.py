@@ -14,6 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import Fault, UnreadableRecord
+
+MOST_BYTES = 256 << 20
+"""Of a file that is read whole."""
+
+
+def refuse_long(size: int, file: str) -> None:
+    """Raise `UnreadableRecord` for a file that is too long to be one of ours."""
+    if size > MOST_BYTES:
+        raise UnreadableRecord(Fault(f"is longer than {MOST_BYTES >> 20} MiB", file=file))
+
 
 class Appender(ABC):
     """What is appended is readable after `sync`; half an append is never left in the middle of a file.
@@ -67,7 +78,7 @@ class Backend(ABC):
     def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:
         """Return the content of a file, as one `write` has put it, from byte `start` on.
 
-        `written_once`: there was only one `write`.
+        `written_once`: there was only one `write`. Asks for the size first: see `refuse_long`.
         """
 
     @abstractmethod

@@ -17,11 +17,8 @@ from typing import Any
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, UnreadableRecord
 from orchestrator.record.links import refuse_links_out, refuse_to_leave
-from orchestrator.record.storage.backend import Appender, Backend, Stored
+from orchestrator.record.storage.backend import Appender, Backend, Stored, refuse_long
 from orchestrator.record.storagefaults import free_bytes, unavailable
-
-MOST_BYTES = 256 << 20
-"""Of a file that is read whole."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ class Directory(Backend):
         if not S_ISREG(stat.st_mode):
             what = "is a directory" if S_ISDIR(stat.st_mode) else "is no regular file"
             raise UnreadableRecord(Fault(f"{what}: it cannot be read", file=str(found)))
-        if stat.st_size > MOST_BYTES:
-            raise UnreadableRecord(Fault(f"is longer than {MOST_BYTES >> 20} MiB", file=str(found)))
+        refuse_long(stat.st_size, str(found))
         return found
 
     def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record.storage.backend import Backend, Stored
+from orchestrator.record.storage.backend import Backend, Stored, refuse_long
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class FsspecFiles(Backend):
         return f"{self.root}/{path.strip('/')}".rstrip("/")
 
     def read(self, path: str, *, written_once: bool = False, start: int = 0) -> bytes:  # noqa: ARG002 - as it is
+        refuse_long(_stored(self._do("info", self.where(path))).size, f"{self.uri}/{path}")
         return bytes(self._do("cat_file", self.where(path), start=start or None))
 
     def write(self, path: str, content: bytes, *, lasting: bool = True) -> None:  # noqa: ARG002 - it always is

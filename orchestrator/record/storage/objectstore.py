@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from orchestrator.record.storage.backend import Backend, Stored
+from orchestrator.record.storage.backend import Backend, Stored, refuse_long
 
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -41,8 +41,9 @@ class ObjectStore(Backend):
         # a store is asked for an object's size, then for so many bytes: of one that is replaced in between,
         # the beginning would come, so its size is looked at once more
         for _ in range(REREADS):
-            with self._source(path) as stream:
-                content = bytes(stream.read())
+            with self.arrow.open_input_file(self.where(path)) as file:
+                refuse_long(file.size(), f"{self.uri}/{path}")
+                content = bytes(file.read())
             if written_once or self.arrow.get_file_info(self.where(path)).size in (len(content), None):
                 return content[start:]
         raise OSError(errno.EAGAIN, "it is replaced faster than it can be read")
