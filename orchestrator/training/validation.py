@@ -46,6 +46,19 @@ def score_fault(name: str, values: object, size: int) -> str | None:
     return f"{name} is {found}, not [{size}]"
 
 
+ONE_NUMBER = "average over classes, or give a metric per class"
+
+
+def number_fault(name: str, computed: object) -> str | None:
+    """Why this is no value of a metric, or None when it is: one number."""
+    try:
+        float(computed)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        what = list(computed.shape) if isinstance(computed, Tensor) else type(computed).__name__
+        return f"{name} computes {what}, not one number"
+    return None
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode without gradients, and every module back in its own mode afterwards."""
@@ -162,12 +175,9 @@ class Validator:
         return scores
 
     def _number(self, name: str, computed: object) -> float:
-        try:
-            return float(computed)  # type: ignore[arg-type]
-        except (TypeError, ValueError, RuntimeError):
-            what = list(computed.shape) if isinstance(computed, Tensor) else type(computed).__name__
-            fix = "average over classes, or give a metric per class"
-            raise ValueError(f"{self._name}.metrics: {name} computes {what}, not one number; {fix}") from None
+        if (fault := number_fault(name, computed)) is not None:
+            raise ValueError(f"{self._name}.metrics: {fault}; {ONE_NUMBER}")
+        return float(computed)  # type: ignore[arg-type]
 
     @property
     def _name(self) -> str:

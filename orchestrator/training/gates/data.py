@@ -6,8 +6,9 @@ import base64
 import io
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from orchestrator.training.gates.bench import Bench, HookFault, called
 from orchestrator.training.gates.results import EvidenceTable, GateVerdict, Picture, failed, passed
 from orchestrator.training.ranks import to_device
 from orchestrator.training.task import ID, TRAIN, VAL, Batch
-from orchestrator.training.validation import evaluating, score_fault
+from orchestrator.training.validation import ONE_NUMBER, evaluating, number_fault, score_fault
 
 SWEEP_S = 5.0
 """Seconds for going through the samples; what was not reached is said."""
@@ -122,6 +123,8 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
         outputs = bench.outputs(model, batch)
         there = to_device(batch, bench.device)
         scores = called("scores", lambda: bench.task.scores(outputs, there))
+        if not isinstance(scores, Mapping):
+            raise HookFault("scores", f"gives a {type(scores).__name__}", "give a dict of named scores")
         size = len(batch[ID])
         for name, value in scores.items():
             fault = score_fault(name, value, size)
@@ -133,6 +136,9 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
             for name, metric in metrics.items():
                 update = partial(metric.to(bench.device).update, *inputs)
                 called(f"metrics[{name!r}]", update, "see metric_inputs, which feeds it")
+                fault = _computed(name, metric)
+                if fault is not None:
+                    raise HookFault("metrics", fault, ONE_NUMBER)
     reported = [*BUILT_IN, *(f"val/{name}" for name in [*scores, *metrics])]
     missing = [name for name in bench.request.metrics if name not in reported]
     if not missing:
@@ -142,6 +148,14 @@ def _missing_metrics(bench: Bench) -> list[tuple[str, str]]:
         (said, f"add it to what scores() or metrics() of {bench.task_class.__name__} return"),
         ("", "or name another one under `metric:` in the study file"),
     ]
+
+
+def _computed(name: str, metric: Any) -> str | None:
+    """Why what a metric computes is no number; None where it is one, or where one batch is too little."""
+    try:
+        return number_fault(name, metric.compute())
+    except Exception:  # the whole set may be enough
+        return None
 
 
 def _constants(batch: Batch) -> Iterator[tuple[str, str]]:

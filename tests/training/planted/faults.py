@@ -181,6 +181,36 @@ class NoScores(Healthy):
         return {"precision": torch.zeros(len(batch["label"]))}
 
 
+class MeanScore(Healthy):
+    def scores(self, outputs: Any, batch: Any) -> dict[str, Any]:
+        return {"accuracy": 0.9}
+
+
+class BareScores(Healthy):
+    def scores(self, outputs: Any, batch: Any) -> Any:
+        return torch.zeros(len(batch["label"]))
+
+
+class ScorePerClass(Healthy):
+    def metrics(self) -> dict[str, Any]:
+        return {"f1": _PerClass()}
+
+    def metric_inputs(self, outputs: Any, batch: Any) -> tuple[Any, ...]:
+        return (batch["label"],)
+
+
+class _PerClass:
+    def to(self, _: Any) -> Any:
+        return self
+
+    def reset(self) -> None: ...
+
+    def update(self, *_: Any) -> None: ...
+
+    def compute(self) -> Tensor:
+        return torch.zeros(3)
+
+
 class EmptyValidation(Healthy):
     def build_data(self, config: Any) -> Any:
         data = super().build_data(config)
