@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from scene import Scene
 
 from orchestrator.engine.checks._checkprocess import _place
 from orchestrator.engine.ray_private.no_tuner import no_tuner
@@ -48,3 +50,25 @@ def test_a_call_of_ray_tune_names_the_one_that_counts() -> None:
             ray.tune.report({"loss": 1.0})
         with pytest.raises(RuntimeError, match=r"call ray\.train\.get_checkpoint"):
             ray.tune.get_checkpoint()
+
+
+@pytest.mark.slow
+def test_a_trial_that_calls_ray_tune_fails_by_these_words(tmp_path: Path) -> None:
+    import ray.tune
+
+    def train(config: dict[str, Any]) -> None:
+        if config["level"] == 1.0:
+            ray.tune.report({"loss": 1.0})
+        ray.tune.get_checkpoint()
+
+    scene = Scene(tmp_path, seeds=1)
+    scene.run(function=train)
+    said = {row["arm"]: row["reason"] for row in scene.cells()}
+    assert said.pop("baseline") == (
+        "RuntimeError: ray.tune.report reaches nobody in a study: no Tuner runs this function; call "
+        "ray.train.report"
+    )
+    assert set(said.values()) == {
+        "RuntimeError: ray.tune.get_checkpoint knows no study; call ray.train.get_checkpoint"
+    }
+    assert {(row["cause"], row["attempts"]) for row in scene.cells()} == {("user", 1)}
