@@ -24,7 +24,8 @@ def report_timeout(setting: float | Literal["auto"], longest_interval_s: float |
     """Seconds without a report after which a trial counts as hung.
 
     `auto` is at least half an hour and five times the longest interval seen so far (None: none yet). The
-    clock starts with a trial's first report: before it there is no limit.
+    clock starts with a trial's first report, or when another rank waits there for rank 0: before it there is
+    no limit.
     """
     if setting == "auto":
         return max(_SHORTEST_TIMEOUT_S, _INTERVALS * (longest_interval_s or 0.0))

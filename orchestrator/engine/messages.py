@@ -162,6 +162,11 @@ class CheckpointKept(OfTrial):
 
 
 @dataclass(frozen=True)
+class RanksWait(OfTrial):
+    """A rank has come to its first report before rank 0, whose reports count; said once for an attempt."""
+
+
+@dataclass(frozen=True)
 class TrialTells(OfTrial):
     """Something that people want to know of a trial while it runs."""
 
@@ -208,6 +213,7 @@ DriverEvent = (
     | TrialProgress
     | CheckpointKept
     | TrialTells
+    | RanksWait
     | GroupLost
     | EntrypointFailed
     | WorkerFailed

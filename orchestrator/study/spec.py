@@ -215,7 +215,8 @@ class FailuresSpec(Section):
     max_retries: Annotated[int, Field(ge=0)] = 3
     """Second tries after infrastructure failures; counted afresh from every new checkpoint."""
     report_timeout: AutoSeconds = "auto"
-    """A trial that is silent for longer hangs; `auto` is max(30 min, 5 × the longest interval seen)."""
+    """A trial that is silent for longer hangs; `auto` is max(30 min, 5 × the longest interval seen). It
+    begins with the first report, or when another rank waits there for rank 0."""
     stop_when: StopWhen = "first"
     """The study stops when `first`: a run of the reference arm fails for its own reasons and none of it has
     come to its end; `all`: so for every arm; `never`: every cell gets its run, whatever fails."""

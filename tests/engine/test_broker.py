@@ -20,6 +20,7 @@ from orchestrator.engine.messages import (
     LaneUp,
     Outcome,
     Progress,
+    RanksWait,
     Reassign,
     Recycle,
     RungReached,
@@ -253,6 +254,24 @@ async def test_a_lost_trial_that_is_given_up_ends_as_the_driver_says() -> None:
     await scene.group("second")
     await scene.broker.carry_out(Reassign("lane", None, Outcome(TrialState.FAILED, Cause.HANG, "silent")))
     assert (await scene.ended()).outcome.cause is Cause.HANG
+
+
+@in_a_loop
+async def test_that_ranks_wait_for_rank_0_at_their_first_report_is_said_once() -> None:
+    scene = await Scene.up(size=3)
+    waiting = [scene.ask(rank, 1) for rank in (1, 2)]
+    await asyncio.sleep(0)
+    assert await scene.news(RanksWait) == [RanksWait("lane", "c", 1)]
+    await scene.broker.carry_out(Recycle("lane", "c", 1, "no report for 11 s"))
+    (event,) = await scene.news(GroupLost)
+    assert event.message == (
+        "no report for 11 s; other ranks wait at report 1 for rank 0: every rank has to make every report"
+    )
+    for one in waiting:
+        one.cancel()
+    scene = await Scene.up(size=3)
+    await asyncio.gather(*(scene.ask(rank, 1) for rank in (0, 2, 1)))
+    assert await scene.news(RanksWait) == []
 
 
 @in_a_loop

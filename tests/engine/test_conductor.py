@@ -30,6 +30,7 @@ from orchestrator.engine.messages import (
     LaneUp,
     Outcome,
     Progress,
+    RanksWait,
     Reassign,
     Recycle,
     RungReached,
@@ -186,6 +187,23 @@ def test_silence_after_a_resume_is_a_hang_too(drive: Callable[..., Drive]) -> No
     assert (cell.state, cell.cause, cell.attempts) == (TrialState.FAILED, Cause.HANG, 2)
     assert cell.wall_s == d.clock.now - 1000.0  # each second once
     assert cell.gpu_s == GPUS * cell.wall_s
+
+
+def test_rank_0_has_as_long_as_between_reports_once_others_wait_for_its_first(
+    drive: Callable[..., Drive],
+) -> None:
+    d = drive()
+    (_, first), (_, other) = d.assign(), d.assign()
+    d.say(*(TrialStarted("lane", one.cell, 1, None) for one in (first, other)))
+    d.clock.now += 1000  # to build data and model
+    assert d.conductor.tick() == []
+    d.say(*(RanksWait("lane", one.cell, 1) for one in (first, other)))
+    d.clock.now += 9
+    d.say(progress(other, 1))
+    assert d.conductor.tick() == []
+    d.clock.now += 2
+    (action,) = d.conductor.tick()
+    assert action == Recycle("lane", first.cell, 1, "no report for 11 s (limit 10 s)")
 
 
 def test_the_journal_says_what_an_attempt_ran_on(drive: Callable[..., Drive]) -> None:

@@ -11,6 +11,7 @@ import json
 import pickle
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -34,6 +35,7 @@ from orchestrator.engine.attempts._said import (
     plain_report,
 )
 from orchestrator.engine.inprocess import report, session
+from orchestrator.engine.inprocess._session import same_on_all_ranks
 from orchestrator.errors import ExitCode
 
 PLAIN = (int, float, str, bool, type(None))
@@ -307,6 +309,12 @@ def disagreeing(config: dict[str, Any]) -> None:
     reports(config, epoch=lambda epoch: epoch + session().rank)
 
 
+def left_alone_in_a_collective(config: dict[str, Any]) -> None:
+    if session().rank == 0:
+        same_on_all_ranks(None)
+    reports(config)
+
+
 def run(folder: Path, function: Callable[..., Any], **changes: Any) -> Scene:
     high = {"level": {"swap": {"high": {"level": 2.0}}}}
     scene = Scene(folder, **{"components": high, "loggers": ["tensorboard", "csv"], **changes})
@@ -391,6 +399,17 @@ def test_ranks_that_disagree_are_named(tmp_path: Path, function: Callable[..., A
     scene = run(tmp_path, function, resources={"workers": 2}, seeds=1)
     assert {(row["state"], row["attempts"]) for row in scene.cells()} == {("failed", 1)}
     assert all(said in row["reason"] for row in scene.cells())
+
+
+@pytest.mark.slow
+def test_a_rank_0_that_never_comes_to_its_first_report_is_named(tmp_path: Path) -> None:
+    failures = {"max_retries": 0, "report_timeout": 5, "stop_when": "never"}
+    scene = Scene(tmp_path, resources={"workers": 2}, seeds=1, failures=failures)
+    run = scene.run(function=left_alone_in_a_collective, clock=lambda: 100 * time.monotonic())
+    assert run is ExitCode.FAILED
+    assert {(row["state"], row["cause"]) for row in scene.cells()} == {("failed", "hang")}
+    said = "; other ranks wait at report 1 for rank 0: every rank has to make every report"
+    assert all(row["reason"].endswith(said) for row in scene.cells())
 
 
 @pytest.mark.slow

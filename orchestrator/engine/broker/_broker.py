@@ -34,6 +34,7 @@ from orchestrator.engine.messages import (
     LaneEvent,
     LaneUp,
     Outcome,
+    RanksWait,
     Reassign,
     Recycle,
     RungReached,
@@ -208,6 +209,9 @@ class Broker:
         if trial is None:
             return STALE
         settled = trial.ask(index, self._lanes[lane_id].world_size)
+        if not trial.came and rank != 0:
+            self._post(RanksWait(lane_id, *trial.assignment.key))
+        trial.came.add(rank)
         if rank != 0:
             return await settled
         answer = proposal

@@ -24,6 +24,7 @@ class LaneTrial:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     said: dict[str, dict[int, Any]] = field(default_factory=dict)  # what ranks tell each other
     complete: dict[str, asyncio.Event] = field(default_factory=dict)
+    came: set[int] = field(default_factory=set)  # ranks that have come to a report
     awaited: asyncio.Future[Answer] | None = None  # the rung decision that rank 0 waits for
     stop: Answer | None = None  # asked for from outside; takes effect at rank 0's next report
     lost: bool = False  # its worker group is gone; the driver says what comes next

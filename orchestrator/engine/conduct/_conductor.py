@@ -34,6 +34,7 @@ from orchestrator.engine.messages import (
     EntrypointFailed,
     GroupLost,
     LaneUp,
+    RanksWait,
     Recycle,
     RungReached,
     StopRequest,
@@ -268,7 +269,9 @@ class Conductor:
         return []
 
     def _hear(
-        self, live: LiveTrial, event: TrialStarted | TrialProgress | CheckpointKept | TrialTells | GroupLost
+        self,
+        live: LiveTrial,
+        event: TrialStarted | TrialProgress | CheckpointKept | TrialTells | RanksWait | GroupLost,
     ) -> list[Action]:
         match event:
             case TrialProgress():
@@ -282,6 +285,8 @@ class Conductor:
                 self.record.append(Checkpointed(*live.key, event.name, event.step, event.length, event.value))
             case TrialTells(text=text):
                 self._log.note(f"{live.record.name}: {text}")
+            case RanksWait():
+                live.awaited = self.clock()
             case GroupLost():
                 return self._failures.group_lost(live, event)
             case TrialStarted(resumed_step=step):

@@ -12,9 +12,10 @@ from orchestrator.engine.conduct._trialqueue import LiveTrial
 class HangDetector:
     """Times are seconds of the caller's clock.
 
-    A trial that never reported is left alone: building data and model may take any time. One that goes on
-    from a checkpoint has to do that again, so its first report may take as much longer as the slowest start
-    of this run; while none is known, it is left alone too.
+    A trial that never reported is left alone: building data and model may take any time. But once another
+    rank waits at its first report, rank 0 has as long as between reports. One that goes on from a checkpoint
+    has to build them again, so its first report may take as much longer as the slowest start of this run;
+    while none is known, it is left alone too.
     """
 
     def __init__(self, setting: float | Literal["auto"]) -> None:
@@ -41,14 +42,16 @@ class HangDetector:
         limit = report_timeout(self._setting, self._longest_interval_s)
         found = []
         for live in running:
-            allowed = limit
-            if live.heard is None or live.hangs:
+            since, allowed = live.heard, limit
+            if since is None or live.hangs:
                 continue
-            if not live.reported:
+            if not live.reported and live.awaited is not None:
+                since = live.awaited
+            elif not live.reported:
                 if not live.resumed or self._longest_start_s is None:
                     continue
                 allowed += self._longest_start_s
-            silent = now - live.heard
+            silent = now - since
             if silent > allowed:
                 live.hangs = True
                 found.append((live, f"no report for {silent:.0f} s (limit {allowed:.0f} s)"))

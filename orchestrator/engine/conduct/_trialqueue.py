@@ -36,9 +36,10 @@ class LiveTrial:
     `lane`: the worker group that it was last heard of on; `since`: when the attempt under way was handed out,
     None when its seconds are counted; `handed`: the attempt that a slot was last given, not the ones that
     followed it there; `heard`: when the attempt was last heard of, None before its code is called;
-    `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `hangs`: it was named by the
-    `HangDetector`; `length`, `value`: of the latest report; `beside`, `curve`: of an ended one, as in its
-    `Outcome`; `answer`: what the trial ends as when it was
+    `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `awaited`: since when other
+    ranks wait for rank 0 to make its first report; `hangs`: it was named by the `HangDetector`; `length`,
+    `value`: of the latest report; `beside`, `curve`: of an ended one, as in its `Outcome`; `answer`: what the
+    trial ends as when it was
     told to leave, whether it has heard of it or not; `unrecorded_s`: of attempts that ended, in no event yet;
     `wrote`, `shared`: files outside of its own directory (`Outcome`).
     """
@@ -54,6 +55,7 @@ class LiveTrial:
     heard: float | None = None
     reported: bool = False
     resumed: bool = False
+    awaited: float | None = None
     hangs: bool = False
     beside: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[float | None, ...] = ()
@@ -82,7 +84,7 @@ class LiveTrial:
 
     def begin(self, now: float) -> None:
         """Take in that another attempt is handed out: nothing is known of it."""
-        self.since, self.heard = now, None
+        self.since, self.heard, self.awaited = now, None, None
         self.reported = self.resumed = self.hangs = False
 
     def spend(self, wall_s: float) -> None:
