@@ -13,6 +13,7 @@ from orchestrator.cli import console, logs
 from orchestrator.cli.standing import arms_table, explanations, follow_as_lines
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
+from orchestrator.record.events import Decided
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
@@ -88,6 +89,24 @@ def test_thousands_of_explanations_are_not_all_printed() -> None:
     assert len(few) == MOST_LINES + 1
     assert ("no-a seed 0:" in few[0], "no-a seed 9999:" in few[-1]) == (True, True)
     assert "and 9800 more; `orchestrate status --json` has all" in few
+
+
+def test_each_decision_is_looked_at_once() -> None:
+    looked = []
+
+    class Looked(dict[float, Decided]):
+        def values(self) -> Any:
+            looked.extend(self)
+            return super().values()
+
+    made = Decided("0", "stop", TrialState.STOPPED, "asha", 3.0, -0.5, 3, 4, "rank 3 of 4")
+    cells = tuple(
+        TrialRecord(str(seed), "no-a", seed, state=TrialState.STOPPED, decisions=Looked({3.0: made}))
+        for seed in range(1000)
+    )
+    found = StudyStanding("s", "runs/s", "loss", "min", "epoch", 9.0, None, ("no-a",), cells, 0.0, ())
+    assert "no-a seed 999: stopped by asha at rung 3 epochs" in explanations(found)[-1]
+    assert len(looked) == 1000
 
 
 def test_status_tells_phases_apart_and_skipped_seeds_once(capsys: pytest.CaptureFixture[str]) -> None:
