@@ -241,11 +241,10 @@ def _ray_token() -> Finding:
 
 
 def _cluster_at(address: str | None) -> Iterator[Finding]:
-    other = os.environ.get("RAY_ADDRESS")
+    unused = gateway.ray_address_unused(address)
+    if unused is not None:
+        yield Finding("ray address", "ok", unused)
     if address is None:
-        if other:
-            hint = f"studies start Ray on this machine; --address {other} connects"
-            yield Finding("ray address", "ok", f"RAY_ADDRESS={other} is not used", hint)
         return
     try:
         gateway.refuse_strangers(address)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import importlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -111,6 +110,7 @@ class _Driver:
 
     def _answered_already(self, state: StudyState) -> StudyOutcome:
         """Nothing is left to run: only the tables are written, in case they are missing."""
+        self.listener.note("nothing is left to run: every trial has ended")
         write_results(self.storage, self.paths, results_table(self.spec, state))
         states = [record.state for record in state.cells.values()]
         failed = any(not state.answered for state in states)
@@ -122,10 +122,11 @@ class _Driver:
 
     def _look_at_ray(self) -> None:
         """Refuse what cannot work before user code is imported, which takes longer."""
-        address, other = self.options.address, os.environ.get("RAY_ADDRESS")
-        ray = sys.modules.get("ray")
+        address, ray = self.options.address, sys.modules.get("ray")
         if ray is not None and ray.is_initialized():
             return
+        if (unused := gateway.ray_address_unused(address)) is not None:
+            self.listener.note(unused)
         if address is not None:
             gateway.refuse_strangers(address)
             return
@@ -133,10 +134,6 @@ class _Driver:
         before = None if self.options.fresh else read_environment(self.storage, self.paths).address
         if (told := gateway.elsewhere_before(before)) is not None:
             self.listener.note(told)
-        if other:
-            self.listener.note(
-                f"RAY_ADDRESS={other} is not used: Ray is started on this machine; --address {other} connects"
-            )
 
     @contextmanager
     def _ahead(self, recorded: PackedCode | None) -> Iterator[_Ahead]:
@@ -178,6 +175,9 @@ class _Driver:
             wanted, self.spec, self.storage.path(self.paths.root), cells=self._cells_left(recorded)
         )
         with cluster.connected(self.options.address, want, self.listener.note) as grows:
+            if grows:
+                here = "this process" if self.options.address is None else f"--address {self.options.address}"
+                self.listener.note(f"Ray: the cluster at {cluster.connected_to()} (of {here})")
             gpus = cluster.gpus_per_worker(self.spec.resources)
             if not grows:
                 self._check_capacity(gpus)

@@ -246,6 +246,16 @@ def unprotected(address: str | None) -> str | None:
     )
 
 
+def ray_address_unused(address: str | None) -> str | None:
+    """Return what to tell who has set RAY_ADDRESS, which Ray's own programs heed; None where nobody has."""
+    named = os.environ.get("RAY_ADDRESS")
+    if not named or named == address:
+        return None
+    if address is not None:
+        return f"RAY_ADDRESS={named} is not used: --address {address} is"
+    return f"RAY_ADDRESS={named} is not used: Ray is started on this machine; --address {named} connects"
+
+
 def elsewhere_before(before: str | None) -> str | None:
     """Return what to tell the user of a study that began on a cluster, at this address, and is to go on with
     a Ray of this machine; None where it did not.

@@ -206,7 +206,8 @@ def refuse_if_held(owner: Mapping[str, Any] | None, now: float, paths: StudyPath
     """Raise `StudyHeld` where `owner`, who holds a study's lease, is at it."""
     if owner is not None and is_alive(owner, now):
         raise StudyHeld(
-            f"study {paths.root} is run by {describe(owner)}; stop that (orchestrate stop) or wait for it"
+            f"study {paths.root} is run by {describe(owner)}: orchestrate watch shows it, orchestrate stop "
+            "ends it; the same command then goes on"
         )
 
 

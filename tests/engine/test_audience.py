@@ -71,12 +71,13 @@ def test_a_listener_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) 
 class Asked:
     def __init__(self) -> None:
         self.stops: list[tuple[str, ExitCode]] = []
+        self.notes: list[str] = []
 
     def stop_soon(self, reason: str, code: ExitCode) -> None:
         self.stops.append((reason, code))
 
     def note(self, text: str) -> None:
-        pass
+        self.notes.append(text)
 
 
 @contextmanager
@@ -101,6 +102,19 @@ def test_signals_stop_cleanly(number: signal.Signals, code: ExitCode) -> None:
     with handled(number, signal.SIG_DFL), driver._signals_to(pump):
         signal.raise_signal(number)
     assert pump.stops == [(f"stopped by {number.name}", code)]
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    pump = Asked()
+    with handled(signal.SIGTERM, signal.SIG_DFL), driver._signals_to(pump):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the second one leaves the block")
+    assert pump.notes == [driver.LEAVING, "stopping at once"]
+    assert pump.stops == [
+        ("stopped by SIGTERM", ExitCode.TERMINATED),
+        ("stopped at once", ExitCode.INTERRUPTED),
+    ]
 
 
 def test_nohup_goes_on() -> None:

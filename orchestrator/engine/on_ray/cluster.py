@@ -166,9 +166,14 @@ def _chosen(address: str | None) -> str | None:
     return found
 
 
+def connected_to() -> str:
+    """Return the address of the cluster that this process is connected to."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def _refuse_another(address: str | None) -> None:
     """Refuse the Ray of this process where another cluster was asked for."""
-    here = ray.get_runtime_context().gcs_address
+    here = connected_to()
     if address not in (None, "auto", here):
         raise ClusterUnavailable(
             f"this process is connected to the Ray at {here} already, and {address} was asked for: leave the "
