@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -160,6 +161,22 @@ def test_help(script: str) -> None:
         [sys.executable, str(SCRIPTS / f"{script}.py"), "--help"], capture_output=True, text=True, check=True
     )
     assert "--json" in shown.stdout
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_large_records_take_little_memory_and_give_small_pages(tmp_path: Path) -> None:
+    """What they take in seconds is in docs/benchmarks.md."""
+    figures = tmp_path / "figures.json"
+    words = ["--cells", "2000", "--checkpoints", "10", "--repeat", "1", "--json", str(figures)]
+    subprocess.run([sys.executable, str(SCRIPTS / "records.py"), *words], capture_output=True, check=True)
+    (found,) = json.loads(figures.read_text())["records"]
+    assert found["cells"] >= 2000
+    memory_mb = {name: row[2] for name, (row,) in found["rows"].items()}
+    assert "`orchestrate report large --write`" in memory_mb
+    assert max(memory_mb.values()) < 500, memory_mb
+    sizes = [row[3] for name, (row,) in found["rows"].items() if name.startswith("page")]
+    assert max(sizes) < 200_000
 
 
 def test_stalls_are_against_the_time_between_two_reports_without_the_last_one(load) -> None:
