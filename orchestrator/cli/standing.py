@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,8 +19,6 @@ from orchestrator.reporting.standingwords import arm_rows, explanations, heading
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from orchestrator.study.spec import StudySpec
 
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
@@ -45,30 +42,19 @@ def status(
     if as_json:
         console.data_json(found.to_json())
         return
-    left = sum(not cell.state.answered for cell in found.cells)
-    on_machine = _on_this_machine(opened.storage.path(opened.paths.root), opened.spec, left)
+    on_machine = _on_this_machine(opened.storage.path(opened.paths.root))
     console.show(headline(found), *on_machine, arms_table(found), *explanations(found))
 
 
-def _on_this_machine(root: str, spec: StudySpec, left: int) -> list[str]:
-    """Say what a study that was started here has of this machine, or waits for, and who else is here; and
-    what it could have now, with `left` trials to run.
-    """
-    from orchestrator.api.machine import Machine
-    from orchestrator.engine.sharing import StudyRegister, could_have, in_words, wanted
+def _on_this_machine(root: str) -> list[str]:
+    """Say what a study that was started here has of this machine, or waits for, and who else is here."""
+    from orchestrator.engine.sharing import StudyRegister, in_words
 
     tenants = StudyRegister.here().tenants()
     mine = [tenant for tenant in tenants if tenant.root == root]
     others = [tenant for tenant in tenants if tenant.root != root]
-    if not mine:
-        return []
-    here = Machine.here()
-    more = could_have(here.cpus, here.gpus, partial(wanted, spec, root, cells=left), mine[0], others)
-    grows = (
-        f"{more} now: a Ray that has begun gets no more; Ctrl-C and the same command does" if more else None
-    )
-    told = [f"this machine: {in_words(mine)}" + (f"; beside it: {in_words(others)}" if others else "")]
-    return [*told, *([f"it could have {grows}"] if grows else [])]
+    beside = f"; beside it: {in_words(others)}" if others else ""
+    return [f"this machine: {in_words(mine)}{beside}"] if mine else []
 
 
 def watch(

@@ -174,19 +174,19 @@ class _Driver:
         want = partial(
             wanted, self.spec, self.storage.path(self.paths.root), cells=self._cells_left(recorded)
         )
-        with cluster.connected(self.options.address, want, self.listener.note) as grows:
-            if grows:
+        with cluster.connected(self.options.address, want, self.listener.note) as machine:
+            if machine is None:
                 here = "this process" if self.options.address is None else f"--address {self.options.address}"
                 self.listener.note(f"Ray: the cluster at {cluster.connected_to()} (of {here})")
             gpus = cluster.gpus_per_worker(self.spec.resources)
-            if not grows:
+            if machine is not None:
                 self._check_capacity(gpus)
             found = self._heed(ahead.probe, gpus)
             record = StudyRecord.open(self.storage, self.spec, self.study.plan, start, found=recorded)
             try:
                 self._keep(found, code)
                 with told_to(self.listener.note):
-                    return self._conduct(record, code, gpus, grows=grows)
+                    return self._conduct(record, code, gpus, machine)
             finally:
                 record.close()
 
@@ -236,7 +236,7 @@ class _Driver:
         if request is not None and (found is not None or self.options.no_check):
             checks.remember(self.storage, self.paths, checks.fingerprint(request, code.hash), found)
 
-    def _conduct(self, record: StudyRecord, code: PackedCode, gpus: float, *, grows: bool) -> StudyOutcome:
+    def _conduct(self, record: StudyRecord, code: PackedCode, gpus: float, machine: Any) -> StudyOutcome:
         from orchestrator.engine.conduct import Conductor
         from orchestrator.engine.on_ray import TuneRuntime
         from orchestrator.engine.place import tidy
@@ -253,7 +253,7 @@ class _Driver:
         )
         if not conductor.finished():
             facts = self._facts(record, code, gpus)
-            with closing(TuneRuntime(facts, grows=grows, kept_cpus=self._kept_cpus())) as runtime:
+            with closing(TuneRuntime(facts, machine, kept_cpus=self._kept_cpus())) as runtime:
                 pump = Pump(conductor, runtime, record, self.listener)
                 with _signals_to(pump), pump.beside() as road:
                     runtime.run(road)

@@ -233,6 +233,18 @@ def test_idle_lanes_stay_where_cells_wait_and_running_trials_leave_room(drive: C
     assert d.conductor.idle_lanes() == 0
 
 
+def test_a_node_that_comes_adds_lanes_to_a_study_that_runs(drive: Callable[..., Drive]) -> None:
+    d = drive(resources={"max_parallel": 3})
+    nodes = [Node(name, "10.0.0.2", 2, 2 * GPUS) for name in ("first", "second")]
+    d.conductor.see(nodes[:1])
+    started = [d.assign() for _ in range(2)]
+    assert d.conductor.next_assignment() is None
+    d.conductor.see(nodes)
+    started.append(d.assign())
+    assert d.conductor.next_assignment() is None
+    assert len({assignment.cell for _, assignment in started}) == 3
+
+
 def test_no_timeout_before_the_first_report(drive: Callable[..., Drive]) -> None:
     d = drive()
     _, first = d.assign()

@@ -59,6 +59,7 @@ IMPORTED = {
         *(f"ray._private.thirdparty.pynvml:nvml{name}" for name in ("Init", "Shutdown", "DeviceGetCount")),
         *(f"ray._private.thirdparty.pynvml:nvmlDeviceGet{name}" for name in ("HandleByIndex", "UUID")),
         "ray._private.thirdparty.pynvml:NVMLError",
+        *("ray._private.node:Node", "ray._private.parameter:RayParams"),
     },
     "no_tuner": {"ray.train._internal:session"},
     "spot_first": {
@@ -245,6 +246,18 @@ def test_what_a_lane_leaves_out_is_known_by_these_names() -> None:
 @pytest.mark.parametrize("name", ["start_api_server", "start_monitor", "start_log_monitor"])
 def test_an_embedded_ray_can_do_without(name: str) -> None:
     assert callable(getattr(named("ray._private.node:Node"), name))
+
+
+def test_an_embedded_ray_can_have_a_second_node() -> None:
+    assert parameters(named("ray._private.node:Node"))[:4] == [
+        *("ray_params", "head", "shutdown_at_exit", "spawn_reaper"),
+    ]
+    assert {
+        *("gcs_address", "num_cpus", "num_gpus", "env_vars", "include_log_monitor", "node_manager_port"),
+        *("min_worker_port", "max_worker_port", "dashboard_agent_listen_port"),
+    } <= set(parameters(named("ray._private.parameter:RayParams")))
+    end = named("ray._private.node:Node.kill_all_processes")
+    assert parameters(end) == ["self", "check_alive", "allow_graceful", "wait"]
 
 
 def test_an_embedded_ray_can_do_with_a_small_agent() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -16,16 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.engine.capacity import Node
+from orchestrator.engine.on_ray import _machine_part
+from orchestrator.engine.ray_private.machine import FoundHere
 from orchestrator.engine.sharing import (
+    Claim,
     MachineShare,
     Offer,
     Peer,
     StudyRegister,
     Tenant,
     Want,
-    could_have,
     entitled,
     in_words,
+    more,
     share,
     wanted,
 )
@@ -84,32 +87,28 @@ def test_studies_on_processors_of_their_own_do_not_compete() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_parallel", "cells", "others", "more"),
+    ("asked", "others", "cpus", "gpus"),
     [
-        ("auto", 9, [], "4 CPUs and 4 GPUs"),
-        ("auto", 9, [tenant("a", 1, "3")], "3 CPUs and 3 GPUs"),
-        ("auto", 9, [tenant("a", 2, "23")], None),  # as when it began
-        ("auto", 2, [], None),
-        (2, 9, [], None),
+        (want(), [], 2, "23"),
+        (want(groups=3), [], 1, "2"),
+        (want(groups=2), [], None, ""),
+        (want(), [tenant("a", 1, "3")], 1, "2"),
+        (want(), [tenant("a", 2, "23")], None, ""),
+        (want(gpus=0), [tenant("a", 4)], 2, ""),
+        (want(besides=1), [tenant("a", 3)], 3, "23"),  # of every node
+        # whoever waits comes first, when it came and whatever its priority
+        (want(), [tenant("a", least=(1.0, 1), since=99, priority=-9)], 1, "3"),
+        (want(), [tenant("a", least=(1.0, 2), since=99)], None, ""),
     ],
 )
-def test_what_a_study_could_have_by_now(
-    max_parallel: int | str, cells: int, others: list[Tenant], more: str | None
+def test_what_a_study_takes_while_it_runs(
+    asked: Want, others: list[Tenant], cpus: float | None, gpus: str
 ) -> None:
-    spec = StudySpec.model_validate(
-        {
-            "name": "me",
-            "entrypoint": "x:Y",
-            "metric": {"name": "loss", "mode": "min"},
-            "baseline": {"a": 1},
-            "components": {"a": {"without": {"a": 2}}},
-            "seeds": 5,
-            "stopping": {"max": 1},
-            "resources": {"max_parallel": max_parallel, "gpus_per_worker": 1},
-        }
+    had = MachineShare(2, ("0", "1"), 2, 2)
+    got = more(FOUR, asked, had, [*others, tenant("me", 2, "01", priority=9)])
+    assert (None if got is None else (got.cpus, "".join(got.gpus))) == (
+        None if cpus is None else (cpus, gpus)
     )
-    mine = tenant("me", 2, "01")
-    assert could_have(8, 4, partial(wanted, spec, "/runs/me", cells=cells), mine, others) == more
 
 
 WANTS = st.builds(
@@ -140,6 +139,9 @@ def test_nothing_is_given_out_twice_and_nobody_waits_for_ever(coming: list[tuple
         for number, (one, got) in list(here.items()):
             if got is None:
                 here[number] = (one, share(FOUR, one, number, tenants(number)))
+            elif (further := more(FOUR, one, got, tenants(-1))) is not None:
+                here[number] = (one, got + further)
+                assert here[number][1].groups <= one.groups
         held = [got for _, got in here.values() if got is not None]
         gpus = [gpu for got in held for gpu in got.gpus]
         assert len(gpus) == len(set(gpus))
@@ -179,13 +181,13 @@ class Study:
 
     def __init__(self, registry: StudyRegister, asked: Want) -> None:
         self.said: list[str] = []
-        self.got: MachineShare | None = None
+        self.claim: Claim | None = None
         self.waits, self.runs, self.leave = Event(), Event(), Event()
         self._thread = Thread(target=self._run, args=(registry, asked), daemon=True)
         self._thread.start()
 
     def _run(self, registry: StudyRegister, asked: Want) -> None:
-        with registry.claimed(asked, FOUR, self._note, pause=lambda: Event().wait(0.01)) as self.got:
+        with registry.claimed(asked, FOUR, self._note, pause=lambda: Event().wait(0.01)) as self.claim:
             self.runs.set()
             self.leave.wait(60)
 
@@ -213,8 +215,8 @@ def test_one_waits_until_another_leaves_and_is_told_for_whom(tmp_path: Path) -> 
     assert "second" in in_words(registry.tenants())
     first.end()
     assert second.runs.wait(60)
-    assert second.got is not None
-    assert second.got.gpus == FOUR.gpus
+    assert second.claim is not None
+    assert second.claim.got.gpus == FOUR.gpus
     second.end()
     assert registry.tenants() == []
     assert (tmp_path / "studies").stat().st_mode & 0o777 == 0o700
@@ -223,19 +225,7 @@ def test_one_waits_until_another_leaves_and_is_told_for_whom(tmp_path: Path) -> 
 HOLDS = """
 import sys
 from pathlib import Path
-from orchestrator.engine.capacity import Node
-from orchestrator.engine.sharing import (
-    Offer,
-    Peer,
-    StudyRegister,
-    MachineShare,
-    Tenant,
-    Want,
-    entitled,
-    in_words,
-    share,
-    wanted,
-)
+from orchestrator.engine.sharing import Offer, StudyRegister, Want
 offer = Offer(8, ("0", "1", "2", "3"))
 with StudyRegister(Path(sys.argv[1])).claimed(Want("killed", "/killed", 1, 1, 3), offer, print):
     print("has it", flush=True)
@@ -250,15 +240,15 @@ def test_what_a_killed_study_had_is_free_and_shares_are_told(tmp_path: Path) -> 
         assert holder.stdout is not None
         assert holder.stdout.readline() == "has it\n"
         notes: list[str] = []
-        with registry.claimed(want("beside"), FOUR, notes.append) as got:
-            assert got.gpus == ("3",)
+        with registry.claimed(want("beside"), FOUR, notes.append) as claim:
+            assert claim.got.gpus == ("3",)
         assert notes == [
             "shares this machine: 1 of 8 CPUs, 1 of 4 GPUs (3) are this study's; "
             f"killed (process {holder.pid}) has 3 CPUs and 3 GPUs (0, 1, 2)"
         ]
         holder.kill()
-    with registry.claimed(want("after"), FOUR, notes.append) as got:
-        assert got.gpus == FOUR.gpus
+    with registry.claimed(want("after"), FOUR, notes.append) as claim:
+        assert claim.got.gpus == FOUR.gpus
     assert len(notes) == 1
 
 
@@ -269,10 +259,61 @@ def test_a_directory_that_is_not_ours_alone_is_not_trusted(
     spoil(tmp_path / "studies")
     notes: list[str] = []
     registry = StudyRegister(tmp_path / "studies")
-    with registry.claimed(want(), FOUR, notes.append) as got:
-        assert got == MachineShare(8, FOUR.gpus, 8)
+    with registry.claimed(want(), FOUR, notes.append) as claim:
+        assert claim.got == MachineShare(8, FOUR.gpus, 8)
+        assert claim.more(9) is None
     assert "other studies on this machine are not seen" in notes[0]
     assert registry.tenants() == []
+
+
+def test_a_study_grows_into_what_another_one_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By nodes of its Ray that are begun in its place here."""
+    begun, began, ended = [], Event(), []
+
+    def begin(cpus: int, gpus: int, variables: dict[str, str]) -> Callable[[], None]:
+        begun.append((cpus, gpus, variables["CUDA_VISIBLE_DEVICES"], os.environ["CUDA_VISIBLE_DEVICES"]))
+        began.set()
+        return lambda: ended.append(gpus)
+
+    monkeypatch.setattr(_machine_part, "begin_node", begin)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    registry = StudyRegister(tmp_path / "studies")
+    first = Study(registry, want("first", groups=2))
+    assert first.runs.wait(60)
+    found = FoundHere(8, ("4", "5", "6", "7"), FOUR.gpus, "CUDA_VISIBLE_DEVICES")
+    notes: list[str] = []
+    with registry.claimed(want("second", groups=4), FOUR, print) as claim:
+        part = _machine_part.MachinePart(found, claim, notes.append)
+        assert part.variables() == {"RAY_OVERRIDE_RESOURCES": None, "CUDA_VISIBLE_DEVICES": "6,7"}
+        assert part.options() == {"num_cpus": 6, "num_gpus": 2}
+        with part.growing():
+            part.could_use(9)
+            first.end()
+            while not began.wait(0.01):
+                part.could_use(3)
+        assert begun == [(1, 1, "4", "6,7,4")]
+        assert ended == [1]
+        assert "1 CPU and 1 GPU (0)" in notes[0]
+        assert [(mine.cpus, mine.gpus) for mine in registry.tenants()] == [(3, ("2", "3", "0"))]
+
+
+def test_a_node_that_cannot_be_begun_is_left_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(_machine_part, "begin_node", fail)
+    registry = StudyRegister(tmp_path / "studies")
+    found = FoundHere(8, FOUR.gpus, FOUR.gpus, "CUDA_VISIBLE_DEVICES")
+    told = Event()
+    with registry.claimed(want("me", gpus=0), FOUR, print) as claim:
+        claim.keep(MachineShare(2, (), 2, 2))
+        part = _machine_part.MachinePart(found, claim, lambda _: told.set())
+        with part.growing():
+            part.could_use(4)
+            assert told.wait(60)
+        assert claim.got.groups == 2
 
 
 def peer(study: str, gpus: float = 1, **resources: Any) -> Peer:

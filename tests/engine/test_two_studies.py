@@ -67,16 +67,65 @@ def test_no_gpu_is_given_out_twice(
     (tmp_path / "go").touch()
     ends = {me: run.end() for me, run in running.items()}
     assert {me: end.code for me, end in ends.items()} == dict.fromkeys(studies, 0), ends
-    told = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
-    assert len(told) == 18
-    for one, other in itertools.combinations(told, 2):
-        together = one["began"] < other["ended"] and other["began"] < one["ended"]
-        assert not (together and one["gpus"] == other["gpus"]), (one, other)
-    used = {me: {one["gpus"] for one in told if one["study"] == me} for me in studies}
+    used = gpus_used(tmp_path, 18)
     assert used["first"] | used["second"] == {"0", "1", "2", "3"}
     assert sum("shares this machine" in ends[me].err for me in ("first", "second")) == 1
     for one in studies.values():  # what a trial was seen to import
         assert read_study(one.storage, one.paths.root).state.imported == {"helper.py"}
+
+
+def gpus_used(signs: Path, trials: int) -> dict[str, set[str]]:
+    """Return the GPUs of each study's trials; no two trials had one at the same time."""
+    told = [json.loads(path.read_text()) for path in signs.glob("*.json")]
+    assert len(told) == trials
+    for one, other in itertools.combinations(told, 2):
+        together = one["began"] < other["ended"] and other["began"] < one["ended"]
+        assert not (together and one["gpus"] == other["gpus"]), (one, other)
+    return {me: {one["gpus"] for one in told if one["study"] == me} for me in {one["study"] for one in told}}
+
+
+GROWS = """
+import json
+import os
+import time
+from pathlib import Path
+
+import ray.train
+
+
+def train(config):
+    signs, me, gpu = Path(config["signs"]), config["me"], os.environ["CUDA_VISIBLE_DEVICES"]
+    began = time.time()
+    (signs / f"{me}-here").touch()
+    (signs / f"{me}-{gpu}").touch()
+    if me == "second" and (signs / f"first-{gpu}").exists():
+        (signs / "second-grown").touch()
+    awaited = signs / {"first": "second-here", "second": "second-grown"}[me]
+    while not awaited.exists():
+        assert time.time() < began + 300, f"{awaited.name} does not come"
+        time.sleep(0.01)
+    ray.train.report({"loss": 1.0 + config["level"] + config["seed"] / 10, "epoch": 1})
+    told = {"study": me, "gpus": gpu, "began": began, "ended": time.time()}
+    (signs / f"{me}-{config['seed']}-{config['level']}.json").write_text(json.dumps(told))
+"""
+
+
+def test_a_study_grows_when_another_one_ends(
+    bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 4, "GPU": 4}')
+    running = {}
+    for me, most in (("first", "2"), ("second", "3")):
+        study = bench(None, STUDY.format(me=me, other="", most=most, signs=tmp_path))
+        (study.code / "train.py").write_text(GROWS)
+        running[me] = study.start()
+        running[me].until(lambda me=me: (tmp_path / f"{me}-here").exists(), f"a trial of {me}")
+    ends = {me: run.end() for me, run in running.items()}
+    assert {me: end.code for me, end in ends.items()} == {"first": 0, "second": 0}, ends
+    used = gpus_used(tmp_path, 12)
+    assert used["first"] == {"0", "1"}
+    assert len(used["second"]) == 3  # as many as `max_parallel` lets it have
+    assert "takes what others have left of this machine: 1 CPU and 1 GPU (0)" in ends["second"].err
 
 
 GIVES_WAY = """

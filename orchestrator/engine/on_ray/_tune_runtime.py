@@ -18,6 +18,7 @@ from orchestrator.engine.capacity import ClusterPart, Node
 from orchestrator.engine.messages import Action, RunFacts, Said
 from orchestrator.engine.on_ray import cluster
 from orchestrator.engine.on_ray._lane import Lane
+from orchestrator.engine.on_ray._machine_part import MachinePart
 from orchestrator.engine.on_ray._message_actor import MessageActor
 from orchestrator.engine.on_ray._tune_adapters import CellScheduler, CellSearcher
 from orchestrator.engine.ray_private.head import lanes_from_pool
@@ -33,13 +34,15 @@ RELEASE_S = 10.0
 class TuneRuntime:
     """The `Runtime` of a Ray that this process is connected to.
 
-    `grows`: its cluster may add nodes when it is asked to; `kept_cpus`: of each node, for what runs beside
-    the workers.
+    `machine`: what the study has of this machine, where Ray was started for it; None on a cluster, that may
+    add nodes when it is asked to. `kept_cpus`: of each node, for what runs beside the workers.
     """
 
-    def __init__(self, facts: RunFacts, *, grows: bool = False, kept_cpus: float = 0.0) -> None:
+    def __init__(
+        self, facts: RunFacts, machine: MachinePart | None = None, *, kept_cpus: float = 0.0
+    ) -> None:
         self._facts = replace(facts, spec=plain(facts.spec))
-        self._grows, self._kept_cpus = grows, kept_cpus
+        self._machine, self._kept_cpus = machine, kept_cpus
         resources = facts.spec.resources
         self._me = Peer(facts.spec.name, time.time_ns(), facts.gpus_per_worker, resources)
         actor = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(MessageActor)
@@ -87,7 +90,8 @@ class TuneRuntime:
 
     def part(self, groups: int) -> ClusterPart | None:
         """Compare with the other studies on the cluster: their actors' names tell which there are."""
-        if not self._grows:
+        if self._machine is not None:
+            self._machine.could_use(groups)
             return None
         self._broker.told_what_it_could_use.remote(groups)
         others = cluster.peers(but=self._me)
@@ -98,7 +102,7 @@ class TuneRuntime:
 
     def ask_for(self, bundles: Sequence[dict[str, float]]) -> None:
         """Ask a cluster that grows for nodes; the last request counts until there is another one."""
-        if not self._grows:
+        if self._machine is not None:
             return
         try:
             cluster.ask_for(bundles)

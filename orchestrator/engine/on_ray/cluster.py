@@ -16,6 +16,7 @@ from ray.util import list_named_actors
 
 from orchestrator.engine import gateway
 from orchestrator.engine.capacity import ANY, Node
+from orchestrator.engine.on_ray._machine_part import MachinePart
 from orchestrator.engine.on_ray._orphans import end_orphans, mark
 from orchestrator.engine.ray_private.head import (
     EMBEDDED,
@@ -26,8 +27,8 @@ from orchestrator.engine.ray_private.head import (
     token_by_default,
 )
 from orchestrator.engine.ray_private.knock import knock
-from orchestrator.engine.ray_private.machine import confined, found_here
-from orchestrator.engine.sharing import Offer, Peer, StudyRegister, Want
+from orchestrator.engine.ray_private.machine import found_here
+from orchestrator.engine.sharing import Claim, Offer, Peer, StudyRegister, Want
 from orchestrator.errors import ClusterUnavailable, Fault, StudyError
 from orchestrator.study.spec import ResourcesSpec
 
@@ -60,8 +61,10 @@ def connected(
     address: str | None,
     want: Callable[[Offer], Want] | None = None,
     note: Callable[[str], None] = log.warning,
-) -> Iterator[bool]:
-    """Ray while the block lasts; yields whether its cluster may grow, so that a study can wait for nodes.
+) -> Iterator[MachinePart | None]:
+    """Ray while the block lasts; yields the study's part of this machine.
+
+    None on a cluster: that may grow, so that a study can wait for nodes.
 
     A Ray that is initialised in this process already is used and left as it was found. Otherwise one is
     started on this machine, or the cluster at `address` connected to, and left at the end.
@@ -80,46 +83,40 @@ def connected(
         if ray.is_initialized():
             _refuse_another(address)
             stack.enter_context(_environment({}))
-            yield True
+            yield None
             return
-        part: dict[str, Any] = {}
-        here: dict[str, str | None] = {**LANE_ENVIRONMENT, EMBEDDED: mark()}
+        here: dict[str, str | None] = {EMBEDDED: None}
+        part = None
         if address is None:
-            if want is not None:
-                confinement, part = stack.enter_context(_a_part(want, note))
-                here |= confinement
+            part = stack.enter_context(_a_part(want, note))
+            here = {**LANE_ENVIRONMENT, EMBEDDED: mark(), **part.variables()}
             end_orphans()
-        stack.enter_context(_environment(here if address is None else {EMBEDDED: None}))
+        stack.enter_context(_environment(here))
         stack.enter_context(ray_off_stdout())
         if address is None:
             stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
-        _connect(address, part)
+        _connect(address, {} if part is None else part.options())
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
         gateway.keep_token_private()
         warning = gateway.unprotected(address)
         if warning:
             log.warning(warning)
-        yield address is not None
+        if part is not None:
+            stack.enter_context(part.growing())
+        yield part
 
 
 @contextmanager
-def _a_part(
-    want: Callable[[Offer], Want], note: Callable[[str], None]
-) -> Iterator[tuple[dict[str, str | None], dict[str, Any]]]:
-    """Variables and options for a Ray with what this study may have of the machine, while it has it."""
+def _a_part(want: Callable[[Offer], Want] | None, note: Callable[[str], None]) -> Iterator[MachinePart]:
+    """Yield what this study may have of the machine, while it has it."""
     found = found_here()
     offer = Offer(found.cpus, found.ids, frozenset(os.sched_getaffinity(0)))
-    wanted = want(offer)
-    with StudyRegister.here().claimed(wanted, offer, note) as got:
-        if got.room == offer.cpus and (got.gpus == offer.gpus or not wanted.gpus):
-            yield {}, {}
-            return
-        gpus = [found.gpus[found.ids.index(one)] for one in got.gpus]
-        variables = confined(found, gpus)
-        if not wanted.gpus:  # as without others: what its workers see is left alone
-            del variables[found.visible]
-        yield variables, {"num_cpus": int(got.room), "num_gpus": len(gpus)}
+    if want is None:
+        yield MachinePart(found, Claim.of_all(Want("", "", 0.0, 0.0), offer), note)
+        return
+    with StudyRegister.here().claimed(want(offer), offer, note) as claim:
+        yield MachinePart(found, claim, note)
 
 
 def _connect(address: str | None, part: Mapping[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 OVERRIDE = "RAY_OVERRIDE_RESOURCES"
 """Resources by name, as JSON; Ray believes them before anything that it finds or is told."""
@@ -46,6 +47,36 @@ def confined(found: FoundHere, gpus: Sequence[str]) -> dict[str, str | None]:
     """Return variables under which a Ray takes these GPUs for all that there are, and CPUs as it is told."""
     left = {name: amount for name, amount in _said().items() if name not in ("CPU", "GPU")}
     return {OVERRIDE: json.dumps(left) if left else None, found.visible: ",".join(gpus)}
+
+
+def begin_node(cpus: int, gpus: int, variables: Mapping[str, str]) -> Callable[[], None]:
+    """Let the Ray that was started here have so much more of this machine, as a second node; returns its end.
+
+    A Ray cannot be told other resources later. The node ends with the thread that calls this, at the latest.
+    """
+    import ray
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    from orchestrator.engine.ray_private.head import embedded_ray
+
+    with embedded_ray():
+        node = Node(
+            RayParams(
+                gcs_address=ray.get_runtime_context().gcs_address,
+                num_cpus=cpus,
+                num_gpus=gpus,
+                env_vars=dict(variables),
+                include_log_monitor=False,
+                node_manager_port=0,
+                min_worker_port=0,
+                max_worker_port=0,
+                dashboard_agent_listen_port=None,
+            ),
+            head=False,
+            shutdown_at_exit=False,
+        )
+    return partial(node.kill_all_processes, check_alive=False, allow_graceful=True, wait=True)
 
 
 def _said() -> dict[str, float]:

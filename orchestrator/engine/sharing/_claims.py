@@ -26,6 +26,7 @@ from orchestrator.engine.sharing._share import (
     Want,
     amount,
     in_words,
+    more,
     named,
     share,
 )
@@ -51,8 +52,8 @@ class StudyRegister:
         """Return the studies that run or wait here, as they came; none where nothing can be read."""
         with suppress(OSError):
             if is_private(self.folder):
-                with self._locked():
-                    return self._tenants()
+                with self.locked():
+                    return self.held()
         return []
 
     @contextmanager
@@ -62,7 +63,7 @@ class StudyRegister:
         offer: Offer,
         note: Callable[[str], None],
         pause: Callable[[], None] = lambda: time.sleep(POLL_S),
-    ) -> Iterator[MachineShare]:
+    ) -> Iterator[Claim]:
         """Wait until there is something for the study, and keep it while the block lasts.
 
         `note` is told what it waits for, and with whom it shares. Where no directory can be made, everything
@@ -75,7 +76,7 @@ class StudyRegister:
             private = False
         if not private:
             note(f"{self.folder} cannot be used: other studies on this machine are not seen")
-            yield MachineShare(offer.cpus, offer.gpus, offer.cpus)
+            yield Claim.of_all(want, offer)
             return
         since = time.time_ns()
         mine = Tenant(
@@ -83,46 +84,18 @@ class StudyRegister:
         )
         path = self.folder / f"{since}-{os.getpid()}.json"
         with ExitStack() as stack:
-            with self._locked():  # whoever looks takes a file without a lock for one that was left
+            with self.locked():  # whoever looks takes a file without a lock for one that was left
                 file = stack.enter_context(path.open("xb"))
                 stack.callback(path.unlink, missing_ok=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
                 _write(file, mine)
-            yield self._wait(file, path, mine, want, offer, note, pause)
+            entry = _Entry(self, file, mine)
+            yield Claim(want, offer, entry.wait(want, offer, note, pause), entry)
 
-    def _wait(
-        self,
-        file: BinaryIO,
-        path: Path,
-        mine: Tenant,
-        want: Want,
-        offer: Offer,
-        note: Callable[[str], None],
-        pause: Callable[[], None],
-    ) -> MachineShare:
-        told = ""
-        while True:
-            with self._locked():
-                others = self._tenants(but=path)
-                got = share(offer, want, mine.since, others)
-                if got is not None:
-                    _write(file, replace(mine, cpus=got.cpus, gpus=got.gpus if got.cpus else ()))
-            if got is not None:
-                if others:
-                    note(_shares(got, offer, others))
-                return got
-            needs = f"waiting for {amount(*want.least)} on this machine: {in_words(others)}"
-            if needs != told:
-                note(f"{needs}. The study starts by itself; resources.max_parallel of the others makes room")
-            told = needs
-            pause()
-
-    def _tenants(self, but: Path | None = None) -> list[Tenant]:
+    def held(self) -> list[Tenant]:
         """Return those whose process lives; what others have left is removed. The lock of all is held."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
-            if path == but:
-                continue
             try:
                 with path.open("rb") as file:
                     if _is_free(file):
@@ -134,10 +107,78 @@ class StudyRegister:
         return sorted(found, key=lambda tenant: tenant.since)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of all: what is read in this context is so until its end."""
         with (self.folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@dataclass
+class _Entry:
+    """A study as the others see it: `mine`, in a file that is locked."""
+
+    register: StudyRegister
+    file: BinaryIO
+    mine: Tenant
+
+    def wait(
+        self, want: Want, offer: Offer, note: Callable[[str], None], pause: Callable[[], None]
+    ) -> MachineShare:
+        """Return what the study has, when there is something for it."""
+        told = ""
+        while True:
+            with self.register.locked():
+                others = [tenant for tenant in self.register.held() if tenant.since != self.mine.since]
+                got = share(offer, want, self.mine.since, others)
+                if got is not None:
+                    self.show(got)
+            if got is not None:
+                if others:
+                    note(_shares(got, offer, others))
+                return got
+            needs = f"waiting for {amount(*want.least)} on this machine: {in_words(others)}"
+            if needs != told:
+                note(f"{needs}. The study starts by itself; resources.max_parallel of the others makes room")
+            told = needs
+            pause()
+
+    def show(self, got: MachineShare) -> None:
+        """Let the others see that the study has this."""
+        self.mine = replace(self.mine, cpus=got.cpus, gpus=got.gpus if got.cpus else ())
+        _write(self.file, self.mine)
+
+
+@dataclass
+class Claim:
+    """What a study has of this machine, `got`, to which it may add. Without an entry nobody sees it."""
+
+    want: Want
+    offer: Offer
+    got: MachineShare
+    entry: _Entry | None = None
+
+    @classmethod
+    def of_all(cls, want: Want, offer: Offer) -> Claim:
+        """Return one of the whole machine, that no other study sees."""
+        return cls(want, offer, MachineShare(offer.cpus, offer.gpus, offer.cpus))
+
+    def more(self, groups: int) -> MachineShare | None:
+        """Take what others have left, where the study can use so many groups; None: there is nothing."""
+        if self.entry is None or not self.got.groups:
+            return None
+        want = replace(self.want, groups=min(groups, self.want.groups))
+        with self.entry.register.locked():
+            found = more(self.offer, want, self.got, self.entry.register.held())
+            if found is not None:
+                self.keep(self.got + found)
+        return found
+
+    def keep(self, got: MachineShare) -> None:
+        """Have this from now on."""
+        self.got = got
+        if self.entry is not None:
+            self.entry.show(got)
 
 
 def _is_free(file: BinaryIO) -> bool:

@@ -2,14 +2,16 @@
 
 First come, first served, or by `resources.priority` among those who wait. A study takes as many worker groups
 as are free, at most those that it can use, and keeps them to its end: a GPU belongs to one study at a time.
-What a study that waits in front needs for one group is left to it.
+What a study that waits in front needs for one group is left to it. One that runs takes more when others have
+left it, after all who wait.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from orchestrator.engine.capacity import DATASETS_CPUS
 from orchestrator.study.spec import StudySpec
@@ -75,13 +77,21 @@ class Tenant:
 
 @dataclass(frozen=True)
 class MachineShare:
-    """What a study has. `cpus`: that its worker groups can use; `room`: CPUs that nobody else has, as many at
-    least.
+    """What a study has.
+
+    `cpus`: that its worker `groups` can use; `room`: CPUs that nobody else has, as many at least.
     """
 
     cpus: float
     gpus: tuple[str, ...]
     room: float
+    groups: int = 0
+
+    def __add__(self, more: MachineShare) -> MachineShare:
+        """Return both together."""
+        return MachineShare(
+            self.cpus + more.cpus, self.gpus + more.gpus, self.room + more.cpus, self.groups + more.groups
+        )
 
 
 def wanted(spec: StudySpec, root: str, offer: Offer, cells: int | None) -> Want:
@@ -100,7 +110,7 @@ def wanted(spec: StudySpec, root: str, offer: Offer, cells: int | None) -> Want:
     )
 
 
-def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> MachineShare | None:
+def share(offer: Offer, want: Want, since: float, tenants: Iterable[Tenant]) -> MachineShare | None:
     """Return what a study that came at `since` may have now; None where it has to wait.
 
     One that would not fit on an empty machine does not wait: it gets nothing of its own, and is refused by
@@ -115,31 +125,20 @@ def share(offer: Offer, want: Want, since: int, tenants: Iterable[Tenant]) -> Ma
         if tenant.waits and tenant.turn < (-want.priority, since):
             cpus -= tenant.least[0] if _same_processors(offer, tenant) else 0.0
             gpus = gpus[tenant.least[1] :]
-    groups = min(_groups(cpus - want.besides, len(gpus), want), want.groups)
+    groups = int(min(_groups(cpus - want.besides, len(gpus), want), want.groups))
     if groups < 1:
         return None
     taken = math.ceil(groups * want.gpus - 1e-9)
-    return MachineShare(groups * want.cpus + want.besides, tuple(gpus[:taken]), room)
+    return MachineShare(groups * want.cpus + want.besides, tuple(gpus[:taken]), room, groups)
 
 
-def could_have(
-    cpus: float, gpus: int, want: Callable[[Offer], Want], mine: Tenant, others: Sequence[Tenant]
-) -> str | None:
-    """Say what a study would have of this machine if it started now; None where that is no more than it has.
-
-    `gpus`: how many there are; those that nobody has are not known by name here.
-    """
-    known = sorted({gpu for tenant in (mine, *others) for gpu in tenant.gpus})
-    offer = Offer(
-        cpus, (*known, *(f"another {number}" for number in range(gpus - len(known)))), mine.affinity
-    )
-    got = None if mine.waits else share(offer, want(offer), mine.since, others)
-    if got is None or got.cpus <= (mine.cpus or 0.0):
-        return None
-    return amount(got.cpus, len(got.gpus))
+def more(offer: Offer, want: Want, had: MachineShare, tenants: Iterable[Tenant]) -> MachineShare | None:
+    """Return what a study that has `had` may take besides; None: nothing. `tenants`: itself, too."""
+    last = replace(want, root="", priority=-sys.maxsize, groups=want.groups - had.groups)
+    return share(offer, last, math.inf, tenants)
 
 
-def _left(offer: Offer, tenants: Sequence[Tenant]) -> tuple[float, list[str]]:
+def _left(offer: Offer, tenants: list[Tenant]) -> tuple[float, list[str]]:
     """Return CPUs and GPUs that nobody has."""
     taken = {gpu for tenant in tenants for gpu in tenant.gpus}
     held = sum(tenant.cpus or 0.0 for tenant in tenants if _same_processors(offer, tenant))
