@@ -27,6 +27,7 @@ HEAVIER = {
     "boosting": "no-depth",
     "gan": "no-shift",
     "lightning_script": "no-nonlinearity",
+    "lightning_cli": "no-nonlinearity",
     "hf_trainer": "no-positions",
 }
 """The arm of each that has to hurt; the other one changes next to nothing."""
