@@ -251,11 +251,12 @@ class Trainer:
                     loss = self._loss(name, batch)
                 self.recipe.scaler.scale(loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        self.recipe.exchange(name)
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def _loss(self, name: str, batch: Batch) -> Tensor:
         if name != ONLY:
-            return _scalar(self.task, "loss_of", self.task.loss_of(name, self.model, batch))
+            return _scalar(self.task, "loss_of", self.task.loss_of(name, unwrapped(self.model), batch))
         outputs = self.task.forward(self.model, batch)
         return _scalar(self.task, "loss", self.task.loss(outputs, batch))
 

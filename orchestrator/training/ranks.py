@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+BUCKET_BYTES = 32 << 20
 
 
 def sum_over_ranks(values: list[float], world_size: int, device: torch.device) -> list[float]:
@@ -39,6 +42,40 @@ def rows_of_all_ranks(rows: Tensor, world_size: int) -> Tensor:
     parts: list[Any] = [None] * world_size
     dist.all_gather_object(parts, rows.cpu())
     return torch.cat(parts).to(rows.device)
+
+
+def average_gradients(parameters: Sequence[Tensor], world_size: int) -> None:
+    """Give every rank the mean of all ranks' gradients, the same to the last bit.
+
+    For losses that DDP cannot follow: it exchanges gradients of what one call of the whole model has used. A
+    parameter without a gradient on every rank keeps none.
+    """
+    if world_size == 1 or not parameters:
+        return
+    used = torch.tensor([each.grad is not None for each in parameters], device=parameters[0].device)
+    together = used.to(torch.uint8)
+    dist.all_reduce(together, op=dist.ReduceOp.MAX)
+    moved = [each for each, some in zip(parameters, together.tolist(), strict=True) if some]
+    for bucket in _buckets(moved):
+        grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
+        flat = torch.cat([grad.reshape(-1) for grad in grads]) / world_size
+        dist.all_reduce(flat)
+        means = torch.split(flat, [each.numel() for each in bucket])  # type: ignore[no-untyped-call]
+        for each, mean in zip(bucket, means, strict=True):
+            each.grad = mean.view_as(each)
+
+
+def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield parameters that are exchanged together: of one type, neighbours, not too many bytes at once."""
+    bucket: list[Tensor] = []
+    for each in parameters:
+        full = sum(one.nbytes for one in bucket) + each.nbytes > BUCKET_BYTES
+        if bucket and (full or each.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(each)
+    if bucket:
+        yield bucket
 
 
 def share_buffers(model: nn.Module, world_size: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.training.optim import PlainOptimizer, torch_optimizer
-from orchestrator.training.ranks import unwrapped
+from orchestrator.training.ranks import average_gradients, share_buffers, unwrapped
 from orchestrator.training.session import Session
 from orchestrator.training.settings import LoopSettings, OptimSettings, optim_settings
 from orchestrator.training.task import Batch, Optimizer, Scheduler, Task
@@ -35,6 +35,7 @@ class Recipe:
     schedulers: dict[str, Scheduler]
     scaler: torch.amp.GradScaler
     settings: LoopSettings
+    world_size: int
     average: Any = None
     """torch's `AveragedModel`, where the weights are averaged."""
     _parameters: list[nn.Parameter] = field(default_factory=list)
@@ -56,6 +57,15 @@ class Recipe:
             if name not in self.schedulers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
+
+    def exchange(self, name: str) -> None:
+        """Give every rank the mean gradients of what an optimizer of several moves, and rank 0's buffers.
+
+        A single one's are exchanged by the data-parallel wrapper.
+        """
+        if name != ONLY and self.world_size > 1:
+            average_gradients(list(self._moved_by(self.optimizers[name])), self.world_size)
+            share_buffers(unwrapped(self.model), self.world_size)
 
     def update(self, name: str) -> None:
         """One step of an optimizer along the gradients, which are forgotten then."""
@@ -135,6 +145,7 @@ def prepare(task: Task, model: nn.Module, session: Session, settings: LoopSettin
         schedulers,
         torch.amp.GradScaler(session.device.type, enabled=settings.precision == "fp16"),
         settings,
+        session.world_size,
         _average(unwrapped(wrapped), settings.ema),
         list(wrapped.parameters()),
     )
@@ -147,11 +158,6 @@ def _optimizers(
     own: Optimizer | None = None if several else task.optimizer(model, session.config)
     optim = optim_settings(session.config, extra_keys=bool(several) or own is not None)
     scheduled = type(task).scheduler is not Task.scheduler
-    if several and session.world_size > 1:
-        raise ValueError(
-            f"{type(task).__name__}.optimizers gives several, which one worker trains; "
-            "resources.workers: 1, or one loss for all parts (see examples/generator)"
-        )
     if not several and own is None:
         # torch's schedulers take torch's own class only, which is slower to import
         own = (torch_optimizer if scheduled else PlainOptimizer)(model.parameters(), optim)

@@ -72,3 +72,8 @@ def test_two_ranks_agree_resume_exactly_and_diverge_together(tmp_path: Path) -> 
     ids, mean, reported = first["scores"]
     assert len(ids) == len(set(ids)) == 25
     assert mean == pytest.approx(reported, rel=1e-9)
+    assert first["mean gradients"] == [[0.5, 2.0], [1.5, 2.0], None, [0.5, 0.5]]
+    whole, resumed, reports, further = first["adversarial"]
+    assert whole == resumed
+    assert reports[1:] == further
+    assert len(reports) > 1

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, MultiStepLR, OneCycleLR, ReduceLROnPlateau
-from toy import FEATURES, Toy, config, run_until_stopped, train, weights
+from toy import FEATURES, Adversarial, Toy, config, run_until_stopped, train, weights
 
 from orchestrator.training.local import LocalSession
-from orchestrator.training.loop import Trainer, run_task
+from orchestrator.training.loop import Trainer
 
 SessionFor = Callable[..., LocalSession]
 
@@ -58,58 +57,12 @@ def test_averaged_weights_are_what_is_validated(session_for: SessionFor) -> None
     assert whole.reports != plain.reports
 
 
-class Pair(nn.Module):
-    """A classifier, and a critic that tells its confidence from noise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Linear(FEATURES, 3)
-        self.critic = nn.Linear(3, 1)
-
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {"logits": self.body(batch["x"])}
-
-
-class Adversarial(Toy):
-    """Two optimizers, one after the other in each step."""
-
-    def build_model(self, config: Any) -> nn.Module:
-        self.turns: list[tuple[str, bool, bool]] = []
-        return Pair()
-
-    def optimizers(self, model: Any, config: Any) -> Mapping[str, Any]:
-        return {
-            "critic": torch.optim.SGD(model.critic.parameters(), lr=0.1, momentum=0.9),
-            "body": torch.optim.Adam(model.body.parameters(), lr=0.01),
-        }
-
-    def loss_of(self, name: str, model: Any, batch: Any) -> Tensor:
-        logits = self.forward(model, batch)["logits"]
-        parts = (model.body.weight, model.critic.weight)
-        before = getattr(self, "before", parts)
-        self.turns.append((name, *(not torch.equal(*pair) for pair in zip(parts, before, strict=True))))
-        self.before = tuple(part.detach().clone() for part in parts)
-        if name == "critic":
-            return (
-                F.softplus(-model.critic(torch.zeros_like(logits))).mean()
-                + F.softplus(model.critic(logits.detach())).mean()
-            )
-        return self.loss({"logits": logits}, batch) + F.softplus(-model.critic(logits)).mean()
-
-
 def test_several_optimizers_move_their_own_parts_in_turn(session_for: SessionFor) -> None:
     trained, whole = resumed_as_if_whole(session_for, Adversarial, train__accumulate=1)
     assert trained.task.turns[2:] == [("critic", True, False), ("body", False, True)] * 23  # type: ignore[attr-defined]
     assert all(parameter.grad is None for parameter in trained.model.parameters())
     assert [row["step"] for row in whole.reports] == [4, 8, 12, 16, 20, 24]
     resumed_as_if_whole(session_for, Adversarial, train__accumulate=2, train__clip=0.1)
-
-
-def test_several_optimizers_are_for_one_worker(session_for: SessionFor) -> None:
-    session = session_for(config(data__batch_size=4), world_size=2)
-    session.prepare_model = lambda model: model  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="gives several, which one worker trains"):
-        run_task(Adversarial, session)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -75,6 +76,45 @@ CONFIG: dict[str, Any] = {
     "optim": {"name": "sgd", "lr": 0.05, "weight_decay": 0.01, "schedule": "cosine", "warmup": 3},
     "train": {"val_batch_every": 0},
 }
+
+
+class Pair(nn.Module):
+    """A classifier, and a critic that tells its confidence from noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(FEATURES, 3)
+        self.critic = nn.Linear(3, 1)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"logits": self.body(batch["x"])}
+
+
+class Adversarial(Toy):
+    """Two optimizers, one after the other in each step."""
+
+    def build_model(self, config: Any) -> nn.Module:
+        self.turns: list[tuple[str, bool, bool]] = []
+        return Pair()
+
+    def optimizers(self, model: Any, config: Any) -> Mapping[str, Any]:
+        return {
+            "critic": torch.optim.SGD(model.critic.parameters(), lr=0.1, momentum=0.9),
+            "body": torch.optim.Adam(model.body.parameters(), lr=0.01),
+        }
+
+    def loss_of(self, name: str, model: Any, batch: Any) -> Tensor:
+        logits = self.forward(model, batch)["logits"]
+        parts = (model.body.weight, model.critic.weight)
+        before = getattr(self, "before", parts)
+        self.turns.append((name, *(not torch.equal(*pair) for pair in zip(parts, before, strict=True))))
+        self.before = tuple(part.detach().clone() for part in parts)
+        if name == "critic":
+            return (
+                F.softplus(-model.critic(torch.zeros_like(logits))).mean()
+                + F.softplus(model.critic(logits.detach())).mean()
+            )
+        return self.loss({"logits": logits}, batch) + F.softplus(-model.critic(logits)).mean()
 
 
 def config(**changes: Any) -> dict[str, Any]:

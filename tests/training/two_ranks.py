@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from memorysink import MemorySink
-from toy import KnownToy, Toy, config
+from toy import Adversarial, KnownToy, Toy, config, weights
 from watched import Measured
 
 from orchestrator.training.local import LocalSession
 from orchestrator.training.loop import Trainer, run_task
-from orchestrator.training.ranks import unwrapped
+from orchestrator.training.ranks import average_gradients, unwrapped
 from orchestrator.training.session import Diverged
 
 torch.set_num_threads(1)
@@ -49,8 +49,36 @@ def main(rank: int, out: Path) -> None:
     run_task(KnownToy, scored)
     assert scored.scores is not None
     results["scores"] = [scored.scores.ids.tolist(), scored.scores.mean, scored.reports[-1]["val/accuracy"]]
+    results["mean gradients"] = mean_gradients(rank)
+    results["adversarial"] = adversarial(rank, out / "adversarial")
     results["measured"] = measure(make(rank, out / "measured", {}))
     (out / f"rank-{rank}.json").write_text(json.dumps(results))
+
+
+def mean_gradients(rank: int) -> list[object]:
+    """Of parameters of two types, some of which no rank or one rank has used."""
+    ours = [
+        torch.zeros(2, dtype=dtype) for dtype in (torch.float32, torch.float64, torch.float64, torch.float32)
+    ]
+    for parameter, grad in zip(
+        ours, ([rank, 2.0], None if rank else [3.0, 4.0], None, [rank, rank]), strict=True
+    ):
+        parameter.grad = None if grad is None else torch.tensor(grad, dtype=parameter.dtype)
+    average_gradients(ours, 2)
+    return [None if each.grad is None else each.grad.tolist() for each in ours]
+
+
+def adversarial(rank: int, folder: Path) -> list[object]:
+    """Weights after a trial with several optimizers, whole and resumed, and what it has reported."""
+    changes = {"train__accumulate": 2, "train__report_every": 3, "train__clip": 0.1}
+    session = make(rank, folder, changes, checkpoints=True)
+    whole = Trainer(Adversarial(session.config), session)
+    whole.run()
+    path = session.checkpoint_path(session.reports[0]["step"])
+    resumed = Trainer(Adversarial(session.config), make(rank, folder, changes, resume_from=path))
+    resumed.run()
+    both = [[value.tolist() for value in weights(trained)] for trained in (whole, resumed)]
+    return [*both, session.reports, resumed.session.reports]  # type: ignore[attr-defined]
 
 
 def measure(session: LocalSession) -> dict[str, object]:
