@@ -28,9 +28,12 @@ def safe_name(name: str) -> str:
     return quoted or "%"
 
 
-def checkpoint_name(step: int, attempt: int = 1) -> str:
-    """`step-00000120`, of later attempts `step-00000120.a2`: no two attempts write the same one."""
-    return f"step-{step:08d}{_of_attempt(attempt)}"
+def checkpoint_name(step: int, attempt: int = 1, *, later: bool = False) -> str:
+    """`step-00000120`, of later attempts `step-00000120.a2`: no two attempts write the same one.
+
+    `later`: left after the report at that step, and before the next one; in order it comes behind.
+    """
+    return f"step-{step:08d}{'.later' if later else ''}{_of_attempt(attempt)}"
 
 
 def _of_attempt(attempt: int) -> str:

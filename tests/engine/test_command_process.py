@@ -10,12 +10,18 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from orchestrator.engine.command._elsewhere import WritesElsewhere
 from orchestrator.engine.command._environment import Seat, environment, rank_variables
 from orchestrator.engine.command._leaving import LeftCheckpoints, matches, put_back
 from orchestrator.engine.command._process import CannotStart, CommandProcess
+from orchestrator.engine.command.runner import CommandTrial
+from orchestrator.engine.place import Written, watch
+from orchestrator.study.command import CommandSpec
 
 pytestmark = pytest.mark.slow
 
@@ -154,6 +160,115 @@ def test_a_checkpoint_is_taken_once_and_not_while_it_is_written(tmp_path: Path) 
     assert (part.files() / "b.pt").read_text() == "b"
     part.discard()
     assert left.take() is None
+
+
+def test_of_a_killed_command_only_what_was_whole_before_is_taken(tmp_path: Path) -> None:
+    writing: set[Path] = set()
+    left = LeftCheckpoints(tmp_path, "*.pt", writing.__contains__)
+    for name, age in (("old.pt", 60), ("young.pt", 0)):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    writing.add(tmp_path / "young.pt")
+    old, both = {tmp_path / "old.pt"}, {tmp_path / "old.pt", tmp_path / "young.pt"}
+    assert left.whole(killed=False).keys() == old
+    writing.clear()
+    assert left.whole(killed=True).keys() == old
+    before = left.whole(killed=False)
+    assert before.keys() == both
+    (tmp_path / "young.pt").write_text("torn by the signal")
+    for whole, name in ((before, "old.pt"), (None, "young.pt"), (None, None)):
+        part = left.take_last(whole)
+        assert (part and [path.name for path in part.files().iterdir()]) == (name and [name])
+        if part is not None:
+            part.discard()
+
+
+WRITES = """
+exec 3> {apart}/open.csv 4>> {apart}/open.log 5< {apart}/read.csv 6> own.csv
+echo ready
+exec sleep 1000
+"""
+
+
+def test_what_a_command_has_open_elsewhere_is_told_once(tmp_path: Path) -> None:
+    home, apart = tmp_path / "home", tmp_path / "apart"
+    home.mkdir()
+    apart.mkdir()
+    (apart / "read.csv").touch()
+    said: list[str] = []
+    written = Written(home, home, home, ())
+    words = ["sh", "-c", WRITES.format(apart=apart)]
+    elsewhere = WritesElsewhere([], home)
+    with CommandProcess(words, home, os.environ, 5, said.append, _ignored) as process, watch(written):
+        while "ready" not in "".join(said):
+            process.take(5)
+        for _ in range(2):
+            elsewhere.look(process.writing())
+    assert written.told() == ((str(apart / "open.csv"),), ())  # a log is added to
+
+
+def test_files_that_its_words_name_are_told_where_they_have_changed(tmp_path: Path) -> None:
+    home, apart = tmp_path / "home", tmp_path / "apart"
+    home.mkdir()
+    apart.mkdir()
+    for name in ("same", "changed", "added"):
+        (apart / name).write_text("1\n")
+    written = Written(home, home, home, ())
+    words = [
+        *("python", "train.py", str(apart), f"--out={apart}/new", f"{apart}/never", f"{apart}/same"),
+        *("sh", "-c", f"cat {apart}/changed --log={apart}/added"),
+        *(f"{home}/own", "/dev/stdin", "/proc/self/status"),
+    ]
+    with watch(written):
+        elsewhere = WritesElsewhere(words, home)
+        (apart / "new").write_text("2")
+        written.paths.clear()  # our own open is heard, too
+        os.system(f"echo 2 > {apart}/changed; echo 2 >> {apart}/added; echo 2 > {home}/own")
+        elsewhere.ended()
+    assert written.told() == ((f"{apart}/new", f"{apart}/changed"), ())
+
+
+class FollowingRank:
+    """What a rank of a command on another host has around it."""
+
+    rank, world_size, resume = 2, 4, None
+    spec = SimpleNamespace(stopping=SimpleNamespace(unit="epoch"))
+    assignment = SimpleNamespace(cell="c")
+
+    def __init__(self, folder: Path, *, shared_disk: bool) -> None:
+        self.folder, self.link, self.said = folder, self, list[str]()
+        self.storage = SimpleNamespace(is_local=shared_disk)
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def of_all(self, what: str, mine: Any) -> dict[int, Seat]:
+        return {rank: Seat("ab"[rank // 2], "10.0.0.1", 1, -1) for rank in range(4)}
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(("rank", "shared_disk", "told"), [(2, False, 1), (3, False, 0), (2, True, 0)])
+def test_checkpoints_that_only_another_host_has_are_told_once(
+    tmp_path: Path, rank: int, shared_disk: bool, told: int
+) -> None:
+    run: Any = FollowingRank(tmp_path, shared_disk=shared_disk)
+    run.rank = rank
+    (tmp_path / "put-back.pt").touch()
+    trial = CommandTrial(CommandSpec.model_validate({"command": "x", "checkpoint": "*.pt"}), run)
+    trial._variables(None)
+    left = LeftCheckpoints(tmp_path, "*.pt", lambda _: False)
+    trial._tell_of_lost(left)
+    assert run.said == []
+    (tmp_path / "own.pt").touch()
+    for _ in range(2):
+        trial._tell_of_lost(left)
+    assert len(run.said) == told
+    assert all("rank 2 leaves checkpoints on b (own.pt)" in text for text in run.said)
+
+
+def _ignored(_: str) -> None: ...
 
 
 def test_what_is_linked_into_the_directory_is_not_the_commands(tmp_path: Path) -> None:

@@ -252,6 +252,50 @@ def test_what_a_stopped_command_says_at_sigterm_counts(tmp_path: Path) -> None:
     assert processes(tmp_path) == []
 
 
+BETWEEN = """
+from=$(cat "$ORCHESTRATOR_CHECKPOINT" 2>/dev/null)
+[ -z "$from" ] || echo "from $from"
+for epoch in 1 2 3; do
+  echo "{{\\"epoch\\": $epoch, \\"loss\\": 1}}"
+  if [ {level} = 1.0 ] && [ -z "$from" ]; then
+    mkdir out; echo middle > out/m.ckpt; touch -d '1 minute ago' out/m.ckpt
+    echo $$ > SIGN.part; mv SIGN.part SIGN
+    while :; do sleep 0.05; done
+  fi
+done
+"""
+AT_SIGTERM = "trap 'echo end > out/m.ckpt; exit 1' TERM"
+
+
+@pytest.mark.parametrize(
+    ("trap", "how", "goes_on"), [("", "stop", "middle"), (AT_SIGTERM, "stop", "end"), ("", "kill", "middle")]
+)
+def test_what_was_saved_since_the_last_report_is_kept_at_a_forced_end(
+    tmp_path: Path, trap: str, how: str, goes_on: str
+) -> None:
+    sign = tmp_path / "sign"
+    line = trap + BETWEEN.replace("SIGN", str(sign))
+    command = {"command": line, "shell": True, "grace": 0.2, "checkpoint": "out/*.ckpt"}
+    scene = Commands(tmp_path, command, **ONE)
+    if how == "stop":
+        asking = stop_when(scene, sign.exists)
+        assert scene.go() is ExitCode.INTERRUPTED
+        asking.join()
+    else:
+        killing = threading.Thread(target=_kill_when, args=[sign])
+        killing.start()
+    assert scene.go() is ExitCode.DONE
+    assert f"from {goes_on}" in scene.log()
+    assert scene.curves()["baseline", 0] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert [row["state"] for row in scene.cells()] == ["done", "done"]
+
+
+def _kill_when(sign: Path) -> None:
+    while not sign.exists():
+        threading.Event().wait(0.01)
+    os.kill(int(sign.read_text()), signal.SIGKILL)
+
+
 MODES = """\
 case $1 in
   argument) exec python script.py --level 1 --seed 0 --lr 3;;

@@ -235,3 +235,11 @@ def _name(key: Any) -> str:
     else:
         raise _Not(f"a key is {type_name(key)}; names of metrics are texts")
     return visible(text[: 2 * MOST_KEY]).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def differences(changes: Mapping[str, Any]) -> str:
+    """Return what an arm changes as a table in Markdown."""
+    if not changes:
+        return "the reference arm: no change"
+    rows = (f"| `{key}` | `{value}` |" for key, value in changes.items())
+    return "\n".join(["| key | value |", "| --- | --- |", *rows])

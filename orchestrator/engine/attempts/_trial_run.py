@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator.decide.rungs import highest_rung
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts._link import Link
-from orchestrator.engine.attempts._said import ReportRefused, bounded, plain_report
+from orchestrator.engine.attempts._said import ReportRefused, bounded, differences, plain_report
 from orchestrator.engine.attempts._scores import OfferedScores
 from orchestrator.engine.attempts._staging import staged
 from orchestrator.engine.attempts._uploads import CheckpointUploads, Part
@@ -84,6 +84,7 @@ class TrialRun:
             highest_rung(assignment.rungs, self.length) if resume else None
         )  # rung of the last decision
         self._passed = self.length  # at the last report
+        self._at = (resume.step, resume.epoch) if resume else (0, None)  # step and epoch there
         self._base_time = resume.time_s if resume else 0.0
         self._not_training = 0.0
         self._since = time.monotonic()
@@ -109,7 +110,7 @@ class TrialRun:
             )
             self.worth.follow(self.log.earlier())
             if self.resume is None:
-                self.log.text("config/difference", _as_markdown(self.assignment.changes), 0)
+                self.log.text("config/difference", differences(self.assignment.changes), 0)
             self.log.began(self.assignment.config, [self.worth.claims])
         self.uploads = CheckpointUploads(
             self.store, self.link, self.rank, self.world_size, self.log, self._keep_some
@@ -202,15 +203,22 @@ class TrialRun:
             self.log.report({**ours, "attempt": self.assignment.attempt, **row})
         self.worth.take(row, self.length)
         self.scores.reported(counts=self.worth.counts)
+        self._at = _step(row, self.index), row.get("epoch")
         reached_max = self.length >= self.spec.stopping.max
         due = self._milestone(self.length) or self.checkpoint_due(self.length)
-        answer = self._settle(self._proposal(value, reached_max, row, due), row, time_s)
-        self._keep(part, row, time_s, answer, unless_kept)
+        answer = self._settle(self._proposal(value, reached_max, due), row, time_s)
+        self._keep(part, time_s, answer, unless_kept)
         self._passed = self.length
         if answer.stop:
             self.answer = answer
             raise TrialStopped(answer.reason or "stopped")
         self.complete = reached_max and self.spec.stopping.unit != "seconds"  # there the answer says so
+
+    def keep_later(self, part: Part) -> None:
+        """Keep a checkpoint that the only rank has left after its last report: it is of no report's score."""
+        assert self.uploads is not None
+        name = checkpoint_name(self._at[0], self.assignment.attempt, later=True)
+        self.uploads.put(name, part, self._manifest(self.training_s(), self.worth.latest, None))
 
     @contextmanager
     def resume_dir(self, loading: bool = True) -> Iterator[Path | None]:
@@ -344,9 +352,9 @@ class TrialRun:
             or any(self._passed < named <= length for named in self.spec.checkpoint.at)
         )
 
-    def _proposal(self, value: float | None, reached_max: bool, row: Mapping[str, Any], due: bool) -> Answer:
+    def _proposal(self, value: float | None, reached_max: bool, due: bool) -> Answer:
         """Return what this rank would do without a decision from outside; rank 0's counts."""
-        name = checkpoint_name(_step(row, self.index), self.assignment.attempt) if due else None
+        name = checkpoint_name(self._at[0], self.assignment.attempt) if due else None
         if value is not None and not math.isfinite(value):
             return Answer(
                 True, TrialState.DIVERGED, f"{self.spec.metric.name} is {value} at report {self.index}", name
@@ -400,18 +408,27 @@ class TrialRun:
         keep = self.spec.checkpoint
         return self.store.retain(keep.keep_best, keep.keep_latest, keep.at)
 
-    def _keep(
-        self, part: Part | None, row: Mapping[str, Any], time_s: float, answer: Answer, unless_kept: ExitStack
-    ) -> None:
+    def _keep(self, part: Part | None, time_s: float, answer: Answer, unless_kept: ExitStack) -> None:
         """Hand a due checkpoint to the uploads; every rank takes part, also with nothing to give."""
         assert self.uploads is not None
         if answer.checkpoint is None or (part is None and self.world_size == 1):
             return
         value = self.worth.latest
         score = None if value is None else self._oriented(value)
-        manifest = Manifest(
-            step=_step(row, self.index),
-            epoch=row.get("epoch"),
+        waiting_since = time.monotonic()
+        try:
+            self.uploads.put(answer.checkpoint, part, self._manifest(time_s, value, score))
+            unless_kept.pop_all()  # the uploads have it
+        except Superseded as error:
+            self.answer = Answer(True, TrialState.CANCELLED, str(error))
+            raise TrialStopped(str(error)) from error
+        self._not_training += time.monotonic() - waiting_since
+
+    def _manifest(self, time_s: float, value: float | None, score: float | None) -> Manifest:
+        step, epoch = self._at
+        return Manifest(
+            step=step,
+            epoch=epoch,
             length=self.length,
             report=self.index,
             time_s=time_s,
@@ -419,16 +436,7 @@ class TrialRun:
             world_size=self.world_size,
             value=value,
             score=score,
-            files={},
         )
-        waiting_since = time.monotonic()
-        try:
-            self.uploads.put(answer.checkpoint, part, manifest)
-            unless_kept.pop_all()  # the uploads have it
-        except Superseded as error:
-            self.answer = Answer(True, TrialState.CANCELLED, str(error))
-            raise TrialStopped(str(error)) from error
-        self._not_training += time.monotonic() - waiting_since
 
 
 def _warn(text: str) -> None:
@@ -438,11 +446,3 @@ def _warn(text: str) -> None:
 def _step(row: Mapping[str, Any], index: int) -> int:
     step = row.get("step")
     return int(step) if isinstance(step, (int, float)) and not isinstance(step, bool) else index
-
-
-def _as_markdown(changes: Mapping[str, Any]) -> str:
-    if not changes:
-        return "the reference arm: no change"
-    return "\n".join(
-        ["| key | value |", "| --- | --- |", *(f"| `{key}` | `{value}` |" for key, value in changes.items())]
-    )

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from orchestrator.engine.attempts import StagedPart, Staging
 
 SETTLED_S = 2.0
 """A directory is whole when nothing in it has changed for so long: its files come one after the other."""
+State = tuple[int, int, int]
 NAMED = Path(".orchestrator") / "checkpoint"
 
 
@@ -28,7 +29,7 @@ class LeftCheckpoints:
     def __init__(self, folder: Path, pattern: str | None, is_open: Callable[[Path], bool]) -> None:
         self._folder, self._pattern, self._is_open = folder, pattern, is_open
         self._ahead_s = _ahead(folder)
-        self._taken: dict[Path, tuple[int, int, int]] = {path: _state(path) for path in self._matches()}
+        self._taken: dict[Path, State] = {path: _state(path) for path in self._matches()}
 
     def take(self, named: Path | None = None, before: float = math.inf) -> StagedPart | None:
         """Return a copy of the newest that was not taken before, if there is one that is whole.
@@ -40,13 +41,37 @@ class LeftCheckpoints:
             part = _staged(named, NAMED)
             clear(named)
             return part
+        return self._newest(
+            lambda path, state: state[0] / 1e9 - self._ahead_s <= before and self._is_whole(path)
+        )
+
+    def unseen(self) -> list[Path]:
+        """Return those that were neither taken nor there at the beginning, by their paths there."""
+        return [
+            path.relative_to(self._folder)
+            for path in self._matches()
+            if self._taken.get(path) != _state(path)
+        ]
+
+    def whole(self, *, killed: bool) -> dict[Path, State]:
+        """Return those that nobody writes at now, as they are. `killed`: the command is gone, and did not end
+        by itself: what is young may be torn.
+        """
+        return {path: _state(path) for path in self._matches() if self._is_whole(path, killed=killed)}
+
+    def take_last(self, whole: Mapping[Path, State] | None) -> StagedPart | None:
+        """Return a copy of the newest that was not taken before, of a command that has ended.
+
+        `whole`: those that were before it was killed; None: it has ended by itself, and all are.
+        """
+        return self._newest(lambda path, state: whole is None or whole.get(path) == state)
+
+    def _newest(self, counts: Callable[[Path, State], bool]) -> StagedPart | None:
         for path in sorted(self._matches(), key=lambda path: _state(path), reverse=True):
             state = _state(path)
             if self._taken.get(path) == state:
                 return None
-            left_at = state[0] / 1e9 - self._ahead_s
-            young = path.is_dir() and time.time() - left_at < SETTLED_S
-            if left_at > before or young or self._is_open(path):
+            if not counts(path, state):
                 continue
             part = _staged(path, path.relative_to(self._folder))
             if part is not None and _state(path) == state:
@@ -55,6 +80,13 @@ class LeftCheckpoints:
             if part is not None:
                 part.discard()  # it was written meanwhile
         return None
+
+    def _is_whole(self, path: Path, *, killed: bool = False) -> bool:
+        """Whether nobody writes at it, as far as open files and its age tell."""
+        young = (killed or path.is_dir()) and time.time() - (
+            _state(path)[0] / 1e9 - self._ahead_s
+        ) < SETTLED_S
+        return not (young or self._is_open(path))
 
     def _matches(self) -> Iterator[Path]:
         return matches(self._folder, self._pattern)
@@ -102,7 +134,7 @@ def clear(path: Path) -> None:
             path.unlink()
 
 
-def _state(path: Path) -> tuple[int, int, int]:
+def _state(path: Path) -> State:
     """When it was changed last, and how many files and bytes it has."""
     files = [path]
     if path.is_dir():

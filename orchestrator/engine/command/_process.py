@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -141,9 +141,12 @@ class CommandProcess:
 
     def has_open(self, path: Path) -> bool:
         """Whether a process of its session has the file, or one below the directory, open to write."""
-        return self.pid is not None and any(
-            _writes(process, path.resolve()) for process in _session(self.pid)
-        )
+        place = path.resolve()
+        return any(one == place or one.is_relative_to(place) for one in self.writing())
+
+    def writing(self) -> dict[Path, int]:
+        """Return the files that processes of its session have open to write, with the flags of the open."""
+        return {} if self.pid is None else dict(_open_files(self.pid))
 
     def _take_status(self) -> None:
         data = self._status.read(4096)
@@ -204,13 +207,12 @@ def _session(leader: int) -> list[Path]:
     return found
 
 
-def _writes(process: Path, path: Path) -> bool:
-    with suppress(OSError):
-        for fd in (process / "fd").iterdir():
-            with suppress(OSError):
-                target = fd.readlink()
-                if target == path or target.is_relative_to(path):
-                    flags = (process / "fdinfo" / fd.name).read_text().split("flags:")[1].split()[0]
-                    if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
-                        return True
-    return False
+def _open_files(leader: int) -> Iterator[tuple[Path, int]]:
+    for process in _session(leader):
+        with suppress(OSError):
+            for fd in (process / "fd").iterdir():
+                with suppress(OSError):
+                    target = fd.readlink()
+                    flags = int((process / "fdinfo" / fd.name).read_text().split("flags:")[1].split()[0], 8)
+                    if flags & os.O_ACCMODE != os.O_RDONLY and target.is_file():
+                        yield target, flags

@@ -20,10 +20,11 @@ from typing import Any, NoReturn, Self
 
 from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR, scores_folder
 from orchestrator.decide.faults import FaultKind
-from orchestrator.decide.states import Cause
+from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.attempts import BROKEN_COLLECTIVE, KnownFailure, Part, TrialRun, free_space
+from orchestrator.engine.command._elsewhere import WritesElsewhere
 from orchestrator.engine.command._environment import environment, rank_variables, seat
-from orchestrator.engine.command._leaving import LeftCheckpoints, clear, matches, put_back
+from orchestrator.engine.command._leaving import LeftCheckpoints, State, clear, matches, put_back
 from orchestrator.engine.command._process import CannotStart, CommandProcess
 from orchestrator.engine.command.readings import Readings, readings_of, reports_file
 from orchestrator.engine.messages import Answer
@@ -79,6 +80,8 @@ class CommandTrial:
         self._stopping, self._unit = run.spec.stopping, run.spec.stopping.unit
         self._behind = run.resume is not None  # what it reports may be in the record already
         self._said = 0
+        self._apart: str | None = None  # our host, where checkpoints that are left there are nobody's
+        self._whole: Mapping[Path, State] | None = None
 
     def run(self) -> None:
         """Run the command to its end, or until the trial is left.
@@ -92,16 +95,24 @@ class CommandTrial:
         words, variables = self._words(checkpoint), self._variables(checkpoint)
         readings = readings_of(self._command.metrics, self._folder, run.spec.metric.name, self._unit)
         reads = readings if run.rank == 0 else None
+        elsewhere = WritesElsewhere(words, self._folder)
         with CommandProcess(
             words, self._folder, variables, self._command.grace, _show, reads.line if reads else _nothing
         ) as process:
+            left = LeftCheckpoints(self._folder, self._command.checkpoint, process.has_open)
             try:
                 if reads is not None:
-                    self._lead(process, reads)
+                    self._lead(process, reads, left, elsewhere)
                 else:
-                    self._follow(process)
+                    self._follow(process, left)
+            except (TrialStopped, KnownFailure) as error:
+                if run.world_size == 1 and self._will_go_on(error):
+                    self._keep_last(process, left)
+                raise
             except ValueError as error:  # a report that is refused, metrics that can be read in two ways
                 raise KnownFailure(Cause.USER, str(error)) from error
+            finally:
+                elsewhere.ended()
 
     # ---- before it starts -------------------------------------------------------------------------------
 
@@ -141,12 +152,20 @@ class CommandTrial:
         if run.world_size == 1:
             return environment(ours, {})
         seats = self._all("seat", seat())
+        mine = [rank for rank in sorted(seats) if seats[rank].host == seats[run.rank].host]
+        if mine[0] == run.rank > 0 and not run.storage.is_local:  # else the hosts share the directory
+            self._apart = seats[run.rank].host
         return environment(ours, rank_variables(seats, run.rank, run.assignment.cell))
 
     # ---- while it runs ----------------------------------------------------------------------------------
 
-    def _lead(self, process: CommandProcess, readings: Readings) -> None:
-        left = LeftCheckpoints(self._folder, self._command.checkpoint, process.has_open)
+    def _lead(
+        self,
+        process: CommandProcess,
+        readings: Readings,
+        left: LeftCheckpoints,
+        elsewhere: WritesElsewhere,
+    ) -> None:
         looked = asked = time.time()
         asks, leave_at = self._run.assignment.asked and self._run.resume is None, math.inf
         quiet_at = looked + QUIET_S if self._run.resume is None else math.inf
@@ -160,6 +179,8 @@ class CommandTrial:
             if now < asked + ASK_S:
                 continue
             asked = now
+            if elsewhere.due():
+                elsewhere.look(process.writing())
             if asks := asks and not self._run.has_said:
                 self._refuse_mistakes(readings)
             if now >= quiet_at:
@@ -181,7 +202,7 @@ class CommandTrial:
     ) -> NoReturn:
         """End a command that was to leave the trial at its next report, and has made none for a while."""
         self._tell(word)  # all ranks end theirs meanwhile
-        process.end()
+        self._end_now(process, left)
         if self._run.world_size == 1:  # what it has said and saved at SIGTERM counts
             self._report_all(readings.poll() + readings.close(), left, math.inf)
         self._run.answer = word
@@ -242,15 +263,15 @@ class CommandTrial:
         self._behind = isinstance(here, (int, float)) and before is not None and here <= before
         return self._behind
 
-    def _follow(self, process: CommandProcess) -> None:
+    def _follow(self, process: CommandProcess, left: LeftCheckpoints) -> None:
         """Make the reports of rank 0 until it says that there are no more."""
         others = ThreadPoolExecutor(1, thread_name_prefix="orchestrator-follower")
         try:
-            self._follow_by(process, others)
+            self._follow_by(process, left, others)
         finally:
             others.shutdown(wait=False)
 
-    def _follow_by(self, process: CommandProcess, others: ThreadPoolExecutor) -> None:
+    def _follow_by(self, process: CommandProcess, left: LeftCheckpoints, others: ThreadPoolExecutor) -> None:
         hearing: Future[dict[str, Any] | Answer | None] | None = others.submit(self._hear)
         while True:
             if not process.over:
@@ -263,12 +284,24 @@ class CommandTrial:
                 return
             if hearing is not None and hearing.done():
                 row = hearing.result()
+                self._tell_of_lost(left)
                 if isinstance(row, Answer):
                     self._run.answer = row
                     raise TrialStopped(row.reason or "stopped")
                 if row is not None:
                     self._run.report(row, None)
                 hearing = None if row is None else others.submit(self._hear)
+
+    def _tell_of_lost(self, left: LeftCheckpoints) -> None:
+        """Let people know once of checkpoints that lie on this host only: rank 0's are what is kept."""
+        if self._apart is None or not (lost := left.unseen()):
+            return
+        self._run.link.tell(
+            f"rank {self._run.rank} leaves checkpoints on {self._apart} ({lost[0]}) that are not kept: on "
+            "this storage each host has a directory of its own. Let rank 0 save the whole checkpoint, or "
+            "keep the study on a disk that all hosts have"
+        )
+        self._apart = None
 
     def _hear(self) -> dict[str, Any] | Answer | None:
         """Return the next report of rank 0, that all leave here, or None at the end; waits for it."""
@@ -283,6 +316,26 @@ class CommandTrial:
             self._said += 1
 
     # ---- its end ----------------------------------------------------------------------------------------
+
+    def _will_go_on(self, error: TrialStopped | KnownFailure) -> bool:
+        """Whether another attempt is to go on from where this one has been ended."""
+        if isinstance(error, KnownFailure):
+            return error.cause is Cause.INFRA and error.fault in (None, FaultKind.WORKER_KILLED)
+        return self._run.answer.state is TrialState.CANCELLED
+
+    def _keep_last(self, process: CommandProcess, left: LeftCheckpoints) -> None:
+        """Keep what the command has saved since its last report, also at SIGTERM."""
+        self._end_now(process, left)
+        by_itself = process.code is not None and _how_it_ended(process.code)[1] is None
+        part = left.take_last(None if by_itself else self._whole)
+        if part is not None:
+            self._run.keep_later(part)
+
+    def _end_now(self, process: CommandProcess, left: LeftCheckpoints) -> None:
+        """End the command, and remember which of its checkpoints were whole before."""
+        if self._whole is None:
+            self._whole = left.whole(killed=process.over)
+            process.end()
 
     def _end(self, process: CommandProcess, code: int, readings: Readings | None) -> None:
         """Raise `KnownFailure` unless it ended as it should."""
