@@ -28,6 +28,17 @@ components:
 seeds: [0]
 stopping: {{rule: none, max: {epochs}, unit: epoch}}
 """
+COMMAND = """\
+name: {program}
+entrypoint: {{command: "{program} --lift {{lift}}"}}
+metric: {{name: score, mode: max}}
+baseline: {{lift: 1.0}}
+components:
+  lift: {{without: {{lift: 0.0}}}}
+seeds: [0]
+stopping: {{max: 1, unit: epoch}}
+"""
+EVERYWHERE, NOWHERE = "python3", "only-on-the-laptop"
 TRIAL = """\
 import time
 from pathlib import Path
@@ -67,6 +78,8 @@ class Journey:
         self.write("steady", epochs=4, hold=True)
         self.write("endless", epochs=100_000)
         self.write("broken", epochs=2, broken=True)
+        for program in (EVERYWHERE, NOWHERE):
+            (self.code / f"{program}.yaml").write_text(COMMAND.format(program=program))
         self.said: dict[str, Done[str]] = {}
 
     def write(self, name: str, *, epochs: int, hold: bool = False, broken: bool = False) -> None:
@@ -125,6 +138,8 @@ def travel(journey: Journey) -> None:
     journey.plain("up again", "up --wait 60")
     journey.said["restarted"] = Done([], 0, json.dumps([before, {n: daemons(lab[n]) for n in before}]), "")
     step("sound", "doctor", "--json")
+    for program in (EVERYWHERE, NOWHERE):
+        step(program, "doctor", "--json", "--config", f"{program}.yaml")
     study_survives_the_laptop(journey)
     step("status", "status", "--json")
     step("logs", "logs", "baseline", "0", "--study", "steady.yaml")
@@ -305,6 +320,17 @@ def test_doctor_finds_nothing_on_a_sound_cluster(said: Any) -> None:
         assert [finding for finding in findings if finding["state"] != "ok"] == []
         assert {finding["host"] for finding in findings} == {"10.77.0.10", "10.77.0.11", "10.77.0.12"}
         assert said(name).returncode == 0
+
+
+def test_doctor_asks_every_host_for_the_program_of_a_study(said: Any) -> None:
+    for program, state, code in ((EVERYWHERE, "ok", 0), (NOWHERE, "fail", 4)):
+        found = {
+            one["host"]: one["state"]
+            for one in json.loads(said(program).stdout)
+            if "host" in one and one["check"] == "program"
+        }
+        assert found == dict.fromkeys(("10.77.0.10", "10.77.0.11", "10.77.0.12"), state)
+        assert said(program).returncode == code
 
 
 def test_doctor_finds_every_planted_fault_and_no_other(said: Any) -> None:
