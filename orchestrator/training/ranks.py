@@ -60,7 +60,7 @@ def average_gradients(parameters: Sequence[Tensor], world_size: int) -> None:
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
         flat = torch.cat([grad.reshape(-1) for grad in grads]) / world_size
         dist.all_reduce(flat)
-        means = torch.split(flat, [each.numel() for each in bucket])  # type: ignore[no-untyped-call]
+        means = torch.split_with_sizes(flat, [each.numel() for each in bucket])
         for each, mean in zip(bucket, means, strict=True):
             each.grad = mean.view_as(each)
 
