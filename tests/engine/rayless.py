@@ -37,8 +37,8 @@ WORDS = [sys.executable, "-c", _COMMAND]
 class _Lanes(InProcess):
     """Made and closed as a `TuneRuntime`."""
 
-    def __init__(self, facts: RunFacts, *, grows: bool, kept_cpus: float) -> None:
-        del grows, kept_cpus
+    def __init__(self, facts: RunFacts, machine: object, *, kept_cpus: float) -> None:
+        del machine, kept_cpus
         super().__init__(facts, lambda: user_code(_function(facts)))
         self.__enter__()
 
@@ -60,9 +60,9 @@ def _function(facts: RunFacts) -> Callable[..., Any]:
 
 
 @contextmanager
-def _connected(address: str | None, want: Any, note: Callable[[str], None]) -> Iterator[bool]:
+def _connected(address: str | None, want: Any, note: Callable[[str], None]) -> Iterator[object | None]:
     del want, note
-    yield address is not None
+    yield object() if address is None else None
 
 
 def install(patch: pytest.MonkeyPatch) -> None:

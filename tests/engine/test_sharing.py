@@ -287,7 +287,7 @@ def test_a_study_grows_into_what_another_one_leaves(tmp_path: Path, monkeypatch:
         assert part.variables() == {"RAY_OVERRIDE_RESOURCES": None, "CUDA_VISIBLE_DEVICES": "6,7"}
         assert part.options() == {"num_cpus": 6, "num_gpus": 2}
         with part.growing():
-            part.could_use(9)
+            part.could_use(3)
             first.end()
             while not began.wait(0.01):
                 part.could_use(3)
