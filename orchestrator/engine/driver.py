@@ -176,8 +176,9 @@ class _Driver:
         )
         with cluster.connected(self.options.address, want, self.listener.note) as machine:
             if machine is None:
-                here = "this process" if self.options.address is None else f"--address {self.options.address}"
-                self.listener.note(f"Ray: the cluster at {cluster.connected_to()} (of {here})")
+                asked = self.options.address
+                of = "this process" if asked is None else f"--address {asked}"
+                self.listener.note(f"Ray: the cluster at {cluster.connected_to(asked)} (of {of})")
             gpus = cluster.gpus_per_worker(self.spec.resources)
             if machine is not None:
                 self._check_capacity(gpus)

@@ -68,7 +68,7 @@ def _connected(address: str | None, want: Any, note: Callable[[str], None]) -> I
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put the lanes in the place of Ray."""
     cluster: Any = ModuleType(f"{ON_RAY}.cluster")
-    cluster.connected, cluster.connected_to = _connected, lambda: CLUSTER
+    cluster.connected, cluster.connected_to = _connected, lambda _: CLUSTER
     cluster.gpus_per_worker = lambda _: 0.0
     cluster.nodes = lambda _: [Node("here", "here", cpus=64.0, gpus=0.0)]
     on_ray: Any = ModuleType(ON_RAY)

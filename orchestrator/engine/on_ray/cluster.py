@@ -163,9 +163,9 @@ def _chosen(address: str | None) -> str | None:
     return found
 
 
-def connected_to() -> str:
-    """Return the address of the cluster that this process is connected to."""
-    return str(ray.get_runtime_context().gcs_address)
+def connected_to(asked: str | None = None) -> str:
+    """Return the address of the cluster that this process is connected to: as it was asked for, if it was."""
+    return str(ray.get_runtime_context().gcs_address if asked in (None, "auto") else asked)
 
 
 def _refuse_another(address: str | None) -> None:
