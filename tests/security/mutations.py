@@ -209,8 +209,11 @@ def mutate(folder: Path, draw: random.Random) -> list[str]:
 
 def kept_waiting_s() -> float:
     """How long the threads of this process have waited for a processor."""
-    tasks = Path("/proc/self/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[1]) for task in tasks) / 1e9
+    waited_ns = 0
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            waited_ns += int(task.read_text().split()[1])
+    return waited_ns / 1e9
 
 
 @contextlib.contextmanager
