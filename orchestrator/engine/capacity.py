@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.study.spec import ResourcesSpec
+if TYPE_CHECKING:
+    from orchestrator.study.spec import ResourcesSpec
 
 ANY = ""
 DATASETS_CPUS = 1.0

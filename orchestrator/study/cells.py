@@ -1,28 +1,26 @@
-"""Arms, cells and the plan: a study as frozen data, complete before anything starts."""
+"""From a study to its plan: frozen data, complete before anything starts."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Annotated, Any
-
-from pydantic import Field, TypeAdapter
+from typing import Any
 
 from orchestrator.errors import InternalError
-from orchestrator.study.designs import Arm as Arm
 from orchestrator.study.designs import expand_arms, searched_config
 from orchestrator.study.identity import OPTIONAL, canonical, entrypoint_identity, frozen_view
-from orchestrator.study.naming import cell_name
+from orchestrator.study.plan import FIXED as FIXED
+from orchestrator.study.plan import PHASES as PHASES
+from orchestrator.study.plan import RETUNED as RETUNED
+from orchestrator.study.plan import TUNE as TUNE
+from orchestrator.study.plan import Arm as Arm
+from orchestrator.study.plan import Batch as Batch
+from orchestrator.study.plan import Cell as Cell
+from orchestrator.study.plan import Plan as Plan
 from orchestrator.study.registered import rule_of
 from orchestrator.study.search import registered_draws
 from orchestrator.study.spec import StudySpec
-
-FIXED, TUNE, RETUNED = "fixed", "tune", "retuned"
-PHASES = (FIXED, TUNE, RETUNED)
-"""Phases of cells: as the study file says, a sample of the search, with the arm's winner."""
 
 
 def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
@@ -32,114 +30,6 @@ def evaluation_seeds(spec: StudySpec) -> tuple[int, ...]:
     """
     first, added = max(spec.seeds) + 1, rule_of(spec).most_seeds(spec) - len(spec.seeds)
     return spec.seeds + tuple(range(first, first + added))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One trial to run: an arm under a seed. `cell` is its identity, 12 hex digits.
-
-    `set` holds what the search has chosen for this cell: dotted keys that override those of the arm.
-    """
-
-    cell: str
-    arm: str
-    seed: int
-    phase: str = FIXED
-    sample: int | None = None
-    set: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return cell_name(self.arm, self.seed, self.phase, self.sample)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Arms and cells that results have called for: journalled as a plan before any of them runs."""
-
-    reason: str
-    arms: Annotated[tuple[Arm, ...], Field(alias="new_arms")]
-    cells: Annotated[tuple[Cell, ...], Field(alias="new_cells")]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in the journal's `plan` events."""
-        return _BATCH.dump_python(self, by_alias=True)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Batch:
-        """Inverse of `to_json`; raises ValueError when it is none."""
-        return _BATCH.validate_python(data)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a study will run, in the order in which it is started.
-
-    `registered` is what decides about the effects, `hash` stands for it, the frozen settings and the cells:
-    both are on disk before the first run.
-    """
-
-    study: str
-    hash: str
-    reference: str
-    arms: tuple[Arm, ...]
-    cells: tuple[Cell, ...]
-    registered: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def _arms(self) -> dict[str, Arm]:
-        return {arm.name: arm for arm in self.arms}
-
-    @cached_property
-    def _cells(self) -> dict[str, Cell]:
-        return {cell.cell: cell for cell in self.cells}
-
-    @cached_property
-    def by_arm(self) -> Mapping[str, Sequence[Cell]]:
-        """The cells of every arm, arms and cells in the plan's order."""
-        found: dict[str, list[Cell]] = {arm.name: [] for arm in self.arms}
-        for cell in self.cells:
-            found[cell.arm].append(cell)
-        return found
-
-    def arm(self, name: str) -> Arm:
-        """Return the arm of that name; KeyError when the plan has none."""
-        return self._arms[name]
-
-    def cell(self, cell_id: str) -> Cell:
-        """Return the cell of that identity; KeyError when the plan has none."""
-        return self._cells[cell_id]
-
-    def grown(self, batch: Batch) -> Plan:
-        """Return this plan with what the batch adds; what is there already is kept as it is."""
-        arms = tuple(arm for arm in batch.arms if arm.name not in self._arms)
-        cells = tuple(cell for cell in batch.cells if cell.cell not in self._cells)
-        return replace(self, arms=self.arms + arms, cells=self.cells + cells)._whole()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as in `plan.json`."""
-        return _PLAN.dump_python(self, by_alias=True)  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """Inverse of `to_json`; further keys are left alone. Raises ValueError when it is none."""
-        return _PLAN.validate_python(data)._whole()
-
-    def _whole(self) -> Plan:
-        """Return it; raises ValueError where its parts do not fit together."""
-        names = {arm.name for arm in self.arms}
-        if len(names) < len(self.arms) or len({cell.cell for cell in self.cells}) < len(self.cells):
-            raise ValueError("two arms or two cells have one name")
-        strange = next(
-            (cell for cell in self.cells if cell.arm not in names or cell.phase not in PHASES), None
-        )
-        if self.reference not in names or strange is not None:
-            what = f"cell {strange.cell[:40]!r}" if strange else "the reference"
-            raise ValueError(f"{what} is of no arm or phase of the plan")
-        return self
-
-
-_BATCH, _PLAN = TypeAdapter(Batch), TypeAdapter(Plan)
 
 
 def make_plan(spec: StudySpec, arms: tuple[Arm, ...] | None = None) -> Plan:
@@ -202,14 +92,15 @@ def _cells(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
 
 
 def _evaluation(spec: StudySpec, arms: Sequence[Arm]) -> Iterator[Cell]:
-    reference, others = arms[:1], arms[1:]
-    singles = [arm for arm in others if arm.kind != "pair"]
-    seeds = evaluation_seeds(spec)
-    yield from make_cells(spec, reference, seeds[:2])
+    rows = _digests(spec, arms, {})
+    reference, others = rows[:1], rows[1:]
+    singles = [row for row in others if row[0].kind != "pair"]
+    seeds, registered = evaluation_seeds(spec), set(spec.seeds)
+    yield from _spread(reference, seeds[:2])
     for index, seed in enumerate(seeds):
         # a pair is worth its registered seeds: its interaction is not judged seed by seed
-        row = others if seed in spec.seeds else singles
-        yield from make_cells(spec, [*reference, *row] if index >= 2 else row, [seed])
+        row = others if seed in registered else singles
+        yield from _spread([*reference, *row] if index >= 2 else row, [seed])
 
 
 def make_cells(
@@ -221,11 +112,29 @@ def make_cells(
     chosen: Mapping[str, Any] | None = None,
 ) -> Iterator[Cell]:
     """Yield the cells of these arms under these seeds, seed by seed; `chosen`: what the search has set."""
+    return _spread(_digests(spec, arms, chosen or {}), seeds, phase, sample, chosen)
+
+
+def _digests(
+    spec: StudySpec, arms: Sequence[Arm], chosen: Mapping[str, Any]
+) -> list[tuple[Arm, hashlib._Hash]]:
+    """Return the arms, each with the hash of what determines a result of it, but for the seed."""
+    configs = (searched_config(spec, arm, chosen) if chosen else arm.config for arm in arms)
+    return [(arm, _digest(config, spec)) for arm, config in zip(arms, configs, strict=True)]
+
+
+def _spread(
+    arms: Sequence[tuple[Arm, hashlib._Hash]],
+    seeds: Sequence[int],
+    phase: str = FIXED,
+    sample: int | None = None,
+    chosen: Mapping[str, Any] | None = None,
+) -> Iterator[Cell]:
     setting = dict(chosen or {})
-    digests = [(arm, _digest(cell_config(spec, arm, setting), spec)) for arm in arms]
     for seed in seeds:
-        for arm, digest in digests:
-            yield Cell(_cell_id(digest, seed, phase, sample), arm.name, seed, phase, sample, setting)
+        run = canonical({"seed": seed, "phase": phase, "sample": sample}).encode()
+        for arm, digest in arms:
+            yield Cell(_cell_id(digest, run), arm.name, seed, phase, sample, setting)
 
 
 def cell_config(spec: StudySpec, arm: Arm, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +165,7 @@ def _digest(config: Mapping[str, Any], spec: StudySpec) -> hashlib._Hash:
     return hashlib.sha256(canonical(common).encode())
 
 
-def _cell_id(digest: hashlib._Hash, seed: int, phase: str, sample: int | None) -> str:
+def _cell_id(digest: hashlib._Hash, run: bytes) -> str:
     whole = digest.copy()
-    whole.update(canonical({"seed": seed, "phase": phase, "sample": sample}).encode())
+    whole.update(run)
     return whole.hexdigest()[:12]

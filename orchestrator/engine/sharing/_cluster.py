@@ -12,11 +12,14 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from orchestrator.engine.capacity import Node, capacity
-from orchestrator.study.spec import ResourcesSpec
+
+if TYPE_CHECKING:
+    from orchestrator.study.spec import ResourcesSpec
 
 _MARK = "orchestrator study "
 _SIZE = {"workers", "cpus_per_worker", "accelerator_type", "max_parallel", "priority"}
@@ -47,6 +50,8 @@ class Peer:
         """Return the study whose actor has this name; None of other actors."""
         if not name.startswith(_MARK):
             return None
+        from orchestrator.study.spec import ResourcesSpec
+
         try:
             study, since, gpus, size = json.loads(name.removeprefix(_MARK))
             return cls(str(study), int(since), float(gpus), ResourcesSpec.model_validate(size))

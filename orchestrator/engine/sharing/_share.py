@@ -12,9 +12,12 @@ import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.engine.capacity import DATASETS_CPUS
-from orchestrator.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from orchestrator.study.spec import StudySpec
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ What a package needs to bring a design is here too: `Design` or `Crossed`, and w
 """
 
 from orchestrator.study.designs._arms import (
-    Arm,
     build_arms,
     cells_per_arm,
     expand_arms,
@@ -17,6 +16,7 @@ from orchestrator.study.designs._contrasts import Contrast
 from orchestrator.study.designs._crossed import Crossed
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
+from orchestrator.study.plan import Arm
 
 __all__ = [
     "GENERATORS",

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from orchestrator.study import references
 from orchestrator.study.changes import MISSING, apply, lookup, overlap
@@ -14,30 +11,12 @@ from orchestrator.study.designs._combining import Pair, chosen_later, combining_
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, pair_drafts
 from orchestrator.study.faults import Path, Problem, raise_problems, show
 from orchestrator.study.identity import canonical
+from orchestrator.study.plan import Arm
 from orchestrator.study.registered import design_of, rule_of
 from orchestrator.study.search import samples_per_arm
 from orchestrator.study.spec import StudySpec
 
 _MAX_ARM_NAME = 200  # names a directory: file systems allow 255 bytes
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One configuration to be compared: its difference from the baseline, and the config that results.
-
-    `name` is its `arm` in plan.json, as in a cell; `kind` is reference, without, swap, only, pair or
-    combination; `set` holds dotted keys; `config` is nested, with references resolved, without `seed` and
-    `max_length`. `parts` names the components that the arm takes away together (pair, combination), or is
-    empty.
-    """
-
-    name: Annotated[str, Field(alias="arm")]
-    component: str | None
-    kind: str
-    set: Mapping[str, Any]
-    config: Mapping[str, Any]
-    why: str | None = None
-    parts: tuple[str, ...] = ()
 
 
 def expand_arms(spec: StudySpec) -> tuple[Arm, ...]:

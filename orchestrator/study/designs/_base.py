@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 
-from orchestrator.study.designs._arms import Arm
 from orchestrator.study.designs._combining import Pair, listed_pairs
 from orchestrator.study.designs._contrasts import Contrast, differences
 from orchestrator.study.designs._drafts import Draft, Singles
 from orchestrator.study.designs._fractions import AliasSet
 from orchestrator.study.faults import Path, Problem
+from orchestrator.study.plan import Arm
 from orchestrator.study.spec import StudySpec
 
 

@@ -12,7 +12,7 @@ from orchestrator.study.spec import StudySpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from orchestrator.study.designs._arms import Arm
+    from orchestrator.study.plan import Arm
 
 _ZERO = 1e-12
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
 
-from orchestrator.study.designs._arms import Arm, cells_per_arm
+from orchestrator.study.designs._arms import cells_per_arm
 from orchestrator.study.designs._base import Design
 from orchestrator.study.designs._combining import (
     Pair,
@@ -20,6 +20,7 @@ from orchestrator.study.designs._contrasts import Contrast, least_squares
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
 from orchestrator.study.faults import Path, Problem
+from orchestrator.study.plan import Arm
 from orchestrator.study.spec import StudySpec
 
 
