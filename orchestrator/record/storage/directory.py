@@ -16,7 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, UnreadableRecord
-from orchestrator.record.links import refuse_links_out, refuse_to_leave
+from orchestrator.record.links import has_link, refuse_links_out, refuse_to_leave
 from orchestrator.record.storage.backend import Appender, Backend, Stored, refuse_long
 from orchestrator.record.storagefaults import free_bytes, unavailable
 
@@ -32,7 +32,7 @@ class Directory(Backend):
         """Raise `StudyError` when a link leads out of the first directory below the root (the study's)."""
         found = Path(self.where(path))
         parts = PurePosixPath(path).parts
-        if parts:
+        if has_link(self.uri, parts):
             refuse_to_leave(found, f"{os.path.realpath(self.uri)}/{parts[0]}")
         return found
 
