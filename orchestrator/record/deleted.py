@@ -11,7 +11,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 
-_ENDED = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED)
+_ENDED = frozenset({TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
 """One that was cancelled may never have come to a worker, which makes the directory."""
 
 
@@ -22,7 +22,7 @@ def deleted(storage: Storage, paths: StudyPaths, trials: Iterable[TrialRecord]) 
     there: dict[str, set[str]] = {}
     found = []
     for trial in trials:
-        if trial.begun and trial.state in _ENDED:
+        if trial.state in _ENDED and trial.begun:
             folder, _, name = trial.trial_dir.rpartition("/")
             if folder not in there:
                 there[folder] = _directories(storage.path(f"{paths.root}/{folder}"))

@@ -17,7 +17,7 @@ from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.record.jsonlines import with_nonfinite
 from orchestrator.record.reading import faults_of
-from orchestrator.study.cells import Batch
+from orchestrator.study.plan import Batch
 
 VERSION = 1
 """Of the journal's lines. Fields may be added without a new one: unknown ones are passed over."""

@@ -10,6 +10,7 @@ driver, and a new driver's first line says how many lines of each earlier one it
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +21,8 @@ from typing import Any, NamedTuple
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
 from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
-from orchestrator.record.jsonlines import parsed, to_json
-from orchestrator.record.reading import unreadable
+from orchestrator.record.jsonlines import parsed, parser_of, to_json
+from orchestrator.record.reading import nothing_thrown_away, unreadable
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
 
@@ -29,6 +30,7 @@ _WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may h
 MOST_OF_A_LINE = 4 << 20
 """Bytes; a longer one is damaged."""
 MOST_DAMAGED = 10_000
+_WINDOW = 1 << 18  # bytes that are read at once from the end on
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 
 
@@ -56,22 +58,46 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place in a journal, for who knows already what the lines before it come to.
+
+    `size`, `digest`: bytes of the whole lines there, and their SHA-256; `lines`: how many of them count,
+    `damaged`: the numbers of the others; `last_driver`: the highest number of a driver that has written one.
+    """
+
+    size: int
+    digest: str
+    lines: int
+    damaged: tuple[int, ...] = ()
+    last_driver: int = 0
+
+
+@dataclass(frozen=True)
 class JournalContents:
     """What a journal says.
 
-    `lines`: those that count, in order; `torn`: bytes of unfinished last lines; `damaged`: numbers of
+    `lines`: those that count, in order; `earlier`: how many before them count and were passed over, up to a
+    mark; `torn`: bytes of unfinished last lines; `damaged`: numbers of
     unreadable lines; `late`: how many were ignored, because a driver that had been replaced wrote them;
     `parts`: the files that were read, with the bytes of the whole lines of each; `tail`: the last of them;
-    `last_driver`: the highest number of a driver that has written a line that counts.
+    `last_driver`: the highest number of a driver that has written a line that counts; `digest`: SHA-256 of
+    all whole lines, to go on from.
     """
 
     lines: tuple[Line, ...] = ()
+    earlier: int = 0
     torn: int = 0
     damaged: tuple[int, ...] = ()
     late: int = 0
     parts: Mapping[str, int] = field(default_factory=dict)
     tail: bytes = b""
     last_driver: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256, compare=False, repr=False)
+
+    @property
+    def seen(self) -> int:
+        """How many whole lines there are."""
+        return self.earlier + len(self.lines) + self.late + len(self.damaged)
 
     @property
     def events(self) -> Iterator[Event | Unreadable]:
@@ -86,9 +112,9 @@ class JournalContents:
 class Journal:
     """The one writer. A line is in the file when `append` returns, and on the disk after `sync`.
 
-    `contents`: what was there when it was opened; `began`: when its first line was written; `fault`: why
-    nothing can be written any more. From then on every call raises it: only the next journal can know what a
-    failed write has left, and a lost lease does not come back.
+    `contents`: what was there when it was opened; `lines`: how many count now; `began`: when its first line
+    was written; `fault`: why nothing can be written any more. From then on every call raises it: only the
+    next journal can know what a failed write has left, and a lost lease does not come back.
     """
 
     def __init__(
@@ -114,17 +140,29 @@ class Journal:
         self._appender = storage.appender(path, first=max(0, driver - 1) * _SEGMENTS + 1)
         self._clock, self._driver, self._hold = clock, driver, hold
         self._unsynced = False
+        self.lines, self._digest = len(self.contents.lines), self.contents.digest.copy()
+        self._size = sum(self.contents.parts.values())
         self.began = self.contents.lines[0].t if self.contents.lines else None
         self.fault: StorageUnavailable | StudyHeld | None = None
 
     def append(self, *happened: Event) -> None:
         """Append events. Raises `StorageUnavailable` when they cannot be written."""
         now = self._clock()
-        lines = [encode(Line(now, self._driver, event)) for event in happened]
+        data = b"".join(encode(Line(now, self._driver, event)) + b"\n" for event in happened)
         with self._noting_faults():
             self._unsynced = True
-            self._appender.append(lines)
+            self._appender.write(data)
+        self._digest.update(data)
+        self.lines, self._size = self.lines + len(happened), self._size + len(data)
         self.began = now if self.began is None else self.began
+
+    @property
+    def mark(self) -> Mark | None:
+        """The end, as far as this writer knows; None where lines do not count, which a mark cannot tell."""
+        if self.contents.late:
+            return None
+        damaged, last = self.contents.damaged, max(self._driver, self.contents.last_driver)
+        return Mark(self._size, self._digest.hexdigest(), self.lines, damaged, last)
 
     def sync(self) -> None:
         """Make all that was appended durable, then look at the lease.
@@ -158,18 +196,23 @@ class Journal:
             raise
 
 
-def read_journal(storage: Storage, path: str, before: JournalContents | None = None) -> JournalContents:
+@nothing_thrown_away()
+def read_journal(
+    storage: Storage, path: str, before: JournalContents | None = None, mark: Mark | None = None
+) -> JournalContents:
     """Read every whole line of a journal that counts; one that does not exist is empty. Changes nothing.
 
     `before`: what was read earlier; only what has been written since is read then, and it is returned itself
-    when that is nothing. Raises `StudyError` when a line is of another version, `UnreadableRecord` when
-    nearly nothing can be read.
+    when that is nothing. `mark`: what is before it is passed over, if it is a mark of this journal. Raises
+    `StudyError` when a line is of another version, `UnreadableRecord` when nearly nothing can be read.
     """
-    paths = storage.grown(path)
+    paths, later = storage.grown(path), None
     if before is not None and list(paths[: len(before.parts)]) == list(before.parts):
         later = _read_on(storage, path, paths, before)
-        if later is not None:
-            return later
+    elif before is None and mark is not None:
+        later = _read_after(storage, paths, mark)
+    if later is not None:
+        return later
     reading = _LinesRead(storage, JournalContents())
     for part in paths:
         reading.read(part)
@@ -182,8 +225,7 @@ def _read_on(
 ) -> JournalContents | None:
     """Read what is new: segments are written once, the file itself only grows.
 
-    None where that alone does not tell: the file is another one, or a driver has begun, which says how many
-    lines of the ones before it count.
+    None where that alone does not tell: the file is another one, or the new lines decide about earlier ones.
     """
     reading = _LinesRead(storage, before)
     whole, grown = before.parts.get(path), False
@@ -196,26 +238,42 @@ def _read_on(
         return before
     for part in paths[len(before.parts) :]:
         reading.read(part)
-    starts = any(isinstance(line.event, StudyStarted) for line in reading.lines)
-    if starts or any(line.driver < before.last_driver for line in reading.lines):
+    if reading.decides:
         return None
     found = reading.contents([*before.lines, *reading.lines], before.late)
     return before if (found.parts, found.torn) == (before.parts, before.torn) else found
+
+
+def _read_after(storage: Storage, paths: Sequence[str], mark: Mark) -> JournalContents | None:
+    """Read what comes after a mark; None where it is of another journal, or later lines decide about it."""
+    known = JournalContents(earlier=mark.lines, damaged=mark.damaged, last_driver=mark.last_driver)
+    reading, left = _LinesRead(storage, known), mark.size
+    for part in paths:
+        left -= reading.read(part, left, mark.digest)
+    return None if left or reading.decides else reading.contents(reading.lines, 0)
 
 
 class _LinesRead:
     """Lines as they are read, after those of `before`."""
 
     def __init__(self, storage: Storage, before: JournalContents) -> None:
-        self._storage, self.lines = storage, list[Line]()
+        self._storage, self.lines, self._before = storage, list[Line](), before
         self._damaged, self._parts = list(before.damaged), dict(before.parts)
-        self._seen = len(before.lines) + before.late + len(before.damaged)
-        self._torn, self._tail, self._last = before.torn, before.tail, before.last_driver
-        self._strange = len(before.damaged)
+        self._seen, self._strange = before.seen, len(before.damaged)
+        self._torn, self._tail, self._digest = before.torn, before.tail, before.digest.copy()
 
-    def read(self, part: str) -> None:
-        """Read a file."""
-        self._take(part, self._storage.read_bytes(part, written_once=True), 0, 0, self._seen)
+    def read(self, part: str, known: int = 0, digest: str = "") -> int:
+        """Read a file, and pass over its first `known` bytes, if with them it comes to this digest.
+
+        Returns how many were passed over.
+        """
+        data = self._storage.read_bytes(part, written_once=True)
+        passed = min(known, data.rfind(b"\n") + 1)
+        self._note(data, 0, passed)
+        if passed == known and passed and self._digest.hexdigest() != digest:
+            return 0
+        self._take(part, data, passed, passed, 0 if passed else self._seen)
+        return passed
 
     def go_on(self, part: str, whole: int) -> bool:
         """Read what has come to the only file after its whole lines; False where it is another file now."""
@@ -227,12 +285,21 @@ class _LinesRead:
         self._take(part, data, len(tail), whole, 0)
         return True
 
+    @property
+    def decides(self) -> bool:
+        """Whether what was read tells which of the lines before count: a driver has begun or was replaced."""
+        starts = any(type(line.event) is StudyStarted for line in self.lines)
+        return starts or any(line.driver < self._before.last_driver for line in self.lines)
+
     def _take(self, part: str, data: bytes, first: int, whole: int, before_it: int) -> None:
         """Take in lines from byte `first` of `data`; `whole`, `before_it`: bytes and lines before it."""
-        place, where = first, f"{self._storage.uri}/{part}"
-        while (end := data.find(b"\n", place)) >= 0:
+        where = f"{self._storage.uri}/{part}"
+        rest = data[first:]
+        *texts, torn = rest.split(b"\n")
+        parse = parser_of(rest, max(map(len, texts), default=0))
+        for text in texts:
             self._seen += 1
-            line = decode(data[place:end], where, self._seen - before_it)
+            line = decode(text, where, self._seen - before_it, parse)
             if line is None:
                 self._damaged.append(self._seen)
             else:
@@ -242,24 +309,48 @@ class _LinesRead:
                 if self._strange > MOST_DAMAGED:
                     words = f"more than {MOST_DAMAGED:,} lines are no events"
                     raise unreadable(self._storage, part, "", words)
-            place = end + 1
+        place = len(data) - len(torn)
+        self._note(data, first, place)
+        self._parts[part] = whole + place - first
+        self._torn += len(torn)
+
+    def _note(self, data: bytes, first: int, place: int) -> None:
+        """Note that these bytes, whole lines, have been seen."""
+        self._digest.update(memoryview(data)[first:place])
         if place > first:
             self._tail = data[data.rfind(b"\n", 0, place - 1) + 1 : place]
-        self._parts[part] = whole + place - first
-        self._torn += len(data) - place
 
     def contents(self, count: Sequence[Line], late: int) -> JournalContents:
         """Return what there is now. `count`: the lines that do, without `late` ones."""
         last = max((line.driver for line in self.lines), default=0)
         return JournalContents(
             tuple(count),
+            self._before.earlier,
             self._torn,
             tuple(self._damaged),
             late,
             self._parts,
             self._tail,
-            max(last, self._last),
+            max(last, self._before.last_driver),
+            self._digest,
         )
+
+
+def newest_first(storage: Storage, contents: JournalContents) -> Iterator[Line]:
+    """Yield the lines that count, those before a mark included, from the last one on."""
+    if not contents.earlier:
+        yield from reversed(contents.lines)
+        return
+    for part in reversed(list(contents.parts)):
+        size = contents.parts[part]
+        taken, wanted, start = 0, _WINDOW, size
+        while start > 0:
+            start, wanted = max(0, size - wanted), 8 * wanted
+            texts = storage.read_bytes(part, written_once=True, start=start)[: size - start].split(b"\n")
+            whole = texts[start > 0 : -1]  # the first may be the end of a line
+            found = map(decode, reversed(whole[: len(whole) - taken]))
+            yield from (line for line in found if line is not None)
+            taken = len(whole)
 
 
 def without_late(lines: Sequence[Line]) -> list[Line]:
@@ -293,13 +384,18 @@ def encode(line: Line) -> bytes:
     return to_json(plain)
 
 
-def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:
+def decode(
+    text: bytes,
+    where: str = "the journal",
+    number: int | None = None,
+    parse: Callable[[bytes], Any] = parsed,
+) -> Line | None:
     """Read one line; None when it is no event. `where` and `number`: file and line, for messages.
 
-    Raises `StudyError` for a line of another version.
+    `parse`: what reads JSON as `parsed` does. Raises `StudyError` for a line of another version.
     """
     try:
-        line = parsed(text) if len(text) <= MOST_OF_A_LINE else None
+        line = parse(text) if len(text) <= MOST_OF_A_LINE else None
     except ValueError:
         return None
     if type(line) is not dict or type(line.get("event")) is not str:

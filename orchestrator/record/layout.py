@@ -2,7 +2,7 @@
 
 <study>/
   study.yaml  plan.json  env.json  code.tar.gz  check.json  journal.jsonl
-  control/            lease.json, progress.json and the requests of other processes
+  control/            lease.json, progress.json, snapshot.jsonl and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
                       log.txt, metrics.*, scores.*, checkpoints/; files/: what the trial wrote where it worked
   results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
@@ -120,6 +120,7 @@ class StudyPaths:
     control_dir = _Below("control")
     lease = _Below("control/lease.json")
     progress = _Below("control/progress.json")
+    snapshot = _Below("control/snapshot.jsonl")
     trials_dir = _Below(_TRIALS)
     results_parquet = _Below("results.parquet")
     results_csv = _Below("results.csv")

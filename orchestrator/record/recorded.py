@@ -7,23 +7,33 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
 from orchestrator.errors import Fault, StudyError, UnreadableRecord
 from orchestrator.record.events import Noted
-from orchestrator.record.journal import JournalContents, read_journal
+from orchestrator.record.journal import JournalContents, Mark, read_journal
 from orchestrator.record.jsonlines import from_json
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.reading import DAMAGED, HINT, MOST_TOLD, read_json, telling, unreadable
+from orchestrator.record.reading import (
+    DAMAGED,
+    HINT,
+    MOST_TOLD,
+    nothing_thrown_away,
+    read_json,
+    telling,
+    unreadable,
+)
+from orchestrator.record.snapshot import read_snapshot
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
-from orchestrator.study.cells import Plan
+from orchestrator.study.plan import Plan
 from orchestrator.study.registered import RULES, rule_of
-from orchestrator.study.spec import StudySpec
-from orchestrator.study.validation import read_spec
 from orchestrator.study.yamlfile import parse_yaml
+
+if TYPE_CHECKING:
+    from orchestrator.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,8 @@ class RecordedStudy:
     @cached_property
     def study(self) -> StudySpec:
         """The study as it was started; raises `UnreadableRecord` also where a package of it is missing."""
+        from orchestrator.study.validation import read_spec
+
         with self._of_study_yaml():
             return read_spec(self.spec)
 
@@ -133,7 +145,12 @@ class RecordedStudy:
         """Return what the journal says about `plan`, which may have more arms and seeds than the registered
         one.
         """
-        return fold(self.journal.events, plan)
+        return fold(self._whole_journal.events, plan)
+
+    @cached_property
+    def _whole_journal(self) -> JournalContents:
+        """The journal with what a snapshot has spared us."""
+        return read_journal(self.storage, self.paths.journal) if self.journal.earlier else self.journal
 
     @property
     def plan(self) -> Plan:
@@ -148,7 +165,7 @@ class RecordedStudy:
 
     @property
     def _accepted(self) -> list[str]:
-        noted = (event.code_hash for event in self.journal.events if isinstance(event, Noted))
+        noted = (event.code_hash for event in self._whole_journal.events if isinstance(event, Noted))
         return [code for code in noted if code]
 
     @property
@@ -181,23 +198,25 @@ class RecordedStudy:
 
     def _with(self, journal: JournalContents) -> RecordedStudy:
         """Return the study with a later journal: what was worked out stays, the state goes on from here."""
-        later, before = copy(self), self.journal.lines
+        later, before, earlier = copy(self), self.journal.lines, self.journal.earlier
         vars(later).update(journal=journal)
+        vars(later).pop("_whole_journal", None)
         state = vars(later).pop("state", None)
-        if state is not None and journal.lines[: len(before)] == before:
+        if state is not None and (journal.earlier, journal.lines[: len(before)]) == (earlier, before):
             new = [line.event for line in journal.lines[len(before) :]]
-            state = state.later(new, len(before))
+            state = state.later(new, earlier + len(before))
             if state is not None:
                 vars(later).update(state=state)
         return later
 
 
 def read_record(
-    storage: Storage, paths: StudyPaths, before: JournalContents | None = None
+    storage: Storage, paths: StudyPaths, before: JournalContents | None = None, mark: Mark | None = None
 ) -> RecordedStudy | None:
     """Read the files of a study; None when there is none.
 
-    `before`: what was read of the journal earlier; it is read again only if more was written since. Raises
+    `before`: what was read of the journal earlier; it is read again only if more was written since. `mark`:
+    what is before it in the journal is passed over, if it is one of this journal. Raises
     `StudyError` when the record is damaged, or of a version that this one does not read.
     """
     try:
@@ -209,7 +228,7 @@ def read_record(
             text = storage.read_text(paths.study_yaml)
     except FileNotFoundError:
         raise unreadable(storage, paths.study_yaml, "", "the file is missing") from None
-    journal = read_journal(storage, paths.journal, before)
+    journal = read_journal(storage, paths.journal, before, mark)
     code = read_environment(storage, paths).code_hash
     return RecordedStudy(storage, paths, text, plan, code, journal)
 
@@ -240,16 +259,33 @@ def registered_version(plan_data: bytes, rule: object) -> int | None:
     return None
 
 
+@nothing_thrown_away()
 def read_study(storage: Storage, root: str) -> RecordedStudy:
     """Read everything that is known about the study in a directory, running or not.
 
     Raises `StudyError` when there is none, with the names of the studies that are there.
     """
-    found = read_record(storage, StudyPaths(root))
+    paths = StudyPaths(root)
+    found = _from_snapshot(storage, paths) or read_record(storage, paths)
     if found is None:
         raise _gone(storage, root)
     _ = found.spec, found.state  # damage is told now
     return found
+
+
+def _from_snapshot(storage: Storage, paths: StudyPaths) -> RecordedStudy | None:
+    """Read what is kept of a study, and what is new; None where the whole journal has to be read."""
+    kept = read_snapshot(storage, paths)
+    found = None if kept is None else read_record(storage, paths, mark=kept.mark)
+    if kept is None or found is None or not found.journal.earlier:
+        return found
+    with suppress(ValueError):
+        before, new = kept.state(found.registered, found.plan_data), found.journal.lines
+        state = before.later([line.event for line in new], found.journal.earlier)
+        if state is not None:
+            vars(found).update(state=state)
+            return found
+    return None
 
 
 def _gone(storage: Storage, name: str) -> StudyError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import singledispatchmethod
+from functools import cache, singledispatchmethod
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from orchestrator.decide.faults import FaultKind, fault_of
@@ -13,8 +13,8 @@ from orchestrator.decide.states import Cause, IllegalTransition, TrialState, adv
 from orchestrator.record import events
 from orchestrator.record.events import CellEvent, Decided, Event, LookTaken, Unreadable
 from orchestrator.record.layout import trial_folder
-from orchestrator.study.cells import Cell, Plan
 from orchestrator.study.naming import cell_name
+from orchestrator.study.plan import Cell, Plan
 
 _AGAIN = (Cause.HANG, Cause.INFRA)
 
@@ -189,10 +189,10 @@ class StudyState:
     def later(self, happened: Sequence[Event | Unreadable], before: int) -> StudyState | None:
         """Return what `fold` returns of all events, from what it has returned of the first so many.
 
-        None where all have to be looked at again: the families of arms are told by later starts and batches.
+        None where all have to be looked at again: a later start tells the families of arms.
         This state stays as it is.
         """
-        if any(isinstance(event, events.StudyStarted | events.BatchAdded) for event in happened):
+        if any(type(event) is events.StudyStarted for event in happened):
             return None
         cells = dict(self.cells)
         for name in cells.keys() & {getattr(event, "cell", None) for event in happened}:
@@ -345,7 +345,9 @@ class StudyState:
         self.families.update((arm, family) for arm in list(arms) if arm not in self.families)
 
 
-_TAKEN_BY: Callable[[type], Callable[[StudyState, Any], None]] = vars(StudyState)["_take"].dispatcher.dispatch
+_TAKEN_BY: Callable[[type], Callable[[StudyState, Any], None]] = cache(
+    vars(StudyState)["_take"].dispatcher.dispatch
+)
 
 
 def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:

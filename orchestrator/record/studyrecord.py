@@ -19,10 +19,11 @@ from orchestrator.decide.states import TrialState
 from orchestrator.errors import ChangedCode, ChangedStudy, Fault, StorageUnavailable, StudyError
 from orchestrator.record.codeidentity import changes, shown_changes, with_added
 from orchestrator.record.events import Event, Noted, Reopened, StudyStarted
-from orchestrator.record.journal import Journal, read_journal
+from orchestrator.record.journal import Journal, JournalContents, read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.recorded import RecordedStudy, read_record
+from orchestrator.record.snapshot import SnapshotWriter
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
@@ -87,6 +88,7 @@ class StudyRecord:
     journal: Journal
     state: StudyState
     lease: Lease
+    snapshots: SnapshotWriter
     how: How
     code: str = ""
     archive_digest: str = ""
@@ -130,6 +132,13 @@ class StudyRecord:
     def sync(self) -> None:
         """Make all that was appended durable; raises as `Journal.sync`."""
         self.journal.sync()
+        if self.snapshots.is_due(self.journal.lines):
+            self._keep_snapshot()
+
+    def _keep_snapshot(self) -> None:
+        mark = self.journal.mark
+        if mark is not None:
+            self.snapshots.write(mark, self.state)
 
     @classmethod
     def open(
@@ -155,11 +164,13 @@ class StudyRecord:
         """
         paths = StudyPaths.of(spec.name)
         storage.refuse_links_out(paths.root)
-        moved, last, seen = None, 0, None if found is None else found.journal
+        moved, last = None, 0
+        seen: JournalContents | None = None
         if start.fresh:
-            moved, last, seen = *_move_away(storage, paths, start, clock), None
+            moved, last = _move_away(storage, paths, start, clock)
         else:
-            found = found or read_record(storage, paths)
+            if found is None or found.journal.earlier:  # a driver reads all of it
+                found = read_record(storage, paths)
             reconcile(found, spec, plan, start)
             seen = None if found is None else found.journal
 
@@ -182,7 +193,8 @@ class StudyRecord:
             state = fold(journal.contents.events, plan)
             digest = hashlib.sha256(taken.archive).hexdigest()
             code = taken.code, digest, taken.code != first
-            record = cls(storage, paths, journal, state, lease, taken.how, *code, moved)
+            snapshots = SnapshotWriter(storage, paths, plan)
+            record = cls(storage, paths, journal, state, lease, snapshots, taken.how, *code, moved)
             record._note_start(plan, taken, first)
         except BaseException:
             lease.release()
@@ -213,6 +225,7 @@ class StudyRecord:
         """
         self.journal.close()
         if self.journal.fault is None:
+            self._keep_snapshot()
             self.lease.release()
         elif self.storage.is_local:
             with suppress(StorageUnavailable):

@@ -136,7 +136,8 @@ def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
     felt = felt or pulse(run)
     recorded, progress = felt.recorded, felt.progress
     spec, plan, history, journal = recorded.spec, recorded.plan, recorded.state, recorded.journal
-    cells = tuple(_latest(history.cells[cell.cell], progress) for cell in plan.cells)
+    records = history.cells.values()
+    cells = tuple(records if progress is None else (_latest(record, progress) for record in records))
     maximum = float(spec["stopping"]["max"])
     waits = (progress or {}).get("waits")
     return StudyStanding(
@@ -169,9 +170,9 @@ def _retry(study: str, cell: TrialRecord) -> str:
     return shlex.join(["orchestrate", "retry", study, cell.arm, str(cell.seed), *sample])
 
 
-def _latest(record: TrialRecord, progress: Mapping[str, Any] | None) -> TrialRecord:
+def _latest(record: TrialRecord, progress: Mapping[str, Any]) -> TrialRecord:
     """Return a running trial with what its driver last said of it."""
-    if record.state is not TrialState.RUNNING or progress is None:
+    if record.state is not TrialState.RUNNING:
         return record
     now = progress.get(record.cell)
     if not isinstance(now, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import count
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from orchestrator.api.recorded import OpenedStudy
@@ -13,6 +13,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
 from orchestrator.record.journal import Line
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
@@ -23,16 +24,32 @@ _ANSWERS = (TrialEnd, Reopened, BatchAdded, LookTaken, StudyStarted)
 """What effects depend on."""
 _SHARE = 0.05
 """Of the time, at most, that the effects of a study may take which somebody runs."""
+MOST_AT_ONCE = 1_000
+"""Trials of a study whose effects a page waits for; those of a larger one are worked out beside it."""
 _VERSIONS = count(time.time_ns())
 """A server that takes another's place gives no number that a page has from that one."""
+
+
+Beside = Callable[[Callable[[], None]], None]
+"""Begins some work, and does not wait for it."""
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    Thread(target=work, name="effects", daemon=True).start()
 
 
 class KeptStudy:
     """A recorded study as it was last looked at. `version`: another one whenever there is more to show."""
 
-    def __init__(self, run: OpenedStudy, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: OpenedStudy,
+        clock: Callable[[], float] = time.monotonic,
+        beside: Beside = _in_thread,
+    ) -> None:
         self.run, self.version, self.lines = run, 0, 0
         self._clock, self._due, self._behind = clock, 0.0, False
+        self._beside, self._busy = beside, False
         self._once: dict[str, tuple[object, Any]] = {}
         self._lock = Lock()
         self._felt: Pulse | None = None
@@ -44,38 +61,69 @@ class KeptStudy:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
         with self._lock:
             felt = pulse(self.run)
-            if self._found is None or felt != self._felt or (self._behind and self._clock() >= self._due):
+            late = self._behind and not self._busy and self._clock() >= self._due
+            if self._found is None or felt != self._felt or late:
                 self._found = standing(self.run, felt)
                 self._felt, self.version = felt, next(_VERSIONS)
                 self.lines = len(felt.recorded.journal.lines)
             return self._found
 
-    def report(self) -> StudyReport | OrchestratorError:
+    @property
+    def recorded(self) -> RecordedStudy:
+        """What is recorded, as it was at the last look."""
+        if self._felt is None:
+            self.status()
+        assert self._felt is not None
+        return self._felt.recorded
+
+    def report(self) -> StudyReport | OrchestratorError | None:
         """Return the report, without curves and new data, or why there is none.
 
         It is worked out again when there are answers that it does not have; while the study runs, not so
-        often that it would take much of this machine.
+        often that it would take much of this machine. Of a large study that is done beside: the one before is
+        returned until then, None where there was none.
         """
+        recorded = self.recorded
         with self._lock:
-            lines, known = self.run.view().journal.lines, len(self._answered)
+            lines, known = recorded.journal.lines, len(self._answered)
             new = lines[known:] if lines[:known] == self._answered else lines
             self._behind = self._report is None or any(isinstance(line.event, _ANSWERS) for line in new)
             runs = self._felt is not None and self._felt.driver is not None
-            if self._behind and not (runs and self._clock() < self._due):
-                began = self._clock()
-                try:
-                    self._report = self.run.report(curves=False, new_data=False)
-                except OrchestratorError as error:
-                    self._report = error
-                now = self._clock()
-                self._answered, self._behind, self._due = lines, False, now + (now - began) / _SHARE
-            assert self._report is not None
+            if self._behind and not self._busy and not (runs and self._clock() < self._due):
+                if len(recorded.state.cells) <= MOST_AT_ONCE:
+                    self._take(lines, *self._worked_out())
+                else:
+                    self._busy = True
+                    self._beside(lambda: self._catch_up(lines))
             return self._report
 
+    def _catch_up(self, lines: tuple[Line, ...]) -> None:
+        """Work the report out, and let the next look show it."""
+        try:
+            found = self._worked_out()
+            with self._lock:
+                self._take(lines, *found)
+                self._found = None
+        finally:
+            self._busy = False
+
+    def _worked_out(self) -> tuple[StudyReport | OrchestratorError, float]:
+        """Return the report, and the time that it took."""
+        began = self._clock()
+        try:
+            found: StudyReport | OrchestratorError = self.run.report(curves=False, new_data=False)
+        except OrchestratorError as error:
+            found = error
+        return found, self._clock() - began
+
+    def _take(self, lines: tuple[Line, ...], found: StudyReport | OrchestratorError, took: float) -> None:
+        self._report, self._answered, self._behind = found, lines, False
+        self._due = self._clock() + took / _SHARE
+
     def once(self, what: str, of: object, work: Callable[[], Any]) -> Any:
-        """Return what `work` does, which was done already if it is still `of` the same object."""
+        """Return what `work` does, which was done already if it is still `of` the same object, or objects."""
         done = self._once.get(what)
-        if done is None or done[0] is not of:
+        if done is None or not (done[0] is of or (type(of) is tuple and done[0] == of)):
             self._once[what] = done = (of, work())
         return done[1]
 
@@ -83,8 +131,8 @@ class KeptStudy:
 class KeptStudies:
     """The studies recorded in a storage, by name; those looked at last are kept."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, storage: Storage, beside: Beside = _in_thread) -> None:
+        self.storage, self._beside = storage, beside
         self._kept: dict[str, KeptStudy] = {}
         self._lock = Lock()
 
@@ -98,7 +146,7 @@ class KeptStudies:
             kept = self._kept.pop(name, None)
             if not there:
                 return None
-            self._kept[name] = kept = kept or KeptStudy(OpenedStudy(self.storage, paths))
+            self._kept[name] = kept = kept or KeptStudy(OpenedStudy(self.storage, paths), beside=self._beside)
             while sum(one.lines for one in self._kept.values()) > MOST_LINES and len(self._kept) > 1:
                 del self._kept[next(iter(self._kept))]
             return kept

@@ -14,7 +14,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.deleted import deleted
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
-from orchestrator.record.journal import Line
+from orchestrator.record.journal import Line, newest_first
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.numbers import DASH, duration
@@ -56,11 +56,13 @@ def _line(studies: KeptStudies, name: str) -> Drawn | None:
 
 def _summary(kept: KeptStudy, found: StudyStanding) -> Drawn:
     """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists."""
+    counts = found.counts()
+    answered = sum(number for state, number in counts.items() if TrialState(state).answered)
     return {
         "found": found,
         "version": kept.version,
-        "share": sum(cell.state.answered for cell in found.cells) / max(1, len(found.cells)),
-        "counts": _counts(found.cells),
+        "share": answered / max(1, len(found.cells)),
+        "counts": [(GLYPHS[state], state, number) for state, number in counts.items()],
         "report": kept.run.storage.exists(kept.run.paths.report_html),
     }
 
@@ -95,7 +97,7 @@ def look_at(kept: KeptStudy, words: str = "", first: int = 0) -> Drawn:
     gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn.values())}
     return {
         **_summary(kept, found),
-        "arms": [_arm(found, arm, by_arm[arm], gone if chips else None) for arm in arms],
+        "arms": [_known_arm(kept, found, arm, by_arm[arm], gone if chips else None) for arm in arms],
         "part": {"words": words, "first": first, "all": len(by_arm), "most": MOST_ARMS},
         "running": [_row(found, cell, gone) for cell in running[:MOST_ROWS]],
         "noted": [_row(found, cell, gone) for cell in noted[:MOST_ROWS]],
@@ -108,6 +110,16 @@ def look_at(kept: KeptStudy, words: str = "", first: int = 0) -> Drawn:
 
 def _more(number: int) -> list[str]:
     return [f"and {number} more deleted directories"] if number > 0 else []
+
+
+def _known_arm(
+    kept: KeptStudy, found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str] | None
+) -> Drawn:
+    """Return one arm; where nothing has happened to its cells since the last look, as it was then."""
+    if gone is not None:
+        return _arm(found, arm, cells, gone)
+    drawn: Drawn = kept.once(f"arm {arm}", tuple(cells), lambda: _arm(found, arm, cells, None))
+    return drawn
 
 
 def _arm(found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str] | None) -> Drawn:
@@ -172,6 +184,8 @@ def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
     `elsewhere`: arms that are not on this page.
     """
     report = kept.report()
+    if report is None:
+        return {"problem": "they are being worked out, and come here by themselves", "rows": []}
     if isinstance(report, OrchestratorError):
         return {"problem": " ".join(str(report).split()), "rows": []}
     drawn: Drawn = kept.once("effects", report, lambda: _drawn(report))
@@ -205,8 +219,9 @@ def _drawn(report: StudyReport) -> Drawn:
 
 def _events(kept: KeptStudy) -> list[tuple[str, str]]:
     """(clock time, words) of the latest events, the newest first."""
-    view = kept.run.view()
-    told = ((_clock(line), _words(line, view.state.cells)) for line in reversed(view.journal.lines))
+    view = kept.recorded
+    lines = newest_first(view.storage, view.journal)
+    told = ((_clock(line), _words(line, view.state.cells)) for line in lines)
     return list(islice(((clock, words) for clock, words in told if words is not None), LATEST_EVENTS))
 
 

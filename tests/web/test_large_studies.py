@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,14 @@ from served_site import Served, record_study, serve, write_files
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
 from orchestrator.record.events import Assigned, Checkpointed, TrialEnd
+from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
 from orchestrator.record.storage.directory import Directory
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.spec import StudySpec
+from orchestrator.web import kept
+from orchestrator.web.looks import look_at
 
 
 @pytest.fixture
@@ -78,15 +81,30 @@ def test_a_look_again_costs_what_is_new(served: Served, read: list[int], monkeyp
     assert served.client.get(address, headers=known).status_code == 200
     assert sum(read) < 1000
     assert reports == ["busy"]  # no trial has ended: the effects are the same
-    kept = served.site.studies.named("busy")
-    assert kept is not None
-    kept._due = 0.0
+    busy = served.site.studies.named("busy")
+    assert busy is not None
+    busy._due = 0.0
     end = TrialEnd(cell, record.plan.cells[4].arm, 0, 1, TrialState.DONE, None, None, 3.0, 0.75, 1.0, 0.0)
     record.append(end)
     record.sync()
     assert served.client.get(address, headers=known).status_code == 200
     assert reports == ["busy", "busy"]
     record.close()
+
+
+def test_of_a_large_study_the_page_does_not_wait_for_the_effects(served: Served, monkeypatch) -> None:
+    monkeypatch.setattr(kept, "MOST_AT_ONCE", 1)
+    record_study(served.root)
+    left: list[Callable[[], None]] = []
+    study = kept.KeptStudy(OpenedStudy(served.site.storage, StudyPaths("small")), beside=left.append)
+    first, version = look_at(study), study.version
+    assert "being worked out" in first["effects"]["problem"]
+    assert look_at(study)["effects"] == first["effects"]
+    assert (study.version, len(left)) == (version, 1)  # nobody asks for the same page again
+    left.pop()()
+    assert look_at(study)["effects"]["problem"] == ""
+    assert study.version != version
+    assert not left
 
 
 def test_a_deleted_directory_is_said_and_not_linked(served: Served) -> None:
