@@ -1,11 +1,12 @@
 """What large records cost those who read them: commands and the page. They are written here, never run.
 
-    python benchmarks/records.py [--cells 500 10000] [--checkpoints 30] [--repeat 3] [--json FILE] [--keep]
+    python benchmarks/records.py [--cells 500 2000 10000] [--repeat 3] [--json FILE] [--keep]
 
 Half of the cells are done; of the others a fifth is under way, half of them again after a failure. Each
 command is a process of its own, as a user starts it, and so is the server, which is asked for the page of the
-study: for the first time, with nothing new, after a checkpoint and after the end of a trial. Medians of the
-repeats are shown. On a busy machine the processor time says more than the clock.
+study: for the first time, with nothing new, after a checkpoint and after the end of a trial. Effects that a
+large study's page does not wait for are a row of their own. Last comes the plan of 100,000 cells. Medians of
+the repeats are shown. On a busy machine the processor time says more than the clock.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import yaml
 from leavings import save, scratch_folder
 from machine import describe
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import TrialState
 from orchestrator.record.events import Assigned, AttemptFailed, Checkpointed, Event, Started, TrialEnd
+from orchestrator.record.layout import StudyPaths
+from orchestrator.record.recorded import read_record
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import Cell, make_plan
@@ -44,6 +48,7 @@ COMMANDS = (
     ("report", NAME),
     ("report", NAME, "--write"),
 )
+PLAN, PLANNED_SEEDS = ("plan", "-c", "plan.yaml"), 1_000
 _COMMAND = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
 
 
@@ -125,17 +130,29 @@ def looks(folder: Path) -> dict[str, Any]:
     from orchestrator.web.app import Site, make_app
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions
+    from orchestrator.web.kept import KeptStudies
 
     site = Site(ChildProcesses(folder), Storage.open(folder / "runs"), Sessions("token"), "127.0.0.1", 8765)
+    left: list[Callable[[], None]] = []
+    vars(site)["studies"] = KeptStudies(site.storage, left.append)
     client = TestClient(make_app(site), base_url=f"http://127.0.0.1:8765{site.sessions.base}")
     client.get("/leave", params={"token": "token"})
     found: dict[str, Any] = {}
+
+    def effects(name: str) -> None:
+        began, used = time.perf_counter(), time.process_time()
+        for work in left:
+            work()
+        if left:
+            found[f"effects {name}"] = time.perf_counter() - began, time.process_time() - used, 0
+        left.clear()
 
     def look(name: str, tag: str = "") -> str:
         began, used = time.perf_counter(), time.process_time()
         page = client.get(f"/studies/{NAME}/", headers={"If-None-Match": tag} if tag else {})
         found[name] = time.perf_counter() - began, time.process_time() - used, len(page.content)
         known = re.search(r'data-tag="([^"]*)"', page.text)
+        effects(f"{name}, beside")
         return known[1].replace("&#34;", '"') if known else tag
 
     tag = look("first")
@@ -156,6 +173,20 @@ def looks(folder: Path) -> dict[str, Any]:
     return {"looks": found, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
 
 
+def fold(folder: Path) -> dict[str, Any]:
+    """What reading the whole journal and folding it costs."""
+    began, used = time.perf_counter(), time.process_time()
+    found = read_record(Storage.open(folder / "runs"), StudyPaths(NAME))
+    assert found is not None
+    assert not found.state.problems
+    took = time.perf_counter() - began, time.process_time() - used
+    return {"row": (*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)}
+
+
+def _asked_of_child(option: str, folder: Path) -> Any:
+    return json.loads(_child([sys.executable, __file__, option, str(folder)], folder, subprocess.PIPE)[3])
+
+
 def measure(cells: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Write a record of so many cells and read it in every way."""
     with scratch_folder(asked.keep) as folder:
@@ -167,33 +198,46 @@ def measure(cells: int, asked: argparse.Namespace) -> dict[str, Any]:
         for _ in range(asked.repeat):
             for words in COMMANDS:
                 rows.setdefault(f"`orchestrate {' '.join(words)}`", []).append(command(words, folder))
-            said = json.loads(
-                _child([sys.executable, __file__, "--page", str(folder)], folder, subprocess.PIPE)[3]
+            rows.setdefault("the journal read and folded", []).append(
+                _asked_of_child("--fold", folder)["row"]
             )
+            said = _asked_of_child("--page", folder)
             for name, (wall_s, processor_s, size) in said["looks"].items():
                 row = (wall_s, processor_s, said["memory_mb"], size)
                 rows.setdefault(f"page, {name}", []).append(row)
         return {"cells": cells, "lines": lines, "written_s": written_s, "rows": rows}
 
 
+def plan(asked: argparse.Namespace) -> dict[str, Any]:
+    """What planning a large study costs."""
+    with scratch_folder(asked.keep) as folder:
+        spec = large_study(100_000, PLANNED_SEEDS)
+        (folder / "large.py").write_text("def train(config, report): ...\n")
+        (folder / "plan.yaml").write_text(yaml.safe_dump(spec.to_dict()))
+        rows = {f"`orchestrate {' '.join(PLAN)}`": [command(PLAN, folder) for _ in range(asked.repeat)]}
+        return {"cells": 100_000, "lines": 0, "written_s": 0.0, "rows": rows}
+
+
 def main() -> None:
     """Write the records, time what reads them, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cells", type=int, nargs="+", default=[500, 10_000])
+    parser.add_argument("--cells", type=int, nargs="+", default=[500, 2_000, 10_000])
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--checkpoints", type=int, default=30, help="per attempt")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", action="store_true", help="keep the records")
     parser.add_argument("--page", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--fold", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.page:
-        print(json.dumps(looks(asked.page)))
+    if asked.page or asked.fold:
+        print(json.dumps(looks(asked.page) if asked.page else fold(asked.fold)))
         return
-    found = [measure(cells, asked) for cells in asked.cells]
+    found = [*(measure(cells, asked) for cells in asked.cells), plan(asked)]
     print(describe())
     for one in found:
-        print(f"\n{one['cells']:,} cells, {one['lines']:,} lines, written in {one['written_s']:.1f} s\n")
+        lines = f", {one['lines']:,} lines, written in {one['written_s']:.1f} s" if one["lines"] else ""
+        print(f"\n{one['cells']:,} cells{lines}\n")
         print("| what | takes | on the processor | memory | HTML |\n| --- | --- | --- | --- | --- |")
         for name, measured in one["rows"].items():
             wall_s, processor_s, memory, *size = (median(column) for column in zip(*measured, strict=True))
