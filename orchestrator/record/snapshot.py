@@ -63,7 +63,7 @@ _TRIAL = TypeAdapter(TrialRecord)
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StateSnapshot:
     """What there is of a study at a mark in its journal."""
 
     mark: Mark
@@ -110,7 +110,7 @@ def _event(line: Mapping[str, Any], kind: type[Any]) -> Any:
     return found
 
 
-def read_snapshot(storage: Storage, paths: StudyPaths) -> Snapshot | None:
+def read_snapshot(storage: Storage, paths: StudyPaths) -> StateSnapshot | None:
     """Read what is kept of a study; None where there is nothing, or nothing that this version can use."""
     try:
         head, _, rest = storage.read_bytes(paths.snapshot).partition(b"\n")
@@ -119,7 +119,7 @@ def read_snapshot(storage: Storage, paths: StudyPaths) -> Snapshot | None:
         return None
     if (found.version, found.rest) != (VERSION, hashlib.sha256(rest).hexdigest()):
         return None
-    return Snapshot(found.mark, found.plan, rest.split(b"\n"))
+    return StateSnapshot(found.mark, found.plan, rest.split(b"\n"))
 
 
 class SnapshotWriter:
