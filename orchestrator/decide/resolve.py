@@ -25,6 +25,7 @@ from orchestrator.stats.moderated import (
     Estimates,
     Pooling,
     additive_fit,
+    critical_t,
     estimate,
     further_seeds,
     spread,
@@ -198,11 +199,11 @@ def _cells_of(pending: dict[int, int], base: int) -> list[Cell]:
 
 
 @lru_cache(maxsize=4096)
-def _question(rule: ResolveRule, family: int, equivalence_family: int, index: int | None) -> Question:
-    """Return what the look of that index asks of an arm that is open; None: a study that looks once."""
+def _questions(rule: ResolveRule, family: int, equivalence_family: int) -> tuple[Question, ...]:
+    """Return what each look asks of an arm that is open, then what a study asks that looks once."""
     alphas = rule.alpha / family, 2 * rule.alpha / equivalence_family
-    difference, equivalence = (min(a, 1.0) if index is None else rule.levels(a)[index] for a in alphas)
-    return Question(difference, equivalence, rule.margin)
+    different, equivalent = ((*rule.levels(alpha), min(alpha, 1.0)) for alpha in alphas)
+    return tuple(Question(d, e, rule.margin) for d, e in zip(different, equivalent, strict=True))
 
 
 class Walk:
@@ -225,6 +226,7 @@ class Walk:
         self.looks: list[ArmLook] = []
         self.final: dict[int, ArmLook] = {}
         self._latest: dict[int, ArmLook] = {}
+        self._promises: dict[int, float] = {}
         self.rounds = 0
         self._claimed: dict[Claim, int] = {"different": 0, "equivalent": 0}
         self._weights = np.hstack([-np.ones((self.arms, 1)), np.eye(self.arms)])
@@ -243,8 +245,7 @@ class Walk:
         """Yield what the looks so far and the pending one have used, and the reference's own seeds."""
         numbers = [pending.get(row, number) for row, number in enumerate(self.number)]
         numbers[0] = max(self.rule.reference, *numbers)
-        for row, number in enumerate(numbers):
-            yield from ((row, seed) for seed in range(number))
+        yield from ((row, seed) for row, number in enumerate(numbers) for seed in range(number))
 
     def next_look(self, row: int) -> int:
         """Return the seeds of the next look at an active arm."""
@@ -256,7 +257,8 @@ class Walk:
         """Up to `most` active arms beside `taken`, best first, whose next look the budget pays for."""
         budget = self.rule.seeds * (self.arms + 1)
         chosen: dict[int, int] = {}
-        for row in sorted(set(self.active) - set(taken), key=lambda row: (-self._promise(row), row)):
+        promises = self._promised([row for row in self.active if row not in taken])
+        for row in sorted(promises, key=lambda row: (-promises[row], row)):
             with_it = {**taken, **chosen, row: self.next_look(row)}
             numbers = [with_it.get(other, number) for other, number in enumerate(self.number)][1:]
             if sum(numbers) + max(self.rule.reference, *numbers) <= budget:
@@ -265,10 +267,10 @@ class Walk:
                     break
         return chosen
 
-    def _promise(self, row: int) -> float:
+    def _promised(self, rows: list[int]) -> dict[int, float]:
         """Predictive power per run at the best later look; an arm of which nothing is known comes last."""
-        look = self._latest[row]
-        return max((power / (later - look.number) for later, power in self._powers(look)), default=0.0)
+        self._best_powers([self._latest[row] for row in rows if row not in self._promises])
+        return {row: self._promises[row] for row in rows}
 
     def take(self, pending: dict[int, int]) -> None:
         """Look at these arms: all their runs have ended."""
@@ -285,8 +287,10 @@ class Walk:
         if self.rule.margin is not None:
             equivalent = dict(enumerate(pairs.p_equivalent(self.rule.margin).tolist(), start=1))
             self._holm(rows, equivalent, actions, "equivalent", sides=2)
-        for look in self._drawn(pairs, p, levels, equivalent):
-            self._judge(look, actions.get(look.arm))
+        drawn = list(self._drawn(pairs, p, levels, equivalent))
+        powers = self._best_powers([look for look in drawn if look.arm not in actions])
+        for look in drawn:
+            self._judge(look, actions.get(look.arm), powers.get(look.arm))
         if self.parked and not self.active:
             self._second_wave()
 
@@ -326,20 +330,20 @@ class Walk:
                 break
             actions.update(dict.fromkeys(hits, claim))
             self._claimed[claim] += len(hits)
+            self._promises.clear()
         return levels
 
     def _drawn(
         self, pairs: Estimates, p: dict[int, float], levels: dict[int, float], equivalent: dict[int, float]
     ) -> Iterator[ArmLook]:
         """Yield the looks of this round, still without what they lead to."""
-        alone = [self._level(row, self.rule.alpha) for row in range(1, self.arms + 1)]
         columns = (
-            pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.half_width(np.array(alone)),
-            pairs.flagged, pairs.testable, pairs.unchanged,
+            pairs.n, pairs.mean, pairs.v, pairs.df, pairs.se, pairs.flagged, pairs.testable, pairs.unchanged
         )  # fmt: skip
         table = list(zip(*(column.tolist() for column in columns), strict=True))
         for row, level in levels.items():
-            n, mean, v, df, se, half, flagged, testable, unchanged = table[row - 1]
+            n, mean, v, df, se, flagged, testable, unchanged = table[row - 1]
+            half = critical_t(self._level(row, self.rule.alpha), df) * se if testable else math.nan
             yield ArmLook(
                 arm=row,
                 round=self.rounds,
@@ -360,10 +364,9 @@ class Walk:
                 action="continue",
             )
 
-    def _judge(self, look: ArmLook, action: Action | None) -> None:
+    def _judge(self, look: ArmLook, action: Action | None, power: float | None) -> None:
         """End the arm or let it go on."""
         if action is None:
-            power = max((power for _, power in self._powers(look)), default=None)
             look = replace(look, power=power)
             if look.number < self.rule.looks[0]:
                 look = self._screened(look)
@@ -398,12 +401,11 @@ class Walk:
         s2e, dfe = additive_fit(self._visible())
         v = 2 * s2e if math.isfinite(s2e) else 0.0
         df = min(self.rule.pooling.borrow[-1], max(dfe, 1))
+        powers = self._best_powers([replace(self._latest[row], v=v, df=df) for row in self.parked])
         self.active, self.parked = self.parked, []
         for row in tuple(self.active):
-            look = self._latest[row]
-            power = max(power for _, power in self._powers(replace(look, v=v, df=df)))
-            if power < self.rule.screen.come_back:
-                self._end(replace(look, power=power), "screened out")
+            if (power := powers[row] or 0.0) < self.rule.screen.come_back:
+                self._end(replace(self._latest[row], power=power), "screened out")
 
     def _silent(self, look: ArmLook) -> bool:
         """Whether every run so far of the arm, or of the reference, has failed: more would fail, too."""
@@ -422,22 +424,25 @@ class Walk:
         for row in tuple(self.active):
             self._end(self._latest[row], "budget spent")
 
-    def _powers(self, look: ArmLook) -> Iterator[tuple[int, float]]:
-        """Yield the later looks of an arm, each with the chance that it resolves the effect."""
-        if look.mean is None or look.v is None or look.df is None:
-            return
-        for index, later in enumerate(self.rule.looks):
-            if later > look.number:
-                n = look.n + later - look.number
-                power = predictive_power(self._question(index), look.mean, look.v, look.df, look.n, n)
-                yield later, power
+    def _best_powers(self, looks: list[ArmLook]) -> dict[int, float | None]:
+        """Return how likely each of these open arms is resolved by its best later look; None: unknown."""
+        if not looks:
+            return {}
+        arms = [look.arm for look in looks]
+        rows = [(look.mean, look.v, look.df, look.n, look.number) for look in looks]
+        d, v, df, n, number = np.array(rows, dtype=float).T
+        more = np.array(self.rule.looks) - number[:, None]
+        power = predictive_power(self._questions()[:-1], d, v, df, n, more)
+        promises = np.nan_to_num(power / np.maximum(1, more)).max(axis=1).tolist()
+        self._promises.update(zip(arms, promises, strict=True))  # as of its last look and the latest claim
+        best = np.nan_to_num(power, nan=-1.0).max(axis=1).tolist()
+        return {arm: None if power < 0 else power for arm, power in zip(arms, best, strict=True)}
 
-    def _question(self, index: int | None) -> Question:
+    def _questions(self) -> tuple[Question, ...]:
         # an arm that is open belongs to both families, so that neither is empty
-        families = (self.arms - number for number in self._claimed.values())
-        return _question(self.rule, *families, index)
+        return _questions(self.rule, *(self.arms - number for number in self._claimed.values()))
 
     def _seeds_needed(self, look: ArmLook) -> int | None:
         if look.mean is None or look.v is None or look.df is None:
             return None
-        return seeds_needed(self._question(None), look.mean, look.v, look.df - (look.n - 1))
+        return seeds_needed(self._questions()[-1], look.mean, look.v, look.df - (look.n - 1))

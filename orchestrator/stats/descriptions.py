@@ -15,6 +15,7 @@ from orchestrator.stats.results import Failures, Share
 _FEWEST_FLIPPED = 6
 _MOST_FLIPPED = 16
 _DRAWS = 1 << 16
+_SIGNS = 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) - 1
 
 
 def wins(D: NDArray[np.float64], alpha: float) -> Share | None:  # noqa: N803 - the notation of the field
@@ -48,17 +49,29 @@ def _sign_flip_p(differences: tuple[float, ...]) -> float | None:
     with np.errstate(over="ignore", invalid="ignore"):
         observed = abs(float(D.sum())) - 1e-12 * float(np.abs(D).sum())
         if n > _MOST_FLIPPED:
-            return (1 + int((np.abs(_flips(n) @ D) >= observed).sum())) / (1 + _DRAWS)
+            return (1 + int((np.abs(_flipped(D)) >= observed).sum())) / (1 + _DRAWS)
         sums = D[:1]  # the first sign stays: the mirror image of every flip is as extreme
         for d in D[1:]:
             sums = np.concatenate([sums + d, sums - d])
         return float((np.abs(sums) >= observed).mean())
 
 
-@lru_cache(maxsize=1)
-def _flips(n: int) -> NDArray[np.float64]:
-    signs = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n))
-    return np.asarray(2 * signs - 1, dtype=np.float64)
+def _flipped(D: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+    """Return the sums of D under the random flips: eight differences have 256 sums, and a byte picks one."""
+    bytes_ = _flips(D.size)
+    eights = np.zeros((len(bytes_), 8))
+    eights.flat[: D.size] = D
+    sums: NDArray[np.float64] = np.zeros(_DRAWS)
+    for of_byte, byte in zip(eights @ _SIGNS.T, bytes_, strict=True):
+        sums += of_byte[byte]
+    return sums
+
+
+@lru_cache(maxsize=16)
+def _flips(n: int) -> NDArray[np.uint8]:
+    """Return random flips of n differences as bits, (bytes, draws)."""
+    bits = np.random.default_rng(0).integers(0, 2, size=(_DRAWS, n))
+    return np.ascontiguousarray(np.packbits(bits.astype(bool), axis=1).T)
 
 
 def hedges_g(mean: float, sd: float, n: int) -> float | None:

@@ -124,10 +124,17 @@ def critical_t(level: float, df: float) -> float:
     return -float(stdtrit(df, level / 2))
 
 
-@lru_cache(maxsize=1024)
-def _chi2(df: int) -> tuple[float, float]:
-    """Median and 99th percentile of χ²."""
-    return float(chdtri(df, 0.5)), float(chdtri(df, 0.01))
+def _chi2(df: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Median and 99th percentile of χ² with so many degrees of freedom, from 0 (NaN)."""
+    half, high = _chi2_up_to(1 << int(df.max(initial=0)).bit_length())
+    return half[df], high[df]
+
+
+@lru_cache(maxsize=32)
+def _chi2_up_to(most: int) -> tuple[Floats, Floats]:
+    df = np.arange(most + 1.0)
+    df[0] = np.nan
+    return chdtri(df, 0.5), chdtri(df, 0.01)
 
 
 def estimate(
@@ -227,13 +234,11 @@ def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
     Typical is the median; exactly equal pairs (coarse metrics) do not enter it, or every other contrast would
     stand out.
     """
-    quantiles = np.array([_chi2(int(df)) if df else (np.nan, np.nan) for df in plain.df.tolist()]).reshape(
-        -1, 2
-    )
+    half, high = _chi2(np.maximum(plain.n - 1, 0))
     sums = plain.df * plain.s2 / c
     varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
-    typical = float(np.median(sums[varied] / quantiles[varied, 0])) if varied.any() else math.inf
-    flagged: NDArray[np.bool_] = (sums > quantiles[:, 1] * typical) | (~np.isfinite(sums) & (plain.n > 1))
+    typical = float(np.median(sums[varied] / half[varied])) if varied.any() else math.inf
+    flagged: NDArray[np.bool_] = (sums > high * typical) | (~np.isfinite(sums) & (plain.n > 1))
     return flagged
 
 
@@ -251,28 +256,29 @@ def noisy_along_curves(
     are rungs that most contrasts lack, contrasts that lack another one, and rungs at which one of these has
     no variance.
     """
-    n = paired.sum(axis=1)
-    D = np.tensordot(W, np.where(np.isfinite(curves), curves, 0.0), axes=1)  # noqa: N806 - contrasts, seeds, rungs
-    lacking = np.tensordot((W != 0).astype(float), (~np.isfinite(curves)).astype(float), axes=1)
-    gaps: NDArray[np.bool_] = np.any((lacking > 0) & paired[:, :, None], axis=1)
-    there = 2 * gaps[n > 1].sum(axis=0) <= (n > 1).sum()
-    seen = (n > 1) & ~gaps[:, there].any(axis=1)
+    n, finite = paired.sum(axis=1), np.isfinite(curves)
+    D = np.tensordot(W, np.where(finite, curves, 0.0), axes=1)  # noqa: N806 - contrasts, seeds, rungs
+    seen, there = n > 1, np.ones(curves.shape[2], dtype=bool)
+    if not finite.all():
+        lacking = np.tensordot((W != 0).astype(float), (~finite).astype(float), axes=1)
+        gaps: NDArray[np.bool_] = np.any((lacking > 0) & paired[:, :, None], axis=1)
+        there = 2 * gaps[seen].sum(axis=0) <= seen.sum()
+        seen = seen & ~gaps[:, there].any(axis=1)
     flagged: NDArray[np.bool_] = np.zeros(n.shape, dtype=bool)
     if not seen.any():
         return flagged
     D = D[:, :, there]  # noqa: N806
     D, inside, count = D[seen], paired[seen][:, :, None], n[seen][:, None]  # noqa: N806
-    centred = np.where(
-        inside, D - np.where(inside, D, 0.0).sum(axis=1, keepdims=True) / count[:, :, None], 0.0
-    )
+    means = np.where(inside, D, 0.0).sum(axis=1, keepdims=True) / count[:, :, None]
+    centred = np.where(inside, D - means, 0.0)
     V = np.square(centred).sum(axis=1) / (count - 1)  # noqa: N806 - contrasts, rungs
     V = V[:, (np.sqrt(V) > rounding[seen][:, None]).all(axis=0)]  # noqa: N806
     if V.shape[1] not in per_df:
         return flagged
     relative = (V / np.exp(np.log(V).mean(axis=0))).mean(axis=1)
     df = np.maximum(1, np.rint((n[seen] - 1) * per_df[V.shape[1]])).astype(int)
-    quantiles = np.array([_chi2(one) for one in df.tolist()])
-    flagged[seen] = relative > np.median(relative) * quantiles[:, 1] / quantiles[:, 0]
+    half, high = _chi2(df)
+    flagged[seen] = relative > np.median(relative) * high / half
     return flagged
 
 
@@ -341,7 +347,10 @@ def additive_fit(Y: Floats) -> tuple[float, int]:  # noqa: N803
         system = np.diag(weights.sum(axis=0)) - weights.T @ (weights / counts)
         if not np.isfinite(centred).all():
             return math.nan, 0
-        seeds, _, rank, _ = np.linalg.lstsq(system, centred.sum(axis=0), rcond=1e-9)
+        if present.all(axis=1).any():  # an arm with every seed connects them: one constant is free
+            seeds, rank = np.linalg.solve(system + 1, centred.sum(axis=0)), len(system) - 1
+        else:
+            seeds, _, rank, _ = np.linalg.lstsq(system, centred.sum(axis=0), rcond=1e-9)
         residual = np.where(present, centred - seeds + (weights @ seeds)[:, None] / counts, 0.0)
         df = int(present.sum()) - Y.shape[0] - int(rank)
     s2e = float(np.square(residual).sum()) / df if df > 0 else math.nan

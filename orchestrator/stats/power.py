@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
 from orchestrator.stats.moderated import critical_t
+
+Floats = NDArray[np.float64]
 
 MOST_SEEDS = 1000
 _ENOUGH = 0.8
@@ -27,25 +34,52 @@ class Question:
 
         `se` and `df` are those that the test will have.
         """
-        bound = critical_t(self.level, df) * se
-        chance = _phi((d - bound) / spread) + _phi((-bound - d) / spread)
-        if self.margin is not None and self.level_equivalent is not None:
-            inner = self.margin - critical_t(self.level_equivalent, df) * se
-            if inner > 0:
-                chance += _phi((inner - d) / spread) - _phi((-inner - d) / spread)
-        return chance
+        beyond, within = self.bounds(se, df)
+        return float(_chance(d, spread, beyond, within))
+
+    def bounds(self, se: float, df: float) -> tuple[float, float]:
+        """Return the size beyond which a mean differs, and that below which it is equivalent (−∞: none)."""
+        beyond = critical_t(self.level, df) * se
+        if self.margin is None or self.level_equivalent is None:
+            return beyond, -math.inf
+        return beyond, self.margin - critical_t(self.level_equivalent, df) * se
 
 
-def predictive_power(question: Question, d: float, v: float, df: float, n: int, later: int) -> float:
-    """Chance that the look at `later` pairs answers, after a mean of `d` over n < `later` of variance v.
+def _chance(
+    d: Floats | float, spread: Floats | float, beyond: Floats | float, within: Floats | float
+) -> Floats:
+    """Chance that a mean which is normal around `d` is beyond ±`beyond` or within ±`within`."""
+    with np.errstate(over="ignore"):
+        different = ndtr((d - beyond) / spread) + ndtr((-beyond - d) / spread)
+        equivalent = ndtr((within - d) / spread) - ndtr((-within - d) / spread)
+    return np.asarray(different + np.maximum(0.0, equivalent))
+
+
+def predictive_power(
+    questions: Sequence[Question], d: Floats, v: Floats, df: Floats, n: Floats, more: Floats
+) -> Floats:
+    """Return the chance of each arm (rows) that each later look (columns) answers; NaN where none can say.
 
     The truth is taken to be the estimate: the mean at the later look is normal around `d` with variance
     v (1/n − 1/later). Without variance nothing changes any more: what n pairs left open stays open.
+
+    Args:
+        questions: of each later look.
+        d, v, df, n: mean of an arm, its variance and degrees of freedom, its pairs; NaN where unknown.
+        more: pairs that come until each later look, (arms, looks); not above 0: the look is none.
     """
-    if v <= 0:
-        return 0.0
-    spread = math.sqrt(v * (1 / n - 1 / later))
-    return question.answered(d, spread, math.sqrt(v / later), df + later - n)
+    known = np.isfinite(d) & np.isfinite(v) & np.isfinite(df)
+    asked = (more > 0) & known[:, None]
+    power = np.where(asked, 0.0, np.nan)
+    rows, columns = np.nonzero(asked & (v > 0)[:, None])
+    d, v, df, n, more = d[rows], v[rows], df[rows], n[rows], more[rows, columns]
+    se, df = np.sqrt(v / (n + more)), df + more
+    bounds = [
+        questions[c].bounds(*at) for c, *at in zip(columns.tolist(), se.tolist(), df.tolist(), strict=True)
+    ]
+    beyond, within = np.array(bounds).reshape(-1, 2).T
+    power[rows, columns] = _chance(d, np.sqrt(v * (1 / n - 1 / (n + more))), beyond, within)
+    return power
 
 
 def seeds_needed(question: Question, d: float, v: float, borrowed: float) -> int | None:

@@ -41,6 +41,14 @@ def test_sign_flips_need_six_pairs_and_are_drawn_beyond_sixteen() -> None:
     many = random.normal(0.4, 1, size=20)
     assert sign_flip_p(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.01)
     assert sign_flip_p(many) == sign_flip_p(many)
+
+
+@pytest.mark.parametrize("n", [17, 24, 150])
+def test_drawn_sign_flips_are_counted_one_by_one(n: int) -> None:
+    D = np.random.default_rng(n).normal(0.2, size=n)
+    signs = 2 * np.random.default_rng(0).integers(0, 2, size=(1 << 16, n)) - 1
+    as_extreme = int((np.abs(signs @ D) >= abs(D.sum()) * (1 - 1e-12)).sum())
+    assert sign_flip_p(D) == (1 + as_extreme) / (1 + (1 << 16))
     assert sign_flip_p(np.array([math.inf] * 8)) is None
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,19 +21,35 @@ def by_the_specification(d, v, df, n, later, level, level_equivalent, margin):  
     return power
 
 
+def power(question: Question, d: float, v: float, df: float, n: int, more: int) -> float:
+    """Of one arm and one look, `more` pairs later."""
+    arm = (np.array([number], dtype=float) for number in (d, v, df, n))
+    return float(predictive_power([question], *arm, np.array([[more]], dtype=float))[0, 0])
+
+
 @given(st.floats(-3, 3), st.floats(0.01, 10), st.integers(2, 9), st.integers(1, 5), st.floats(0.1, 5))
 def test_predictive_power_is_the_specifications(d: float, v: float, n: int, more: int, margin: float) -> None:
-    ours = predictive_power(Question(0.01, 0.03, margin), d, v, n + 3, n, n + more)
+    ours = power(Question(0.01, 0.03, margin), d, v, n + 3, n, more)
     assert ours == pytest.approx(
         by_the_specification(d, v, n + 3, n, n + more, 0.01, 0.03, margin), abs=1e-12
     )
-    alone = predictive_power(Question(0.01), d, v, n + 3, n, n + more)
+    alone = power(Question(0.01), d, v, n + 3, n, more)
     assert 0 <= alone <= ours + 1e-12
 
 
 def test_without_variance_nothing_changes_any_more() -> None:
-    assert predictive_power(Question(0.05), 0.0, 0.0, 4, 3, 5) == 0
+    assert power(Question(0.05), 0.0, 0.0, 4, 3, 2) == 0
     assert seeds_needed(Question(0.05), 0.0, 0.0, 4) is None
+
+
+def test_arms_and_looks_have_a_chance_each_where_one_can_be_told() -> None:
+    questions = [Question(0.01), Question(0.05, 0.1, 2.0)]
+    d, v, df, n = np.array([[1.0, 2.0, 5.0, 2.0], [0.3, 0.5, 7.0, 3.0], [1.0, np.nan, np.nan, 1.0]]).T
+    more = np.array([[1.0, 3.0], [0.0, 2.0], [2.0, 4.0]])
+    found = predictive_power(questions, d, v, df, n, more)
+    assert found[0].tolist() == [power(questions[0], 1, 2, 5, 2, 1), power(questions[1], 1, 2, 5, 2, 3)]
+    assert found[1, 1] == power(questions[1], 0.3, 0.5, 7, 3, 2)
+    assert np.isnan(found).tolist() == [[False, False], [True, False], [True, True]]
 
 
 @given(st.floats(0.05, 5), st.floats(0, 4))
