@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.decide.evaluation import Facts, evaluations, table
+from orchestrator.decide.stopping import rule_of
 from orchestrator.stats.fixed import fixed_effects
 from orchestrator.stats.results import HELPS, HURTS, SIZE_UNCLEAR
 from orchestrator.study.cells import FIXED, Batch, Cell, Plan, make_cells
@@ -61,5 +62,6 @@ def resolved_on_grid(spec: StudySpec, plan: Plan, facts: Mapping[str, Facts]) ->
     values = {arm: dict(zip(first.seeds, row, strict=True)) for arm, row in rows}
     main = [contrast for contrast in design_of(spec).contrasts(spec, plan.arms) if contrast.kind == "main"]
     judged = spec.report.model_dump(include={"alpha", "margin", "variance"})
+    judged["pooling"] = rule_of(spec).pooling(spec)
     effects = fixed_effects(values, main, spec.metric.claimed_mode, **judged, failures={})
     return frozenset(effect.arm for effect in effects if effect.verdict in _DIFFERENT)

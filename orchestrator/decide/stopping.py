@@ -18,6 +18,7 @@ from orchestrator.study.spec import StoppingSpec, StudySpec, TuneStopping
 
 if TYPE_CHECKING:
     from orchestrator.decide.resolve import ResolveRule
+    from orchestrator.stats.moderated import Pooling
 
 
 Ladder = StoppingSpec | TuneStopping
@@ -52,6 +53,12 @@ class StoppingRule(StoppingTerms):
         """Return the sequential test for a family of `arms` beside the reference; None: all seeds run."""
         return None
 
+    def pooling(self, spec: StudySpec) -> Pooling:
+        """Return what a test that looks once, after all seeds, borrows from the other arms."""
+        from orchestrator.stats.moderated import FIRST
+
+        return FIRST
+
     def describe_rungs(self, spec: StudySpec, stopping: Ladder) -> str:
         """Say in words where trials may end, as `stopping` has it."""
         steps = ", ".join(f"{rung:.5g}" for rung in self.at_rungs(stopping, spec.stopping.max).rungs)
@@ -65,6 +72,15 @@ class StoppingRule(StoppingTerms):
 class _None(StoppingRule):
     name = "none"
     title = "none (the grid)"
+    version = 2
+
+    def newest(self, spec: StudySpec) -> int:
+        return self.version if spec.report.variance == "moderated" else 1  # versions differ in what they pool
+
+    def pooling(self, spec: StudySpec) -> Pooling:
+        from orchestrator.stats.moderated import FIRST, GRID
+
+        return FIRST if self.version_of(spec) == 1 else GRID
 
     def describe(self, spec: StudySpec) -> str:
         return "none: every trial runs to its full length"

@@ -184,6 +184,7 @@ def _fixed(spec: StudySpec, members: Sequence[Contrast], records: Records) -> li
         alpha=spec.report.alpha,
         margin=spec.report.margin,
         variance=spec.report.variance,
+        pooling=rule_of(spec).pooling(spec),
         failures={arm: _tally(rows) for arm, rows in records.items()},
         no_claim=no_claim,
     )

@@ -21,7 +21,7 @@ from orchestrator.decide.stopping import Variant, stopping_rule
 from orchestrator.simulate.asha import Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.generator import RUNGS, GeneratedStudy
 from orchestrator.stats.holm import holm
-from orchestrator.stats.moderated import Estimates, Variance, estimate
+from orchestrator.stats.moderated import FIRST, Estimates, Pooling, Variance, estimate
 from orchestrator.study.registered import GOALS, RULES
 from orchestrator.study.spec import StudySpec
 
@@ -73,10 +73,12 @@ class Method:
     fewest_arms: int = 1
 
 
-def grid(study: GeneratedStudy, design: SimulatedDesign, *, variance: Variance) -> MethodResult:
+def grid(
+    study: GeneratedStudy, design: SimulatedDesign, *, variance: Variance, pooling: Pooling = FIRST
+) -> MethodResult:
     """Every run to its end; the test that `variance` names, with Holm, for difference and equivalence."""
     Y = study.curves[:, : design.seeds, -1]  # noqa: N806 - the notation of the field
-    return _fixed(estimate(Y, differences(len(Y)), variance), design, cost=1.0, kept=True)
+    return _fixed(estimate(Y, differences(len(Y)), variance, pooling), design, cost=1.0, kept=True)
 
 
 def halving(
@@ -166,7 +168,7 @@ def _by_rule(study: GeneratedStudy, design: SimulatedDesign, *, name: str, varia
         return halving(study, design, protected=True, rule=rule.at_rungs(spec.stopping, RUNGS[-1]))
     on_seeds = rule.on_seeds(spec, study.curves.shape[0] - 1)
     if on_seeds is None:
-        return grid(study, design, variance="moderated")
+        return grid(study, design, variance=spec.report.variance, pooling=rule.pooling(spec))
     return sequential(study, design, on_seeds)
 
 
@@ -195,7 +197,8 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("grid-paired", "none", "full grid, paired t", partial(grid, variance="per_arm")),
-        Method("grid", "none", "full grid, moderated t", partial(grid, variance="moderated")),
+        _of_rule("grid", Variant("full grid, moderated t"), "none"),
+        _of_rule("grid-1", Variant("full grid, moderated t, version 1", {"version": 1}), "none"),
         Method("asha", "asha", "ASHA, matched rung, paired", partial(halving, protected=False)),
         Method("asha-kept", "asha", "ASHA, baseline kept, matched rung", partial(halving, protected=True)),
         _of_rule("save", Variant("resolve, save")),

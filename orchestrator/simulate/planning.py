@@ -16,7 +16,7 @@ from orchestrator.simulate.generator import Scenario, scenario, study
 from orchestrator.simulate.methods import differences
 from orchestrator.simulate.metrics import Figure, mean
 from orchestrator.stats.claims import finite
-from orchestrator.stats.moderated import Variance, critical_t, estimate
+from orchestrator.stats.moderated import GRID, Variance, critical_t, estimate
 from orchestrator.stats.pairing import pairing
 from orchestrator.stats.power import seeds_for_margin
 
@@ -163,7 +163,7 @@ def smallest_effect(
     weights = differences(arms + 1) if weights is None else weights
     needed: list[NDArray[np.float64]] = []
     for index in range(studies or _studies(arms)):
-        found = estimate(study(truth, seeds, _SERIES, index).curves[:, :seeds, -1], weights, variance)
+        found = estimate(study(truth, seeds, _SERIES, index).curves[:, :seeds, -1], weights, variance, GRID)
         bounds = np.array([critical_t(alpha / len(weights), df) for df in found.df.tolist()]) * found.se
         needed.append(bounds - found.mean)  # the size from which this arm would have been found
     return noise.sd * float(np.quantile(np.concatenate(needed), POWER))

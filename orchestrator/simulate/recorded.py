@@ -28,7 +28,7 @@ from orchestrator.errors import Fault, StudyError
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.simulate.asha import Ending, Point, SimulatedCurve, matched, replay
 from orchestrator.simulate.methods import declared
-from orchestrator.stats.moderated import FIRST, estimate
+from orchestrator.stats.moderated import estimate
 from orchestrator.stats.results import HELPS, HURTS, NO_DATA, SCREENED, UNRESOLVED, Mode
 from orchestrator.study.designs import Contrast
 from orchestrator.study.registered import RULES, design_of
@@ -186,7 +186,7 @@ def _one_look(spec: StudySpec, arms: int) -> ResolveRule:
     """Take the grid as a rule with one look, after all seeds, and the test that it has."""
     seeds = len(spec.seeds)
     one = replace(RESOLVE.on_seeds(spec, arms), looks=(seeds,), seeds=seeds, futility=0.0, goal="save")
-    return replace(one, base=0, pooling=FIRST, screen=None)
+    return replace(one, base=0, pooling=rule_of(spec).pooling(spec), screen=None)
 
 
 def _sequential(spec: StudySpec, evaluation: Evaluation, history: StudyState) -> Replay:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from orchestrator.errors import Fault, InputError
 from orchestrator.stats.fixed import fixed_effects, summarise
-from orchestrator.stats.moderated import Variance
+from orchestrator.stats.moderated import GRID, Variance
 from orchestrator.stats.pairing import Pairing, pairing
 from orchestrator.stats.results import Effect, Mode, Sample
 from orchestrator.stats.table import read_values
@@ -118,7 +118,8 @@ def effects(
     _check_pairs(values[baseline], others)
     contrasts = [Contrast(one, "main", (), {one: 1.0, baseline: -1.0}, baseline) for one in others]
     better: Mode = mode or "max"
-    found = fixed_effects(values, contrasts, better, alpha=alpha, margin=margin, variance=variance)
+    judged: dict[str, Any] = {"alpha": alpha, "margin": margin, "variance": variance, "pooling": GRID}
+    found = fixed_effects(values, contrasts, better, **judged)
     seeds = tuple(sorted({number for by_seed in cells.values() for number in by_seed}))
     worth = pairing(values[baseline], others)
     return Analysis(name, better, baseline, alpha, margin, seeds, values, found, worth)

@@ -11,7 +11,7 @@ import numpy as np
 
 from orchestrator.stats.claims import Material, Tally, Tested, draw_effects, finite, gather
 from orchestrator.stats.holm import holm
-from orchestrator.stats.moderated import Estimates, Variance, estimate
+from orchestrator.stats.moderated import FIRST, Estimates, Pooling, Variance, estimate
 from orchestrator.stats.power import Question, seeds_needed
 from orchestrator.stats.results import Effect, Mode, Sample
 from orchestrator.study.designs import Contrast
@@ -35,6 +35,7 @@ def fixed_effects(
     alpha: float,
     margin: float | None = None,
     variance: Variance = "moderated",
+    pooling: Pooling = FIRST,
     failures: Mapping[str, Tally] | None = None,
     no_claim: str | None = None,
 ) -> tuple[Effect, ...]:
@@ -47,6 +48,7 @@ def fixed_effects(
         values: arm -> {seed: value of a run that reached full length}; a missing arm has none.
         contrasts: what is estimated; an arm that is added later belongs to a call of its own.
         margin: differences below it are practically equal, in the metric's units.
+        variance, pooling: as in `estimate`.
         failures: arm -> (runs that failed or diverged, runs).
         no_claim: a word such as "rung-only": the effects get Δ and n, that word as their verdict, and neither
             interval nor p.
@@ -54,7 +56,7 @@ def fixed_effects(
     material = gather(values, contrasts, mode)
     tested = [Tested(alpha)] * len(contrasts)
     if no_claim is None:
-        found = estimate(material.Y, material.W, variance)
+        found = estimate(material.Y, material.W, variance, pooling)
         for kind in ("main", "interaction"):
             family = [index for index, contrast in enumerate(contrasts) if contrast.kind == kind]
             for index, test in zip(family, _family(material, found, family, alpha, margin), strict=True):

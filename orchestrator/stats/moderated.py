@@ -47,6 +47,8 @@ class Pooling:
 
 
 FIRST = Pooling()
+GRID = Pooling(arms_own=True)
+"""What a test that looks once, after all seeds, borrows since its second version."""
 
 
 @dataclass(frozen=True)

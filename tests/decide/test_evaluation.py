@@ -7,6 +7,8 @@ import pytest
 from orchestrator.decide.goals import SAVE
 from orchestrator.decide.resolve import ResolveRule
 from orchestrator.decide.sequential import RESOLVE
+from orchestrator.decide.stopping import rule_of
+from orchestrator.stats.moderated import FIRST, GRID, Pooling
 from orchestrator.study.spec import ReportSpec, StudySpec
 
 NEWEST = SAVE.terms(SAVE.version).pooling
@@ -78,3 +80,21 @@ def test_few_arms_and_the_strict_mode_take_levels_that_always_hold(
     assert rule.strict is union
     spent = sum(rule.levels(0.05))
     assert spent == pytest.approx(0.05) if union else spent > 0.05
+
+
+@pytest.mark.parametrize(
+    ("stopping", "variance", "pooling"),
+    [
+        ({"rule": "none"}, "moderated", GRID),
+        ({"rule": "none", "version": 1}, "moderated", FIRST),
+        ({"rule": "none"}, "per_arm", FIRST),
+        ({"rule": "asha"}, "moderated", FIRST),
+        ({"rule": "resolve"}, "moderated", FIRST),  # interactions, which are looked at once
+    ],
+)
+def test_what_a_test_that_looks_once_borrows(
+    stopping: dict[str, object], variance: str, pooling: Pooling
+) -> None:
+    spec = study(stopping, 5)
+    spec = spec.model_copy(update={"report": spec.report.model_copy(update={"variance": variance})})
+    assert rule_of(spec).pooling(spec) == pooling

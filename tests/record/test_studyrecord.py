@@ -150,7 +150,7 @@ def test_a_sequential_study_takes_arms_but_no_seeds(storage: Storage, start: Ope
     record.close()
 
 
-@pytest.mark.parametrize("name", ["resolve-save", "extended", "resolve-reinvest"])
+@pytest.mark.parametrize("name", ["none", "resolve-save", "extended", "resolve-reinvest"])
 def test_a_study_goes_on_under_the_version_of_its_rule_that_it_began_under(name: str) -> None:
     records = Storage.open(RECORDS)
     found = read_study(records, name)
@@ -177,7 +177,7 @@ def test_a_new_study_has_the_newest_version_on_record(storage: Storage, start: O
         start(study(stopping={**stopping, "version": 1}))
     start(study(stopping={**stopping, "version": 1}), fresh=True).close()
     assert as_begun(study(stopping=stopping), storage, PATHS).stopping.version == 1
-    assert as_begun(study(), storage, PATHS).stopping.version == 1  # of another rule, which has one only
+    assert as_begun(study(), storage, PATHS).stopping.version == 2  # of another rule: a new study's
 
 
 def test_changed_code_is_refused_until_it_is_accepted(storage: Storage, start: Opener) -> None:

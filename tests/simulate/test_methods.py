@@ -18,6 +18,7 @@ from orchestrator.decide.stopping import Variant
 from orchestrator.simulate.generator import MOST_SEEDS, RUNGS, GeneratedStudy, scenario, study
 from orchestrator.simulate.methods import METHODS, SimulatedDesign, study_file
 from orchestrator.simulate.series import Series, run
+from orchestrator.study.registered import GOALS
 
 GOLDEN = ROWS
 
@@ -131,13 +132,15 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
     assert value("noisy", "strict", "fwer") < 0.03
 
 
+@pytest.mark.parametrize("goal", list(GOALS))
 @pytest.mark.parametrize("name", [name for name in RECORD["audit"]["rows"] if name != "falls-mean"])
-def test_errors_are_rare_under_noise_that_nobody_planned_for(name: str) -> None:
-    save = RECORD["audit"]["rows"][name]["save"]
-    assert save["studies"] >= 2000
-    assert save["fwer"]["value"] <= 0.05 + 2 * save["fwer"]["se"]
-    assert save["coverage"]["value"] >= 0.95
-    assert save["wrong_sign"] is None or save["wrong_sign"]["value"] <= 0.003
+def test_errors_are_rare_under_noise_that_nobody_planned_for(name: str, goal: str) -> None:
+    found = RECORD["audit"]["rows"][name][goal]
+    assert found["studies"] >= 2000
+    assert found["fwer"]["value"] <= min(0.06, 0.05 + 2 * found["fwer"]["se"])
+    assert found["wrong_sign"] is None or found["wrong_sign"]["value"] <= 0.003
+    if goal != "screen":  # which has intervals only of arms that have stood out
+        assert found["coverage"]["value"] >= 0.95
 
 
 @pytest.mark.long

@@ -102,12 +102,12 @@ def test_errors_that_are_too_large_are_said(simulated: ModuleType) -> None:
 
 
 def test_one_method_may_be_measured_alone(simulated: ModuleType) -> None:
-    found = simulated.measure(1, only=["audit"], methods=["grid"])
+    found = simulated.measure(1, only=["audit"], methods=["save"])
     assert set(found) == {"studies", "audit"}
-    assert {name for row in found["audit"]["rows"].values() for name in row} == {"title", "grid"}
+    assert {name for row in found["audit"]["rows"].values() for name in row} == {"title", "save"}
     whole = simulated.merged(RECORD, found)
     assert strip(whole) == strip(RECORD)
-    assert whole["audit"]["rows"]["falls"]["grid"]["studies"] == 1
+    assert whole["audit"]["rows"]["falls"]["save"]["studies"] == 1
 
 
 def test_the_documented_command_writes_both_files(

@@ -33,7 +33,7 @@ def test_progress_is_told() -> None:
     ("words", "names"),
     [
         ([], list(METHODS)),
-        (["none"], ["grid-paired", "grid"]),
+        (["none"], ["grid-paired", "grid", "grid-1"]),
         (["asha", "grid"], ["grid", "asha", "asha-kept"]),
         (["strict", "save"], ["save", "strict"]),
     ],

@@ -59,7 +59,7 @@ FAULTS = [
     ([RESOLVE, "stopping.version=3"], "stopping.version", "valid: 1 to 2, auto"),
     ([*REINVEST, "stopping.version=3"], "stopping.version", "valid: 1 to 2, auto"),
     ([RESOLVE, "report.variance=per_arm", "stopping.version=2"], "stopping.version", "valid: 1, auto"),
-    (["stopping.version=2"], "stopping.version", "rule: none has no such version"),
+    (["stopping.version=3"], "stopping.version", "rule: none has no such version"),
     (["stopping.version=0"], "stopping.version", "auto"),
     ([RESOLVE, "seeds=1"], "seeds", "one seed says nothing about the spread"),
     ([RESOLVE, "seeds=[4]"], "seeds", "(got [4])"),
