@@ -327,9 +327,10 @@ def _outside(row: Mapping[str, Any]) -> Iterator[str]:
         said = []
         if one["fwer"] and one["fwer"]["value"] > MOST_FALSE:
             said.append(f"has FWER {_share(one['fwer'])}")
-        if one["coverage"]["value"] < LEAST_COVERAGE:
-            said.append(f"covers {_share(one['coverage'])}")
-        elif one["worst_coverage"]["value"] + 2 * (one["worst_coverage"]["se"] or 0.0) < LEAST_COVERAGE:
+        covered, worst = one["coverage"], one["worst_coverage"]
+        if covered and covered["value"] < LEAST_COVERAGE:
+            said.append(f"covers {_share(covered)}")
+        elif worst and worst["value"] + 2 * (worst["se"] or 0.0) < LEAST_COVERAGE:
             said.append(f"covers {_share(one['worst_coverage'])} of its worst arm")
         if one["wrong_sign"] and one["wrong_sign"]["value"] > MOST_WRONG:
             said.append(f"has a wrong sign in {_share(one['wrong_sign'])}")
