@@ -231,6 +231,15 @@ def test_a_terminal_that_is_closed_stops_the_study_cleanly(folder: Path) -> None
 # ---- its words -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """SIGHUP has its effect, however these tests were started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
