@@ -106,6 +106,7 @@ def test_the_room_imports_what_is_listed_here() -> None:
     assert {module: names for module, names in found.items() if names} == IMPORTED
 
 
+@pytest.mark.slow  # imports torch and Ray Train
 @pytest.mark.parametrize("name", sorted(set().union(*IMPORTED.values())))
 def test_what_is_imported_is_there(name: str) -> None:
     assert named(name) is not None

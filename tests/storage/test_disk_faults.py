@@ -160,6 +160,7 @@ def row() -> dict[str, object]:
 
 
 @own_mounts
+@pytest.mark.slow
 def test_curves_wait_for_room_and_lose_no_row(tmp_path: Path, row: dict[str, object]) -> None:
     storage = Storage.open(small_disk(tmp_path / "disk", "1m"))
     log = TrialLog(storage, TRIAL)
