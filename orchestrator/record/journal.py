@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
@@ -31,6 +32,7 @@ MOST_OF_A_LINE = 4 << 20
 """Bytes; a longer one is damaged."""
 MOST_DAMAGED = 10_000
 _WINDOW = 1 << 18  # bytes that are read at once from the end on
+_TAIL = 1 << 12  # bytes of the last line that tell whether the file has only grown
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 
 
@@ -79,9 +81,9 @@ class JournalContents:
     `lines`: those that count, in order; `earlier`: how many before them count and were passed over, up to a
     mark; `torn`: bytes of unfinished last lines; `damaged`: numbers of
     unreadable lines; `late`: how many were ignored, because a driver that had been replaced wrote them;
-    `parts`: the files that were read, with the bytes of the whole lines of each; `tail`: the last of them;
-    `last_driver`: the highest number of a driver that has written a line that counts; `digest`: SHA-256 of
-    all whole lines, to go on from.
+    `parts`: the files that were read, with the bytes of the whole lines of each; `tail`: the end of the last
+    of them; `last_driver`: the highest number of a driver that has written a line that counts; `digest`:
+    SHA-256 of all whole lines, to go on from.
     """
 
     lines: tuple[Line, ...] = ()
@@ -294,10 +296,12 @@ class _LinesRead:
     def _take(self, part: str, data: bytes, first: int, whole: int, before_it: int) -> None:
         """Take in lines from byte `first` of `data`; `whole`, `before_it`: bytes and lines before it."""
         where = f"{self._storage.uri}/{part}"
-        rest = data[first:]
-        *texts, torn = rest.split(b"\n")
-        parse = parser_of(rest, max(map(len, texts), default=0))
-        for text in texts:
+        rest, torn = data[first:], 0
+        parse = parser_of(rest, max(map(len, BytesIO(rest)), default=0))
+        for text in BytesIO(rest):  # which shares its bytes: a split would be a second copy of them all
+            if not text.endswith(b"\n"):
+                torn = len(text)
+                break
             self._seen += 1
             line = decode(text, where, self._seen - before_it, parse)
             if line is None:
@@ -309,16 +313,17 @@ class _LinesRead:
                 if self._strange > MOST_DAMAGED:
                     words = f"more than {MOST_DAMAGED:,} lines are no events"
                     raise unreadable(self._storage, part, "", words)
-        place = len(data) - len(torn)
+        place = len(data) - torn
         self._note(data, first, place)
         self._parts[part] = whole + place - first
-        self._torn += len(torn)
+        self._torn += torn
 
     def _note(self, data: bytes, first: int, place: int) -> None:
         """Note that these bytes, whole lines, have been seen."""
         self._digest.update(memoryview(data)[first:place])
         if place > first:
-            self._tail = data[data.rfind(b"\n", 0, place - 1) + 1 : place]
+            start = data.rfind(b"\n", 0, place - 1) + 1
+            self._tail = data[max(start, place - _TAIL) : place]
 
     def contents(self, count: Sequence[Line], late: int) -> JournalContents:
         """Return what there is now. `count`: the lines that do, without `late` ones."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,25 @@ def test_a_journal_is_read_again_only_when_there_is_more(storage: Storage) -> No
     journal.close()
     after = read_journal(storage, PATH, before)
     assert list(after.events) == [Noted("one"), Noted("two")]
+
+
+def test_a_long_damaged_line_is_in_memory_twice_while_it_is_read_and_not_later(local: Storage) -> None:
+    journal = Journal(local, PATH)
+    journal.append(Noted("one"))
+    journal.sync()
+    journal.close()
+    long = 16 << 20
+    with Path(local.local_path(PATH)).open("ab") as file:
+        file.write(b'{"event":"note","text":"' + b"x" * long + b'"}\n')
+    tracemalloc.start()
+    try:
+        read = read_journal(local, PATH)
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(read.lines), read.damaged) == (1, (2,))
+    assert most < 2.1 * long
+    assert kept < 0.1 * long
 
 
 def test_a_missing_journal_is_empty(storage: Storage) -> None:
