@@ -90,7 +90,7 @@ test-fast: install
 	@$(BIN)/python -m pytest -q $(FAST) $(SPREAD) $(PYTEST_ARGS)
 
 test-web: install browser
-	@$(BIN)/python -m pytest -q -m web tests/web tests/reporting $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -m 'web and not long' tests/web tests/reporting $(PYTEST_ARGS)
 
 test-cluster: install lab
 	@$(BIN)/python -m pytest -q -m cluster tests/cluster tests/clusters $(PYTEST_ARGS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.layout import StudyPaths
@@ -13,6 +13,7 @@ from orchestrator.record.storage import Storage
 
 _ENDED = frozenset({TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.FAILED})
 """One that was cancelled may never have come to a worker, which makes the directory."""
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def deleted(storage: Storage, paths: StudyPaths, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -32,6 +33,10 @@ def deleted(storage: Storage, paths: StudyPaths, trials: Iterable[TrialRecord]) 
 
 
 def _directories(folder: str) -> set[str]:
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        return {entry.name for entry in entries if entry.is_dir()}
-    return set()
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir()}
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return set()
+        raise

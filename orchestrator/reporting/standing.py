@@ -156,7 +156,7 @@ def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
         torn_bytes=journal.torn,
         gone=tuple(
             f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still "
-            f"counts; again: {_retry(root, cell)}"
+            f"counts; again: {shlex.join(['orchestrate', *retry_words(root, cell)])}"
             for cell in deleted(run.storage, run.paths, cells)
         ),
         claimed=spec["metric"].get("test"),
@@ -165,9 +165,10 @@ def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
     )
 
 
-def _retry(study: str, cell: TrialRecord) -> str:
+def retry_words(study: str, cell: TrialRecord) -> list[str]:
+    """Return the words of the command that runs one trial of a study again."""
     sample = [] if cell.sample is None else ["--sample", str(cell.sample)]
-    return shlex.join(["orchestrate", "retry", study, cell.arm, str(cell.seed), *sample])
+    return ["retry", study, cell.arm, str(cell.seed), *sample]
 
 
 def _latest(record: TrialRecord, progress: Mapping[str, Any]) -> TrialRecord:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.reporting.standing import StudyStanding
+from orchestrator.reporting.standing import StudyStanding, retry_words
 from orchestrator.web.form import Field, setting
 
 RESUME, RETRY, EXTEND = "resume", "retry-failed", "extend"
@@ -17,7 +18,7 @@ _LEFT = (TrialState.PENDING, TrialState.CANCELLED, TrialState.RUNNING)
 
 def offered(run: OpenedStudy, found: StudyStanding) -> list[str]:
     """Return what can be done with a study that nobody runs and whose files are on this machine."""
-    if found.driver is not None or not run.storage.is_local:
+    if not _rests(run, found):
         return []
     states = {cell.state for cell in found.cells}
     left, failed = bool(states.intersection(_LEFT)), TrialState.FAILED in states
@@ -35,11 +36,37 @@ def command_of(run: OpenedStudy, root: Path, action: str, seeds: str) -> list[st
 
     It takes the study as it was recorded, with every default. Raises `InputError` for seeds that are none.
     """
-    file = run.storage.local_path(run.paths.study_yaml)
-    words = ["ablate", "--config", str(file.relative_to(root) if file.is_relative_to(root) else file)]
+    words = ["ablate", "--config", _typed(run, run.paths.study_yaml, root)]
     said = str(run.view().spec["storage"])
     if Storage.open(said if "://" in said else root / said).uri != run.storage.uri:
         words.append(f"storage={run.storage.uri}")
     if action == EXTEND:
         words.append(setting(Field("seeds", seeds_of(run), "yaml"), seeds))
     return words if action == RESUME else [*words, f"--{action}"]
+
+
+def retriable(run: OpenedStudy, found: StudyStanding) -> dict[str, TrialRecord]:
+    """Return the cells that can be run again by themselves, by their ids: those that have ended.
+
+    Of two phases under one seed the command takes the later one.
+    """
+    if not _rests(run, found):
+        return {}
+    named = {(cell.arm, cell.seed, cell.sample): cell for cell in found.cells}
+    return {cell.cell: cell for cell in named.values() if cell.state.terminal}
+
+
+def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) -> list[str]:
+    """Return the words that run a cell again, for a shell in `root`; `accepts`: also with other code."""
+    words = retry_words(_typed(run, run.paths.root, root), cell)
+    return [*words, "--accept-code-change"] if accepts else words
+
+
+def _rests(run: OpenedStudy, found: StudyStanding) -> bool:
+    return found.driver is None and run.storage.is_local
+
+
+def _typed(run: OpenedStudy, path: str, root: Path) -> str:
+    """Return a path of a study's storage as one would type it in `root`."""
+    file = run.storage.local_path(path)
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)

@@ -9,29 +9,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import Fault, InputError, OrchestratorError
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.pagetemplate import page_template
 from orchestrator.reporting.palette import STATES
 from orchestrator.study.loading import load_study
+from orchestrator.study.visible import MOST_SHOWN
 from orchestrator.web import board
-from orchestrator.web.again import command_of, offered, seeds_of
+from orchestrator.web.again import command_of, offered, retriable, retry_of, seeds_of
 from orchestrator.web.bodies import sent
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.form import Form, form_of, options, overrides
 from orchestrator.web.guard import Guard, Sessions, page
 from orchestrator.web.kept import KeptStudies, KeptStudy
-from orchestrator.web.looks import list_studies, look_at
+from orchestrator.web.looks import ASKED_OF_A_STUDY, ASKED_OF_STUDIES, list_studies, look_at
 from orchestrator.web.served import served
 from orchestrator.web.studyfiles import StudyFile, find_study_files
+from orchestrator.web.tables import Asked
 
 MOST_BYTES = 256_000
 MOST_FIELDS = 2000
@@ -70,6 +74,7 @@ def make_app(site: Site) -> Guard:
     _errors(app)
     _new_study(app, site)
     _studies(app, site)
+    _retrying(app, site)
     _tensorboard(app, site)
     _leaving(app, site)
     return Guard(app, site.sessions, site.host, site.port)
@@ -96,14 +101,14 @@ def _page(request: Request, template: str, code: int = 200, **values: Any) -> HT
     """Return a page with what every page needs, and the word of its forms."""
     site: Site = request.app.state.site
     session = request.state.session
-    text = page_template(template, "orchestrator.web").render(
+    text = page_template(template, "orchestrator.web", MOST_SHOWN).render(
         word=site.sessions.word(session) if session else "",
         base=_base(request),
         root=str(site.children.root),
         storage=site.storage.uri,
         **values,
     )
-    return HTMLResponse(text, code)
+    return HTMLResponse(text.encode(errors="backslashreplace"), code)
 
 
 def _unless_known(
@@ -213,9 +218,15 @@ def _form_page(
 
 def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
     """Of a launch: the name of its study once that is recorded here, and its storage when that is another."""
+    match words:
+        case ("retry", where, *_):
+            return PurePath(where).name, ""
+        case (_, "--config", config, *more):
+            settings = [word for word in more if not word.startswith("--")]
+        case _:
+            return "", ""
     try:
-        settings = [word for word in words[3:] if not word.startswith("--")]
-        spec = load_study(site.children.root / words[2], settings).spec
+        spec = load_study(site.children.root / config, settings).spec
     except OrchestratorError:
         return "", ""
     where = spec.storage if "://" in spec.storage else str(site.children.root / spec.storage)
@@ -258,18 +269,18 @@ def _where(site: Site, name: str) -> str:
 def _studies(app: FastAPI, site: Site) -> None:
     @app.get("/")
     def studies(request: Request) -> Response:
-        there = list_studies(site.studies)
-        told = [(one["name"], one.get("problem"), one.get("version"), one.get("report")) for one in there]
-        return _unless_known(request, told, "studies.html.j2", lambda: {"studies": there})
+        asked = Asked.of(request.query_params, *ASKED_OF_STUDIES)
+        part = list_studies(site.studies, asked)
+        said = [(one["name"], one.get("problem"), one.get("version"), one.get("report")) for one in part.rows]
+        told = (asked, part.all, said)
+        return _unless_known(request, told, "studies.html.j2", lambda: {"studies": part, "asked": asked})
 
     @app.get("/studies/{name}/")
-    def study(request: Request, name: str, arm: str = "", first: Annotated[int, Query(ge=0)] = 0) -> Response:
-        kept = _kept(site, name)
-        around = {"name": name, **_around(site, kept)}
+    def study(request: Request, name: str) -> Response:
+        kept, asked = _kept(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
+        around = {"name": name, "asked": asked, **_around(site, kept)}
         told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around)
-        return _unless_known(
-            request, told, "study.html.j2", lambda: {"look": look_at(kept, arm, first), **around}
-        )
+        return _unless_known(request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **around})
 
     only_ours = [Depends(read_form)]  # the form holds nothing but the session's word
 
@@ -305,6 +316,27 @@ def _studies(app: FastAPI, site: Site) -> None:
         if path and not path.endswith("/"):
             return _onwards(request, f"{below}/")
         return _page(request, "folder.html.j2", name=name, path=path, entries=found)
+
+
+def _retrying(app: FastAPI, site: Site) -> None:
+    def found(name: str, cell: str) -> tuple[KeptStudy, TrialRecord]:
+        kept = _kept(site, name)
+        there = retriable(kept.run, kept.status())
+        if cell not in there:
+            raise HTTPException(409, "this cell cannot be run again now: load the page of its study again")
+        return kept, there[cell]
+
+    @app.get("/studies/{name}/retry")
+    def ask(request: Request, name: str, cell: str = "") -> Response:
+        kept, trial = found(name, cell)
+        command = shown(retry_of(kept.run, site.children.root, trial, accepts=False))
+        return _page(request, "retry.html.j2", name=name, cell=trial, command=command)
+
+    @app.post("/studies/{name}/retry")
+    def retry(request: Request, name: str, filled: Sent) -> Response:
+        kept, trial = found(name, filled.get("cell", [""])[0])
+        words = retry_of(kept.run, site.children.root, trial, accepts="accepts" in filled)
+        return _onwards(request, f"/launches/{site.children.launch(*words)}")
 
 
 def _apart(site: Site, session: str, name: str, below: str) -> Response:

@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.record.lease import process_start
 from orchestrator.study.secrets import environment_secrets, masked
+from orchestrator.study.visible import visible
 
 ANSWER_S = 120.0
 """How long a command that only looks may take."""
@@ -47,8 +48,8 @@ class Launch:
 
 
 def shown(words: Iterable[str]) -> str:
-    """Return the command as one would type it."""
-    return shlex.join(["orchestrate", *words])
+    """Return the command as one would type it; what would not be seen of it as an escape."""
+    return visible(shlex.join(["orchestrate", *words]))
 
 
 class ChildProcesses:

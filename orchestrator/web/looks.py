@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -20,23 +21,51 @@ from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.numbers import DASH, duration
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
+from orchestrator.study.visible import shortened, visible
+from orchestrator.web.again import retriable
 from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.tables import Asked, Column, Part, natural, part_of
 
 LATEST_EVENTS = 25
-MOST_ARMS, MOST_ROWS, MOST_CHIPS, MOST_GONE = 100, 100, 400, 5
-"""A page of a study with thousands of cells stays one that a phone can draw: arms at once, rows of a table of
-cells, cells that have a sign each, deleted directories that are named."""
-
+MOST_CHIPS, MOST_NAMED, MOST_LETTERS = 400, 5, 300
+"""A page of a study with thousands of cells stays one that a phone can draw, whatever they say: cells that
+have a sign each; deleted directories and oddities that are named; letters of what a cell says."""
+ASKED_OF_STUDIES = ("study", "studies", "studies_first")
+ASKED_OF_A_STUDY = ("arm", "state", "arms", "arms_first", "cells", "cells_first")
+"""What the addresses of the pages may ask for: parts of names, a state, and orders and parts of tables."""
 
 Drawn = dict[str, Any]
 """What a template draws, by name."""
+_Arm = tuple[str, list[TrialRecord]]
+_FIRST = (
+    *(TrialState.RUNNING, TrialState.FAILED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.CANCELLED),
+    *(TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED),
+)
+"""States in the order that somebody who looks in wants to see."""
+_PLACES = {state: place for place, state in enumerate(_FIRST)}
+_STUDIES: tuple[Column[Drawn], ...] = (
+    Column("name", "study", lambda line: natural(line["name"])),
+    Column("share", "answered", lambda line: line.get("share")),
+    Column("driver", "run by", lambda line: None if line["found"] is None else line["found"].driver is None),
+    Column("last", "last event", lambda line: line.get("last")),
+    Column("report", "report"),
+)
+_ARMS: tuple[Column[_Arm], ...] = (
+    Column("name", "arm", lambda arm: natural(arm[0])),
+    Column("seeds", "seeds"),
+    Column("answered", "answered", lambda arm: _share(arm[1]), number=True),
+    Column("mean", "mean", lambda arm: _mean(arm[1]), number=True),
+    Column("time", "time", lambda arm: sum(cell.wall_s for cell in arm[1]), number=True),
+)
 
 
-def list_studies(studies: KeptStudies) -> list[Drawn]:
-    """Every study below the storage, those that run first."""
+def list_studies(studies: KeptStudies, asked: Asked) -> Part[Drawn]:
+    """Return the studies that are asked for; those that run come first where no other order is."""
     lines = [_line(studies, entry.name) for entry in studies.storage.list() if entry.is_dir]
-    there = [line for line in lines if line is not None]
-    return sorted(there, key=lambda line: (not line["found"] or line["found"].driver is None, line["name"]))
+    words = asked["study"].casefold()
+    there = [line for line in lines if line is not None and words in line["name"].casefold()]
+    there.sort(key=lambda line: (not line["found"] or line["found"].driver is None, natural(line["name"])))
+    return part_of("studies", _STUDIES, there, asked)
 
 
 def _line(studies: KeptStudies, name: str) -> Drawn | None:
@@ -55,16 +84,26 @@ def _line(studies: KeptStudies, name: str) -> Drawn | None:
 
 
 def _summary(kept: KeptStudy, found: StudyStanding) -> Drawn:
-    """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists."""
-    counts = found.counts()
+    """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists;
+    `last`: the time of the last event, if it has one."""
+    counts, recorded = found.counts(), kept.recorded
     answered = sum(number for state, number in counts.items() if TrialState(state).answered)
+    last: Line | None = kept.once(
+        "last", recorded, lambda: next(iter(newest_first(recorded.storage, recorded.journal)), None)
+    )
     return {
         "found": found,
         "version": kept.version,
         "share": answered / max(1, len(found.cells)),
         "counts": [(GLYPHS[state], state, number) for state, number in counts.items()],
         "report": kept.run.storage.exists(kept.run.paths.report_html),
+        "last": last.t if last is not None and isfinite(last.t) else None,
+        "when": _clock(last, "%Y-%m-%d %H:%M") if last is not None else "",
     }
+
+
+def _share(cells: Sequence[TrialRecord]) -> float:
+    return sum(cell.state.answered for cell in cells) / max(1, len(cells))
 
 
 def _counts(cells: Iterable[TrialRecord]) -> list[tuple[str, str, int]]:
@@ -72,44 +111,57 @@ def _counts(cells: Iterable[TrialRecord]) -> list[tuple[str, str, int]]:
     return [(GLYPHS[state], state.value, tally[state]) for state in TrialState if tally[state]]
 
 
-def look_at(kept: KeptStudy, words: str = "", first: int = 0) -> Drawn:
+def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     """Everything for the page of one study. Raises `StudyError` when its record is damaged.
 
     Args:
-        words: only arms with this in their names.
-        first: how many of them are on the pages before this one.
+        kept: the study.
+        asked: a part of the arms' names, the state of cells, and order and part of both tables.
     """
     found, run = kept.status(), kept.run
-    by_arm: dict[str, list[TrialRecord]] = {
-        arm: [] for arm in found.arms if words.casefold() in arm.casefold()
-    }
+    words, state = asked["arm"].casefold(), asked["state"] if asked["state"] in set(TrialState) else ""
+    by_arm: dict[str, list[TrialRecord]] = {arm: [] for arm in found.arms if words in arm.casefold()}
     for cell in found.cells:
         if cell.arm in by_arm:
             by_arm[cell.arm].append(cell)
-    arms = list(by_arm)[first : first + MOST_ARMS]
-    cells = [cell for mine in by_arm.values() for cell in mine]
-    quiet = (TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED, TrialState.RUNNING)
-    running = [cell for cell in cells if cell.state is TrialState.RUNNING]
-    noted = [cell for cell in cells if cell.state not in quiet]
-    chips = sum(len(by_arm[arm]) for arm in arms) <= MOST_CHIPS
-    linked = (cell for arm in arms for cell in by_arm[arm]) if chips else ()
-    drawn = {cell.cell: cell for cell in (*linked, *running[:MOST_ROWS], *noted[:MOST_ROWS])}
+    every = [cell for mine in by_arm.values() for cell in mine if not state or cell.state == state]
+    every.sort(key=lambda cell: _PLACES[cell.state])
+    arms = part_of("arms", _ARMS, list(by_arm.items()), asked)
+    cells = part_of("cells", _cell_columns(found), every, asked)
+    chips = sum(len(mine) for _, mine in arms.rows) <= MOST_CHIPS
+    linked = (cell for _, mine in arms.rows for cell in mine) if chips else ()
+    drawn = {cell.cell: cell for cell in (*linked, *cells.rows)}
     gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn.values())}
+    retried = retriable(run, found)
+    on_this_page = {arm for arm, _ in arms.rows}
     return {
         **_summary(kept, found),
-        "arms": [_known_arm(kept, found, arm, by_arm[arm], gone if chips else None) for arm in arms],
-        "part": {"words": words, "first": first, "all": len(by_arm), "most": MOST_ARMS},
-        "running": [_row(found, cell, gone) for cell in running[:MOST_ROWS]],
-        "noted": [_row(found, cell, gone) for cell in noted[:MOST_ROWS]],
-        "hidden": {"running": len(running[MOST_ROWS:]), "noted": len(noted[MOST_ROWS:])},
-        "gone": [*found.gone[:MOST_GONE], *_more(len(found.gone) - MOST_GONE)],
+        "arms": arms.drawn(lambda arm: _known_arm(kept, found, *arm, gone if chips else None)),
+        "cells": cells.drawn(lambda cell: {**_row(found, cell, gone), "again": cell.cell in retried}),
+        "states": [state.value for state in _FIRST],
+        "gone": _some(found.gone, "deleted directories"),
+        "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),
-        "effects": _effects(kept, set(found.arms).difference(arms)),
+        "effects": _effects(kept, set(found.arms).difference(on_this_page)),
     }
 
 
-def _more(number: int) -> list[str]:
-    return [f"and {number} more deleted directories"] if number > 0 else []
+def _cell_columns(found: StudyStanding) -> tuple[Column[TrialRecord], ...]:
+    return (
+        Column("name", "cell", lambda cell: (natural(cell.arm), cell.phase, cell.sample or 0, cell.seed)),
+        Column("state", "state", lambda cell: _PLACES[cell.state]),
+        Column("at", f"at ({found.unit})", lambda cell: cell.length, number=True),
+        Column("value", found.metric, lambda cell: cell.value if cell.has_value else None, number=True),
+        Column("attempts", "attempt", lambda cell: cell.attempts, number=True),
+        Column("time", "time", lambda cell: cell.wall_s, number=True),
+        Column("reason", "reason", lambda cell: _reason(found, cell) or None),
+        Column("again", "again"),
+    )
+
+
+def _some(lines: Sequence[str], what: str) -> list[str]:
+    more = len(lines) - MOST_NAMED
+    return [*lines[:MOST_NAMED], *([f"and {more} more {what}"] if more > 0 else [])]
 
 
 def _known_arm(
@@ -130,8 +182,6 @@ def _arm(found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str
     phases: dict[str, list[TrialRecord]] = {}
     for cell in cells:
         phases.setdefault(cell.phase, []).append(cell)
-    last = list(phases.values())[-1] if phases else []
-    values = [cell.value for cell in last if cell.state is TrialState.DONE and cell.value is not None]
     return {
         "arm": arm,
         "phases": [
@@ -139,9 +189,17 @@ def _arm(found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str
             for phase, mine in phases.items()
         ],
         "answered": answered(cells),
-        "mean": _number(sum(values) / len(values) if values else None),
+        "mean": _number(_mean(cells)),
         "wall": duration(sum(cell.wall_s for cell in cells)),
     }
+
+
+def _mean(cells: Sequence[TrialRecord]) -> float | None:
+    """Return the mean of the finished values of the last phase."""
+    last = list(dict.fromkeys(cell.phase for cell in cells))[-1:]
+    finished = (cell for cell in cells if cell.phase in last and cell.state is TrialState.DONE)
+    values = [cell.value for cell in finished if cell.value is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _chip(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
@@ -149,7 +207,7 @@ def _chip(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric_of(cell)} {_number(cell.value)}"
     lost = ", its directory is gone" if cell.cell in gone else ""
-    return {**_cell(cell, gone), "title": f"{cell.name}: {cell.state}{at}{value}{lost}"}
+    return {**_cell(cell, gone), "title": _short(f"{cell.name}: {cell.state}{at}{value}{lost}")}
 
 
 def _cell(cell: TrialRecord, gone: set[str]) -> Drawn:
@@ -159,23 +217,33 @@ def _cell(cell: TrialRecord, gone: set[str]) -> Drawn:
 
 
 def _row(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
-    """Return a cell that runs or has ended otherwise than well. `done`: share of its length, 0 to 1."""
-    reason = " ".join((cell.reason or "").split())
-    stop = found.stop(cell)
-    if stop is not None:
-        where = f"{stop.rule}, rung {_number(stop.rung)}, cut-off {_number(stop.cutoff)}"
-        reason = f"{where}, rank {stop.rank} of {stop.peers}"
-    if cell.state is TrialState.RUNNING and found.driver is None:
-        reason = "its driver is gone: start the same study again"
+    """Return a cell in the table of cells. `done`: share of its length, 0 to 1."""
     return {
         **_cell(cell, gone),
+        "cell": cell.cell,
         "name": cell.name,
         "at": _number(cell.length),
         "value": _number(cell.value),
-        "reason": f"{cell.cause}: {reason}" if cell.cause else reason,
+        "reason": _short(_reason(found, cell)),
         "attempts": cell.attempts,
+        "wall": duration(cell.wall_s) if cell.begun else DASH,
         "done": min(1.0, (cell.length or 0.0) / found.max_length),
     }
+
+
+def _reason(found: StudyStanding, cell: TrialRecord) -> str:
+    """Return why a cell has ended otherwise than well, or does not go on."""
+    if cell.state is TrialState.RUNNING and found.driver is None:
+        return "its driver is gone: start the same study again"
+    stop = found.stop(cell)
+    if stop is not None:
+        where = f"{stop.rule}, rung {_number(stop.rung)}, cut-off {_number(stop.cutoff)}"
+        return f"{where}, rank {stop.rank} of {stop.peers}"
+    return f"{cell.cause}: {cell.reason or ''}" if cell.cause else cell.reason or ""
+
+
+def _short(text: str) -> str:
+    return shortened(visible(" ".join(text.split())), MOST_LETTERS)
 
 
 def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
@@ -222,7 +290,7 @@ def _events(kept: KeptStudy) -> list[tuple[str, str]]:
     view = kept.recorded
     lines = newest_first(view.storage, view.journal)
     told = ((_clock(line), _words(line, view.state.cells)) for line in lines)
-    return list(islice(((clock, words) for clock, words in told if words is not None), LATEST_EVENTS))
+    return list(islice(((clock, _short(words)) for clock, words in told if words), LATEST_EVENTS))
 
 
 def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:
@@ -240,14 +308,13 @@ def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:
             words = str(state)
         case _:
             return None
-    reason = " ".join((reason or "").split())
     cell = cells.get(line.event.cell)
     return f"{cell.name if cell else line.event.cell}: {words}{f'; {reason}' if reason else ''}"
 
 
-def _clock(line: Line) -> str:
+def _clock(line: Line, form: str = "%H:%M:%S") -> str:
     try:
-        return time.strftime("%H:%M:%S", time.localtime(line.t)) if line.t else ""
+        return time.strftime(form, time.localtime(line.t)) if line.t else ""
     except (ValueError, OverflowError):
         return ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_tour import PHONE, WIDE, serving
+from page_tour import PHONE, RUN_MS, WIDE, press, reach, serving
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
@@ -72,7 +72,11 @@ def test_axe_finds_no_fault_of_any_grade(shown: tuple[Any, StudyRecord]) -> None
         "leave",
         "studies/none/",
         "studies/broken/",
+        "?studies=-name&study=b",
+        "studies/small/?cells=-value&state=failed&arms=mean",
     ]
+    page.goto(f"{home}studies/small/")
+    places.append(f"studies/small/{page.locator('a[href^=retry]').first.get_attribute('href')}")
     found = []
     for scheme, size, seeds in (("light", WIDE, "3"), ("dark", PHONE, "[1, 1]")):
         page.emulate_media(color_scheme=scheme)
@@ -102,3 +106,51 @@ def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> N
     record.lease.release()
     page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
     assert page.evaluate("document.activeElement.matches('[data-live]')")
+
+
+def test_the_keyboard_sorts_searches_and_runs_a_cell_again(shown: tuple[Any, StudyRecord]) -> None:
+    page, _ = shown
+    press(page, "a[href$='/studies/small/']")
+    page.wait_for_url("**/studies/small/")
+    orders = []
+    for _ in range(3):
+        press(page, "#cells-value") if not orders else page.keyboard.press("Enter")
+        page.wait_for_function("known => location.search !== known", arg=orders[-1][0] if orders else "")
+        page.wait_for_load_state()
+        orders.append(
+            page.evaluate(
+                "[location.search, document.activeElement.id, document.activeElement.closest('th').ariaSort]"
+            )
+        )
+    assert orders == [
+        ["?cells=value", "cells-value", "ascending"],
+        ["?cells=-value", "cells-value", "descending"],
+        ["", "cells-value", "none"],
+    ]
+    reach(page, "input[name=arm]")
+    page.keyboard.type("BASE")
+    reach(page, "select[name=state]")
+    page.keyboard.type("done")
+    reach(page, "form[action='#cells'] button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**arm=BASE&state=done*")
+    press(page, "a[aria-label='Retry baseline seed 0']")
+    page.wait_for_url("**/retry?cell=*")
+    press(page, "form[action$=retry] button")
+    page.wait_for_url("**/launches/*", timeout=WAIT_MS)
+    page.get_by_text("ended with exit code 2").wait_for(timeout=RUN_MS)  # of code that has changed
+    assert "--accept-code-change" in page.locator(".output").inner_text()
+    assert "orchestrate retry runs/small baseline 0" in page.locator(".command").inner_text()
+
+
+def test_what_is_chosen_and_not_sent_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> None:
+    page, record = shown
+    page.get_by_role("link", name="busy").click()
+    page.locator("input[name=arm]").fill("kind")
+    page.locator("select[name=state]").select_option("failed")
+    page.get_by_role("link", name="Files").focus()
+    record.append(Noted("after both"))
+    record.sync()
+    page.get_by_text("after both").wait_for(timeout=WAIT_MS)
+    assert page.locator("input[name=arm]").input_value() == "kind"
+    assert page.locator("select[name=state]").input_value() == "failed"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import uvicorn
@@ -116,8 +117,8 @@ def test_what_hangs_on_the_page_ends_with_it() -> None:
 
 
 @pytest.mark.slow
-def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
-    """Never a fault of ours."""
+def test_hostile_requests_are_refused_or_inert(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a fault of ours, with the session's word and from our own pages, too."""
     from hypothesis import given, settings
     from hypothesis import strategies as st
 
@@ -133,6 +134,12 @@ def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
             "/launches/",
             "/static/",
             "/studies/",
+            "/studies/small/again",
+            "/studies/small/retry",
+            "/studies/small/retry?cell=",
+            "/studies/small/?cells=",
+            "/studies/small/?cells_first=1&arm=",
+            "/?studies=",
         ]
     )
     tails = st.one_of(
@@ -148,6 +155,23 @@ def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
         max_size=3,
     )
 
+    said = st.one_of(st.text(), st.sampled_from(["start", "extend", "--help", "configs/small.yaml", "[1]"]))
+    fields = st.dictionaries(
+        st.one_of(st.sampled_from(["action", "cell", "seeds", "config", "flag", "component"]), st.text()),
+        st.one_of(said, st.lists(said, max_size=3)),
+        max_size=4,
+    )
+    forms = fields.map(
+        lambda sent: urlencode({"word": served.word(), **sent}, True, errors="ignore").encode()
+    )
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(words, 2, "", "error: not here")
+
+    monkeypatch.setattr(served.site.children, "ask", ask)
+    monkeypatch.setattr(served.site.children, "launch", lambda *words: "20260101-000000-00000000")
+    monkeypatch.setattr(served.site.children, "open_board", lambda *words: 1)
+
     @settings(max_examples=5 * settings().max_examples)
     @given(
         st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS"]),
@@ -155,12 +179,13 @@ def test_hostile_requests_are_refused_or_inert(served: Served) -> None:
         places,
         tails,
         headers,
-        st.binary(),
+        st.one_of(st.binary(), forms),
     )
     def one(method: str, first: str, place: str, tail: str, extra: dict[str, str], body: bytes) -> None:
         try:
             url = f"http://{HOST}/{first}{place}{tail}"
-            sends = {key: value.encode("latin-1") for key, value in extra.items()}
+            ours = {"origin": f"http://{HOST}"} if body.startswith(b"word=") else {}
+            sends = {key: value.encode("latin-1") for key, value in {**extra, **ours}.items()}
             request = served.client.build_request(method, url, headers=sends, content=body)
         except Exception:  # the client itself refuses to ask for that
             return

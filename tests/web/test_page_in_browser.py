@@ -79,6 +79,7 @@ def test_a_study_from_a_click_to_its_report(tmp_path: Path) -> None:
             start(page)
             page.get_by_role("heading", name="Effects").wait_for(timeout=RUN_MS)
             ended(page)
+            _again(page)
             _phone(page)
             _board(page)
             page.get_by_role("link", name="Report", exact=True).click()
@@ -106,6 +107,25 @@ def _with_the_keyboard(page: Any, settings: dict[str, str]) -> str:
     answer = page.locator("#answer")
     answer.wait_for(timeout=WAIT_MS)
     return str(answer.inner_text())
+
+
+def _again(page: Any) -> None:
+    """One cell that has its answer begins anew, and nothing else runs."""
+    study = page.url
+    press(page, "a[aria-label='Retry level=two seed 1']")
+    page.get_by_text("It has its answer").wait_for(timeout=WAIT_MS)
+    press(page, "form[action$=retry] button")
+    page.wait_for_url("**/launches/*", timeout=WAIT_MS)
+    page.locator("#state", has_text="has its answer").wait_for(timeout=RUN_MS)
+    assert "level=two seed 1: done" in page.locator(".output").inner_text()
+    page.goto(study)
+    attempts = page.locator("#cells tbody tr").evaluate_all(
+        "rows => rows.map(row => [row.children[0].innerText, row.children[4].innerText])"
+    )
+    assert {name: number for name, number in attempts if name.startswith("level")} == {
+        "level=two seed 0": "1",
+        "level=two seed 1": "2",
+    }
 
 
 def _phone(page: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,75 @@ def test_a_study_that_nobody_runs_can_be_gone_on_with(served: Served, monkeypatc
         assert served.post("/studies/small/again", action="extend", seeds=seeds).status_code == 400
     assert served.post("/studies/small/again", action="help").status_code == 409
     assert len(started) == 3
+
+
+def test_one_cell_is_run_again_once_its_page_was_asked(served: Served, monkeypatch) -> None:
+    """A link leads to what would run and what becomes of the trial; only its button starts something."""
+    page = served.client.get("/studies/small/").text
+    cells = {
+        name: address
+        for address, name in re.findall(r'href="(retry\?cell=\w+)" aria-label="Retry ([^"]+)"', page)
+    }
+    assert set(cells) == {"no-batchnorm seed 0", "baseline seed 0"}  # the others have not ended
+    said = {name: served.client.get(f"/studies/small/{cells[name]}").text for name in cells}
+    assert "It goes on from its last checkpoint" in said["no-batchnorm seed 0"]
+    assert "It has its answer: it begins anew" in said["baseline seed 0"]
+    assert "orchestrate retry runs/small no-batchnorm 0</pre>" in said["no-batchnorm seed 0"]
+    started: list[tuple[str, ...]] = []
+
+    def launch(*words: str) -> str:
+        started.append(words)
+        return "20260101-000000-00000000"
+
+    monkeypatch.setattr(served.site.children, "launch", launch)
+    for name, more in (("no-batchnorm seed 0", {}), ("baseline seed 0", {"accepts": "yes"})):
+        cell = cells[name].partition("=")[2]
+        assert served.post("/studies/small/retry", cell=cell, **more).status_code == 303
+    assert started == [
+        ("retry", "runs/small", "no-batchnorm", "0"),
+        ("retry", "runs/small", "baseline", "0", "--accept-code-change"),
+    ]
+    pending = next(
+        cell.cell for cell in served.site.studies.named("small").status().cells if cell.attempts == 0
+    )
+    for cell in (pending, "", "x", "../x", "--help"):
+        assert served.client.get("/studies/small/retry", params={"cell": cell}).status_code == 409
+        assert served.post("/studies/small/retry", cell=cell).status_code == 409
+    assert served.client.post("/studies/small/retry", data={"cell": pending}).status_code == 403
+    assert len(started) == 2
+
+
+def test_no_cell_of_a_study_that_runs_is_run_again(served: Served) -> None:
+    text = (served.root / "configs" / "small.yaml").read_text()
+    (served.root / "configs" / "busy.yaml").write_text(text.replace("name: small", "name: busy"))
+    record = record_study(served.root, "busy")
+    assert "retry?" not in served.client.get("/studies/busy/").text
+    failed = next(cell for cell in record.state.cells.values() if cell.state is TrialState.FAILED)
+    assert served.post("/studies/busy/retry", cell=failed.cell).status_code == 409
+    record.close()
+    assert f"retry?cell={failed.cell}" in served.client.get("/studies/busy/").text
+
+
+def test_tables_are_sorted_and_searched_by_their_address(served: Served) -> None:
+    def rows(address: str, table: str) -> list[str]:
+        page = served.client.get(address).text
+        part = page[page.index(f'id="{table}"') :].partition("</tbody>")[0]
+        return re.findall(r"<tr><th>(?:<a [^>]*>)?([^<]+)<", part)
+
+    study = "/studies/small/"
+    assert rows(study, "cells")[:3] == ["baseline seed 1", "no-batchnorm seed 0", "baseline seed 0"]
+    assert rows(f"{study}?cells=-name", "cells")[0] == "no-batchnorm seed 1"
+    assert rows(f"{study}?cells=value", "cells")[0] == "baseline seed 0"
+    assert rows(f"{study}?state=failed", "cells") == ["no-batchnorm seed 0"]
+    assert rows(f"{study}?arm=KIND&cells=-name", "cells")[-1] == "kind=mlp seed 0"
+    assert rows(f"{study}?arms=-name", "arms") == ["no-batchnorm", "kind=vit", "kind=mlp", "baseline"]
+    shutil.copytree(served.root / "runs" / "small", served.root / "runs" / "small-10")
+    shutil.copytree(served.root / "runs" / "small", served.root / "runs" / "small-2")
+    assert rows("/", "studies") == ["small", "small-2", "small-10"]
+    assert rows("/?studies=-name", "studies") == ["small-10", "small-2", "small"]
+    assert rows("/?study=10", "studies") == ["small-10"]
+    page = served.client.get(f"{study}?cells=-value&state=x").text
+    assert 'aria-sort="descending"><a id="cells-value" href="?state=x#cells-value"' in page
 
 
 @pytest.mark.parametrize("name", [".hidden", "none", "a%2Fb", "..%2Fruns", "%00"])

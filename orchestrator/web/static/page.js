@@ -2,8 +2,13 @@
   "use strict";
   // by what something that can have the focus is found again
   const called = (some) => some.href || (some.form && some.form.action + some.value) || some.getAttribute("aria-label");
-  // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is
+  // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is, and
+  // what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
+    for (const field of live.querySelectorAll("[data-touched]")) {
+      const same = fresh.querySelector(`[name="${field.name}"]`);
+      if (same) [same.value, same.dataset.touched] = [field.value, ""];
+    }
     const held = live.contains(document.activeElement) ? called(document.activeElement) : null;
     const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
     live.replaceChildren(...fresh.childNodes);
@@ -15,6 +20,7 @@
   // what is live is fetched again and put in place; a page that is not looked at asks for nothing
   for (const live of document.querySelectorAll("[data-live]")) {
     let pause = Number(live.dataset.live);
+    live.addEventListener("input", (event) => (event.target.dataset.touched = ""));
     const again = async () => {
       if (!document.hidden && !getSelection().toString()) {
         try {
@@ -22,7 +28,7 @@
           const answer = await fetch(location.href, known ? { headers: { "If-None-Match": known } } : {});
           const text = await answer.text();
           const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
-          if (answer.ok && fresh && !live.querySelector(":active, input:focus")) { // not under a finger
+          if (answer.ok && fresh && !live.querySelector(":active, input:focus, select:focus")) { // not under a finger
             if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
             if (fresh.dataset.tag) live.dataset.tag = fresh.dataset.tag;
             if ("over" in fresh.dataset) return;

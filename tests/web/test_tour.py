@@ -1,0 +1,109 @@
+"""A tour of the page, a report and TensorBoard below it: a browser asks no other machine, misses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from page_tour import RUN_MS, serving
+from served_site import record_study, write_files
+from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
+
+pytestmark = pytest.mark.web
+
+TABS = ("timeseries", "scalars", "images", "histograms", "hparams", "text")
+
+
+@contextmanager
+def watched(page: Any, host: str) -> Iterator[list[str]]:
+    """What a browser complains of, does not get, or asks of another machine."""
+    faults: list[str] = []
+
+    def console(said: Any) -> None:
+        if said.type in ("error", "warning"):
+            faults.append(f"console: {said.text}")
+
+    def request(asked: Any) -> None:
+        place = urlsplit(asked.url)
+        if place.scheme not in ("data", "blob") and place.netloc != host:
+            faults.append(f"asked elsewhere: {asked.url}")
+
+    def response(answer: Any) -> None:
+        if answer.status >= 400:
+            faults.append(f"{answer.status}: {answer.url}")
+
+    heard = {
+        "console": console,
+        "request": request,
+        "response": response,
+        "pageerror": lambda error: faults.append(f"script: {error}"),
+        "requestfailed": lambda asked: faults.append(f"failed: {asked.url}: {asked.failure}"),
+    }
+    for event, hear in heard.items():
+        page.on(event, hear)
+    yield faults
+    for event, hear in heard.items():
+        page.remove_listener(event, hear)
+
+
+def write_curves(trial: Path) -> None:
+    """Something for most of TensorBoard's tabs."""
+    import numpy as np
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(trial)) as writer:
+        for step in range(3):
+            writer.add_scalar("val/loss", 1.0 / (1 + step), step)
+            writer.add_histogram("weights", np.arange(20.0), step)
+        writer.add_image("samples", np.zeros((3, 8, 8)), 0)
+        writer.add_text("about", "**bold** <script>alert(1)</script>", 0)
+
+
+def loaded_fonts(page: Any) -> list[str]:
+    """The fonts that the page has loaded, and those that it could not."""
+    fonts = "async () => { await document.fonts.ready; return [...document.fonts].map(f => f.status) }"
+    return list(page.evaluate(fonts))
+
+
+def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="needs playwright to drive a browser")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
+    write_files(tmp_path)
+    record_study(tmp_path)
+    write_curves(tmp_path / "runs" / "small" / "trials" / "baseline" / "seed-0")
+    with serving(tmp_path) as address, browser() as page:
+        host = urlsplit(address).netloc
+        with watched(page, host) as faults:
+            page.goto(address)
+            page.get_by_role("link", name="small", exact=True).click()
+            page.get_by_role("button", name="Write the report so far").click(timeout=WAIT_MS)
+            page.get_by_role("link", name="Report", exact=True).wait_for(timeout=RUN_MS)
+            study = page.url
+            for place in ("?cells=-value", "files/", "files/trials/no-batchnorm/seed-0/log.txt"):
+                page.goto(study + place)
+                page.wait_for_load_state("networkidle")
+            page.goto(study)
+            page.get_by_role("link", name="Report", exact=True).click()
+            page.locator(".chart svg").first.wait_for(timeout=WAIT_MS)
+            for place in ("", "new?config=configs/small.yaml", "leave"):
+                page.goto(study.removesuffix("studies/small/") + place)
+            assert faults == []
+        page.goto(study)
+        page.get_by_role("button", name="TensorBoard").click()
+        page.get_by_text("baseline/seed-0").first.wait_for(timeout=RUN_MS)  # until then it is starting
+        board = page.url.partition("#")[0]
+        with watched(page, host) as faults:
+            for tab in TABS:
+                page.goto("about:blank")
+                page.goto(f"{board}#{tab}")
+                page.get_by_text("baseline/seed-0").first.wait_for(state="attached", timeout=WAIT_MS)
+                page.wait_for_load_state("networkidle")
+                assert "error" not in loaded_fonts(page), tab
+                icons = page.locator("mat-icon svg")
+                assert icons.count() > 0
+            assert faults == []
