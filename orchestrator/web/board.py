@@ -25,6 +25,8 @@ async def pass_on(request: Request, port: int, path: str) -> Response | None:
     query = request.scope["query_string"].decode("latin-1")
     target = "/" + quote(path) + (f"?{quote(query, safe=_AS_IT_IS)}" if query else "")
     headers = {name: request.headers[name] for name in _THERE if name in request.headers}
+    if not path:  # its page is changed
+        headers.pop("accept-encoding", None)
     return await run_in_threadpool(_ask, port, request.method, target, body, headers)
 
 
@@ -42,4 +44,6 @@ def _ask(port: int, method: str, target: str, body: bytes, headers: dict[str, st
         connection.close()
     back = {name: value for name in _BACK if (value := answer.getheader(name)) is not None}
     back.setdefault("content-security-policy", "frame-ancestors 'self'")  # its plugins are frames of its page
+    if answer.getheader("content-type", "").startswith("text/html"):
+        content = content.replace(b"url(/", b"url(")  # its fonts, which it takes from the host's root
     return Response(content, answer.status, back)
