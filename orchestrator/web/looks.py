@@ -24,7 +24,7 @@ from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
 from orchestrator.web.again import retriable
 from orchestrator.web.kept import KeptStudies, KeptStudy
-from orchestrator.web.tables import Asked, Column, Part, natural, part_of
+from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
 MOST_CHIPS, MOST_NAMED, MOST_LETTERS = 400, 5, 300
@@ -43,23 +43,25 @@ _FIRST = (
 )
 """States in the order that somebody who looks in wants to see."""
 _PLACES = {state: place for place, state in enumerate(_FIRST)}
-_STUDIES: tuple[Column[Drawn], ...] = (
-    Column("name", "study", lambda line: natural(line["name"])),
-    Column("share", "answered", lambda line: line.get("share")),
-    Column("driver", "run by", lambda line: None if line["found"] is None else line["found"].driver is None),
-    Column("last", "last event", lambda line: line.get("last")),
-    Column("report", "report"),
+_STUDIES: tuple[TableColumn[Drawn], ...] = (
+    TableColumn("name", "study", lambda line: natural(line["name"])),
+    TableColumn("share", "answered", lambda line: line.get("share")),
+    TableColumn(
+        "driver", "run by", lambda line: None if line["found"] is None else line["found"].driver is None
+    ),
+    TableColumn("last", "last event", lambda line: line.get("last")),
+    TableColumn("report", "report"),
 )
-_ARMS: tuple[Column[_Arm], ...] = (
-    Column("name", "arm", lambda arm: natural(arm[0])),
-    Column("seeds", "seeds"),
-    Column("answered", "answered", lambda arm: _share(arm[1]), number=True),
-    Column("mean", "mean", lambda arm: _mean(arm[1]), number=True),
-    Column("time", "time", lambda arm: sum(cell.wall_s for cell in arm[1]), number=True),
+_ARMS: tuple[TableColumn[_Arm], ...] = (
+    TableColumn("name", "arm", lambda arm: natural(arm[0])),
+    TableColumn("seeds", "seeds"),
+    TableColumn("answered", "answered", lambda arm: _share(arm[1]), number=True),
+    TableColumn("mean", "mean", lambda arm: _mean(arm[1]), number=True),
+    TableColumn("time", "time", lambda arm: sum(cell.wall_s for cell in arm[1]), number=True),
 )
 
 
-def list_studies(studies: KeptStudies, asked: Asked) -> Part[Drawn]:
+def list_studies(studies: KeptStudies, asked: Asked) -> ShownRows[Drawn]:
     """Return the studies that are asked for; those that run come first where no other order is."""
     lines = [_line(studies, entry.name) for entry in studies.storage.list() if entry.is_dir]
     words = asked["study"].casefold()
@@ -146,16 +148,18 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     }
 
 
-def _cell_columns(found: StudyStanding) -> tuple[Column[TrialRecord], ...]:
+def _cell_columns(found: StudyStanding) -> tuple[TableColumn[TrialRecord], ...]:
     return (
-        Column("name", "cell", lambda cell: (natural(cell.arm), cell.phase, cell.sample or 0, cell.seed)),
-        Column("state", "state", lambda cell: _PLACES[cell.state]),
-        Column("at", f"at ({found.unit})", lambda cell: cell.length, number=True),
-        Column("value", found.metric, lambda cell: cell.value if cell.has_value else None, number=True),
-        Column("attempts", "attempt", lambda cell: cell.attempts, number=True),
-        Column("time", "time", lambda cell: cell.wall_s, number=True),
-        Column("reason", "reason", lambda cell: _reason(found, cell) or None),
-        Column("again", "again"),
+        TableColumn(
+            "name", "cell", lambda cell: (natural(cell.arm), cell.phase, cell.sample or 0, cell.seed)
+        ),
+        TableColumn("state", "state", lambda cell: _PLACES[cell.state]),
+        TableColumn("at", f"at ({found.unit})", lambda cell: cell.length, number=True),
+        TableColumn("value", found.metric, lambda cell: cell.value if cell.has_value else None, number=True),
+        TableColumn("attempts", "attempt", lambda cell: cell.attempts, number=True),
+        TableColumn("time", "time", lambda cell: cell.wall_s, number=True),
+        TableColumn("reason", "reason", lambda cell: _reason(found, cell) or None),
+        TableColumn("again", "again"),
     )
 
 

@@ -45,7 +45,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Column(Generic[Row]):
+class TableColumn(Generic[Row]):
     """One column. `key`: what its rows are sorted by, None for a row with nothing there; no key: unsorted."""
 
     name: str
@@ -66,7 +66,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Part(Generic[Row]):
+class ShownRows(Generic[Row]):
     """The rows of a table that one page shows. `before`, `after`: where the others are, or nothing."""
 
     name: str
@@ -77,12 +77,14 @@ class Part(Generic[Row]):
     before: str
     after: str
 
-    def drawn(self, draw: Callable[[Row], Any]) -> Part[Any]:
+    def drawn(self, draw: Callable[[Row], Any]) -> ShownRows[Any]:
         """Return the same part with every row as it is shown."""
         return replace(self, rows=[draw(row) for row in self.rows])
 
 
-def part_of(name: str, columns: Sequence[Column[Row]], rows: Sequence[Row], asked: Asked) -> Part[Row]:
+def part_of(
+    name: str, columns: Sequence[TableColumn[Row]], rows: Sequence[Row], asked: Asked
+) -> ShownRows[Row]:
     """Return the part of a table that is asked for.
 
     Args:
@@ -99,7 +101,7 @@ def part_of(name: str, columns: Sequence[Column[Row]], rows: Sequence[Row], aske
     start = f"{name}_first"
     first = min(asked.number(start), max(0, len(rows) - 1)) // MOST_ROWS * MOST_ROWS
 
-    def head(one: Column[Row]) -> Head:
+    def head(one: TableColumn[Row]) -> Head:
         place = f"{name}-{one.name}"
         if one.key is None:
             return Head(place, one.label, one.number)
@@ -112,7 +114,7 @@ def part_of(name: str, columns: Sequence[Column[Row]], rows: Sequence[Row], aske
     def other(row: int) -> str:
         return f"{asked.but(**{start: row})}#{name}" if 0 <= row < len(rows) else ""
 
-    return Part(
+    return ShownRows(
         name,
         tuple(map(head, columns)),
         rows[first : first + MOST_ROWS],

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.web.tables import MOST_LETTERS, MOST_ROWS, Asked, Column, natural, ordered, part_of
+from orchestrator.web.tables import MOST_LETTERS, MOST_ROWS, Asked, TableColumn, natural, ordered, part_of
 
 Row = tuple[str, float | None]
-COLUMNS: tuple[Column[Row], ...] = (
-    Column("name", "name", lambda row: natural(row[0])),
-    Column("value", "value", lambda row: row[1], number=True),
-    Column("more", "more"),
+COLUMNS: tuple[TableColumn[Row], ...] = (
+    TableColumn("name", "name", lambda row: natural(row[0])),
+    TableColumn("value", "value", lambda row: row[1], number=True),
+    TableColumn("more", "more"),
 )
 ROWS: list[Row] = [(f"part_{number}", None if number % 7 == 0 else number % 5) for number in range(250)]
 KNOWN = ("words", "rows", "rows_first")
