@@ -87,7 +87,7 @@ test: install
 	exit $$failed
 
 test-fast: install
-	@$(BIN)/python -m pytest -q $(FAST) $(SPREAD) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q --hypothesis-profile fast $(FAST) $(SPREAD) $(PYTEST_ARGS)
 
 test-web: install browser
 	@$(BIN)/python -m pytest -q -m 'web and not long' tests/web tests/reporting $(PYTEST_ARGS)
@@ -110,7 +110,7 @@ test-ray: install
 	$(BIN)/python -m pip --python "$$other/bin/python" install --quiet --disable-pip-version-check --no-deps --ignore-installed "ray==$$ray"; \
 	"$$other/bin/python" -m pytest -q tests/engine/test_ray_private.py tests/engine/test_two_workers.py $(PYTEST_ARGS)
 
-# Properties are drawn from 200 examples, in the other suites from 25.
+# Properties are drawn from 200 examples, in `make test` from 25, in `make test-fast` from 10.
 ALL := --hypothesis-profile all
 test-all: install lab browser
 	@failed=0; \

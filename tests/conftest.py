@@ -31,8 +31,8 @@ Path(
 atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 
 # How long an example takes depends on what else the machine does; every run draws others.
-# `make test-all` draws more.
-for profile, examples in (("suite", 25), ("all", 200)):
+# `make test-fast` draws fewer, `make test-all` more.
+for profile, examples in (("fast", 10), ("suite", 25), ("all", 200)):
     settings.register_profile(
         profile, deadline=None, max_examples=examples, suppress_health_check=[HealthCheck.too_slow]
     )
