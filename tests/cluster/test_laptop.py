@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from cluster import TUNED, until
-from lab import SHARED, Host, Lab
+from lab import ENVIRONMENT, SHARED, Host, Lab
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
@@ -80,6 +80,9 @@ class Journey:
         self.write("broken", epochs=2, broken=True)
         for program in (EVERYWHERE, NOWHERE):
             (self.code / f"{program}.yaml").write_text(COMMAND.format(program=program))
+        here = self.laptop.home / ENVIRONMENT / "bin" / NOWHERE
+        here.write_text("#!/bin/sh\n")
+        here.chmod(0o755)
         self.said: dict[str, Done[str]] = {}
 
     def write(self, name: str, *, epochs: int, hold: bool = False, broken: bool = False) -> None:
@@ -194,13 +197,11 @@ def study_is_stopped(journey: Journey) -> None:
 def faults_are_planted(journey: Journey) -> None:
     """A fault of each kind on the two workers; taken away again."""
     first, second = (journey.lab[name] for name in WORKERS)
-    packages = next((first.home / "orchestrator-env/lib").glob("python*/site-packages")).relative_to(
-        first.home
-    )
+    packages = next((first.home / ENVIRONMENT / "lib").glob("python*/site-packages")).relative_to(first.home)
     other = first.home / packages / "numpy-0.1.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Name: numpy\nVersion: 0.1\n")
-    driver = first.home / "orchestrator-env/bin/nvidia-smi"
+    driver = first.home / ENVIRONMENT / "bin/nvidia-smi"
     driver.write_text("#!/bin/sh\necho GPU 0: A\necho GPU 1: B\n")
     driver.chmod(0o755)
     first.run("mv ~/.ray/auth_token ~/.ray/away; mount -t tmpfs none /srv/shared")
