@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from workbench import Bench
 
+from orchestrator.engine.on_ray.cluster import connected
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STUDY = """\
@@ -76,3 +78,16 @@ def test_no_cluster_at_the_address(study: Bench) -> None:
     ended = study.run("--address", "127.0.0.1:1", "--fresh")
     assert ended.code == 4
     assert "no Ray cluster answers at 127.0.0.1:1" in ended.err
+
+
+def test_no_placement_group_stays_on_a_cluster_that_goes_on(address: str) -> None:
+    """Whoever asked for it: a trial actor may have, while it was ended."""
+    import ray
+    from ray.util import placement_group, placement_group_table
+
+    with connected(address):
+        group = placement_group([{"CPU": 1}], lifetime="detached")
+        ray.get(group.ready())
+    with connected(address):
+        assert placement_group_table()[group.id.hex()]["state"] == "REMOVED"
+        assert ray.available_resources()["CPU"] == 2.0

@@ -6,13 +6,15 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import ray
+from ray import PlacementGroupID
 from ray.exceptions import AuthenticationError, RayError
-from ray.util import list_named_actors
+from ray.util import list_named_actors, placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 
 from orchestrator.engine import gateway
 from orchestrator.engine.capacity import ANY, Node
@@ -97,6 +99,8 @@ def connected(
             stack.enter_context(token_by_default())
         stack.callback(ray.shutdown)
         _connect(address, {} if part is None else part.options())
+        if address is not None:
+            stack.push(_leave_nothing)
         stack.enter_context(_quiet())  # once more: Ray sets levels when it starts
         gateway.keep_token_private()
         warning = gateway.unprotected(address)
@@ -105,6 +109,20 @@ def connected(
         if part is not None:
             stack.enter_context(part.growing())
         yield part
+
+
+def _leave_nothing(failed: type[BaseException] | None, *_: object) -> None:
+    """Remove what placement groups this job still has on a cluster that goes on.
+
+    One that a trial actor asked for while it was ended outlives actor and job (Ray 2.60): nobody would get
+    its processors and GPUs any more. A cluster that failed is not asked.
+    """
+    if failed is None:
+        with suppress(RayError):
+            job = ray.get_runtime_context().get_job_id()
+            for name, group in placement_group_table().items():
+                if name.endswith(job) and group["state"] != "REMOVED":
+                    remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(name)))
 
 
 @contextmanager
