@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.errors import StorageUnavailable
+from orchestrator.errors import StorageUnavailable, UnreadableRecord
 from orchestrator.record.attempts import attempt_of, owner_of, refuse_superseded
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
@@ -209,8 +209,15 @@ class CheckpointStore:
         """
         self._refuse_superseded()
         path, before = self._trial.trial_json, None
-        with suppress(FileNotFoundError, ValueError):
+        try:
             before = from_json(self._storage.read_bytes(path))
+        except UnreadableRecord:  # it only informs, so it may not have been on a disk that failed
+            if any(
+                one.is_dir and one.name == Path(path).name for one in self._storage.list(self._trial.root)
+            ):
+                self._storage.delete_dir(path)
+        except (FileNotFoundError, ValueError):
+            pass
         told = {**(before if isinstance(before, dict) else {}), **fields}
         told = json.loads(to_json(told))  # NaN as text: JSON has none
         self._storage.write_atomic(path, json.dumps(told, indent=1) + "\n", lasting=False)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -329,6 +330,16 @@ def test_a_remote_trial_is_mirrored_for_tensorboard(storage: Storage, tmp_path: 
     assert mirror(Run(storage, STUDY), tmp_path / "logdir") == 1
     expected = [(step, 1000.0 + step) for step in range(1, 22)]
     assert curve_as_served(tmp_path / "logdir" / "no-mixup" / "seed-3", "batch/loss") == expected
+
+
+def test_what_a_failed_disk_left_as_trial_json_is_replaced(local: Storage) -> None:
+    store = CheckpointStore(local, TRIAL)
+    place = Path(local.local_path(TRIAL.trial_json))
+    for leave in (lambda: (place / "inside").mkdir(parents=True), lambda: os.mkfifo(place)):
+        leave()
+        store.describe(state="done")
+        assert json.loads(place.read_text()) == {"state": "done"}
+        place.unlink()
 
 
 def test_trial_json_is_updated_field_by_field(storage: Storage) -> None:
