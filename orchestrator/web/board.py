@@ -1,4 +1,7 @@
-"""Requests to a TensorBoard on loopback, passed on: TensorBoard itself asks nobody who they are."""
+"""Requests to a TensorBoard on loopback, passed on: TensorBoard itself asks nobody who they are.
+
+Of its answers only the page's own HTML is changed, so that its fonts are found.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,6 @@ def _ask(port: int, method: str, target: str, body: bytes, headers: dict[str, st
         connection.close()
     back = {name: value for name in _BACK if (value := answer.getheader(name)) is not None}
     back.setdefault("content-security-policy", "frame-ancestors 'self'")  # its plugins are frames of its page
-    if answer.getheader("content-type", "").startswith("text/html"):
+    if back.get("content-type", "").startswith("text/html") and "content-encoding" not in back:
         content = content.replace(b"url(/", b"url(")  # its fonts, which it takes from the host's root
     return Response(content, answer.status, back)
