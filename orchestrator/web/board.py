@@ -47,6 +47,7 @@ def _ask(port: int, method: str, target: str, body: bytes, headers: dict[str, st
         connection.close()
     back = {name: value for name in _BACK if (value := answer.getheader(name)) is not None}
     back.setdefault("content-security-policy", "frame-ancestors 'self'")  # its plugins are frames of its page
-    if back.get("content-type", "").startswith("text/html") and "content-encoding" not in back:
+    plain = back.get("content-encoding", "identity") == "identity"
+    if plain and back.get("content-type", "").startswith("text/html"):
         content = content.replace(b"url(/", b"url(")  # its fonts, which it takes from the host's root
     return Response(content, answer.status, back)
