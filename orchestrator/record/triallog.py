@@ -32,6 +32,7 @@ from orchestrator.record.metrictable import (
 )
 from orchestrator.record.scores import Scores, write_scores
 from orchestrator.record.storage import Appender, Storage
+from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.tensorboard import as_float
 from orchestrator.record.trackers.process import Trackers
 from orchestrator.study.names import LOGGERS
@@ -44,10 +45,11 @@ _PLAIN = (int, float, str, bool, type(None))
 
 
 class ResumePoint(NamedTuple):
-    """Where an attempt continues: index of the last report and the step that its checkpoint holds."""
+    """Where an attempt continues: index of the last report, the step that its checkpoint holds, its name."""
 
     report: int
     step: int
+    checkpoint: str | None = None
 
 
 class TrialLog:
@@ -58,7 +60,9 @@ class TrialLog:
     attempts wrote beyond it is dropped from the tables and hidden from TensorBoard. What the thread could not
     write is raised by the next `flush`.
 
-    Raises `Superseded`, here and in `finish`, when a later attempt has taken the trial over.
+    Raises `Superseded`, here and in `finish`, when a later attempt has taken the trial over, and
+    `StorageUnavailable` when an earlier one has done so since the resume point was chosen, without its
+    checkpoint: the curves to go on from are that one's.
     """
 
     def __init__(
@@ -257,10 +261,17 @@ def _take_over(
     storage: Storage, trial: TrialPaths, attempt: int, keep: ResumePoint, adopted: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Copy what stays, then say that the trial is this attempt's; returns the reports that stay."""
-    limits = keep._asdict()
+    limits = {"report": keep.report, "step": keep.step}
     while True:
         refuse_superseded(storage, trial, attempt)
-        before = owner_of(storage, trial).attempt
+        owner = owner_of(storage, trial)
+        before = owner.attempt
+        if keep.checkpoint is not None and not owner.has(keep.checkpoint):
+            raise StorageUnavailable(
+                f"attempt {before} has taken over {trial.root} without {keep.checkpoint}, from which"
+                f" attempt {attempt} goes on; the next attempt goes on from what it finds",
+                StorageFaultKind.UNAVAILABLE,
+            )
         rows, *_ = [carry_over(storage, trial, table, before, attempt, limits[table.key]) for table in TABLES]
         if owner_of(storage, trial).attempt == before:  # else its tables may have gone while we read
             break

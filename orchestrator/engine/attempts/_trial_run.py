@@ -97,7 +97,8 @@ class TrialRun:
         """Open the record of this attempt (rank 0) and begin to count training time."""
         spec = self.spec
         if self.rank == 0:
-            point = ResumePoint(self.resume.report, self.resume.step) if self.resume else None
+            at = self.resume
+            point = ResumePoint(at.report, at.step, at.name) if at else None
             self.trackers.open(self._tracked(), _warn)
             self.log = TrialLog(
                 self.storage,
