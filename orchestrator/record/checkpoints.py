@@ -1,8 +1,9 @@
 """Atomic checkpoints: the parts of all ranks first, the manifest last; without it, there is no checkpoint.
 
 `<name>/` is the user's own tree and nothing else, `<name>.json` beside it the manifest (earlier versions kept
-it inside, as MANIFEST.json). A checkpoint counts as complete when its manifest can be read, nobody has found
-that it cannot be loaded, and every file it lists has the size it lists.
+it inside, as MANIFEST.json), `<name>.scores.parquet` the scores of the samples that counted by then, if any.
+A checkpoint counts as complete when its manifest can be read, nobody has found that it cannot be loaded, and
+every file it lists has the size it lists.
 Those of a replaced attempt do not count, unless the later one has taken them over (`record.attempts`).
 """
 
@@ -22,7 +23,8 @@ from orchestrator.errors import StorageUnavailable, UnreadableRecord
 from orchestrator.record.attempts import attempt_of, owner_of, refuse_superseded
 from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import TrialPaths
-from orchestrator.record.reading import faults_of
+from orchestrator.record.reading import faults_of, telling
+from orchestrator.record.scores import Scores, packed, unpacked
 from orchestrator.record.storage import Storage
 from orchestrator.record.storagefaults import StorageFaultKind
 from orchestrator.record.trees import Tree, make_links, read_tree, refuse_outside
@@ -135,6 +137,21 @@ class CheckpointStore:
         self._storage.write_atomic(self._trial.manifest(name), to_json(asdict(named)))
         return named
 
+    def put_scores(self, name: str, scores: Scores) -> None:
+        """Keep the scores of the samples beside a checkpoint; before `commit`, since they are of it."""
+        self._storage.write_atomic(self._trial.checkpoint_scores(name), packed(scores))
+
+    def scores_at(self, name: str) -> Scores | None:
+        """Return the scores that counted at a checkpoint; None where it has none that can be read."""
+        path = self._trial.checkpoint_scores(name)
+        try:
+            with telling(self._storage, path):
+                return unpacked(self._storage.read_bytes(path))
+        except FileNotFoundError:
+            return None
+        except UnreadableRecord:  # the trial goes on without them, as one that has never had any
+            return None
+
     def reject(self, manifest: Manifest, why: str) -> None:
         """Let nobody go on from a checkpoint that could not be loaded; what it holds stays where it is."""
         self._refuse_superseded()
@@ -242,6 +259,7 @@ class CheckpointStore:
         # manifest first: a crash in between leaves an incomplete checkpoint, not one that lies
         folder = self._trial.checkpoint(name)
         self._storage.delete_file(self._trial.manifest(name))
+        self._storage.delete_file(self._trial.checkpoint_scores(name))
         self._storage.delete_file(f"{folder}/{INSIDE}")
         self._storage.delete_dir(folder)
 

@@ -94,6 +94,10 @@ class TrialPaths:
         """Return what says that a checkpoint is complete, and what it holds; it lies beside it."""
         return f"{self.checkpoint(name)}.json"
 
+    def checkpoint_scores(self, name: str) -> str:
+        """Return the scores of the samples as they were at a checkpoint; they lie beside it."""
+        return f"{self.checkpoint(name)}.scores.parquet"
+
     def files(self, attempt: int = 1) -> str:
         """Return where that goes which the trial has written in its working directory."""
         return f"{self.root}/files{_of_attempt(attempt)}"

@@ -29,6 +29,8 @@ _ASSIGNED = re.compile(
     r"(?i)(\b[\w-]{0,40}(?:password|passwd|secret|api_?key|access_?key|auth_?token|access_?token)\b[\"']?"
     r"\s*[:=]\s*[\"']?)([^\s\"',]{8,})"
 )
+_NAMED = re.compile(r"(?i)passw|secret|api_?key|access_?key|auth_?token|access_?token")
+"""Whether `_ASSIGNED`, which looks back from every word, has anything to look for."""
 _ENVIRONMENT = re.compile(r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|credentials?)(?:_id)?$")
 _SHORTEST = 8
 """Characters below which a value of the environment is not masked: it would hide words at random."""
@@ -68,4 +70,4 @@ def masked(text: str, known: tuple[str, ...] = ()) -> str:
     for value in known:
         text = text.replace(value, MASK)
     text = _IN_URL.sub(MASK, _VALUE.sub(MASK, text))
-    return _ASSIGNED.sub(rf"\1{MASK}", text)
+    return _ASSIGNED.sub(rf"\1{MASK}", text) if _NAMED.search(text) else text

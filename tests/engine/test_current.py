@@ -19,6 +19,7 @@ import orchestrator
 from orchestrator.current import CONFIG, REPORTS, TRIAL_DIR, scores_folder
 from orchestrator.engine.attempts import OfferedScores
 from orchestrator.engine.command.readings import readings_of, reports_file
+from orchestrator.engine.inprocess import PlantedFault, get_checkpoint, session
 from orchestrator.errors import ExitCode
 from orchestrator.record.metrictable import read_metrics
 from orchestrator.record.scores import as_scores, read_scores, unpacked
@@ -145,6 +146,43 @@ def test_a_function_in_a_worker_hands_over_scores(tmp_path: Path) -> None:
     assert found is not None
     last = [row["loss"] for row in read_metrics(scene.storage, trial)][-1]
     assert found.mean == pytest.approx(last)
+
+
+@pytest.mark.slow
+def test_scores_outlive_the_worker_that_handed_them_over(tmp_path: Path) -> None:
+    """Those of the best report, which the attempt after a crash does not come to again."""
+
+    def train(config: dict[str, Any]) -> None:
+        mine = Path(session().storage.local_path(session().paths.root)) / "mine"
+        mine.mkdir(exist_ok=True)
+        with get_checkpoint() as folder:
+            first = 1 if folder is None else int((folder / "epoch").read_text()) + 1
+        for epoch in range(first, 4):
+            loss = config["level"] + config["seed"] + abs(epoch - 2)
+            orchestrator.report_scores([1, 2], [loss - 0.5, loss + 0.5])
+            (mine / "epoch").write_text(str(epoch))
+            orchestrator.report({"epoch": epoch, "loss": loss}, mine)
+
+    metric = {"name": "loss", "mode": "min", "at": "best"}
+    scene = Scene(tmp_path, metric=metric, checkpoint={"every": 1}, resources={"max_parallel": 1})
+    killed = PlantedFault("worker killed", at=3, arm="baseline", seed=0)
+    assert scene.run(killed, function=train) == ExitCode.DONE
+    assert scene.failures() == ["worker killed"]
+    trial = scene.paths.trial("baseline", 0)
+    assert [row["attempt"] for row in read_metrics(scene.storage, trial)] == [1, 1, 2]
+    found = read_scores(scene.storage, trial)
+    assert found is not None
+    assert found.mean == 1.0
+    left = Path(scene.storage.path(trial.checkpoints_dir)).glob("*")
+    assert {path.name.partition(".")[0] for path in left} == {"step-00000002", "step-00000003"}
+
+
+@pytest.mark.parametrize("at", ["last", "best"])
+def test_a_trial_that_was_complete_when_it_was_cut_off_has_its_scores(at: str) -> None:
+    offered = OfferedScores()
+    offered.resume(as_scores([1], [2.0]))
+    found = offered.kept(MetricSpec.model_validate({"name": "loss", "mode": "min", "at": at}))
+    assert found is not None
 
 
 @pytest.mark.parametrize(("at", "kept"), [("last", 3.0), ("best", 2.0)])

@@ -17,6 +17,10 @@ class OfferedScores:
         self._counted: Scores | None = None
         self._fresh = False  # offered since the last report
 
+    def resume(self, scores: Scores | None) -> None:
+        """Go on from those that counted at the checkpoint from which the trial goes on."""
+        self._latest = self._counted = scores
+
     def offer(self, scores: Scores) -> None:
         """Take them."""
         self._latest, self._fresh = scores, True

@@ -110,6 +110,7 @@ class TrialRun:
                 trackers=self.trackers,
             )
             self.worth.follow(self.log.earlier())
+            self.scores.resume(self.store.scores_at(at.name) if at else None)
             if self.resume is None:
                 self.log.text("config/difference", differences(self.assignment.changes), 0)
             self.log.began(self.assignment.config, [self.worth.claims])
@@ -418,7 +419,8 @@ class TrialRun:
         score = None if value is None else self._oriented(value)
         waiting_since = time.monotonic()
         try:
-            self.uploads.put(answer.checkpoint, part, self._manifest(time_s, value, score))
+            scores = self.scores.kept(self.spec.metric) if self.rank == 0 else None
+            self.uploads.put(answer.checkpoint, part, self._manifest(time_s, value, score), scores)
             unless_kept.pop_all()  # the uploads have it
         except Superseded as error:
             self.answer = Answer(True, TrialState.CANCELLED, str(error))

@@ -23,6 +23,7 @@ from orchestrator.engine.attempts._staging import Staging
 from orchestrator.errors import StorageUnavailable
 from orchestrator.record.attempts import Superseded
 from orchestrator.record.checkpoints import CheckpointStore, Kept, Manifest
+from orchestrator.record.scores import Scores
 from orchestrator.record.storage import Storage
 from orchestrator.record.trees import Tree, copy_tree, digests, in_common, merge, owned, read_tree
 from orchestrator.record.triallog import TrialLog
@@ -130,8 +131,8 @@ class CheckpointUploads:
         self._running: Future[None] | None = None
         self.kept: list[tuple[str, Manifest]] = []
 
-    def put(self, name: str, part: Part | None, manifest: Manifest) -> None:
-        """Store this rank's part (None: it has none) of the checkpoint `name`.
+    def put(self, name: str, part: Part | None, manifest: Manifest, scores: Scores | None = None) -> None:
+        """Store this rank's part (None: it has none) of the checkpoint `name`, and the scores that count.
 
         Raises:
             UploadFailed: the upload before this one failed; the trial must not go on as if it were safe.
@@ -139,7 +140,7 @@ class CheckpointUploads:
             Superseded: a later attempt has the trial.
         """
         self.wait()
-        self._running = self._pool.submit(self._store_part, name, part, manifest)
+        self._running = self._pool.submit(self._store_part, name, part, manifest, scores)
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`, off the training path."""
@@ -167,7 +168,7 @@ class CheckpointUploads:
         finally:
             self._pool.shutdown()
 
-    def _store_part(self, name: str, part: Part | None, manifest: Manifest) -> None:
+    def _store_part(self, name: str, part: Part | None, manifest: Manifest, scores: Scores | None) -> None:
         try:
             whole = self._store_own(name, part)
         finally:
@@ -177,6 +178,8 @@ class CheckpointUploads:
             return
         if self._log is not None:
             self._log.flush()
+        if scores is not None:
+            self._store.put_scores(name, scores)
         complete = replace(manifest, files=whole.files, links=whole.links, empty=whole.empty)
         self._store.commit(name, complete)
         self.kept.append((name, complete))
