@@ -15,7 +15,7 @@ class Pace:
 
     every: int | str
     """Steps between two; 0: never; "auto": as often as the share allows."""
-    share: float = 0.05
+    share: float = 0.03
     guess: float = 1.0
     """Steps that the first one is taken to cost, before it is measured."""
     keep: int = 0

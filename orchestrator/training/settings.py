@@ -63,7 +63,7 @@ class LoopSettings:
     clip: Annotated[float | None, partial(_number, above=0.0)] = None
     """Largest norm of the gradient."""
     val_batch_every: Annotated[int | Literal["auto"], partial(_whole_or, word="auto", least=0)] = "auto"
-    """Steps between two validation batches; auto: as often as 5 % of the training time allows; 0: never."""
+    """Steps between two validation batches; auto: as often as 3 % of the training time allows; 0: never."""
     report_every: Annotated[int | Literal["epoch"], partial(_whole_or, word="epoch", least=1)] = "epoch"
     """Steps between two reports, or one after every epoch."""
     balanced: Annotated[bool, _flag] = False

@@ -23,6 +23,7 @@ from packaging.specifiers import SpecifierSet
 from orchestrator.engine import ray_private
 from orchestrator.engine.ray_private.head import LANE_ENVIRONMENT
 
+pytestmark = pytest.mark.slow  # Ray is imported, all of it
 ROOT = Path(__file__).parents[2]
 ROOM = Path(ray_private.__file__).parent
 V2 = "ray.train.v2._internal.execution"

@@ -168,6 +168,7 @@ def _is_refused(rows: list[dict[str, Any]]) -> bool:
 cells = st.none() | st.integers() | st.floats() | st.text(max_size=4) | st.booleans()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.fixed_dictionaries(

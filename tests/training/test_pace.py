@@ -17,9 +17,9 @@ def test_auto_stays_within_its_share_and_uses_it(step_ms: int, val_ms: int, slow
             pace.validated((val_ms if count else first_ms) / 1000)
             count += 1
         # Only the first one can cost more than was expected of it.
-        assert pace.val_s <= 0.05 * pace.train_s + (first_ms / 1000 if count == 1 else 1e-9)
+        assert pace.val_s <= pace.share * pace.train_s + (first_ms / 1000 if count == 1 else 1e-9)
     # All of it is used, unless a validation batch after every step costs less.
-    assert count > 1900 or 0.05 * pace.train_s - pace.val_s <= pace.latest_s + step_ms / 1000 + 1e-9
+    assert count > 1900 or pace.share * pace.train_s - pace.val_s <= pace.latest_s + step_ms / 1000 + 1e-9
 
 
 def test_fixed_and_never() -> None:

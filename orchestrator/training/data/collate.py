@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 
 def stacked(samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -24,6 +25,8 @@ def stacked(samples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 
     def column(name: str) -> Tensor:
         values = [sample[name] for sample in samples]
-        return torch.stack([v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values])
+        # in a worker process into the memory that is shared: no copy when the batch is sent
+        whole: Tensor = default_collate([v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values])
+        return whole
 
     return {name: column(name) for name in samples[0]}

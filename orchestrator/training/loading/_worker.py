@@ -97,7 +97,7 @@ class Fetching:
                 f"a worker process of the loader cannot load the dataset ({type(error).__name__}: {error}); "
                 "its class has to be at the top level of a module, or set data.num_workers: 0"
             ) from error
-        return source.batch(order.request)
+        return source.sent(order.request)
 
     def _source(self, order: Ordered) -> BatchSource:
         name, source = self._trial

@@ -42,7 +42,7 @@ class Feed:
         """Return the batch of a request; one that was not planned disturbs nothing."""
         if self._pool is None or self._pool.next != request:
             return self._source.batch(request)
-        batch = self._pool.take()
+        batch = self._source.received(self._pool.take(), request)
         return batch if self.augmented else self._source.augmented(batch, request)
 
     def each(self, requests: Iterable[Request]) -> Iterator[Batch]:

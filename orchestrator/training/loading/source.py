@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orchestrator.training.samples import Samples, sample_draws
 from orchestrator.training.streams import SampleDraws, Streams, keyed_samples
-from orchestrator.training.task import TRAIN, Batch
+from orchestrator.training.task import ID, TRAIN, Batch
 
 EVALUATION = -1
 Augment = Callable[[Batch, SampleDraws], Batch]
@@ -63,7 +63,7 @@ class BatchSource:
         are those of one thread, as in a worker process.
         """
         samples = self.samples[request.part]
-        indices = request.numbers % samples.count
+        indices = self._indices(request)
         if samples.in_memory:
             batch = samples.take(indices)
         else:
@@ -75,6 +75,24 @@ class BatchSource:
                     loaded.append(samples.one(index))
                 batch = samples.batch(loaded, indices)
         return self.augmented(batch, request) if self._augment is not None else batch
+
+    def sent(self, request: Request) -> Batch:
+        """Return the batch of a request without the ids that `received` can add: each tensor that is sent
+        to another process takes a file.
+        """
+        batch, ours = self.batch(request), self._indices(request)
+        theirs: object = batch[ID]  # a dataset may have its own, of any kind
+        if isinstance(theirs, Tensor) and theirs.dtype == ours.dtype and torch.equal(theirs, ours):
+            del batch[ID]
+        return batch
+
+    def received(self, batch: Batch, request: Request) -> Batch:
+        """Return what another process has `sent`, whole."""
+        batch.setdefault(ID, self._indices(request))
+        return batch
+
+    def _indices(self, request: Request) -> Tensor:
+        return request.numbers % self.samples[request.part].count
 
     def augmented(self, batch: Batch, request: Request, augment: Augment | None = None) -> Batch:
         """Return the batch with what training changes in it."""
