@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 Name = str | int
 
@@ -153,9 +154,9 @@ def keyed_samples(key: int) -> Iterator[Callable[[int], None]]:
     """Give a function that starts the global generators of the CPU at the stream of one sample.
 
     What a dataset draws for a sample then depends on `key` and the sample, not on what was drawn before it
-    nor on the process that loads it. The generators are left as they were.
+    nor on the process that loads it. The generators are left as they were, but in a worker process of a
+    loader, where nobody else draws from them.
     """
-    python, legacy, own = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
 
     def begin(sample: int) -> None:
         seed = _scrambled(key + sample * _GOLDEN)
@@ -163,6 +164,10 @@ def keyed_samples(key: int) -> Iterator[Callable[[int], None]]:
         np.random.seed(seed % 2**32)
         torch.default_generator.manual_seed(seed)
 
+    if get_worker_info() is not None:
+        yield begin
+        return
+    python, legacy, own = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
     try:
         yield begin
     finally:
