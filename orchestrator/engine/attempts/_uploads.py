@@ -139,7 +139,7 @@ class CheckpointUploads:
             Superseded: a later attempt has the trial.
         """
         self.wait()
-        self._running = self._pool.submit(self._store_part, name, part, manifest)
+        self._running = self._pool.submit(self._upload, name, part, manifest)
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`, off the training path."""
@@ -166,6 +166,10 @@ class CheckpointUploads:
             self.wait()
         finally:
             self._pool.shutdown()
+
+    def _upload(self, name: str, part: Part | None, manifest: Manifest) -> None:
+        with self._link.trace.span(f"checkpoint {name}", row="uploads"):
+            self._store_part(name, part, manifest)
 
     def _store_part(self, name: str, part: Part | None, manifest: Manifest) -> None:
         try:
