@@ -106,7 +106,9 @@ def measured(way: str, case: Case, chosen: argparse.Namespace, folder: Path) -> 
     words = [str(python), str(HERE / script), str(case), *variant]
     limit_s = LIMITS_S[case.length] if chosen.limit is None else chosen.limit
     with tempfile.TemporaryDirectory(prefix="p", ignore_cleanup_errors=True) as scratch:
-        found = run(words, cwd=HERE, log=folder / "way.out", limit_s=limit_s, env=environment(Path(scratch)))
+        found = run(
+            words, cwd=Path(scratch), log=folder / "way.out", limit_s=limit_s, env=environment(Path(scratch))
+        )
     print(f"{case} {way}: {found.told or f'{found.wall_s:.1f} s'}", file=sys.stderr, flush=True)
     return {"way": way, **found.to_json()}
 
