@@ -29,9 +29,12 @@ SPREAD := -n $(JOBS) --dist loadfile --maxprocesses 8
 SEED ?= 1
 FAULTS ?= 54
 CHAOS_ARGS ?=
+# Of `make bench-peers`: where other tools are installed, and options of benchmarks/peers/runner.py.
+PEERS ?= $(VENV)-peers
+PEERS_ARGS ?=
 
 .PHONY: help install check format test test-fast test-web test-all test-cluster test-cluster-short lab browser
-.PHONY: fault-table chaos chaos-table demo bench release clean test-ray
+.PHONY: fault-table chaos chaos-table demo bench bench-peers release clean test-ray
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
@@ -48,6 +51,7 @@ help:
 	@echo 'make chaos      a study under FAULTS random faults, drawn from SEED; needs root or user namespaces'
 	@echo 'make chaos-table   the same, and its table in docs/reliability.md'
 	@echo 'make bench      benchmarks/turnaround.py'
+	@echo 'make bench-peers   the same trials through other tools, for hours; PEERS_ARGS=--help'
 	@echo 'make release    sdist and wheel in dist/'
 	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
 
@@ -149,6 +153,16 @@ demo: install
 
 bench: install
 	@$(BIN)/python benchmarks/turnaround.py
+
+# Hours, on an idle machine: the peers in an environment of their own. PEERS_ARGS=--write: into docs/benchmarks.md.
+bench-peers: install $(PEERS)/.installed
+	@$(PEERS)/bin/python benchmarks/peers/runner.py --own $(BIN)/python $(PEERS_ARGS)
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt | $(STAMP)
+	@[ -x $(PEERS)/bin/python ] || $(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@touch $@
 
 # The wheel is built from the sdist, so that nothing which lies about in the checkout gets into it.
 release: install

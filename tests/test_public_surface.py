@@ -31,7 +31,8 @@ VERBS = {
     },
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
-        *("--accept-code-change", "--retry-failed", "--no-check", "--dry-run", "--cluster", "--detach"),
+        *("--accept-code-change", "--retry-failed", "--no-check", "--trace", "--dry-run", "--cluster"),
+        "--detach",
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every"},
@@ -47,6 +48,7 @@ VERBS = {
         *("--variance", "--json", "--markdown", "--latex", "--slim"),
     },
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
+    "trace": {"STUDY", "--storage", "--out"},
     "serve": {"DIR", "--host", "--port", "--storage"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),

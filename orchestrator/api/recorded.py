@@ -137,6 +137,34 @@ class OpenedStudy(Run):
             write_report(self.storage, self.paths, built, for_print=for_print)
         return built
 
+    def trace_file(self, out: str | Path | None = None) -> str:
+        """Draw when what happened as a trace for Perfetto (Chrome's trace events, compressed).
+
+        Args:
+            out: a file; None: `trace.json.gz` in the study's directory.
+
+        Returns:
+            Where it lies.
+
+        Raises:
+            InputError: `out` cannot be written.
+            StorageUnavailable: nor can the study's directory.
+        """
+        from orchestrator.reporting.trace import drawn
+
+        data = drawn(self.storage, self.paths, self.view().state)
+        if out is None:
+            self.storage.write_atomic(self.paths.trace, data, lasting=False)
+            return f"{self.root}/{self.paths.trace.rpartition('/')[2]}"
+        try:
+            Path(out).write_bytes(data)
+        except OSError as error:
+            hint = "name a file in a directory that can be written"
+            raise InputError(
+                Fault(error.strerror or str(error), "--out", value=str(out), hint=hint)
+            ) from None
+        return str(out)
+
     def compare(self, other: OpenedStudy) -> Comparison:
         """Return the effects of both studies side by side; with itself: its fixed against its retuned
         settings.
@@ -247,11 +275,13 @@ class OpenedStudy(Run):
 class StudyResult(OpenedStudy):
     """How a run of a study ended, and the recorded study to read from.
 
-    `final`: the report that was written at the end; None where none was asked for.
+    `final`: the report that was written at the end; None where none was asked for. `trace`: where the trace
+    lies, or why it is not there; None where none was asked for.
     """
 
     outcome: StudyOutcome
     final: StudyReport | None = None
+    trace: str | None = None
 
     @property
     def exit_code(self) -> ExitCode:

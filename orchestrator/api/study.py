@@ -12,9 +12,10 @@ from orchestrator.api import checking
 from orchestrator.api.recorded import OpenedStudy, StudyResult
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.running import RunOptions
-from orchestrator.errors import Fault, InputError, StudyError
+from orchestrator.errors import Fault, InputError, OrchestratorError, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import as_begun
+from orchestrator.record.spans import UNTRACED, SpanFile
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Arm, Plan, make_plan
 from orchestrator.study.entrypoint import EntrypointSource
@@ -175,6 +176,7 @@ class Study:
         accept_code_change: bool = False,
         retry_failed: bool = False,
         check: bool = True,
+        trace: bool | SpanFile = False,
         progress: Progress = "auto",
     ) -> StudyResult:
         """Run the study, or what is left of it, and write its report.
@@ -191,6 +193,8 @@ class Study:
             accept_code_change: go on with changed code; later trials are marked.
             retry_failed: run again what failed by its own fault, too.
             check: ask the cheap gates before a new study, and refuse one in which they find a fault.
+            trace: write down what driver and workers do, and for how long (`trace.json.gz`); with spans
+                that have begun earlier, if you like.
             progress: where to show the run: `auto` (what fits terminal, notebook or log), `rich`, `notebook`,
                 `plain`, `none`, or a listener of your own.
 
@@ -203,7 +207,14 @@ class Study:
         """
         asked = checking.request_of(self)
         options = RunOptions(
-            address, fresh, extend, accept_code_change, retry_failed, asked, no_check=not check
+            address,
+            fresh,
+            extend,
+            accept_code_change,
+            retry_failed,
+            asked,
+            no_check=not check,
+            trace=trace if isinstance(trace, SpanFile) else SpanFile() if trace else UNTRACED,
         )
         return self._run_and_report(options, progress)
 
@@ -252,14 +263,29 @@ class Study:
             return StudyResult(self.storage, self.paths, run_study(study, options, listener))
 
     def _run_and_report(self, options: RunOptions, progress: Progress) -> StudyResult:
-        result = self.run_with(options, progress)
-        return replace(result, final=result.report(write=True, for_print=False))
+        trace = options.trace
+        try:
+            with trace.span("the study"):
+                result = self.run_with(options, progress)
+            with trace.span("draw the report"):
+                final = result.report(write=True, for_print=False)
+        finally:
+            trace.close()
+        return replace(result, final=final, trace=None if trace is UNTRACED else _traced(result))
 
     def __repr__(self) -> str:
         return f"Study({self.name}: {len(self.plan.arms)} arms, {len(self.plan.cells)} trials)"
 
     def _repr_html_(self) -> str:
         return self.forecast()._repr_html_()
+
+
+def _traced(result: StudyResult) -> str:
+    """Draw the trace; returns where it lies, or why there is none: no reason to lose the result."""
+    try:
+        return result.trace_file()
+    except (OSError, OrchestratorError) as error:
+        return f"not written: {error}"
 
 
 def part_of(study: Study, changed: Mapping[str, Any]) -> Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from orchestrator.errors import ExitCode, Fault, InputError
 if TYPE_CHECKING:
     from orchestrator.api.recorded import StudyResult
     from orchestrator.api.study import Study
+    from orchestrator.record.spans import SpanFile
     from orchestrator.reporting.model import StudyReport
 
 
@@ -35,6 +37,10 @@ NoCheckFlag = Annotated[
     bool,
     typer.Option("--no-check", help="Ask no gates of `check`, and let no trial wait for the first reports."),
 ]
+TraceFlag = Annotated[
+    bool,
+    typer.Option("--trace", help="Also write what driver and workers do, and for how long, for Perfetto."),
+]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")]
 DetachFlag = Annotated[
     bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
@@ -50,6 +56,7 @@ def command(
     accept_code_change: AcceptFlag = False,
     retry_failed: RetryFlag = False,
     no_check: NoCheckFlag = False,
+    trace: TraceFlag = False,
     dry_run: DryRunFlag = False,
     as_json: JsonOption = False,
     cluster: ClusterOption = None,
@@ -68,7 +75,7 @@ def command(
         "retry_failed": retry_failed,
     }
     if cluster is not None or detach:
-        wanted = [name for name, set_ in {**asked, "no_check": no_check}.items() if set_]
+        wanted = [name for name, set_ in {**asked, "no_check": no_check, "trace": trace}.items() if set_]
         oncluster.ablate(
             config,
             overrides or (),
@@ -79,7 +86,9 @@ def command(
             dry_run=dry_run,
         )
         return
-    study = study_of(config, overrides)
+    spans = traced() if trace else None
+    with nullcontext() if spans is None else spans.span("read and plan the study"):
+        study = study_of(config, overrides)
     if dry_run:
         from orchestrator.api.forecasting import refuse_changes
         from orchestrator.cli.plan import show
@@ -92,11 +101,20 @@ def command(
             show(forecast, as_json=True)
         return
     refuse_elsewhere(study, overrides or ())
-    result = _run(study, address, check=not no_check, **asked)
+    result = _run(study, address, check=not no_check, trace=spans or False, **asked)
     _show(result, as_json=as_json)
     console.progress("\n".join(next_steps(study, result, config, overrides)))
     if result.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(result.exit_code))
+
+
+def traced() -> SpanFile:
+    """Begin a trace; its first span is the start of this process."""
+    from orchestrator.record.spans import SpanFile
+
+    spans = SpanFile()
+    spans.since_process_start("start the command")
+    return spans
 
 
 def _run(study: Study, address: str | None, **options: Any) -> StudyResult:
@@ -184,6 +202,7 @@ def next_steps(study: Study, result: StudyResult, config: Path, overrides: list[
     said = headline(result.final) if result.final is not None else ""
     lines = [f"result:  {said}"] if said else []
     lines += [f"report:  {where}/{page}", f"curves:  orchestrate tensorboard {where}"]
+    lines += [f"trace:   {result.trace}"] if result.trace else []
     if result.exit_code is ExitCode.BUDGET:
         lines.append(f"budget reached; raise it and go on: {again} budget.wall=...")
     elif result.interrupted:

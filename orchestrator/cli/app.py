@@ -36,6 +36,7 @@ from orchestrator.cli import (
     standing,
     studyfile,
     tensorboard,
+    trace,
 )
 from orchestrator.errors import ExitCode, OrchestratorError
 from orchestrator.reporting.streams import shown_streams
@@ -74,6 +75,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report.command,
     "analyse": analyse.command,
     "tensorboard": tensorboard.command,
+    "trace": trace.command,
     "serve": serve.command,
     "simulate": simulate.command,
     "schema": studyfile.schema,

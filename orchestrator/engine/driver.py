@@ -33,6 +33,7 @@ from orchestrator.record.patience import told_to
 from orchestrator.record.provenance import collect_env
 from orchestrator.record.recorded import RecordedStudy, read_environment, read_record
 from orchestrator.record.results import results_table, write_results
+from orchestrator.record.spans import entered
 from orchestrator.record.state import StudyState
 from orchestrator.record.studyrecord import Start, StudyRecord, reconcile
 from orchestrator.training.gates.results import CheckRequest
@@ -72,12 +73,15 @@ class _Driver:
     def __init__(self, study: RunnableStudy, options: RunOptions, listener: Listener) -> None:
         self.study, self.options, self.listener = study, options, listener
         self.spec, self.storage, self.paths = study.spec, study.storage, study.paths
+        self.trace = options.trace
 
     def run(self) -> StudyOutcome:
-        found = None if self.options.fresh else read_record(self.storage, self.paths)
+        with self.trace.span("read the record"):
+            found = None if self.options.fresh else read_record(self.storage, self.paths)
         with ExitStack() as stack:
             ahead = None if found else stack.enter_context(self._ahead(None))
-            code = PackedCode.of(self.study.entrypoint, self.spec)
+            with self.trace.span("pack the code"):
+                code = PackedCode.of(self.study.entrypoint, self.spec)
             start = self._start(code)
             reconcile(found, self.spec, self.study.plan, start)
             if outlast(self.storage, self.paths, self.listener.note) and found is not None:
@@ -142,13 +146,17 @@ class _Driver:
         `recorded`: today's code, where gates may have been asked about it before; None for a new study.
         """
         self._look_at_ray()
-        ray = threading.Thread(target=_import_quietly, args=("ray.tune",), daemon=True)
+        ray = threading.Thread(target=self._import_ray, name="import of Ray", daemon=True)
         ray.start()
         probe = self._probe(recorded)
         try:
             yield _Ahead(probe, ray)
         finally:
             probe.end()
+
+    def _import_ray(self) -> None:
+        with self.trace.span("import Ray"):
+            _import_quietly("ray.tune")
 
     def _probe(self, recorded: PackedCode | None) -> checks.Preflight:
         request, spec = self.options.check, self.spec
@@ -167,14 +175,17 @@ class _Driver:
     ) -> StudyOutcome:
         env = {**collect_env(code.root or Path.cwd()), "address": self.options.address}
         start = replace(start, env=env)
-        ahead.probe.result()
-        ahead.ray.join()
+        with self.trace.span("wait for the check of the code"):
+            ahead.probe.result()
+        with self.trace.span("wait for the import of Ray"):
+            ahead.ray.join()
         from orchestrator.engine.on_ray import cluster
 
         want = partial(
             wanted, self.spec, self.storage.path(self.paths.root), cells=self._cells_left(recorded)
         )
-        with cluster.connected(self.options.address, want, self.listener.note) as machine:
+        connected = cluster.connected(self.options.address, want, self.listener.note)
+        with entered(self.trace, connected, "start Ray", "leave Ray") as machine:
             if machine is None:
                 asked = self.options.address
                 of = "this process" if asked is None else f"--address {asked}"
@@ -183,7 +194,11 @@ class _Driver:
             if machine is not None:
                 self._check_capacity(gpus)
             found = self._heed(ahead.probe, gpus)
-            record = StudyRecord.open(self.storage, self.spec, self.study.plan, start, found=recorded)
+            with self.trace.span("open the record"):
+                record = StudyRecord.open(
+                    self.storage, self.spec, self.study.plan, start, found=recorded, trace=self.trace
+                )
+            self.trace.keep_in(self.storage, self.paths.spans(record.lease.driver), self.listener.note)
             try:
                 self._keep(found, code)
                 with told_to(self.listener.note):
@@ -254,12 +269,16 @@ class _Driver:
         )
         if not conductor.finished():
             facts = self._facts(record, code, gpus)
-            with closing(TuneRuntime(facts, machine, kept_cpus=self._kept_cpus())) as runtime:
+            with self.trace.span("start the message actor"):
+                started = TuneRuntime(facts, machine, kept_cpus=self._kept_cpus())
+            with closing(started) as runtime:
                 pump = Pump(conductor, runtime, record, self.listener)
-                with _signals_to(pump), pump.beside() as road:
+                with _signals_to(pump), pump.beside() as road, self.trace.span("run trials"):
                     runtime.run(road)
-            tidy(facts, record.state.cells.values())
-        return conclude(conductor, record)
+            with self.trace.span("tidy up"):
+                tidy(facts, record.state.cells.values())
+        with self.trace.span("write the results"):
+            return conclude(conductor, record)
 
     def _facts(self, record: StudyRecord, code: PackedCode, gpus: float) -> RunFacts:
         return RunFacts(
@@ -272,6 +291,7 @@ class _Driver:
             gpus_per_worker=gpus,
             began=record.journal.began or 0.0,
             counted=code.counted,
+            traced=self.trace.on,
             project=str(Path.cwd() if isinstance(self.spec.entrypoint, str) else self.study.entrypoint.root),
         )
 

@@ -15,6 +15,7 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.errors import ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
+    from orchestrator.record.spans import Span
     from orchestrator.record.storage import Storage
     from orchestrator.study.spec import StudySpec
 
@@ -33,6 +34,7 @@ class RunFacts:
     began: float = 0.0  # time of the journal's first line: tells studies of one name apart
     counted: frozenset[str] = frozenset()  # files of the code that it is known to import
     project: str = ""  # directory in which the command was given
+    traced: bool = False  # workers send what they did, and for how long
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class TrialProgress(OfTrial):
     """All reports of a trial since the last message, in order."""
 
     reports: tuple[Progress, ...]
+    since_us: int = 0  # when the first of them was made, by the worker's clock; 0: nobody asks
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,13 @@ class TrialTells(OfTrial):
     """Something that people want to know of a trial while it runs."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class SpansTold(OfTrial):
+    """What a worker did; not only for this trial."""
+
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
@@ -213,6 +223,7 @@ DriverEvent = (
     | TrialProgress
     | CheckpointKept
     | TrialTells
+    | SpansTold
     | RanksWait
     | GroupLost
     | EntrypointFailed

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from orchestrator.errors import ExitCode
+from orchestrator.record.spans import UNTRACED, Untraced
 
 if TYPE_CHECKING:
     from orchestrator.engine.status import Snapshot
@@ -52,7 +53,7 @@ class RunOptions:
     arms and seeds; `accept_code_change`: go on with other code; `retry_failed`: run again what failed by its
     own fault, too; `check`: what to ask the cheap gates of before a new study (None: nothing); `no_check`: do
     not ask them now, and let no trial wait for the first reports of others;
-    `again`: run these cells and no others, whatever they have ended as.
+    `again`: run these cells and no others, whatever they have ended as; `trace`: takes what the run does.
     """
 
     address: str | None = None
@@ -63,6 +64,7 @@ class RunOptions:
     check: CheckRequest | None = None
     no_check: bool = False
     again: tuple[str, ...] = ()
+    trace: Untraced = UNTRACED
 
 
 class Listener(Protocol):

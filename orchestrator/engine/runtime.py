@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 from orchestrator.engine.capacity import ClusterPart, Node
 from orchestrator.engine.conduct import Conductor
-from orchestrator.engine.messages import Action, Said, TrialEnded
+from orchestrator.engine.messages import Action, DriverEvent, Said, TrialEnded, TrialProgress
+from orchestrator.record.spans import now_us
 
 
 class Runtime(Protocol):
@@ -80,5 +82,17 @@ class Road:
         with self.conductor.lock:
             new = said.events[self._taken - said.first :]
             self._taken += len(new)
-            actions = self.conductor.take(new)
+            trace = self.conductor.record.trace
+            with trace.span("take messages", **_counted(new)) if trace.on and new else nullcontext():
+                actions = self.conductor.take(new)
         self.carry_out(actions)
+
+
+def _counted(events: Sequence[DriverEvent]) -> dict[str, Any]:
+    """Return how many there are, how many reports in how many batches, and how long the oldest one took."""
+    batches = [event for event in events if isinstance(event, TrialProgress)]
+    found = {"messages": len(events), "batches": len(batches)}
+    if batches:
+        found["reports"] = sum(len(batch.reports) for batch in batches)
+        found["queued_us"] = now_us() - min(batch.since_us for batch in batches)
+    return found

@@ -159,6 +159,11 @@ class Journal:
         self.began = now if self.began is None else self.began
 
     @property
+    def behind(self) -> bool:
+        """Whether something was appended since the last `sync`."""
+        return self._unsynced
+
+    @property
     def mark(self) -> Mark | None:
         """The end, as far as this writer knows; None where lines do not count, which a mark cannot tell."""
         if self.contents.late:

@@ -2,6 +2,7 @@
 
 <study>/
   study.yaml  plan.json  env.json  code.tar.gz  check.json  journal.jsonl
+  trace.json.gz  trace/   with `ablate --trace`: for Perfetto, and the spans that it is drawn of
   control/            lease.json, progress.json, snapshot.jsonl and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
                       log.txt, metrics.*, scores.*, checkpoints/; files/: what the trial wrote where it worked
@@ -126,6 +127,8 @@ class StudyPaths:
     progress = _Below("control/progress.json")
     snapshot = _Below("control/snapshot.jsonl")
     trials_dir = _Below(_TRIALS)
+    spans_dir = _Below("trace")
+    trace = _Below("trace.json.gz")
     results_parquet = _Below("results.parquet")
     results_csv = _Below("results.csv")
     effects_json = _Below("effects.json")
@@ -142,6 +145,10 @@ class StudyPaths:
     def changed_code_archive(self, code_hash: str) -> str:
         """Code that was accepted in place of the first one."""
         return f"{self.root}/code-{code_hash[:12]}.tar.gz"
+
+    def spans(self, driver: int) -> str:
+        """Return where a driver keeps the spans of `ablate --trace`."""
+        return f"{self.spans_dir}/driver-{driver}.jsonl"
 
     def figure(self, name: str) -> str:
         """Return a figure of the report by its file name."""

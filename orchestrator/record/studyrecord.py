@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import Lease
 from orchestrator.record.recorded import RecordedStudy, read_record
 from orchestrator.record.snapshot import SnapshotWriter
+from orchestrator.record.spans import UNTRACED, Untraced
 from orchestrator.record.state import StudyState, fold
 from orchestrator.record.storage import Storage
 from orchestrator.study.cells import Plan
@@ -80,7 +81,7 @@ class StudyRecord:
 
     `how`: new, resume or extend; `code`: hash of the code that runs; `archive_digest`: of its archive;
     `code_changed`: it is not that of the first start, so that cells which end from now on are marked;
-    `moved`: where `fresh` has put the old directory.
+    `moved`: where `fresh` has put the old directory; `trace`: takes what this process does.
     """
 
     storage: Storage
@@ -94,6 +95,7 @@ class StudyRecord:
     archive_digest: str = ""
     code_changed: bool = False
     moved: str | None = None
+    trace: Untraced = UNTRACED
 
     @property
     def plan(self) -> Plan:
@@ -131,7 +133,8 @@ class StudyRecord:
 
     def sync(self) -> None:
         """Make all that was appended durable; raises as `Journal.sync`."""
-        self.journal.sync()
+        with self.trace.span("write the journal") if self.journal.behind else nullcontext():
+            self.journal.sync()
         if self.snapshots.is_due(self.journal.lines):
             self._keep_snapshot()
 
@@ -150,6 +153,7 @@ class StudyRecord:
         *,
         found: RecordedStudy | None = None,
         clock: Callable[[], float] = time.time,
+        trace: Untraced = UNTRACED,
     ) -> StudyRecord:
         """Create the study's record, or take up the one that is there.
 
@@ -194,7 +198,7 @@ class StudyRecord:
             digest = hashlib.sha256(taken.archive).hexdigest()
             code = taken.code, digest, taken.code != first
             snapshots = SnapshotWriter(storage, paths, plan)
-            record = cls(storage, paths, journal, state, lease, snapshots, taken.how, *code, moved)
+            record = cls(storage, paths, journal, state, lease, snapshots, taken.how, *code, moved, trace)
             record._note_start(plan, taken, first)
         except BaseException:
             lease.release()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import io
+import json
 import os
 import pty
 import shlex
@@ -319,3 +321,30 @@ def test_which_ray_it_is_is_said(
     there = command("ablate", "-c", "study.yaml", "--address", "auto").err.splitlines()
     assert f"{unused}--address auto is" in there
     assert f"Ray: the cluster at {rayless.CLUSTER} (of --address auto)" in there
+
+
+# ---- a trace ---------------------------------------------------------------------------------------------
+
+PHASES = {
+    *("start the command", "read and plan the study", "read the record", "pack the code", "import Ray"),
+    *("wait for the check of the code", "start Ray", "open the record", "start the message actor"),
+    *("run trials", "tidy up", "write the results", "leave Ray", "draw the report"),
+}
+
+
+def test_a_trace_has_the_phases_of_the_driver(folder: Path, without_ray: None) -> None:
+    err = kept("utf-8")
+    assert ablate(kept("utf-8"), err, "--trace") == 0
+    assert "trace:   runs/toy/trace.json.gz" in written(err)
+    events = json.loads(gzip.decompress((folder / "runs/toy/trace.json.gz").read_bytes()))["traceEvents"]
+    assert {one["name"] for one in events if one["ph"] == "X"} >= PHASES
+
+
+def test_a_trace_that_cannot_be_written_costs_the_study_nothing(folder: Path, without_ray: None) -> None:
+    (folder / "runs/toy/trace.json.gz").mkdir(parents=True)
+    (folder / "runs/toy/trace").touch()
+    err = kept("utf-8")
+    assert ablate(kept("utf-8"), err, "--trace") == 0
+    assert states(folder) == ["done"] * 4
+    assert written(err).count("the trace cannot be written, and the study goes on without") == 1
+    assert written(err).count("trace:   not written: ") == 1

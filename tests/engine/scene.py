@@ -23,6 +23,7 @@ from orchestrator.errors import ExitCode
 from orchestrator.record.journal import read_journal
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.metrictable import read_metrics
+from orchestrator.record.spans import UNTRACED, Untraced
 from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
@@ -63,7 +64,7 @@ class Scene:
         self._data = data
         self.change(**changes)
         self.storage, self.paths = Storage.open(root), StudyPaths.of(self.spec.name)
-        self.code = "code"
+        self.code, self.told = "code", list[str]()
 
     def change(self, **changes: Any) -> None:
         """Another study file for the next driver."""
@@ -86,18 +87,22 @@ class Scene:
         *faults: PlantedFault,
         function: Callable[..., Any] = train,
         start: Mapping[str, Any] | None = None,
+        trace: Untraced = UNTRACED,
         **options: Any,
     ) -> StudyOutcome:
         """What is left of the study, by the next driver.
 
         Args:
             start: how it opens the record: `fresh`, `extend`, `accept_code_change`.
+            trace: takes what driver and workers do; what it says goes to `told`.
             options: of `run_in_process`.
         """
         planted = Faults(*faults)
         options = {"faults": planted, "clock": planted.clock, **options}
         opened = Start(self.code, **start or {})
-        with closing(StudyRecord.open(self.storage, self.spec, self.plan, opened)) as record:
+        record = StudyRecord.open(self.storage, self.spec, self.plan, opened, trace=trace)
+        with closing(trace), closing(record):
+            trace.keep_in(self.storage, self.paths.spans(record.lease.driver), self.told.append)
             return run_in_process(self.spec, record, function, **options)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:

@@ -106,7 +106,8 @@ def run_attempt(
     `place`: this worker, and how it comes to the user's code; `trackers`: those of this worker.
     """
     try:
-        outcome = _attempt(_open(facts, assignment, link, place, trackers), place)
+        with link.trace.attempt(f"{assignment.arm} seed {assignment.seed}", attempt=assignment.attempt):
+            outcome = _attempt(_open(facts, assignment, link, place, trackers), place)
     except Superseded as error:
         outcome = Outcome(TrialState.CANCELLED, reason=str(error), error=f"{error}\n")
     except Exception as error:  # of the storage, of the line, of a thread that writes, sends or uploads
@@ -133,20 +134,24 @@ def _open(
 
 
 def _attempt(run: TrialRun, place: Rank) -> Outcome:
+    spans = run.link.trace
     try:
-        user_code = place.load()
+        with spans.span("import the entrypoint"):
+            user_code = place.load()
     except BaseException as error:
         message, trace = described(error)
         run.link.entrypoint_failed(f"{run.spec.entrypoint}: {message}")
         # the study stops; the cell has not had its try
         return Outcome(TrialState.CANCELLED, reason=message, error=trace)
-    run.open()
+    with spans.span("open the trial's record"):
+        run.open()
     outcome = Outcome(TrialState.FAILED, Cause.INFRA, "the trial did not end")
     try:
         outcome = _call(user_code, run)
     finally:
         try:
-            run.close(outcome.state)
+            with spans.span("close the trial's record"):
+                run.close(outcome.state)
         except CheckpointRefused as error:  # the last one
             outcome = outcome if outcome.state is TrialState.FAILED else _failure(error, run)
     return outcome

@@ -18,10 +18,12 @@ from orchestrator.engine.messages import (
     Outcome,
     Progress,
     RungReached,
+    SpansTold,
     TrialProgress,
     TrialStarted,
     TrialTells,
 )
+from orchestrator.record.spans import UNTRACED, TrialSpans, now_us
 
 FLUSH_EVERY_S = 0.05
 
@@ -45,11 +47,15 @@ class Link:
 
     A driver that went away takes the broker with it: calls then raise `LineDown`, the worker's loop ends and
     its process with it.
+
+    `trace`: what this rank does, where somebody asks.
     """
 
-    def __init__(self, call: Call, lane: str, rank: int, incarnation: str) -> None:
+    def __init__(self, call: Call, lane: str, rank: int, incarnation: str, *, traced: bool = False) -> None:
         self._call, self._lane, self._rank, self.incarnation = call, lane, rank, incarnation
+        self.trace = TrialSpans(lane, rank, incarnation) if traced else UNTRACED
         self._pending: list[Progress] = []
+        self._since_us = 0
         self._serial, self._trial = 0, (lane, "", 0)
         self._stop: Answer = CONTINUE
         self._lock = threading.Lock()
@@ -89,7 +95,10 @@ class Link:
     def post(self, progress: Progress) -> Answer:
         """Queue a report; returns the latest word from the driver (which may be older than the report)."""
         self.check()
+        self.trace.reported(progress.index)
         with self._lock:
+            if self.trace.on and not self._pending:
+                self._since_us = now_us()
             self._pending.append(progress)
             stop = self._stop
         if self._thread is None or not self._thread.is_alive():
@@ -120,7 +129,8 @@ class Link:
         return self.stop_wanted()
 
     def ask(self, index: int, proposal: Answer, rung: RungReached | None) -> Answer:
-        answer: Answer = self._call("ask", self._lane, self._serial, self._rank, index, proposal, rung)
+        with self.trace.span("wait for the others" if rung is None else "wait for a decision"):
+            answer: Answer = self._call("ask", self._lane, self._serial, self._rank, index, proposal, rung)
         return answer
 
     def of_all(self, what: str, mine: Any) -> dict[int, Any] | None:
@@ -144,7 +154,10 @@ class Link:
         with self._sending:
             with self._lock:
                 batch, self._pending, serial = tuple(self._pending), [], self._serial
-                event = TrialProgress(*self._trial, batch)
+                event = TrialProgress(*self._trial, batch, self._since_us)
+            spans = self.trace.taken()
+            if spans:
+                self._say(SpansTold(*self._trial, spans))
             if not batch:
                 return
             answer = self._call("say", self._lane, serial, event)

@@ -140,7 +140,7 @@ class CheckpointUploads:
             Superseded: a later attempt has the trial.
         """
         self.wait()
-        self._running = self._pool.submit(self._store_part, name, part, manifest, scores)
+        self._running = self._pool.submit(self._upload, name, part, manifest, scores)
 
     def describe(self, **fields: Any) -> None:
         """Set fields of the trial's `trial.json`, off the training path."""
@@ -167,6 +167,10 @@ class CheckpointUploads:
             self.wait()
         finally:
             self._pool.shutdown()
+
+    def _upload(self, name: str, part: Part | None, manifest: Manifest, scores: Scores | None) -> None:
+        with self._link.trace.span(f"checkpoint {name}", row="uploads"):
+            self._store_part(name, part, manifest, scores)
 
     def _store_part(self, name: str, part: Part | None, manifest: Manifest, scores: Scores | None) -> None:
         try:

@@ -37,6 +37,7 @@ from orchestrator.engine.messages import (
     RanksWait,
     Recycle,
     RungReached,
+    SpansTold,
     StopRequest,
     StopTrial,
     TrialEnded,
@@ -145,7 +146,8 @@ class Conductor:
                 live = self.queue.next(self._probes.holds)
                 if live is None:
                     return None
-                assignment = self._assign(live)
+                with self.record.trace.span("assign", cell=live.record.name):
+                    assignment = self._assign(live)
                 live.handed = assignment.attempt
                 return assignment
             return None  # it could not be written down
@@ -196,7 +198,8 @@ class Conductor:
             if live is None:
                 return Answer(True, None, "this attempt is no longer current")
             if self.lost is None:
-                with self._log.recording():
+                name, rung = live.record.name, event.rung
+                with self._log.recording(), self.record.trace.span("decide", cell=name, rung=rung):
                     return self._decide(live, event)
             return self._log.leave()
 
@@ -261,6 +264,8 @@ class Conductor:
             case EntrypointFailed():
                 message = f"the entrypoint does not import on a worker: {event.message}"
                 self._refuse(Fault(message, field="entrypoint"))
+            case SpansTold(spans=spans):
+                self.record.trace.add(spans)
             case _:
                 live = self.queue.current(event.cell, event.attempt)
                 if live is not None:

@@ -65,7 +65,8 @@ def run_in_process(
         own = not isinstance(spec.entrypoint, str)  # a command works where its script lies
         here = code_root is None or (code_root.is_relative_to(Path.cwd()) and not own)
         project = str(Path.cwd() if here else code_root)
-        facts = RunFacts(spec, record.storage, record.paths.root, None, "", "", 0.0, project=project)
+        root, traced = record.paths.root, record.trace.on
+        facts = RunFacts(spec, record.storage, root, None, "", "", 0.0, project=project, traced=traced)
         load = partial(user_code, function) if function is not None else _entrypoint(spec, code_root)
         with (
             Audience(listener or Quiet()) as audience,

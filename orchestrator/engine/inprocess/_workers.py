@@ -138,7 +138,8 @@ class _Line(Link):
     """A line that is cut when its group is killed, and on which faults happen."""
 
     def __init__(self, group: Group, rank: int) -> None:
-        super().__init__(group.call, group.lane, rank, group.name)
+        traced = group.place.facts.traced
+        super().__init__(group.call, group.lane, rank, group.name, traced=traced)
         self.at_report: Callable[[int], None]
 
     def post(self, progress: Progress) -> Answer:

@@ -57,6 +57,7 @@ class TrialSession:
         return self._run.resume_dir()
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
+        self._run.link.trace.stepped()
         self._run.scalars(values, step)
 
     def barrier(self) -> None:

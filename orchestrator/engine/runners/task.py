@@ -31,10 +31,12 @@ class TaskRunner(ImportedRunner):
         return is_task(target)
 
     def run(self, run: TrialRun, place: TrialPlace) -> None:
-        from orchestrator.training.loop import run_task
+        from orchestrator.training.loop import Trainer
 
         with place.session(run) as session:
-            run_task(self.target, session)
+            with run.link.trace.span("set up the data"):
+                trainer = Trainer(self.target(session.config), session)
+            trainer.run()
 
     def runs_without_ray(self, workers: int) -> bool:
         return workers == 1

@@ -54,6 +54,7 @@ from orchestrator.record.codearchive import unpack_code
 from orchestrator.record.layout import TrialPaths
 from orchestrator.record.privatedir import make_private
 from orchestrator.record.trackers.process import Trackers, services
+from orchestrator.study.spec import StudySpec
 from orchestrator.training.settings import loaders
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
@@ -86,8 +87,14 @@ class LaneWorker:
         self.facts, spec = facts, facts.spec
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         incarnation = _same_on_all_ranks(self.world_size, os.urandom(8).hex())
-        self.link = Link(partial(_call, broker), lane, self.rank, incarnation)
+        self.link = Link(partial(_call, broker), lane, self.rank, incarnation, traced=facts.traced)
         self.cache: dict[str, Any] = {}
+        with self.link.trace.span("set up the worker"):
+            self._set_up(spec)
+
+    def _set_up(self, spec: StudySpec) -> None:
+        """Get the code, warm up, and remember the process as it is."""
+        facts = self.facts
         # its process may still send when all others of a driver that is gone are ended
         self.trackers = Trackers(services(spec.loggers) if self.rank == 0 else (), without=(EMBEDDED,))
         self.threads = max(1, int(spec.resources.cpus_per_worker))
@@ -133,8 +140,9 @@ class LaneWorker:
         thread.start()
         thread.join()
         del thread
-        imported = _imported(self.code_root, self.facts.counted, self._before)
-        leftovers = self.clean.restore()
+        with self.link.trace.span("put the process back"):
+            imported = _imported(self.code_root, self.facts.counted, self._before)
+            leftovers = self.clean.restore()
         outcome = replace(result[0], imported=imported)
         if leftovers or not self.facts.spec.resources.reuse_workers:
             outcome = replace(outcome, recycle=(*outcome.recycle, *leftovers))
