@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 LAB_PACKAGES := iproute2 util-linux openssh-server openssh-client rsync
-EXTRAS ?= dev,examples,report,web
+EXTRAS ?= book,dev,examples,report,web
 CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
 # Else every process of the tests, and there are many, compiles all modules anew.
@@ -34,7 +34,7 @@ PEERS ?= $(VENV)-peers
 PEERS_ARGS ?=
 
 .PHONY: help install check format test test-fast test-web test-all test-cluster test-cluster-short lab browser
-.PHONY: fault-table chaos chaos-table demo bench bench-peers release clean test-ray
+.PHONY: fault-table chaos chaos-table demo bench bench-peers book release clean test-ray
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
@@ -52,6 +52,7 @@ help:
 	@echo 'make chaos-table   the same, and its table in docs/reliability.md'
 	@echo 'make bench      benchmarks/turnaround.py'
 	@echo 'make bench-peers   the same trials through other tools, for hours; PEERS_ARGS=--help'
+	@echo 'make book       the documentation as a site with search, in build/book: opens without a network'
 	@echo 'make release    sdist and wheel in dist/'
 	@echo 'make clean      remove caches and build products (never runs/ nor $(VENV))'
 
@@ -163,6 +164,13 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt | $(STAMP)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
 	@touch $@
+
+# Strict: a broken link, a missing anchor or a page without its place is an error. Everything anew, or what was warned of
+# in an unchanged page would be warned of no more.
+book: install
+	@rm -rf build/book
+	@$(BIN)/sphinx-build -W --keep-going -q -E -a -b html -c docs/book . build/book
+	@echo 'open build/book/index.html'
 
 # The wheel is built from the sdist, so that nothing which lies about in the checkout gets into it.
 release: install

@@ -114,3 +114,12 @@ def glossary(report: StudyReport) -> list[tuple[str, str]]:
         "alpha": f"{report.alpha:g}",
     }
     return [(word, meaning.format(**facts)) for word, meaning, used in _WORDS if used(report)]
+
+
+def whole_glossary() -> dict[str, list[str]]:
+    """Return every word that a report may use, with its meanings at the default level."""
+    facts = {"reference": "the reference", "metric": "the metric", "confidence": "95 %", "alpha": "0.05"}
+    found: dict[str, list[str]] = {}
+    for word, meaning, _ in _WORDS:
+        found.setdefault(word, []).append(meaning.format(**facts))
+    return found
