@@ -53,7 +53,7 @@ VERBS = {
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
     "schema": set(),
-    "doctor": {"--storage", "--address", "--json", "--cluster", "--config", "-c"},
+    "doctor": {"--storage", "--address", "--json", "--cluster", "--config", "-c", "--notify"},
     "up": {"CLUSTER", "--wait", "--restart"},
     "down": {"CLUSTER", "--force"},
 }

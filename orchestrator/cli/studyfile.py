@@ -29,11 +29,12 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
                     "file": str(study.entrypoint.file),
                     **describe.command(spec, plan),
                 },
+                "notify": describe.notified(spec).get("notify"),
             }
         )
         return
     console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")
-    for name, line in describe.command(spec, plan).items():
+    for name, line in (describe.command(spec, plan) | describe.notified(spec)).items():
         console.data(f"{name + ':':<10}{line}")
 
 

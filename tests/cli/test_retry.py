@@ -29,9 +29,9 @@ def train(config: dict[str, Any]) -> None:
             raise RuntimeError("broken until mended")
 
 
-def run_study(study: Study, options: RunOptions, listener: object) -> StudyOutcome:
+def run_study(study: Study, options: RunOptions, listener: object, beside: object) -> StudyOutcome:
     """Run what the command asks for without Ray, as far as these options go."""
-    del listener
+    del listener, beside
     code = PackedCode.of(study.entrypoint, study.spec)
     accepts = {"accept_code_change": options.accept_code_change, "retry_failed": options.retry_failed}
     start = Start(code.hash, code.archive, **accepts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import shlex
@@ -319,3 +320,17 @@ def test_which_ray_it_is_is_said(
     there = command("ablate", "-c", "study.yaml", "--address", "auto").err.splitlines()
     assert f"{unused}--address auto is" in there
     assert f"Ray: the cluster at {rayless.CLUSTER} (of --address auto)" in there
+
+
+def test_whoever_the_study_names_is_told_of_its_end(folder: Path, without_ray: None, command: Any) -> None:
+    (folder / "study.yaml").write_text(
+        f"{STUDY}notify: {{command: [sh, -c, cat >> told.jsonl]}}\n", encoding="utf-8"
+    )
+    (folder / "signal").write_text(str(int(signal.SIGTERM)))
+    for code in (143, 0, 0):  # the third has nothing left to run, and tells nobody
+        assert command("ablate", "--config", "study.yaml").code == code
+    told = [json.loads(line) for line in (folder / "told.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(one["event"], one["exit_code"]) for one in told] == [("end", 143), ("end", 0)]
+    assert told[0]["text"].startswith("toy: terminated: 0 of 4 trials answered.")
+    assert told[0]["text"].endswith("runs/toy; the same command goes on")
+    assert told[1]["text"].startswith("toy: done: 4 of 4 trials answered.")
