@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
 from orchestrator.cli import console
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, study_of
+
+
+class What(StrEnum):
+    """Formats that have a schema."""
+
+    STUDY = "study"
+    OUTPUT = "output"
 
 
 def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
@@ -38,8 +50,17 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
         console.data(f"{name + ':':<10}{line}")
 
 
-def schema() -> None:
-    """Print the JSON schema of study files."""
+def schema(
+    what: Annotated[
+        What, typer.Argument(metavar="WHAT", help="study: study files; output: what verbs print with --json.")
+    ] = What.STUDY,
+) -> None:
+    """Print the JSON schema of study files, or of what verbs print."""
+    if what is What.OUTPUT:
+        from orchestrator.cli.schemas import output_schema
+
+        console.data_json(output_schema())
+        return
     from orchestrator.study.validation import json_schema
 
     console.data_json(json_schema())

@@ -107,3 +107,12 @@ def test_what_is_not_there_is_refused(command, ended: Path) -> None:
     assert command("retry", "absent", "baseline", 0).code == 2
     moved = ended.rename(ended.with_name("small.20260101-000000"))
     assert "--fresh has put it aside" in command("retry", moved, "baseline", 0).err
+
+
+def test_a_program_gets_the_trial_that_ran_again(
+    command, ended: Path, fits: Callable[[str, Any], None]
+) -> None:
+    document = command("retry", "small", "baseline", 0, "--json").document
+    fits("retry", document)
+    assert (document["arm"], document["state"], document["attempts"]) == ("baseline", "done", 2)
+    assert (document["left"], document["exit_code"]) == (0, 0)

@@ -245,12 +245,13 @@ def no_nohup() -> Iterator[None]:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
 def test_a_study_that_is_stopped_says_how_it_goes_on_and_goes_on(
-    number: signal.Signals, code: int, folder: Path, without_ray: None, command: Any
+    number: signal.Signals, code: int, folder: Path, without_ray: None, command: Any, fits: Any
 ) -> None:
     (folder / "signal").write_text(str(int(number)))
     stopped = command("ablate", "--config", "study.yaml", "seeds=2", "--json")
     assert stopped.code == code
     assert stopped.document["interrupted"] is True
+    fits("ablate", stopped.document)
     said = stopped.err.splitlines()
     assert f"stopped by {number.name}" in said
     assert driver.LEAVING in said
