@@ -35,13 +35,13 @@ VERBS = {
         "--detach",
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
-    "watch": {*STUDY_ARGUMENTS, "--every"},
+    "watch": {*STUDY_ARGUMENTS, "--every", "--json"},
     "logs": {
         *("ARM", "SEED", "--study", "-s", "--storage", "--rank", "--sample", "--follow", "-f", "--path"),
         "--cluster",
     },
-    "stop": STUDY_ARGUMENTS,
-    "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change"},
+    "stop": {*STUDY_ARGUMENTS, "--json"},
+    "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change", "--json"},
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--slim", "--html", "--write"},
     "analyse": {
         *("FILE", "--baseline", "--metric", "--mode", "--arm", "--seed", "--where", "--margin", "--alpha"),
@@ -54,10 +54,11 @@ VERBS = {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),
     },
-    "schema": set(),
-    "doctor": {"--storage", "--address", "--json", "--cluster", "--config", "-c"},
+    "schema": {"WHAT"},
+    "doctor": {"--storage", "--address", "--json", "--cluster", "--config", "-c", "--notify"},
     "up": {"CLUSTER", "--wait", "--restart"},
     "down": {"CLUSTER", "--force"},
+    "completion": {"SHELL"},
 }
 EXIT_CODES = {
     "DONE": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from orchestrator.study.arguments import variables
 from orchestrator.study.command import CommandSpec, words_of
 from orchestrator.study.designs import possible_pairs
 from orchestrator.study.metricsource import MetricSource
+from orchestrator.study.notify import in_words as in_words_of
 from orchestrator.study.program import found_as, program_of
 from orchestrator.study.registered import rule_of
 from orchestrator.study.search import samples_per_arm
@@ -114,6 +116,11 @@ def command(spec: StudySpec, plan: Plan) -> dict[str, str]:
     return lines
 
 
+def notified(spec: StudySpec) -> dict[str, str]:
+    """Return who is told of the study while it runs, and of what; nothing where nobody is."""
+    return {} if spec.notify is None else {"notify": in_words_of(spec.notify, os.environ)}
+
+
 def looks(spec: StudySpec) -> str:
     """When effects are looked at."""
     numbers = rule_of(spec).looks(spec)
@@ -154,6 +161,7 @@ def lines(found: Forecast, detects: PowerForecast | None = None) -> dict[str, st
         **({"others": f"{in_words(found.others)}; this study gets what is left"} if found.others else {}),
         "estimate": cost(found.estimate, at_most=found.at_most),
         "storage": f"{spec.storage}/{plan.study}",
+        **notified(spec),
         "start": BEGINS[found.begins],
         **(power.lines(detects, found.estimate) if detects is not None else {}),
     }

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.notifying import Notifier
 from orchestrator.api.progress import Progress, shown
 from orchestrator.api.recorded import StudyResult
 from orchestrator.api.study import Study, part_of
@@ -61,11 +62,25 @@ def run_local(
         study, plan = _one_trial(study, arm, study.spec.seeds[0] if seed is None else seed, storage)
     else:
         plan = study.plan
+    with Notifier(study) as notifier:
+        result = _run(study, plan, function, slots, progress, notifier)
+        notifier.ended(result.outcome, lambda: result.report(curves=False))
+    return result
+
+
+def _run(
+    study: Study,
+    plan: Plan,
+    function: Callable[..., Any] | None,
+    slots: int,
+    progress: Progress,
+    notifier: Notifier,
+) -> StudyResult:
     code = PackedCode.of(study.entrypoint, study.spec)
     env = collect_env(code.root or Path.cwd())
     with shown(progress, f"running {study.name} in this process ...") as listener:
         record = StudyRecord.open(study.storage, study.spec, plan, Start(code.hash, code.archive, env))
-        with closing(record):
+        with closing(record), notifier.beside(record, listener.note):
             outcome = run_in_process(
                 study.spec,
                 record,
@@ -78,12 +93,12 @@ def run_local(
 
 
 def _one_trial(study: Study, arm: str, seed: int, storage: str | Path | None) -> tuple[Study, Plan]:
-    """Return the study without search, looks and all other trials, in a place of its own."""
+    """Return the study without search, looks and all other trials, in a place of its own; it tells nobody."""
     names = [known.name for known in study.plan.arms]
     if arm not in names:
         raise InputError(Fault("the study has no such arm", field="arm", value=arm, hint=nearest(arm, names)))
     where = str(storage or tempfile.mkdtemp(prefix="orchestrate-local-"))
-    alone = part_of(study, {"seeds": [seed], "storage": where})
+    alone = part_of(study, {"seeds": [seed], "storage": where, "notify": None})
     plan = make_plan(alone.spec)
     cells = tuple(cell for cell in plan.cells if (cell.arm, cell.phase) == (arm, FIXED))
     return alone, replace(plan, cells=cells)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.api import checking
 from orchestrator.api.recorded import OpenedStudy, StudyResult
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.running import RunOptions
+from orchestrator.engine.running import Beside, RunOptions, alone
 from orchestrator.errors import Fault, InputError, OrchestratorError, StudyError
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import as_begun
@@ -253,22 +253,30 @@ class Study:
         )
         return self._run_and_report(options, progress)
 
-    def run_with(self, options: RunOptions, progress: Progress = "auto") -> StudyResult:
-        """Run what is left of the study, for programs that hold the options together. Writes no report."""
+    def run_with(
+        self, options: RunOptions, progress: Progress = "auto", beside: Beside = alone
+    ) -> StudyResult:
+        """Run what is left of the study, for programs that hold the options together. Writes no report, and
+        notifies nobody.
+        """
         from orchestrator.api.progress import shown
         from orchestrator.engine.driver import run_study
 
         with shown(progress) as listener:
             study = self.anew() if options.fresh else self
-            return StudyResult(self.storage, self.paths, run_study(study, options, listener))
+            return StudyResult(self.storage, self.paths, run_study(study, options, listener, beside))
 
     def _run_and_report(self, options: RunOptions, progress: Progress) -> StudyResult:
+        from orchestrator.api.notifying import Notifier
+
         trace = options.trace
         try:
-            with trace.span("the study"):
-                result = self.run_with(options, progress)
-            with trace.span("draw the report"):
-                final = result.report(write=True, for_print=False)
+            with Notifier(self) as notifier:
+                with trace.span("the study"):
+                    result = self.run_with(options, progress, notifier.beside)
+                with trace.span("draw the report"):
+                    final = result.report(write=True, for_print=False)
+                notifier.ended(result.outcome, lambda: final)
         finally:
             trace.close()
         return replace(result, final=final, trace=None if trace is UNTRACED else _traced(result))

@@ -23,6 +23,7 @@ from orchestrator.cli import (
     ablate,
     analyse,
     clusters,
+    completion,
     console,
     doctor,
     gates,
@@ -82,6 +83,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor.command,
     "up": clusters.up,
     "down": clusters.down,
+    "completion": completion.command,
 }
 for name, verb in VERBS.items():
     app.command(name)(verb)
@@ -126,6 +128,7 @@ def _command() -> Callable[..., None]:
 
 
 def _answer(words: list[str]) -> int:
+    completion.prepare()
     try:
         _command()(words, prog_name="orchestrate")
     except OrchestratorError as error:

@@ -42,6 +42,13 @@ def data_json(value: Any) -> None:
     document(visible_json(json.dumps(json.loads(to_json(value)), indent=2, ensure_ascii=False)))
 
 
+def json_line(value: Any) -> None:
+    """One JSON document on one line of stdout, as in `data_json`."""
+    from orchestrator.record.jsonlines import to_json
+
+    document(visible_json(to_json(value).decode()))
+
+
 def unheard() -> bool:
     """Whether nobody reads stdout any more."""
     return Shown.over(sys.stdout).lost is not None

@@ -19,9 +19,10 @@ from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import ClusterOption, given
 from orchestrator.cli.options import AddressOption, JsonOption, StorageOption, study_of
 from orchestrator.engine import gateway, ray_private
-from orchestrator.errors import ClusterUnavailable, ExitCode, OrchestratorError
+from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, InputError, OrchestratorError
 
 if TYPE_CHECKING:
+    from orchestrator.api.study import Study
     from orchestrator.remote.diagnosis import HostFinding
 
 State = Literal["ok", "warn", "fail"]
@@ -58,6 +59,9 @@ def command(
             "--config", "-c", metavar="FILE", help="Of this study, too: its command.", show_default=False
         ),
     ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="With --config: send a test message to those it names.")
+    ] = False,
 ) -> None:
     """Is this machine fit for a study?
 
@@ -66,7 +70,9 @@ def command(
     host of the cluster, whether its Ray is up or down. With --config: the command of a study too, and who has
     its program: this machine, or every host of the cluster.
     """
-    about, program = ([], None) if config is None else _study(config, here=cluster is None)
+    if notify and config is None:
+        raise InputError(Fault("tells those whom a study names", field="--notify", hint="add --config FILE"))
+    about, program = ([], None) if config is None else _study(config, here=cluster is None, notify=notify)
     if cluster is not None:
         _cluster(cluster, given(storage), about, program, as_json=as_json)
         return
@@ -87,10 +93,10 @@ def _tell(findings: Sequence[Finding | HostFinding], *, as_json: bool, closing: 
         raise typer.Exit(int(ExitCode.UNAVAILABLE))
 
 
-def _study(config: Path, *, here: bool) -> tuple[list[Finding], str | None]:
+def _study(config: Path, *, here: bool, notify: bool) -> tuple[list[Finding], str | None]:
     """Look at a study's file and its command; returns also the program that nodes have to have.
 
-    `here`: this machine has to have it.
+    `here`: this machine has to have it; `notify`: those whom the study names get a test message.
     """
     from orchestrator.api import describe
     from orchestrator.study.command import CommandSpec
@@ -100,13 +106,34 @@ def _study(config: Path, *, here: bool) -> tuple[list[Finding], str | None]:
         study = study_of(config, [])
     except OrchestratorError as error:
         return [Finding("study", "fail", "; ".join(console.error_lines(error)))], None
-    entrypoint = study.spec.entrypoint
+    entrypoint, messages = study.spec.entrypoint, list(_messages(study, notify))
     if not isinstance(entrypoint, CommandSpec):
-        return [Finding("study", "ok", f"{config}: {entrypoint}")], None
+        return [Finding("study", "ok", f"{config}: {entrypoint}"), *messages], None
     program, told = program_of(entrypoint), describe.command(study.spec, study.plan)
     missing = here and program is not None and found_as(program) is None
     states: dict[str, State] = {"program": "fail" if missing else "ok", "unheard": "warn"}
-    return [Finding(name, states.get(name, "ok"), line) for name, line in told.items()], program
+    found = [Finding(name, states.get(name, "ok"), line) for name, line in told.items()]
+    return [*found, *messages], program
+
+
+def _messages(study: Study, send: bool) -> Iterator[Finding]:
+    """Tell who hears of a study; with `send` they get a test message. No trouble keeps it from running."""
+    from orchestrator.api import describe
+    from orchestrator.api.notifying import try_out
+    from orchestrator.study.notify import lacking_variables
+
+    if study.spec.notify is None:
+        if send:
+            hint = "for example notify: {command: mail-me}"
+            yield Finding("notify", "warn", "the study names nobody", hint)
+        return
+    if not send:
+        lacks = lacking_variables(study.spec.notify, os.environ)
+        yield Finding("notify", "warn" if lacks else "ok", describe.notified(study.spec)["notify"])
+        return
+    for name, trouble in try_out(study):
+        told = "a test message was delivered" if trouble is None else trouble
+        yield Finding("notify", "ok" if trouble is None else "warn", f"{name}: {told}")
 
 
 def _cluster(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.api.recorded import OpenedStudy, open_study
-from orchestrator.cli import console, oncluster
+from orchestrator.cli import completion, console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import ArmArgument, SampleOption, SeedArgument, StorageOption
 from orchestrator.decide.states import TrialState
@@ -26,7 +26,11 @@ _LANDMARK = 256
 StudyOption = Annotated[
     str | None,
     typer.Option(
-        "--study", "-s", metavar="STUDY", help="A run directory, a study's name, or its study file."
+        "--study",
+        "-s",
+        metavar="STUDY",
+        help="A run directory, a study's name, or its study file.",
+        autocompletion=completion.studies,
     ),
 ]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on printing while the trial runs.")]

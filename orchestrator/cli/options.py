@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import completion
 from orchestrator.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -37,16 +38,23 @@ StudyArgument = Annotated[
         metavar="STUDY",
         help="A run directory, a study's name, or its study file; default: the only study below --storage.",
         show_default=False,
+        autocompletion=completion.studies,
     ),
 ]
 StorageOption = Annotated[
     str, typer.Option("--storage", metavar="WHERE", help="Where studies are kept: a path or a URI.")
 ]
-SeedArgument = Annotated[int, typer.Argument(metavar="SEED", help="The seed of the trial.")]
+SeedArgument = Annotated[
+    int,
+    typer.Argument(metavar="SEED", help="The seed of the trial.", autocompletion=completion.seeds),
+]
 SampleOption = Annotated[
     int | None, typer.Option(min=0, help="A sample of the search instead (the seed is its).")
 ]
-ArmArgument = Annotated[str, typer.Argument(metavar="ARM", help="As `plan` and `status` name it.")]
+ArmArgument = Annotated[
+    str,
+    typer.Argument(metavar="ARM", help="As `plan` and `status` name it.", autocompletion=completion.arms),
+]
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", metavar="ADDRESS", help="A running Ray cluster; default: Ray on this machine."),

@@ -64,8 +64,10 @@ def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str,
     """Return what `plan --json` prints.
 
     That is `plan.json` with `lanes`, `others` (studies on this machine), `looks`, `remaining`, `begins` (new,
-    resume, extend, fresh, changed), `estimate` and `power`.
+    resume, extend, fresh, changed), `notify` (who is told, in words), `estimate` and `power`.
     """
+    from orchestrator.api import describe
+
     plan = found.plan.to_json()
     return {
         **plan,
@@ -74,6 +76,7 @@ def document(found: Forecast, detects: PowerForecast | None = None) -> dict[str,
         "looks": list(plan["registered"].get("looks", ())),
         "remaining": list(found.remaining),
         "begins": found.begins,
+        "notify": describe.notified(found.spec).get("notify"),
         "estimate": asdict(found.estimate),
         "power": None if detects is None else asdict(detects),
     }

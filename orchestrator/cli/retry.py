@@ -7,16 +7,29 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.recorded import open_study
-from orchestrator.cli import console
+from orchestrator.cli import completion, console
 from orchestrator.cli.ablate import AcceptFlag
-from orchestrator.cli.options import AddressOption, ArmArgument, SampleOption, SeedArgument, StorageOption
+from orchestrator.cli.options import (
+    AddressOption,
+    ArmArgument,
+    JsonOption,
+    SampleOption,
+    SeedArgument,
+    StorageOption,
+)
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import ExitCode
+from orchestrator.reporting.standing import CELL_IN_JSON, picked
 
 
 def command(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A run directory, a study's name, or its study file.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A run directory, a study's name, or its study file.",
+            autocompletion=completion.studies,
+        ),
     ],
     arm: ArmArgument,
     seed: SeedArgument,
@@ -24,6 +37,7 @@ def command(
     storage: StorageOption = "runs",
     address: AddressOption = None,
     accept_code_change: AcceptFlag = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run one trial again, and nothing else.
 
@@ -41,9 +55,18 @@ def command(
     record = result.status()
     (now,) = [one for one in record.cells if one.cell == cell.cell]
     left = sum(one.state in (TrialState.PENDING, TrialState.CANCELLED) for one in record.cells)
-    more = f"; {left} other trials are left for `orchestrate ablate`" if left else ""
-    value = "" if now.value is None else f", {record.metric} {now.value:g}"
-    console.data(f"{now.name}: {now.state}{value}, attempt {now.attempts}{more}")
+    if as_json:
+        told = {
+            **picked(now, CELL_IN_JSON),
+            "study": record.study,
+            "left": left,
+            "exit_code": result.exit_code,
+        }
+        console.data_json(told)
+    else:
+        more = f"; {left} other trials are left for `orchestrate ablate`" if left else ""
+        value = "" if now.value is None else f", {record.metric} {now.value:g}"
+        console.data(f"{now.name}: {now.state}{value}, attempt {now.attempts}{more}")
     if result.exit_code is not ExitCode.DONE:
         console.progress(f"why:     orchestrate logs {arm} {seed} --study {study}")
         raise typer.Exit(int(result.exit_code))

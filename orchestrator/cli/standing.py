@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +18,16 @@ from orchestrator.reporting.standing import StudyStanding
 from orchestrator.reporting.standingwords import arm_rows, explanations, headings, headline
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
+
+    from orchestrator.api.watching import Watched
+
+CURVES = "curve"
+LEAST_FOR_CURVES = 80
+"""Columns of a terminal in which the arms' curves have room."""
+LINES_AROUND = 8
+"""Of what stands around arms and effects, and of a few trials that run."""
 
 EveryOption = Annotated[
     float, typer.Option("--every", metavar="SECONDS", min=0.5, help="Time between two looks.")
@@ -61,67 +70,110 @@ def watch(
     study: StudyArgument = None,
     storage: StorageOption = "runs",
     every: EveryOption = 2.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON document a line, whenever something has changed.")
+    ] = False,
     cluster: ClusterOption = None,
 ) -> None:
     """Follow a running study.
 
-    The status again and again, until nobody runs the study any more.
+    The status again and again, until nobody runs the study any more. In a terminal with the learning curves
+    of the arms and the effects so far, where it is wide enough.
     """
     if cluster is not None:
-        oncluster.verb(cluster, ["watch", STUDY, "--every", str(every)], study, given(storage))
+        words = ["watch", STUDY, "--every", str(every), *(["--json"] if as_json else [])]
+        oncluster.verb(cluster, words, study, given(storage))
     run = open_study(study, storage)
-    follow = follow_on_screen if sys.stdout.isatty() else follow_as_lines
-    follow(run.status, lambda: time.sleep(every))
+    if sys.stdout.isatty() and not as_json:
+        from orchestrator.api.watching import Watcher
+
+        follow_on_screen(Watcher(run).look, lambda: time.sleep(every))
+    else:
+        follow_as_lines(run.status, lambda: time.sleep(every), as_json=as_json)
 
 
-def stop(study: StudyArgument = None, storage: StorageOption = "runs", cluster: ClusterOption = None) -> None:
+def stop(
+    study: StudyArgument = None,
+    storage: StorageOption = "runs",
+    as_json: JsonOption = False,
+    cluster: ClusterOption = None,
+) -> None:
     """Stop a running study.
 
     From any terminal, as Ctrl-C in its own would; nothing is lost.
     """
     if cluster is not None:
-        oncluster.verb(cluster, ["stop", STUDY], study, given(storage))
+        oncluster.verb(cluster, ["stop", STUDY, *(["--json"] if as_json else [])], study, given(storage))
     recorded = open_study(study, storage)
     driver = recorded.stop()
-    if driver is None:
+    if as_json:
+        console.data_json({"study": recorded.name, "root": recorded.root, "asked": driver})
+    elif driver is None:
         console.progress(f"{recorded.root}: nobody runs it now, nothing to stop")
-        return
-    console.progress(f"{recorded.root}: asked {driver} to stop; `orchestrate watch` shows when it has")
+    else:
+        console.progress(f"{recorded.root}: asked {driver} to stop; `orchestrate watch` shows when it has")
 
 
-def arms_table(found: StudyStanding) -> Table:
-    """Arms × seeds as glyphs, phase by phase, with the mean of the finished values of the last one."""
-    names = headings(found)
-    drawn = console.table(names, arm_rows(found), range(len(names) - 3, len(names)))
+def arms_table(found: StudyStanding, curves: Mapping[str, str] | None = None) -> Table:
+    """Arms × seeds as glyphs, phase by phase, with the mean of the finished values of the last one.
+
+    `curves`: a line for arms, as a last column.
+    """
+    names, rows = headings(found), arm_rows(found)
+    right = range(len(names) - 3, len(names))
+    if curves:
+        names, rows = (*names, CURVES), [(*row, curves.get(row[0], "")) for row in rows]
+    drawn = console.table(names, rows, right)
+    if curves:
+        drawn.columns[-1].no_wrap = True
     drawn.caption, drawn.caption_justify = plain.legend(found.counts()), "left"
     return drawn
 
 
-def follow_as_lines(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
-    """Print a line whenever something has changed: for pipes and logs."""
-    shown = ""
+def follow_as_lines(
+    look: Callable[[], StudyStanding], wait: Callable[[], None], *, as_json: bool = False
+) -> None:
+    """Print a line whenever something has changed: for pipes and logs, `as_json` for programs."""
+    shown: object = None
     while True:
         found = look()
-        if headline(found) != shown:
-            shown = headline(found)
-            console.data(shown)
+        now = found.to_json() if as_json else headline(found)
+        if now != shown:
+            shown = now
+            if as_json:
+                console.json_line(now)
+            else:
+                console.data(headline(found))
             sys.stdout.flush()
         if found.driver is None or console.unheard():
             return
         wait()
 
 
-def follow_on_screen(look: Callable[[], StudyStanding], wait: Callable[[], None]) -> None:
+def follow_on_screen(look: Callable[[], Watched], wait: Callable[[], None]) -> None:
     """Print the whole status, redrawn in place."""
-    from rich.console import Group
     from rich.live import Live
-    from rich.text import Text
 
     with Live(console=console.screen(), auto_refresh=False) as live:
         while True:
-            found = look()
-            lines = [Text(line) for line in explanations(found)]
-            live.update(Group(Text(headline(found)), arms_table(found), *lines), refresh=True)
-            if found.driver is None:
+            seen = look()
+            live.update(draw(seen, *live.console.size), refresh=True)
+            if seen.standing.driver is None:
                 return
             wait()
+
+
+def draw(seen: Watched, width: int, height: int) -> Group:
+    """Return what `watch` shows on a terminal of this size, in characters."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from orchestrator.reporting.sketch import forest, sparklines
+
+    found = seen.standing
+    curves = sparklines(seen.curves, found.max_length) if width >= LEAST_FOR_CURVES else {}
+    effects = (
+        [] if seen.report is None else forest(seen.report, width, height - len(found.arms) - LINES_AROUND)
+    )
+    lines = [Text(line) for line in explanations(found)]
+    return Group(Text(headline(found)), arms_table(found, curves), *effects, *lines)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
 from orchestrator.cli import console
 from orchestrator.cli.options import ConfigOption, JsonOption, OverrideArguments, study_of
+
+
+class What(StrEnum):
+    """Formats that have a schema."""
+
+    STUDY = "study"
+    OUTPUT = "output"
 
 
 def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json: JsonOption = False) -> None:
@@ -29,16 +41,26 @@ def validate(config: ConfigOption, overrides: OverrideArguments = None, as_json:
                     "file": str(study.entrypoint.file),
                     **describe.command(spec, plan),
                 },
+                "notify": describe.notified(spec).get("notify"),
             }
         )
         return
     console.data(f"{config}: valid; {describe.size(spec, plan)} with {spec.entrypoint}")
-    for name, line in describe.command(spec, plan).items():
+    for name, line in (describe.command(spec, plan) | describe.notified(spec)).items():
         console.data(f"{name + ':':<10}{line}")
 
 
-def schema() -> None:
-    """Print the JSON schema of study files."""
+def schema(
+    what: Annotated[
+        What, typer.Argument(metavar="WHAT", help="study: study files; output: what verbs print with --json.")
+    ] = What.STUDY,
+) -> None:
+    """Print the JSON schema of study files, or of what verbs print."""
+    if what is What.OUTPUT:
+        from orchestrator.cli.schemas import output_schema
+
+        console.data_json(output_schema())
+        return
     from orchestrator.study.validation import json_schema
 
     console.data_json(json_schema())

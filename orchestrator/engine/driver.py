@@ -24,7 +24,15 @@ from orchestrator.engine import checks, gateway
 from orchestrator.engine.capacity import DATASETS_CPUS
 from orchestrator.engine.messages import RunFacts
 from orchestrator.engine.pump import conclude
-from orchestrator.engine.running import Audience, Listener, RunnableStudy, RunOptions, StudyOutcome
+from orchestrator.engine.running import (
+    Audience,
+    Beside,
+    Listener,
+    RunnableStudy,
+    RunOptions,
+    StudyOutcome,
+    alone,
+)
 from orchestrator.engine.sharing import wanted
 from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codeidentity import PackedCode
@@ -45,7 +53,9 @@ LEAVING = (
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_study(study: RunnableStudy, options: RunOptions, listener: Listener) -> StudyOutcome:
+def run_study(
+    study: RunnableStudy, options: RunOptions, listener: Listener, beside: Beside = alone
+) -> StudyOutcome:
     """Run what is left of a study and keep its record. What can be refused is refused before Ray is started.
 
     In the main thread SIGINT, SIGTERM and SIGHUP are handled while it runs: the first lets running trials
@@ -56,7 +66,7 @@ def run_study(study: RunnableStudy, options: RunOptions, listener: Listener) -> 
             started or written in the first two cases.
     """
     with Audience(listener) as audience:
-        return _Driver(study, options, audience).run()
+        return _Driver(study, options, audience, beside).run()
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,8 @@ class _Ahead:
 class _Driver:
     """The run in its parts; one object per run."""
 
-    def __init__(self, study: RunnableStudy, options: RunOptions, listener: Listener) -> None:
-        self.study, self.options, self.listener = study, options, listener
+    def __init__(self, study: RunnableStudy, options: RunOptions, listener: Listener, beside: Beside) -> None:
+        self.study, self.options, self.listener, self.beside = study, options, listener, beside
         self.spec, self.storage, self.paths = study.spec, study.storage, study.paths
         self.trace = options.trace
 
@@ -201,7 +211,7 @@ class _Driver:
             self.trace.keep_in(self.storage, self.paths.spans(record.lease.driver), self.listener.note)
             try:
                 self._keep(found, code)
-                with told_to(self.listener.note):
+                with told_to(self.listener.note), self.beside(record, self.listener.note):
                     return self._conduct(record, code, gpus, machine)
             finally:
                 record.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.status import Snapshot
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
+    from orchestrator.record.studyrecord import StudyRecord
     from orchestrator.study.cells import Plan
     from orchestrator.study.entrypoint import EntrypointSource
     from orchestrator.study.spec import StudySpec
@@ -75,6 +78,16 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """One thing that happened and is worth a line."""
+
+
+Beside = Callable[["StudyRecord", Callable[[str], None]], AbstractContextManager[object]]
+"""What is entered while trials run, with the record and where lines for people go."""
+
+
+def alone(record: StudyRecord, note: Callable[[str], None]) -> AbstractContextManager[object]:
+    """Have nothing beside the run."""
+    del record, note
+    return nullcontext()
 
 
 class Quiet:

@@ -39,6 +39,8 @@ from orchestrator.study.registered import rule_of
 from orchestrator.study.spec import StudySpec
 
 How = Literal["new", "resume", "extend"]
+Hears = Callable[[Sequence[Event], StudyState], None]
+"""Is told what is on the disk now, in the thread that has written it: it must not wait for anything."""
 
 _HEADER = "# The study as it was started: resolved, with every default. Written by the orchestrator.\n"
 
@@ -81,7 +83,8 @@ class StudyRecord:
 
     `how`: new, resume or extend; `code`: hash of the code that runs; `archive_digest`: of its archive;
     `code_changed`: it is not that of the first start, so that cells which end from now on are marked;
-    `moved`: where `fresh` has put the old directory; `trace`: takes what this process does.
+    `moved`: where `fresh` has put the old directory; `trace`: takes what this process does; `listeners`:
+    hear of events once they are on the disk.
     """
 
     storage: Storage
@@ -96,6 +99,8 @@ class StudyRecord:
     code_changed: bool = False
     moved: str | None = None
     trace: Untraced = UNTRACED
+    listeners: list[Hears] = field(default_factory=list)
+    _untold: list[Event] = field(default_factory=list)
 
     @property
     def plan(self) -> Plan:
@@ -115,6 +120,8 @@ class StudyRecord:
         self.journal.append(*happened)
         for event in happened:
             self.state.apply(event)
+        if self.listeners:
+            self._untold.extend(happened)
 
     def reopen(self, cells: Iterable[str], by: str) -> None:
         """Let cells run again that have ended, on somebody's request.
@@ -137,6 +144,11 @@ class StudyRecord:
             self.journal.sync()
         if self.snapshots.is_due(self.journal.lines):
             self._keep_snapshot()
+        if self._untold:
+            told = tuple(self._untold)
+            self._untold.clear()
+            for listener in self.listeners:
+                listener(told, self.state)
 
     def _keep_snapshot(self) -> None:
         mark = self.journal.mark

@@ -78,6 +78,11 @@ def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport, metri
     return {seed: points for seed, points in found.items() if points}
 
 
+def curve_of(storage: Storage, trial: TrialPaths, metric: str, unit: str) -> Points:
+    """Return what a trial has reported of the metric so far, by its length."""
+    return _points(read_metrics(storage, trial), metric, _LENGTH_KEYS[unit])
+
+
 def said_by_tables(report: StudyReport, spec: StudySpec) -> bool:
     """Whether the other metrics stand in the trials' tables only, as earlier versions have left them."""
     runs = [run for arm in report.all_arms for run in arm.runs if run.used]

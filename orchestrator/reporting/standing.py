@@ -31,11 +31,13 @@ GLYPHS: dict[str, str] = {
 """One character per state of a trial."""
 
 
-_STOP_IN_JSON = ("rule", "rung", "cutoff", "rank", "peers")
-_IN_JSON = (
+STOP_IN_JSON = ("rule", "rung", "cutoff", "rank", "peers")
+"""What `status --json` says of the rule that has ended a trial."""
+CELL_IN_JSON = (
     *("cell", "arm", "seed", "phase", "sample", "state", "cause", "reason", "length", "value", "attempts"),
     *("wall_s", "gpu_s", "trial_dir", "code"),
 )
+"""What it says of a trial."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class StudyStanding:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `status --json`."""
         cells = [
-            {**picked(cell, _IN_JSON), "stop": stop and picked(stop, _STOP_IN_JSON)}
+            {**picked(cell, CELL_IN_JSON), "stop": stop and picked(stop, STOP_IN_JSON)}
             for cell, stop in ((cell, self.stop(cell)) for cell in self.cells)
         ]
         whole = picked(self, [field.name for field in fields(self)])

@@ -12,7 +12,7 @@ from typing import TextIO, cast
 
 from orchestrator.study.visible import visible
 
-_PLAIN = str.maketrans("–—−‐‑‘’“”„·▶✓■≈✗○●", '-----\'\'""".>+#~xo*') | str.maketrans(
+_PLAIN = str.maketrans("–—−‐‑‘’“”„·▶✓■≈✗○●─│▁▂▃▄▅▆▇█", '-----\'\'""".>+#~xo*-|_.,-~=+#') | str.maketrans(
     {"Δ": "D", "±": "+-", "×": "x", "→": "->", "≤": "<=", "≥": ">=", "…": "...", "ρ": "rho", "α": "alpha"}
     | {"σ": "sigma", "µ": "u", "²": "^2", "∞": "inf"}
 )

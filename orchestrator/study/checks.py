@@ -10,6 +10,7 @@ from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.changes import MISSING, lookup, missing_problem, word_problem
 from orchestrator.study.command import command_problems
 from orchestrator.study.faults import Path, Problem, nearest, show, unused_problems, walk
+from orchestrator.study.notify import notify_problems
 from orchestrator.study.registered import RULES, SEARCHES, StoppingTerms, design_of, rule_of
 from orchestrator.study.search import Choice, Space, parse_space
 from orchestrator.study.spec import RESERVED, Component, MetricSpec, StoppingSpec, StudySpec, TuneSpec
@@ -26,6 +27,7 @@ def rule_problems(spec: StudySpec) -> list[Problem]:
         *stopping_problems(spec),
         *tuning_problems(spec),
         *_resource_problems(spec),
+        *notify_problems(spec),
     ]
 
 

@@ -13,7 +13,7 @@ from orchestrator.study.registered import DESIGNS, RULES, rule_of
 from orchestrator.study.spec import StudySpec
 
 MUTABLE = (
-    *("budget", "failures", "checkpoint", "max_cells", "storage", "monitor", "loggers"),
+    *("budget", "failures", "checkpoint", "max_cells", "storage", "monitor", "loggers", "notify"),
     *("resources.max_parallel", "resources.priority", "resources.reuse_workers", "resources.run_ahead"),
 )
 """Dotted keys of the study file that may change between runs; so may each component's keys in `TOLD`.

@@ -282,7 +282,7 @@ def _checked(merged: Merged, path: FilePath, overrides: Sequence[str], cwd: File
     faults = [fault for override in overrides for fault in apply_override(merged, override)]
     if secrets := secret_problems(merged.data):  # alone: other faults show values
         raise StudyError([merged.fault(problem) for problem in secrets])
-    later = {"baseline", "components"} | (
+    later = {"baseline", "components", "notify"} | (
         {"entrypoint"} if isinstance(merged.data.get("entrypoint"), dict) else set()
     )
     sections = [key for key in merged.data if key not in later]

@@ -23,6 +23,8 @@ _VALUE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?:[^-]|-(?!----)){0,20000}-----END [A-Z ]*PRIVATE KEY-----)?"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
     r"|\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[\w-]{35}"
+    r"|\bhooks\.slack\.com/(?:services|workflows|triggers)/[\w/-]{8,}"
+    r"|\bdiscord(?:app)?\.com/api/webhooks/[\w/-]{8,}"
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s:@'\"]{0,200}:[^/\s@'\"]{1,200}(?=@)")
 _ASSIGNED = re.compile(
@@ -30,9 +32,23 @@ _ASSIGNED = re.compile(
     r"\s*[:=]\s*[\"']?)([^\s\"',]{8,})"
 )
 # A part of each secret that the two find: most texts have none, and are not searched, which takes long.
-_IN_VALUE = ("-----BEGIN", "AKIA", "ASIA", "gh", "glpat-", "hf_", "sk-", "xox", "AIza")
+_IN_VALUE = (
+    "-----BEGIN",
+    "AKIA",
+    "ASIA",
+    "gh",
+    "glpat-",
+    "hf_",
+    "sk-",
+    "xox",
+    "AIza",
+    "hooks.slack",
+    "discord",
+)
 _IN_ASSIGNED = ("passw", "secret", "key", "token")
-_ENVIRONMENT = re.compile(r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|credentials?)(?:_id)?$")
+_ENVIRONMENT = re.compile(
+    r"(?i)(?:token|secret|passw(?:or)?d|api_?key|access_?key|credentials?|webhook)(?:_id|_url)?$"
+)
 _SHORTEST = 8
 """Characters below which a value of the environment is not masked: it would hide words at random."""
 
@@ -50,9 +66,14 @@ def looks_secret(key: str, value: object) -> bool:
 
 def secret_problems(data: Mapping[str, Any]) -> list[Problem]:
     """Every setting of a study that looks like a secret; the value is not shown."""
-    hint = "read it from the environment in your code (os.environ), and set it where the workers start"
+    in_code = "read it from the environment in your code (os.environ), and set it where the workers start"
+    in_url = "write ${SLACK_WEBHOOK}, or another name, and set that variable where the study is started"
     return [
-        Problem(path, "looks like a secret, and a study file is recorded and shown", hint=hint)
+        Problem(
+            path,
+            "looks like a secret, and a study file is recorded and shown",
+            hint=in_url if path[:1] == ("notify",) else in_code,
+        )
         for path, value in walk(data)
         if looks_secret(next((key for key in reversed(path) if isinstance(key, str)), ""), value)
     ]

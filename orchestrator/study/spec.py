@@ -21,6 +21,7 @@ from pydantic import (
 
 from orchestrator.study.command import CommandSpec
 from orchestrator.study.names import Loggers, Monitors
+from orchestrator.study.notify import NotifySpec
 from orchestrator.study.plugins import OneOf
 from orchestrator.study.registered import DESIGNS, GOALS, RULES, SEARCHES
 from orchestrator.study.section import Section, Text
@@ -298,6 +299,7 @@ class StudySpec(Section):
     gets from ray.train.get_dataset_shard."""
     loggers: Loggers = ("tensorboard",)
     """Where curves go beside the trial's own tables: tensorboard, wandb, mlflow."""
+    notify: NotifySpec | None = None
     deterministic: bool = False
     """Ask torch for deterministic kernels."""
     allow_short: bool = False

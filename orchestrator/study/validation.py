@@ -112,6 +112,7 @@ _CLOUDED: dict[str, tuple[Path, ...]] = {
     "exclude": (("interactions",), ("design",), ("max_cells",)),
     "seeds": (("stopping", "looks"), ("stopping", "max_seeds"), ("tune", "seed"), ("max_cells",)),
     "stopping": (("interactions",), ("tune",)),
+    "notify": (("notify",),),
 }
 """What cannot be judged when anything in a section is faulty."""
 _KINDS = {

@@ -25,6 +25,13 @@ def visible_json(text: str) -> str:
     return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
+def gist(text: str, most: int = 300) -> str:
+    """Return the line of an error that says what it is: its first one, of a traceback the last."""
+    lines = text.strip().splitlines() or [""]
+    line = lines[-1 if lines[0].startswith("Traceback") else 0]
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
     """Return the text with each of its lines cut after `most` characters."""
     if len(text) <= most:

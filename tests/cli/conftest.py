@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from orchestrator.cli.app import main
@@ -127,3 +128,16 @@ def recorded(record: StudyRecord) -> Path:
 def driven(recorded: Path) -> Lease:
     """The recorded study with a driver: this process."""
     return Lease.acquire(Storage.open("runs"), StudyPaths("small"), {"user": "somebody"})
+
+
+@pytest.fixture(scope="session")
+def fits() -> Callable[[str, Any], None]:
+    """`fits("status", document)`: the document is what docs/output.schema.json says of the verb."""
+    file = Path(__file__).parents[2] / "docs" / "output.schema.json"
+    schema = json.loads(file.read_text(encoding="utf-8"))
+
+    def check(name: str, document: Any) -> None:
+        named = {**schema, "anyOf": [{"$ref": f"#/$defs/{name}"}]}
+        jsonschema.Draft202012Validator(named).validate(document)
+
+    return check

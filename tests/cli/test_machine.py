@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -142,3 +143,23 @@ def test_other_studies_on_this_machine_are_told(command, study: Path, recorded: 
         assert "this machine: small (process" in status
         assert "has 1 CPU and 1 GPU (0); beside it: other (process" in status
     assert "this machine" not in command("status", recorded).out
+
+
+def test_doctor_sends_a_message_only_when_it_is_asked(command, study: Path) -> None:
+    def said(*words: object) -> list[tuple[str, str]]:
+        found = command("doctor", "-c", study, "--json", *words).document
+        return [(one["state"], one["detail"]) for one in found if one["name"] == "notify"]
+
+    assert said() == []
+    assert said("--notify") == [("warn", "the study names nobody")]
+    told = "notify: {command: [sh, -c, cat > told.json], webhook: '${NO_SUCH_HOOK}'}\n"
+    study.write_text(study.read_text() + told)
+    ((state, detail),) = said()
+    assert state == "warn"
+    assert detail.endswith("at end, failure, look (NO_SUCH_HOOK is not set here)")
+    assert not Path("told.json").exists()
+    hook, sent = said("--notify")
+    assert hook == ("warn", "webhook ${NO_SUCH_HOOK}: NO_SUCH_HOOK is not set where the study is driven")
+    assert sent == ("ok", "command sh -c cat > told.json: a test message was delivered")
+    assert json.loads(Path("told.json").read_text())["event"] == "test"
+    assert command("doctor", "--notify").code == 2

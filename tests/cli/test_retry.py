@@ -29,9 +29,9 @@ def train(config: dict[str, Any]) -> None:
             raise RuntimeError("broken until mended")
 
 
-def run_study(study: Study, options: RunOptions, listener: object) -> StudyOutcome:
+def run_study(study: Study, options: RunOptions, listener: object, beside: object) -> StudyOutcome:
     """Run what the command asks for without Ray, as far as these options go."""
-    del listener
+    del listener, beside
     code = PackedCode.of(study.entrypoint, study.spec)
     accepts = {"accept_code_change": options.accept_code_change, "retry_failed": options.retry_failed}
     start = Start(code.hash, code.archive, **accepts)
@@ -107,3 +107,12 @@ def test_what_is_not_there_is_refused(command, ended: Path) -> None:
     assert command("retry", "absent", "baseline", 0).code == 2
     moved = ended.rename(ended.with_name("small.20260101-000000"))
     assert "--fresh has put it aside" in command("retry", moved, "baseline", 0).err
+
+
+def test_a_program_gets_the_trial_that_ran_again(
+    command, ended: Path, fits: Callable[[str, Any], None]
+) -> None:
+    document = command("retry", "small", "baseline", 0, "--json").document
+    fits("retry", document)
+    assert (document["arm"], document["state"], document["attempts"]) == ("baseline", "done", 2)
+    assert (document["left"], document["exit_code"]) == (0, 0)

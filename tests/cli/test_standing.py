@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.api import watching
 from orchestrator.api.recorded import open_study
+from orchestrator.api.watching import Watched, Watcher
 from orchestrator.cli import console, logs
-from orchestrator.cli.standing import arms_table, explanations, follow_as_lines
+from orchestrator.cli.standing import arms_table, draw, explanations, follow_as_lines
 from orchestrator.decide.states import TrialState
 from orchestrator.record.control import take_requests
 from orchestrator.record.events import Decided
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
+from orchestrator.reporting.screen import Screen
 from orchestrator.reporting.standing import StudyStanding, standing
 from orchestrator.reporting.standingwords import MOST_LINES
 
@@ -155,6 +159,54 @@ def test_watch_ends_with_the_driver(command, driven, capsys: pytest.CaptureFixtu
     assert len(lines) == 2, "a line only when something has changed"
     assert "run by" in lines[0]
     assert "nobody runs it now" in lines[1]
+
+
+@pytest.fixture
+def watched(recorded: Path) -> Watched:
+    """A look at the study, some of whose trials have reported."""
+    for trial, values in (("baseline/seed-0", (1.0, 0.5, 0.25)), ("no-batchnorm/seed-0", (0.9, 0.8))):
+        rows = [{"report": n, "epoch": 3 * n, "attempt": 1, "loss": v} for n, v in enumerate(values, start=1)]
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (recorded / "trials" / trial).mkdir(parents=True, exist_ok=True)
+        (recorded / "trials" / trial / "metrics.jsonl").write_text(lines)
+    return Watcher(open_study("small", "runs")).look()
+
+
+def drawn(watched: Watched, width: int, height: int = 40, encoding: str = "utf-8") -> list[str]:
+    raw = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Screen(raw, width=width).print(draw(watched, width, height))
+    raw.flush()
+    return raw.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
+
+
+def test_watch_draws_the_curves_of_the_arms(watched: Watched) -> None:
+    lines = drawn(watched, 120)
+    rows = {line.split()[0]: line.rstrip() for line in lines if line.strip()}
+    assert rows["baseline"].endswith("     █████▃▃▃▃▃▁")
+    assert rows["no-batchnorm"].endswith("     ▇▇▇▇▇▆")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "encoding"), [(20, 10, "utf-8"), (1, 1, "ascii"), (120, 40, "ascii")]
+)
+def test_watch_on_any_terminal(watched: Watched, width: int, height: int, encoding: str) -> None:
+    lines = drawn(watched, width, height, encoding)
+    assert max(map(len, lines)) <= width
+    assert ("curve" in "".join(lines)) is (width == 120)
+    assert "\\u" not in "".join(lines)
+
+
+def test_a_look_reads_what_may_have_changed(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    of = watching.curve_of
+    monkeypatch.setattr(watching, "curve_of", lambda *asked: read.append(asked[1].root) or of(*asked))
+    watcher = Watcher(open_study("small", "runs"))
+    first, second = watcher.look(), watcher.look()
+    assert (first.curves, second.report) == (second.curves, first.report)
+    again = [trial for trial in read if read.count(trial) > 1]
+    assert set(again) == {"small/trials/baseline/seed-1"}, "the one that runs"
+    monkeypatch.setattr(watching, "MOST_TRIALS", 3)
+    assert (watcher.look().curves, watcher.look().report) == ((), None)
 
 
 def test_watch_of_a_study_that_nobody_runs_shows_it_once(command, recorded: Path) -> None:

@@ -246,12 +246,13 @@ def no_nohup() -> Iterator[None]:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
 def test_a_study_that_is_stopped_says_how_it_goes_on_and_goes_on(
-    number: signal.Signals, code: int, folder: Path, without_ray: None, command: Any
+    number: signal.Signals, code: int, folder: Path, without_ray: None, command: Any, fits: Any
 ) -> None:
     (folder / "signal").write_text(str(int(number)))
     stopped = command("ablate", "--config", "study.yaml", "seeds=2", "--json")
     assert stopped.code == code
     assert stopped.document["interrupted"] is True
+    fits("ablate", stopped.document)
     said = stopped.err.splitlines()
     assert f"stopped by {number.name}" in said
     assert driver.LEAVING in said
@@ -348,3 +349,17 @@ def test_a_trace_that_cannot_be_written_costs_the_study_nothing(folder: Path, wi
     assert states(folder) == ["done"] * 4
     assert written(err).count("the trace cannot be written, and the study goes on without") == 1
     assert written(err).count("trace:   not written: ") == 1
+
+
+def test_whoever_the_study_names_is_told_of_its_end(folder: Path, without_ray: None, command: Any) -> None:
+    (folder / "study.yaml").write_text(
+        f"{STUDY}notify: {{command: [sh, -c, cat >> told.jsonl]}}\n", encoding="utf-8"
+    )
+    (folder / "signal").write_text(str(int(signal.SIGTERM)))
+    for code in (143, 0, 0):  # the third has nothing left to run, and tells nobody
+        assert command("ablate", "--config", "study.yaml").code == code
+    told = [json.loads(line) for line in (folder / "told.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(one["event"], one["exit_code"]) for one in told] == [("end", 143), ("end", 0)]
+    assert told[0]["text"].startswith("toy: terminated: 0 of 4 trials answered.")
+    assert told[0]["text"].endswith("runs/toy; the same command goes on")
+    assert told[1]["text"].startswith("toy: done: 4 of 4 trials answered.")

@@ -9,7 +9,7 @@ from orchestrator.decide.failing import failed, stops_study
 from orchestrator.decide.faults import FaultKind, fault_of, retry
 from orchestrator.decide.states import Cause, TrialState
 from orchestrator.engine.conduct._placement import Placement
-from orchestrator.engine.conduct._runlog import RunLog, headline, last_lines
+from orchestrator.engine.conduct._runlog import RunLog, last_lines
 from orchestrator.engine.conduct._trialqueue import LiveTrial, TrialQueue
 from orchestrator.engine.messages import (
     Action,
@@ -26,6 +26,7 @@ from orchestrator.errors import ClusterUnavailable, ExitCode, Fault, StudyError
 from orchestrator.record.events import AttemptFailed, TrialEnd
 from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.study.spec import StudySpec
+from orchestrator.study.visible import gist
 
 _UNFIT = "mend the study file and begin again with --fresh, or the code and go on with --retry-failed"
 WORKER_STARTS = 3  # how often a group may fail to start before the study gives up
@@ -166,7 +167,7 @@ class FailurePolicy:
             self._worker_failures = 0
             return [aside]
         self._worker_failures += 1
-        self._log.say(f"a worker of {event.lane} could not start: {headline(event.message)}")
+        self._log.say(f"a worker of {event.lane} could not start: {gist(event.message)}")
         if self._worker_failures >= self._most_failures:
             reason = f"workers cannot start:\n{event.message}"
             self._log.stop(StopRequest(reason, ExitCode.UNAVAILABLE, ClusterUnavailable(reason)))
@@ -187,7 +188,7 @@ class FailurePolicy:
         kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
         there = f" on {where}" if where and fault.speaks_against_node else ""
         what_now = "tried again" if again else verdict.reason
-        self._log.say(f"{record.name}: {kind}{there}: {headline(message)}; {what_now}")
+        self._log.say(f"{record.name}: {kind}{there}: {gist(message)}; {what_now}")
         aside = self._placement.failed(nodes, record.name, fault, live.lane)
         if aside is not None:
             self._due.append(aside)
@@ -245,7 +246,7 @@ class FailurePolicy:
         reason = f"stopped: {record.name} failed, and {why}"
         log = f"{self._record.paths.root}/{record.trial_dir}/log.txt"
         shown = (
-            f"{record.name} failed: {headline(record.reason or 'unknown')}",
+            f"{record.name} failed: {gist(record.reason or 'unknown')}",
             f"the end of {self._record.storage.path(log)}:",
             *(f"  {line}" for line in last_lines(self._record.storage, log)),
         )

@@ -80,13 +80,6 @@ class RunLog:
         return Answer(True, TrialState.CANCELLED, self.request.reason)
 
 
-def headline(text: str) -> str:
-    """Return the line of an error that says what it is: its first one, of a traceback the last."""
-    lines = text.strip().splitlines() or [""]
-    line = lines[-1 if lines[0].startswith("Traceback") else 0]
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
-
 def last_lines(storage: Storage, log: str) -> list[str]:
     """Return the last lines of a trial's log, the long ones cut; none where it cannot be read."""
     try:
