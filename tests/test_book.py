@@ -74,7 +74,7 @@ def loaded(page: Path) -> list[str]:
     return parser.found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_page_is_in_it_once(book: Path) -> None:
     pages = {path.relative_to(ROOT).with_suffix("") for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]}
     assert {page for page in pages if not (book / f"{page}.html").exists()} == set()
@@ -82,7 +82,7 @@ def test_every_page_is_in_it_once(book: Path) -> None:
     assert (book / "files" / "configs" / "digits-planted.yaml.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_asked_of_another_machine(book: Path) -> None:
     pages = list(book.rglob("*.html"))
     assert len(pages) > 40
@@ -96,7 +96,7 @@ def test_nothing_is_asked_of_another_machine(book: Path) -> None:
     } == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_page_loads_is_there(book: Path) -> None:
     missing = [
         (str(page.relative_to(book)), url)
@@ -107,7 +107,7 @@ def test_what_a_page_loads_is_there(book: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -140,7 +140,7 @@ def titles(book: Path, query: str) -> Iterator[tuple[str, str]]:
             yield from ((index["docnames"][page], anchor) for page, anchor in places)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("word", whole_glossary())
 def test_the_search_finds_every_word_of_a_report(book: Path, word: str) -> None:
     anchors = [anchor for page, anchor in titles(book, word) if page == "docs/glossary"]

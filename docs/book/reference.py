@@ -46,6 +46,7 @@ PLACES = {
     "FailuresSpec": "failures",
     "CheckpointSpec": "checkpoint",
     "ReportSpec": "report",
+    "NotifySpec": "notify",
 }
 """Where each section of the schema stands in a study file, in the order of the page."""
 STUDY = f"""{WRITTEN}
