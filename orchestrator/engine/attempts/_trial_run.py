@@ -98,13 +98,12 @@ class TrialRun:
         spec = self.spec
         if self.rank == 0:
             at = self.resume
-            point = ResumePoint(at.report, at.step, at.name) if at else None
             self.trackers.open(self._tracked(), _warn)
             self.log = TrialLog(
                 self.storage,
                 self.paths,
                 self.assignment.attempt,
-                point,
+                at and ResumePoint(at.report, at.step, at.name),
                 adopted=self._adopted(),
                 loggers=spec.loggers,
                 trackers=self.trackers,
