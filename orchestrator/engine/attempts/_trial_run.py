@@ -103,7 +103,7 @@ class TrialRun:
                 self.storage,
                 self.paths,
                 self.assignment.attempt,
-                at and ResumePoint(at.report, at.step, at.name),
+                ResumePoint(at.report, at.step, at.name) if at else None,
                 adopted=self._adopted(),
                 loggers=spec.loggers,
                 trackers=self.trackers,
