@@ -258,14 +258,16 @@ class StudyState:
         if event.rung is not None:
             if event.score is None:
                 raise ValueError("a rung without a score")
-            self.rung_table.setdefault(float(event.rung), {})[event.cell] = float(event.score)
+            self.rung_table.setdefault(_a_number(event.rung), {})[event.cell] = float(event.score)
         record.length = None if event.length is None else float(event.length)
         record.value = event.value
 
     @_take.register
     def _(self, event: Decided) -> None:
         if event.rung is not None:
-            self._record(event).decisions[event.rung] = event
+            record = self._record(event)
+            _a_number(event.rung)
+            record.decisions[event.rung] = event
 
     @_take.register
     def _(self, event: events.Checkpointed) -> None:
@@ -366,3 +368,10 @@ def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
 def _spend(record: TrialRecord, event: events.AttemptFailed | events.TrialEnd) -> None:
     record.wall_s += event.wall_s or 0.0
     record.gpu_s += event.gpu_s or 0.0
+
+
+def _a_number(rung: float) -> float:
+    """Return a rung; raise ValueError where it is NaN, which is never found again in a table."""
+    if math.isnan(rung):
+        raise ValueError("a rung that is no number")
+    return float(rung)

@@ -207,6 +207,15 @@ def test_a_process_in_the_c_locale_whose_reader_leaves_at_once(folder: Path) -> 
     assert "Δ" in (folder / "runs/toy/report.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """SIGHUP has its effect, however these tests were started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.long
 def test_a_terminal_that_is_closed_stops_the_study_cleanly(folder: Path) -> None:
     (folder / "signal").write_text("0")
@@ -231,14 +240,6 @@ def test_a_terminal_that_is_closed_stops_the_study_cleanly(folder: Path) -> None
 
 
 # ---- its words -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_nohup() -> Iterator[None]:
-    """SIGHUP has its effect, however these tests were started."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("no_nohup")

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.decide.states import Cause, TrialState
@@ -142,7 +142,12 @@ def same_as_whole(storage: Storage) -> RecordedStudy | None:
     return found
 
 
+NAN = float("nan")
+UNNUMBERED = Reported(CELLS[0], "", 1, NAN, None, NAN, None, {})  # a rung that nothing is found under
+
+
 @pytest.mark.slow
+@example([UNNUMBERED, UNNUMBERED], [], None, None)
 @given(st.lists(EVENTS, max_size=15), st.lists(EVENTS | st.none(), max_size=6), DAMAGE, DAMAGE)
 def test_a_snapshot_and_what_came_later_are_the_whole_journal(
     first: list[Event],
