@@ -29,7 +29,7 @@ def verdicts(report: str) -> dict[str, str]:
     return dict(re.findall(r"^(\S.*?\S) {2,}.* {2,}(hurts|helps|unresolved)", report, re.MULTILINE))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whoever_follows_it_gets_what_it_shows(tutorial: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     folder.mkdir()

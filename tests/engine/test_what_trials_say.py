@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import datetime
 import enum
 import json
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from entrypoints.anything import LOOP, Level, Phase, Sly, Stats, anything
 from hypothesis import given
 from hypothesis import strategies as st
 from scene import Scene
@@ -42,38 +42,12 @@ PLAIN = (int, float, str, bool, type(None))
 COUNT = 3
 
 
-class Phase(str, enum.Enum):  # noqa: UP042 - as people write it
-    WARM = "warm"
-
-
-class Level(enum.IntEnum):
-    HIGH = 3
-
-
 class Whole(enum.Enum):
     LISTED = (1, 2)
 
 
-@dataclasses.dataclass
-class Stats:
-    a: int = 1
-
-
 class Text(str):
     __slots__ = ()
-
-
-class Sly:
-    """Raises at whatever it is asked."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # those of whoever prints it
-            raise AttributeError(name)
-        raise RuntimeError(f"no {name} here \udce9")
-
-
-LOOP: list[Any] = []
-LOOP.append(LOOP)
 
 
 def one(value: Any, name: str = "x") -> Any:
@@ -444,29 +418,6 @@ def test_what_a_writing_thread_raises_is_the_trials_end(
     scene = run(tmp_path, saying(), seeds=1, failures={"max_retries": 0})
     assert {(row["state"], row["cause"]) for row in scene.cells()} == {("failed", "infra")}
     assert all("TypeError: this logger takes no numbers" in row["reason"] for row in scene.cells())
-
-
-def anything(draw: random.Random) -> dict[Any, Any]:
-    texts = ["a", "caf\udce9", "\x1b]52;c\x07", "", "x" * 20_000, "loss/", "🙂", "\u2028\u202e"]
-    values: list[Any] = [
-        *texts,
-        *(None, True, 3, -(2**63), 2**64, 10**400, 1e308, float("nan"), float("-inf"), 1j, b"x"),
-        *(
-            Phase.WARM,
-            Level.HIGH,
-            Stats(),
-            Sly(),
-            LOOP,
-            len,
-            np.float16(1),
-            np.zeros((2, 2)),
-            np.array(["a"]),
-        ),
-        *(np.datetime64("NaT"), Decimal("NaN"), Fraction(1, 3), Path("/x"), {1, 2}, (1, [2, {"k": None}])),
-        {"deep": {"deeper": 1, 3: "x"}},
-    ]
-    keys: list[Any] = [*texts, "step", "epoch", "report", "attempt", 3, None, Phase.WARM, (1,), "a/b"]
-    return {draw.choice(keys): draw.choice(values) for _ in range(draw.randint(0, 4))}
 
 
 def fuzzed(epochs: int) -> Callable[..., None]:

@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -92,28 +93,51 @@ def test_any_path_goes_to_tensorboard_as_it_came(served: Served, path: str, monk
     assert not set(b" \r\n\0") & set(asked[0])
 
 
-@pytest.mark.slow
-def test_what_hangs_on_the_page_ends_with_it() -> None:
-    """As TensorBoard does: also where the server is killed."""
-    child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
-    parent = (
-        "import signal, subprocess, sys\n"
-        f"words = [sys.executable, '-m', 'orchestrator.web.lifeline', sys.executable, '-c', {child!r}]\n"
-        "subprocess.Popen(words, stdin=subprocess.PIPE)\n"
-        "signal.pause()\n"
-    )
+BOARD = """
+import signal, sys
+from pathlib import Path
+from orchestrator.web.children import ChildProcesses
+children = ChildProcesses(Path(sys.argv[1]))
+port = children.open_board("small", "runs/small")
+print(port, flush=True)
+signal.pause()
+"""
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that one has started, and they."""
+    found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*found, *(below for one in found for below in descendants(one))]
+
+
+@pytest.mark.long
+def test_tensorboard_ends_with_the_page_however_that_ends(served: Served) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    server = subprocess.Popen([sys.executable, "-c", parent], env=env, stdout=subprocess.PIPE, text=True)
+    words = [sys.executable, "-c", BOARD, str(served.root)]
+    server = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     with server.stdout as told:
-        gone = select.poll()
-        handle = os.pidfd_open(int(told.readline()))
-        gone.register(handle, select.POLLIN)
-        assert gone.poll(0) == []
+        port = int(told.readline())
+        deadline = time.monotonic() + 120
+        while not answers(port) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert answers(port)
+        board = descendants(server.pid)
+        assert len(board) >= 2  # the lifeline and TensorBoard
+        handles = [os.pidfd_open(pid) for pid in board]
         server.kill()
         server.wait()
-        assert gone.poll(20_000), "it is still there"
-        os.close(handle)
+        for handle in handles:
+            gone = select.poll()
+            gone.register(handle, select.POLLIN)
+            assert gone.poll(20_000), "it is still there"
+            os.close(handle)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.slow
