@@ -23,6 +23,7 @@ def test_the_schema_is_that_of_the_code() -> None:
     assert output_schema() == SCHEMA, "orchestrate schema output > docs/output.schema.json"
 
 
+@pytest.mark.slow
 def test_what_verbs_say_of_a_study_file(command, study: Path, fits: Fits) -> None:
     fits("validate", command("validate", "-c", study, "--json").document)
     fits("plan", command("plan", "-c", study, "--json").document)
