@@ -9,12 +9,10 @@ table says so.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from peercase import AT_A_TIME, answer, from_arguments
+from peercase import AT_A_TIME, from_arguments
+from ray_tuner import run_tuner
 
 
 def train_fn_per_worker(config: dict[str, Any]) -> None:
@@ -54,34 +52,7 @@ def train_driver_fn(config: dict[str, Any]) -> None:
 
 def main() -> None:
     case, variant = from_arguments()
-    import ray
-    from ray import tune
-
-    from_here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    ray.init(
-        address="local",
-        num_cpus=AT_A_TIME * case.workers + 1,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": from_here}},
-    )
-    asha = tune.schedulers.AsyncHyperBandScheduler(time_attr="epoch", max_t=case.epochs, grace_period=1)
-    with tempfile.TemporaryDirectory() as folder:
-        tuner = tune.Tuner(
-            tune.with_resources(train_driver_fn, {"CPU": 0.01}),
-            param_space={"peer": tune.grid_search(case.configs()), "storage": folder},
-            tune_config=tune.TuneConfig(
-                metric="loss",
-                mode="min",
-                scheduler=asha if variant == "asha" else None,
-                max_concurrent_trials=AT_A_TIME,
-            ),
-            run_config=tune.RunConfig(name="peers", storage_path=folder, verbose=0),
-        )
-        found = [result for result in tuner.fit() if result.error is None and result.metrics]
-    ray.shutdown()
-    last = {result.config["peer"]["trial"]: result.metrics for result in found}
-    whole = {trial: float(said["loss"]) for trial, said in last.items() if said.get("epoch") == case.epochs}
-    answer(whole, len(last) - len(whole))
+    run_tuner(case, variant, train_driver_fn, 0.01, num_cpus=AT_A_TIME * case.workers + 1)
 
 
 if __name__ == "__main__":

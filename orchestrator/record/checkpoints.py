@@ -147,9 +147,7 @@ class CheckpointStore:
         try:
             with telling(self._storage, path):
                 return unpacked(self._storage.read_bytes(path))
-        except FileNotFoundError:
-            return None
-        except UnreadableRecord:  # the trial goes on without them, as one that has never had any
+        except (FileNotFoundError, UnreadableRecord):  # it goes on without, as one that never had any
             return None
 
     def reject(self, manifest: Manifest, why: str) -> None:

@@ -126,10 +126,13 @@ def test_a_case_is_named_by_length_and_workers(load) -> None:
 
 
 HANGS = """\
-import subprocess, sys, time
-child = [sys.executable, "-c", "import time; memory = bytearray(30 << 20); time.sleep(600)"]
+import signal, subprocess, sys, time
+child = [sys.executable, "-c", "import signal; memory = bytearray(30 << 20); signal.pause()"]
 subprocess.Popen(child, start_new_session=True)
-time.sleep(600 if sys.argv[1] == "hangs" else 1.5)
+if sys.argv[1] == "hangs":
+    signal.pause()
+while time.process_time() < 1:
+    pass
 print('{"values": {}, "stopped": 12, "cannot": null}')
 """
 MEASURES = """\
@@ -159,4 +162,5 @@ def test_a_way_is_measured_with_its_orphans_and_nothing_of_it_is_left(
     assert left == 0
     assert found["processes"] == 2
     assert found["memory_mib"] > 30
+    assert what == "hangs" or found["cpu_s"] >= 1
     assert found["told"] == ("not over after 2 s: ended from outside" if what == "hangs" else None)
