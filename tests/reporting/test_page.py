@@ -203,6 +203,17 @@ def test_what_is_missing_stands_at_the_top(study) -> None:
     assert text.index("incomplete: 4 of 6 cells have ended, 2 are left") < text.index("higher is better")
 
 
+@pytest.mark.parametrize(("gpu_s", "columns"), [(0.0, 0), (7200.0, 1)])
+def test_hours_of_a_gpu_stand_in_the_table_of_effects_where_there_were_any(
+    study, ended, gpu_s: float, columns: int
+) -> None:
+    run = ended(0.8, gpu_s=gpu_s)
+    html = to_html(study({"baseline": BASE, "no-bn": {0: run, 1: run, 2: run}}).report, ())
+    effects = html.partition("<h2>Effects</h2>")[2].partition("</table>")[0]
+    assert "Holm p" in effects
+    assert effects.count("GPU-hours") == columns
+
+
 @pytest.mark.slow
 def test_names_and_reasons_are_not_markup(study, ended) -> None:
     reason = "<script>alert(1)</script><img src=http://x/y> {{ 7 * 7 }}"
