@@ -127,7 +127,8 @@ def looks(folder: Path) -> dict[str, Any]:
     from starlette.testclient import TestClient
 
     from orchestrator.record.journal import Line, encode
-    from orchestrator.web.app import Site, make_app
+    from orchestrator.web.answers import Site
+    from orchestrator.web.app import make_app
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions
     from orchestrator.web.kept import KeptStudies

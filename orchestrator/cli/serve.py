@@ -69,7 +69,8 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     import uvicorn
 
     from orchestrator.record.storage import Storage
-    from orchestrator.web.app import Site, make_app
+    from orchestrator.web.answers import Site
+    from orchestrator.web.app import make_app
     from orchestrator.web.bodies import PunctualConnections
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback

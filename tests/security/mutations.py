@@ -35,7 +35,8 @@ from orchestrator.api.recorded import open_study
 from orchestrator.cli.app import main
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.storage import Storage
-from orchestrator.web.app import Site, make_app
+from orchestrator.web.answers import Site
+from orchestrator.web.app import make_app
 from orchestrator.web.children import ChildProcesses
 from orchestrator.web.guard import Sessions
 

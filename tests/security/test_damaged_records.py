@@ -29,7 +29,8 @@ from orchestrator.record.jsonlines import from_json, to_json
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.lease import is_alive, read_lease
 from orchestrator.record.storage import Storage
-from orchestrator.web.app import Site, make_app
+from orchestrator.web.answers import Site
+from orchestrator.web.app import make_app
 from orchestrator.web.children import ChildProcesses
 from orchestrator.web.guard import Sessions
 

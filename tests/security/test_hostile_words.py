@@ -12,7 +12,8 @@ from scene import Scene
 
 from orchestrator.engine.inprocess import report
 from orchestrator.errors import ExitCode
-from orchestrator.web.app import Site, make_app
+from orchestrator.web.answers import Site
+from orchestrator.web.app import make_app
 from orchestrator.web.children import ChildProcesses
 from orchestrator.web.guard import Sessions
 

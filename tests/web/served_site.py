@@ -15,7 +15,8 @@ from orchestrator.record.storage import Storage
 from orchestrator.record.studyrecord import Start, StudyRecord
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
-from orchestrator.web.app import Site, make_app
+from orchestrator.web.answers import Site
+from orchestrator.web.app import make_app
 from orchestrator.web.children import ChildProcesses
 from orchestrator.web.guard import Sessions
 

@@ -1,0 +1,91 @@
+"""The routes of a new study: its form, its dry run, its start, and what it prints."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import Response
+
+from orchestrator.errors import Fault, InputError, OrchestratorError
+from orchestrator.record.storage import Storage
+from orchestrator.study.loading import load_study
+from orchestrator.web.answers import Filled, Sent, Site, go_to, show_page
+from orchestrator.web.children import ChildAnswer, shown
+from orchestrator.web.form import Form, form_of, options, overrides
+from orchestrator.web.studyfiles import StudyFile, find_study_files
+
+
+def new_study_pages(app: FastAPI, site: Site) -> None:
+    """Add the pages on which a study is chosen and started."""
+
+    @app.get("/new")
+    def choose(request: Request, config: str = "") -> Response:
+        return _form_page(request, site, config, {}, None)
+
+    @app.post("/new")
+    def send(request: Request, filled: Sent) -> Response:
+        action = filled.pop("action", [""])[0]
+        config = filled.pop("config", [""])[0]
+        try:
+            form = _form(site, config, find_study_files(site.children.root))
+            words = ["--config", config, *overrides(form, filled), *options(filled)]
+        except InputError as error:
+            answer = ChildAnswer((), 2, "", "\n".join(f"error: {fault}" for fault in error.faults))
+            return _form_page(request, site, config, filled, answer)
+        answer = site.children.ask("ablate", *words, "--dry-run")
+        if answer.returncode or action != "start":
+            return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
+        return go_to(request, f"/launches/{site.children.launch('ablate', *words)}")
+
+    @app.get("/launches/{name}")
+    def launched(request: Request, name: str) -> Response:
+        launch = site.children.launched(name)
+        if launch is None:
+            raise HTTPException(404, "no study was started under this name")
+        study, elsewhere = _study_of(site, launch.words)
+        return show_page(request, "launch.html.j2", launch=launch, study=study, elsewhere=elsewhere)
+
+
+def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
+    """Raise `InputError` for a file that is not offered, or that is no sound study."""
+    if config not in {file.path for file in known}:
+        raise InputError(Fault("no study file of this directory", field="config", value=config[:200]))
+    root = site.children.root
+    raw = load_study(root / config, cwd=root).raw
+    return form_of(raw, {file.entrypoint for file in known if file.entrypoint})
+
+
+def _form_page(
+    request: Request, site: Site, config: str, filled: Filled, answer: ChildAnswer | None, command: str = ""
+) -> Response:
+    known = find_study_files(site.children.root)
+    config = config or (known[0].path if known else "")
+    form, problems = None, []
+    if config:
+        try:
+            form = _form(site, config, known)
+        except InputError as error:
+            problems = [str(fault) for fault in error.faults]
+    code = 422 if answer is not None and answer.returncode else 200
+    values = {"known": known, "config": config, "form": form, "problems": problems}
+    return show_page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
+
+
+def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:
+    """Of a launch: the name of its study once that is recorded here, and its storage when that is another."""
+    match words:
+        case ("retry", where, *_):
+            return PurePath(where).name, ""
+        case (_, "--config", config, *more):
+            settings = [word for word in more if not word.startswith("--")]
+        case _:
+            return "", ""
+    try:
+        spec = load_study(site.children.root / config, settings).spec
+    except OrchestratorError:
+        return "", ""
+    where = spec.storage if "://" in spec.storage else str(site.children.root / spec.storage)
+    if Storage.open(where).uri != site.storage.uri:
+        return "", where
+    return (spec.name if site.studies.named(spec.name) else ""), ""
