@@ -35,7 +35,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, help="of every loader")
     parser.add_argument("--same", type=int, nargs="*", default=[0, 1, 4], help="workers of equal curves")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument(
+        "--epochs", type=int, default=6, help="at least 3: the first and the last do not count"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the pictures")
     return parser.parse_args(words)

@@ -2,6 +2,7 @@
 
 source   what belongs to a request: a pure function of seed, set, epoch and samples, wherever it runs
 _worker  a process of torch's DataLoader, which answers requests of one trial after the other
+_slots   memory through which batches travel, used again and again
 pool     the processes of a trial's process, kept between epochs and trials
 feed     which request is next
 """

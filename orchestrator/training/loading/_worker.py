@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import IO, Any, NamedTuple
 
+from orchestrator.training.loading._slots import Borrowed, SentBatch, Slot
 from orchestrator.training.loading.source import BatchSource, Request
 from orchestrator.training.task import Batch
 
@@ -39,6 +40,8 @@ class Ordered(NamedTuple):
     folder: str
     """The trial's working directory."""
     request: Request
+    slot: Slot | None
+    """Where the batch goes; None: torch finds it a place."""
 
 
 class TrialPickler(pickle.Pickler):
@@ -87,8 +90,9 @@ class Fetching:
     def __init__(self) -> None:
         self._read: tuple[Sent, Sequence[object]] = (NOTHING, ())
         self._trial: tuple[Sent, BatchSource | None] = (NOTHING, None)
+        self._borrowed = Borrowed()
 
-    def __getitem__(self, order: Ordered) -> Batch:
+    def __getitem__(self, order: Ordered) -> Batch | SentBatch:
         """Return the batch of an order."""
         try:
             source = self._source(order)
@@ -97,7 +101,9 @@ class Fetching:
                 f"a worker process of the loader cannot load the dataset ({type(error).__name__}: {error}); "
                 "its class has to be at the top level of a module, or set data.num_workers: 0"
             ) from error
-        return source.sent(order.request)
+        if order.slot is None:
+            return source.sent(order.request)
+        return self._borrowed.fill(order.slot, lambda: source.sent(order.request))
 
     def _source(self, order: Ordered) -> BatchSource:
         name, source = self._trial

@@ -25,6 +25,7 @@ from typing import IO, Any
 import torch
 from torch.utils.data import DataLoader
 
+from orchestrator.training.loading._slots import Lending, SentBatch, size_of
 from orchestrator.training.loading._worker import (
     NOTHING,
     Fetching,
@@ -39,6 +40,8 @@ from orchestrator.training.task import Batch
 
 _SHM = Path("/dev/shm")  # noqa: S108 - where torch passes tensors between processes
 _CACHED_AS = "loader"
+_HELD = 4
+"""Batches that a trial may hold beside those on their way; further ones travel as torch sends them."""
 MORE_MEMORY = (
     "start the container with more (docker: --shm-size=8g; Kubernetes: an emptyDir with medium: Memory on "
     "/dev/shm), or lower data.num_workers or data.prefetch_factor, or set data.num_workers: 0"
@@ -70,11 +73,17 @@ class _Orders:
     files: tuple[Sent, Sent] = (NOTHING, NOTHING)
     requests: Iterator[Request] = field(default_factory=lambda: iter(()))
     under_way: deque[Request] = field(default_factory=deque)
+    lendings: list[Lending] = field(default_factory=list)
+    """Slots for what is ordered from now on, behind those of earlier orders, which were smaller."""
 
     def __iter__(self) -> Iterator[Ordered]:
+        del self.lendings[:-1]  # every worker has answered, or dropped, what came before
+        for lending in self.lendings:
+            lending.take_back()
         for request in self.requests:
             self.under_way.append(request)
-            yield Ordered(*self.files, self.folder, request)
+            slot = self.lendings[-1].lend() if self.lendings else None
+            yield Ordered(*self.files, self.folder, request, slot)
 
 
 class _Loader(DataLoader[Any]):
@@ -186,8 +195,17 @@ class WorkerPool:
             Exception: what the dataset raised, with the worker's traceback.
         """
         self._orders.under_way.popleft()
-        batch: Batch = self._guarded(lambda: next(self._batches))
+        found: Batch | SentBatch = self._guarded(lambda: next(self._batches))
+        batch = found.opened() if isinstance(found, SentBatch) else found
+        self._make_room(size_of(batch))
         return batch
+
+    def _make_room(self, needed: int) -> None:
+        """Have slots for batches of so many bytes, for what is ordered from now on."""
+        lendings = self._orders.lendings
+        if needed and not (lendings and lendings[-1].size >= needed):
+            ahead = self.settings.workers * self.settings.prefetch
+            lendings.append(Lending(ahead + _HELD, needed))
 
     @property
     def alive(self) -> bool:
@@ -211,6 +229,7 @@ class WorkerPool:
         """End the processes."""
         self._batches = self._loader = None  # torch's loader ends them when it is collected
         self._orders.under_way.clear()
+        self._orders.lendings.clear()
         _POOLS.discard(self)
 
     def _guarded(self, call: Any) -> Any:
