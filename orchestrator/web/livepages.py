@@ -1,4 +1,4 @@
-"""The routes of what is live: the streams that tell open pages of something new, and the figures of a study."""
+"""The routes of what is live: streams that tell open pages of something new, and the figures of a study."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from starlette.exceptions import HTTPException
 from orchestrator.errors import OrchestratorError
 from orchestrator.web.answers import Site, kept_study, version_of
 from orchestrator.web.news import Look, event_stream
+from orchestrator.web.studyfigures import DRAWINGS, drawn_once
 from orchestrator.web.studypages import around
+from orchestrator.web.tables import Asked
 
+ASKED_OF_A_FIGURE = ("arm", "smooth", "log", "first")
 SOON_S, LATER_S = 1.0, 5.0
 """Between two looks at a study that somebody runs, and at anything else."""
 
 
 def live_pages(app: FastAPI, site: Site) -> None:
-    """Add the streams of the list of studies and of each study."""
+    """Add the streams of the list of studies and of each study, and the figures of a study."""
 
     def told(request: Request, what: str, look: Look) -> Response:
         session = request.state.session
@@ -31,6 +34,18 @@ def live_pages(app: FastAPI, site: Site) -> None:
     async def of_one(request: Request, name: str) -> Response:
         await run_in_threadpool(kept_study, site, name)
         return told(request, name, lambda: look_at_one(site, name))
+
+    def add(what: str) -> None:
+        @app.get(f"/studies/{{name}}/{what}.json")
+        def drawing(request: Request, name: str) -> Response:
+            asked = Asked.of(request.query_params, *ASKED_OF_A_FIGURE)
+            body, tag = drawn_once(kept_study(site, name), what, asked)
+            if request.headers.get("if-none-match") == tag:
+                return Response(status_code=304)
+            return Response(body, media_type="application/json", headers={"ETag": tag})
+
+    for what in DRAWINGS:
+        add(what)
 
 
 def look_at_one(site: Site, name: str) -> tuple[str, float]:

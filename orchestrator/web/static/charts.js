@@ -34,8 +34,8 @@
       hoverlabel: { bgcolor: css("--card"), bordercolor: quiet, font: { color: css("--ink") }, align: "left" },
       modebar: { bgcolor: clear, color: quiet, activecolor: css("--link") },
       margin: { l: 10, r: 16, t: 32, b: 10 },
-      legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom" },
       ...layout, ...axes,
+      legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", ...layout.legend },
     };
   }
   async function put(figure, text) {
