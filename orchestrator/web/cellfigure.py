@@ -14,6 +14,9 @@ from orchestrator.web.figures import Figure, figure, in_template, labels, uid
 MOST_CELLS = 20_000
 FEW = 60
 """Rows or columns that there is room for lines between."""
+LINE, HAIR = 1, 0.01
+"""Between cells. Where there is nothing at all, Plotly draws in a way that takes a style attribute, which the
+policy of the pages forbids."""
 _PLACES = {state: place for place, state in enumerate(TrialState)}
 
 
@@ -35,7 +38,7 @@ def cell_figure(arms: Sequence[str], cells: Iterable[TrialRecord], metric: str) 
     grid = [[mine.get(key) for key in columns] for mine in shown.values()]
     phases = {phase for phase, _ in columns}
     seeds = [str(seed) if len(phases) == 1 else f"{phase} {seed}" for phase, seed in columns]
-    gap = 1 if max(len(shown), len(columns)) <= FEW else 0
+    gap = LINE if max(len(shown), len(columns)) <= FEW else HAIR
     data = {
         "type": "heatmap",
         "uid": uid("cells"),

@@ -32,7 +32,7 @@ class DrawnCurve:
 
 @dataclass(frozen=True)
 class Axes:
-    """What is drawn. `rungs`: where the rule compares; `weight`: of smoothing; `log`: of the value, or not."""
+    """What is drawn. `rungs`: where the rule compares; `weight`: of smoothing; `log`: of the values."""
 
     metric: str
     unit: str

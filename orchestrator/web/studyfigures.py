@@ -21,13 +21,14 @@ from orchestrator.web.tables import Asked
 MOST_RUNS = 500
 """Whose curves one figure is made of."""
 Drawing = Callable[[KeptStudy, Asked], Figure]
+Depends = Callable[[KeptStudy], object]
+"""Returns what a figure is made of: it is drawn anew when that is another."""
 _WAITS = "Effects are being worked out, and come here by themselves."
 
 
 def drawn_once(kept: KeptStudy, what: str, asked: Asked) -> tuple[bytes, str]:
     """Return the JSON of a figure and its tag; worked out again when there is more of the study to show."""
-    kept.status()
-    draw = DRAWINGS[what]
+    draw, depends = DRAWINGS[what]
 
     def work() -> tuple[bytes, str]:
         try:
@@ -36,7 +37,7 @@ def drawn_once(kept: KeptStudy, what: str, asked: Asked) -> tuple[bytes, str]:
             body = to_bytes(figure([], {}, visible_fault(error)))
         return body, f'"{sha256(body).hexdigest()[:16]}"'
 
-    known: tuple[bytes, str] = kept.once(what, (kept.version, *sorted(asked.words.items())), work)
+    known: tuple[bytes, str] = kept.once(what, (depends(kept), *sorted(asked.words.items())), work)
     return known
 
 
@@ -106,5 +107,19 @@ def _map(kept: KeptStudy, asked: Asked) -> Figure:
     return cell_figure(arms, found.cells, found.claimed or found.metric)
 
 
-DRAWINGS: dict[str, Drawing] = {"curves": _curves, "forest": _forest, "map": _map}
+def _all(kept: KeptStudy) -> object:
+    kept.status()
+    return kept.version
+
+
+def _states(kept: KeptStudy) -> object:
+    cells = kept.status().cells
+    return tuple(cell.state for cell in cells), sum(cell.attempts for cell in cells)
+
+
+DRAWINGS: dict[str, tuple[Drawing, Depends]] = {
+    "curves": (_curves, _all),
+    "forest": (_forest, _all),
+    "map": (_map, _states),
+}
 """By the names that they have in addresses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from served_site import Served, record_study, serve, write_files
 
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import rule_of
 from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage.directory import Directory
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.reporting.palette import STATES
+from orchestrator.study.loading import load_study
 from orchestrator.study.visible import visible
 from orchestrator.web.cellfigure import cell_figure
 from orchestrator.web.curvefigure import MOST_ARMS, MOST_POINTS, Axes, chosen, curve_figure, drawn, smoothed
@@ -138,6 +141,12 @@ def test_half_a_surrogate_pair_is_shown_as_an_escape() -> None:
     assert text("a\ud800") == labels(["a\ud800"])[0] == "a\\ud800"
 
 
+def test_a_large_map_leaves_a_hair_between_its_cells() -> None:
+    cells = [TrialRecord(f"{n:012x}", f"arm-{n // 100}", n % 100) for n in range(10_000)]
+    made = cell_figure([f"arm-{n}" for n in range(100)], cells, "loss")["data"][0]
+    assert 0 < made["xgap"] == made["ygap"] < 1
+
+
 def test_labels_differ_when_names_are_cut_alike() -> None:
     found = labels(["a" * 50 + "b" + "a" * 50, "a" * 50 + "c" + "a" * 50])
     assert len(set(found)) == 2
@@ -154,6 +163,7 @@ def test_a_map_is_numbers_one_colour_for_each_state() -> None:
     assert grid["meta"]["values"][0][3] == (0.1235 if cells[3].state.terminal else None)
     assert grid["meta"]["values"][0][2] is None
     assert grid["customdata"][0][1] == f"{1:012x}"
+    assert grid["xgap"] > 0  # without, a style attribute would be set
     assert [key["name"] for key in keys] == [state.value for state in TrialState]
     for place, state in enumerate(TrialState):
         share = (place + 0.5) / len(TrialState)
@@ -236,4 +246,30 @@ def test_what_is_not_new_is_not_sent_and_not_read(served: Served, monkeypatch: p
     assert fresh.status_code == 200
     assert 101.0 in json.loads(fresh.content)["data"][0]["x"]
     assert [length < 200 for _, length in read] == [True]  # its last report, not the hundred before
+    record.close()
+
+
+def test_looks_are_said_with_the_level_that_is_next(served: Served) -> None:
+    """Of a study that looks while it runs: p beside its level, and what the next look asks for."""
+    text = (served.root / "configs" / "busy.yaml").read_text()
+    text = text.replace("rule: none", "rule: resolve").replace("seeds: 2", "seeds: 5")
+    (served.root / "configs" / "busy.yaml").write_text(text)
+    record = record_study(served.root, "busy")
+    ends(record, *(("baseline", seed, 0.25 + 0.01 * seed) for seed in (1, 2, 3)))
+    ends(record, ("no-batchnorm", 1, 0.3))
+    for arm, offset in (("kind=vit", 5.0), ("kind=mlp", 0.02)):
+        ends(record, *((arm, seed, 0.25 + offset + 0.03 * seed * seed) for seed in (0, 1)))
+    page = served.client.get(PLACE).text
+    part = page[page.index('aria-label="looks"') :].partition("</tbody>")[0]
+    lines = part.partition("<tbody>")[2].splitlines()
+    rows = {row[0]: row[1:] for line in lines if (row := re.findall(r"<t[hd][^>]*>([^<]*)<", line))}
+    assert rows["kind=vit"][0] == "1 of 4, at 2 seeds"
+    assert rows["kind=vit"][-2:] == ["different", "–"]
+    spec = load_study(served.root / "configs" / "busy.yaml").spec
+    rule = rule_of(spec).on_seeds(spec, 3)
+    assert rule is not None
+    # Holm: two arms are left, of whose level the rule spends a part at its second look
+    asked_for = f"at 3 seeds, p ≤ {rule.levels(rule.alpha / 2)[1]:.2g}"
+    assert rows["kind=mlp"] == ["1 of 4, at 2 seeds", "0.12", "0.0016", "goes on", asked_for]
+    assert rows["no-batchnorm"][1] == "–"  # its first run has failed: one pair has no p
     record.close()

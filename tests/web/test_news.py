@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -119,15 +120,15 @@ def test_what_a_look_sees(tmp_path: Path) -> None:
 
 
 @contextmanager
-def on_a_port(site: Site, port: int = 0) -> Iterator[str]:
-    """The address of the real server over a site; it ends as with Ctrl-C."""
+def on_a_port(site: Site, port: int = 0) -> Iterator[tuple[str, PageServer]]:
+    """The address of the real server over a site, and the server; it ends as with Ctrl-C."""
     listener = socket.create_server(("127.0.0.1", port))
-    kinds = {"http": PunctualConnections, "ws": "none", "timeout_graceful_shutdown": SOON_S}
+    kinds = {"http": PunctualConnections, "ws": "none", "timeout_graceful_shutdown": 10 * SOON_S}
     server = PageServer(uvicorn.Config(make_app(site), log_level="critical", **kinds), site.news.close)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}{site.sessions.base}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}{site.sessions.base}", server
     finally:
         server.should_exit = True
         thread.join()
@@ -140,32 +141,38 @@ def served(tmp_path: Path) -> Served:
     return serve(tmp_path)
 
 
-def lines_of(answer: httpx.Response) -> Iterator[str]:
-    return (line for line in answer.iter_lines() if line)
+def first_version(answer: httpx.Response) -> tuple[str, Iterator[str]]:
+    """The newest version, which is told at once, and the lines after it."""
+    lines = (line for line in answer.iter_lines() if line)
+    assert [next(lines), next(lines)] == ["retry: 1000", "event: version"]
+    return next(lines), lines
 
 
 @pytest.mark.slow
 def test_streams_of_the_real_server(served: Served) -> None:
-    """They need a session, tell of what is new, and end when the server or the session does."""
+    """They need a session, are forgotten when their reader leaves, and end when the server does."""
     site, cookies = served.site, dict(served.client.cookies)
-    with on_a_port(site) as address, httpx.Client(cookies=cookies, timeout=SOON_S) as client:
-        assert httpx.get(f"{address}/events").status_code == 401
-        assert client.get(f"{address}/studies/none/events").status_code == 404
+    with httpx.Client(cookies=cookies, timeout=SOON_S) as client:
+        with on_a_port(site) as (address, server):
+            assert httpx.get(f"{address}/events").status_code == 401
+            assert client.get(f"{address}/studies/none/events").status_code == 404
+            with client.stream("GET", f"{address}/events") as answer:
+                first_version(answer)
+                assert site.news.watched == ("/",)
+            deadline = time.monotonic() + SOON_S
+            while site.news.watched:
+                assert time.monotonic() < deadline, "the stream of a reader that has left goes on"
+                time.sleep(0.01)
+            with client.stream("GET", f"{address}/studies/small/events") as answer:
+                assert answer.headers["content-type"].startswith("text/event-stream")
+                assert answer.headers["cache-control"] == "no-store"
+                found, lines = first_version(answer)
+                server.should_exit = True
+                assert list(lines) == []
+        again = replace(site)  # another server takes its place, with the sessions that there are
+        port = int(address.split(":")[2].partition("/")[0])
         with (
-            client.stream("GET", f"{address}/studies/small/events") as one,
-            client.stream("GET", f"{address}/events") as other,
+            on_a_port(again, port) as (address, _),
+            client.stream("GET", f"{address}/studies/small/events") as answer,
         ):
-            assert one.headers["content-type"].startswith("text/event-stream")
-            assert one.headers["cache-control"] == "no-store"
-            heard, all_heard = lines_of(one), lines_of(other)
-            assert [next(heard), next(heard)] == ["retry: 1000", "event: version"]
-            assert [next(all_heard) for _ in range(3)][1] == "event: version"
-            assert set(site.news.watched) == {"/", "small"}
-            began = time.monotonic()
-            thread = threading.Thread(target=lambda: list(heard))
-            thread.start()
-            site.sessions.end(next(iter(cookies.values())))
-            site.news.close()
-            thread.join(SOON_S)
-            assert not thread.is_alive()
-            assert time.monotonic() - began < news.BEAT_S
+            assert first_version(answer)[0] != found

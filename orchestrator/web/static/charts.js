@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   const BUTTONS = ["zoomIn2d", "zoomOut2d", "resetScale2d"];
-  const CONFIG = { responsive: true, displayModeBar: true, displaylogo: false, showTips: false, modeBarButtons: [BUTTONS] };
+  const CONFIG = { responsive: true, displayModeBar: true, displaylogo: false, showTips: false, displayNotifier: false, modeBarButtons: [BUTTONS] };
   const coarse = matchMedia("(pointer: coarse)"), dark = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new WeakMap(); // figure -> what it shows: address, tag, JSON text
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
