@@ -1,4 +1,4 @@
-"""A page that stays open while a study runs: after hundreds of looks the browser holds what it held before."""
+"""A page that stays open while a study runs: after hundreds of looks a browser holds what it held before."""
 
 from __future__ import annotations
 
