@@ -83,6 +83,11 @@ def curve_of(storage: Storage, trial: TrialPaths, metric: str, unit: str) -> Poi
     return _points(read_metrics(storage, trial), metric, _LENGTH_KEYS[unit])
 
 
+def points_of(rows: Rows, metric: str, unit: str) -> Points:
+    """Return what these rows of a trial say of the metric, by its length; what is not finite is left out."""
+    return _points(rows, metric, _LENGTH_KEYS[unit])
+
+
 def said_by_tables(report: StudyReport, spec: StudySpec) -> bool:
     """Whether the other metrics stand in the trials' tables only, as earlier versions have left them."""
     runs = [run for arm in report.all_arms for run in arm.runs if run.used]

@@ -23,7 +23,9 @@ from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
 from orchestrator.web.again import retriable
+from orchestrator.web.curvefigure import WEIGHTS
 from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.lookwords import looks_of
 from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
@@ -31,7 +33,10 @@ MOST_CHIPS, MOST_NAMED, MOST_LETTERS = 400, 5, 300
 """A page of a study with thousands of cells stays one that a phone can draw, whatever they say: cells that
 have a sign each; deleted directories and oddities that are named; letters of what a cell says."""
 ASKED_OF_STUDIES = ("study", "studies", "studies_first")
-ASKED_OF_A_STUDY = ("arm", "state", "arms", "arms_first", "cells", "cells_first")
+ASKED_OF_A_STUDY = (
+    *("arm", "state", "arms", "arms_first", "cells", "cells_first"),
+    *("smooth", "log", "first"),
+)
 """What the addresses of the pages may ask for: parts of names, a state, and orders and parts of tables."""
 
 Drawn = dict[str, Any]
@@ -145,6 +150,8 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
         "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),
         "effects": _effects(kept, set(found.arms).difference(on_this_page)),
+        "looks": _looks(kept),
+        "weights": [f"{weight:g}" for weight in WEIGHTS],
     }
 
 
@@ -262,6 +269,15 @@ def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
         return {"problem": " ".join(str(report).split()), "rows": []}
     drawn: Drawn = kept.once("effects", report, lambda: _drawn(report))
     return {**drawn, "rows": [row for row in drawn["rows"] if row["arm"] not in elsewhere]}
+
+
+def _looks(kept: KeptStudy) -> list[Drawn]:
+    """Return where the looks at the arms stand; nothing where there are no effects, or no looks."""
+    report = kept.report()
+    if not isinstance(report, StudyReport):
+        return []
+    found: list[Drawn] = kept.once("looks", report, lambda: looks_of(kept.run.spec, report))
+    return found
 
 
 def _drawn(report: StudyReport) -> Drawn:

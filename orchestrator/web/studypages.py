@@ -29,7 +29,7 @@ from orchestrator.web.served import served
 from orchestrator.web.tables import Asked
 
 
-def _around(site: Site, kept: KeptStudy) -> dict[str, Any]:
+def around(site: Site, kept: KeptStudy) -> dict[str, Any]:
     """Return what the page of a study offers: its TensorBoard, and the commands that go on with it."""
     run, root, found = kept.run, site.children.root, kept.status()
 
@@ -55,10 +55,10 @@ def study_pages(app: FastAPI, site: Site) -> None:
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
         kept, asked = kept_study(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
-        around = {"name": name, "asked": asked, **_around(site, kept)}
-        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around)
+        more = {"name": name, "asked": asked, **around(site, kept)}
+        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), more)
         return show_unless_known(
-            request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **around}
+            request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **more}
         )
 
     only_ours = [Depends(read_form)]  # the form holds nothing but the session's word

@@ -96,6 +96,16 @@ def ended(page: Any) -> None:
     page.locator("#driver").get_by_text("nobody runs it now").wait_for(timeout=RUN_MS)
 
 
+def drawn(page: Any) -> None:
+    """Wait until curves, effects and the map of a study are drawn."""
+    for place in (
+        "#figure-curves .scatterlayer",
+        "#figure-forest .scatterlayer",
+        "#figure-map .heatmaplayer image",
+    ):
+        page.locator(f"{place} >> nth=0").wait_for(state="attached", timeout=WAIT_MS)
+
+
 def fits(page: Any) -> bool:
     """No page is wider than its window."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))

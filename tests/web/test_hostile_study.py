@@ -125,6 +125,16 @@ def test_what_its_files_say(served: Served, said: str, what: str) -> None:
     page = served.client.get("/studies/small/")
     assert page.status_code == (400 if "is damaged" in listed.text else 200)
     inert(page.text, known)
+    for drawn in ("curves", "forest", "map"):
+        answer = served.client.get(f"/studies/small/{drawn}.json")
+        assert answer.status_code == page.status_code
+        assert len(answer.content) < 10_000
+        assert answer.text == visible(answer.text)
+        if answer.status_code == 200:
+            shown = json.dumps(answer.json(), ensure_ascii=False)
+            assert shown == visible(shown)
+            assert "<script" not in shown
+            assert "<img" not in shown
 
 
 def test_names_of_directories(served: Served) -> None:
