@@ -83,6 +83,11 @@ def curve_of(storage: Storage, trial: TrialPaths, metric: str, unit: str) -> Poi
     return _points(read_metrics(storage, trial), metric, _LENGTH_KEYS[unit])
 
 
+def length_key(unit: str) -> str:
+    """Return the column of a trial's reports that has its length in the study's unit."""
+    return _LENGTH_KEYS[unit]
+
+
 def said_by_tables(report: StudyReport, spec: StudySpec) -> bool:
     """Whether the other metrics stand in the trials' tables only, as earlier versions have left them."""
     runs = [run for arm in report.all_arms for run in arm.runs if run.used]

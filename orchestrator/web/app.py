@@ -18,6 +18,7 @@ from orchestrator.web.answers import Site, go_to, read_form, show_page, study_di
 from orchestrator.web.guard import Guard, page
 from orchestrator.web.newstudy import new_study_pages
 from orchestrator.web.studypages import retry_pages, study_pages
+from orchestrator.web.trialpages import trial_pages
 
 
 def make_app(site: Site) -> Guard:
@@ -35,6 +36,7 @@ def make_app(site: Site) -> Guard:
     new_study_pages(app, site)
     study_pages(app, site)
     retry_pages(app, site)
+    trial_pages(app, site)
     _tensorboard(app, site)
     _leaving(app, site)
     return Guard(app, site.sessions, site.host, site.port)
