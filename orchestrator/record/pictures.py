@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from orchestrator.record.storage import Storage
+from orchestrator.record.tensorboard import frame_head
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MOST_BYTES = 64 << 20
@@ -116,7 +117,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     while place + _HEAD.size <= len(data):
         (length,) = _HEAD.unpack_from(data, place)
         begin = place + _HEAD.size
-        if length + _FOOT > len(data) - begin:
+        if data[place:begin] != frame_head(length) or length + _FOOT > len(data) - begin:
             return
         yield begin, data[begin : begin + length]
         place = begin + length + _FOOT

@@ -198,7 +198,13 @@ def _scalars(seen: SeenTrial, asked: Asked) -> Drawn:
         query = urlencode({"cell": seen.record.cell, "of": _id(name)}, errors="replace")
         said = in_words(name, points)
         values = {what: _value(getattr(said, what)) for what in ("first", "last", "least", "most")}
-        return {"id": _id(name), "source": f"trial/curves.json?{query}", "name": name, "n": said.points, **values}
+        return {
+            "id": _id(name),
+            "source": f"trial/curves.json?{query}",
+            "name": name,
+            "n": said.points,
+            **values,
+        }
 
     def part(at: int) -> str:
         return f"{asked.but(scalars_first=at)}#curves" if 0 <= at < len(names) else ""
