@@ -26,7 +26,7 @@ _FOOT = 4
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnPicture:
     """A PNG file inside an event file: its first byte there, and its bytes."""
 
     file: str
@@ -42,7 +42,7 @@ class _FileRead:
 
     done: int = 0
     hides_from: int | None = None
-    pictures: deque[Picture] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
+    pictures: deque[DrawnPicture] = field(default_factory=lambda: deque(maxlen=MOST_PICTURES))
 
 
 class EventPictures:
@@ -54,14 +54,14 @@ class EventPictures:
         self._lock = Lock()
         self.too_long: list[str] = []
 
-    def newest_first(self) -> list[Picture]:
+    def newest_first(self) -> list[DrawnPicture]:
         """Return the pictures there are now. Raises `StudyError` where a file cannot be read."""
         with self._lock:
             return self._newest_first()
 
-    def _newest_first(self) -> list[Picture]:
+    def _newest_first(self) -> list[DrawnPicture]:
         self.too_long = []
-        shown: list[Picture] = []
+        shown: list[DrawnPicture] = []
         for entry in self._storage.list(self._folder):  # names decide the order, as in TensorBoard
             if entry.is_dir or not _FILE.fullmatch(entry.name):
                 continue
@@ -78,7 +78,7 @@ class EventPictures:
             shown += read.pictures
         return sorted(shown, key=lambda one: -one.step)
 
-    def content(self, picture: Picture) -> bytes:
+    def content(self, picture: DrawnPicture) -> bytes:
         """Return a picture's PNG file. Raises `FileNotFoundError`, also where another file lies there now."""
         path = f"{self._folder}/{picture.file}"
         png = self._storage.read_bytes(path, start=picture.start)[: picture.length]
@@ -108,7 +108,7 @@ class EventPictures:
             png = value.image.encoded_image_string
             if png.startswith(PNG):
                 at = place + frame.find(png)
-                read.pictures.append(Picture(name, at, len(png), value.tag, event.step))
+                read.pictures.append(DrawnPicture(name, at, len(png), value.tag, event.step))
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -21,9 +21,9 @@ from orchestrator.study.plan import Cell
 from orchestrator.web.kept import KeptStudy
 from orchestrator.web.trialcurves import Row
 
-MOST_OF_A_TABLE = 16 << 20
+MOST_OF_A_TABLE = 4 << 20
 """Bytes of the scalars between reports; longer ones are left to TensorBoard."""
-MOST_RECENT = 16
+MOST_RECENT = 6
 _ATTEMPT = re.compile(r"\d+\.json")
 
 

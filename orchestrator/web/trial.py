@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.checkpoints import CheckpointStore, best_first
-from orchestrator.record.pictures import Picture
+from orchestrator.record.pictures import DrawnPicture
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.trialhistory import Attempt
 from orchestrator.reporting.curves import length_key
@@ -289,7 +289,7 @@ def _pictures(seen: SeenTrial) -> Drawn:
     except OrchestratorError as error:
         return {"shown": [], "all": 0, "too_long": [gist(str(error))]}
 
-    def drawn(one: Picture) -> Drawn:
+    def drawn(one: DrawnPicture) -> Drawn:
         query = urlencode({"cell": seen.record.cell, "file": one.file, "at": one.start}, errors="replace")
         return {"src": f"trial/picture?{query}", "alt": f"{one.tag}, step {one.step}"}
 

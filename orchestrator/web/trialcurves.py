@@ -36,7 +36,7 @@ class TrialLine:
 
 
 @dataclass(frozen=True)
-class Scalar:
+class ScalarInWords:
     """One scalar of a trial in words. `points`: how many; the values are None where none was finite."""
 
     name: str
@@ -63,12 +63,12 @@ def points_of(rows: Iterable[Row], name: str, key: str) -> list[Point]:
     ]
 
 
-def in_words(name: str, points: Sequence[Point]) -> Scalar:
+def in_words(name: str, points: Sequence[Point]) -> ScalarInWords:
     """Return what a table says of a curve."""
     values = [value for _, value in points if value is not None]
     if not values:
-        return Scalar(name, len(points), None, None, None, None)
-    return Scalar(name, len(points), values[0], values[-1], min(values), max(values))
+        return ScalarInWords(name, len(points), None, None, None, None)
+    return ScalarInWords(name, len(points), values[0], values[-1], min(values), max(values))
 
 
 def takeovers(rows: Sequence[Row], key: str) -> list[tuple[float, int]]:
@@ -107,7 +107,7 @@ def plain(text: str) -> str:
 
 def _mark(at: float) -> dict[str, Any]:
     ends = {"x0": at, "x1": at, "xref": "x", "y0": 0, "y1": 1, "yref": "paper"}
-    return {"type": "line", "line": {"dash": "dot", "width": 1}, **ends}
+    return {"type": "line", "line": {"dash": "dot", "width": 1, "color": "var(--quiet)"}, **ends}
 
 
 def _words(at: float, words: str) -> dict[str, Any]:

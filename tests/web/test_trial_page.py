@@ -18,13 +18,15 @@ from served_site import Served, record_study, serve, write_files
 from test_hostile_study import TEXTS, Tags, inert
 
 from orchestrator.decide.states import Cause, TrialState
-from orchestrator.record.events import Assigned, AttemptFailed, TrialEnd
+from orchestrator.record.events import Assigned, AttemptFailed, Decided, TrialEnd
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.record.triallog import TrialLog
 from orchestrator.study.changes import MISSING, leaves
+from orchestrator.study.secrets import MASK
 from orchestrator.study.visible import visible
-from orchestrator.web.trialconfig import config_difference
+from orchestrator.web.trialconfig import config_difference, shown_setting
 
+RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -88,6 +90,17 @@ def test_one_that_has_ended_can_be_run_again(served: Served) -> None:
     assert "Retry" not in page(served, cell_of(record), "small")
 
 
+def test_what_it_leads_to(served: Served, record: StudyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page(served, cell_of(record))
+    assert 'action="' + served.site.sessions.base + '/studies/busy/tensorboard"' in text
+    script = re.search(r'src="[^"]*(/static/tail.js)"', text)
+    assert script is not None
+    assert served.client.get(script[1]).status_code == 200
+    monkeypatch.setattr(served.site.children, "board", lambda study: 6006)
+    run = quote(r"^kind=vit/seed\-0$")
+    assert f'href="tensorboard/?runFilter={run}#timeseries"' in page(served, cell_of(record))
+
+
 def test_the_study_leads_to_its_trials(served: Served, record: StudyRecord) -> None:
     text = served.client.get("/studies/busy/").text
     assert f'title="kind=vit seed 0: running" href="trial?cell={cell_of(record)}"' in text
@@ -97,8 +110,6 @@ def test_the_study_leads_to_its_trials(served: Served, record: StudyRecord) -> N
 
 
 def test_why_a_rule_has_ended_it(served: Served, record: StudyRecord) -> None:
-    from orchestrator.record.events import Decided
-
     cell = cell_of(record)
     stop = Decided(cell, "stop", TrialState.STOPPED, "asha", 1, -2.5, 3, 4, "too far behind", ARM, 2, 1)
     record.append(stop)
@@ -189,6 +200,14 @@ def test_pictures_of_its_monitors(served: Served, record: StudyRecord) -> None:
 def test_what_differs_from_the_baseline(served: Served, record: StudyRecord) -> None:
     assert row_of(page(served, cell_of(record)), "model.kind") == ["cnn", "vit"]
     assert "the same as the baseline" in page(served, cell_of(record, "baseline"))
+
+
+def test_settings_are_bounded_and_hold_no_secret() -> None:
+    assert shown_setting("data.path", "x" * 1000, ()).startswith("x" * 300 + "…")
+    assert shown_setting("model.api_key", "0123456789", ()) == MASK
+    assert shown_setting("model.words", ["correct horse"], ("correct horse",)) == f'["{MASK}"]'
+    assert shown_setting("model.kind", MISSING, ()) == "not set"
+    assert shown_setting("model.kind", "\x1b[2J", ()) == "\\x1b[2J"
 
 
 def test_the_end_of_its_log(served: Served, record: StudyRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +312,20 @@ def test_of_many_scalars_a_page_has_some(served: Served, record: StudyRecord) ->
     last = page(served, cell, scalars_first="24")
     assert "25 to 31 of 31 scalars" in last
     assert f'href="?cell={quote(cell)}&amp;scalars_first=12#curves"' in last
+
+
+@pytest.mark.slow
+def test_trials_of_every_version_and_kind_have_their_page(tmp_path: Path) -> None:
+    shutil.copytree(RECORDS, tmp_path / "runs")
+    served = serve(tmp_path)
+    for name in sorted(path.name for path in RECORDS.iterdir()):
+        kept = served.site.studies.named(name)
+        assert kept is not None
+        cells = kept.status().cells
+        for one in {cells[0].cell, cells[-1].cell}:
+            for source in re.findall(r'data-figure="([^"]+)"', page(served, one, name))[:2]:
+                answer = served.client.get(f"/studies/{name}/" + source.replace("&amp;", "&"))
+                assert answer.json()["data"][0]["x"]
 
 
 SETTINGS = st.recursive(
