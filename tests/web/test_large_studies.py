@@ -110,7 +110,7 @@ def test_of_a_large_study_the_page_does_not_wait_for_the_effects(served: Served,
 
 def test_a_deleted_directory_is_said(served: Served) -> None:
     record_study(served.root)
-    assert "is gone" not in served.client.get("/studies/small/").text
+    assert "seed-0 is gone" not in served.client.get("/studies/small/").text
     shutil.rmtree(served.root / "runs" / "small" / "trials" / "no-batchnorm")
     (served.root / "runs" / "small" / "effects.json").touch()
     fresh = serve(served.root)
