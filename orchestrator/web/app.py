@@ -20,6 +20,7 @@ from orchestrator.web.guard import Guard, page
 from orchestrator.web.livepages import live_pages
 from orchestrator.web.newstudy import new_study_pages
 from orchestrator.web.studypages import retry_pages, study_pages
+from orchestrator.web.trialpages import trial_pages
 
 
 def make_app(site: Site) -> Guard:
@@ -36,6 +37,7 @@ def make_app(site: Site) -> Guard:
     _errors(app)
     new_study_pages(app, site)
     study_pages(app, site)
+    trial_pages(app, site)
     retry_pages(app, site)
     live_pages(app, site)
     _tensorboard(app, site)

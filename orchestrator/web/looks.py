@@ -136,15 +136,14 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     arms = part_of("arms", _ARMS, list(by_arm.items()), asked)
     cells = part_of("cells", _cell_columns(found), every, asked)
     chips = sum(len(mine) for _, mine in arms.rows) <= MOST_CHIPS
-    linked = (cell for _, mine in arms.rows for cell in mine) if chips else ()
-    drawn = {cell.cell: cell for cell in (*linked, *cells.rows)}
-    gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn.values())}
+    drawn = (cell for _, mine in arms.rows for cell in mine) if chips else ()
+    gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn)}
     retried = retriable(run, found)
     on_this_page = {arm for arm, _ in arms.rows}
     return {
         **_summary(kept, found),
         "arms": arms.drawn(lambda arm: _known_arm(kept, found, *arm, gone if chips else None)),
-        "cells": cells.drawn(lambda cell: {**_row(found, cell, gone), "again": cell.cell in retried}),
+        "cells": cells.drawn(lambda cell: {**_row(found, cell), "again": cell.cell in retried}),
         "states": [state.value for state in _FIRST],
         "gone": _some(found.gone, "deleted directories"),
         "odd": _some(found.oddities(), "oddities"),
@@ -165,7 +164,7 @@ def _cell_columns(found: StudyStanding) -> tuple[TableColumn[TrialRecord], ...]:
         TableColumn("value", found.metric, lambda cell: cell.value if cell.has_value else None, number=True),
         TableColumn("attempts", "attempt", lambda cell: cell.attempts, number=True),
         TableColumn("time", "time", lambda cell: cell.wall_s, number=True),
-        TableColumn("reason", "reason", lambda cell: _reason(found, cell) or None),
+        TableColumn("reason", "reason", lambda cell: reason_of(found, cell) or None),
         TableColumn("again", "again"),
     )
 
@@ -218,31 +217,36 @@ def _chip(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric_of(cell)} {_number(cell.value)}"
     lost = ", its directory is gone" if cell.cell in gone else ""
-    return {**_cell(cell, gone), "title": _short(f"{cell.name}: {cell.state}{at}{value}{lost}")}
+    title = _short(f"{cell.name}: {cell.state}{at}{value}{lost}")
+    return {**_cell(cell), "title": title, **({} if cell.begun else {"href": ""})}
 
 
-def _cell(cell: TrialRecord, gone: set[str]) -> Drawn:
-    """`href`: the trial's directory, below the files of its study; empty where there is none."""
-    href = f"files/{quote(cell.trial_dir)}/" if cell.begun and cell.cell not in gone else ""
-    return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": href}
+def _cell(cell: TrialRecord) -> Drawn:
+    """`href`: the trial's page; one that has not begun is linked where cells are rows."""
+    return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": trial_address(cell.cell)}
 
 
-def _row(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
+def trial_address(cell: str) -> str:
+    """Return where a trial's page lies, from that of its study."""
+    return f"trial?cell={quote(cell, errors='replace')}"
+
+
+def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     """Return a cell in the table of cells. `done`: share of its length, 0 to 1."""
     return {
-        **_cell(cell, gone),
+        **_cell(cell),
         "cell": cell.cell,
         "name": cell.name,
         "at": _number(cell.length),
         "value": _number(cell.value),
-        "reason": _short(_reason(found, cell)),
+        "reason": _short(reason_of(found, cell)),
         "attempts": cell.attempts,
         "wall": duration(cell.wall_s) if cell.begun else DASH,
         "done": min(1.0, (cell.length or 0.0) / found.max_length),
     }
 
 
-def _reason(found: StudyStanding, cell: TrialRecord) -> str:
+def reason_of(found: StudyStanding, cell: TrialRecord) -> str:
     """Return why a cell has ended otherwise than well, or does not go on."""
     if cell.state is TrialState.RUNNING and found.driver is None:
         return "its driver is gone: start the same study again"

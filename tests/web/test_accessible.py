@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_tour import PHONE, RUN_MS, WIDE, press, reach, serving
+from page_tour import PHONE, RUN_MS, WIDE, fits, press, reach, serving
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
@@ -154,3 +154,21 @@ def test_what_is_chosen_and_not_sent_outlives_what_is_redrawn(shown: tuple[Any, 
     page.get_by_text("after both").wait_for(timeout=WAIT_MS)
     assert page.locator("input[name=arm]").input_value() == "kind"
     assert page.locator("select[name=state]").input_value() == "failed"
+
+
+def test_the_keyboard_goes_to_a_trial_and_back(shown: tuple[Any, StudyRecord]) -> None:
+    page, _ = shown
+    press(page, "a[href$='/studies/small/']")
+    page.wait_for_url("**/studies/small/")
+    chip = page.get_by_role("link", name="no-batchnorm seed 0: failed")
+    press(page, f"a[href='{chip.get_attribute('href')}']")
+    page.get_by_role("heading", name="no-batchnorm seed 0").wait_for(timeout=WAIT_MS)
+    assert "failed: user" in page.locator("#state").inner_text().replace("\n", "")
+    assert page.locator("#log").inner_text().strip() == "loading"
+    for scheme, size in (("light", WIDE), ("dark", PHONE)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        assert not faults(page)
+        assert fits(page)
+    press(page, "main p a[href='./']")
+    page.get_by_role("heading", name="Cells").wait_for(timeout=WAIT_MS)
