@@ -22,18 +22,14 @@ SOON_S, LATER_S = 1.0, 5.0
 def live_pages(app: FastAPI, site: Site) -> None:
     """Add the streams of the list of studies and of each study, and the figures of a study."""
 
-    def told(request: Request, what: str, look: Look) -> Response:
-        session = request.state.session
-        return event_stream(site.news.told(what, look, lambda: site.sessions.holds(session)))
-
     @app.get("/events")
     async def of_all(request: Request) -> Response:
-        return told(request, "/", lambda: look_at_all(site))
+        return stream_of(site, request, "/", lambda: look_at_all(site))
 
     @app.get("/studies/{name}/events")
     async def of_one(request: Request, name: str) -> Response:
         await run_in_threadpool(kept_study, site, name)
-        return told(request, name, lambda: look_at_one(site, name))
+        return stream_of(site, request, name, lambda: look_at_one(site, name))
 
     def add(what: str) -> None:
         @app.get(f"/studies/{{name}}/{what}.json")
@@ -46,6 +42,12 @@ def live_pages(app: FastAPI, site: Site) -> None:
 
     for what in DRAWINGS:
         add(what)
+
+
+def stream_of(site: Site, request: Request, what: str, look: Look) -> Response:
+    """Return a stream that tells of what there is new, as long as the session of the request holds."""
+    session = request.state.session
+    return event_stream(site.news.told(what, look, lambda: site.sessions.holds(session)))
 
 
 def look_at_one(site: Site, name: str) -> tuple[str, float]:

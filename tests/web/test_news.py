@@ -148,6 +148,12 @@ def first_version(answer: httpx.Response) -> tuple[str, Iterator[str]]:
     return next(lines), lines
 
 
+def cells_of(site: Site) -> tuple[str, ...]:
+    kept = site.studies.named("small")
+    assert kept is not None
+    return tuple(kept.recorded.state.cells)
+
+
 @pytest.mark.slow
 def test_streams_of_the_real_server(served: Served) -> None:
     """They need a session, are forgotten when their reader leaves, and end when the server does."""
@@ -166,6 +172,11 @@ def test_streams_of_the_real_server(served: Served) -> None:
             with client.stream("GET", f"{address}/studies/small/events") as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert answer.headers["cache-control"] == "no-store"
+                trial = f"{address}/studies/small/trial/events"
+                assert client.get(trial, params={"cell": "none"}).status_code == 404
+                with client.stream("GET", trial, params={"cell": next(iter(cells_of(site)))}) as other:
+                    first_version(other)
+                    assert len(site.news.watched) == 2
                 found, lines = first_version(answer)
                 server.should_exit = True
                 assert list(lines) == []

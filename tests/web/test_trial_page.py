@@ -24,6 +24,7 @@ from orchestrator.record.triallog import TrialLog
 from orchestrator.study.changes import MISSING, leaves
 from orchestrator.study.secrets import MASK
 from orchestrator.study.visible import visible
+from orchestrator.web import livepages, trialpages
 from orchestrator.web.trialconfig import config_difference, shown_setting
 
 RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
@@ -235,12 +236,16 @@ def test_what_has_not_changed_is_not_sent_again(served: Served, record: StudyRec
         return served.client.get("/studies/busy/trial", params={"cell": cell}, headers=tag).status_code
 
     assert code() == 304
+    look = trialpages.look_at_one_trial(served.site, "busy", cell)
+    assert look[1] == livepages.SOON_S
     other = cell_of(record, "kind=mlp")
     record.append(Assigned(other, "kind=mlp", 0, 1, "lane-3", None))
     record.sync()
     assert code() == 304  # another trial's news are not of this one
+    assert trialpages.look_at_one_trial(served.site, "busy", cell) == look
     with record.storage.local_path(paths_of(record).log()).open("a") as log:
         log.write("more\n")
+    assert trialpages.look_at_one_trial(served.site, "busy", cell) != look
     assert code() == 200
 
 
