@@ -237,10 +237,11 @@ def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
     stand out.
     """
     half, high = _chi2(np.maximum(plain.n - 1, 0))
-    sums = plain.df * plain.s2 / c
-    varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
-    typical = float(np.median(sums[varied] / half[varied])) if varied.any() else math.inf
-    flagged: NDArray[np.bool_] = (sums > high * typical) | (~np.isfinite(sums) & (plain.n > 1))
+    with np.errstate(over="ignore", invalid="ignore"):  # near the largest number there is
+        sums = plain.df * plain.s2 / c
+        varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
+        typical = float(np.median(sums[varied] / half[varied])) if varied.any() else math.inf
+        flagged: NDArray[np.bool_] = (sums > high * typical) | (~np.isfinite(sums) & (plain.n > 1))
     return flagged
 
 

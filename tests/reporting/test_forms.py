@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -172,6 +172,16 @@ values = st.one_of(st.none(), st.floats(), st.floats(0, 1), st.sampled_from([0.5
     ),
     mode=st.sampled_from(["max", "min"]),
     rule=st.sampled_from([{"rule": "none", "max": 9}, ASHA]),
+)
+@example(
+    outcomes={
+        "baseline": {0: 0.0, 1: 0.0},
+        "no-a": {},
+        "no-b": {0: -1.2205945927525328e154, 1: 0.0},
+        "no-c": {},
+    },
+    mode="max",
+    rule={"rule": "none", "max": 9},
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_results_break_a_form(study, outcomes, mode: str, rule) -> None:
