@@ -19,6 +19,8 @@ from orchestrator.study.visible import shortened, visible
 Figure = dict[str, Any]
 MOST_LETTERS = 80
 """Of a name in a figure; the tables have all of it."""
+MOST_WORDS = 600
+"""Letters of what a figure says beside it, which is no text of Plotly's: nothing in it is a tag."""
 LABEL = 26
 """Of a name beside an axis: a phone has room for it."""
 DIGITS = 6
@@ -26,7 +28,8 @@ DIGITS = 6
 
 def figure(data: Sequence[Figure], layout: Mapping[str, Any], words: str = "") -> Figure:
     """Return a figure. `layout`: what it has of its own; zoom and what was hidden stay when it is new."""
-    return {"data": list(data), "layout": {"uirevision": "kept", **layout}, "words": words}
+    said = shortened(visible(" ".join(words.split())), MOST_WORDS)
+    return {"data": list(data), "layout": {"uirevision": "kept", **layout}, "words": said}
 
 
 def to_bytes(made: Figure) -> bytes:

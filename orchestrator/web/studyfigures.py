@@ -13,7 +13,7 @@ from orchestrator.reporting.model import StudyReport
 from orchestrator.web.cellfigure import cell_figure
 from orchestrator.web.curvefigure import MOST_ARMS, WEIGHTS, Axes, chosen, curve_figure, drawn
 from orchestrator.web.effectfigure import effect_figure
-from orchestrator.web.figures import Figure, figure, text, to_bytes
+from orchestrator.web.figures import Figure, figure, to_bytes
 from orchestrator.web.kept import KeptStudy
 from orchestrator.web.keptcurves import KeptCurves
 from orchestrator.web.tables import Asked
@@ -34,16 +34,11 @@ def drawn_once(kept: KeptStudy, what: str, asked: Asked) -> tuple[bytes, str]:
         try:
             body = to_bytes(draw(kept, asked))
         except OrchestratorError as error:
-            body = to_bytes(figure([], {}, visible_fault(error)))
+            body = to_bytes(figure([], {}, str(error)))
         return body, f'"{sha256(body).hexdigest()[:16]}"'
 
     known: tuple[bytes, str] = kept.once(what, (depends(kept), *sorted(asked.words.items())), work)
     return known
-
-
-def visible_fault(error: OrchestratorError) -> str:
-    """Return why there is no figure, as one line."""
-    return text(" ".join(str(error).split()), 300)
 
 
 def _curves(kept: KeptStudy, asked: Asked) -> Figure:
@@ -96,7 +91,7 @@ def _forest(kept: KeptStudy, asked: Asked) -> Figure:
     if report is None:
         return figure([], {}, _WAITS)
     if isinstance(report, OrchestratorError):
-        return figure([], {}, visible_fault(report))
+        return figure([], {}, str(report))
     words = asked["arm"].casefold()
     return effect_figure(report, report.evaluations[0], lambda arm: words in arm.casefold())
 

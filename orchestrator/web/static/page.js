@@ -89,14 +89,15 @@
     }
     function listen() {
       if (over || stream || document.hidden) return;
-      stream = new EventSource(live.dataset.events);
-      stream.addEventListener("version", (event) => {
+      const source = (stream = new EventSource(live.dataset.events));
+      source.addEventListener("version", (event) => {
         say("");
         if (event.data !== seen) look();
         seen = event.data;
       });
-      stream.addEventListener("error", () => {
-        if (stream.readyState !== EventSource.CLOSED) return say(AWAY); // the browser asks again by itself
+      source.addEventListener("error", () => {
+        if (source !== stream) return;
+        if (source.readyState !== EventSource.CLOSED) return say(AWAY); // the browser asks again by itself
         stream = null; // it was refused: the page itself says why
         look().then(() => later(2, listen));
       });
