@@ -155,7 +155,7 @@ def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> Non
         "(pip install 'orchestrator[report]')"
     )
     assert {path.name for path in made.folder.iterdir()} == {
-        "effects.json", "report.md", "table.tex", "table-slim.tex", "trials",
+        "effects.json", "report.md", "table.tex", "table-slim.tex", "methods.tex", "references.bib", "trials",
     }  # fmt: skip
 
 
