@@ -63,11 +63,8 @@ def _documents() -> dict[str, Any]:
         "retry": _document("Retried", {**_cell(), **_RETRIED}, "The trial that was run again."),
         "doctor": list[Finding | HostFinding],
         **dict.fromkeys(("check", "lr-find", "profile"), checked),
-        "simulate": _document("Simulated", _SIMULATED, "How rules do on studies whose truth is known.")
-        | _document("Replayed", {**_REPLAYED, "replays": list[_replay()]}, "What rules say of a record."),  # type: ignore[misc]
-        "analyse": _document(
-            "Analysed", {**_ANALYSED, "effects": list[_effect()]}, "The effects of a table."
-        ),  # type: ignore[misc]
+        "simulate": _simulated(),
+        "analyse": _analysed(),
         _ERROR: _document("Failed", _FAILED, "Why a verb has done nothing, or not what it was asked for."),
     }
 
@@ -160,6 +157,17 @@ def _checked() -> type[BaseModel]:
     page = Annotated[str | None, Field(description="its file; null where the extra [report] is missing")]
     kinds = {"page": page, "passed": bool, **_of(CheckReport)}
     return _document("Checked", kinds, "What the gates have found, in their order.")
+
+
+def _simulated() -> Any:
+    replays: Any = list[_replay()]  # type: ignore[misc]
+    generated = _document("Simulated", _SIMULATED, "How rules do on studies whose truth is known.")
+    return generated | _document("Replayed", {**_REPLAYED, "replays": replays}, "What rules say of a record.")
+
+
+def _analysed() -> type[BaseModel]:
+    effects: Any = list[_effect()]  # type: ignore[misc]
+    return _document("Analysed", {**_ANALYSED, "effects": effects}, "The effects of a table of results.")
 
 
 def _replay() -> type[BaseModel]:
