@@ -7,6 +7,7 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -70,10 +71,10 @@ def no_overlap(frame: ElementTree.Element) -> None:
             start = float(text.get("x", "0"))
             rows[float(text.get("y", "0"))].append((start, start + float(text.get("textLength", "0"))))
     heights = sorted(rows)
-    assert all(below - above > 20 for above, below in zip(heights, heights[1:], strict=False))
+    assert all(below - above > 20 for above, below in pairwise(heights))
     for spans in rows.values():
         ordered = sorted(spans)
-        assert all(a[1] <= b[0] + 0.5 for a, b in zip(ordered, ordered[1:], strict=False))
+        assert all(a[1] <= b[0] + 0.5 for a, b in pairwise(ordered))
         assert not ordered or ordered[-1][1] <= 110 * 12.2 + 0.5
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +173,7 @@ DESIGNS_SAY = {
     ),
     "add-one-in": (
         {},
-        "In an add-one-in design 4 arms were compared with the reference arm (stripped), in which all "
+        "In an add-one-in design 4 arms were compared with the reference arm (stripped), in which the "
         "components are taken away together, and from which each differs in one component that is put back.",
     ),
     "factorial": (
@@ -444,6 +446,24 @@ def test_no_entry_breaks_its_file(name: str, title: str) -> None:
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
     assert text.endswith("\n}\n")
+
+
+@pytest.mark.slow
+def test_latex_takes_the_methods_and_their_references(study, tmp_path) -> None:
+    pdflatex, bibtex = shutil.which("pdflatex"), shutil.which("bibtex")
+    if pdflatex is None or bibtex is None:
+        pytest.skip("no pdflatex and bibtex here")
+    report = study(TWO, seeds=5, metric={"name": "50% of $x_1$ & #{~^}\\", "mode": "max"}).report
+    (tmp_path / "methods.tex").write_text(methods_latex(report), encoding="utf-8")
+    (tmp_path / "references.bib").write_text(to_bibtex(ALL.values()), encoding="utf-8")
+    body = r"\input{methods}\nocite{*}\bibliographystyle{plain}\bibliography{references}"
+    paper = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(paper, encoding="utf-8")
+    latex = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    for command in (latex, [bibtex, "paper"], latex, latex):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+    assert b"undefined" not in done.stdout
 
 
 def test_entries() -> None:

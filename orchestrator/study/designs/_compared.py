@@ -118,7 +118,7 @@ class _AddOneIn(Design):
     def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
         compared, each = _compared(len(arms) - 1, arms[0].name)
         text = (
-            f"In an add-one-in design {compared}, in which all components are taken away together, and from "
+            f"In an add-one-in design {compared}, in which the components are taken away together, and from "
             f"which {each} differs in one component that is put back"
         )
         return (Sentence(text),)
