@@ -7,12 +7,13 @@ report and the simulator ask the same object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.decide.rungs import Alone, RungRule
 from orchestrator.study.cells import TUNE, Cell
+from orchestrator.study.methods import Sentence
 from orchestrator.study.registered import RULES, StoppingTerms
 from orchestrator.study.spec import StoppingSpec, StudySpec, TuneStopping
 
@@ -84,6 +85,9 @@ class _None(StoppingRule):
 
     def describe(self, spec: StudySpec) -> str:
         return "none: every trial runs to its full length"
+
+    def methods(self, spec: StudySpec, families: Sequence[int]) -> tuple[Sentence, ...]:
+        return (Sentence("No run was stopped early, and effects were looked at once, after all seeds"),)
 
 
 NONE = _None()

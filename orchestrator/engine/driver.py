@@ -183,7 +183,7 @@ class _Driver:
     def _run(
         self, ahead: _Ahead, code: PackedCode, start: Start, recorded: RecordedStudy | None
     ) -> StudyOutcome:
-        env = {**collect_env(code.root or Path.cwd()), "address": self.options.address}
+        env = {**collect_env(code.root or Path.cwd()), "address": self.options.address, "on_ray": True}
         start = replace(start, env=env)
         with self.trace.span("wait for the check of the code"):
             ahead.probe.result()
