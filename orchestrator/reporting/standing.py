@@ -48,7 +48,8 @@ class StudyStanding:
     `metric` only selects;
     `gone`: trials whose directory was deleted; `shared`: files that trials share and have changed;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
-    `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
+    `cells`: the trials in the plan's order; of those that run, length, value and seconds as the driver last
+    said.
     """
 
     study: str
@@ -183,4 +184,6 @@ def _latest(record: TrialRecord, progress: Mapping[str, Any]) -> TrialRecord:
     said = {
         name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)
     }
+    if isinstance(now.get("wall_s"), int | float):
+        said["wall_s"] = now["wall_s"]
     return replace(record, **said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from threading import Lock, Thread
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
-from orchestrator.record.journal import Line
+from orchestrator.record.journal import JournalContents, Line, lines_of
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
+from orchestrator.reporting.course import KINDS, Course, CourseReader
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
 
@@ -56,6 +57,7 @@ class KeptStudy:
         self._found: StudyStanding | None = None
         self._answered: tuple[Line, ...] = ()
         self._report: StudyReport | OrchestratorError | None = None
+        self._reader, self._followed = CourseReader(), JournalContents()
 
     def status(self) -> StudyStanding:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
@@ -75,6 +77,27 @@ class KeptStudy:
             self.status()
         assert self._felt is not None
         return self._felt.recorded
+
+    @property
+    def progress(self) -> Mapping[str, Any] | None:
+        """What the driver had said at the last look, if there was one."""
+        return None if self._felt is None else self._felt.progress
+
+    def course(self) -> Course:
+        """Return what has gone wrong so far; of the journal what is new is taken in."""
+        recorded = self.recorded
+        with self._lock:
+            before, now = self._followed, recorded.journal
+            known = len(before.lines)
+            grown = before.parts and before.earlier == now.earlier and before.lines == now.lines[:known]
+            if not grown:
+                self._reader = CourseReader()
+            if grown or not now.earlier:
+                self._reader.take(now.lines[known:] if grown else now.lines)
+            else:
+                self._reader.take(lines_of(recorded.storage, now, *KINDS))
+            self._followed = now
+            return self._reader.course()
 
     def report(self) -> StudyReport | OrchestratorError | None:
         """Return the report, without curves and new data, or why there is none.

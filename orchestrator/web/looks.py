@@ -24,6 +24,7 @@ from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
 from orchestrator.web.again import retriable
 from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.panels import panels
 from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
@@ -145,6 +146,7 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
         "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),
         "effects": _effects(kept, set(found.arms).difference(on_this_page)),
+        "panels": panels(kept, found),
     }
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
-from orchestrator.decide.stopping import Competition, competition
+from orchestrator.decide.stopping import Competition, competition, shortest
+from orchestrator.decide.timeleft import time_left
 from orchestrator.engine import status
 from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
@@ -93,7 +94,6 @@ class Conductor:
             assign=self._assign,
         )
         record.sync()
-        self._pace = status.TimeLeft(self.queue.seen())
 
     @property
     def stop(self) -> StopRequest | None:
@@ -214,7 +214,7 @@ class Conductor:
         peers = {peer: score for peer, score in scores.items() if self._group(peer) == found.group}
         report = RungReport(cell, arm, event.rung, event.length, event.score)
         made = decide(found.rule, {event.rung: peers}, report, protected=found.protected)
-        live.length, live.value = event.length, event.value
+        live.reach(event.length, event.value, self.clock())
         at = (event.rung, event.length, event.score, event.value)
         self.record.append(
             Reported(cell, arm, event.attempt, *at, dict(event.metrics)),
@@ -281,7 +281,7 @@ class Conductor:
         match event:
             case TrialProgress():
                 last = event.reports[-1]
-                live.length, live.value = last.length, last.value
+                live.reach(last.length, last.value, self.clock())
                 self._hangs.reported(live, self.clock(), len(event.reports))
                 self._probes.take(event)
                 self._check_seed()
@@ -296,7 +296,8 @@ class Conductor:
                 return self._failures.group_lost(live, event)
             case TrialStarted(resumed_step=step):
                 self.record.append(Started(*live.key, event.lane, event.devices, step))
-                self._hangs.started(live, self.clock(), resumed=step is not None)
+                live.called = self.clock()
+                self._hangs.started(live, live.called, resumed=step is not None)
                 self._probes.called(event.cell, self.clock())
                 for what in event.passed_over:
                     self._log.say(f"{live.record.name}: a checkpoint cannot be used: {what}")
@@ -370,29 +371,39 @@ class Conductor:
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:
-        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt.
+        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt, and
+        the seconds that it took so far.
 
-        `waits`: what trials wait for although there is room, under `for`.
+        `waits`: what trials wait for although there is room, under `for`; `run`: what nobody else knows of
+        this run: how many trials wait for a lane, how many lanes fit, the GPUs of each, the nodes, and those
+        of each lane.
         """
         with self.lock:
-            awaited = self._probes.waits_for()
-            return ({} if awaited is None else {"waits": {"for": awaited}}) | {
-                live.record.cell: {
-                    "length": live.length,
-                    "value": live.value,
-                    "lane": live.lane,
-                    "attempt": live.record.attempts,
+            awaited, running = self._probes.waits_for(), self.queue.running()
+            where = self._placement.where([live.lane for live in running if live.lane])
+            gpus = self._gpus_per_worker * self.spec.resources.workers
+            run = {"waiting": self.queue.waiting(), "fit": self.wanted_lanes, "gpus": gpus, **where}
+            about: dict[str, Any] = {"run": run}
+            return (
+                about
+                | ({} if awaited is None else {"waits": {"for": awaited}})
+                | {
+                    live.record.cell: {
+                        "length": live.length,
+                        "value": live.value,
+                        "lane": live.lane,
+                        "attempt": live.record.attempts,
+                        "wall_s": round(live.wall_s, 1),
+                    }
+                    for live in running
                 }
-                for live in self.queue.running()
-            }
+            )
 
     def snapshot(self) -> status.Snapshot:
         """Return the live table's data."""
         spec = self.spec
         with self.lock:
             trials, full = tuple(self.queue.seen()), float(spec.stopping.max)
-            now = self.clock()
-            left_s = self._pace.seconds_left(trials, full, now=now, waiting=self.queue.waiting())
             return status.Snapshot(
                 study=spec.name,
                 metric=spec.metric.name,
@@ -401,9 +412,15 @@ class Conductor:
                 unit=spec.stopping.unit,
                 max_length=full,
                 lanes=self.wanted_lanes,
-                elapsed_s=now - self._started_at,
+                elapsed_s=self.clock() - self._started_at,
                 spent_gpu_h=self._failures.spent_gpu_s() / 3600,
-                eta_s=left_s,
+                left=time_left(
+                    trials,
+                    full,
+                    lanes=self.wanted_lanes,
+                    waiting=self.queue.waiting(),
+                    shortest=shortest(spec),
+                ),
                 cells=trials,
                 arms=tuple(arm.name for arm in self.plan.arms),
                 notes=self._log.latest(5),
