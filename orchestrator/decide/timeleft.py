@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import add, attrgetter
 from typing import Protocol, TypeGuard
 
 from orchestrator.decide.states import TrialState
@@ -14,7 +15,7 @@ _KNOWN_AT = 0.5
 _GUESSED = 0.5
 """Relative spread that one trial more would have shown: with few of them nobody knows better."""
 _WIDEST = 10.0
-_MEASURED = (TrialState.RUNNING, TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED)
+_MEASURED = frozenset({TrialState.RUNNING, TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED})
 
 
 class Timed(Protocol):
@@ -59,33 +60,77 @@ class Pace:
         return math.exp(min(2 * error, math.log(_WIDEST)))
 
 
-def measured(trials: Iterable[Timed], full: float) -> Pace | None:
-    """Return what trials took for a unit of length, None until half a trial of the length `full` is known."""
-    trials = list(trials)
-    took = [
-        (trial.wall_s, trial.length)
-        for trial in trials
-        if trial.state in _MEASURED and _known(trial.length) and _known(trial.wall_s)
-    ]
-    trained = sum(length for _, length in took)
-    unit_s = sum(seconds for seconds, _ in took) / trained if _known(trained) else 0.0
-    if not (_known(unit_s) and trained >= _KNOWN_AT * full):
-        return None
-    mean = math.log(unit_s)
-    squares = sum(length * (math.log(wall_s) - math.log(length) - mean) ** 2 for wall_s, length in took)
-    spread = math.sqrt(squares / trained + _GUESSED**2 / len(took))
-    ended = [trial for trial in trials if trial.state in _MEASURED[1:] and _known(trial.gpu_s)]
-    of_gpus = sum(trial.length for trial in ended if _known(trial.length))
-    unit_gpu_s = sum(trial.gpu_s for trial in ended) / of_gpus if _known(of_gpus) else 0.0
-    return Pace(unit_s, unit_gpu_s, spread, len(took))
+@dataclass(frozen=True)
+class Timings:
+    """What trials took and how far they got, as sums, so that those of several groups add up.
+
+    `trials`: that were measured, with their `length` and `seconds`; `logs`, `squares`: of the logarithm of
+    seconds per length, by length; `gpu_length`, `gpu_s`: of those that have ended; `ended`: trials that
+    have, whatever of, with `reached`, the lengths that they came to.
+    """
+
+    trials: int = 0
+    length: float = 0.0
+    seconds: float = 0.0
+    logs: float = 0.0
+    squares: float = 0.0
+    gpu_length: float = 0.0
+    gpu_s: float = 0.0
+    ended: int = 0
+    reached: float = 0.0
+
+    @classmethod
+    def of(cls, trials: Iterable[Timed], full: float) -> Timings:
+        """Return those of some trials; `full`: length of one."""
+        count = ended = 0
+        length = seconds = logs = squares = gpu_length = gpu_s = reached = 0.0
+        for trial in trials:
+            state = trial.state
+            if state is TrialState.PENDING:
+                continue
+            if state is not TrialState.RUNNING:
+                ended += 1
+                reached += reach(trial, full)
+            if state not in _MEASURED or not _known(trial.length) or not _known(trial.wall_s):
+                continue
+            log = math.log(trial.wall_s) - math.log(trial.length)
+            count, length, seconds = count + 1, length + trial.length, seconds + trial.wall_s
+            logs, squares = logs + log * trial.length, squares + log * log * trial.length
+            if state is not TrialState.RUNNING:
+                gpu_length += trial.length
+                gpu_s += trial.gpu_s if _known(trial.gpu_s) else 0.0
+        return cls(count, length, seconds, logs, squares, gpu_length, gpu_s, ended, reached)
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(*map(add, _sums(self), _sums(other)))
+
+    def pace(self, full: float) -> Pace | None:
+        """Return what a unit of length takes, None until half a trial of the length `full` is known."""
+        unit_s = self.seconds / self.length if _known(self.length) else 0.0
+        if not (_known(unit_s) and self.length >= _KNOWN_AT * full):
+            return None
+        mean = self.logs / self.length
+        spread = math.sqrt(max(0.0, self.squares / self.length - mean * mean) + _GUESSED**2 / self.trials)
+        unit_gpu_s = self.gpu_s / self.gpu_length if _known(self.gpu_length) else 0.0
+        return Pace(unit_s, unit_gpu_s, spread, self.trials)
+
+
+_sums = attrgetter(*(one.name for one in fields(Timings)))
 
 
 def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and 0 < value < math.inf
 
 
+def reach(trial: Timed, full: float) -> float:
+    """Return how far a trial is, or was; one that has its answer by another trial's is nowhere."""
+    if trial.state is TrialState.SKIPPED or trial.length is None or math.isnan(trial.length):
+        return 0.0
+    return min(full, max(0.0, trial.length))
+
+
 def time_left(
-    trials: Iterable[Timed], full: float, *, lanes: int, waiting: int, shortest: float | None = None
+    took: Timings, left: Sequence[float], full: float, *, lanes: int, waiting: int, shortest: float | None
 ) -> TimeLeft | None:
     """Return how long running trials and those that wait still take, None while nobody can know.
 
@@ -93,32 +138,24 @@ def time_left(
     all run to their full length. Both as much apart as what trials took is.
 
     Args:
-        trials: all of the study.
+        took: all trials of the study.
+        left: what each of the running ones has left of its length.
         full: length of one.
         lanes: how many run at the same time.
         waiting: how many wait for a lane.
         shortest: how far a trial gets at least where a rule ends some early; None where none does.
     """
-    trials = list(trials)
-    pace = measured(trials, full)
+    pace = took.pace(full)
     if pace is None:
         return None
-    left = [full - _reached(one, full) for one in trials if one.state is TrialState.RUNNING]
+    ended, reached = took.ended, took.reached
+    if shortest is not None:  # the next one may be the first
+        ended, reached = ended + 1, reached + min(full, shortest)
+    share = reached / full / ended if ended else 1.0
+    more = len(left) + waiting
     longest = full if waiting else max(left, default=0.0)
-    ahead, lanes = sum(left) + waiting * full, max(1, min(lanes, len(left) + waiting))
-    ended = [_reached(one, full) / full for one in trials if one.state.terminal]
-    if shortest is not None:
-        ended.append(min(1.0, shortest / full))
-    share = sum(ended) / len(ended) if ended else 1.0
-    factor = pace.factor(len(left) + waiting)
+    ahead, lanes, factor = sum(left) + waiting * full, max(1, min(lanes, more)), pace.factor(more)
     return TimeLeft(
         low_s=pace.unit_s * ahead * share / lanes / factor,
         high_s=pace.unit_s * (ahead / lanes + longest * (1 - 1 / lanes)) * factor,
     )
-
-
-def _reached(trial: Timed, full: float) -> float:
-    """Return how far a trial is, or was; one that has its answer by another trial's is nowhere."""
-    if trial.state is TrialState.SKIPPED or trial.length is None or math.isnan(trial.length):
-        return 0.0
-    return min(full, max(0.0, trial.length))

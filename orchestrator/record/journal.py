@@ -11,7 +11,6 @@ driver, and a new driver's first line says how many lines of each earlier one it
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -364,13 +363,14 @@ def newest_first(storage: Storage, contents: JournalContents) -> Iterator[Line]:
             taken = len(whole)
 
 
-def lines_of(storage: Storage, contents: JournalContents, *kinds: str) -> Iterator[Line]:
-    """Yield the lines of these kinds, those before a mark included, in order; others are not decoded."""
-    sign = re.compile(rb'"event": ?"(?:' + "|".join(kinds).encode() + rb')"')
+def lines_of(
+    storage: Storage, contents: JournalContents, wanted: Callable[[bytes], object]
+) -> Iterator[Line]:
+    """Yield the lines that are `wanted`, those before a mark included, in order; others are not decoded."""
     for part, size in contents.parts.items():
         for text in BytesIO(storage.read_bytes(part, written_once=True)[:size]):
-            line = decode(text) if sign.search(text) else None
-            if line is not None and getattr(line.event, "kind", "") in kinds:
+            line = decode(text) if wanted(text) else None
+            if line is not None:
                 yield line
 
 

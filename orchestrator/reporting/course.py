@@ -6,8 +6,9 @@ one entry for every trial that runs.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -16,8 +17,8 @@ from orchestrator.record import events
 from orchestrator.record.events import AttemptFailed, Noted, Started, StudyStarted, TrialEnd
 from orchestrator.record.journal import Line
 
-KINDS = tuple(event.kind for event in (StudyStarted, Started, AttemptFailed, Noted))
-"""Of the events that a reader has to have; ends only spare it what it keeps of attempts under way."""
+_START, _COUNTS = (re.compile(rb'"event": ?"(?:%s)"' % kinds) for kinds in (b"start", b"plan|failure|note"))
+_RESUMED, _CELL = re.compile(rb'"resume": ?\d'), re.compile(rb'"cell": ?"([0-9a-f]{12})"')
 LATEST = 8
 _OF_NODES = ("node ",)
 _LOST = " is lost"
@@ -70,6 +71,22 @@ class Course:
     under_way: Mapping[str, AttemptBegun] = field(default_factory=dict)
     nodes: tuple[tuple[float, str], ...] = ()
     nodes_lost: int = 0
+
+
+def counts_for(running: Container[str]) -> Callable[[bytes], bool]:
+    """Return what tells of a line of a journal whether a reader has to have it.
+
+    Of attempts that have started these are the ones that went on from a checkpoint, and those of the cells
+    that are `running`; most lines of a long journal need not be decoded.
+    """
+
+    def counts(text: bytes) -> bool:
+        if _START.search(text) is None:
+            return _COUNTS.search(text) is not None
+        cell = _CELL.search(text)
+        return _RESUMED.search(text) is not None or (cell is not None and cell[1].decode() in running)
+
+    return counts
 
 
 class CourseReader:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of, stopping_rule
-from orchestrator.decide.timeleft import Pace, measured
+from orchestrator.decide.timeleft import Pace, reach
 from orchestrator.record.events import Decided
-from orchestrator.record.state import StudyState, TrialRecord
+from orchestrator.record.state import TrialRecord
 from orchestrator.study.cells import TUNE
 from orchestrator.study.spec import StudySpec
+
+Place = tuple[str, float]
+"""A rung of the samples of one arm; of all trials where the name is empty."""
+Made = tuple[TrialRecord, Decided]
 
 
 @dataclass(frozen=True)
 class Spared:
-    """What trials did not have to train: how many, length, and the time of worker groups and of GPUs."""
+    """What trials did not have to train: how many, length, and the time of lanes and of GPUs.
+
+    `at_pace`: the part of the length that no time of its own trial tells the cost of.
+    """
 
     trials: int = 0
     length: float = 0.0
     wall_s: float = 0.0
     gpu_s: float = 0.0
+    at_pace: float = 0.0
 
     def __add__(self, other: Spared) -> Spared:
         return Spared(
@@ -30,111 +37,145 @@ class Spared:
             self.length + other.length,
             self.wall_s + other.wall_s,
             self.gpu_s + other.gpu_s,
+            self.at_pace + other.at_pace,
         )
+
+    def priced(self, pace: Pace | None) -> Spared | None:
+        """Return it with the pace of all trials where one has none of its own; None: that is not known."""
+        if not self.at_pace:
+            return self
+        if pace is None:
+            return None
+        more_s, more_gpu_s = self.at_pace * pace.unit_s, self.at_pace * pace.unit_gpu_s
+        return Spared(self.trials, self.length, self.wall_s + more_s, self.gpu_s + more_gpu_s)
 
 
 @dataclass(frozen=True)
 class RungStanding:
-    """One rung. `arm`: whose samples compete there, empty where all trials do.
+    """What was decided at one rung.
 
-    `diverged`: trials whose metric was not finite there; `cutoff`: lowest value, in the metric's units,
-    that went on at the last decision (with `mode: min` the highest); `last`: the trial that was stopped
-    last, with the decision; `spared`: by all that were stopped there and have ended.
+    `diverged`: trials whose metric was not finite there; `latest`: the latest decision; `stop`: the latest
+    one that stopped a trial; `spared`: by all that were stopped there and have ended.
     """
 
-    rung: float
-    arm: str = ""
     judged: int = 0
     passed: int = 0
     stopped: int = 0
     diverged: int = 0
-    cutoff: float | None = None
-    last: tuple[TrialRecord, Decided] | None = None
-    last_value: float | None = None
+    latest: Made | None = None
+    stop: Made | None = None
     spared: Spared = field(default_factory=Spared)
+
+    def __add__(self, other: RungStanding) -> RungStanding:
+        return RungStanding(
+            self.judged + other.judged,
+            self.passed + other.passed,
+            self.stopped + other.stopped,
+            self.diverged + other.diverged,
+            _later(self.latest, other.latest),
+            _later(self.stop, other.stop),
+            self.spared + other.spared,
+        )
+
+    @property
+    def cutoff(self) -> float | None:
+        """The lowest score that went on at the latest decision; higher is better."""
+        return None if self.latest is None else self.latest[1].cutoff
+
+
+def _later(one: Made | None, other: Made | None) -> Made | None:
+    """Return the later decision at a rung: it has more scores to compare."""
+    if one is None or other is None:
+        return one or other
+    return other if (other[1].peers or 0) > (one[1].peers or 0) else one
 
 
 @dataclass(frozen=True)
-class StoppingStanding:
-    """What the rule does, in a line, and has done. `skipped`: trials that results have made needless."""
+class Stopping:
+    """Every rung with a decision; what trials that were stopped at rungs and ones not needed have spared."""
 
-    says: str
-    rungs: tuple[RungStanding, ...] = ()
+    rungs: Mapping[Place, RungStanding] = field(default_factory=dict)
     stopped: Spared = field(default_factory=Spared)
     skipped: Spared = field(default_factory=Spared)
 
+    def __add__(self, other: Stopping) -> Stopping:
+        rungs = dict(self.rungs)
+        for place, there in other.rungs.items():
+            rungs[place] = rungs[place] + there if place in rungs else there
+        return Stopping(rungs, self.stopped + other.stopped, self.skipped + other.skipped)
 
-class _Rung:
-    """A rung while trials are counted."""
+
+class _Counted:
+    """A rung while decisions are counted: there are thousands, and frozen sums take ten times as long."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[TrialRecord, Decided]] = []
-        self.spared = Spared()
+        self.judged = self.passed = self.stopped = self.diverged = 0
+        self.latest: Made | None = None
+        self.stop: Made | None = None
+        self.spared = _Sum()
+
+    def take(self, record: TrialRecord, made: Decided) -> None:
+        self.judged += 1
+        self.passed += made.action == "continue"
+        self.diverged += made.state is TrialState.DIVERGED
+        self.latest = _later(self.latest, (record, made))
+        if made.state is TrialState.STOPPED:
+            self.stopped += 1
+            self.stop = _later(self.stop, (record, made))
+
+    def standing(self) -> RungStanding:
+        counts = self.judged, self.passed, self.stopped, self.diverged
+        return RungStanding(*counts, self.latest, self.stop, self.spared.spared())
 
 
-def stopping_standing(spec: StudySpec, state: StudyState) -> StoppingStanding:
-    """Return what the rule has decided so far; every trial is looked at once."""
-    full, found = float(spec.stopping.max), dict(_expected(spec, state))
-    pace = measured(state.cells.values(), full)
-    stopped = skipped = Spared()
-    for record in state.cells.values():
+class _Sum:
+    """What trials have spared while they are counted: from where they ended on, as they went until then."""
+
+    def __init__(self) -> None:
+        self.trials = 0
+        self.length = self.wall_s = self.gpu_s = self.at_pace = 0.0
+
+    def take(self, record: TrialRecord, full: float) -> None:
+        length = reach(record, full)
+        left = full - length
+        self.trials, self.length = self.trials + 1, self.length + left
+        if record.wall_s > 0 and length > 0:
+            self.wall_s += left * record.wall_s / length
+            self.gpu_s += left * record.gpu_s / length
+        else:
+            self.at_pace += left
+
+    def spared(self) -> Spared:
+        return Spared(self.trials, self.length, self.wall_s, self.gpu_s, self.at_pace)
+
+
+def stopping_of(records: Iterable[TrialRecord], full: float) -> Stopping:
+    """Return what was decided about some trials; `full`: length of one."""
+    rungs: dict[Place, _Counted] = {}
+    stopped, skipped = _Sum(), _Sum()
+    for record in records:
         if record.state is TrialState.SKIPPED:
-            skipped += _spared(record, full, pace)
+            skipped.take(record, full)
             continue
+        last = record.stop if record.state is TrialState.STOPPED else None
+        among = record.arm if record.phase == TUNE else ""
         for rung, made in record.decisions.items():
-            there = found.setdefault((record.arm if record.phase == TUNE else "", float(rung)), _Rung())
-            there.made.append((record, made))
-        last = record.stop
-        if record.state is TrialState.STOPPED and last is not None and last.rung is not None:
-            spared = _spared(record, full, pace)
-            stopped += spared
-            found[record.arm if record.phase == TUNE else "", float(last.rung)].spared += spared
-    rungs = tuple(
-        _standing(arm, rung, there, state, spec.metric.mode) for (arm, rung), there in found.items()
-    )
-    return StoppingStanding(rule_of(spec).describe(spec), rungs, stopped, skipped)
+            place = among, float(rung)
+            there = rungs.get(place)
+            if there is None:
+                there = rungs[place] = _Counted()
+            there.take(record, made)
+            if made is last:
+                there.spared.take(record, full)
+                stopped.take(record, full)
+    standings = {place: there.standing() for place, there in rungs.items()}
+    return Stopping(standings, stopped.spared(), skipped.spared())
 
 
-def _expected(spec: StudySpec, state: StudyState) -> Iterator[tuple[tuple[str, float], _Rung]]:
-    """Yield the rungs that trials will come to, in their order, with nothing at any of them yet."""
+def expected_rungs(spec: StudySpec, arms: Iterable[str]) -> list[Place]:
+    """Return the rungs that trials come to, in their order; `arms`: those with samples."""
+    full, found = spec.stopping.max, list[Place]()
     if spec.tune is not None:
-        ladder = stopping_rule(spec.tune.stopping.rule).at_rungs(spec.tune.stopping, spec.stopping.max)
-        arms = dict.fromkeys(record.arm for record in state.cells.values() if record.phase == TUNE)
-        yield from (((arm, float(rung)), _Rung()) for arm in arms for rung in ladder.rungs)
-    for rung in rule_of(spec).at_rungs(spec.stopping, spec.stopping.max).rungs:
-        yield ("", float(rung)), _Rung()
-
-
-def _spared(record: TrialRecord, full: float, pace: Pace | None) -> Spared:
-    """Return what a trial would have cost from where it is, at its own pace or, without one, that of all."""
-    length = record.length if record.length is not None and math.isfinite(record.length) else 0.0
-    left = max(0.0, full - length)
-    if record.wall_s > 0 and length > 0:
-        return Spared(1, left, left * record.wall_s / length, left * record.gpu_s / length)
-    return Spared(1, left, left * (pace.unit_s if pace else 0.0), left * (pace.unit_gpu_s if pace else 0.0))
-
-
-def _standing(arm: str, rung: float, there: _Rung, state: StudyState, mode: str) -> RungStanding:
-    sign = 1.0 if mode == "max" else -1.0
-    # scores compared grow with every decision
-    in_order = sorted(there.made, key=lambda one: one[1].peers or 0)
-    stops = [one for one in in_order if one[1].state is TrialState.STOPPED]
-    cutoff = next((made.cutoff for _, made in reversed(in_order) if made.cutoff is not None), None)
-    last = stops[-1] if stops else None
-    score = None if last is None else state.rung_table.get(rung, {}).get(last[0].cell)
-    return RungStanding(
-        rung,
-        arm,
-        judged=len(in_order),
-        passed=_count(in_order, "continue"),
-        stopped=len(stops),
-        diverged=sum(made.state is TrialState.DIVERGED for _, made in in_order),
-        cutoff=None if cutoff is None else sign * cutoff,
-        last=last,
-        last_value=None if score is None else sign * score,
-        spared=there.spared,
-    )
-
-
-def _count(made: Iterable[tuple[TrialRecord, Decided]], action: str) -> int:
-    return sum(decided.action == action for _, decided in made)
+        samples = stopping_rule(spec.tune.stopping.rule).at_rungs(spec.tune.stopping, full)
+        found += [(arm, float(rung)) for arm in arms for rung in samples.rungs]
+    return [*found, *(("", float(rung)) for rung in rule_of(spec).at_rungs(spec.stopping, full).rungs)]

@@ -181,9 +181,14 @@ def _latest(record: TrialRecord, progress: Mapping[str, Any]) -> TrialRecord:
     now = progress.get(record.cell)
     if not isinstance(now, Mapping):
         return record
-    said = {
-        name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)
-    }
-    if isinstance(now.get("wall_s"), int | float):
+    said = {name: now[name] for name in ("length", "value") if _is_number(now.get(name, ""), none=True)}
+    if _is_number(now.get("wall_s")) and now["wall_s"] >= record.wall_s:
         said["wall_s"] = now["wall_s"]
     return replace(record, **said)
+
+
+def _is_number(said: object, *, none: bool = False) -> bool:
+    """Return whether it is a number that a float can be; somebody else has written it."""
+    return (
+        isinstance(said, float) or (isinstance(said, int) and abs(said) < 10**300) or (none and said is None)
+    )

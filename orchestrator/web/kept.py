@@ -9,13 +9,14 @@ from threading import Lock, Thread
 from typing import Any
 
 from orchestrator.api.recorded import OpenedStudy
+from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
 from orchestrator.record.journal import JournalContents, Line, lines_of
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
-from orchestrator.reporting.course import KINDS, Course, CourseReader
+from orchestrator.reporting.course import Course, CourseReader, counts_for
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
 
@@ -95,7 +96,9 @@ class KeptStudy:
             if grown or not now.earlier:
                 self._reader.take(now.lines[known:] if grown else now.lines)
             else:
-                self._reader.take(lines_of(recorded.storage, now, *KINDS))
+                cells = recorded.state.cells.items()
+                running = {name for name, cell in cells if cell.state is TrialState.RUNNING}
+                self._reader.take(lines_of(recorded.storage, now, counts_for(running)))
             self._followed = now
             return self._reader.course()
 

@@ -6,21 +6,25 @@ What is counted is worked out in `orchestrator.reporting`; here it is put into w
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import rule_of
+from orchestrator.decide.timeleft import Pace
 from orchestrator.errors import OrchestratorError
-from orchestrator.record.state import TrialRecord
+from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.reporting import plain
 from orchestrator.reporting.costs import Costs, costs
 from orchestrator.reporting.course import Course, FailedAttempt
-from orchestrator.reporting.ledger import ledger
-from orchestrator.reporting.numbers import DASH, duration, share
-from orchestrator.reporting.rungs import RungStanding, Spared, StoppingStanding, stopping_standing
+from orchestrator.reporting.numbers import DASH, duration
+from orchestrator.reporting.rungs import Place, RungStanding, Spared, Stopping, expected_rungs
 from orchestrator.reporting.running import LaneNow, NodeNow, RunNow, run_now
 from orchestrator.reporting.standing import StudyStanding
+from orchestrator.reporting.tally import Tally
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.visible import gist, shortened, visible
 from orchestrator.web.kept import KeptStudy
@@ -44,14 +48,28 @@ def panels(kept: KeptStudy, found: StudyStanding) -> Drawn:
     drawn: Drawn = {"lanes": _lanes(found, now, course), "faults": _faults(kept, found, course)}
     try:
         spec = recorded.study
-        stopping: StoppingStanding = kept.once(
-            "stopping", recorded, lambda: stopping_standing(spec, recorded.state)
-        )
-        spent = kept.once("ledger", recorded, lambda: ledger(spec, recorded.plan, recorded.state))
     except OrchestratorError as error:
         return {**drawn, "problem": brief(gist(str(error))), "stopping": None, "budget": None}
-    budget = _budget(spec, found, costs(spec, spent, found, now), course)
-    return {**drawn, "problem": "", "stopping": _stopping(found, stopping), "budget": budget}
+    tally: Tally = kept.once("tally", recorded, lambda: _tally(kept, spec, recorded.state))
+    cost = costs(spec, tally, recorded.state, now)
+    return {
+        **drawn,
+        "problem": "",
+        "stopping": _stopping(spec, found, recorded.state, tally.stopping, cost.pace),
+        "budget": _budget(spec, found, cost, course),
+    }
+
+
+def _tally(kept: KeptStudy, spec: StudySpec, state: StudyState) -> Tally:
+    """Count all trials; of an arm to which nothing has happened since the last look the sums are known."""
+    by_arm: dict[str, list[TrialRecord]] = {}
+    for record in state.cells.values():
+        by_arm.setdefault(record.arm, []).append(record)
+    arms: list[Tally] = [
+        kept.once(f"tally of {arm}", (spec, *mine), partial(Tally.of, spec, mine))
+        for arm, mine in by_arm.items()
+    ]
+    return sum(arms, Tally())
 
 
 def brief(text: str) -> str:
@@ -84,51 +102,64 @@ def _many(count: int, what: str) -> str:
 # ---- stopping -------------------------------------------------------------------------------------------
 
 
-def _stopping(found: StudyStanding, standing: StoppingStanding) -> Drawn:
-    rungs = [rung for rung in standing.rungs if rung.judged or not rung.arm]
+def _stopping(
+    spec: StudySpec, found: StudyStanding, state: StudyState, stopping: Stopping, pace: Pace | None
+) -> Drawn:
+    judged = stopping.rungs
+    places = dict.fromkeys((*expected_rungs(spec, dict.fromkeys(arm for arm, _ in judged if arm)), *judged))
+    rows = [
+        _rung(found, place, judged.get(place, RungStanding()), state, pace)
+        for place, _ in zip(places, range(MOST_ROWS), strict=False)
+    ]
     return {
-        "says": brief(standing.says),
-        "arms": any(rung.arm for rung in rungs),
+        "says": brief(rule_of(spec).describe(spec)),
+        "arms": any(arm for arm, _ in places),
         "metric": brief(found.metric),
-        "rows": [_rung(found, rung) for rung in rungs[:MOST_ROWS]],
-        "more": max(0, len(rungs) - MOST_ROWS),
+        "rows": rows,
+        "more": len(places) - len(rows),
         "spared": [
-            *_spared(found, standing.stopped, "stopped at rungs"),
-            *_spared(found, standing.skipped, "not needed any more"),
+            *_spared(found, stopping.stopped, "stopped at rungs", pace),
+            *_spared(found, stopping.skipped, "not needed any more", pace),
         ],
     }
 
 
-def _rung(found: StudyStanding, rung: RungStanding) -> Drawn:
-    last = rung.last and {
-        **_trial(rung.last[0]),
-        "how": f"at {plain.number(rung.last_value)}, rank {rung.last[1].rank} of {rung.last[1].peers}",
-    }
+def _rung(
+    found: StudyStanding, place: Place, there: RungStanding, state: StudyState, pace: Pace | None
+) -> Drawn:
+    """Return one rung, scores in the metric's units."""
+    (arm, rung), sign, last = place, 1.0 if found.mode == "max" else -1.0, None
+    if there.stop is not None:
+        trial, made = there.stop
+        score = state.rung_table.get(rung, {}).get(trial.cell)
+        value = plain.number(None if score is None else sign * score)
+        last = {**_trial(trial), "how": f"at {value}, rank {made.rank} of {made.peers}"}
     return {
-        "arm": brief(rung.arm) or "all arms",
-        "rung": brief(plain.length(rung.rung, found.unit)),
-        "judged": rung.judged,
-        "passed": rung.passed,
-        "stopped": rung.stopped,
-        "diverged": rung.diverged,
-        "cutoff": plain.number(rung.cutoff),
+        "arm": brief(arm) or "all arms",
+        "rung": brief(plain.length(rung, found.unit)),
+        "judged": there.judged,
+        "passed": there.passed,
+        "stopped": there.stopped,
+        "diverged": there.diverged,
+        "cutoff": plain.number(None if there.cutoff is None else sign * there.cutoff),
         "last": last,
-        "spared": _time_of(rung.spared) if rung.spared.trials else DASH,
+        "spared": _time_of(there.spared, pace) if there.spared.trials else DASH,
     }
 
 
-def _time_of(spared: Spared) -> str:
-    if not spared.wall_s:
-        return "not known yet"
-    of_gpus = f", {_gpu_hours(spared.gpu_s)}" if spared.gpu_s else ""
-    return f"{duration(spared.wall_s)}{of_gpus}"
+def _time_of(spared: Spared, pace: Pace | None) -> str:
+    priced = spared.priced(pace)
+    if priced is None:
+        return "time not known yet"
+    of_gpus = f", {_gpu_hours(priced.gpu_s)}" if priced.gpu_s else ""
+    return f"{duration(priced.wall_s)}{of_gpus}"
 
 
-def _spared(found: StudyStanding, spared: Spared, why: str) -> list[str]:
+def _spared(found: StudyStanding, spared: Spared, why: str, pace: Pace | None) -> list[str]:
     if not spared.trials:
         return []
     length = brief(plain.length(spared.length, found.unit))
-    return [f"{_many(spared.trials, 'trial')} {why}: {length} not trained, {_time_of(spared)}"]
+    return [f"{_many(spared.trials, 'trial')} {why}: {length} not trained, {_time_of(spared, pace)}"]
 
 
 # ---- lanes and nodes ------------------------------------------------------------------------------------
@@ -136,7 +167,7 @@ def _spared(found: StudyStanding, spared: Spared, why: str) -> list[str]:
 
 def _lanes(found: StudyStanding, now: RunNow, course: Course) -> Drawn:
     nodes = sorted(now.nodes, key=lambda node: node.condition not in _CONDITIONS)
-    busy = {node: sum(node in lane.nodes for lane in now.lanes) for node in {one.name for one in nodes}}
+    busy = Counter(node for lane in now.lanes for node in lane.nodes)
     lost = sum(course.failed.get(kind, 0) for kind in _LOST_WORKERS)
     losses = [f"nodes lost: {course.nodes_lost:,}"] if course.nodes_lost else []
     losses += [f"attempts that lost their workers: {lost:,}"] if lost else []
@@ -194,11 +225,10 @@ def _gpu_hours(gpu_s: float) -> str:
 
 def _budget(spec: StudySpec, found: StudyStanding, cost: Costs, course: Course) -> list[Drawn]:
     """Return rows: name, words, and the share of it that is spent, or None."""
-    spent, budget = cost.ledger, spec.budget
-    unit = brief(plain.length(spent.grid, found.unit))
+    budget, whole = spec.budget, brief(plain.length(cost.grid, found.unit))
     rows = [
         {"name": "time left", "words": _left_in_words(found, cost), "share": None},
-        _row("trained", f"{plain.number(spent.spent)} of {unit} of the full grid", spent.spent, spent.grid),
+        _row("trained", f"{plain.number(cost.spent)} of {whole} of the full grid", cost.spent, cost.grid),
     ]
     grid = "" if cost.grid_wall_s is None else f"; the full grid takes about {duration(cost.grid_wall_s)}"
     rows.append(_row("time on lanes", f"{duration(cost.wall_s)}{grid}", cost.wall_s, cost.grid_wall_s))
@@ -210,8 +240,6 @@ def _budget(spec: StudySpec, found: StudyStanding, cost: Costs, course: Course) 
         rows.append(_row("GPU time", f"{_gpu_hours(cost.gpu_s)}{grid}", cost.gpu_s, cost.grid_gpu_s))
     if budget.wall_s is not None:
         rows.append({"name": "time budget", "words": _wall_in_words(found, budget.wall_s, course)})
-    if spent.saved:
-        rows.append({"name": "spared", "words": f"{share(spent.saved)} of the full grid"})
     return [{"share": None, **row} for row in rows]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.decide.states import TrialState
-from orchestrator.decide.timeleft import measured, time_left
+from orchestrator.decide.timeleft import TimeLeft, Timings, reach, time_left
 from orchestrator.reporting.plain import between
 
 
@@ -23,39 +23,45 @@ class Trial:
     gpu_s: float = 0.0
 
 
+def left_of(
+    trials: list[Trial], *, lanes: int, waiting: int, shortest: float | None = None
+) -> TimeLeft | None:
+    """Of trials of eight epochs."""
+    running = [8.0 - reach(one, 8.0) for one in trials if one.state is TrialState.RUNNING]
+    took = Timings.of(trials, 8.0)
+    return time_left(took, running, 8.0, lanes=lanes, waiting=waiting, shortest=shortest)
+
+
 def done(seconds: float, length: float = 8.0) -> Trial:
     return Trial(TrialState.DONE, length, seconds)
-
-
-PENDING = Trial(TrialState.PENDING)
 
 
 def test_nobody_knows_before_half_a_trial_was_measured() -> None:
     def left(*lengths: float) -> object:
         trials = [Trial(TrialState.RUNNING, length, length) for length in lengths]
-        return time_left(trials, 8.0, lanes=2, waiting=6)
+        return left_of(trials, lanes=2, waiting=6)
 
     assert left() is None
     assert left(1.0, 2.5) is None
     assert left(1.0, 3.0) is not None
-    assert time_left([Trial(TrialState.RUNNING, 4.0, 0.0)], 8.0, lanes=1, waiting=1) is None
-    assert time_left([Trial(TrialState.FAILED, 8.0, 9.0)], 8.0, lanes=1, waiting=1) is None
+    assert left_of([Trial(TrialState.RUNNING, 4.0, 0.0)], lanes=1, waiting=1) is None
+    assert left_of([Trial(TrialState.FAILED, 8.0, 9.0)], lanes=1, waiting=1) is None
 
 
 def test_trials_that_take_the_same_leave_little_open() -> None:
-    some = time_left([done(80.0)] * 100, 8.0, lanes=2, waiting=10)
+    some = left_of([done(80.0)] * 100, lanes=2, waiting=10)
     assert some is not None
     assert some.low_s < 400.0 < some.high_s < 1.3 * (400.0 + 40.0)  # the last one may run alone
-    few = time_left([done(80.0)] * 2, 8.0, lanes=2, waiting=10)
+    few = left_of([done(80.0)] * 2, lanes=2, waiting=10)
     assert few is not None
     assert (few.low_s, -few.high_s) < (some.low_s, -some.high_s)
 
 
 def test_what_a_rule_may_spare_is_in_the_range() -> None:
     ended = [done(80.0), *[Trial(TrialState.STOPPED, 1.0, 10.0)] * 3, Trial(TrialState.SKIPPED)]
-    grid = time_left(ended[:1], 8.0, lanes=1, waiting=10)
-    rule = time_left(ended, 8.0, lanes=1, waiting=10, shortest=1.0)
-    nothing_yet = time_left(ended[:1], 8.0, lanes=1, waiting=10, shortest=0.0)
+    grid = left_of(ended[:1], lanes=1, waiting=10)
+    rule = left_of(ended, lanes=1, waiting=10, shortest=1.0)
+    nothing_yet = left_of(ended[:1], lanes=1, waiting=10, shortest=0.0)
     assert grid is not None
     assert rule is not None
     assert nothing_yet is not None
@@ -65,10 +71,10 @@ def test_what_a_rule_may_spare_is_in_the_range() -> None:
 
 
 def test_the_last_ones_have_no_lanes_to_share() -> None:
-    one = time_left([*[done(80.0)] * 50, Trial(TrialState.RUNNING, 4.0, 40.0)], 8.0, lanes=16, waiting=0)
+    one = left_of([*[done(80.0)] * 50, Trial(TrialState.RUNNING, 4.0, 40.0)], lanes=16, waiting=0)
     assert one is not None
     assert one.low_s < 40.0 < one.high_s < 60.0
-    over = time_left([done(80.0)], 8.0, lanes=4, waiting=0)
+    over = left_of([done(80.0)], lanes=4, waiting=0)
     assert over is not None
     assert (over.low_s, over.high_s) == (0.0, 0.0)
 
@@ -94,9 +100,7 @@ def test_the_range_holds_the_end(lanes, unit_s, reached, waiting, share, random)
     reached = reached[:lanes]
     running = [Trial(TrialState.RUNNING, length, length * unit_s) for length in reached]
     early = [Trial(TrialState.STOPPED, 8.0 * share, 8.0 * share * unit_s)] * 3
-    found = time_left(
-        [done(8 * unit_s), *early, *running], 8.0, lanes=lanes, waiting=waiting, shortest=8.0 * share
-    )
+    found = left_of([done(8 * unit_s), *early, *running], lanes=lanes, waiting=waiting, shortest=8.0 * share)
     assert found is not None
     left = [(8.0 - length) * unit_s for length in reached]
     whole = [*left, *[8.0 * unit_s] * waiting]
@@ -124,13 +128,22 @@ def test_the_range_holds_the_end(lanes, unit_s, reached, waiting, share, random)
     st.none() | st.floats(0, 9),
 )
 def test_whatever_a_record_says(trials, lanes, waiting, shortest) -> None:
-    found = time_left(trials, 8.0, lanes=lanes, waiting=waiting, shortest=shortest)
-    pace = measured(trials, 8.0)
+    found = left_of(trials, lanes=lanes, waiting=waiting, shortest=shortest)
+    pace = Timings.of(trials, 8.0).pace(8.0)
     assert (found is None) == (pace is None)
     if found is not None:
         assert 0 <= found.low_s <= found.high_s
         assert not math.isnan(found.high_s)
         assert between(found.low_s, found.high_s)
+
+
+@given(
+    st.lists(st.builds(Trial, st.sampled_from(TrialState), st.floats(0, 8), st.floats(0, 9))), st.integers(0)
+)
+def test_the_sums_of_groups_are_those_of_all(trials, place) -> None:
+    place %= len(trials) + 1
+    parts = Timings.of(trials[:place], 8.0) + Timings.of(trials[place:], 8.0)
+    assert astuple(parts) == pytest.approx(astuple(Timings.of(trials, 8.0)))
 
 
 @pytest.mark.parametrize(

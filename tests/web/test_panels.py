@@ -100,7 +100,7 @@ def test_what_a_study_that_runs_is_at(served: Served, busy: StudyRecord) -> None
     assert "nodes lost: 1" in panels["lanes"]
     assert "min" not in panels["budget"].split("|")[1]
     assert re.search(r"time left \| \d+ to \d+ s, 6 trials left \| ", panels["budget"])
-    assert "trained | 4 of 24 epochs of the full grid" in panels["budget"]
+    assert "trained | 6 of 24 epochs of the full grid" in panels["budget"]
     assert "GPU budget | 0.00111 GPU-hours of the budget of 2" in panels["budget"]
     assert re.search(r"time budget \| 2\.0 h for each start: this one began 1970-", panels["budget"])
     assert "none: every trial runs to its full length" in panels["stopping"]
@@ -158,7 +158,6 @@ def test_the_rungs_of_a_recorded_study(served: Served) -> None:
         in panels["stopping"]
     )
     assert "8 trials stopped at rungs: 62 epochs not trained, 27 s" in panels["stopping"]
-    assert "spared | 38 % of the full grid" in panels["budget"]
     samples = recorded(served, "tune")["stopping"]
     assert "1 epoch | no-b | 6 | 2 | 4 | 0 | 19.431 | no-b sample 5 at 20.71, rank 5 of 6 |" in samples
     assert (

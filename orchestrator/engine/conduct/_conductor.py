@@ -15,8 +15,9 @@ from typing import Any
 
 from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
+from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import Competition, competition, shortest
-from orchestrator.decide.timeleft import time_left
+from orchestrator.decide.timeleft import Timings, reach, time_left
 from orchestrator.engine import status
 from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
@@ -415,7 +416,8 @@ class Conductor:
                 elapsed_s=self.clock() - self._started_at,
                 spent_gpu_h=self._failures.spent_gpu_s() / 3600,
                 left=time_left(
-                    trials,
+                    Timings.of(trials, full),
+                    [full - reach(one, full) for one in trials if one.state is TrialState.RUNNING],
                     full,
                     lanes=self.wanted_lanes,
                     waiting=self.queue.waiting(),
