@@ -255,8 +255,10 @@ def _left_in_words(found: StudyStanding, cost: Costs) -> str:
     if found.driver is None:
         return f"nobody runs it now, {left}"
     more = "; results may call for more of them, or for fewer" if cost.open_ended else ""
-    if cost.left is None:
+    if cost.pace is None:
         return f"not known yet: half a trial has to be trained first; {left}{more}"
+    if cost.left is None:
+        return f"not known: no lane fits now; {left}{more}"
     return f"{plain.between(cost.left.low_s, cost.left.high_s)}, {left}{more}"
 
 
@@ -264,7 +266,7 @@ def _wall_in_words(found: StudyStanding, wall_s: float, course: Course) -> str:
     most = f"{duration(wall_s)} for each start"
     if found.driver is None or course.began is None:
         return most
-    return f"{most}: this one began {moment(course.began)}, and ends by {moment(course.began + wall_s)}"
+    return f"{most}: this one began {moment(course.began)} and stops by {moment(course.began + wall_s)}"
 
 
 # ---- failures -------------------------------------------------------------------------------------------
@@ -310,10 +312,8 @@ def _failure(one: FailedAttempt, cell: TrialRecord | None, found: StudyStanding)
 def _then(one: FailedAttempt, cell: TrialRecord | None, found: StudyStanding) -> str:
     if one.went_on:
         return "began anew" if one.step is None else f"went on from step {one.step:,}"
-    if one.again and cell is not None and cell.state is TrialState.PENDING:
-        return "waits for its next attempt" if found.driver is not None else "goes on with the next start"
     if one.again:
-        return "is tried again"
+        return "goes on with the next start" if found.driver is None else "waits for its next attempt"
     if cell is not None and cell.state is TrialState.FAILED and cell.is_left(retry_failed=False):
         return "the next start takes it up"
     return "not tried again by itself"

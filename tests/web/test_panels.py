@@ -106,6 +106,11 @@ def test_what_a_study_that_runs_is_at(served: Served, busy: StudyRecord) -> None
     assert "none: every trial runs to its full length" in panels["stopping"]
 
 
+def test_no_time_is_left_to_tell_while_no_lane_fits(served: Served, busy: StudyRecord) -> None:
+    tell(busy, run={"waiting": 5, "fit": 0})
+    assert "time left | not known: no lane fits now; 6 trials left" in said(served, "busy")["budget"]
+
+
 def test_time_left_is_not_known_before_anybody_can(served: Served) -> None:
     text = (served.root / "configs" / "small.yaml").read_text()
     (served.root / "configs" / "young.yaml").write_text(text.replace("name: small", "name: young"))
