@@ -43,7 +43,7 @@ class TimeLeft:
 
 
 @dataclass(frozen=True)
-class Pace:
+class MeasuredPace:
     """What a unit of length takes, in seconds and GPU seconds, and how much trials differ in that.
 
     `spread`: relative standard deviation between so many `trials`.
@@ -104,7 +104,7 @@ class Timings:
     def __add__(self, other: Timings) -> Timings:
         return Timings(*map(add, _sums(self), _sums(other)))
 
-    def pace(self, full: float) -> Pace | None:
+    def pace(self, full: float) -> MeasuredPace | None:
         """Return what a unit of length takes, None until half a trial of the length `full` is known."""
         unit_s = self.seconds / self.length if _known(self.length) else 0.0
         if not (_known(unit_s) and self.length >= _KNOWN_AT * full):
@@ -112,7 +112,7 @@ class Timings:
         mean = self.logs / self.length
         spread = math.sqrt(max(0.0, self.squares / self.length - mean * mean) + _GUESSED**2 / self.trials)
         unit_gpu_s = self.gpu_s / self.gpu_length if _known(self.gpu_length) else 0.0
-        return Pace(unit_s, unit_gpu_s, spread, self.trials)
+        return MeasuredPace(unit_s, unit_gpu_s, spread, self.trials)
 
 
 _sums = attrgetter(*(one.name for one in fields(Timings)))

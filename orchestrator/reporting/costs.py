@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.decide.agenda import depends_on_results
 from orchestrator.decide.stopping import shortest
-from orchestrator.decide.timeleft import Pace, TimeLeft, Timings, reach, time_left
+from orchestrator.decide.timeleft import MeasuredPace, TimeLeft, Timings, reach, time_left
 from orchestrator.record.state import StudyState
 from orchestrator.reporting.running import RunNow
 from orchestrator.reporting.tally import Tally
@@ -26,7 +26,7 @@ class Costs:
     wall_s: float
     gpu_s: float
     grid: float
-    pace: Pace | None
+    pace: MeasuredPace | None
     left: TimeLeft | None
     runs_left: int
     open_ended: bool

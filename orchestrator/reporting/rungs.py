@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of, stopping_rule
-from orchestrator.decide.timeleft import Pace, reach
+from orchestrator.decide.timeleft import MeasuredPace, reach
 from orchestrator.record.events import Decided
 from orchestrator.record.state import TrialRecord
 from orchestrator.study.cells import TUNE
@@ -40,7 +40,7 @@ class Spared:
             self.at_pace + other.at_pace,
         )
 
-    def priced(self, pace: Pace | None) -> Spared | None:
+    def priced(self, pace: MeasuredPace | None) -> Spared | None:
         """Return it with the pace of all trials where one has none of its own; None: that is not known."""
         if not self.at_pace:
             return self

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
-from orchestrator.reporting.course import AttemptBegun, Course
+from orchestrator.reporting.incidents import AttemptBegun, Incidents
 from orchestrator.reporting.standing import StudyStanding
 
 
@@ -56,13 +56,13 @@ class RunNow:
         return max(0, (self.fit or 0) - len(self.lanes))
 
 
-def run_now(found: StudyStanding, progress: Mapping[str, Any] | None, course: Course) -> RunNow:
+def run_now(found: StudyStanding, progress: Mapping[str, Any] | None, incidents: Incidents) -> RunNow:
     """Return what runs now; nothing where nobody runs the study.
 
     Args:
         found: the study.
         progress: what its driver said last, whatever that is.
-        course: what has happened so far.
+        incidents: what has happened so far.
     """
     if found.driver is None:
         return RunNow()
@@ -70,7 +70,7 @@ def run_now(found: StudyStanding, progress: Mapping[str, Any] | None, course: Co
     run = _mapping(said.get("run"))
     places = _mapping(run.get("on"))
     lanes = tuple(
-        _lane(cell, _mapping(said.get(cell.cell)), course.under_way.get(cell.cell), places)
+        _lane(cell, _mapping(said.get(cell.cell)), incidents.under_way.get(cell.cell), places)
         for cell in found.cells
         if cell.state is TrialState.RUNNING
     )

@@ -16,7 +16,7 @@ from orchestrator.record.journal import JournalContents, Line, lines_of
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
-from orchestrator.reporting.course import Course, CourseReader, counts_for
+from orchestrator.reporting.incidents import IncidentReader, Incidents, counts_for
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
 
@@ -58,7 +58,7 @@ class KeptStudy:
         self._found: StudyStanding | None = None
         self._answered: tuple[Line, ...] = ()
         self._report: StudyReport | OrchestratorError | None = None
-        self._reader, self._followed = CourseReader(), JournalContents()
+        self._reader, self._followed = IncidentReader(), JournalContents()
 
     def status(self) -> StudyStanding:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
@@ -84,7 +84,7 @@ class KeptStudy:
         """What the driver had said at the last look, if there was one."""
         return None if self._felt is None else self._felt.progress
 
-    def course(self) -> Course:
+    def incidents(self) -> Incidents:
         """Return what has gone wrong so far; of the journal what is new is taken in."""
         recorded = self.recorded
         with self._lock:
@@ -92,7 +92,7 @@ class KeptStudy:
             known = len(before.lines)
             grown = before.parts and before.earlier == now.earlier and before.lines == now.lines[:known]
             if not grown:
-                self._reader = CourseReader()
+                self._reader = IncidentReader()
             if grown or not now.earlier:
                 self._reader.take(now.lines[known:] if grown else now.lines)
             else:
@@ -100,7 +100,7 @@ class KeptStudy:
                 running = {name for name, cell in cells if cell.state is TrialState.RUNNING}
                 self._reader.take(lines_of(recorded.storage, now, counts_for(running)))
             self._followed = now
-            return self._reader.course()
+            return self._reader.incidents()
 
     def report(self) -> StudyReport | OrchestratorError | None:
         """Return the report, without curves and new data, or why there is none.

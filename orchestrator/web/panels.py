@@ -14,12 +14,12 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import rule_of
-from orchestrator.decide.timeleft import Pace
+from orchestrator.decide.timeleft import MeasuredPace
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.reporting import plain
 from orchestrator.reporting.costs import Costs, costs
-from orchestrator.reporting.course import Course, FailedAttempt
+from orchestrator.reporting.incidents import FailedAttempt, Incidents
 from orchestrator.reporting.numbers import DASH, duration
 from orchestrator.reporting.rungs import Place, RungStanding, Spared, Stopping, expected_rungs
 from orchestrator.reporting.running import LaneNow, NodeNow, RunNow, run_now
@@ -43,9 +43,9 @@ Drawn = dict[str, Any]
 
 def panels(kept: KeptStudy, found: StudyStanding) -> Drawn:
     """Return what all panels of a study show. `problem`: why what needs the study's packages is not there."""
-    recorded, course = kept.recorded, kept.course()
-    now = run_now(found, kept.progress, course)
-    drawn: Drawn = {"lanes": _lanes(found, now, course), "faults": _faults(kept, found, course)}
+    recorded, incidents = kept.recorded, kept.incidents()
+    now = run_now(found, kept.progress, incidents)
+    drawn: Drawn = {"lanes": _lanes(found, now, incidents), "faults": _faults(kept, found, incidents)}
     try:
         spec = recorded.study
     except OrchestratorError as error:
@@ -56,7 +56,7 @@ def panels(kept: KeptStudy, found: StudyStanding) -> Drawn:
         **drawn,
         "problem": "",
         "stopping": _stopping(spec, found, recorded.state, tally.stopping, cost.pace),
-        "budget": _budget(spec, found, cost, course),
+        "budget": _budget(spec, found, cost, incidents),
     }
 
 
@@ -103,7 +103,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _stopping(
-    spec: StudySpec, found: StudyStanding, state: StudyState, stopping: Stopping, pace: Pace | None
+    spec: StudySpec, found: StudyStanding, state: StudyState, stopping: Stopping, pace: MeasuredPace | None
 ) -> Drawn:
     judged = stopping.rungs
     places = dict.fromkeys((*expected_rungs(spec, dict.fromkeys(arm for arm, _ in judged if arm)), *judged))
@@ -125,7 +125,7 @@ def _stopping(
 
 
 def _rung(
-    found: StudyStanding, place: Place, there: RungStanding, state: StudyState, pace: Pace | None
+    found: StudyStanding, place: Place, there: RungStanding, state: StudyState, pace: MeasuredPace | None
 ) -> Drawn:
     """Return one rung, scores in the metric's units."""
     (arm, rung), sign, last = place, 1.0 if found.mode == "max" else -1.0, None
@@ -147,7 +147,7 @@ def _rung(
     }
 
 
-def _time_of(spared: Spared, pace: Pace | None) -> str:
+def _time_of(spared: Spared, pace: MeasuredPace | None) -> str:
     priced = spared.priced(pace)
     if priced is None:
         return "time not known yet"
@@ -155,7 +155,7 @@ def _time_of(spared: Spared, pace: Pace | None) -> str:
     return f"{duration(priced.wall_s)}{of_gpus}"
 
 
-def _spared(found: StudyStanding, spared: Spared, why: str, pace: Pace | None) -> list[str]:
+def _spared(found: StudyStanding, spared: Spared, why: str, pace: MeasuredPace | None) -> list[str]:
     if not spared.trials:
         return []
     length = brief(plain.length(spared.length, found.unit))
@@ -165,11 +165,11 @@ def _spared(found: StudyStanding, spared: Spared, why: str, pace: Pace | None) -
 # ---- lanes and nodes ------------------------------------------------------------------------------------
 
 
-def _lanes(found: StudyStanding, now: RunNow, course: Course) -> Drawn:
+def _lanes(found: StudyStanding, now: RunNow, incidents: Incidents) -> Drawn:
     nodes = sorted(now.nodes, key=lambda node: node.condition not in _CONDITIONS)
     busy = Counter(node for lane in now.lanes for node in lane.nodes)
-    lost = sum(course.failed.get(kind, 0) for kind in _LOST_WORKERS)
-    losses = [f"nodes lost: {course.nodes_lost:,}"] if course.nodes_lost else []
+    lost = sum(incidents.failed.get(kind, 0) for kind in _LOST_WORKERS)
+    losses = [f"nodes lost: {incidents.nodes_lost:,}"] if incidents.nodes_lost else []
     losses += [f"attempts that lost their workers: {lost:,}"] if lost else []
     return {
         "runs": found.driver is not None,
@@ -180,7 +180,7 @@ def _lanes(found: StudyStanding, now: RunNow, course: Course) -> Drawn:
         "nodes": [_node(node, busy[node.name]) for node in nodes[:MOST_ROWS]],
         "more_nodes": max(0, len(nodes) - MOST_ROWS),
         "losses": "; ".join(losses),
-        "news": [(moment(t), brief(text)) for t, text in course.nodes[:MOST_NAMED]],
+        "news": [(moment(t), brief(text)) for t, text in incidents.nodes[:MOST_NAMED]],
     }
 
 
@@ -223,7 +223,7 @@ def _gpu_hours(gpu_s: float) -> str:
     return f"{gpu_s / 3600:.3g} GPU-hours"
 
 
-def _budget(spec: StudySpec, found: StudyStanding, cost: Costs, course: Course) -> list[Drawn]:
+def _budget(spec: StudySpec, found: StudyStanding, cost: Costs, incidents: Incidents) -> list[Drawn]:
     """Return rows: name, words, and the share of it that is spent, or None."""
     budget, whole = spec.budget, brief(plain.length(cost.grid, found.unit))
     rows = [
@@ -239,7 +239,7 @@ def _budget(spec: StudySpec, found: StudyStanding, cost: Costs, course: Course) 
         grid = "" if not cost.grid_gpu_s else f"; the full grid takes about {cost.grid_gpu_s / 3600:.3g}"
         rows.append(_row("GPU time", f"{_gpu_hours(cost.gpu_s)}{grid}", cost.gpu_s, cost.grid_gpu_s))
     if budget.wall_s is not None:
-        rows.append({"name": "time budget", "words": _wall_in_words(found, budget.wall_s, course)})
+        rows.append({"name": "time budget", "words": _wall_in_words(found, budget.wall_s, incidents)})
     return [{"share": None, **row} for row in rows]
 
 
@@ -262,28 +262,28 @@ def _left_in_words(found: StudyStanding, cost: Costs) -> str:
     return f"{plain.between(cost.left.low_s, cost.left.high_s)}, {left}{more}"
 
 
-def _wall_in_words(found: StudyStanding, wall_s: float, course: Course) -> str:
+def _wall_in_words(found: StudyStanding, wall_s: float, incidents: Incidents) -> str:
     most = f"{duration(wall_s)} for each start"
-    if found.driver is None or course.began is None:
+    if found.driver is None or incidents.began is None:
         return most
-    return f"{most}: this one began {moment(course.began)} and stops by {moment(course.began + wall_s)}"
+    return f"{most}: this one began {moment(incidents.began)} and stops by {moment(incidents.began + wall_s)}"
 
 
 # ---- failures -------------------------------------------------------------------------------------------
 
 
-def _faults(kept: KeptStudy, found: StudyStanding, course: Course) -> Drawn:
-    failed, again = sum(course.failed.values()), sum(course.again.values())
+def _faults(kept: KeptStudy, found: StudyStanding, incidents: Incidents) -> Drawn:
+    failed, again = sum(incidents.failed.values()), sum(incidents.again.values())
     journal, cells = kept.recorded.journal, kept.recorded.state.cells
     waiting = [cell for cell in found.cells if cell.state is TrialState.PENDING and cell.begun]
     damaged = [f"line {number:,}" for number in journal.damaged[: MOST_NAMED + 1]]
     return {
-        "says": _faults_in_words(failed, again, course.resumed),
+        "says": _faults_in_words(failed, again, incidents.resumed),
         "kinds": [
-            {"kind": kind.value, "failed": count, "again": course.again.get(kind, 0)}
-            for kind, count in sorted(course.failed.items(), key=lambda one: -one[1])
+            {"kind": kind.value, "failed": count, "again": incidents.again.get(kind, 0)}
+            for kind, count in sorted(incidents.failed.items(), key=lambda one: -one[1])
         ],
-        "rows": [_failure(one, cells.get(one.cell), found) for one in course.latest],
+        "rows": [_failure(one, cells.get(one.cell), found) for one in incidents.latest],
         "waiting": _some((cell.name for cell in waiting), "trials", len(waiting)),
         "damaged": _some(damaged, "lines", found.damaged_lines),
         "shared": _some(found.shared, "files", len(found.shared)),

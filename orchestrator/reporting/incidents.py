@@ -54,7 +54,7 @@ class AttemptBegun:
 
 
 @dataclass(frozen=True)
-class Course:
+class Incidents:
     """What there was up to one moment.
 
     `began`: when the last driver started; `failed`, `again`: attempts by kind of failure, and those of them
@@ -89,7 +89,7 @@ def counts_for(running: Container[str]) -> Callable[[bytes], bool]:
     return counts
 
 
-class CourseReader:
+class IncidentReader:
     """Takes lines in the journal's order."""
 
     def __init__(self) -> None:
@@ -138,9 +138,9 @@ class CourseReader:
             if failed.cell == cell and failed.attempt < attempt and not failed.went_on:
                 self._latest[place] = replace(failed, went_on=True, step=step)
 
-    def course(self) -> Course:
+    def incidents(self) -> Incidents:
         """Return what there was so far."""
-        return Course(
+        return Incidents(
             self._began,
             MappingProxyType(dict(self._failed)),
             MappingProxyType(dict(self._again)),
