@@ -7,6 +7,7 @@ that a runtime carries out. One lock: the runtime's thread and the one beside it
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,7 +18,7 @@ from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import Competition, competition, shortest
-from orchestrator.decide.timeleft import Timings, reach, time_left
+from orchestrator.decide.timeleft import TimeLeft, Timings, reach, time_left
 from orchestrator.engine import status
 from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
@@ -54,6 +55,9 @@ from orchestrator.record.state import TrialRecord
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import TUNE, Cell, Plan, trial_config
 from orchestrator.study.spec import StudySpec
+
+LEFT_EVERY_S = 2.0
+"""How long the time left, as it was told last, is good enough."""
 
 
 class Conductor:
@@ -94,6 +98,7 @@ class Conductor:
             clock=clock,
             assign=self._assign,
         )
+        self._left: tuple[float, TimeLeft | None] = -math.inf, None
         record.sync()
 
     @property
@@ -404,26 +409,35 @@ class Conductor:
         """Return the live table's data."""
         spec = self.spec
         with self.lock:
-            trials, full = tuple(self.queue.seen()), float(spec.stopping.max)
+            trials = tuple(self.queue.seen())
             return status.Snapshot(
                 study=spec.name,
                 metric=spec.metric.name,
                 mode=spec.metric.mode,
                 claimed=spec.metric.test,
                 unit=spec.stopping.unit,
-                max_length=full,
+                max_length=float(spec.stopping.max),
                 lanes=self.wanted_lanes,
                 elapsed_s=self.clock() - self._started_at,
                 spent_gpu_h=self._failures.spent_gpu_s() / 3600,
-                left=time_left(
-                    Timings.of(trials, full),
-                    [full - reach(one, full) for one in trials if one.state is TrialState.RUNNING],
-                    full,
-                    lanes=self.wanted_lanes,
-                    waiting=self.queue.waiting(),
-                    shortest=shortest(spec),
-                ),
+                left=self._time_left(trials),
                 cells=trials,
                 arms=tuple(arm.name for arm in self.plan.arms),
                 notes=self._log.latest(5),
             )
+
+    def _time_left(self, trials: Sequence[TrialRecord]) -> TimeLeft | None:
+        """Return how long the run still takes; all trials are looked at for it, so not at every moment."""
+        now, full = self.clock(), float(self.spec.stopping.max)
+        if now - self._left[0] >= LEFT_EVERY_S:
+            running = [full - reach(one, full) for one in trials if one.state is TrialState.RUNNING]
+            left = time_left(
+                Timings.of(trials, full),
+                running,
+                full,
+                lanes=self.wanted_lanes,
+                waiting=self.queue.waiting(),
+                shortest=shortest(self.spec),
+            )
+            self._left = now, left
+        return self._left[1]
