@@ -124,3 +124,17 @@ def competition(spec: StudySpec, reference: str, cell: Cell) -> Competition:
         return Competition(NONE.at_rungs(spec.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
     samples = stopping_rule(spec.tune.stopping.rule)
     return Competition(samples.at_rungs(spec.tune.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
+
+
+def shortest(spec: StudySpec) -> float | None:
+    """Return how far trials get at least where a rule ends some early; None where none does.
+
+    0.0 where seeds are skipped as a whole.
+    """
+    rule = rule_of(spec)
+    if rule.drops_runs and not rule.stops_at_rungs:
+        return 0.0
+    ladders: list[Ladder] = [spec.stopping] if rule.stops_at_rungs else []
+    if spec.tune is not None and stopping_rule(spec.tune.stopping.rule).stops_at_rungs:
+        ladders.append(spec.tune.stopping)
+    return min((float(ladder.grace) for ladder in ladders), default=None)

@@ -26,6 +26,7 @@ from orchestrator.web.again import retriable
 from orchestrator.web.curvefigure import WEIGHTS
 from orchestrator.web.kept import KeptStudies, KeptStudy
 from orchestrator.web.lookwords import looks_of
+from orchestrator.web.panels import panels
 from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
@@ -151,6 +152,7 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
         "effects": _effects(kept, set(found.arms).difference(on_this_page)),
         "looks": _looks(kept),
         "weights": [f"{weight:g}" for weight in WEIGHTS],
+        "panels": panels(kept, found),
     }
 
 
