@@ -322,6 +322,17 @@ def open_study(study: str | Path | None = None, storage: str = "runs") -> Opened
     raise InputError(Fault("no recorded study there", value=looked, hint=HINT))
 
 
+def places_of(study: str, storage: str = "runs") -> list[str]:
+    """Return the directories that a study could be recorded in, whether it has begun or not."""
+    from orchestrator.record.layout import safe_name
+    from orchestrator.record.storage import Storage
+
+    candidates = [
+        (parent, name) for parent, name in _candidates(study, storage) if name not in ("", ".", "..")
+    ]
+    return [Storage.open(parent).path(one) for parent, name in candidates for one in {name, safe_name(name)}]
+
+
 def _candidates(study: str, storage: str) -> list[tuple[str, str]]:
     if study.endswith(STUDY_SUFFIXES) and Path(study).is_file():
         folder = Path(study).resolve().parent
