@@ -66,13 +66,27 @@ class _Git:
 
 
 @dataclass(frozen=True)
+class StudyFileThen:
+    """The study file of the first start: where it lay, and the SHA-256 of what it said."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class RecordedEnvironment:
-    """What env.json tells of the first start. `address`: of the cluster, None: Ray was started with it."""
+    """What env.json tells of the first start; None where an earlier version has not written it.
+
+    `address`: of the cluster, None: Ray was started with it; `by`: who started it, user@host; `study_file`:
+    None also where a program has put the study together.
+    """
 
     code_hash: str | None = None
     git: _Git | None = None
     python: str | None = None
     address: str | None = None
+    by: str | None = None
+    study_file: StudyFileThen | None = None
 
 
 _OUTLINE = TypeAdapter(_Outline)

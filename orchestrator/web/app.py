@@ -16,6 +16,7 @@ from orchestrator.reporting.palette import STATES
 from orchestrator.web import board
 from orchestrator.web.answers import Site, go_to, read_form, show_page, study_dir
 from orchestrator.web.guard import Guard, page
+from orchestrator.web.listpages import list_pages
 from orchestrator.web.newstudy import new_study_pages
 from orchestrator.web.studypages import retry_pages, study_pages
 
@@ -33,6 +34,7 @@ def make_app(site: Site) -> Guard:
     _static(app)
     _errors(app)
     new_study_pages(app, site)
+    list_pages(app, site)
     study_pages(app, site)
     retry_pages(app, site)
     _tensorboard(app, site)

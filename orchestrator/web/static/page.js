@@ -6,8 +6,9 @@
   // what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
     for (const field of live.querySelectorAll("[data-touched]")) {
-      const same = fresh.querySelector(`[name="${field.name}"]`);
-      if (same) [same.value, same.dataset.touched] = [field.value, ""];
+      const one = field.type === "checkbox" ? `[value="${CSS.escape(field.value)}"]` : "";
+      const same = fresh.querySelector(`[name="${field.name}"]${one}`);
+      if (same) [same.value, same.checked, same.dataset.touched] = [field.value, field.checked, ""];
     }
     const held = live.contains(document.activeElement) ? called(document.activeElement) : null;
     const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
