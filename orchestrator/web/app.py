@@ -15,6 +15,7 @@ from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.reporting.palette import STATES
 from orchestrator.web import board
 from orchestrator.web.answers import Site, go_to, read_form, show_page, study_dir
+from orchestrator.web.comparepages import compare_pages
 from orchestrator.web.guard import Guard, page
 from orchestrator.web.listpages import list_pages
 from orchestrator.web.newstudy import new_study_pages
@@ -35,6 +36,7 @@ def make_app(site: Site) -> Guard:
     _errors(app)
     new_study_pages(app, site)
     list_pages(app, site)
+    compare_pages(app, site)
     study_pages(app, site)
     retry_pages(app, site)
     _tensorboard(app, site)
