@@ -77,6 +77,7 @@ def pages(served: Served, name: str) -> Iterator[str]:
         answer = served.client.get(address)
         assert answer.status_code == 200, address
         yield answer.text
+    yield served.client.get("/new", params={"like": name}).text
     again = re.findall(r'href="(retry\?cell=[^"]+)"', served.client.get(place).text)
     for address in again[:1]:
         answer = served.client.get(f"{place}{address}")
