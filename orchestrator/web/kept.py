@@ -98,6 +98,11 @@ class KeptStudy:
             return self._report
 
     @property
+    def rests(self) -> bool:
+        """Whether nobody ran it at the last look; False before the first one."""
+        return self._found is not None and self._found.driver is None
+
+    @property
     def last_report(self) -> StudyReport | None:
         """The report that was worked out last, for whom it costs nothing: None where nobody has asked.
 

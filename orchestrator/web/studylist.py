@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -115,7 +116,7 @@ def _line(studies: KeptStudies, name: str, waits: str) -> Drawn | None:
             return _empty(shown, "waiting", waits=waits) if waits else None
         if shown != name:
             return _empty(shown, "damaged", problem="the name of its directory is no text")
-        return _row(kept, name, waits)
+        return _known_row(kept, name, waits)
     except OrchestratorError as error:
         told = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
         return _empty(shown, "damaged", problem=told)
@@ -127,6 +128,32 @@ def _empty(name: str, state: str, *, problem: str = "", waits: str = "") -> Draw
     return {**nothing, "name": name, "state": state, "owner": "", "entrypoint": "", "waits": waits} | (
         {"problem": problem} if problem else {}
     )
+
+
+def _known_row(kept: KeptStudy, name: str, waits: str) -> Drawn:
+    """Return the row of a study; of one that nobody ran and of which no file has changed since, as it was."""
+    if kept.rests and (mark := _mark(kept)) is not None:
+        row: Drawn = kept.once("row", (mark, waits), lambda: _row(kept, name, waits))
+        if row["found"].driver is None:
+            return row
+    return _row(kept, name, waits)
+
+
+def _mark(kept: KeptStudy) -> tuple[int, ...] | None:
+    """Return what changes with the files of a study that the list rests on; None where that is not known.
+
+    What is put into a directory changes its time: the lease into `control`, reports, plan and settings into
+    the study's own. The journal grows.
+    """
+    storage, paths = kept.run.storage, kept.run.paths
+    if not storage.is_local:
+        return None
+    try:
+        found = [Path(storage.path(path)).stat() for path in (paths.root, paths.control_dir, paths.journal)]
+    except OSError:
+        return None
+    times = (one.st_mtime_ns for one in found)
+    return (*times, found[-1].st_size, found[-1].st_ino, id(kept.last_report), kept.version)
 
 
 def _row(kept: KeptStudy, name: str, waits: str) -> Drawn:
