@@ -76,11 +76,20 @@ class RecordedHardware:
 
 
 @dataclass(frozen=True)
-class RecordedEnvironment:
-    """What env.json tells of the first start. `address`: of the cluster, None: Ray was started with it.
+class StudyFileThen:
+    """The study file of the first start: where it lay, and the SHA-256 of what it said."""
 
-    `on_ray`: whether trials were Ray's workers, and not threads of one process; None: older records do not
-    tell. `packages`: name -> version.
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RecordedEnvironment:
+    """What env.json tells of the first start; None where an earlier version has not written it.
+
+    `address`: of the cluster, None: Ray was started with it; `on_ray`: whether trials were Ray's workers, and
+    not threads of one process; `packages`: name -> version; `by`: who started it, user@host; `study_file`:
+    None also where a program has put the study together.
     """
 
     code_hash: str | None = None
@@ -90,6 +99,8 @@ class RecordedEnvironment:
     on_ray: bool | None = None
     packages: dict[str, str] = field(default_factory=dict)
     hardware: RecordedHardware = RecordedHardware()
+    by: str | None = None
+    study_file: StudyFileThen | None = None
 
 
 _OUTLINE = TypeAdapter(_Outline)

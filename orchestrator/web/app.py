@@ -16,7 +16,9 @@ from orchestrator.reporting.palette import STATES
 from orchestrator.web import board
 from orchestrator.web.answers import Site, go_to, read_form, show_page, study_dir
 from orchestrator.web.chartlibrary import chart_library
+from orchestrator.web.comparepages import compare_pages
 from orchestrator.web.guard import Guard, page
+from orchestrator.web.listpages import list_pages
 from orchestrator.web.livepages import live_pages
 from orchestrator.web.newstudy import new_study_pages
 from orchestrator.web.studypages import retry_pages, study_pages
@@ -36,6 +38,8 @@ def make_app(site: Site) -> Guard:
     _static(app)
     _errors(app)
     new_study_pages(app, site)
+    list_pages(app, site)
+    compare_pages(app, site)
     study_pages(app, site)
     trial_pages(app, site)
     retry_pages(app, site)

@@ -123,6 +123,22 @@ class KeptStudy:
                     self._beside(lambda: self._catch_up(lines))
             return self._report
 
+    @property
+    def rests(self) -> bool:
+        """Whether nobody ran it at the last look; False before the first one."""
+        return self._found is not None and self._found.driver is None
+
+    @property
+    def last_report(self) -> StudyReport | None:
+        """The report that was worked out last, for whom it costs nothing: None where nobody has asked.
+
+        Of a study that has gone on since, and that nobody runs any more, none either: another one is on disk.
+        """
+        lines, felt = self.recorded.journal.lines, self._felt
+        runs = felt is not None and felt.driver is not None
+        known = None if isinstance(self._report, OrchestratorError) else self._report
+        return known if runs or len(lines) == len(self._answered) else None
+
     def _catch_up(self, lines: tuple[Line, ...]) -> None:
         """Work the report out, and let the next look show it."""
         try:

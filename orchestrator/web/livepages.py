@@ -11,6 +11,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.web.answers import Site, kept_study, version_of
 from orchestrator.web.news import Look, event_stream
 from orchestrator.web.studyfigures import DRAWINGS, drawn_once
+from orchestrator.web.studylist import all_studies, said_of
 from orchestrator.web.studypages import around
 from orchestrator.web.tables import Asked
 
@@ -63,5 +64,4 @@ def look_at_one(site: Site, name: str) -> tuple[str, float]:
 
 def look_at_all(site: Site) -> tuple[str, float]:
     """Return the version of the list of studies, and when to look again."""
-    names = [entry.name for entry in site.storage.list() if entry.is_dir]
-    return version_of([(name, look_at_one(site, name)[0]) for name in names]), LATER_S
+    return version_of([said_of(line) for line in all_studies(site.studies)]), LATER_S

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from math import isfinite
-from typing import Any
 from urllib.parse import quote
 
 from orchestrator.decide.states import TrialState
@@ -24,24 +20,25 @@ from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
 from orchestrator.web.again import retriable
 from orchestrator.web.curvefigure import WEIGHTS
-from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.kept import KeptStudy
 from orchestrator.web.lookwords import looks_of
 from orchestrator.web.panels import panels
-from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
+from orchestrator.web.summary import Drawn
+from orchestrator.web.summary import clock as _clock
+from orchestrator.web.summary import number as _number
+from orchestrator.web.summary import summary as _summary
+from orchestrator.web.tables import Asked, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
 MOST_CHIPS, MOST_NAMED, MOST_LETTERS = 400, 5, 300
 """A page of a study with thousands of cells stays one that a phone can draw, whatever they say: cells that
 have a sign each; deleted directories and oddities that are named; letters of what a cell says."""
-ASKED_OF_STUDIES = ("study", "studies", "studies_first")
 ASKED_OF_A_STUDY = (
     *("arm", "state", "arms", "arms_first", "cells", "cells_first"),
     *("smooth", "log", "first"),
 )
-"""What the addresses of the pages may ask for: parts of names, a state, and orders and parts of tables."""
+"""What the address of its page may ask for: a part of names, a state, orders and parts of tables, figures."""
 
-Drawn = dict[str, Any]
-"""What a template draws, by name."""
 _Arm = tuple[str, list[TrialRecord]]
 _FIRST = (
     *(TrialState.RUNNING, TrialState.FAILED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.CANCELLED),
@@ -49,15 +46,6 @@ _FIRST = (
 )
 """States in the order that somebody who looks in wants to see."""
 _PLACES = {state: place for place, state in enumerate(_FIRST)}
-_STUDIES: tuple[TableColumn[Drawn], ...] = (
-    TableColumn("name", "study", lambda line: natural(line["name"])),
-    TableColumn("share", "answered", lambda line: line.get("share")),
-    TableColumn(
-        "driver", "run by", lambda line: None if line["found"] is None else line["found"].driver is None
-    ),
-    TableColumn("last", "last event", lambda line: line.get("last")),
-    TableColumn("report", "report"),
-)
 _ARMS: tuple[TableColumn[_Arm], ...] = (
     TableColumn("name", "arm", lambda arm: natural(arm[0])),
     TableColumn("seeds", "seeds"),
@@ -65,49 +53,6 @@ _ARMS: tuple[TableColumn[_Arm], ...] = (
     TableColumn("mean", "mean", lambda arm: _mean(arm[1]), number=True),
     TableColumn("time", "time", lambda arm: sum(cell.wall_s for cell in arm[1]), number=True),
 )
-
-
-def list_studies(studies: KeptStudies, asked: Asked) -> ShownRows[Drawn]:
-    """Return the studies that are asked for; those that run come first where no other order is."""
-    lines = [_line(studies, entry.name) for entry in studies.storage.list() if entry.is_dir]
-    words = asked["study"].casefold()
-    there = [line for line in lines if line is not None and words in line["name"].casefold()]
-    there.sort(key=lambda line: (not line["found"] or line["found"].driver is None, natural(line["name"])))
-    return part_of("studies", _STUDIES, there, asked)
-
-
-def _line(studies: KeptStudies, name: str) -> Drawn | None:
-    """Return one study in the list, or None where there is none. `problem`: why it cannot be read."""
-    shown = os.fsencode(name).decode(errors="backslashreplace")
-    try:
-        kept = studies.named(name)
-        if kept is None:
-            return None
-        if shown != name:
-            return {"name": shown, "found": None, "problem": "the name of its directory is no text"}
-        return {"name": name, **_summary(kept, kept.status())}
-    except OrchestratorError as error:
-        told = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
-        return {"name": shown, "found": None, "problem": told}
-
-
-def _summary(kept: KeptStudy, found: StudyStanding) -> Drawn:
-    """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists;
-    `last`: the time of the last event, if it has one."""
-    counts, recorded = found.counts(), kept.recorded
-    answered = sum(number for state, number in counts.items() if TrialState(state).answered)
-    last: Line | None = kept.once(
-        "last", recorded, lambda: next(iter(newest_first(recorded.storage, recorded.journal)), None)
-    )
-    return {
-        "found": found,
-        "version": kept.version,
-        "share": answered / max(1, len(found.cells)),
-        "counts": [(GLYPHS[state], state, number) for state, number in counts.items()],
-        "report": kept.run.storage.exists(kept.run.paths.report_html),
-        "last": last.t if last is not None and isfinite(last.t) else None,
-        "when": _clock(last, "%Y-%m-%d %H:%M") if last is not None else "",
-    }
 
 
 def _share(cells: Sequence[TrialRecord]) -> float:
@@ -336,14 +281,3 @@ def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:
             return None
     cell = cells.get(line.event.cell)
     return f"{cell.name if cell else line.event.cell}: {words}{f'; {reason}' if reason else ''}"
-
-
-def _clock(line: Line, form: str = "%H:%M:%S") -> str:
-    try:
-        return time.strftime(form, time.localtime(line.t)) if line.t else ""
-    except (ValueError, OverflowError):
-        return ""
-
-
-def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.5g}".replace("-", "−")

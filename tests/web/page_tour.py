@@ -76,10 +76,10 @@ def start(page: Any) -> None:
     page.locator("a.button.main").click()
 
 
-def reach(page: Any, place: str) -> None:
-    """Go to a place with the tabulator alone; `place` is a selector."""
+def reach(page: Any, place: str, key: str = "Tab") -> None:
+    """Go to a place with the tabulator alone, or back with `Shift+Tab`; `place` is a selector."""
     for _ in range(200):
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
         if page.evaluate("place => document.activeElement.matches(place)", place):
             return
     raise AssertionError(f"the keyboard does not reach {place}")

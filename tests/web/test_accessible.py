@@ -73,6 +73,9 @@ def test_axe_finds_no_fault_of_any_grade(shown: tuple[Any, StudyRecord]) -> None
         "studies/none/",
         "studies/broken/",
         "?studies=-name&study=b",
+        "studies/busy/stop",
+        "compare?study=small&study=busy",
+        "new?like=small",
         "studies/small/?cells=-value&state=failed&arms=mean",
     ]
     page.goto(f"{home}studies/small/")
@@ -96,13 +99,12 @@ def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> N
     page, record = shown
     page.get_by_role("link", name="busy").click()
     for what in ("Stop", "baseline seed 0: done", "Files"):
-        role = "button" if what == "Stop" else "link"
-        page.get_by_role(role, name=what).focus()
+        page.get_by_role("link", name=what).focus()
         record.append(Noted(f"after {what}"))
         record.sync()
         page.get_by_text(f"after {what}").wait_for(timeout=WAIT_MS)
         assert what in page.evaluate("document.activeElement.title || document.activeElement.innerText")
-    page.get_by_role("button", name="Stop").focus()
+    page.get_by_role("link", name="Stop").focus()
     record.lease.release()
     page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
     assert page.evaluate("document.activeElement.matches('[data-live]')")
@@ -141,6 +143,25 @@ def test_the_keyboard_sorts_searches_and_runs_a_cell_again(shown: tuple[Any, Stu
     page.get_by_text("ended with exit code 2").wait_for(timeout=RUN_MS)  # of code that has changed
     assert "--accept-code-change" in page.locator(".output").inner_text()
     assert "orchestrate retry runs/small baseline 0" in page.locator(".command").inner_text()
+
+
+def test_the_keyboard_ticks_two_studies_and_compares_them(shown: tuple[Any, StudyRecord]) -> None:
+    """What is ticked outlives a list that is redrawn."""
+    page, record = shown
+    press(page, "input.tick[value=busy]", "Space")
+    press(page, "input.tick[value=small]", "Space")
+    page.keyboard.press("Tab")  # a box that has the focus is not redrawn
+    tag = page.evaluate("document.querySelector('[data-live]').dataset.tag")
+    record.append(Noted("something new"))
+    record.sync()
+    page.wait_for_function(
+        "tag => document.querySelector('[data-live]').dataset.tag !== tag", arg=tag, timeout=WAIT_MS
+    )
+    assert page.locator("input.tick:checked").count() == 2
+    reach(page, "form#compare button", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?study=busy&study=small")
+    assert page.get_by_role("heading", name="busy, small").is_visible()
 
 
 def test_what_is_chosen_and_not_sent_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> None:

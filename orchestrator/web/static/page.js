@@ -6,8 +6,9 @@
   // stay as they are drawn, and what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
     for (const field of live.querySelectorAll("[data-touched]")) {
-      const same = fresh.querySelector(`[name="${field.name}"]`);
-      if (same) [same.value, same.dataset.touched] = [field.value, ""];
+      const one = field.type === "checkbox" ? `[value="${CSS.escape(field.value)}"]` : "";
+      const same = fresh.querySelector(`[name="${field.name}"]${one}`);
+      if (same) [same.value, same.checked, same.dataset.touched] = [field.value, field.checked, ""];
     }
     for (const part of live.querySelectorAll("details[id]")) {
       const same = fresh.querySelector(`#${CSS.escape(part.id)}`);
