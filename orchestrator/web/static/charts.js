@@ -29,7 +29,7 @@
       ]),
     );
     return {
-      autosize: true, paper_bgcolor: clear, plot_bgcolor: clear, dragmode: coarse.matches ? false : "zoom",
+      autosize: true, height: 320, paper_bgcolor: clear, plot_bgcolor: clear, dragmode: coarse.matches ? false : "zoom",
       font: { color: css("--ink"), family: getComputedStyle(document.body).fontFamily, size: 12 },
       hoverlabel: { bgcolor: css("--card"), bordercolor: quiet, font: { color: css("--ink") }, align: "left" },
       modebar: { bgcolor: clear, color: quiet, activecolor: css("--link") },
