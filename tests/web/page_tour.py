@@ -48,7 +48,7 @@ def serving(root: Path) -> Iterator[str]:
 
 def choose(page: Any, config: str, settings: dict[str, str], without: tuple[str, ...] = ()) -> None:
     """Open the form of a study file, change settings, untick components."""
-    page.get_by_role("link", name="New study").click()
+    page.get_by_role("link", name="New study", exact=True).click()
     files = page.locator("select[name=config]")
     if files.input_value() != config:
         files.select_option(config)

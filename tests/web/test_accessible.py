@@ -106,7 +106,7 @@ def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> N
         assert what in page.evaluate("document.activeElement.title || document.activeElement.innerText")
     page.get_by_role("link", name="Stop").focus()
     record.lease.release()
-    page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
+    page.locator("#driver").get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
     assert page.evaluate("document.activeElement.matches('[data-live]')")
 
 
