@@ -30,11 +30,13 @@ def orchestrate(release: Release, tmp_path_factory: pytest.TempPathFactory) -> O
     others = [*site.getsitepackages(), *(path for path in sys.path if path.endswith("site-packages"))]
     lines = [path for path in dict.fromkeys(others) if not (Path(path) / "orchestrator").exists()]
     (packages / "others.pth").write_text("\n".join(lines) + "\n")
+    # a Ray that tests share names the checkout in PYTHONPATH: pip would find it installed there already
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     install = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "install", "--quiet"]
-    subprocess.run([*install, "--no-deps", "--no-index", release.wheel], check=True, capture_output=True)
+    words = [*install, "--no-deps", "--no-index", release.wheel]
+    subprocess.run(words, check=True, capture_output=True, env=clean)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         return subprocess.run(
             [environment / "bin" / "orchestrate", *words], cwd=work, env=clean, capture_output=True, text=True
         )
