@@ -7,10 +7,10 @@ without a name, and the slot is free again when nothing of the batch is left in 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -47,11 +47,11 @@ class _Place(NamedTuple):
 
 def size_of(batch: Batch) -> int:
     """Return how many bytes the tensors of a batch take in a slot."""
-    return sum(map(_room_for, (value for value in batch.values() if isinstance(value, Tensor))))
+    return sum(_aligned(value.nbytes) for value in batch.values() if isinstance(value, Tensor))
 
 
-def _room_for(tensor: Tensor) -> int:
-    return -(-tensor.nbytes // _ALIGNED) * _ALIGNED
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
 
 
 class Lending:
@@ -66,7 +66,7 @@ class Lending:
         os.ftruncate(fd, slots * self.size)
         self._path = f"/proc/{os.getpid()}/fd/{fd}"
         self._memory = memoryview(mmap.mmap(fd, slots * self.size))
-        self._free = deque(range(0, slots * self.size, self.size))
+        self._free = list(range(0, slots * self.size, self.size))
         self._lent: set[int] = set()
         _LENDING[self._serial] = self
 
@@ -90,17 +90,15 @@ class Lending:
         held = self._memory[start : start + self.size]
         weakref.finalize(held, self._free.append, start).atexit = False
         return {
-            name: torch.frombuffer(
-                held, dtype=value.dtype, offset=value.at, count=_elements(value.shape)
-            ).view(value.shape)
-            if isinstance(value, _Place)
-            else value
+            name: _tensor(held, value) if isinstance(value, _Place) else value
             for name, value in sent.values.items()
         }
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    return torch.Size(shape).numel()
+def _tensor(memory: memoryview, place: _Place) -> Tensor:
+    """Return what lies there; it keeps the memory as long as it lives."""
+    found = torch.frombuffer(memory, dtype=place.dtype, offset=place.at, count=math.prod(place.shape))
+    return found.view(place.shape)
 
 
 class SentBatch:
@@ -152,20 +150,17 @@ class _Page:
 
     def room(self, shape: torch.Size, dtype: torch.dtype) -> Tensor | None:
         """Return a tensor in the slot, or None where there is no more room."""
-        if not shape.numel():
-            return None
-        needed = _room_for(torch.empty(shape, dtype=dtype, device="meta"))
-        at = self._used
-        if at + needed > len(self._memory):
+        at, needed = self._used, _aligned(shape.numel() * dtype.itemsize)
+        if not needed or at + needed > len(self._memory):
             return None
         self._used += needed
-        piece = torch.frombuffer(self._memory, dtype=dtype, offset=at, count=shape.numel()).view(shape)
+        piece = _tensor(self._memory, _Place(at, tuple(shape), dtype))
         self._starts[piece.data_ptr()] = at
         return piece
 
     def place(self, value: Any) -> Any:
         """Return where a tensor lies in the slot, brought there if it was not; anything else as it is."""
-        if not isinstance(value, Tensor) or type(value) is not Tensor or value.layout != torch.strided:
+        if type(value) is not Tensor or value.layout != torch.strided:
             return value
         if value.device.type != "cpu" or value.requires_grad or value.is_conj() or value.is_neg():
             return value
