@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 WANTED = {"plain": 0.95, "lightning": 1.0}
 """The built-in loop's rate over that of each other way, at least."""
 LIMIT_S = 600.0
+FEWEST_EPOCHS = 3
+"""The first and the last do not count."""
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,12 +37,13 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, help="of every loader")
     parser.add_argument("--same", type=int, nargs="*", default=[0, 1, 4], help="workers of equal curves")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--epochs", type=int, default=6, help="at least 3: the first and the last do not count"
-    )
+    parser.add_argument("--epochs", type=int, default=6, help=f"at least {FEWEST_EPOCHS}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--keep", action="store_true", help="keep the pictures")
-    return parser.parse_args(words)
+    chosen = parser.parse_args(words)
+    if chosen.epochs < FEWEST_EPOCHS:
+        parser.error(f"--epochs {chosen.epochs}: the first and the last do not count, take {FEWEST_EPOCHS}")
+    return chosen
 
 
 def run(which: str, way: str, workers: int, epochs: int, folder: Path) -> dict[str, Any]:
@@ -110,7 +113,9 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"{describe()}.\n\n{table(found)}\n")
         print("\n".join(verdicts(found)))
         for which in chosen.sets if chosen.same else ():
-            curves = [run(which, "ours", workers, 2, folder)["reports"] for workers in chosen.same]
+            curves = [
+                run(which, "ours", workers, FEWEST_EPOCHS, folder)["reports"] for workers in chosen.same
+            ]
             word = "equal" if all(curve == curves[0] for curve in curves) else "NOT equal"
             print(f"{which}: curves with {', '.join(map(str, chosen.same))} workers are {word}, bit for bit.")
         save(chosen.json, rounds=found)

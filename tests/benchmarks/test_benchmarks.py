@@ -207,6 +207,8 @@ def test_loops_are_compared_round_by_round_over_whole_epochs(load) -> None:
     plain, other = loop.verdicts({"waiting": [rounds[0], *rounds[:2]]})
     assert plain == "waiting against plain: wanted at least 0.95, seen 0.960; reached."
     assert other.endswith("seen 1.200; reached.")
+    with pytest.raises(SystemExit):
+        loop.arguments(["--epochs", "2"])
 
 
 def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> None:
