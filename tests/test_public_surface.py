@@ -32,7 +32,7 @@ VERBS = {
     "ablate": {
         *("--config", "-c", "KEY=VALUE", "--json", "--address", "--fresh", "--extend"),
         *("--accept-code-change", "--retry-failed", "--no-check", "--trace", "--dry-run", "--cluster"),
-        "--detach",
+        *("--detach", "--queue"),
     },
     "status": {*STUDY_ARGUMENTS, "--json"},
     "watch": {*STUDY_ARGUMENTS, "--every", "--json"},

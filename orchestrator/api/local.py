@@ -77,7 +77,7 @@ def _run(
     notifier: Notifier,
 ) -> StudyResult:
     code = PackedCode.of(study.entrypoint, study.spec)
-    env = collect_env(code.root or Path.cwd())
+    env = {**collect_env(code.root or Path.cwd()), "on_ray": False}
     with shown(progress, f"running {study.name} in this process ...") as listener:
         record = StudyRecord.open(study.storage, study.spec, plan, Start(code.hash, code.archive, env))
         with closing(record), notifier.beside(record, listener.note):

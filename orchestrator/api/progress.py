@@ -167,8 +167,8 @@ def summary(snapshot: Snapshot) -> str:
         "1 slot" if snapshot.lanes == 1 else f"{snapshot.lanes} slots",
         f"{plain.duration(snapshot.elapsed_s)} gone",
     ]
-    if snapshot.eta_s is not None:
-        parts.append(f"{plain.duration(snapshot.eta_s)} left")
+    if snapshot.left is not None:
+        parts.append(f"{plain.between(snapshot.left.low_s, snapshot.left.high_s)} left")
     if snapshot.spent_gpu_h:
         parts.append(f"{snapshot.spent_gpu_h:.2f} GPU h spent")
     return ", ".join(parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -223,11 +221,12 @@ class OpenedStudy(Run):
         """Ask whoever runs the study to stop cleanly; returns who that is, None when nobody does."""
         from orchestrator.record.control import ask_to_stop
         from orchestrator.record.lease import describe, is_alive, read_lease
+        from orchestrator.record.provenance import this_user
 
         owner = read_lease(self.storage, self.paths)
         if owner is None or not is_alive(owner, time.time()):
             return None  # a request left lying would stop the next driver at its start
-        ask_to_stop(self.storage, self.paths, f"{getpass.getuser()}@{socket.gethostname()}")
+        ask_to_stop(self.storage, self.paths, this_user())
         return describe(owner)
 
     def trial(self, arm: str, seed: int, sample: int | None = None) -> Cell:
@@ -322,6 +321,15 @@ def open_study(study: str | Path | None = None, storage: str = "runs") -> Opened
     raise InputError(Fault("no recorded study there", value=looked, hint=HINT))
 
 
+def places_of(study: str, storage: str = "runs") -> list[str]:
+    """Return the directories that a study could be recorded in, whether it has begun or not."""
+    from orchestrator.record.layout import safe_name
+    from orchestrator.record.storage import Storage
+
+    found = [(parent, name) for parent, name in _candidates(study, storage) if _is_name(name)]
+    return [Storage.open(parent).path(one) for parent, name in found for one in {name, safe_name(name)}]
+
+
 def _candidates(study: str, storage: str) -> list[tuple[str, str]]:
     if study.endswith(STUDY_SUFFIXES) and Path(study).is_file():
         folder = Path(study).resolve().parent
@@ -361,7 +369,11 @@ def _run(parent: str, name: str) -> OpenedStudy | None:
     from orchestrator.record.layout import StudyPaths
     from orchestrator.record.storage import Storage
 
-    if not name or name[0] == "/" or "\0" in name or {".", ".."} & set(name.split("/")):
+    if not _is_name(name):
         return None
     storage, paths = Storage.open(parent), StudyPaths(name)
     return OpenedStudy(storage, paths) if storage.exists(paths.plan_json) else None
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name[0] != "/" and "\0" not in name and not {".", ".."} & set(name.split("/"))

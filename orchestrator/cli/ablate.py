@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +42,10 @@ TraceFlag = Annotated[
     typer.Option("--trace", help="Also write what driver and workers do, and for how long, for Perfetto."),
 ]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; start nothing.")]
+QueueFlag = Annotated[
+    bool,
+    typer.Option("--queue", help="First wait until the studies that are on this machine now have ended."),
+]
 DetachFlag = Annotated[
     bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
 ]
@@ -57,6 +61,7 @@ def command(
     retry_failed: RetryFlag = False,
     no_check: NoCheckFlag = False,
     trace: TraceFlag = False,
+    queue: QueueFlag = False,
     dry_run: DryRunFlag = False,
     as_json: JsonOption = False,
     cluster: ClusterOption = None,
@@ -68,19 +73,18 @@ def command(
     starts, and refused when the check finds a fault. The first Ctrl-C stops cleanly, the second at once.
     With --cluster the study runs there, Ctrl-C leaves it alone, and the same command again follows it.
     """
-    asked = {
-        "fresh": fresh,
-        "extend": extend,
-        "accept_code_change": accept_code_change,
-        "retry_failed": retry_failed,
-    }
+    asked = {"fresh": fresh, "extend": extend}
+    asked |= {"accept_code_change": accept_code_change, "retry_failed": retry_failed}
+    if queue and (cluster or address):
+        hint = "on a cluster studies share by resources.priority, and none has to wait"
+        raise InputError(Fault("is for studies on this machine", field="--queue", hint=hint))
     if cluster is not None or detach:
-        wanted = [name for name, set_ in {**asked, "no_check": no_check, "trace": trace}.items() if set_]
+        on = [name for name, is_on in {**asked, "no_check": no_check, "trace": trace}.items() if is_on]
         oncluster.ablate(
             config,
             overrides or (),
             _cluster_of(cluster, address),
-            flags=[f"--{name.replace('_', '-')}" for name in wanted],
+            flags=[f"--{name.replace('_', '-')}" for name in on],
             detach=detach,
             as_json=as_json,
             dry_run=dry_run,
@@ -101,11 +105,25 @@ def command(
             show(forecast, as_json=True)
         return
     refuse_elsewhere(study, overrides or ())
-    result = _run(study, address, check=not no_check, trace=spans or False, **asked)
+    with _turn(study) if queue else nullcontext():
+        result = _run(study, address, check=not no_check, trace=spans or False, **asked)
     _show(result, as_json=as_json)
     console.progress("\n".join(next_steps(study, result, config, overrides)))
     if result.exit_code is not ExitCode.DONE:
         raise typer.Exit(int(result.exit_code))
+
+
+@contextmanager
+def _turn(study: Study) -> Iterator[None]:
+    """Wait in the queue of this machine, and keep the place in the block; exits when it was cancelled."""
+    from orchestrator.engine.sharing import StudyQueue
+
+    root = study.storage.path(study.paths.root)
+    with StudyQueue.here().turn(study.name, root, console.progress) as ours:
+        if not ours:
+            console.progress("cancelled while it waited: nothing has begun")
+            raise typer.Exit(int(ExitCode.TERMINATED))
+        yield
 
 
 def traced() -> SpanFile:

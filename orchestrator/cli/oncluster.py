@@ -28,6 +28,7 @@ ClusterOption = Annotated[
 FETCHED_TO = Path("reports")
 REPORT_FILES = (
     *("report.html", "report.md", "effects.json", "table.tex", "table-slim.tex"),
+    *("methods.tex", "references.bib"),
     *("results.csv", "results.parquet"),
 )
 

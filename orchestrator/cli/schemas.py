@@ -18,9 +18,17 @@ from orchestrator.cli.doctor import Finding
 from orchestrator.engine.sharing import Tenant
 from orchestrator.record.state import TrialRecord, columns
 from orchestrator.remote.diagnosis import HostFinding
+from orchestrator.reporting.analysed import STUDYS_OWN
+from orchestrator.reporting.effects_json import EFFECT_IN_JSON
 from orchestrator.reporting.standing import CELL_IN_JSON, STOP_IN_JSON, StudyStanding
+from orchestrator.simulate.generator import Scenario
+from orchestrator.simulate.methods import SimulatedDesign
+from orchestrator.simulate.metrics import Summary
 from orchestrator.simulate.planning import PowerForecast
+from orchestrator.simulate.recorded import Replay
+from orchestrator.stats.results import Effect, Mode, Sample
 from orchestrator.study.plan import Plan
+from orchestrator.training.gates.results import CheckReport
 
 _MODE: JsonSchemaMode = "serialization"
 _NOT_FINITE = {"enum": ["nan", "inf", "-inf"]}
@@ -42,7 +50,7 @@ def output_schema() -> dict[str, Any]:
 
 
 def _documents() -> dict[str, Any]:
-    status = _status()
+    status, checked = _status(), _checked()
     return {
         "validate": _document("Validated", _VALIDATED, "A study file that is in order."),
         "plan": _document(
@@ -54,6 +62,9 @@ def _documents() -> dict[str, Any]:
         "stop": _document("Stopped", _STOPPED, "Whom a request to stop has reached."),
         "retry": _document("Retried", {**_cell(), **_RETRIED}, "The trial that was run again."),
         "doctor": list[Finding | HostFinding],
+        **dict.fromkeys(("check", "lr-find", "profile"), checked),
+        "simulate": _simulated(),
+        "analyse": _analysed(),
         _ERROR: _document("Failed", _FAILED, "Why a verb has done nothing, or not what it was asked for."),
     }
 
@@ -103,6 +114,28 @@ _RETRIED: Mapping[str, Any] = {
     "left": Annotated[int, Field(description="other trials that are left for `ablate`")],
     "exit_code": int,
 }
+_SIMULATED: Mapping[str, Any] = {
+    "scenario": Scenario,
+    "design": SimulatedDesign,
+    "studies": Annotated[int, Field(description="how many were simulated")],
+    "seed": Annotated[int, Field(description="of the series of studies")],
+    "methods": list[Summary],
+}
+_REPLAYED: Mapping[str, Any] = {
+    "study": str,
+    "lanes": Annotated[int, Field(description="trials at the same time, for rules that stop at rungs")],
+}
+_ANALYSED: Mapping[str, Any] = {
+    "metric": str,
+    "mode": Mode,
+    "alpha": Annotated[float, Field(description="level over all arms")],
+    "margin": Annotated[float | None, Field(description="differences below it are practically equal")],
+    "seeds": Annotated[list[int], Field(description="all of the table")],
+    "baseline": Sample,
+    "pairing": Annotated[dict[str, float | None], Field(description="rho, variance_saved")],
+    "headline": Annotated[str, Field(description="what was found, in a line")],
+    "notes": list[str],
+}
 _FAILED: Mapping[str, Any] = {
     "error": Annotated[str, Field(description="name of its class")],
     "exit_code": int,
@@ -118,6 +151,49 @@ def _status() -> type[BaseModel]:
     counts = Annotated[dict[str, int], Field(description="trials per state")]
     kinds = {**_of(StudyStanding), "cells": list[cell], "counts": counts}
     return _document("Standing", kinds, "Where a study stands.")
+
+
+def _checked() -> type[BaseModel]:
+    page = Annotated[str | None, Field(description="its file; null where the extra [report] is missing")]
+    kinds = {"page": page, "passed": bool, **_of(CheckReport)}
+    return _document("Checked", kinds, "What the gates have found, in their order.")
+
+
+def _simulated() -> Any:
+    replays: Any = list[_replay()]  # type: ignore[misc]
+    generated = _document("Simulated", _SIMULATED, "How rules do on studies whose truth is known.")
+    return generated | _document("Replayed", {**_REPLAYED, "replays": replays}, "What rules say of a record.")
+
+
+def _analysed() -> type[BaseModel]:
+    effects: Any = list[_effect()]  # type: ignore[misc]
+    return _document("Analysed", {**_ANALYSED, "effects": effects}, "The effects of a table of results.")
+
+
+def _replay() -> type[BaseModel]:
+    agreement = _document(
+        "Agreement", dict.fromkeys(("arms", "same", "opposite"), int), "How far it says what the grid says."
+    )
+    told = Annotated[agreement | None, Field(description="null of the grid itself")]  # type: ignore[valid-type]
+    finished = Annotated[bool, Field(description="the record has every run that the rule asks for")]
+    return _document(
+        "OneReplay", {**_of(Replay), "finished": finished, "agreement": told}, "One rule on the record."
+    )
+
+
+def _effect() -> type[BaseModel]:
+    """Describe an effect of `analyse`: of that of a report, what there is without trials."""
+    hints, level = _of(Effect), _of(Sample)
+    del level["arm"]
+    reached = _document("Reached", level, "Runs, mean and SD of an arm.")
+    more: dict[str, Any] = {
+        "differences": Annotated[list[float], Field(description="arm − baseline, in the order of seeds")],
+        "p_plain": Annotated[float | None, Field(description="p of the plain paired t")],
+        "p_failures": Annotated[float | None, Field(description="no table tells of failed runs: null")],
+        "level": reached | None,
+    }
+    named = (name for name in EFFECT_IN_JSON if name not in STUDYS_OWN)
+    return _document("TableEffect", {name: more.get(name) or hints[name] for name in named}, "One effect.")
 
 
 _STOP: Mapping[str, Any] = dict(

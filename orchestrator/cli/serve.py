@@ -15,7 +15,7 @@ from orchestrator.cli import console
 from orchestrator.cli.options import StorageOption
 from orchestrator.errors import Fault, InputError
 
-EXTRA = ("fastapi", "jinja2", "uvicorn")
+EXTRA = ("fastapi", "jinja2", "plotly", "uvicorn")
 """What the extra [web] brings."""
 GRACE_S = 3
 """How long open requests may take when the server ends."""
@@ -74,6 +74,7 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     from orchestrator.web.bodies import PunctualConnections
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback
+    from orchestrator.web.pageserver import PageServer
 
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(32)
@@ -95,4 +96,4 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     console.progress(f"serving {root}; Ctrl-C ends the page, studies go on")
     if not is_loopback(host):
         console.progress("other machines reach it, unencrypted: who has the address may start studies here")
-    uvicorn.Server(config).run(sockets=[listener])
+    PageServer(config, site.news.close).run(sockets=[listener])

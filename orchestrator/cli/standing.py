@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.api.recorded import open_study
+from orchestrator.api.recorded import open_study, places_of
 from orchestrator.cli import console, oncluster
 from orchestrator.cli.oncluster import STUDY, ClusterOption, given
 from orchestrator.cli.options import JsonOption, StorageOption, StudyArgument
@@ -57,8 +57,11 @@ def status(
 
 def _on_this_machine(root: str) -> list[str]:
     """Say what a study that was started here has of this machine, or waits for, and who else is here."""
-    from orchestrator.engine.sharing import StudyRegister, in_words
+    from orchestrator.engine.sharing import StudyQueue, StudyRegister, in_words
 
+    waits = [ahead for one, ahead in StudyQueue.here().waiting() if one.root == root]
+    if waits:
+        return [f"this machine: waits for {', '.join(waits[0])} to end"]
     tenants = StudyRegister.here().tenants()
     mine = [tenant for tenant in tenants if tenant.root == root]
     others = [tenant for tenant in tenants if tenant.root != root]
@@ -100,10 +103,18 @@ def stop(
 ) -> None:
     """Stop a running study.
 
-    From any terminal, as Ctrl-C in its own would; nothing is lost.
+    From any terminal, as Ctrl-C in its own would; nothing is lost. One that waits with --queue waits no
+    longer.
     """
     if cluster is not None:
         oncluster.verb(cluster, ["stop", STUDY, *(["--json"] if as_json else [])], study, given(storage))
+    if study is not None and (waited := _wait_no_longer(study, storage)):
+        name, root, who = waited
+        if as_json:
+            console.data_json({"study": name, "root": root, "asked": who})
+        else:
+            console.progress(f"{root}: told {who} not to wait any longer; nothing had begun")
+        return
     recorded = open_study(study, storage)
     driver = recorded.stop()
     if as_json:
@@ -112,6 +123,20 @@ def stop(
         console.progress(f"{recorded.root}: nobody runs it now, nothing to stop")
     else:
         console.progress(f"{recorded.root}: asked {driver} to stop; `orchestrate watch` shows when it has")
+
+
+def _wait_no_longer(study: str, storage: str) -> tuple[str, str, str] | None:
+    """Cancel those that wait in the queue to run a study; returns its name, its directory, and who waited."""
+    from orchestrator.engine.sharing import StudyQueue
+
+    queue = StudyQueue.here()
+    if not queue.waiting():
+        return None
+    for root in places_of(study, storage):
+        found = queue.cancel(root)
+        if found:
+            return found[0].study, root, ", ".join(f"process {one.pid}" for one in found)
+    return None
 
 
 def arms_table(found: StudyStanding, curves: Mapping[str, str] | None = None) -> Table:

@@ -6,12 +6,15 @@ Li et al. 2020 (arXiv 1810.05934), without promotion: a trial that is stopped ha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.decide.rungs import Decision, RungReport, RungRule, Scores, others_at, rungs
 from orchestrator.decide.states import TrialState
 from orchestrator.decide.stopping import Ladder, StoppingRule
+from orchestrator.study.methods import Sentence
+from orchestrator.study.publications import ASHA as PUBLISHED
 from orchestrator.study.spec import StudySpec
 
 
@@ -54,6 +57,7 @@ class _Asha(StoppingRule):
     tier = "rung-only"
     stops_at_rungs = True
     drops_runs = True
+    published = (PUBLISHED,)
 
     def at_rungs(self, stopping: Ladder, longest: float) -> Halving:
         return Halving(rungs(stopping.grace, stopping.reduction, longest), float(stopping.reduction))
@@ -64,6 +68,17 @@ class _Asha(StoppingRule):
     def describe_rungs(self, spec: StudySpec, stopping: Ladder) -> str:
         rungs_of = super().describe_rungs(spec, stopping)
         return f"{rungs_of}, the best 1/{stopping.reduction:.5g} go on"
+
+    def methods(self, spec: StudySpec, families: Sequence[int]) -> tuple[Sentence, ...]:
+        halving = (
+            f"Runs were stopped by asynchronous successive halving without promotion, with "
+            f"{self.describe_rungs(spec, spec.stopping)}; the reference arm was never stopped"
+        )
+        claim = (
+            "Which runs came to their full length depends on their results, so that nothing is claimed about "
+            "effects at full length"
+        )
+        return (Sentence(halving, self.published), Sentence(claim))
 
 
 ASHA = _Asha()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.study.faults import Problem
 from orchestrator.study.identity import canonical
+from orchestrator.study.methods import Sentence
+from orchestrator.study.publications import OPTUNA, TPE
 from orchestrator.study.search import (
     Choice,
     Dimension,
@@ -42,6 +44,13 @@ class _Bayes(Search):
 
     def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
         return random_draws(space, min(first_random(space), tune.samples), seed_text(tune))
+
+    def methods(self, tune: TuneSpec) -> Sentence:
+        text = (
+            "After first random draws, the same for every arm, a tree-structured Parzen estimator proposed "
+            "each setting from the results of the arm's earlier ones"
+        )
+        return Sentence(text, (TPE, OPTUNA))
 
     def suggest(self, space: Space, tried: Tried, sample: int, seed_text: str) -> Params:
         """Propose nothing twice as long as the space has something else.

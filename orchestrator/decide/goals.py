@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from orchestrator.stats.moderated import FIRST, Pooling
 from orchestrator.study.cells import evaluation_seeds
 from orchestrator.study.faults import Problem, show
+from orchestrator.study.methods import Sentence
 from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
 from orchestrator.study.values import MAX_SEED
@@ -122,6 +123,9 @@ class _Save(Goal):
     def ahead(self, walk: Walk, pending: dict[int, int]) -> list[tuple[int, int]]:
         return [(row, look) for look in walk.rule.looks for row in walk.active]
 
+    def methods(self, spec: StudySpec) -> tuple[Sentence, ...]:
+        return (Sentence("Runs that arms did not need any more were not made"),)
+
 
 class _Screen(_Save):
     name = "screen"
@@ -135,6 +139,17 @@ class _Screen(_Save):
             message = "judges one seed by the spread over all arms, which variance: per_arm leaves out"
             hint = "use variance: moderated, or goal: save"
             yield Problem(("stopping", "goal"), message, self.name, hint)
+
+    def methods(self, spec: StudySpec) -> tuple[Sentence, ...]:
+        screen = self.versions[self.version].screen
+        assert screen is not None
+        text = (
+            f"In families of {FEWEST_ARMS} arms or more a first look at one seed, which tests and claims "
+            f"nothing, set those arms aside whose difference was below {screen.park_below:g} SDs of the "
+            "reference's first seeds; they were taken up again when no other arm was active and the chance "
+            f"to resolve them was at least {screen.come_back:.0%}"
+        )
+        return (Sentence(text), *super().methods(spec))
 
 
 class _Reinvest(Goal):
@@ -161,6 +176,15 @@ class _Reinvest(Goal):
         # only the next look of arms that wait for their round, as far as the budget pays for it: what runs
         # ahead in vain is not paid from it, and must not become more than that
         return list(walk.affordable(pending, walk.arms).items()) if walk.rounds else []
+
+    def methods(self, spec: StudySpec) -> tuple[Sentence, ...]:
+        most = self.most_seeds(spec.stopping.max_seeds, len(spec.seeds))
+        text = (
+            f"Runs that arms did not need any more went to those that were still open, in rounds of "
+            f"{ROUND} arms, those first whose chance to be resolved was largest for its cost, up to "
+            f"{most} seeds each and within the number of runs of a full grid of {len(spec.seeds)} seeds"
+        )
+        return (Sentence(text),)
 
 
 SAVE, SCREEN, REINVEST = _Save(), _Screen(), _Reinvest()

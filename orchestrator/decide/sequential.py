@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.decide.stopping import StoppingRule, Variant
 from orchestrator.study.faults import Problem, show
+from orchestrator.study.methods import Sentence
+from orchestrator.study.publications import ARMITAGE, HOLM, KIM_DEMETS, MAURER_BRETZ
 from orchestrator.study.registered import GOALS, GoalTerms
 from orchestrator.study.spec import StudySpec
 
@@ -108,6 +110,22 @@ class _Resolve(StoppingRule):
             screen=None if few or spec.report.variance == "per_arm" else terms.screen,
         )
 
+    def methods(self, spec: StudySpec, families: Sequence[int]) -> tuple[Sentence, ...]:
+        rules = [self.on_seeds(spec, arms) for arms in families or (1,)]
+        if len(rules[0].looks) == 1 and rules[0].screen is None:
+            return (*_of_one_look(rules[0]), _of_reference(rules[0]))
+        shared = (
+            "Within a look, levels were shared among the arms of a family after Holm, and what an arm that "
+            "was declared different had of the level was passed on to those that were still open"
+        )
+        return (
+            *_of_looks(rules[0]),
+            *_of_levels(rules),
+            Sentence(shared, (HOLM, MAURER_BRETZ)),
+            _of_reference(rules[0]),
+            *self.goal(spec).methods(spec),
+        )
+
     def variants(self) -> Mapping[str, Variant]:
         goals = {
             name: Variant(f"resolve, {name}", {"goal": name, "looks": "auto", "gamma": "auto"})
@@ -115,6 +133,55 @@ class _Resolve(StoppingRule):
         }
         strict = Variant("resolve, variance: per_arm", report={"variance": "per_arm"})
         return {**goals, "strict": strict}
+
+
+def _of_one_look(rule: ResolveRule) -> Iterator[Sentence]:
+    yield Sentence(
+        f"No run was stopped before its full length, and effects were looked at once, after "
+        f"{rule.looks[0]} seeds"
+    )
+    yield Sentence("Levels were shared among the arms of a family after Holm", (HOLM,))
+
+
+def _of_looks(rule: ResolveRule) -> Iterator[Sentence]:
+    numbers = " and ".join(filter(None, [", ".join(map(str, rule.looks[:-1])), str(rule.looks[-1])]))
+    yield Sentence(
+        f"No run was stopped before its full length, and effects were looked at after {numbers} seeds"
+    )
+    resolved = "declared different" + ("" if rule.margin is None else " or practically equivalent")
+    given_up = (
+        "; no arm was given up before its last look"
+        if not rule.futility
+        else f", or once its predictive power (chance to be so at a later look) fell below {rule.futility:g}"
+    )
+    yield Sentence(f"An arm got no more seeds once it was {resolved}{given_up}")
+
+
+def _of_levels(rules: Sequence[ResolveRule]) -> Iterator[Sentence]:
+    """Say how α was spent, and how the levels of the looks follow, which small families do otherwise."""
+    first, strict = rules[0], [rule.strict for rule in rules]
+    last = first.looks[-1]
+    spent = f"Of the level α = {first.alpha:g} the share (n/{last}) to the power of {first.gamma:g} was spent"
+    yield Sentence(f"{spent} after n of at most {last} seeds", (KIM_DEMETS,))
+    union = "were its increments, which hold by the union bound"
+    recursion = "were found by recursive integration for normal scores and applied to p-values of t-tests"
+    if all(strict):
+        yield Sentence(f"The nominal levels of the looks {union}")
+        return
+    small = f"; those of families with fewer arms {union}" if any(strict) else ""
+    yield Sentence(f"The nominal levels of the looks {recursion}{small}", (ARMITAGE,))
+
+
+def _of_reference(rule: ResolveRule) -> Sentence:
+    if not rule.base:
+        return Sentence(f"The reference arm was to be run under all {rule.seeds} seeds of the study")
+    further = ""
+    if rule.pooling.reuse:
+        further = ", and its seeds beyond those of an arm enter the arm's difference with a fixed weight"
+    return Sentence(
+        f"The reference arm was run under its first {rule.base} seeds in any case, and under more where an "
+        f"arm came to more{further}"
+    )
 
 
 RESOLVE = _Resolve()

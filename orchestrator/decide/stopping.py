@@ -7,12 +7,13 @@ report and the simulator ask the same object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.decide.rungs import Alone, RungRule
 from orchestrator.study.cells import TUNE, Cell
+from orchestrator.study.methods import Sentence
 from orchestrator.study.registered import RULES, StoppingTerms
 from orchestrator.study.spec import StoppingSpec, StudySpec, TuneStopping
 
@@ -85,6 +86,9 @@ class _None(StoppingRule):
     def describe(self, spec: StudySpec) -> str:
         return "none: every trial runs to its full length"
 
+    def methods(self, spec: StudySpec, families: Sequence[int]) -> tuple[Sentence, ...]:
+        return (Sentence("No run was stopped early, and effects were looked at once, after all seeds"),)
+
 
 NONE = _None()
 
@@ -120,3 +124,17 @@ def competition(spec: StudySpec, reference: str, cell: Cell) -> Competition:
         return Competition(NONE.at_rungs(spec.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
     samples = stopping_rule(spec.tune.stopping.rule)
     return Competition(samples.at_rungs(spec.tune.stopping, spec.stopping.max), f"{TUNE}:{cell.arm}")
+
+
+def shortest(spec: StudySpec) -> float | None:
+    """Return how far trials get at least where a rule ends some early; None where none does.
+
+    0.0 where seeds are skipped as a whole.
+    """
+    rule = rule_of(spec)
+    if rule.drops_runs and not rule.stops_at_rungs:
+        return 0.0
+    ladders: list[Ladder] = [spec.stopping] if rule.stops_at_rungs else []
+    if spec.tune is not None and stopping_rule(spec.tune.stopping.rule).stops_at_rungs:
+        ladders.append(spec.tune.stopping)
+    return min((float(ladder.grace) for ladder in ladders), default=None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib
 import logging
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -38,7 +36,7 @@ from orchestrator.errors import ClusterUnavailable, ExitCode
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.lease import outlast
 from orchestrator.record.patience import told_to
-from orchestrator.record.provenance import collect_env
+from orchestrator.record.provenance import collect_env, study_file, this_user
 from orchestrator.record.recorded import RecordedStudy, read_environment, read_record
 from orchestrator.record.results import results_table, write_results
 from orchestrator.record.spans import entered
@@ -183,7 +181,13 @@ class _Driver:
     def _run(
         self, ahead: _Ahead, code: PackedCode, start: Start, recorded: RecordedStudy | None
     ) -> StudyOutcome:
-        env = {**collect_env(code.root or Path.cwd()), "address": self.options.address}
+        whose = {"by": this_user(), "study_file": study_file(self.study.source)}
+        env = {
+            **collect_env(code.root or Path.cwd()),
+            "address": self.options.address,
+            "on_ray": True,
+            **whose,
+        }
         start = replace(start, env=env)
         with self.trace.span("wait for the check of the code"):
             ahead.probe.result()
@@ -268,7 +272,7 @@ class _Driver:
         from orchestrator.engine.place import tidy
         from orchestrator.engine.pump import Pump
 
-        record.reopen(self.options.again, f"{getpass.getuser()}@{socket.gethostname()}")
+        record.reopen(self.options.again, this_user())
         conductor = Conductor(
             record,
             self.spec,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.decide.states import TrialState
+from orchestrator.decide.timeleft import TimeLeft
 from orchestrator.record.state import TrialRecord
 
 
@@ -15,8 +16,8 @@ class Snapshot:
     """The whole study.
 
     `claimed`: the metric of finished trials, where `metric` only selects.
-    `cells`: running trials as far as they are, those that wait as pending; not to be changed; `elapsed_s` and
-    `eta_s`: seconds since this run began, and still to go.
+    `cells`: running trials as far as they are, those that wait as pending; not to be changed; `elapsed_s`:
+    seconds since this run began; `left`: how long it still takes, None while nobody can know.
     """
 
     study: str
@@ -27,7 +28,7 @@ class Snapshot:
     lanes: int
     elapsed_s: float
     spent_gpu_h: float
-    eta_s: float | None
+    left: TimeLeft | None
     arms: tuple[str, ...]
     cells: tuple[TrialRecord, ...]
     notes: tuple[str, ...] = field(default=())
@@ -42,31 +43,3 @@ def counts(trials: Iterable[TrialRecord]) -> dict[TrialState, int]:
     """Trials per state, states without trials included."""
     tally = Counter(trial.state for trial in trials)
     return {state: tally[state] for state in TrialState}
-
-
-class TimeLeft:
-    """How fast a run trains, and so how long it still takes; `before`: the trials as they were before it.
-
-    Counted from the first length that was trained: what workers take to start happens once.
-    """
-
-    def __init__(self, before: Sequence[TrialRecord]) -> None:
-        self._ended_before = self._ended(before)
-        self._since: tuple[float, float] | None = None
-
-    def seconds_left(
-        self, trials: Sequence[TrialRecord], full: float, *, now: float, waiting: int
-    ) -> float | None:
-        """Return an estimate, None until half a trial is through; `full`: length of one trial."""
-        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
-        under_way = [min(1.0, (trial.length or 0.0) / full) for trial in running]
-        trained = self._ended(trials) - self._ended_before + sum(under_way)
-        if trained <= 0:
-            return None
-        began, had = self._since = self._since or (now, trained)
-        left = waiting + sum(1 - share for share in under_way)
-        return None if trained - had < 0.5 else (now - began) * left / (trained - had)
-
-    @staticmethod
-    def _ended(trials: Sequence[TrialRecord]) -> int:
-        return sum(trial.state.terminal and trial.state is not TrialState.SKIPPED for trial in trials)

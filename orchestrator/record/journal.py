@@ -363,6 +363,17 @@ def newest_first(storage: Storage, contents: JournalContents) -> Iterator[Line]:
             taken = len(whole)
 
 
+def lines_of(
+    storage: Storage, contents: JournalContents, wanted: Callable[[bytes], object]
+) -> Iterator[Line]:
+    """Yield the lines that are `wanted`, those before a mark included, in order; others are not decoded."""
+    for part, size in contents.parts.items():
+        for text in BytesIO(storage.read_bytes(part, written_once=True)[:size]):
+            line = decode(text) if wanted(text) else None
+            if line is not None:
+                yield line
+
+
 def without_late(lines: Sequence[Line]) -> list[Line]:
     """Return the lines without those that a driver wrote after a later one had read what there was.
 

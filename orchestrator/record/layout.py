@@ -6,7 +6,8 @@
   control/            lease.json, progress.json, snapshot.jsonl and the requests of other processes
   trials/<arm>/seed-<n>[/sample-<m>]/
                       log.txt, metrics.*, scores.*, checkpoints/; files/: what the trial wrote where it worked
-  results.parquet  results.csv  effects.json  report.md  report.html  table.tex  figures/
+  results.parquet  results.csv  effects.json  report.md  report.html  table.tex  methods.tex  references.bib
+  figures/
 """
 
 from __future__ import annotations
@@ -136,6 +137,8 @@ class StudyPaths:
     report_html = _Below("report.html")
     table_tex = _Below("table.tex")
     slim_tex = _Below("table-slim.tex")
+    methods_tex = _Below("methods.tex")
+    references_bib = _Below("references.bib")
 
     @classmethod
     def of(cls, study: str) -> StudyPaths:

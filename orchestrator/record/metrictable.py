@@ -73,6 +73,40 @@ def read_rows(storage: Storage, files: TablePaths) -> list[dict[str, Any]]:
         return list(_rows_of(data))
 
 
+class TableTail:
+    """Reads the table of a trial that runs again and again: each time the rows that are new."""
+
+    def __init__(self) -> None:
+        self._attempt = 0
+        self._read: dict[str, int] = {}
+
+    def read(self, storage: Storage, trial: TrialPaths, table: Table) -> tuple[list[dict[str, Any]], bool]:
+        """Return rows, and whether they go on from those of the last time, or are all there are."""
+        attempt = owner_of(storage, trial).attempt
+        files = trial.table(table.name, attempt)
+        found = {path: storage.look_up(path) for path in storage.grown(files.jsonl)}
+        sizes = {path: entry.size for path, entry in found.items() if entry is not None}
+        goes_on = attempt == self._attempt and all(sizes.get(path, -1) >= n for path, n in self._read.items())
+        self._attempt = attempt
+        if not goes_on:
+            self._read = {}
+        try:
+            rows = [row for path, size in sizes.items() for row in self._rest(storage, path, size)]
+        except FileNotFoundError:  # closed while we looked
+            sizes = {}
+        if sizes:
+            return rows, goes_on
+        self._read = {}
+        return read_rows(storage, files), False
+
+    def _rest(self, storage: Storage, path: str, size: int) -> list[dict[str, Any]]:
+        start = self._read.get(path, 0)
+        data = storage.read_bytes(path, start=start) if size > start else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[path] = start + len(whole)
+        return _decode(whole.split(b"\n")[:-1])
+
+
 def _rows_of(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file; raises `ValueError` when it is none, or unpacks to too much."""
     import pyarrow as pa

@@ -1,11 +1,17 @@
-"""Where results come from: commit and difference, packages, hardware. Never environment variables."""
+"""Where results come from: who, which file, commit and difference, packages, hardware.
+
+Never environment variables.
+"""
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import importlib.metadata
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -34,6 +40,23 @@ def collect_env(code_root: Path) -> dict[str, Any]:
             "gpus": _gpus(),
         },
     }
+
+
+def this_user() -> str:
+    """`user@host`: who asks, for the record."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def study_file(source: Path) -> dict[str, str] | None:
+    """Return path and SHA-256 of the file that a study came from; None where it came from none."""
+    try:
+        return {"path": str(source.resolve()), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    except OSError:
+        return None
 
 
 def git_state(code_root: Path) -> dict[str, Any] | None:

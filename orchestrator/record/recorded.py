@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,13 +66,41 @@ class _Git:
 
 
 @dataclass(frozen=True)
+class RecordedHardware:
+    """The machine that a study was started on, as far as it could be told."""
+
+    cpu: str | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    gpus: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StudyFileThen:
+    """The study file of the first start: where it lay, and the SHA-256 of what it said."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class RecordedEnvironment:
-    """What env.json tells of the first start. `address`: of the cluster, None: Ray was started with it."""
+    """What env.json tells of the first start; None where an earlier version has not written it.
+
+    `address`: of the cluster, None: Ray was started with it; `on_ray`: whether trials were Ray's workers, and
+    not threads of one process; `packages`: name -> version; `by`: who started it, user@host; `study_file`:
+    None also where a program has put the study together.
+    """
 
     code_hash: str | None = None
     git: _Git | None = None
     python: str | None = None
     address: str | None = None
+    on_ray: bool | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    hardware: RecordedHardware = RecordedHardware()
+    by: str | None = None
+    study_file: StudyFileThen | None = None
 
 
 _OUTLINE = TypeAdapter(_Outline)

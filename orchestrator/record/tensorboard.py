@@ -163,11 +163,12 @@ def as_float(value: Any) -> float | None:
 
 def _frame(data: bytes) -> bytes:
     """One TFRecord: length, its checksum, data, its checksum."""
-    return _frame_head(len(data)) + data + _checksum(data)
+    return frame_head(len(data)) + data + _checksum(data)
 
 
 @lru_cache(maxsize=4096)
-def _frame_head(length: int) -> bytes:
+def frame_head(length: int) -> bytes:
+    """Return what a record of so many bytes begins with."""
     head = struct.pack("<Q", length)
     return head + _checksum(head)
 

@@ -16,6 +16,8 @@ from orchestrator.stats.analysis import Analysis
 
 _NOTHING = Ledger((), 0.0, 0.0, 0.0, 0.0, 0.0)
 _MOST_NOTED = 20
+STUDYS_OWN = ("runs", "failed", "wall_s", "gpu_s", "trial_dir", "label", "also", "look", "early")
+"""What only an effect of a study has in JSON."""
 
 
 def report_of(found: Analysis, name: str) -> StudyReport:
@@ -104,6 +106,6 @@ def to_json(report: StudyReport) -> dict[str, Any]:
     document = {name: whole[name] for name in kept}
     del document["baseline"]["also"]
     for effect in document["effects"]:
-        for name in ("runs", "failed", "wall_s", "gpu_s", "trial_dir", "label", "also", "look", "early"):
+        for name in STUDYS_OWN:
             del effect[name]
     return document

@@ -13,7 +13,7 @@ from orchestrator.decide.stopping import rule_of
 from orchestrator.decide.tuning import ArmTuning, tunings
 from orchestrator.record.deleted import deleted
 from orchestrator.record.layout import StudyPaths
-from orchestrator.record.recorded import read_environment
+from orchestrator.record.recorded import RecordedEnvironment, read_environment
 from orchestrator.record.shared import DOUBTFUL, shared_files
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
@@ -22,6 +22,7 @@ from orchestrator.reporting.caveats import caveats
 from orchestrator.reporting.compare import differences
 from orchestrator.reporting.evaluate import evaluate
 from orchestrator.reporting.ledger import ledger
+from orchestrator.reporting.methods import methods_of
 from orchestrator.reporting.model import ArmReport, Provenance, ReportedEvaluation, StudyReport, Tuned
 from orchestrator.reporting.numbers import out_of_range
 from orchestrator.stats.results import DETERMINISTIC, Effect
@@ -64,7 +65,7 @@ def build_report(
         evaluate(phase, spec, plan, history, todo.judged, used) for phase in reversed(spec.phases)
     )
     searches = tunings(spec, plan, history.cells)
-    rule = rule_of(spec)
+    rule, env = rule_of(spec), read_environment(storage, paths)
     report = StudyReport(
         study=plan.study,
         metric=spec.metric.claimed,
@@ -83,7 +84,7 @@ def build_report(
         seeds=tuple(spec.seeds),
         looks=rule.looks(spec),
         plan_hash=plan.hash,
-        provenance=_provenance(storage, paths, history),
+        provenance=_provenance(env, history),
         reference=arms[plan.reference],
         arms=tuple(arm for name, arm in arms.items() if name != plan.reference),
         evaluations=evaluations,
@@ -99,7 +100,7 @@ def build_report(
         is_local=storage.is_local,
         shared=tuple(shared_files(history.cells.values())),
     )
-    report = _remarked(report, spec)
+    report = _remarked(report, spec, plan, history, env)
     if len(evaluations) < 2:
         return report
     retuned, fixed = evaluations
@@ -107,12 +108,15 @@ def build_report(
     return replace(report, tuning_dependent=tuple(difference for difference in found if difference.disagree))
 
 
-def _remarked(report: StudyReport, spec: StudySpec) -> StudyReport:
-    """Return the report with what follows from the rest of it: odd values, inert arms, caveats."""
+def _remarked(
+    report: StudyReport, spec: StudySpec, plan: Plan, history: StudyState, env: RecordedEnvironment
+) -> StudyReport:
+    """Return the report with what follows from the rest of it: odd values, inert arms, caveats, methods."""
     inert = (_inert(report.reference, report.arms, one.phase) for one in report.evaluations)
     notes, remarks = (*report.notes, *out_of_range(report)), tuple(chain.from_iterable(inert))
     rule = rule_of(spec).on_seeds(spec, len(next(iter(report.first.families), ())))
-    return replace(report, notes=notes, remarks=remarks, caveats=caveats(report, rule))
+    told = methods_of(report, spec, plan, tuple(history.cells.values()), env)
+    return replace(report, notes=notes, remarks=remarks, caveats=caveats(report, rule), methods=told)
 
 
 def _aliases(spec: StudySpec) -> tuple[tuple[str, ...], ...]:
@@ -180,8 +184,7 @@ def _tuned(search: ArmTuning, arm: ArmReport, plan: Plan) -> Tuned:
     )
 
 
-def _provenance(storage: Storage, paths: StudyPaths, history: StudyState) -> Provenance:
-    env = read_environment(storage, paths)
+def _provenance(env: RecordedEnvironment, history: StudyState) -> Provenance:
     commit, dirty = (env.git.commit, bool(env.git.dirty)) if env.git else (None, False)
     return Provenance(commit, dirty, env.python, tuple(history.accepted_code))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.reporting.model import Comparison, Difference, ReportedEvaluation, StudyReport
 from orchestrator.stats.between import gap
 from orchestrator.stats.results import Effect
@@ -16,12 +18,23 @@ def compare(first: StudyReport, second: StudyReport) -> Comparison:
         retuned, fixed = first.evaluations
         found = differences(first, fixed, first, retuned)
         return Comparison(first, second, fixed, retuned, found, ())
-    phase = next((a.phase for a in first.evaluations for b in second.evaluations if a.phase == b.phase), None)
-    ours = next((e for e in first.evaluations if e.phase == phase), first.first)
-    theirs = next((e for e in second.evaluations if e.phase == phase), second.first)
+    ours, theirs = evaluations_beside((first, second))
     return Comparison(
         first, second, ours, theirs, differences(first, ours, second, theirs), _notes(first, second)
     )
+
+
+def evaluations_beside(reports: Sequence[StudyReport]) -> tuple[ReportedEvaluation, ...]:
+    """Return an evaluation of each study: those of a phase that all have, else of each its first."""
+    phases = [{evaluation.phase for evaluation in report.evaluations} for report in reports]
+    common = set.intersection(*phases)
+    phase = next((e.phase for e in reports[0].evaluations if e.phase in common), None)
+    return tuple(next((e for e in one.evaluations if e.phase == phase), one.first) for one in reports)
+
+
+def same_measure(first: StudyReport, second: StudyReport) -> bool:
+    """Whether effects of both are differences of the same metric, in the same direction."""
+    return (first.metric, first.mode) == (second.metric, second.mode)
 
 
 def differences(
@@ -43,7 +56,7 @@ def differences(
     for arm in dict.fromkeys([*left, *right]):
         a, b = left.get(arm), right.get(arm)
         found = None
-        if a is not None and b is not None and first.metric == second.metric:
+        if a is not None and b is not None and same_measure(first, second):
             alpha = max(first.alpha, second.alpha)
             found = gap(a, b, alpha / both, by_seed(first, ours, a), by_seed(second, theirs, b))
         rows.append(Difference(arm, a, b, found))
@@ -77,6 +90,7 @@ def _notes(first: StudyReport, second: StudyReport) -> tuple[str, ...]:
     notes = []
     for what, a, b in (
         ("metric", first.metric, second.metric),
+        ("mode", first.mode, second.mode),
         ("full length", f"{first.max_length:g} {first.unit}", f"{second.max_length:g} {second.unit}"),
         ("rule", first.rule, second.rule),
         ("commit", first.provenance.commit, second.provenance.commit),
@@ -85,6 +99,6 @@ def _notes(first: StudyReport, second: StudyReport) -> tuple[str, ...]:
     ):
         if a != b:
             notes.append(f"{what}: {a} against {b}")
-    if first.metric != second.metric:
+    if not same_measure(first, second):
         notes.append("The metrics differ: effects stand side by side, their differences mean nothing.")
     return tuple(notes)

@@ -78,9 +78,19 @@ def _runs(tables: Iterable[tuple[TrialRecord, Rows]], report: StudyReport, metri
     return {seed: points for seed, points in found.items() if points}
 
 
+def length_key(unit: str) -> str:
+    """Return the column of a trial's reports that has its length in the study's unit."""
+    return _LENGTH_KEYS[unit]
+
+
 def curve_of(storage: Storage, trial: TrialPaths, metric: str, unit: str) -> Points:
     """Return what a trial has reported of the metric so far, by its length."""
     return _points(read_metrics(storage, trial), metric, _LENGTH_KEYS[unit])
+
+
+def points_of(rows: Rows, metric: str, unit: str) -> Points:
+    """Return what these rows of a trial say of the metric, by its length; what is not finite is left out."""
+    return _points(rows, metric, _LENGTH_KEYS[unit])
 
 
 def said_by_tables(report: StudyReport, spec: StudySpec) -> bool:

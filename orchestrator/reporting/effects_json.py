@@ -20,6 +20,14 @@ _TESTED = (
 )
 _SIZED = ("sd", "se", "df", "wide_lo", "wide_hi", "p_equivalent")
 """What is written of an effect under its own name, before and behind what its runs say."""
+EFFECT_IN_JSON = (
+    *_TESTED,
+    *("runs", "failed", "wall_s", "gpu_s", "components", "seeds", "differences"),
+    *_SIZED,
+    *("p_plain", "p_permutation", "q", "wins", "percent", "d_sd", "g_z", "p_failures"),
+    *("look", "early", "seeds_needed", "trial_dir", "label", "level", "also"),
+)
+"""Keys of an effect, in their order; `new_data` comes behind them where scores were kept."""
 
 
 def to_json(report: StudyReport) -> dict[str, Any]:

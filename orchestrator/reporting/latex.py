@@ -1,4 +1,7 @@
-"""`table.tex`: the table of effects for a paper; needs the packages booktabs and siunitx (version 3)."""
+"""`table.tex`: the table of effects for a paper; needs the packages booktabs and siunitx (version 3).
+
+`methods.tex`: how the study was done, for the same paper.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.reporting import numbers, words
 from orchestrator.reporting.headline import headline
+from orchestrator.reporting.methods import with_new_data
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
 from orchestrator.reporting.said import Levels, SaidEffect, said
 from orchestrator.stats.newdata import NewData
 from orchestrator.stats.results import EQUIVALENT, Effect
+from orchestrator.study.methods import Paragraph
 
 _LONG_NAME = 24
 _MOST_CHARACTERS = 68
 """That fit the width of a page in its small print, beside the gaps between columns."""
+_LONGEST = 10_000
 _GREEK = ("Delta", "alpha", "beta", "gamma", "lambda", "mu", "rho", "sigma")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -49,6 +55,22 @@ def to_latex(report: StudyReport, *, slim: bool = False) -> str:
     needs = "% needs \\usepackage{booktabs} and \\usepackage{siunitx} (version 3)"
     said_first = [f"% {numbers.one_line(line, 1000)}" for line in [headline(report)] if line]
     return "\n\n".join(["\n".join([needs, *said_first]), *tables]) + "\n"
+
+
+def methods_latex(report: StudyReport) -> str:
+    """`methods.tex`: the methods of a study as paragraphs; what they cite is in `references.bib` beside "
+    "it."""
+    head = "% \\input this file, and name references in \\bibliography (or \\addbibresource)"
+    paragraphs = (_paragraph(one) for one in with_new_data(report))
+    return "\n\n".join([head, *paragraphs]) + "\n"
+
+
+def _paragraph(one: Paragraph) -> str:
+    lines = [rf"\paragraph{{{tex(one.about)}.}}"]
+    for sentence in one.sentences:
+        keys = ",".join(cited.key for cited in sentence.cites)
+        lines.append(tex(sentence.text, _LONGEST) + (rf"~\cite{{{keys}}}." if keys else "."))
+    return "\n".join(lines)
 
 
 def _table(report: StudyReport, evaluation: ReportedEvaluation) -> str:
@@ -275,9 +297,9 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d+)?(e-?\d+)?", text) is not None
 
 
-def tex(text: str) -> str:
+def tex(text: str, most: int = 2000) -> str:
     """Text that LaTeX sets as it is; characters that a plain pdflatex cannot set become their code."""
-    clean = numbers.one_line(text, 2000)
+    clean = numbers.one_line(text, most)
     return "".join(_character(character) for character in clean)
 
 

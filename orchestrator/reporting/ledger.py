@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import chain
 
 from orchestrator.decide.states import TrialState
@@ -33,8 +33,8 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
         for key, records in groups.items()
     )
     everything = list(history.cells.values())
-    # the grid without any rule: reinvested seeds are beyond it
-    within = [record for record in everything if record.phase == TUNE or record.seed in spec.seeds]
+    seeds = frozenset(spec.seeds)
+    within = [record for record in everything if in_grid(seeds, record)]
     grid = spec.stopping.max * len(within)
     fruitful = {record.arm for record in everything if record.state in _FRUITFUL}
     failing = plan.reference not in fruitful  # then nothing was found out, and nothing spared by it
@@ -53,6 +53,11 @@ def ledger(spec: StudySpec, plan: Plan, history: StudyState) -> Ledger:
         grid=grid,
         saved=max(0.0, untrained - beyond) / grid if grid else 0.0,
     )
+
+
+def in_grid(seeds: Container[int], record: TrialRecord) -> bool:
+    """Whether the grid without any rule has this run: reinvested seeds are beyond those of the study."""
+    return record.phase == TUNE or record.seed in seeds
 
 
 def _trained(records: Iterable[TrialRecord]) -> float:

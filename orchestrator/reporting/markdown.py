@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import numbers, words
+from orchestrator.reporting.bibliography import in_words
 from orchestrator.reporting.glossary import glossary
 from orchestrator.reporting.headline import headline
+from orchestrator.reporting.methods import with_new_data
 from orchestrator.reporting.model import Comparison, ReportedEvaluation, StudyReport
 from orchestrator.reporting.said import Levels, SaidEffect, Style, said
+from orchestrator.study.methods import cited
 
 
 def to_markdown(report: StudyReport) -> str:
@@ -38,7 +41,17 @@ def to_markdown(report: StudyReport) -> str:
     if report.aliases:
         groups = (" = ".join(group) for group in report.aliases)
         blocks += ["## Aliases", "Effects that this design cannot tell apart:", _listed(groups)]
-    return _document([*blocks, *_noted(report)])
+    return _document([*blocks, *_methods(report), *_noted(report)])
+
+
+def _methods(report: StudyReport) -> Iterator[str]:
+    """Yield how the study was done, as a paper says it, and what that cites."""
+    paragraphs = with_new_data(report)
+    if paragraphs:
+        yield "## Methods"
+        yield from (f"**{one.about}.** {plain(one.text, 10_000)}" for one in paragraphs)
+        yield "References (also in `references.bib`):"
+        yield _listed(map(in_words, cited(paragraphs)))
 
 
 def effects_markdown(report: StudyReport) -> str:
@@ -223,9 +236,9 @@ def link(text: str, folder: str, *, raw: bool = False) -> str:
     return f"[{text if raw else plain(text)}]({quote(folder)}/)"
 
 
-def plain(text: str) -> str:
+def plain(text: str, most: int = 1000) -> str:
     """Text that Markdown and HTML leave alone."""
-    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", numbers.one_line(text, 1000))
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", numbers.one_line(text, most))
 
 
 def _code(text: str) -> str:

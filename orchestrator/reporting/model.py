@@ -19,6 +19,7 @@ from orchestrator.stats.between import Gap
 from orchestrator.stats.newdata import NewData
 from orchestrator.stats.pairing import Pairing
 from orchestrator.stats.results import EQUIVALENT, RESOLVED, SIZE_UNCLEAR, Effect, Mode, Sample
+from orchestrator.study.methods import Paragraph
 from orchestrator.study.registered import DESIGNS, Tier
 from orchestrator.study.spec import Phase
 
@@ -280,7 +281,8 @@ class StudyReport:
     seeds (rule resolve). `aliases`: groups of effects that a fractional design cannot tell apart. `location`:
     the study's directory, for the reader. `metric`, `mode`: of what is claimed; `selected_by`: the metric
     that only selects, where that is another one; `at`: as in the study file; `labels`: component -> how
-    people call it, where the study says how; `caveats`: as in `caveats.py`, in the forms for people.
+    people call it, where the study says how; `caveats`, `methods`: as in the modules of these
+    names, in the forms for people.
     """
 
     study: str
@@ -317,6 +319,7 @@ class StudyReport:
     labels: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[SharedFile, ...] = ()
     caveats: tuple[str, ...] = ()
+    methods: tuple[Paragraph, ...] = ()
 
     @property
     def planned(self) -> bool:

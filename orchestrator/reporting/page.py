@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting import numbers, palette, words
+from orchestrator.reporting.bibliography import in_words
 from orchestrator.reporting.figures import Drawn, draw_charts
 from orchestrator.reporting.figures.inline import inline
 from orchestrator.reporting.glossary import glossary
 from orchestrator.reporting.headline import headline
+from orchestrator.reporting.methods import with_new_data
 from orchestrator.reporting.model import ReportedEvaluation, StudyReport
 from orchestrator.reporting.numbers import DASH
 from orchestrator.reporting.pagetemplate import page_template
 from orchestrator.reporting.said import Levels, SaidEffect, Style, said
+from orchestrator.study.methods import cited
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -45,6 +48,8 @@ def to_html(report: StudyReport, charts: Sequence[Drawn] | None = None) -> str:
         words=words,
         headline=headline(report),
         glossary=glossary(report),
+        methods=with_new_data(report),
+        references=[in_words(one) for one in cited(with_new_data(report))],
         colour=palette.colour,
         emphasised=_emphasised,
         more=_more,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator.reporting.standing import GLYPHS
@@ -23,6 +23,38 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+_UNITS = ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"), (math.inf, 86400.0, "days"))
+_STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+def between(low_s: float, high_s: float) -> str:
+    """`about 40 min`, `25 to 40 min`, `50 min to 2 h`, `up to 3 h`: round numbers at or around both.
+
+    A range that gets a little shorter reads the same.
+    """
+    (low, unit_low), (high, unit_high) = _rounded(low_s, math.floor), _rounded(high_s, math.ceil)
+    if not low:
+        return f"up to {high:g} {unit_high}"
+    if (low, unit_low) == (high, unit_high):
+        return f"about {low:g} {unit_low}"
+    return f"{low:g}{'' if unit_low == unit_high else f' {unit_low}'} to {high:g} {unit_high}"
+
+
+def _rounded(seconds: float, way: Callable[[float], int]) -> tuple[float, str]:
+    """Return a round number and its unit, at or below (`math.floor`) or above (`math.ceil`) so many."""
+    most, unit_s, unit = next(one for one in _UNITS if seconds < one[0] or one[0] == math.inf)
+    value = min(max(seconds / unit_s, 0.0), 1e6)
+    if value <= 1 and unit == "s":
+        return float(way(value)), unit
+    ten = 10.0 ** math.floor(math.log10(value))
+    below = [step * ten for step in _STEPS if step * ten <= value * (1 + 1e-9)]
+    above = [step * ten for step in _STEPS if step * ten >= value * (1 - 1e-9)]
+    number = below[-1] if way is math.floor else above[0]
+    if unit == "s":
+        number = float(way(number))
+    return (number, unit) if number * unit_s < most else _rounded(number * unit_s, way)
 
 
 def number(value: float | None) -> str:

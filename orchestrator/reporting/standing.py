@@ -48,7 +48,8 @@ class StudyStanding:
     `metric` only selects;
     `gone`: trials whose directory was deleted; `shared`: files that trials share and have changed;
     `damaged_lines`, `torn_bytes`: what could not be read of the journal; an unfinished last line is no fault.
-    `cells`: the trials in the plan's order; of those that run, length and value as the driver last said.
+    `cells`: the trials in the plan's order; of those that run, length, value and seconds as the driver last
+    said.
     """
 
     study: str
@@ -180,7 +181,14 @@ def _latest(record: TrialRecord, progress: Mapping[str, Any]) -> TrialRecord:
     now = progress.get(record.cell)
     if not isinstance(now, Mapping):
         return record
-    said = {
-        name: now[name] for name in ("length", "value") if isinstance(now.get(name, ""), int | float | None)
-    }
+    said = {name: now[name] for name in ("length", "value") if _is_number(now.get(name, ""), none=True)}
+    if _is_number(now.get("wall_s")) and now["wall_s"] >= record.wall_s:
+        said["wall_s"] = now["wall_s"]
     return replace(record, **said)
+
+
+def _is_number(said: object, *, none: bool = False) -> bool:
+    """Return whether it is a number that a float can be; somebody else has written it."""
+    return (
+        isinstance(said, float) or (isinstance(said, int) and abs(said) < 10**300) or (none and said is None)
+    )

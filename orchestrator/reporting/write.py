@@ -7,10 +7,13 @@ import json
 
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
+from orchestrator.reporting.bibliography import to_bibtex
 from orchestrator.reporting.effects_json import to_json
-from orchestrator.reporting.latex import to_latex
+from orchestrator.reporting.latex import methods_latex, to_latex
 from orchestrator.reporting.markdown import to_markdown
+from orchestrator.reporting.methods import with_new_data
 from orchestrator.reporting.model import StudyReport
+from orchestrator.study.methods import cited
 
 EXTRA = ("jinja2", "matplotlib")
 """What the extra [report] brings."""
@@ -41,6 +44,8 @@ def write_report(
     storage.write_atomic(paths.report_md, to_markdown(report))
     storage.write_atomic(paths.table_tex, to_latex(report))
     storage.write_atomic(paths.slim_tex, to_latex(report, slim=True))
+    storage.write_atomic(paths.methods_tex, methods_latex(report))
+    storage.write_atomic(paths.references_bib, to_bibtex(cited(with_new_data(report))))
     missing = missing_extra()
     if missing is None:
         from orchestrator.reporting.figures import FORMATS, PAGE_FORMAT, draw_charts

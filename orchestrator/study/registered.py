@@ -8,11 +8,12 @@ uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from orchestrator.study.faults import Problem, unused_problems
+from orchestrator.study.methods import Publication, Sentence
 from orchestrator.study.plugins import Registry
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class StoppingTerms(ABC):
     full; `sequential`: it looks at the effects on the way (`looks`), and its levels hold for the seeds that
     were registered before the first run: none can be added; `settings`: a subclass of StoppingSpec where
     `stopping` has settings of the rule's own; `version`: counts changes of what it decides, and is part of
-    what is registered from 2 on, as `version_key`.
+    what is registered from 2 on, as `version_key`; `published`: where it comes from.
     """
 
     name: str
@@ -44,6 +45,7 @@ class StoppingTerms(ABC):
     stops_at_rungs: bool = False
     drops_runs: bool = False
     sequential: bool = False
+    published: tuple[Publication, ...] = ()
 
     settings: type[StoppingSpec] | None = None
 
@@ -90,6 +92,11 @@ class StoppingTerms(ABC):
     def describe(self, spec: StudySpec) -> str:
         """Say in a line how studies end before their grid is full."""
 
+    def methods(self, spec: StudySpec, families: Sequence[int]) -> tuple[Sentence, ...]:
+        """Say for a paper how runs and seeds ended early; `families`: numbers of arms that are corrected "
+        "together."""
+        return (Sentence(f"The stopping rule was {self.describe(spec)}"),)
+
 
 class GoalTerms(ABC):
     """What becomes of the seeds that resolved arms leave over, as far as a study file is concerned.
@@ -114,6 +121,10 @@ class GoalTerms(ABC):
     def most_seeds(self, max_seeds: int, seeds: int) -> int:
         """Count the seeds that an arm may get, of `seeds` in the file."""
         return max(max_seeds, seeds) if self.budgeted else seeds
+
+    def methods(self, spec: StudySpec) -> tuple[Sentence, ...]:
+        """Say for a paper what became of seeds that were left over."""
+        return (Sentence(f"Runs that arms did not need any more were {self.left_over}"),)
 
 
 RULES: Registry[StoppingTerms] = Registry(

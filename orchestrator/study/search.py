@@ -17,6 +17,8 @@ from typing import Any
 
 from orchestrator.study.faults import Path, Problem, nearest, raise_problems, show
 from orchestrator.study.identity import canonical
+from orchestrator.study.methods import Sentence
+from orchestrator.study.publications import RANDOM_SEARCH
 from orchestrator.study.registered import SEARCHES
 from orchestrator.study.spec import StudySpec, TuneSpec
 from orchestrator.study.values import is_number
@@ -195,6 +197,10 @@ class Search(ABC):
         """
         raise NotImplementedError(f"{self.name} draws all of its samples before any result")
 
+    def methods(self, tune: TuneSpec) -> Sentence:
+        """Say for a paper how the settings of the samples were found."""
+        return Sentence(f"Settings were proposed by the search {self.name}")
+
     def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
         """Find what is wrong with `tune` under this search; the space itself is sound."""
         if settings_in(space) < tune.samples:
@@ -213,6 +219,11 @@ class _Grid(Search):
     def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
         return grid(space)
 
+    def methods(self, tune: TuneSpec) -> Sentence:
+        return Sentence(
+            "The settings were all combinations of the listed values, a grid that is the same for every arm"
+        )
+
     def problems(self, tune: TuneSpec, space: Space) -> Iterator[Problem]:
         ranges = [key for key, dimension in space.items() if not isinstance(dimension, Choice)]
         for key in ranges:
@@ -229,6 +240,9 @@ class _Random(Search):
 
     def draws(self, space: Space, tune: TuneSpec) -> list[Params]:
         return random_draws(space, tune.samples, seed_text(tune))
+
+    def methods(self, tune: TuneSpec) -> Sentence:
+        return Sentence("The settings were drawn at random, the same draws for every arm", (RANDOM_SEARCH,))
 
 
 GRID, RANDOM = _Grid(), _Random()

@@ -36,7 +36,7 @@ def command_of(run: OpenedStudy, root: Path, action: str, seeds: str) -> list[st
 
     It takes the study as it was recorded, with every default. Raises `InputError` for seeds that are none.
     """
-    words = ["ablate", "--config", _typed(run, run.paths.study_yaml, root)]
+    words = ["ablate", "--config", typed(run, run.paths.study_yaml, root)]
     said = str(run.view().spec["storage"])
     if Storage.open(said if "://" in said else root / said).uri != run.storage.uri:
         words.append(f"storage={run.storage.uri}")
@@ -58,7 +58,7 @@ def retriable(run: OpenedStudy, found: StudyStanding) -> dict[str, TrialRecord]:
 
 def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) -> list[str]:
     """Return the words that run a cell again, for a shell in `root`; `accepts`: also with other code."""
-    words = retry_words(_typed(run, run.paths.root, root), cell)
+    words = retry_words(typed(run, run.paths.root, root), cell)
     return [*words, "--accept-code-change"] if accepts else words
 
 
@@ -66,7 +66,9 @@ def _rests(run: OpenedStudy, found: StudyStanding) -> bool:
     return found.driver is None and run.storage.is_local
 
 
-def _typed(run: OpenedStudy, path: str, root: Path) -> str:
+def typed(run: OpenedStudy, path: str, root: Path) -> str:
     """Return a path of a study's storage as one would type it in `root`."""
+    if not run.storage.is_local:
+        return f"{run.storage.uri.rstrip('/')}/{path}"
     file = run.storage.local_path(path)
     return str(file.relative_to(root) if file.is_relative_to(root) else file)

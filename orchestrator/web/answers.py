@@ -17,9 +17,11 @@ from orchestrator.record.storage import Storage
 from orchestrator.reporting.pagetemplate import page_template
 from orchestrator.study.visible import MOST_SHOWN
 from orchestrator.web.bodies import sent
+from orchestrator.web.chartlibrary import library_name
 from orchestrator.web.children import ChildAnswer, ChildProcesses, shown
 from orchestrator.web.guard import Sessions
 from orchestrator.web.kept import KeptStudies, KeptStudy
+from orchestrator.web.news import News
 
 MOST_BYTES = 256_000
 MOST_FIELDS = 2000
@@ -42,6 +44,11 @@ class Site:
     def studies(self) -> KeptStudies:
         """The recorded studies, each kept open once it was looked at."""
         return KeptStudies(self.storage)
+
+    @cached_property
+    def news(self) -> News:
+        """What open pages are told."""
+        return News()
 
 
 async def read_form(request: Request) -> Filled:
@@ -68,6 +75,7 @@ def show_page(request: Request, template: str, code: int = 200, **values: Any) -
     text = page_template(template, "orchestrator.web", MOST_SHOWN).render(
         word=site.sessions.word(session) if session else "",
         base=base_of(request),
+        library=library_name(),
         root=str(site.children.root),
         storage=site.storage.uri,
         **values,
@@ -79,10 +87,15 @@ def show_unless_known(
     request: Request, told: object, template: str, values: Callable[[], dict[str, Any]]
 ) -> Response:
     """Return a page, or no more than that it is the one which the browser has. `told`: what it depends on."""
-    tag = f'"{sha256(repr(told).encode()).hexdigest()[:16]}"'
+    tag = f'"{version_of(told)}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304)
     return show_page(request, template, tag=tag, **values())
+
+
+def version_of(told: object) -> str:
+    """Return a short name of what a page depends on: another one whenever that is another."""
+    return sha256(repr(told).encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def base_of(request: Request) -> str:

@@ -15,9 +15,14 @@ from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.reporting.palette import STATES
 from orchestrator.web import board
 from orchestrator.web.answers import Site, go_to, read_form, show_page, study_dir
+from orchestrator.web.chartlibrary import chart_library
+from orchestrator.web.comparepages import compare_pages
 from orchestrator.web.guard import Guard, page
+from orchestrator.web.listpages import list_pages
+from orchestrator.web.livepages import live_pages
 from orchestrator.web.newstudy import new_study_pages
 from orchestrator.web.studypages import retry_pages, study_pages
+from orchestrator.web.trialpages import trial_pages
 
 
 def make_app(site: Site) -> Guard:
@@ -33,8 +38,12 @@ def make_app(site: Site) -> Guard:
     _static(app)
     _errors(app)
     new_study_pages(app, site)
+    list_pages(app, site)
+    compare_pages(app, site)
     study_pages(app, site)
+    trial_pages(app, site)
     retry_pages(app, site)
+    live_pages(app, site)
     _tensorboard(app, site)
     _leaving(app, site)
     return Guard(app, site.sessions, site.host, site.port)
@@ -45,15 +54,21 @@ def _static(app: FastAPI) -> None:
     report = files("orchestrator.reporting").joinpath("templates/report.css").read_text(encoding="utf-8")
     style = f"{report}\n{ours.joinpath('page.css').read_text(encoding='utf-8')}"
     style += "".join(f".{state} {{ --state: {colour}; }}\n" for state, colour in STATES.items())
-    script = ours.joinpath("page.js").read_text(encoding="utf-8")
+    found = {"page.css": style} | {
+        name: ours.joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.js", "charts.css", "charts.js")
+    }
 
-    @app.get("/static/page.css")
-    def css() -> Response:
-        return Response(style, media_type="text/css")
+    def add(name: str, text: str) -> None:
+        kind = "text/css" if name.endswith(".css") else "text/javascript"
 
-    @app.get("/static/page.js")
-    def javascript() -> Response:
-        return Response(script, media_type="text/javascript")
+        @app.get(f"/static/{name}")
+        def static() -> Response:
+            return Response(text, media_type=kind)
+
+    for name, text in found.items():
+        add(name, text)
+    chart_library(app)
 
 
 def _errors(app: FastAPI) -> None:

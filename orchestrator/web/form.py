@@ -217,6 +217,11 @@ def setting(field: Field, text: str) -> str:
     return f"{field.name}={_written(field, text.strip())}"
 
 
+def is_valid(field: Field, text: str) -> bool:
+    """Whether a text may stand in a field."""
+    return _fault(field, text.strip()) is None
+
+
 def _fault(field: Field, text: str) -> Fault | None:
     name, start = field.name, text[:80]
     if len(text) > LONGEST_VALUE:

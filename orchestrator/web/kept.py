@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from threading import Lock, Thread
 from typing import Any
 
 from orchestrator.api.recorded import OpenedStudy
+from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
-from orchestrator.record.journal import Line
+from orchestrator.record.journal import JournalContents, Line, lines_of
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
+from orchestrator.reporting.incidents import IncidentReader, Incidents, counts_for
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
 
@@ -56,6 +58,7 @@ class KeptStudy:
         self._found: StudyStanding | None = None
         self._answered: tuple[Line, ...] = ()
         self._report: StudyReport | OrchestratorError | None = None
+        self._reader, self._followed = IncidentReader(), JournalContents()
 
     def status(self) -> StudyStanding:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
@@ -75,6 +78,29 @@ class KeptStudy:
             self.status()
         assert self._felt is not None
         return self._felt.recorded
+
+    @property
+    def progress(self) -> Mapping[str, Any] | None:
+        """What the driver had said at the last look, if there was one."""
+        return None if self._felt is None else self._felt.progress
+
+    def incidents(self) -> Incidents:
+        """Return what has gone wrong so far; of the journal what is new is taken in."""
+        recorded = self.recorded
+        with self._lock:
+            before, now = self._followed, recorded.journal
+            known = len(before.lines)
+            grown = before.parts and before.earlier == now.earlier and before.lines == now.lines[:known]
+            if not grown:
+                self._reader = IncidentReader()
+            if grown or not now.earlier:
+                self._reader.take(now.lines[known:] if grown else now.lines)
+            else:
+                cells = recorded.state.cells.items()
+                running = {name for name, cell in cells if cell.state is TrialState.RUNNING}
+                self._reader.take(lines_of(recorded.storage, now, counts_for(running)))
+            self._followed = now
+            return self._reader.incidents()
 
     def report(self) -> StudyReport | OrchestratorError | None:
         """Return the report, without curves and new data, or why there is none.
@@ -96,6 +122,22 @@ class KeptStudy:
                     self._busy = True
                     self._beside(lambda: self._catch_up(lines))
             return self._report
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody ran it at the last look; False before the first one."""
+        return self._found is not None and self._found.driver is None
+
+    @property
+    def last_report(self) -> StudyReport | None:
+        """The report that was worked out last, for whom it costs nothing: None where nobody has asked.
+
+        Of a study that has gone on since, and that nobody runs any more, none either: another one is on disk.
+        """
+        lines, felt = self.recorded.journal.lines, self._felt
+        runs = felt is not None and felt.driver is not None
+        known = None if isinstance(self._report, OrchestratorError) else self._report
+        return known if runs or len(lines) == len(self._answered) else None
 
     def _catch_up(self, lines: tuple[Line, ...]) -> None:
         """Work the report out, and let the next look show it."""

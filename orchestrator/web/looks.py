@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from math import isfinite
-from typing import Any
 from urllib.parse import quote
 
 from orchestrator.decide.states import TrialState
@@ -23,19 +19,26 @@ from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
 from orchestrator.web.again import retriable
-from orchestrator.web.kept import KeptStudies, KeptStudy
-from orchestrator.web.tables import Asked, ShownRows, TableColumn, natural, part_of
+from orchestrator.web.curvefigure import WEIGHTS
+from orchestrator.web.kept import KeptStudy
+from orchestrator.web.lookwords import looks_of
+from orchestrator.web.panels import panels
+from orchestrator.web.summary import Drawn
+from orchestrator.web.summary import clock as _clock
+from orchestrator.web.summary import number as _number
+from orchestrator.web.summary import summary as _summary
+from orchestrator.web.tables import Asked, TableColumn, natural, part_of
 
 LATEST_EVENTS = 25
 MOST_CHIPS, MOST_NAMED, MOST_LETTERS = 400, 5, 300
 """A page of a study with thousands of cells stays one that a phone can draw, whatever they say: cells that
 have a sign each; deleted directories and oddities that are named; letters of what a cell says."""
-ASKED_OF_STUDIES = ("study", "studies", "studies_first")
-ASKED_OF_A_STUDY = ("arm", "state", "arms", "arms_first", "cells", "cells_first")
-"""What the addresses of the pages may ask for: parts of names, a state, and orders and parts of tables."""
+ASKED_OF_A_STUDY = (
+    *("arm", "state", "arms", "arms_first", "cells", "cells_first"),
+    *("smooth", "log", "first"),
+)
+"""What the address of its page may ask for: a part of names, a state, orders and parts of tables, figures."""
 
-Drawn = dict[str, Any]
-"""What a template draws, by name."""
 _Arm = tuple[str, list[TrialRecord]]
 _FIRST = (
     *(TrialState.RUNNING, TrialState.FAILED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.CANCELLED),
@@ -43,15 +46,6 @@ _FIRST = (
 )
 """States in the order that somebody who looks in wants to see."""
 _PLACES = {state: place for place, state in enumerate(_FIRST)}
-_STUDIES: tuple[TableColumn[Drawn], ...] = (
-    TableColumn("name", "study", lambda line: natural(line["name"])),
-    TableColumn("share", "answered", lambda line: line.get("share")),
-    TableColumn(
-        "driver", "run by", lambda line: None if line["found"] is None else line["found"].driver is None
-    ),
-    TableColumn("last", "last event", lambda line: line.get("last")),
-    TableColumn("report", "report"),
-)
 _ARMS: tuple[TableColumn[_Arm], ...] = (
     TableColumn("name", "arm", lambda arm: natural(arm[0])),
     TableColumn("seeds", "seeds"),
@@ -59,49 +53,6 @@ _ARMS: tuple[TableColumn[_Arm], ...] = (
     TableColumn("mean", "mean", lambda arm: _mean(arm[1]), number=True),
     TableColumn("time", "time", lambda arm: sum(cell.wall_s for cell in arm[1]), number=True),
 )
-
-
-def list_studies(studies: KeptStudies, asked: Asked) -> ShownRows[Drawn]:
-    """Return the studies that are asked for; those that run come first where no other order is."""
-    lines = [_line(studies, entry.name) for entry in studies.storage.list() if entry.is_dir]
-    words = asked["study"].casefold()
-    there = [line for line in lines if line is not None and words in line["name"].casefold()]
-    there.sort(key=lambda line: (not line["found"] or line["found"].driver is None, natural(line["name"])))
-    return part_of("studies", _STUDIES, there, asked)
-
-
-def _line(studies: KeptStudies, name: str) -> Drawn | None:
-    """Return one study in the list, or None where there is none. `problem`: why it cannot be read."""
-    shown = os.fsencode(name).decode(errors="backslashreplace")
-    try:
-        kept = studies.named(name)
-        if kept is None:
-            return None
-        if shown != name:
-            return {"name": shown, "found": None, "problem": "the name of its directory is no text"}
-        return {"name": name, **_summary(kept, kept.status())}
-    except OrchestratorError as error:
-        told = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
-        return {"name": shown, "found": None, "problem": told}
-
-
-def _summary(kept: KeptStudy, found: StudyStanding) -> Drawn:
-    """`share`: of the cells that are answered; `counts`: glyph, state, cells; `report`: whether it exists;
-    `last`: the time of the last event, if it has one."""
-    counts, recorded = found.counts(), kept.recorded
-    answered = sum(number for state, number in counts.items() if TrialState(state).answered)
-    last: Line | None = kept.once(
-        "last", recorded, lambda: next(iter(newest_first(recorded.storage, recorded.journal)), None)
-    )
-    return {
-        "found": found,
-        "version": kept.version,
-        "share": answered / max(1, len(found.cells)),
-        "counts": [(GLYPHS[state], state, number) for state, number in counts.items()],
-        "report": kept.run.storage.exists(kept.run.paths.report_html),
-        "last": last.t if last is not None and isfinite(last.t) else None,
-        "when": _clock(last, "%Y-%m-%d %H:%M") if last is not None else "",
-    }
 
 
 def _share(cells: Sequence[TrialRecord]) -> float:
@@ -131,20 +82,22 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     arms = part_of("arms", _ARMS, list(by_arm.items()), asked)
     cells = part_of("cells", _cell_columns(found), every, asked)
     chips = sum(len(mine) for _, mine in arms.rows) <= MOST_CHIPS
-    linked = (cell for _, mine in arms.rows for cell in mine) if chips else ()
-    drawn = {cell.cell: cell for cell in (*linked, *cells.rows)}
-    gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn.values())}
+    drawn = (cell for _, mine in arms.rows for cell in mine) if chips else ()
+    gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn)}
     retried = retriable(run, found)
     on_this_page = {arm for arm, _ in arms.rows}
     return {
         **_summary(kept, found),
         "arms": arms.drawn(lambda arm: _known_arm(kept, found, *arm, gone if chips else None)),
-        "cells": cells.drawn(lambda cell: {**_row(found, cell, gone), "again": cell.cell in retried}),
+        "cells": cells.drawn(lambda cell: {**_row(found, cell), "again": cell.cell in retried}),
         "states": [state.value for state in _FIRST],
         "gone": _some(found.gone, "deleted directories"),
         "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),
         "effects": _effects(kept, set(found.arms).difference(on_this_page)),
+        "looks": _looks(kept),
+        "weights": [f"{weight:g}" for weight in WEIGHTS],
+        "panels": panels(kept, found),
     }
 
 
@@ -158,7 +111,7 @@ def _cell_columns(found: StudyStanding) -> tuple[TableColumn[TrialRecord], ...]:
         TableColumn("value", found.metric, lambda cell: cell.value if cell.has_value else None, number=True),
         TableColumn("attempts", "attempt", lambda cell: cell.attempts, number=True),
         TableColumn("time", "time", lambda cell: cell.wall_s, number=True),
-        TableColumn("reason", "reason", lambda cell: _reason(found, cell) or None),
+        TableColumn("reason", "reason", lambda cell: reason_of(found, cell) or None),
         TableColumn("again", "again"),
     )
 
@@ -211,31 +164,36 @@ def _chip(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
     at = "" if cell.length is None else f" at {_number(cell.length)} {found.unit}"
     value = "" if cell.value is None else f", {found.metric_of(cell)} {_number(cell.value)}"
     lost = ", its directory is gone" if cell.cell in gone else ""
-    return {**_cell(cell, gone), "title": _short(f"{cell.name}: {cell.state}{at}{value}{lost}")}
+    title = _short(f"{cell.name}: {cell.state}{at}{value}{lost}")
+    return {**_cell(cell), "title": title, **({} if cell.begun else {"href": ""})}
 
 
-def _cell(cell: TrialRecord, gone: set[str]) -> Drawn:
-    """`href`: the trial's directory, below the files of its study; empty where there is none."""
-    href = f"files/{quote(cell.trial_dir)}/" if cell.begun and cell.cell not in gone else ""
-    return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": href}
+def _cell(cell: TrialRecord) -> Drawn:
+    """`href`: the trial's page; one that has not begun is linked where cells are rows."""
+    return {"glyph": GLYPHS[cell.state], "state": cell.state.value, "href": trial_address(cell.cell)}
 
 
-def _row(found: StudyStanding, cell: TrialRecord, gone: set[str]) -> Drawn:
+def trial_address(cell: str) -> str:
+    """Return where a trial's page lies, from that of its study."""
+    return f"trial?cell={quote(cell, errors='replace')}"
+
+
+def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
     """Return a cell in the table of cells. `done`: share of its length, 0 to 1."""
     return {
-        **_cell(cell, gone),
+        **_cell(cell),
         "cell": cell.cell,
         "name": cell.name,
         "at": _number(cell.length),
         "value": _number(cell.value),
-        "reason": _short(_reason(found, cell)),
+        "reason": _short(reason_of(found, cell)),
         "attempts": cell.attempts,
         "wall": duration(cell.wall_s) if cell.begun else DASH,
         "done": min(1.0, (cell.length or 0.0) / found.max_length),
     }
 
 
-def _reason(found: StudyStanding, cell: TrialRecord) -> str:
+def reason_of(found: StudyStanding, cell: TrialRecord) -> str:
     """Return why a cell has ended otherwise than well, or does not go on."""
     if cell.state is TrialState.RUNNING and found.driver is None:
         return "its driver is gone: start the same study again"
@@ -262,6 +220,15 @@ def _effects(kept: KeptStudy, elsewhere: set[str]) -> Drawn:
         return {"problem": " ".join(str(report).split()), "rows": []}
     drawn: Drawn = kept.once("effects", report, lambda: _drawn(report))
     return {**drawn, "rows": [row for row in drawn["rows"] if row["arm"] not in elsewhere]}
+
+
+def _looks(kept: KeptStudy) -> list[Drawn]:
+    """Return where the looks at the arms stand; nothing where there are no effects, or no looks."""
+    report = kept.report()
+    if not isinstance(report, StudyReport):
+        return []
+    found: list[Drawn] = kept.once("looks", report, lambda: looks_of(kept.run.spec, report))
+    return found
 
 
 def _drawn(report: StudyReport) -> Drawn:
@@ -314,14 +281,3 @@ def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:
             return None
     cell = cells.get(line.event.cell)
     return f"{cell.name if cell else line.event.cell}: {words}{f'; {reason}' if reason else ''}"
-
-
-def _clock(line: Line, form: str = "%H:%M:%S") -> str:
-    try:
-        return time.strftime(form, time.localtime(line.t)) if line.t else ""
-    except (ValueError, OverflowError):
-        return ""
-
-
-def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.5g}".replace("-", "−")

@@ -7,20 +7,26 @@ from pathlib import PurePath
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
+from orchestrator.engine.sharing import StudyQueue
 from orchestrator.errors import Fault, InputError, OrchestratorError
 from orchestrator.record.storage import Storage
-from orchestrator.study.loading import load_study
-from orchestrator.web.answers import Filled, Sent, Site, go_to, show_page
+from orchestrator.study.loading import LoadedStudy, load_study
+from orchestrator.web.again import typed
+from orchestrator.web.answers import Filled, Sent, Site, go_to, kept_study, show_page
+from orchestrator.web.carried import EarlierStudy, carried, file_of, free_name
 from orchestrator.web.children import ChildAnswer, shown
 from orchestrator.web.form import Form, form_of, options, overrides
 from orchestrator.web.studyfiles import StudyFile, find_study_files
+from orchestrator.web.studylist import environment
 
 
 def new_study_pages(app: FastAPI, site: Site) -> None:
     """Add the pages on which a study is chosen and started."""
 
     @app.get("/new")
-    def choose(request: Request, config: str = "") -> Response:
+    def choose(request: Request, config: str = "", like: str = "") -> Response:
+        if like:
+            return _like_page(request, site, like)
         return _form_page(request, site, config, {}, None)
 
     @app.post("/new")
@@ -33,8 +39,9 @@ def new_study_pages(app: FastAPI, site: Site) -> None:
         except InputError as error:
             answer = ChildAnswer((), 2, "", "\n".join(f"error: {fault}" for fault in error.faults))
             return _form_page(request, site, config, filled, answer)
+        words += ["--queue"] if action == "queue" else []
         answer = site.children.ask("ablate", *words, "--dry-run")
-        if answer.returncode or action != "start":
+        if answer.returncode or action not in ("start", "queue"):
             return _form_page(request, site, config, filled, answer, shown(["ablate", *words]))
         return go_to(request, f"/launches/{site.children.launch('ablate', *words)}")
 
@@ -47,29 +54,78 @@ def new_study_pages(app: FastAPI, site: Site) -> None:
         return show_page(request, "launch.html.j2", launch=launch, study=study, elsewhere=elsewhere)
 
 
-def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
+def _loaded(site: Site, config: str, known: tuple[StudyFile, ...]) -> LoadedStudy:
     """Raise `InputError` for a file that is not offered, or that is no sound study."""
     if config not in {file.path for file in known}:
         raise InputError(Fault("no study file of this directory", field="config", value=config[:200]))
-    root = site.children.root
-    raw = load_study(root / config, cwd=root).raw
-    return form_of(raw, {file.entrypoint for file in known if file.entrypoint})
+    return load_study(site.children.root / config, cwd=site.children.root)
+
+
+def _form(site: Site, config: str, known: tuple[StudyFile, ...]) -> Form:
+    """Raise `InputError` as `_loaded`."""
+    entrypoints = {file.entrypoint for file in known if file.entrypoint}
+    return form_of(_loaded(site, config, known).raw, entrypoints)
 
 
 def _form_page(
-    request: Request, site: Site, config: str, filled: Filled, answer: ChildAnswer | None, command: str = ""
+    request: Request,
+    site: Site,
+    config: str,
+    filled: Filled,
+    answer: ChildAnswer | None,
+    command: str = "",
+    start: EarlierStudy | None = None,
 ) -> Response:
     known = find_study_files(site.children.root)
     config = config or (known[0].path if known else "")
     form, problems = None, []
-    if config:
+    if config and not (start and start.command):
         try:
             form = _form(site, config, known)
         except InputError as error:
             problems = [str(fault) for fault in error.faults]
     code = 422 if answer is not None and answer.returncode else 200
-    values = {"known": known, "config": config, "form": form, "problems": problems}
+    values = {"known": known, "config": config, "form": form, "problems": problems, "start": start}
+    values["busy"] = here_now()
     return show_page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
+
+
+def _like_page(request: Request, site: Site, name: str) -> Response:
+    """Show the form of an earlier study's file as that study would have filled it."""
+    kept, root = kept_study(site, name), site.children.root
+    known = find_study_files(root)
+    then = kept.recorded.spec
+    study = str(then["name"])
+    sound = [file for file in known if file.name != study or _is_sound(site, file, known)]
+    config, words = file_of(environment(kept).study_file, study, sound, root)
+    new = free_name(name, lambda other: site.studies.named(other) is not None)
+    if not config:
+        command = ["ablate", "--config", typed(kept.run, kept.run.paths.study_yaml, root), f"name={new}"]
+        return _form_page(
+            request, site, "", {}, None, start=EarlierStudy(name, words, command=shown(command))
+        )
+    try:
+        now = _loaded(site, config, known).spec.to_dict()
+        found = carried(_form(site, config, known), then, now, new)
+    except InputError:  # which the page of the file says
+        return _form_page(request, site, config, {}, None, start=EarlierStudy(name, words))
+    start = EarlierStudy(name, words, tuple(found.changed), tuple(found.left))
+    return _form_page(request, site, config, found.filled, None, start=start)
+
+
+def _is_sound(site: Site, file: StudyFile, known: tuple[StudyFile, ...]) -> bool:
+    try:
+        _loaded(site, file.path, known)
+    except InputError:
+        return False
+    return True
+
+
+def here_now() -> list[str]:
+    """Return the studies that run or wait on this machine, which a queued one would begin after."""
+    queue = StudyQueue.here()
+    waiting = [one.study for one, _ in queue.waiting()]
+    return list(dict.fromkeys([*(one.study for one in queue.register.tenants()), *waiting]))
 
 
 def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:

@@ -20,10 +20,11 @@ _SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A file that looks like a study: `path` below the directory, posix; `entrypoint` where it names one."""
+    """A file that looks like a study: `path` below the directory, posix; what it names itself, if it does."""
 
     path: str
     entrypoint: str | None
+    name: str | None = None
 
 
 def find_study_files(root: Path) -> tuple[StudyFile, ...]:
@@ -62,6 +63,7 @@ def _read(path: Path, home: Path) -> StudyFile | None:
         return None  # the command says what is wrong with a file that somebody chooses on purpose
     if not isinstance(data, dict) or not {"entrypoint", "extends"} & set(data):
         return None
-    entrypoint = data.get("entrypoint")
-    name = path.relative_to(home).as_posix()
-    return StudyFile(name, entrypoint if isinstance(entrypoint, str) else None)
+    entrypoint, study = (
+        said if isinstance(said := data.get(key), str) else None for key in ("entrypoint", "name")
+    )
+    return StudyFile(path.relative_to(home).as_posix(), entrypoint, study)

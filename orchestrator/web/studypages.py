@@ -1,4 +1,4 @@
-"""The routes of recorded studies: the list, one study, its actions, its files."""
+"""The routes of a recorded study: its page, its actions, its files."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from orchestrator.web.answers import (
 )
 from orchestrator.web.children import shown
 from orchestrator.web.kept import KeptStudy
-from orchestrator.web.looks import ASKED_OF_A_STUDY, ASKED_OF_STUDIES, list_studies, look_at
+from orchestrator.web.looks import ASKED_OF_A_STUDY, look_at
 from orchestrator.web.served import served
 from orchestrator.web.tables import Asked
 
 
-def _around(site: Site, kept: KeptStudy) -> dict[str, Any]:
+def around(site: Site, kept: KeptStudy) -> dict[str, Any]:
     """Return what the page of a study offers: its TensorBoard, and the commands that go on with it."""
     run, root, found = kept.run, site.children.root, kept.status()
 
@@ -42,30 +42,18 @@ def _around(site: Site, kept: KeptStudy) -> dict[str, Any]:
 
 
 def study_pages(app: FastAPI, site: Site) -> None:
-    """Add the list of studies, and the page of each with what can be done there."""
-
-    @app.get("/")
-    def studies(request: Request) -> Response:
-        asked = Asked.of(request.query_params, *ASKED_OF_STUDIES)
-        part = list_studies(site.studies, asked)
-        said = [(one["name"], one.get("problem"), one.get("version"), one.get("report")) for one in part.rows]
-        told = (asked, part.all, said)
-        return show_unless_known(request, told, "studies.html.j2", lambda: {"studies": part, "asked": asked})
+    """Add the page of each study with what can be done there."""
 
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
         kept, asked = kept_study(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
-        around = {"name": name, "asked": asked, **_around(site, kept)}
-        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around)
+        more = {"name": name, "asked": asked, **around(site, kept)}
+        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), more)
         return show_unless_known(
-            request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **around}
+            request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **more}
         )
 
     only_ours = [Depends(read_form)]  # the form holds nothing but the session's word
-
-    @app.post("/studies/{name}/stop", dependencies=only_ours)
-    def stop(request: Request, name: str) -> Response:
-        return run_and_return(request, site, name, "stop")
 
     @app.post("/studies/{name}/report", dependencies=only_ours)
     def write_report(request: Request, name: str) -> Response:

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -36,8 +37,12 @@ def test_the_table_for_people(command, csv) -> None:
     assert "trials" not in result.out
 
 
-def test_the_document_for_programs(command, csv) -> None:
+def test_the_document_for_programs(command, csv, fits) -> None:
     found = command("analyse", csv, "--margin", "0.01", "--json").document
+    fits("analyse", found)
+    fits("analyse", command("analyse", csv, "--variance", "per_arm", "--json").document)
+    with pytest.raises(jsonschema.ValidationError):
+        fits("analyse", {**found, "effects": [{**found["effects"][0], "trial_dir": "trials"}]})
     assert found["baseline"]["mean"] == pytest.approx(0.94)
     assert [(row["arm"], row["verdict"]) for row in found["effects"]] == [
         ("no-aug", "hurts"),

@@ -103,8 +103,9 @@ REPORT = CheckReport(
 )
 
 
-def test_results_survive_json() -> None:
+def test_results_survive_json(fits) -> None:
     document: dict[str, Any] = json.loads(json.dumps(REPORT.to_json()))
+    fits("check", {"page": None, **document})
     assert tuple(map(gate_from_json, document["gates"])) == REPORT.gates
     assert document["passed"] is False
 
@@ -180,13 +181,14 @@ def test_the_digits_pass_all_gates_in_time(command, folder: Path, monkeypatch: p
 
 
 @pytest.mark.long
-def test_check_for_programs_and_a_trial_that_another_one_changes(command, folder: Path) -> None:
+def test_check_for_programs_and_a_trial_that_another_one_changes(command, folder: Path, fits) -> None:
     result = command("check", "--config", study(folder, "faults:ChangedInPlace"), "--json")
     assert result.code == 1
     gates = {gate["gate"]: gate["verdict"] for gate in result.document["gates"]}
     assert [gate for gate, found in gates.items() if found["state"] == "fail"] == ["A11"]
     assert "baseline on a fresh worker has loss" in gates["A11"]["evidence"]
     assert result.document["passed"] is False
+    fits("check", result.document)
 
 
 def test_an_entrypoint_that_does_not_import(command, folder: Path) -> None:
@@ -215,9 +217,10 @@ def test_a_function_is_skipped(command, folder: Path) -> None:
 
 
 @pytest.mark.long
-def test_lr_find(command, folder: Path) -> None:
+def test_lr_find(command, folder: Path, fits) -> None:
     result = command("lr-find", "--config", study(folder, "healthy:Healthy"), "--json")
     assert result.code == 0
+    fits("lr-find", result.document)
     [gate] = result.document["gates"]
     assert 1e-4 < gate["verdict"]["curves"][0]["mark"] < 1
     assert result.document["page"] == "checks/planted/lr-find.html"

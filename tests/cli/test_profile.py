@@ -55,9 +55,10 @@ def test_it_names_the_bottleneck_and_shows_the_layers(command, study: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_a_trace_of_another_arm_for_programs(command, study: Path) -> None:
+def test_a_trace_of_another_arm_for_programs(command, study: Path, fits) -> None:
     result = command("profile", "--config", study, "--arm", "no-width", "--trace", "--json")
     assert result.code == 0, result.err
+    fits("profile", result.document)
     layers, _, traced = (gate["verdict"] for gate in result.document["gates"])
     assert layers["evidence"].startswith("108 parameters")
     place = Path(traced["evidence"].partition(" (")[0])

@@ -37,8 +37,9 @@ def test_simulate_for_people(command) -> None:
     assert "20 of 20 studies" in result.err
 
 
-def test_simulate_for_programs(command) -> None:
+def test_simulate_for_programs(command, fits) -> None:
     found = command(*QUICK, "--rule", "save", "--rho", "0.5", "--margin", "2", "--json").document
+    fits("simulate", found)
     assert found["scenario"]["name"] == "S1"
     assert found["scenario"]["rho"] == 0.5
     assert found["design"]["margin"] == 2
@@ -140,8 +141,9 @@ def test_a_recorded_study_under_other_rules(command, finished: Path) -> None:
     assert arms[1].count("unresolved") == 3
 
 
-def test_a_recorded_study_for_programs(command, finished: Path) -> None:
+def test_a_recorded_study_for_programs(command, finished: Path, fits) -> None:
     found = command("simulate", "--from", "small", "--rule", "none", "--rule", "resolve", "--json").document
+    fits("simulate", found)
     grid, resolved = found["replays"]
     assert (grid["rule"], grid["runs"], grid["length"], grid["agreement"]) == ("none", 12, 108.0, None)
     assert resolved["runs"] < 12
@@ -151,7 +153,8 @@ def test_a_recorded_study_for_programs(command, finished: Path) -> None:
     assert resolved["said"][0]["delta"] == pytest.approx(0.65, abs=0.02)
 
 
-def test_gaps_in_the_record_are_told(command, recorded: Path) -> None:
+def test_gaps_in_the_record_are_told(command, recorded: Path, fits) -> None:
+    fits("simulate", command("simulate", "--from", "small", "--json").document)
     out = command("simulate", "--from", "small", "--rule", "none").out
     assert "(cannot be replayed)" in out
     assert "never made in full: " in out

@@ -312,7 +312,7 @@ def test_every_form_is_written_into_the_study(command, recorded: Path) -> None:
     effects = command("report", "small", "--json").document
     command("report", "small", "--write")
     assert json.loads((recorded / "effects.json").read_text()) == effects
-    written = {"results.parquet", "results.csv", "report.md", "report.html"}
+    written = {"results.parquet", "results.csv", "report.md", "report.html", "references.bib"}
     assert {path.name for path in recorded.glob("re*.*")} == written
     assert (recorded / "table.tex").exists()
     assert (recorded / "figures" / "forest.pdf").exists()

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,40 @@ def test_a_node_that_comes_adds_lanes_to_a_study_that_runs(drive: Callable[..., 
     started.append(d.assign())
     assert d.conductor.next_assignment() is None
     assert len({assignment.cell for _, assignment in started}) == 3
+
+
+def test_others_may_see_what_runs_where_and_what_it_took(drive: Callable[..., Drive]) -> None:
+    d = drive()
+    here, there = (Node(name * 12, f"10.0.0.{name}", 2, 2 * GPUS) for name in "ab")
+    d.conductor.see([here, there])
+    _, first = d.assign()
+    _, second = d.assign()
+    d.clock.now += 100  # workers start
+    d.say(LaneUp("lane", ("a" * 12,)), TrialStarted("lane", first.cell, 1, None))
+    assert d.conductor.snapshot().left is None
+    d.clock.now += 6
+    d.say(progress(first, 1.0), progress(first, 6.0))
+    d.clock.now += 60
+    d.conductor.see([here, replace(there, alive=False)])
+    said = d.conductor.progress()
+    assert said[first.cell] == {"length": 6.0, "value": 0.5, "lane": "lane", "attempt": 1, "wall_s": 6.0}
+    assert said[second.cell]["wall_s"] == 0.0
+    assert said["run"] == {
+        "waiting": len(d.plan.cells) - 2,
+        "fit": d.conductor.wanted_lanes,
+        "gpus": GPUS * d.spec.resources.workers,
+        "nodes": [
+            {"name": "10.0.0.a (aaaaaaaa)", "cpus": 2, "gpus": 2 * GPUS, "is": "used"},
+            {"name": "10.0.0.b (bbbbbbbb)", "cpus": 2, "gpus": 2 * GPUS, "is": "lost"},
+        ],
+        "on": {"lane": ["10.0.0.a (aaaaaaaa)"]},
+    }
+    assert d.conductor.progress() == said  # a quiet study says the same again
+    left = d.conductor.snapshot().left
+    assert left is not None
+    assert left.low_s < 9 * len(d.plan.cells) - 6 < left.high_s
+    d.say(lost(first))
+    assert d.conductor.progress()[first.cell]["wall_s"] == 166.0  # all that the lost attempt took
 
 
 def test_no_timeout_before_the_first_report(drive: Callable[..., Drive]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import InputError, StudyError
 from orchestrator.record import codearchive
 from orchestrator.record.codearchive import pack_files, read_code, unpack_code
-from orchestrator.record.provenance import collect_env, git_state
+from orchestrator.record.provenance import collect_env, git_state, study_file, this_user
 
 
 @pytest.fixture
@@ -205,3 +205,19 @@ def test_a_linked_folder_of_code_travels_and_no_other_does(tmp_path: Path) -> No
     before = read_code(code)
     (tmp_path / "lib" / "pkg" / "model.py").write_text("x = 2\n")
     assert read_code(code) != before
+
+
+def test_who_starts_a_study_and_from_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert this_user().startswith("ada@")
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a container whose user has no name
+    assert this_user().startswith(f"{os.getuid()}@")
+    file = tmp_path / "study.yaml"
+    file.write_bytes(b"name: x\n")
+    said = study_file(file)
+    assert said is not None
+    assert said["path"] == str(file.resolve())
+    assert len(said["sha256"]) == 64
+    assert study_file(tmp_path / "the study's mapping") is None

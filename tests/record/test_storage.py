@@ -33,6 +33,17 @@ def test_files_come_back(storage: Storage) -> None:
     assert storage.sizes("a") == {"b/c.txt": 6, "d.bin": 2}
 
 
+def test_the_end_of_what_grows(storage: Storage) -> None:
+    for text in (b"one\n", b"two\n", b"three\n"):
+        grows = storage.appender("a/grows.txt")
+        grows.write(text)
+        grows.close()
+    whole = b"one\ntwo\nthree\n"
+    for most in (1, 5, 6, 7, 13, 14, 99):
+        assert storage.read_end("a/grows.txt", most) == (whole[-most:], len(whole))
+    assert storage.read_end("a/none.txt", 9) == (b"", 0)
+
+
 def test_missing_files_say_so(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         storage.read_bytes("nothing")

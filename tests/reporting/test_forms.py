@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.reporting import write
-from orchestrator.reporting.effects_json import to_json
+from orchestrator.reporting.effects_json import EFFECT_IN_JSON, to_json
 from orchestrator.reporting.figures import FORMATS
 from orchestrator.reporting.markdown import to_markdown
 from orchestrator.reporting.terminal import render
@@ -94,6 +94,7 @@ def test_effects_json_agrees_with_the_report(study) -> None:
     assert effect["level"] == {"n": 3, "mean": pytest.approx(2.45 / 3), "sd": pytest.approx(0.01527525)}
     assert list(data) == list(SCHEMA["properties"])
     assert [*effect, "new_data"] == list(SCHEMA["properties"]["effects"]["items"]["properties"])
+    assert tuple(effect) == EFFECT_IN_JSON
 
 
 def test_what_is_missing_stands_at_the_top(study) -> None:
@@ -155,7 +156,7 @@ def test_without_the_extra_the_core_forms_are_written(study, monkeypatch) -> Non
         "(pip install 'orchestrator[report]')"
     )
     assert {path.name for path in made.folder.iterdir()} == {
-        "effects.json", "report.md", "table.tex", "table-slim.tex", "trials",
+        "effects.json", "report.md", "table.tex", "table-slim.tex", "methods.tex", "references.bib", "trials",
     }  # fmt: skip
 
 

@@ -6,12 +6,14 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.reporting import page as page_module
 from orchestrator.reporting import palette
 from orchestrator.reporting.figures import Drawn, Marks, draw_charts
 from orchestrator.reporting.figures.inline import inline
@@ -147,6 +149,42 @@ def test_charts_are_parts_of_the_page(study) -> None:
     drawn = html.partition("<main>")[2]
     assert not [colour for colour in (palette.INK, palette.GRID, palette.CARD) if colour in drawn]
     assert len(html) < 200_000
+
+
+@pytest.mark.slow
+def test_forty_cells_with_all_their_charts_stay_below_a_megabyte(study) -> None:
+    """Eight arms and five seeds of fifty epochs: what people mail each other."""
+    names = ["baseline", *(f"no-component-{n}" for n in range(7))]
+    values = {
+        arm: {s: 0.9 + s / 100 - n / 50 + (s * n % 7) / 300 for s in range(5)} for n, arm in enumerate(names)
+    }
+    curves = {
+        arm: {
+            s: [end * (1 - 0.9 ** (t + 1)) + (t * s % 5) / 1000 for t in range(50)] for s, end in row.items()
+        }
+        for arm, row in values.items()
+    }
+    report = study(values, seeds=5, curves=curves, stopping={"rule": "none", "max": 50}).report
+    assert report.total == 40
+    html = to_html(report)
+    assert {"forest", "seeds", "curves", "deltas", "ledger"} <= set(Page(html).charts)
+    assert Page(html).loaded == []
+    assert len(html.encode()) < 1_000_000
+
+
+def test_paper_has_light_colours_and_no_cut_tables() -> None:
+    css = (Path(page_module.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+    assert re.findall(r"@media ([^{]*prefers-color-scheme: dark[^{]*) \{", css) == [
+        "screen and (prefers-color-scheme: dark)"
+    ]
+    rules = css.partition("@media print {")[2]
+    for selectors, rule in {
+        ":root": "color-scheme: light",
+        ".scroll": "overflow: visible",
+        "figure, tr, li": "break-inside: avoid",
+        "th, td, td.name, td.verdict, td.wide": "white-space: normal; overflow-wrap: anywhere; min-width: 0",
+    }.items():
+        assert re.search(rf"^\s*{re.escape(selectors)} \{{[^}}]*{re.escape(rule)}", rules, re.MULTILINE), rule
 
 
 def test_without_any_effect_there_is_no_empty_forest(study, ended) -> None:

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -260,8 +262,11 @@ def readers(storage: Path, name: str) -> Iterator[tuple[str, Callable[[], None]]
         client = TestClient(make_app(site), base_url=f"http://{HOST}{site.sessions.base}")
         client.get("/", params={"token": "token"})
         assert client.get("/").status_code == 200
-        for path in (f"/studies/{name}/", f"/studies/{name}/files/", f"/studies/{name}/files/effects.json"):
-            assert client.get(path).status_code < 500, path
+        of_it = f"/studies/{name}/"
+        trials = re.findall(r'href="(trial\?cell=[^"]+)"', client.get(of_it).text)[:1]
+        figures = ("curves.json", "forest.json", "map.json")
+        for path in ("", "files/", "files/effects.json", *figures, *trials):
+            assert client.get(of_it + path).status_code < 500, path
 
     def python() -> None:
         run = open_study(where)
@@ -320,12 +325,14 @@ def peak_bytes() -> int:
 
 
 def in_parts(first: int, count: int) -> int:
-    """Have processes of their own do it, one after the other; returns 1 where one has found a fault."""
-    codes = []
-    for seed in range(first, first + count, AT_ONCE):
+    """Have processes of their own do it, one on each core; returns 1 where one has found a fault."""
+
+    def part(seed: int) -> int:
         words = ["--seed", str(seed), "--count", str(min(AT_ONCE, first + count - seed))]
-        codes.append(subprocess.run([sys.executable, __file__, *words], check=False).returncode)
-    return int(any(codes))
+        return subprocess.run([sys.executable, __file__, *words], check=False).returncode
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return int(any(pool.map(part, range(first, first + count, AT_ONCE))))
 
 
 def main_of_fuzz() -> int:

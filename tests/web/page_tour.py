@@ -48,7 +48,7 @@ def serving(root: Path) -> Iterator[str]:
 
 def choose(page: Any, config: str, settings: dict[str, str], without: tuple[str, ...] = ()) -> None:
     """Open the form of a study file, change settings, untick components."""
-    page.get_by_role("link", name="New study").click()
+    page.get_by_role("link", name="New study", exact=True).click()
     files = page.locator("select[name=config]")
     if files.input_value() != config:
         files.select_option(config)
@@ -76,10 +76,10 @@ def start(page: Any) -> None:
     page.locator("a.button.main").click()
 
 
-def reach(page: Any, place: str) -> None:
-    """Go to a place with the tabulator alone; `place` is a selector."""
+def reach(page: Any, place: str, key: str = "Tab") -> None:
+    """Go to a place with the tabulator alone, or back with `Shift+Tab`; `place` is a selector."""
     for _ in range(200):
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
         if page.evaluate("place => document.activeElement.matches(place)", place):
             return
     raise AssertionError(f"the keyboard does not reach {place}")
@@ -94,6 +94,16 @@ def press(page: Any, place: str, key: str = "Enter") -> None:
 def ended(page: Any) -> None:
     """Wait until nobody runs the study."""
     page.locator("#driver").get_by_text("nobody runs it now").wait_for(timeout=RUN_MS)
+
+
+def drawn(page: Any) -> None:
+    """Wait until curves, effects and the map of a study are drawn."""
+    for place in (
+        "#figure-curves .scatterlayer",
+        "#figure-forest .scatterlayer",
+        "#figure-map .heatmaplayer image",
+    ):
+        page.locator(f"{place} >> nth=0").wait_for(state="attached", timeout=WAIT_MS)
 
 
 def fits(page: Any) -> bool:

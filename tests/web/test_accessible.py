@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_tour import PHONE, RUN_MS, WIDE, press, reach, serving
+from page_tour import PHONE, RUN_MS, WIDE, fits, press, reach, serving
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
@@ -73,6 +73,9 @@ def test_axe_finds_no_fault_of_any_grade(shown: tuple[Any, StudyRecord]) -> None
         "studies/none/",
         "studies/broken/",
         "?studies=-name&study=b",
+        "studies/busy/stop",
+        "compare?study=small&study=busy",
+        "new?like=small",
         "studies/small/?cells=-value&state=failed&arms=mean",
     ]
     page.goto(f"{home}studies/small/")
@@ -96,15 +99,14 @@ def test_the_focus_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> N
     page, record = shown
     page.get_by_role("link", name="busy").click()
     for what in ("Stop", "baseline seed 0: done", "Files"):
-        role = "button" if what == "Stop" else "link"
-        page.get_by_role(role, name=what).focus()
+        page.get_by_role("link", name=what).focus()
         record.append(Noted(f"after {what}"))
         record.sync()
         page.get_by_text(f"after {what}").wait_for(timeout=WAIT_MS)
         assert what in page.evaluate("document.activeElement.title || document.activeElement.innerText")
-    page.get_by_role("button", name="Stop").focus()
+    page.get_by_role("link", name="Stop").focus()
     record.lease.release()
-    page.get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
+    page.locator("#driver").get_by_text("nobody runs it now").wait_for(timeout=WAIT_MS)
     assert page.evaluate("document.activeElement.matches('[data-live]')")
 
 
@@ -143,6 +145,25 @@ def test_the_keyboard_sorts_searches_and_runs_a_cell_again(shown: tuple[Any, Stu
     assert "orchestrate retry runs/small baseline 0" in page.locator(".command").inner_text()
 
 
+def test_the_keyboard_ticks_two_studies_and_compares_them(shown: tuple[Any, StudyRecord]) -> None:
+    """What is ticked outlives a list that is redrawn."""
+    page, record = shown
+    press(page, "input.tick[value=busy]", "Space")
+    press(page, "input.tick[value=small]", "Space")
+    page.keyboard.press("Tab")  # a box that has the focus is not redrawn
+    tag = page.evaluate("document.querySelector('[data-live]').dataset.tag")
+    record.append(Noted("something new"))
+    record.sync()
+    page.wait_for_function(
+        "tag => document.querySelector('[data-live]').dataset.tag !== tag", arg=tag, timeout=WAIT_MS
+    )
+    assert page.locator("input.tick:checked").count() == 2
+    reach(page, "form#compare button", "Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/compare?study=busy&study=small")
+    assert page.get_by_role("heading", name="busy, small").is_visible()
+
+
 def test_what_is_chosen_and_not_sent_outlives_what_is_redrawn(shown: tuple[Any, StudyRecord]) -> None:
     page, record = shown
     page.get_by_role("link", name="busy").click()
@@ -154,3 +175,21 @@ def test_what_is_chosen_and_not_sent_outlives_what_is_redrawn(shown: tuple[Any, 
     page.get_by_text("after both").wait_for(timeout=WAIT_MS)
     assert page.locator("input[name=arm]").input_value() == "kind"
     assert page.locator("select[name=state]").input_value() == "failed"
+
+
+def test_the_keyboard_goes_to_a_trial_and_back(shown: tuple[Any, StudyRecord]) -> None:
+    page, _ = shown
+    press(page, "a[href$='/studies/small/']")
+    page.wait_for_url("**/studies/small/")
+    chip = page.get_by_role("link", name="no-batchnorm seed 0: failed")
+    press(page, f"a[href='{chip.get_attribute('href')}']")
+    page.get_by_role("heading", name="no-batchnorm seed 0").wait_for(timeout=WAIT_MS)
+    assert "failed: user" in page.locator("#state").inner_text().replace("\n", "")
+    assert page.locator("#log").inner_text().strip() == "loading"
+    for scheme, size in (("light", WIDE), ("dark", PHONE)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        assert not faults(page)
+        assert fits(page)
+    press(page, "main p a[href='./']")
+    page.get_by_role("heading", name="Cells").wait_for(timeout=WAIT_MS)

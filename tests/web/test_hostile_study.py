@@ -64,7 +64,9 @@ def served(folder: Path, tmp_path: Path) -> Served:
 def ours(served: Served) -> set[tuple[str, str]]:
     """Tags and attributes of the pages of a study that means no harm."""
     found = set().union(*(Tags(page).found for page in pages(served, "small")))
-    return found | {("a", "href"), ("small", ""), ("select", ""), ("a", "aria-label")}
+    more = {("form", "id"), ("form", "action"), ("form", "role"), ("td", "colspan"), ("span", "class")}
+    ticks = {("input", name) for name in ("type", "class", "form", "name", "value", "aria-label")}
+    return found | more | ticks | {("a", "href"), ("small", ""), ("select", ""), ("a", "aria-label")}
 
 
 def pages(served: Served, name: str) -> Iterator[str]:
@@ -75,6 +77,7 @@ def pages(served: Served, name: str) -> Iterator[str]:
         answer = served.client.get(address)
         assert answer.status_code == 200, address
         yield answer.text
+    yield served.client.get("/new", params={"like": name}).text
     again = re.findall(r'href="(retry\?cell=[^"]+)"', served.client.get(place).text)
     for address in again[:1]:
         answer = served.client.get(f"{place}{address}")
@@ -125,6 +128,17 @@ def test_what_its_files_say(served: Served, said: str, what: str) -> None:
     page = served.client.get("/studies/small/")
     assert page.status_code == (400 if "is damaged" in listed.text else 200)
     inert(page.text, known)
+    for drawn in ("curves", "forest", "map"):
+        answer = served.client.get(f"/studies/small/{drawn}.json")
+        assert answer.status_code == page.status_code
+        assert len(answer.content) < 10_000
+        assert answer.text == visible(answer.text)
+        if answer.status_code == 200:
+            shown = json.dumps(answer.json(), ensure_ascii=False)
+            assert shown == visible(shown)
+            made = shown.partition('"words"')[0]  # which are no text of Plotly's, but the page's
+            assert "<script" not in made
+            assert "<img" not in made
 
 
 def test_names_of_directories(served: Served) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from page_tour import PHONE, RUN_MS, WIDE, choose, ended, fits, press, serving, start, validate
+from page_tour import PHONE, RUN_MS, WIDE, choose, drawn, ended, fits, press, serving, start, validate
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
 pytestmark = [pytest.mark.web, pytest.mark.ray]
@@ -67,11 +67,14 @@ def test_a_study_from_a_click_to_its_report(tmp_path: Path) -> None:
             press(page, "a.button.main")
             page.locator(".chips .running").first.wait_for(timeout=RUN_MS)
         # the server has ended, the study has not
+        page.get_by_text("The server is away").wait_for(timeout=WAIT_MS)
         with serving(tmp_path) as address:
             page.goto(address)
             page.get_by_role("link", name="picked").wait_for(timeout=WAIT_MS)
             press(page, "a[href$='/studies/picked/']")
-            page.get_by_role("button", name="Stop").wait_for(timeout=WAIT_MS)
+            page.get_by_role("link", name="Stop").wait_for(timeout=WAIT_MS)
+            press(page, "a[href=stop]")
+            page.wait_for_url("**/stop", timeout=WAIT_MS)
             press(page, "form[action$=stop] button")
             ended(page)
             (tmp_path / "hurry").touch()
@@ -79,6 +82,7 @@ def test_a_study_from_a_click_to_its_report(tmp_path: Path) -> None:
             start(page)
             page.get_by_role("heading", name="Effects").wait_for(timeout=RUN_MS)
             ended(page)
+            drawn(page)
             _again(page)
             _phone(page)
             _board(page)

@@ -7,6 +7,7 @@ that a runtime carries out. One lock: the runtime's thread and the one beside it
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,7 +16,9 @@ from typing import Any
 
 from orchestrator.decide.budget import budget_reached
 from orchestrator.decide.rungs import RungReport, decide
-from orchestrator.decide.stopping import Competition, competition
+from orchestrator.decide.states import TrialState
+from orchestrator.decide.stopping import Competition, competition, shortest
+from orchestrator.decide.timeleft import TimeLeft, Timings, reach, time_left
 from orchestrator.engine import status
 from orchestrator.engine.capacity import ClusterPart, Node, bundles
 from orchestrator.engine.conduct._failurepolicy import FailurePolicy
@@ -52,6 +55,9 @@ from orchestrator.record.state import TrialRecord
 from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.study.cells import TUNE, Cell, Plan, trial_config
 from orchestrator.study.spec import StudySpec
+
+LEFT_EVERY_S = 2.0
+"""How long the time left, as it was told last, is good enough."""
 
 
 class Conductor:
@@ -92,8 +98,8 @@ class Conductor:
             clock=clock,
             assign=self._assign,
         )
+        self._left: tuple[float, TimeLeft | None] = -math.inf, None
         record.sync()
-        self._pace = status.TimeLeft(self.queue.seen())
 
     @property
     def stop(self) -> StopRequest | None:
@@ -214,7 +220,7 @@ class Conductor:
         peers = {peer: score for peer, score in scores.items() if self._group(peer) == found.group}
         report = RungReport(cell, arm, event.rung, event.length, event.score)
         made = decide(found.rule, {event.rung: peers}, report, protected=found.protected)
-        live.length, live.value = event.length, event.value
+        live.reach(event.length, event.value, self.clock())
         at = (event.rung, event.length, event.score, event.value)
         self.record.append(
             Reported(cell, arm, event.attempt, *at, dict(event.metrics)),
@@ -281,7 +287,7 @@ class Conductor:
         match event:
             case TrialProgress():
                 last = event.reports[-1]
-                live.length, live.value = last.length, last.value
+                live.reach(last.length, last.value, self.clock())
                 self._hangs.reported(live, self.clock(), len(event.reports))
                 self._probes.take(event)
                 self._check_seed()
@@ -296,7 +302,8 @@ class Conductor:
                 return self._failures.group_lost(live, event)
             case TrialStarted(resumed_step=step):
                 self.record.append(Started(*live.key, event.lane, event.devices, step))
-                self._hangs.started(live, self.clock(), resumed=step is not None)
+                live.called = self.clock()
+                self._hangs.started(live, live.called, resumed=step is not None)
                 self._probes.called(event.cell, self.clock())
                 for what in event.passed_over:
                     self._log.say(f"{live.record.name}: a checkpoint cannot be used: {what}")
@@ -370,41 +377,67 @@ class Conductor:
             return ExitCode.FAILED if failed else ExitCode.DONE
 
     def progress(self) -> dict[str, Any]:
-        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt.
+        """Return what other processes may see between two rungs: cell -> length, value, lane, attempt, and
+        the seconds that it took so far.
 
-        `waits`: what trials wait for although there is room, under `for`.
+        `waits`: what trials wait for although there is room, under `for`; `run`: what nobody else knows of
+        this run: how many trials wait for a lane, how many lanes fit, the GPUs of each, the nodes, and those
+        of each lane.
         """
         with self.lock:
-            awaited = self._probes.waits_for()
-            return ({} if awaited is None else {"waits": {"for": awaited}}) | {
-                live.record.cell: {
-                    "length": live.length,
-                    "value": live.value,
-                    "lane": live.lane,
-                    "attempt": live.record.attempts,
+            awaited, running = self._probes.waits_for(), self.queue.running()
+            where = self._placement.where([live.lane for live in running if live.lane])
+            gpus = self._gpus_per_worker * self.spec.resources.workers
+            run = {"waiting": self.queue.waiting(), "fit": self.wanted_lanes, "gpus": gpus, **where}
+            about: dict[str, Any] = {"run": run}
+            return (
+                about
+                | ({} if awaited is None else {"waits": {"for": awaited}})
+                | {
+                    live.record.cell: {
+                        "length": live.length,
+                        "value": live.value,
+                        "lane": live.lane,
+                        "attempt": live.record.attempts,
+                        "wall_s": round(live.wall_s, 1),
+                    }
+                    for live in running
                 }
-                for live in self.queue.running()
-            }
+            )
 
     def snapshot(self) -> status.Snapshot:
         """Return the live table's data."""
         spec = self.spec
         with self.lock:
-            trials, full = tuple(self.queue.seen()), float(spec.stopping.max)
-            now = self.clock()
-            left_s = self._pace.seconds_left(trials, full, now=now, waiting=self.queue.waiting())
+            trials = tuple(self.queue.seen())
             return status.Snapshot(
                 study=spec.name,
                 metric=spec.metric.name,
                 mode=spec.metric.mode,
                 claimed=spec.metric.test,
                 unit=spec.stopping.unit,
-                max_length=full,
+                max_length=float(spec.stopping.max),
                 lanes=self.wanted_lanes,
-                elapsed_s=now - self._started_at,
+                elapsed_s=self.clock() - self._started_at,
                 spent_gpu_h=self._failures.spent_gpu_s() / 3600,
-                eta_s=left_s,
+                left=self._time_left(trials),
                 cells=trials,
                 arms=tuple(arm.name for arm in self.plan.arms),
                 notes=self._log.latest(5),
             )
+
+    def _time_left(self, trials: Sequence[TrialRecord]) -> TimeLeft | None:
+        """Return how long the run still takes; all trials are looked at for it, so not at every moment."""
+        now, full = self.clock(), float(self.spec.stopping.max)
+        if now - self._left[0] >= LEFT_EVERY_S:
+            running = [full - reach(one, full) for one in trials if one.state is TrialState.RUNNING]
+            left = time_left(
+                Timings.of(trials, full),
+                running,
+                full,
+                lanes=self.wanted_lanes,
+                waiting=self.queue.waiting(),
+                shortest=shortest(self.spec),
+            )
+            self._left = now, left
+        return self._left[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.nodes import NodeWatch
@@ -40,6 +41,20 @@ class Placement:
         """Return a node for people."""
         known = self._nodes.get(node)
         return f"{known.address} ({node[:8]})" if known else node[:8]
+
+    def where(self, lanes: Sequence[str]) -> dict[str, Any]:
+        """Return plain data for people: the nodes, and on which of them these lanes are."""
+        aside = self._watch.set_aside
+        nodes = [
+            {
+                "name": self.name(node.id),
+                "cpus": node.cpus,
+                "gpus": node.gpus,
+                "is": "lost" if not node.alive else "set aside" if node.id in aside else "used",
+            }
+            for node in self._nodes.values()
+        ]
+        return {"nodes": nodes, "on": {lane: list(map(self.name, self.nodes_of(lane))) for lane in lanes}}
 
     def worked(self, lane: str | None) -> None:
         """Take in that a trial got on there."""

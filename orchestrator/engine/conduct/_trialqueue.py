@@ -34,7 +34,8 @@ class LiveTrial:
     """A trial of this run, beside its `record`. Times are seconds of the conductor's clock.
 
     `lane`: the worker group that it was last heard of on; `since`: when the attempt under way was handed out,
-    None when its seconds are counted; `handed`: the attempt that a slot was last given, not the ones that
+    None when its seconds are counted; `called`: when its code was called; `trained_s`: from then to its
+    latest report; `handed`: the attempt that a slot was last given, not the ones that
     followed it there; `heard`: when the attempt was last heard of, None before its code is called;
     `reported`, `resumed`: whether it has reported, goes on from a checkpoint; `awaited`: since when other
     ranks wait for rank 0 to make its first report; `hangs`: it was named by the `HangDetector`; `length`,
@@ -50,6 +51,8 @@ class LiveTrial:
     answer: Answer | None
     lane: str | None = None
     since: float | None = None
+    called: float | None = None
+    trained_s: float = 0.0
     handed: int = 0
     unrecorded_s: float = 0.0
     heard: float | None = None
@@ -75,8 +78,21 @@ class LiveTrial:
         return self.record.cell, self.record.attempts
 
     def seen(self) -> TrialRecord:
-        """Return a copy of the record with how far the trial is now."""
-        return replace(self.record, state=TrialState.RUNNING, length=self.length, value=self.value)
+        """Return a copy of the record with how far the trial is now, and what that took."""
+        wall_s = self.wall_s
+        return replace(
+            self.record, state=TrialState.RUNNING, length=self.length, value=self.value, wall_s=wall_s
+        )
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds up to its latest report, those of earlier attempts included."""
+        return self.record.wall_s + self.unrecorded_s + self.trained_s
+
+    def reach(self, length: float | None, value: float | None, now: float) -> None:
+        """Take in a report."""
+        self.length, self.value = length, value
+        self.trained_s = 0.0 if self.called is None else now - self.called
 
     def under_way_s(self, now: float) -> float:
         """Seconds of the attempt that is under way."""
@@ -84,13 +100,14 @@ class LiveTrial:
 
     def begin(self, now: float) -> None:
         """Take in that another attempt is handed out: nothing is known of it."""
-        self.since, self.heard, self.awaited = now, None, None
+        self.since, self.called, self.heard, self.awaited = now, None, None, None
+        self.trained_s = 0.0
         self.reported = self.resumed = self.hangs = False
 
     def spend(self, wall_s: float) -> None:
         """Count the seconds of an attempt that ended."""
         self.unrecorded_s += wall_s
-        self.since = None
+        self.since, self.trained_s = None, 0.0
 
     def take_unrecorded(self) -> float:
         """Seconds that no event has told of, for the one that does: the journal's sums are the totals."""

@@ -2,6 +2,7 @@
 
 from orchestrator.engine.sharing._claims import Claim, StudyRegister
 from orchestrator.engine.sharing._cluster import Peer, entitled
+from orchestrator.engine.sharing._queue import Queued, StudyQueue, in_front
 from orchestrator.engine.sharing._share import (
     MachineShare,
     Offer,

@@ -7,7 +7,6 @@ that ends, so nothing that a killed study has left counts; what changes a file h
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from orchestrator.engine.gateway import temporary
+from orchestrator.engine.sharing._entries import living, put, write
 from orchestrator.engine.sharing._share import (
     MachineShare,
     Offer,
@@ -34,7 +34,6 @@ from orchestrator.record.privatedir import is_private, make_private
 
 POLL_S = 0.5
 _TENANT = TypeAdapter(Tenant)
-_LARGEST = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -84,26 +83,15 @@ class StudyRegister:
         )
         path = self.folder / f"{since}-{os.getpid()}.json"
         with ExitStack() as stack:
-            with self.locked():  # whoever looks takes a file without a lock for one that was left
-                file = stack.enter_context(path.open("xb"))
-                stack.callback(path.unlink, missing_ok=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with self.locked():
+                file = put(path, stack)
                 _write(file, mine)
             entry = _Entry(self, file, mine)
             yield Claim(want, offer, entry.wait(want, offer, note, pause), entry)
 
     def held(self) -> list[Tenant]:
         """Return those whose process lives; what others have left is removed. The lock of all is held."""
-        found = []
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                with path.open("rb") as file:
-                    if _is_free(file):
-                        path.unlink(missing_ok=True)
-                    else:
-                        found.append(_TENANT.validate_json(file.read(_LARGEST)))
-            except (OSError, ValidationError):
-                continue
+        found = (tenant for _, tenant in living(self.folder, _TENANT))
         return sorted(found, key=lambda tenant: tenant.since)
 
     @contextmanager
@@ -181,20 +169,8 @@ class Claim:
             self.entry.show(got)
 
 
-def _is_free(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _write(file: BinaryIO, tenant: Tenant) -> None:
-    plain = {**asdict(tenant), "affinity": sorted(tenant.affinity)}
-    file.seek(0)
-    file.truncate()
-    file.write(json.dumps(plain).encode())
-    file.flush()
+    write(file, {**asdict(tenant), "affinity": sorted(tenant.affinity)})
 
 
 def _shares(got: MachineShare, offer: Offer, others: list[Tenant]) -> str:

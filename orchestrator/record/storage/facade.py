@@ -271,6 +271,17 @@ class Storage:
         """Return what a growing file holds so far; nothing where it is not there."""
         return b"".join(self.read_bytes(path) for path in self.grown(relative))
 
+    def read_end(self, relative: str, most: int) -> tuple[bytes, int]:
+        """Return the last `most` bytes of a growing file or a few less, and how many it has."""
+        found, whole = b"", 0
+        for path in reversed(self.grown(relative)):
+            entry = self.look_up(path)
+            size = 0 if entry is None else entry.size
+            if len(found) < most and size:
+                found = self.read_bytes(path, start=max(0, size - most + len(found))) + found
+            whole += size
+        return found[-most:], whole
+
     def read_lines(self, relative: str) -> Sequence[bytes]:
         """Return the whole lines of a growing file (without newlines); a torn last line is left out."""
         lines: _Lines = []

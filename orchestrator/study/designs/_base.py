@@ -14,6 +14,7 @@ from orchestrator.study.designs._contrasts import Contrast, differences
 from orchestrator.study.designs._drafts import Draft, Singles
 from orchestrator.study.designs._fractions import AliasSet
 from orchestrator.study.faults import Path, Problem
+from orchestrator.study.methods import Sentence
 from orchestrator.study.plan import Arm
 from orchestrator.study.spec import StudySpec
 
@@ -88,3 +89,7 @@ class Design(ABC):
     def aliases(self, spec: StudySpec) -> tuple[AliasSet, ...]:
         """List the effects that cannot be told apart, by component."""
         return ()
+
+    def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
+        """Say for a paper which arms were compared; `arms`: the study's, the reference first."""
+        return (Sentence(f"The design was {self.name}: {len(arms) - 1} arms beside the reference arm"),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from orchestrator.study.changes import shared_key
@@ -10,6 +10,8 @@ from orchestrator.study.designs._base import Design
 from orchestrator.study.designs._combining import Pair, chosen_later, listed_pairs, possible_pairs
 from orchestrator.study.designs._drafts import REFERENCE, STRIPPED, Draft, Singles, pair_drafts
 from orchestrator.study.faults import Path, Problem, show
+from orchestrator.study.methods import Sentence
+from orchestrator.study.plan import Arm
 from orchestrator.study.spec import StudySpec
 
 
@@ -29,6 +31,25 @@ class _LeaveOneOut(Design):
 
     def smaller(self, spec: StudySpec) -> str | None:
         return "list the pairs in interactions" if chosen_later(spec) else None
+
+    def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
+        reference, pairs = arms[0].name, sum(arm.kind == "pair" for arm in arms)
+        compared, each = _compared(len(arms) - 1 - pairs, reference)
+        text = (
+            f"In a leave-one-out design {compared}, from which {each} differs in one component that is taken "
+            "away or exchanged for an alternative"
+        )
+        return (Sentence(text), *([self._of_pairs(spec, pairs)] if pairs else []))
+
+    def _of_pairs(self, spec: StudySpec, pairs: int) -> Sentence:
+        if self.every_pair:
+            whose = "for the interaction of every pair that can be taken away together"
+        elif self.chooses_pairs and chosen_later(spec):
+            whose = "for interactions of components that were chosen by their main effects"
+        else:
+            whose = "for interactions that were chosen before the first run"
+        many = "1 further arm takes" if pairs == 1 else f"{pairs} further arms take"
+        return Sentence(f"{many} two components away together, {whose}")
 
 
 class _Pairs(_LeaveOneOut):
@@ -93,6 +114,20 @@ class _AddOneIn(Design):
     def interaction_problem(self, spec: StudySpec) -> Problem | None:
         message = "are only defined where components are taken away from the baseline, not in add-one-in"
         return Problem(("interactions",), message, hint="use design: leave-one-out")
+
+    def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
+        compared, each = _compared(len(arms) - 1, arms[0].name)
+        text = (
+            f"In an add-one-in design {compared}, in which the components are taken away together, and from "
+            f"which {each} differs in one component that is put back"
+        )
+        return (Sentence(text),)
+
+
+def _compared(arms: int, reference: str) -> tuple[str, str]:
+    """Return how many arms were compared with what, and how each of them is called behind it."""
+    counted, each = ("1 arm was", "it") if arms == 1 else (f"{arms} arms were", "each")
+    return f"{counted} compared with the reference arm ({reference})", each
 
 
 LEAVE_ONE_OUT, PAIRS, ADD_ONE_IN = _LeaveOneOut(), _Pairs(), _AddOneIn()

@@ -20,7 +20,9 @@ from orchestrator.study.designs._contrasts import Contrast, least_squares
 from orchestrator.study.designs._drafts import REFERENCE, Draft, Singles, clash, joined
 from orchestrator.study.designs._fractions import GENERATORS, AliasSet, Run, aliases, all_runs, fraction
 from orchestrator.study.faults import Path, Problem
+from orchestrator.study.methods import Sentence
 from orchestrator.study.plan import Arm
+from orchestrator.study.publications import BOX_HUNTER
 from orchestrator.study.spec import StudySpec
 
 
@@ -96,6 +98,15 @@ class _Factorial(Crossed):
         runs = len(fraction(names))
         return f"design: fractional ({runs} arms, {runs * cells_per_arm(spec):,} cells)"
 
+    def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
+        components = len(spec.components)
+        runs = f"all {len(arms)} combinations were run"
+        if spec.exclude:
+            runs = f"{len(arms)} combinations were run, all but those that were excluded beforehand"
+        return (
+            Sentence(f"In a full factorial design of {components} components, each with two levels, {runs}"),
+        )
+
 
 class _Fractional(Crossed):
     name = "fractional"
@@ -127,6 +138,18 @@ class _Fractional(Crossed):
 
     def smaller(self, spec: StudySpec) -> str | None:
         return "design: leave-one-out"
+
+    def methods(self, spec: StudySpec, arms: Sequence[Arm]) -> tuple[Sentence, ...]:
+        components = len(spec.components)
+        design = (
+            f"In a fractional factorial design of resolution IV {len(arms)} of the {2**components} "
+            f"combinations of {components} components, each with two levels, were run"
+        )
+        aliased = (
+            "In it no main effect is aliased with another one or with an interaction of two components, "
+            "while interactions of two components are aliased with each other"
+        )
+        return (Sentence(design, (BOX_HUNTER,)), Sentence(aliased))
 
     def clash_hint(self, pair: str, path: Path) -> str:
         return "join the two components, or use design: factorial with exclude"

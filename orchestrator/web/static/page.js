@@ -2,45 +2,119 @@
   "use strict";
   // by what something that can have the focus is found again
   const called = (some) => some.href || (some.form && some.form.action + some.value) || some.getAttribute("aria-label");
-  // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is, and
-  // what somebody has chosen but not sent stays chosen
+  // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is, figures
+  // stay as they are drawn, and what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
     for (const field of live.querySelectorAll("[data-touched]")) {
-      const same = fresh.querySelector(`[name="${field.name}"]`);
-      if (same) [same.value, same.dataset.touched] = [field.value, ""];
+      const one = field.type === "checkbox" ? `[value="${CSS.escape(field.value)}"]` : "";
+      const same = fresh.querySelector(`[name="${field.name}"]${one}`);
+      if (same) [same.value, same.checked, same.dataset.touched] = [field.value, field.checked, ""];
     }
-    const held = live.contains(document.activeElement) ? called(document.activeElement) : null;
+    for (const part of live.querySelectorAll("details[id]")) {
+      const same = fresh.querySelector(`#${CSS.escape(part.id)}`);
+      if (same) same.open = part.open;
+    }
+    const focused = live.contains(document.activeElement) ? document.activeElement : null, held = focused && called(focused);
     const scrolled = [...live.querySelectorAll(".scroll")].map((table) => table.scrollLeft);
+    const figures = new Map([...live.querySelectorAll("[data-figure]")].map((figure) => [figure.id, figure]));
     live.replaceChildren(...fresh.childNodes);
+    for (const figure of live.querySelectorAll("[data-figure]")) {
+      const old = figures.get(figure.id);
+      if (!old) continue;
+      old.dataset.figure = figure.dataset.figure;
+      figure.replaceWith(old);
+    }
     live.querySelectorAll(".scroll").forEach((table, index) => (table.scrollLeft = scrolled[index] || 0));
-    if (held === null) return;
+    if (!focused || focused === document.activeElement) return;
     const same = [...live.querySelectorAll("a, button, [tabindex]")].find((some) => called(some) === held);
-    (same ?? live).focus({ preventScroll: true }); // what is gone leaves it near
+    (live.contains(focused) ? focused : same ?? live).focus({ preventScroll: true }); // what is gone leaves it near
   }
-  // what is live is fetched again and put in place; a page that is not looked at asks for nothing
-  for (const live of document.querySelectorAll("[data-live]")) {
-    let pause = Number(live.dataset.live);
-    live.addEventListener("input", (event) => (event.target.dataset.touched = ""));
-    const again = async () => {
-      if (!document.hidden && !getSelection().toString()) {
-        try {
-          const known = live.dataset.tag;
-          const answer = await fetch(location.href, known ? { headers: { "If-None-Match": known } } : {});
-          const text = await answer.text();
-          const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
-          if (answer.ok && fresh && !live.querySelector(":active, input:focus, select:focus")) { // not under a finger
-            if (live.innerHTML !== fresh.innerHTML) put(live, fresh);
-            if (fresh.dataset.tag) live.dataset.tag = fresh.dataset.tag;
-            if ("over" in fresh.dataset) return;
-            pause = Number(fresh.dataset.live);
-          }
-        } catch {
-          // the server is away: the next look may find it
-        }
-      }
-      setTimeout(again, 1000 * pause);
+  const AWAY = "The server is away. This page tries again by itself.";
+  const OVER = "This session has ended, or the server was started anew: open the address that it has printed.";
+  // what is live is fetched again when the server tells of something new, or after a while where it does not tell;
+  // a page that is not looked at asks for nothing and holds no connection
+  function keep(live) {
+    const notice = document.createElement("p");
+    notice.setAttribute("role", "status");
+    live.before(notice);
+    const say = (words) => {
+      if (notice.textContent === words) return;
+      notice.textContent = words;
+      notice.className = words && "warning";
     };
-    if (!("over" in live.dataset)) setTimeout(again, 1000 * pause);
+    let pause = Number(live.dataset.live), shown = live.innerHTML;
+    let stream = null, seen = null, timer = 0, over = "over" in live.dataset, busy = false, again = false;
+    const later = (seconds, what = look) => {
+      clearTimeout(timer);
+      if (!over) timer = setTimeout(what, 1000 * seconds);
+    };
+    const end = (words) => {
+      over = true;
+      clearTimeout(timer);
+      stream?.close();
+      say(words);
+    };
+    // not under a finger, nor while somebody types or marks a text
+    const taken = () => getSelection().toString() || live.querySelector(":active, input:focus, select:focus");
+    async function fetched() {
+      const known = live.dataset.tag;
+      const answer = await fetch(location.href, known ? { headers: { "If-None-Match": known } } : {});
+      const text = await answer.text();
+      if (answer.status === 401) return end(OVER);
+      say("");
+      const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
+      if (!answer.ok || !fresh) return;
+      if (taken()) return later(1);
+      const content = fresh.innerHTML;
+      pause = Number(fresh.dataset.live);
+      if (fresh.dataset.tag) live.dataset.tag = fresh.dataset.tag;
+      if (content !== shown) put(live, fresh);
+      shown = content;
+      document.dispatchEvent(new Event("fresh"));
+      if ("over" in fresh.dataset) end("");
+    }
+    async function look() {
+      if (over || (again = busy)) return;
+      if (!stream) later(pause);
+      if (document.hidden) return;
+      if (taken()) return later(stream ? 1 : pause);
+      busy = true;
+      try {
+        await fetched();
+      } catch {
+        say(AWAY);
+        later(stream ? 1 : pause);
+      }
+      busy = false;
+      if (again) look();
+    }
+    function listen() {
+      if (over || stream || document.hidden) return;
+      const source = (stream = new EventSource(live.dataset.events));
+      source.addEventListener("version", (event) => {
+        say("");
+        if (event.data !== seen) look();
+        seen = event.data;
+      });
+      source.addEventListener("error", () => {
+        if (source !== stream) return;
+        if (source.readyState !== EventSource.CLOSED) return say(AWAY); // the browser asks again by itself
+        stream = null; // it was refused: the page itself says why
+        look().then(() => later(2, listen));
+      });
+    }
+    if (!live.dataset.events || !window.EventSource) return later(pause);
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) return listen();
+      stream?.close();
+      stream = null;
+      clearTimeout(timer);
+    });
+    listen();
+  }
+  for (const live of document.querySelectorAll("[data-live]")) {
+    live.addEventListener("input", (event) => (event.target.dataset.touched = ""));
+    keep(live);
   }
   for (const choice of document.querySelectorAll("[data-sends]")) {
     choice.addEventListener("change", () => choice.form.submit());
