@@ -169,6 +169,7 @@ def waiting(root: Path, study: str) -> Iterator[list[bool]]:
     thread.join(60)
 
 
+@pytest.mark.slow
 def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
     """Also a study that has never begun; the page asks first, and runs the command that it shows."""
     assert names(served) == ["small"]
@@ -191,6 +192,7 @@ def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
         assert "waiting" in row(served, "small")
 
 
+@pytest.mark.slow
 def test_a_study_is_stopped_once_its_page_was_asked(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert served.client.get("/studies/small/stop").status_code == 409
     text = (served.root / "configs" / "small.yaml").read_text()
@@ -220,6 +222,7 @@ def test_what_changes_in_a_study_that_rests_is_seen(served: Served) -> None:
     assert names(served) == ["small"]
 
 
+@pytest.mark.slow
 def test_hundreds_of_studies_stay_cheap(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """No report is worked out; a look again reads no file of a study that rests, and sends nothing."""
     for number in range(299):
