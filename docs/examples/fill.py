@@ -15,7 +15,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from rich.console import Console
+from shades import in_both
 
 from orchestrator.api.recorded import open_study
 from orchestrator.reporting.terminal import render
@@ -64,8 +67,7 @@ def main(studies: list[str]) -> None:
         for page in PAGES.glob("*.md"):
             page.write_text(fill(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
         picture = (Path(study) / "figures" / "forest.svg").read_text(encoding="utf-8")
-        lines = (line.rstrip() for line in picture.splitlines())
-        (IMAGES / f"{name}.svg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (IMAGES / f"{name}.svg").write_text(in_both(picture), encoding="utf-8")
     index = PAGES / "README.md"
     page = index.read_text(encoding="utf-8")
     block = re.compile(r"(<!-- times -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -497,3 +497,14 @@ def test_a_rule_of_another_package_says_what_it_is() -> None:
 
     (sentence,) = Median().methods(a_study(), (8,))
     assert sentence == Sentence("The stopping rule was median: half of the trials end at each rung")
+
+
+def test_the_page_names_files_that_a_study_has() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```tex\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    named = dict(re.findall(r"^\\(\w+)\{runs/my-study/(\w+)\}$", block, re.MULTILINE))
+    paths = StudyPaths("my-study")
+    assert {name: f"my-study/{stem}" for name, stem in named.items()} == {
+        "input": paths.methods_tex.removesuffix(".tex"),
+        "bibliography": paths.references_bib.removesuffix(".bib"),
+    }
