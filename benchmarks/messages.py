@@ -3,10 +3,10 @@
     python benchmarks/messages.py --write      # 5 minutes; the table goes into docs/benchmarks.md
     python benchmarks/messages.py --lanes 2 --rate 30 --quiet 5 --seconds 5
 
-One study by the real command; its trials are silent together for a while, and then each reports `--rate` times
-a second. All processes of the command are looked at twice a second (/proc): the difference between the two
-phases is what reports cost, the first alone what lanes cost in which nothing happens. Logging is on; the
-worker's time holds all that a report does there, metrics tables and TensorBoard included.
+One study by the real command; its trials are silent together for a while, and then each reports `--rate`
+times a second. All processes of the command are looked at twice a second (/proc): the difference between
+the two phases is what reports cost, the first alone what lanes cost in which nothing happens. Logging is
+on; the worker's time holds all that a report does there, metrics tables and TensorBoard included.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lanes that only report: a runtime whose workers are coroutines, for what the driver costs with many of them.
+"""Lanes that only report: a runtime whose workers are coroutines, for what the driver costs with many.
 
 Broker, conductor, pump and record are the product's own. The workers live in a thread and an event loop of
 their own, as on Ray they live in other processes: what they take is told apart by the thread's clock.
@@ -86,7 +86,9 @@ class ReportingLanes:
             self._call(self._broker.close_lane(f"lane-{lane}"))
         for working in self._workers:
             working.result()
-        for loop, thread in zip((self._worker_loop, self._broker_loop), reversed(self.threads.values()), strict=True):
+        for loop, thread in zip(
+            (self._worker_loop, self._broker_loop), reversed(self.threads.values()), strict=True
+        ):
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
@@ -200,9 +202,7 @@ class ReportingLanes:
         rung = RungReached(*assignment.key, length, float(length), value, value, {"score": row["score"]})
         asked = time.perf_counter()
         proposal = Answer(False, length=float(length))
-        answer: Answer = await self._ask(
-            self._broker.ask(lane, assignment.serial, 0, length, proposal, rung)
-        )
+        answer: Answer = await self._ask(self._broker.ask(lane, assignment.serial, 0, length, proposal, rung))
         self.counts.decisions_s.append(time.perf_counter() - asked)
         return answer
 

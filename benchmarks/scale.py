@@ -3,11 +3,11 @@
     python benchmarks/scale.py --write         # 11 minutes; the table goes into docs/benchmarks.md
     python benchmarks/scale.py --cells 60 --lanes 6 --rate 60 --minutes 0.1
 
-Conductor, pump, broker, journal (fsync), ASHA's rungs, snapshots, progress.json and the lines of a run without
-a terminal are the product's own, in one process; the workers are coroutines in a thread of their own, whose
-processor time is told apart. A window's figures are the processor time of all other threads, the memory of
-the process (RSS) and the reports of that window; slopes are least squares over the windows behind the first
-tenth. On a busy machine the decisions' times say nothing; processor times do.
+Conductor, pump, broker, journal (fsync), ASHA's rungs, snapshots, progress.json and the lines of a run
+without a terminal are the product's own, in one process; the workers are coroutines in a thread of their
+own, whose processor time is told apart. A window's figures are the processor time of all other threads, the
+memory of the process (RSS) and the reports of that window; slopes are least squares over the windows behind
+the first tenth. On a busy machine the decisions' times say nothing; processor times do.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ PAGE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Sample:
-    """One look. `cpu_s`: seconds on the processor by part; `rss_mb`: memory of the process; the rest: sums."""
+    """One look. `cpu_s`: seconds on the processor by part; `rss_mb`: the process; the rest: sums."""
 
     t: float
     cpu_s: dict[str, float]
@@ -199,7 +200,7 @@ def figures(samples: Sequence[Sample], decisions_s: Sequence[float]) -> dict[str
     reports, seconds = last.reports - first.reports, last.t - first.t
     parts = {name: last.cpu_s[name] - first.cpu_s.get(name, 0.0) for name in last.cpu_s}
     ours_s = sum(used for name, used in parts.items() if name not in ("lanes", "sampler"))
-    windows = [_window(before, after) for before, after in zip(kept, kept[1:], strict=False)]
+    windows = [_window(before, after) for before, after in pairwise(kept)]
     waits = sorted(decisions_s[first.decisions : last.decisions])
     return {
         "seconds": seconds,
@@ -248,7 +249,10 @@ def drawn(found: dict[str, Any]) -> str:
     rows = [
         ("cells, lanes", f"{found['cells']:,}, {found['lanes']:,}"),
         ("reports a second: wanted, made", f"{found['wanted_rate']:,.0f}, {found['rate']:,.0f}"),
-        ("seconds, reports, trials ended", f"{found['seconds']:.0f}, {found['reports']:,}, {found['trials']:,}"),
+        (
+            "seconds, reports, trials ended",
+            f"{found['seconds']:.0f}, {found['reports']:,}, {found['trials']:,}",
+        ),
         (f"cores that driver and message path take (wanted: {CORE:g})", f"{found['cores']:.3f}; {reached}"),
         *(
             (f"– {name}", f"{cores:.3f}")
@@ -280,9 +284,12 @@ def _decisions(found: dict[str, Any]) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     asked = arguments(words)
-    with scratch_folder(asked.keep) as folder:
-        with (folder / "lines.txt").open("w") as lines, contextlib.redirect_stderr(lines):
-            found = run(asked, folder)
+    with (
+        scratch_folder(asked.keep) as folder,
+        (folder / "lines.txt").open("w") as lines,
+        contextlib.redirect_stderr(lines),
+    ):
+        found = run(asked, folder)
     table = drawn(found)
     sys.stdout.write(table)
     save(asked.json, scale=found)

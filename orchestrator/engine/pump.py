@@ -17,7 +17,7 @@ from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
 DRAIN_S = 0.2
-"""A tick: what can wait is taken in together, however many lanes report."""
+"""How often this thread looks at the clock while nobody says anything."""
 SHOW_EVERY_S = 0.25
 SHOW_SHARE = 0.02
 """Of this thread's time that showing a large study may take: it is shown less often then."""

@@ -24,8 +24,8 @@ from orchestrator.engine.messages import (
 )
 from orchestrator.record.spans import UNTRACED, TrialSpans, now_us
 
-FLUSH_EVERY_S = 0.25
-"""Reports of this time travel together: every message costs worker, broker and driver the same, however full."""
+FLUSH_EVERY_S = 0.5
+"""Reports of this time travel together: a message costs the same, however many it carries."""
 FULL = 500
 """Reports that do not wait for it."""
 
