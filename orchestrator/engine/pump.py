@@ -17,7 +17,10 @@ from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
 DRAIN_S = 0.2
+"""How often this thread looks at the clock while nobody says anything."""
 SHOW_EVERY_S = 0.25
+SHOW_SHARE = 0.02
+"""Of this thread's time that showing a large study may take: it is shown less often then."""
 BEAT_EVERY_S = 2.0
 CAPACITY_EVERY_S = 2.0
 
@@ -82,9 +85,10 @@ class Pump:
             self._left = True
             self._road.carry_out(conductor.leave_actions())
         if now >= due["show"]:
-            due["show"] = now + SHOW_EVERY_S
+            began = time.thread_time()
             self._listener.update(conductor.snapshot())
             self._show_notes()
+            due["show"] = now + max(SHOW_EVERY_S, (time.thread_time() - began) / SHOW_SHARE)
         if now >= due["beat"]:
             due["beat"] = now + BEAT_EVERY_S
             if conductor.lost is None:

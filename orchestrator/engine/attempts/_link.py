@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -25,7 +24,10 @@ from orchestrator.engine.messages import (
 )
 from orchestrator.record.spans import UNTRACED, TrialSpans, now_us
 
-FLUSH_EVERY_S = 0.05
+FLUSH_EVERY_S = 0.5
+"""Reports of this time travel together: a message costs the same, however many it carries."""
+FULL = 500
+"""Reports that do not wait for it."""
 
 
 class LineDown(Exception):
@@ -60,7 +62,7 @@ class Link:
         self._stop: Answer = CONTINUE
         self._lock = threading.Lock()
         self._sending = threading.Lock()
-        self._wake = threading.Event()
+        self._wake, self._full = threading.Event(), threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None  # of the thread, which has ended then
@@ -85,6 +87,7 @@ class Link:
     def close(self) -> None:
         """Send nothing more."""
         self._closed = True
+        self._full.set()
         self._wake.set()
 
     # ---- one trial --------------------------------------------------------------------------------------
@@ -100,11 +103,15 @@ class Link:
             if self.trace.on and not self._pending:
                 self._since_us = now_us()
             self._pending.append(progress)
+            first, full = len(self._pending) == 1, len(self._pending) >= FULL
             stop = self._stop
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._send_loop, name="orchestrator-reports", daemon=True)
             self._thread.start()
-        self._wake.set()
+        if first:
+            self._wake.set()
+        if full:
+            self._full.set()
         return stop
 
     def check(self) -> None:
@@ -179,4 +186,5 @@ class Link:
             except Exception as error:
                 self._error = error
                 return
-            time.sleep(FLUSH_EVERY_S)
+            self._full.wait(FLUSH_EVERY_S)
+            self._full.clear()
