@@ -154,7 +154,11 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"]
+    "script",
+    [
+        *("turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"),
+        *("verdicts", "gpu"),
+    ],
 )
 def test_help(script: str) -> None:
     shown = subprocess.run(
