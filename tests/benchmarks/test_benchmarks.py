@@ -157,7 +157,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
     "script",
     [
         *("turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"),
-        *("scale", "messages"),
+        *("scale", "messages", "verdicts", "gpu"),
     ],
 )
 def test_help(script: str) -> None:
