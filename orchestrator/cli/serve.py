@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import secrets
 import socket
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import console
 from orchestrator.cli.options import StorageOption
 from orchestrator.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from orchestrator.web.serversecret import SecretFile, ServerSecret
 
 EXTRA = ("fastapi", "jinja2", "plotly", "uvicorn")
 """What the extra [web] brings."""
@@ -32,11 +36,15 @@ def command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8765,
     storage: StorageOption = "runs",
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="End the sessions of an earlier server, and its address.")
+    ] = False,
 ) -> None:
     """Serve a page to choose, start and watch studies.
 
     The page starts `orchestrate ablate` with what was chosen; studies go on when the server ends. It asks for
-    the token that is in the printed address.
+    the token that is in the printed address. Started again, it has the same one for as long as pages that are
+    open can go on.
     """
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
@@ -45,8 +53,27 @@ def command(
     root = folder.resolve()
     if not root.is_dir():
         raise InputError(Fault("there is no such directory", field="DIR", value=str(folder)))
-    with _listening(host, port) as listener:
-        _serve(root, listener, host, storage)
+    where = storage if "://" in storage else str(root / Path(storage).expanduser())
+    from orchestrator.web.guard import SESSION_S
+    from orchestrator.web.serversecret import SecretFile, private_place
+
+    kept = SecretFile(private_place(), root, where)
+    secret = kept.take(time.time(), SESSION_S, anew=new_token)
+    if not kept.is_ours:
+        console.progress("another server is at this directory, or nothing can be kept: the token is for once")
+    try:
+        with _listening_again(host, port, secret.port) as listener:
+            _serve(root, listener, host, where, secret, kept)
+    finally:
+        kept.release()
+
+
+def _listening_again(host: str, port: int, before: int) -> socket.socket:
+    """Return a socket that listens; where any port will do, on that of the server before if it is free."""
+    if port == 0 and before:
+        with suppress(InputError):
+            return _listening(host, before)
+    return _listening(host, port)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -65,7 +92,9 @@ def _listening(host: str, port: int) -> socket.socket:
         raise InputError(fault) from None
 
 
-def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None:
+def _serve(
+    root: Path, listener: socket.socket, host: str, where: str, secret: ServerSecret, kept: SecretFile
+) -> None:
     import uvicorn
 
     from orchestrator.record.storage import Storage
@@ -77,9 +106,9 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     from orchestrator.web.pageserver import PageServer
 
     port = listener.getsockname()[1]
-    token = secrets.token_urlsafe(32)
-    where = storage if "://" in storage else str(root / Path(storage).expanduser())
-    site = Site(ChildProcesses(root), Storage.open(where), Sessions(token), host, port)
+    secret.port = port
+    kept.keep(secret)
+    site = Site(ChildProcesses(root), Storage.open(where), Sessions(secret, keep=kept.keep), host, port)
     # no access log: it would hold the token
     config = uvicorn.Config(
         make_app(site),
@@ -91,9 +120,14 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
         timeout_graceful_shutdown=GRACE_S,
     )
     shown = f"[{host}]" if ":" in host else host
-    console.data(f"http://{shown}:{port}/?token={token}")
+    console.data(f"http://{shown}:{port}/?token={secret.token}")
     sys.stdout.flush()  # the server does not come back
     console.progress(f"serving {root}; Ctrl-C ends the page, studies go on")
     if not is_loopback(host):
         console.progress("other machines reach it, unencrypted: who has the address may start studies here")
-    PageServer(config, site.news.close).run(sockets=[listener])
+
+    def ending() -> None:
+        site.news.close()
+        kept.release()  # the next server need not wait for requests that are open here
+
+    PageServer(config, ending).run(sockets=[listener])
