@@ -29,8 +29,6 @@ Path(
     os.environ["RAY_TMPDIR"], "ray"
 ).mkdir()  # where Ray notes the newest cluster, whatever its own directory is
 atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
-# what `serve` keeps from one start to the next is not the user's either
-os.environ["XDG_STATE_HOME"] = str(Path(os.environ["RAY_TMPDIR"], "state"))
 
 # How long an example takes depends on what else the machine does; every run draws others.
 # `make test-fast` draws fewer, `make test-all` more.

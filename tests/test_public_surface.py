@@ -59,7 +59,7 @@ VERBS = {
     },
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "trace": {"STUDY", "--storage", "--out"},
-    "serve": {"DIR", "--host", "--port", "--storage", "--new-token"},
+    "serve": {"DIR", "--forget", "--host", "--port", "--storage"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import secrets
 import socket
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli import console
 from orchestrator.cli.options import StorageOption
 from orchestrator.errors import Fault, InputError
-
-if TYPE_CHECKING:
-    from orchestrator.web.serversecret import SecretFile, ServerSecret
 
 EXTRA = ("fastapi", "jinja2", "plotly", "uvicorn")
 """What the extra [web] brings."""
@@ -36,15 +32,15 @@ def command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8765,
     storage: StorageOption = "runs",
-    new_token: Annotated[
-        bool, typer.Option("--new-token", help="End the sessions of an earlier server, and its address.")
+    forget: Annotated[
+        bool, typer.Option("--forget", help="End the sessions that an earlier server has begun.")
     ] = False,
 ) -> None:
     """Serve a page to choose, start and watch studies.
 
     The page starts `orchestrate ablate` with what was chosen; studies go on when the server ends. It asks for
-    the token that is in the printed address. Started again, it has the same one for as long as pages that are
-    open can go on.
+    the token that is in the printed address; pages that are open already go on with a server that is started
+    again at the same address.
     """
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
@@ -53,27 +49,8 @@ def command(
     root = folder.resolve()
     if not root.is_dir():
         raise InputError(Fault("there is no such directory", field="DIR", value=str(folder)))
-    where = storage if "://" in storage else str(root / Path(storage).expanduser())
-    from orchestrator.web.guard import SESSION_S
-    from orchestrator.web.serversecret import SecretFile, private_place
-
-    kept = SecretFile(private_place(), root, where)
-    secret = kept.take(time.time(), SESSION_S, anew=new_token)
-    if not kept.is_ours:
-        console.progress("another server is at this directory, or nothing can be kept: the token is for once")
-    try:
-        with _listening_again(host, port, secret.port) as listener:
-            _serve(root, listener, host, where, secret, kept)
-    finally:
-        kept.release()
-
-
-def _listening_again(host: str, port: int, before: int) -> socket.socket:
-    """Return a socket that listens; where any port will do, on that of the server before if it is free."""
-    if port == 0 and before:
-        with suppress(InputError):
-            return _listening(host, before)
-    return _listening(host, port)
+    with _listening(host, port) as listener:
+        _serve(root, listener, host, storage, keep=port != 0, forget=forget)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -92,9 +69,7 @@ def _listening(host: str, port: int) -> socket.socket:
         raise InputError(fault) from None
 
 
-def _serve(
-    root: Path, listener: socket.socket, host: str, where: str, secret: ServerSecret, kept: SecretFile
-) -> None:
+def _serve(root: Path, listener: socket.socket, host: str, storage: str, *, keep: bool, forget: bool) -> None:
     import uvicorn
 
     from orchestrator.record.storage import Storage
@@ -103,12 +78,18 @@ def _serve(
     from orchestrator.web.bodies import PunctualConnections
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback
+    from orchestrator.web.keptsecrets import KeptSecrets
     from orchestrator.web.pageserver import PageServer
 
     port = listener.getsockname()[1]
-    secret.port = port
-    kept.keep(secret)
-    site = Site(ChildProcesses(root), Storage.open(where), Sessions(secret, keep=kept.keep), host, port)
+    token = secrets.token_urlsafe(32)
+    where = storage if "://" in storage else str(root / Path(storage).expanduser())
+    # a port that was drawn is not drawn again: there is no page to go on
+    kept = KeptSecrets(root, where, host, port) if keep else None
+    if kept is not None and forget:
+        kept.forget()
+    sessions = Sessions(token, kept=kept)
+    site = Site(ChildProcesses(root), Storage.open(where), sessions, host, port)
     # no access log: it would hold the token
     config = uvicorn.Config(
         make_app(site),
@@ -120,14 +101,9 @@ def _serve(
         timeout_graceful_shutdown=GRACE_S,
     )
     shown = f"[{host}]" if ":" in host else host
-    console.data(f"http://{shown}:{port}/?token={secret.token}")
+    console.data(f"http://{shown}:{port}/?token={token}")
     sys.stdout.flush()  # the server does not come back
     console.progress(f"serving {root}; Ctrl-C ends the page, studies go on")
     if not is_loopback(host):
         console.progress("other machines reach it, unencrypted: who has the address may start studies here")
-
-    def ending() -> None:
-        site.news.close()
-        kept.release()  # the next server need not wait for requests that are open here
-
-    PageServer(config, ending).run(sockets=[listener])
+    PageServer(config, site.news.close).run(sockets=[listener])

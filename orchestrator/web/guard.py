@@ -21,15 +21,15 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
-from threading import Lock
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.web.serversecret import Keep, ServerSecret
+from orchestrator.web.keptsecrets import KeptSecrets, Secrets
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -50,36 +50,32 @@ SESSION_S = 12 * 3600
 class Sessions:
     """Signed session cookies. Only those that were ended are remembered.
 
-    `base`: the path that all pages lie below.
+    `base`: the path that all pages lie below; new at every start of the server, but where `kept` has that of
+    the server before, whose sessions then go on.
     """
 
     def __init__(
-        self,
-        secret: ServerSecret | str,
-        clock: Callable[[], float] = time.time,
-        keep: Keep = lambda _: None,
+        self, token: str, clock: Callable[[], float] = time.time, kept: KeptSecrets | None = None
     ) -> None:
-        """`secret`, or a token for which the rest is drawn; `keep` is told of it when it has changed."""
-        self._clock, self._keep, self._lock = clock, keep, Lock()
-        self._secret = ServerSecret(secret, clock()) if isinstance(secret, str) else secret
-        self._key = bytes.fromhex(self._secret.key)
-        self.base = self._secret.base
+        self._token, self._clock = token, clock
+        self._kept = kept
+        found = kept.read(clock()) if kept is not None else None
+        self._secrets = found or Secrets(secrets.token_bytes(32), f"/{secrets.token_urlsafe(18)}")
+        self.base = self._secrets.base
 
     def opens(self, token: str) -> bool:
         """Whether this is the token."""
-        return hmac.compare_digest(token.encode(), self._secret.token.encode())
+        return hmac.compare_digest(token.encode(), self._token.encode())
 
     def new(self) -> str:
         """Return the cookie of a new session."""
-        now = self._clock()
-        name = f"{secrets.token_urlsafe(18)}-{int(now) + SESSION_S}"
-        with self._lock:
-            self._secret.latest = now
-            self._keep(self._secret)
+        until = int(self._clock()) + SESSION_S
+        name = f"{secrets.token_urlsafe(18)}-{until}"
+        self._keep(replace(self._secrets, until=until))
         return f"{name}.{self._sign('session', name)}"
 
     def holds(self, cookie: str) -> bool:
-        """Whether this server has signed the cookie, and its session goes on."""
+        """Whether this server, or the one before it, has signed the cookie, and its session goes on."""
         return self._goes_on("session", cookie)
 
     def ticket(self, cookie: str, study: str) -> str:
@@ -94,28 +90,25 @@ class Sessions:
 
     def end(self, cookie: str) -> None:
         """Let a session hold no longer."""
-        with self._lock:
-            ended = {*self._secret.ended, cookie.partition(".")[0]}
-            self._secret.ended = {name for name in ended if self._clock() < _until(name)}
-            self._keep(self._secret)
+        self._keep(replace(self._secrets, ended=self._secrets.ended | {cookie.partition(".")[0]}))
 
     def word(self, cookie: str) -> str:
         """Return what a form of this session has to hold."""
         return self._sign("form", cookie)
 
+    def _keep(self, now: Secrets) -> None:
+        self._secrets = now
+        if self._kept is not None:
+            self._kept.write(now)
+
     def _goes_on(self, purpose: str, signed: str) -> bool:
         name, _, signature = signed.partition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(purpose, name).encode()):
             return False
-        return name not in self._secret.ended and self._clock() < _until(name)
+        return name not in self._secrets.ended and self._clock() < int(name.rpartition("-")[2])
 
     def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
-
-
-def _until(session: str) -> int:
-    """Return when a session that we have signed ends."""
-    return int(session.rpartition("-")[2])
+        return hmac.new(self._secrets.key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:
@@ -192,7 +185,7 @@ class Guard:
 
     def _open(self, token: str) -> Response:
         if not self._sessions.opens(token):
-            return page("This is not the token of this server: it has printed another address.", 401)
+            return page("This is not the token of this server, which has a new one at each start.", 401)
         base = self._sessions.base
         answer = onwards(f"{base}/")  # the token leaves the address line
         new = self._sessions.new()

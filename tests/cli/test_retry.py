@@ -98,7 +98,7 @@ def test_a_trial_whose_directory_was_deleted_begins_anew(command, ended: Path) -
     done = command("retry", ended, "baseline", 1)
     assert (done.code, done.out) == (0, "baseline seed 1: done, loss 17, attempt 2\n")
     assert "is gone" not in command("status", ended).out
-    assert (ended / "report.md").read_text().count("Run again on request") == 1
+    assert (ended / "report.md").read_text().count("Run again on request after they had ended: ") == 1
 
 
 def test_what_is_not_there_is_refused(command, ended: Path) -> None:

@@ -45,6 +45,8 @@ WAITS = """
 import sys
 from pathlib import Path
 from orchestrator.engine.sharing import StudyQueue, StudyRegister
+
+pytestmark = pytest.mark.slow
 queue = StudyQueue(StudyRegister(Path(sys.argv[1])))
 say = lambda text: print(text, flush=True)
 with queue.turn(sys.argv[2], "/runs/" + sys.argv[2], say) as ours:

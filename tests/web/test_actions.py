@@ -1,4 +1,4 @@
-"""What goes on with a study from its page: at once or after those that run, asked first where it costs something."""
+"""What goes on with a study from its page: now or after others, asked first where it costs something."""
 
 from __future__ import annotations
 

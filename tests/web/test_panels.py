@@ -194,7 +194,7 @@ def test_without_the_packages_of_a_study_the_rest_is_there(served: Served) -> No
     file = served.root / "runs" / "failures" / "study.yaml"
     file.write_text(file.read_text().replace("rule: none", "rule: of-a-package"))
     panels = said(served, "failures")
-    assert "of-a-package" in panels["budget"]
+    assert "stopping.rule" in panels["budget"]
     assert "8 attempts failed" in panels["faults"]
     assert "stopping" not in panels
 

@@ -67,7 +67,15 @@ def row(served: Served, name: str) -> str:
 def test_what_the_list_says_of_a_study(served: Served) -> None:
     says(again(served, "other", by="ada@lab"), EFFECT, {**EFFECT, "arm": "kind=mlp", "delta": 0.5})
     said = row(served, "other")
-    for words in ("trial:train", "interrupted", "ada@lab", "kind=vit", "Δ −0.125", "[−0.2, −0.05]", "helps"):
+    for words in (
+        "trial:train",
+        "interrupted",
+        "ada@lab",
+        "kind=vit",
+        "Δ −0.125<br>",
+        "[−0.2, −0.05]",
+        "helps",
+    ):
         assert words in said
     assert "kind=mlp" not in said
     assert "ada@lab" not in row(served, "small")  # an earlier version did not record it
@@ -138,6 +146,7 @@ def test_a_study_is_one_word(served: Served) -> None:
     assert {"waiting", "damaged"} < set(STATES)
 
 
+@pytest.mark.slow
 def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
     """Also a study that has never begun; the page asks first, and runs the command that it shows."""
     assert names(served) == ["small"]
@@ -160,6 +169,7 @@ def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
         assert "waiting" in row(served, "small")
 
 
+@pytest.mark.slow
 def test_a_study_is_stopped_once_its_page_was_asked(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert served.client.get("/studies/small/stop").status_code == 409
     text = (served.root / "configs" / "small.yaml").read_text()
@@ -189,6 +199,7 @@ def test_what_changes_in_a_study_that_rests_is_seen(served: Served) -> None:
     assert names(served) == ["small"]
 
 
+@pytest.mark.slow
 def test_hundreds_of_studies_stay_cheap(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """No report is worked out; a look again reads no file of a study that rests, and sends nothing."""
     for number in range(299):

@@ -30,7 +30,7 @@
     (live.contains(focused) ? focused : same ?? live).focus({ preventScroll: true }); // what is gone leaves it near
   }
   const AWAY = "The server is away. This page tries again by itself.";
-  const OVER = "This session has ended, or the server has a new token: open the address that it has printed.";
+  const OVER = "This session has ended: open the address that the server has printed.";
   // what is live is fetched again when the server tells of something new, or after a while where it does not tell;
   // a page that is not looked at asks for nothing and holds no connection
   function keep(live) {
