@@ -25,8 +25,8 @@ def new_study_pages(app: FastAPI, site: Site) -> None:
 
     @app.get("/new")
     def choose(request: Request, config: str = "", like: str = "", extend: str = "") -> Response:
-        if like:
-            return _like_page(request, site, like, extends=bool(extend))
+        if like or extend:
+            return _like_page(request, site, like or extend, extends=not like)
         return _form_page(request, site, config, {}, None)
 
     @app.post("/new")

@@ -132,13 +132,13 @@ def test_a_study_that_waits_says_for_whom_and_is_not_begun_twice(served: Served,
 
 def test_arms_are_added_on_the_form_of_the_study_under_its_own_name(served: Served) -> None:
     page = served.client.get("/studies/small/").text
-    assert "/new?like=small&amp;extend=yes" in page
-    form = served.client.get("/new", params={"like": "small", "extend": "yes"}).text
+    assert "/new?extend=small" in page
+    form = served.client.get("/new", params={"extend": "small"}).text
     assert re.search(r'<input name="name" value="small"', form)
     assert re.search(r'name="flag" value="extend" checked', form)
     assert not re.search(r'name="flag" value="(fresh|retry-failed)" checked', form)
     (served.root / "configs" / "small.yaml").unlink()
-    gone = served.client.get("/new", params={"like": "small", "extend": "yes"}).text
+    gone = served.client.get("/new", params={"extend": "small"}).text
     assert "orchestrate ablate --config runs/small/study.yaml --extend</pre>" in gone
 
 
