@@ -39,9 +39,17 @@ def action_pages(app: FastAPI, site: Site) -> None:
         answer = site.children.ask(*words, "--dry-run")
         if answer.returncode:
             return show_refusal(request, words, answer)
-        values = {"name": name, "action": action, "seeds": seeds, "plan": answer.stdout}
-        values |= {"label": LABELS[action], "busy": around(site, kept_study(site, name))["busy"]}
-        return show_page(request, "again.html.j2", command=shown(words), **values)
+        return show_page(
+            request,
+            "again.html.j2",
+            name=name,
+            action=action,
+            label=LABELS[action],
+            seeds=seeds,
+            plan=answer.stdout,
+            command=shown(words),
+            busy=around(site, kept_study(site, name))["busy"],
+        )
 
 
 def retry_pages(app: FastAPI, site: Site) -> None:

@@ -20,8 +20,9 @@ def on_machine(place: str = "") -> OnMachine:
     """Look who is on this machine beside the study whose directory is `place`."""
     queue = StudyQueue.here()
     waiting = queue.waiting()
-    there = [*queue.register.tenants(), *(one for one, _ in waiting)]
-    others = dict.fromkeys(one.study for one in there if one.root != place)
+    there = [(one.study, one.root) for one in queue.register.tenants()]
+    there += [(one.study, one.root) for one, _ in waiting]
+    others = dict.fromkeys(study for study, root in there if root != place)
     waits = next((tuple(ahead) for one, ahead in waiting if one.root == place), None)
     return OnMachine(tuple(others), waits)
 

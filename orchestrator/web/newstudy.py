@@ -86,7 +86,7 @@ def _form_page(
             problems = [str(fault) for fault in error.faults]
     code = 422 if answer is not None and answer.returncode else 200
     values = {"known": known, "config": config, "form": form, "problems": problems, "start": start}
-    values["busy"] = on_machine().others
+    values["busy"] = [*on_machine().others]
     return show_page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
 
 
