@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   // by what something that can have the focus is found again
-  const called = (some) => some.href || (some.form && some.form.action + some.value) || some.getAttribute("aria-label");
+  const called = (some) => some.href || (some.form && some.form.getAttribute("action") + some.value) || some.getAttribute("aria-label");
   // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is, figures
   // stay as they are drawn, and what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
