@@ -41,7 +41,17 @@ VERBS = {
         "--cluster",
     },
     "stop": {*STUDY_ARGUMENTS, "--json"},
-    "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change", "--json"},
+    "retry": {
+        "STUDY",
+        "ARM",
+        "SEED",
+        "--sample",
+        "--storage",
+        "--address",
+        "--accept-code-change",
+        "--queue",
+        "--json",
+    },
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--slim", "--html", "--write"},
     "analyse": {
         *("FILE", "--baseline", "--metric", "--mode", "--arm", "--seed", "--where", "--margin", "--alpha"),

@@ -12,17 +12,27 @@ from orchestrator.record.storage import Storage
 from orchestrator.reporting.standing import StudyStanding, retry_words
 from orchestrator.web.form import Field, setting
 
+QUEUE = "queue-"
+"""Before the name of an action: it begins after the studies that are on this machine."""
 RESUME, RETRY, EXTEND = "resume", "retry-failed", "extend"
+LABELS = {RESUME: "Resume", RETRY: "Retry failed", EXTEND: "Extend"}
+"""What can be done with a study, as its buttons say it."""
 _LEFT = (TrialState.PENDING, TrialState.CANCELLED, TrialState.RUNNING)
 
 
 def offered(run: OpenedStudy, found: StudyStanding) -> list[str]:
     """Return what can be done with a study that nobody runs and whose files are on this machine."""
-    if not _rests(run, found):
+    if not rests(run, found):
         return []
     states = {cell.state for cell in found.cells}
     left, failed = bool(states.intersection(_LEFT)), TrialState.FAILED in states
     return [*([RESUME] if left else []), *([RETRY] if failed else []), EXTEND]
+
+
+def queued(action: str) -> tuple[str, bool]:
+    """Return what a button asks for, and whether it is to wait until others here have ended."""
+    plain = action.removeprefix(QUEUE)
+    return plain, plain != action
 
 
 def seeds_of(run: OpenedStudy) -> str:
@@ -50,7 +60,7 @@ def retriable(run: OpenedStudy, found: StudyStanding) -> dict[str, TrialRecord]:
 
     Of two phases under one seed the command takes the later one.
     """
-    if not _rests(run, found):
+    if not rests(run, found):
         return {}
     named = {(cell.arm, cell.seed, cell.sample): cell for cell in found.cells}
     return {cell.cell: cell for cell in named.values() if cell.state.terminal}
@@ -62,7 +72,8 @@ def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) 
     return [*words, "--accept-code-change"] if accepts else words
 
 
-def _rests(run: OpenedStudy, found: StudyStanding) -> bool:
+def rests(run: OpenedStudy, found: StudyStanding) -> bool:
+    """Whether nobody runs a study whose files are on this machine."""
     return found.driver is None and run.storage.is_local
 
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
+from threading import Lock
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -58,7 +59,7 @@ class Sessions:
         self, token: str, clock: Callable[[], float] = time.time, kept: KeptSecrets | None = None
     ) -> None:
         self._token, self._clock = token, clock
-        self._kept = kept
+        self._kept, self._one_at_a_time = kept, Lock()
         found = kept.read(clock()) if kept is not None else None
         self._secrets = found or Secrets(secrets.token_bytes(32), f"/{secrets.token_urlsafe(18)}")
         self.base = self._secrets.base
@@ -71,7 +72,8 @@ class Sessions:
         """Return the cookie of a new session."""
         until = int(self._clock()) + SESSION_S
         name = f"{secrets.token_urlsafe(18)}-{until}"
-        self._keep(replace(self._secrets, until=until))
+        with self._one_at_a_time:
+            self._keep(replace(self._secrets, until=until))
         return f"{name}.{self._sign('session', name)}"
 
     def holds(self, cookie: str) -> bool:
@@ -90,7 +92,8 @@ class Sessions:
 
     def end(self, cookie: str) -> None:
         """Let a session hold no longer."""
-        self._keep(replace(self._secrets, ended=self._secrets.ended | {cookie.partition(".")[0]}))
+        with self._one_at_a_time:
+            self._keep(replace(self._secrets, ended=self._secrets.ended | {cookie.partition(".")[0]}))
 
     def word(self, cookie: str) -> str:
         """Return what a form of this session has to hold."""

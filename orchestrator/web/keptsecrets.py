@@ -60,12 +60,17 @@ class KeptSecrets:
             "until": secrets.until,
             "ended": sorted(secrets.ended),
         }
-        with contextlib.suppress(OSError):  # sessions then end with the server
+        try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, fresh = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")  # its mode is 0600
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(facts, file)
-            Path(fresh).replace(self.path)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(facts, file)
+                Path(fresh).replace(self.path)
+            finally:
+                Path(fresh).unlink(missing_ok=True)
+        except OSError:  # sessions then end with the server: one that was ended must not go on at the next
+            self.forget()
 
     def forget(self) -> None:
         """Let no session of an earlier server go on."""

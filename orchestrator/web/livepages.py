@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +18,7 @@ from orchestrator.web.studypages import around
 from orchestrator.web.tables import Asked
 
 ASKED_OF_A_FIGURE = ("arm", "smooth", "log", "first")
-SOON_S, LATER_S = 1.0, 5.0
+SOON_S, LATER_S = 1.0, 2.0
 """Between two looks at a study that somebody runs, and at anything else."""
 
 
@@ -60,6 +62,12 @@ def look_at_one(site: Site, name: str) -> tuple[str, float]:
         return version_of(told), SOON_S if found.driver else LATER_S
     except (HTTPException, OrchestratorError) as error:  # the page itself says so
         return version_of(str(error)), LATER_S
+
+
+def look_at_some(site: Site, names: Sequence[str]) -> tuple[str, float]:
+    """Return the version of what a page shows of several studies, and when to look again."""
+    found = [look_at_one(site, name) for name in names]
+    return version_of([version for version, _ in found]), min(pause for _, pause in found)
 
 
 def look_at_all(site: Site) -> tuple[str, float]:

@@ -91,6 +91,7 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
         "arms": arms.drawn(lambda arm: _known_arm(kept, found, *arm, gone if chips else None)),
         "cells": cells.drawn(lambda cell: {**_row(found, cell), "again": cell.cell in retried}),
         "states": [state.value for state in _FIRST],
+        "left": found.driver is None and any(cell.state is TrialState.RUNNING for cell in found.cells),
         "gone": _some(found.gone, "deleted directories"),
         "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -115,6 +116,17 @@ def test_what_cannot_be_trusted_is_passed_over(state: Path, how: str) -> None:
 def test_without_a_place_sessions_end_with_the_server(state: Path) -> None:
     state.write_text("a file")
     mine = server().new()
+    assert not server().holds(mine)
+
+
+def test_one_that_was_ended_does_not_go_on_where_that_could_not_be_written(state: Path) -> None:
+    first = server()
+    mine = first.new()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # as on a disk that is full
+    first.end(mine)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((state / "orchestrator" / "serve").iterdir())
     assert not server().holds(mine)
 
 

@@ -6,19 +6,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from served_site import Served, record_study, serve, write_files
+from served_site import Served, record_study, serve, waiting, write_files
 
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.sharing import Offer, StudyQueue, StudyRegister, Want
 from orchestrator.record.storage.directory import Directory
 from orchestrator.web.studylist import STATES, state_of
 
@@ -148,25 +144,6 @@ def test_a_study_is_one_word(served: Served) -> None:
     assert word(failed, TrialState.CANCELLED) == "stopped"
     assert word(pending, TrialState.RUNNING) == "interrupted"
     assert {"waiting", "damaged"} < set(STATES)
-
-
-@contextmanager
-def waiting(root: Path, study: str) -> Iterator[list[bool]]:
-    """A study that runs on this machine, and one that waits for it to end."""
-    register, waits, answers = StudyRegister.here(), Event(), list[bool]()
-
-    def wait() -> None:
-        queue = StudyQueue(register)
-        pause = lambda: Event().wait(0.01)  # noqa: E731
-        with queue.turn(study, str(root / "runs" / study), lambda _: waits.set(), pause) as ours:
-            answers.append(ours)
-
-    with register.claimed(Want("first", "/elsewhere/first", 1, 0), Offer(4), print):
-        thread = Thread(target=wait, daemon=True)
-        thread.start()
-        assert waits.wait(60)
-        yield answers
-    thread.join(60)
 
 
 @pytest.mark.slow
