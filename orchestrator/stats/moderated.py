@@ -240,7 +240,7 @@ def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):  # near the largest number there is
         sums = plain.df * plain.s2 / c
         varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
-        typical = float(np.median(sums[varied] / half[varied])) if varied.any() else math.inf
+        typical = _median(sums[varied] / half[varied]) if varied.any() else math.inf
         flagged: NDArray[np.bool_] = (sums > high * typical) | (~np.isfinite(sums) & (plain.n > 1))
     return flagged
 
@@ -281,8 +281,15 @@ def noisy_along_curves(
     relative = (V / np.exp(np.log(V).mean(axis=0))).mean(axis=1)
     df = np.maximum(1, np.rint((n[seen] - 1) * per_df[V.shape[1]])).astype(int)
     half, high = _chi2(df)
-    flagged[seen] = relative > np.median(relative) * high / half
+    flagged[seen] = relative > _median(relative) * high / half
     return flagged
+
+
+def _median(values: Floats) -> float:
+    """Return what `np.median` does, ten times as fast for a few numbers."""
+    ordered = np.sort(values)
+    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    return math.nan if math.isnan(ordered[-1]) else low if ordered.size % 2 else (low + high) / 2
 
 
 def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: float) -> Estimates:  # noqa: N803

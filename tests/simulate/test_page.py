@@ -107,7 +107,8 @@ def test_one_method_may_be_measured_alone(simulated: ModuleType) -> None:
     assert {name for row in found["audit"]["rows"].values() for name in row} == {"title", "save"}
     whole = simulated.merged(RECORD, found)
     assert strip(whole) == strip(RECORD)
-    assert whole["audit"]["rows"]["falls"]["save"]["studies"] == 1
+    assert whole["audit"]["rows"]["falls"]["save"]["studies"] == simulated.RARE["falls"]
+    assert whole["audit"]["rows"]["losses"]["save"]["studies"] == 1
 
 
 def test_the_documented_command_writes_both_files(
