@@ -39,7 +39,7 @@ AUDITED = ("grid", "save", "save-1", "screen", "reinvest")
 """Methods whose noise nobody planned for is shown; of first versions the one that was mended for it."""
 MANY = (20, 30)
 RARE = {"falls": 4}
-"""Scenarios with so many times as many studies as the others: wrong signs are too rare to be told with less."""
+"""Scenarios with so many times as many studies as others: fewer would not tell how rare wrong signs are."""
 MOST_FALSE, LEAST_COVERAGE, MOST_WRONG = 0.06, 0.95, 0.002
 SCREENED = ((20, 5, 0.0), (8, 5, 0.1))
 """Arms, seeds and share of runs that fail: designs for which `goal: screen` is simulated besides."""
@@ -298,7 +298,7 @@ def _audit(found: Mapping[str, Any]) -> str:
     cells: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "FWER": lambda one: _share(one["fwer"]),
         "coverage (worst arm)": covered,
-        "wrong sign": lambda one: _share(one["wrong_sign"]),
+        "wrong sign": lambda one: _share(one["wrong_sign"], 4),
     }
     tables = []
     for head, cell in cells.items():
@@ -358,7 +358,7 @@ def _outside(row: Mapping[str, Any]) -> Iterator[str]:
         elif worst and worst["value"] + 2 * (worst["se"] or 0.0) < LEAST_COVERAGE:
             said.append(f"covers {_share(one['worst_coverage'])} of its worst arm")
         if one["wrong_sign"] and one["wrong_sign"]["value"] > MOST_WRONG:
-            said.append(f"has a wrong sign in {_share(one['wrong_sign'])}")
+            said.append(f"has a wrong sign in {_share(one['wrong_sign'], 4)}")
         if said:
             yield f"*{METHODS[name].title}* {' and '.join(said)}"
 

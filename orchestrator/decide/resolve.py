@@ -90,9 +90,9 @@ class ResolveRule:
 
     def shown_level(self, number: int, judged: float | None, action: Action | None) -> float:
         """Return the level of an arm's interval; `judged`: the one that its p was compared with last."""
-        is_open = action not in ("different", "equivalent")
-        as_judged = is_open and self.screen is not None and self.screen.as_judged
-        return judged if as_judged and judged else self.level(number, self.alpha)
+        claimed = action in ("different", "equivalent")
+        as_judged = self.screen and self.screen.as_judged and not claimed
+        return judged if judged and as_judged else self.level(number, self.alpha)
 
     def next_look(self, number: int) -> int | None:
         """Return the look after `number` seeds; None after the last."""
@@ -104,11 +104,10 @@ class ArmLook:
     """One arm at one look; values oriented (higher is better).
 
     `arm`: row of the values (0 is the reference); `round`: looks with the same number were taken together;
-    `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: sequential interval of this arm
-    (`shown_level`); `v`: 0 where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`:
-    the nominal level that p was compared with in Holm's last step; `power`: predictive power at the best
-    later look (None where nobody asked); `seeds_needed`: an estimate, for arms that are given up. With one
-    seed there is neither test nor level.
+    `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: its sequential interval; `v`: 0
+    where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`: the nominal
+    level that p was compared with in Holm's last step; `power`: predictive power at the best later look (None
+    where nobody asked); `seeds_needed`: an estimate, for arms given up. One seed has neither test nor level.
     """
 
     arm: int
@@ -371,7 +370,7 @@ class Walk:
     def _judge(self, look: ArmLook, action: Action | None, power: float | None) -> None:
         """End the arm or let it go on."""
         if action is None:
-            look = replace(look, power=power)
+            look = look if power is None else replace(look, power=power)
             if look.number < self.rule.looks[0]:
                 look = self._screened(look)
             elif look.number == self.rule.looks[-1]:

@@ -42,8 +42,8 @@ def _chosen(report: StudyReport, rule: ResolveRule) -> Iterator[str]:
         return
     as_judged = "; that of an arm without a claim has the level of its test, and so holds 0"
     yield (
-        "Arms went on because their first seed stood out, so that fewer of their intervals hold the truth than "
-        f"they say where {report.reference.arm} is noisier than the arms"
+        "Arms went on because their first seed stood out, so that fewer of their intervals hold the truth "
+        f"than they say where {report.reference.arm} is noisier than the arms"
         f"{as_judged if rule.screen.as_judged else ''}."
     )
 

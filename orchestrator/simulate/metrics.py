@@ -35,10 +35,10 @@ class Summary:
 
     `cost`: trained length over the grid's; `fwer`: studies with a true null declared different; `wrong_sign`:
     studies with a finding declared different in the wrong direction; `power`: findings declared different in
-    the right one; `coverage`: intervals of single arms that hold the truth, `worst_coverage` those of the
-    worst arm, both among the intervals there are; `false_coverage`: where some arms have none, the share of a
-    study's intervals that miss, over all studies, none being a share of 0 (the false coverage rate of
-    Benjamini and Yekutieli 2005), None where every arm has one; `width`: median width of an interval; `equivalent`: arms truly within the margin that are
+    the right one; `coverage`: intervals of single arms that hold the truth, of those there are, and
+    `worst_coverage` those of the worst arm; `false_coverage`: where some arms have none, the share of a
+    study's intervals that miss, 0 without any, over all studies (the false coverage rate), None where all
+    have one; `width`: median width of an interval; `equivalent`: arms truly within the margin that are
     declared so, `false_equivalent`: studies with an arm beyond the margin declared so; `beyond`: arms whose
     interval excludes 0 without a verdict; `kept`: studies whose reference is complete.
     """

@@ -260,9 +260,10 @@ def noisy_along_curves(
     no variance.
     """
     n, finite = paired.sum(axis=1), np.isfinite(curves)
-    D = np.tensordot(W, np.where(finite, curves, 0.0), axes=1)  # noqa: N806 - contrasts, seeds, rungs
+    whole = bool(finite.all())
+    D = np.tensordot(W, curves if whole else np.where(finite, curves, 0.0), axes=1)  # noqa: N806 - see below
     seen, there = n > 1, np.ones(curves.shape[2], dtype=bool)
-    if not finite.all():
+    if not whole:
         lacking = np.tensordot((W != 0).astype(float), (~finite).astype(float), axes=1)
         gaps: NDArray[np.bool_] = np.any((lacking > 0) & paired[:, :, None], axis=1)
         there = 2 * gaps[seen].sum(axis=0) <= seen.sum()
@@ -270,7 +271,7 @@ def noisy_along_curves(
     flagged: NDArray[np.bool_] = np.zeros(n.shape, dtype=bool)
     if not seen.any():
         return flagged
-    D = D[:, :, there]  # noqa: N806
+    D = D if whole else D[:, :, there]  # noqa: N806 - contrasts, seeds, rungs
     D, inside, count = D[seen], paired[seen][:, :, None], n[seen][:, None]  # noqa: N806
     means = np.where(inside, D, 0.0).sum(axis=1, keepdims=True) / count[:, :, None]
     centred = np.where(inside, D - means, 0.0)
@@ -309,9 +310,9 @@ def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: floa
     columns, usable = np.arange(Y.shape[1]), np.isfinite(Y[0])
     further = usable & (columns >= np.array(seen[1:])[:, None])
     m = further.sum(axis=1)
-    rows = np.isfinite(np.vstack([Y[:1], Y[1:][~found.flagged]]))
-    values = np.where(rows, np.vstack([Y[:1], Y[1:][~found.flagged]]), 0.0)
-    count = rows.sum(axis=1)
+    values = Y[np.concatenate([[True], ~found.flagged])] if found.flagged.any() else Y
+    rows = np.isfinite(values)
+    values, count = np.where(rows, values, 0.0), rows.sum(axis=1)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         centred = np.where(rows, values - (values.sum(axis=1) / count)[:, None], 0.0)
         within = np.square(centred).sum() / max(int(np.maximum(count - 1, 0).sum()), 1)
