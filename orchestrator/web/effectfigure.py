@@ -39,7 +39,7 @@ def effect_figure(
         words += f" These are the {len(shown)} largest of {len(there)}."
     layout = {
         "height": 130 + 24 * len(shown),
-        "xaxis": {"title": {"text": f"Δ {text(report.metric)}"}, "zeroline": False},
+        "xaxis": {"title": {"text": f"Δ {text(report.metric)}"}, "zeroline": False, "range": _range(shown)},
         "yaxis": {
             "type": "category",
             "categoryorder": "array",
@@ -85,6 +85,17 @@ def _trace(verdict: str, rows: Sequence[tuple[str, Effect]]) -> Figure:
         },
         "showlegend": True,
     }
+
+
+def _range(effects: Sequence[Effect]) -> list[float]:
+    """Return the part of the axis that is shown at first: every interval and zero, none at the edge."""
+    ends = [0.0]
+    for one in effects:
+        (down, up), delta = _span(one), one.delta or 0.0
+        ends += [delta - down, delta + up]
+    low, high = min(ends), max(ends)
+    edge = 0.06 * (high - low) or 1.0
+    return [low - edge, high + edge]
 
 
 def _span(effect: Effect) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from PIL import Image
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 """For what a tab has to show; far above what it takes on a busy machine."""
 
 # Tab -> where to go, what its cards are called in the page, and words that have to be on it.
@@ -68,7 +68,7 @@ def serving(logdir: Path) -> Iterator[str]:
             if "Press CTRL+C" in line:
                 break
         address = f"http://127.0.0.1:{port}"
-        with urllib.request.urlopen(f"{address}/data/runs") as answer:
+        with urllib.request.urlopen(f"{address}/data/runs", timeout=WAIT_MS / 1000) as answer:
             answer.read()
         yield address
     finally:
@@ -84,6 +84,7 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as player:
         chromium = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(WAIT_MS)
         yield page
         chromium.close()
 
@@ -95,10 +96,10 @@ def show(page: Any, address: str, tab: str) -> bytes:
     page.goto("about:blank")
     page.goto(f"{address}/#{fragment}")
     for word in words:
-        page.get_by_text(word).first.wait_for(state="attached", timeout=WAIT_MS)
-    page.locator(cards).first.wait_for(state="visible", timeout=WAIT_MS)
+        page.get_by_text(word).first.wait_for(state="attached")
+    page.locator(cards).first.wait_for(state="visible")
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')", timeout=WAIT_MS)
+    page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')")
     small = io.BytesIO()
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(64).save(small, "PNG", optimize=True)
     return small.getvalue()

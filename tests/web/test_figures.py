@@ -211,6 +211,9 @@ def test_effects_are_drawn_with_their_interval(served: Served) -> None:
     assert points["kind=vit"][1] > 0
     assert points["kind=mlp"] == (-0.05, 0.0)  # one seed has no interval
     assert found["layout"]["shapes"][0]["x0"] == 0
+    low, high = found["layout"]["xaxis"]["range"]
+    assert low < -0.05
+    assert high > sum(points["kind=vit"])
     assert "CI" in found["words"]
     record.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,6 +74,14 @@ def loaded_fonts(page: Any) -> list[str]:
     return list(page.evaluate(fonts))
 
 
+def wait_for_board(page: Any, address: str) -> None:
+    """Ask TensorBoard over HTTP until it has read the runs; only then is it looked at."""
+    deadline = monotonic() + WAIT_MS / 1000
+    while "baseline/seed-0" not in page.request.get(f"{address}data/runs").text():
+        assert monotonic() < deadline, "TensorBoard does not answer"
+        page.wait_for_timeout(500)
+
+
 def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
     pytest.importorskip("playwright", reason="needs playwright to drive a browser")
     if CHROMIUM is None:
@@ -99,8 +108,9 @@ def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
             assert faults == []
         page.goto(study)
         page.get_by_role("button", name="TensorBoard").click()
-        page.get_by_text("baseline/seed-0").first.wait_for(timeout=RUN_MS)  # until then it is starting
-        board = page.url.partition("#")[0]
+        page.wait_for_url("**/tensorboard/", wait_until="commit")
+        board = f"{study}tensorboard/"
+        wait_for_board(page, board)
         with watched(page, host, grades=("error",)) as faults:  # TensorBoard's scripts warn of each other
             for tab in TABS:
                 page.goto("about:blank")

@@ -117,8 +117,12 @@
     live.addEventListener("input", (event) => (event.target.dataset.touched = ""));
     keep(live);
   }
+  // a choice is sent at once, but not while keys go through it: the button beside it sends that
   for (const choice of document.querySelectorAll("[data-sends]")) {
-    choice.addEventListener("change", () => choice.form.submit());
+    let keys = false;
+    choice.addEventListener("keydown", () => (keys = true));
+    choice.addEventListener("pointerdown", () => (keys = false));
+    choice.addEventListener("change", () => keys || choice.form.submit());
   }
   const auto = document.querySelector("input[name=monitor][value=auto]");
   for (const box of document.querySelectorAll("input[name=monitor]")) {
