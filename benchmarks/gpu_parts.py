@@ -144,32 +144,62 @@ def of(stamps: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any
 
 
 def packing(setting: Setting) -> dict[str, Any]:
-    """The same eight trials on 1, 2, 4 and 8 lanes of one GPU."""
+    """The same sixteen trials on 1, 2, 4 and 8 lanes of one GPU."""
     rows, told = [], []
     for lanes in LANES[: setting.size(len(LANES), 2)]:
-        name, epochs = f"packing-{lanes}", setting.size(12, 1)
-        levels, seeds = setting.size(4, 2), 2
         study = study_file(
-            name, setting, levels=levels, seeds=seeds, epochs=epochs, lanes=lanes, held=0, rule="none"
+            f"packing-{lanes}",
+            setting,
+            levels=setting.size(4, 2),
+            seeds=setting.size(4, 2),
+            epochs=setting.size(12, 1),
+            lanes=lanes,
+            held=0,
+            rule="none",
         )
         stamps, wrong = ran(study, setting)
         told += [wrong] if wrong else []
         if wrong is None:
-            rows.append(
-                {"lanes": lanes, "share": 1 / lanes, **together(stamps, study, levels * seeds, epochs)}
-            )
+            memory = max((line["gpu_mib"] for line in stamps if "gpu_mib" in line), default=None)
+            rate = busy_rate(epochs_of(stamps, validated_samples(study)), lanes, trained_samples(study))
+            rows.append({"lanes": lanes, "share": 1 / lanes, "samples_per_s": rate, "gpu_mib": memory})
     return {"rows": rows, "told": told}
 
 
-def together(
-    stamps: Sequence[Mapping[str, Any]], study: Mapping[str, Any], trials: int, epochs: int
-) -> dict[str, float]:
-    """Samples a second of all lanes, from the first step of all to the last validation."""
+def trained_samples(study: Mapping[str, Any]) -> int:
+    """How many are trained on in an epoch."""
     data = study["baseline"]["data"]
-    steps = data["samples"] * 9 // 10 // data["batch_size"]
-    took_s = max(line["t"] for line in of(stamps, "validated")) - of(stamps, "stepped")[0]["t"]
-    memory = max((line["gpu_mib"] for line in stamps if "gpu_mib" in line), default=None)
-    return {"samples_per_s": trials * epochs * steps * data["batch_size"] / took_s, "gpu_mib": memory}
+    return int((data["samples"] - validated_samples(study)) // data["batch_size"] * data["batch_size"])
+
+
+def epochs_of(stamps: Sequence[Mapping[str, Any]], validated: int) -> list[list[float]]:
+    """Of every trial when it first stepped and when each of its epochs was over, its validation included."""
+    found: dict[str, list[float]] = {line["trial"]: [line["t"]] for line in of(stamps, "stepped")}
+    seen = dict.fromkeys(found, 0)
+    for line in of(stamps, "validated"):
+        seen[line["trial"]] += line["samples"]
+        if seen[line["trial"]] % validated == 0:
+            found[line["trial"]].append(line["t"])
+    return list(found.values())
+
+
+def busy_rate(trials: Sequence[Sequence[float]], lanes: int, samples: int) -> float | None:
+    """Samples a second of all lanes together, while all of them have a trial; None where they never had.
+
+    What lies between two trials of a lane is in that time; that lanes begin one after the other is not.
+    """
+    if len(trials) < lanes:
+        return None
+    begin = sorted(trial[0] for trial in trials)[lanes - 1]
+    end = sorted(trial[-1] for trial in trials)[-lanes]
+    if end <= begin:
+        return None
+    inside = sum(
+        max(0.0, min(over, end) - max(start, begin)) / (over - start)
+        for trial in trials
+        for start, over in pairwise(trial)
+    )
+    return inside * samples / (end - begin)
 
 
 def _packing(found: Mapping[str, Any]) -> str:
@@ -178,8 +208,8 @@ def _packing(found: Mapping[str, Any]) -> str:
         [
             f"{row['lanes']} {'lane' if row['lanes'] == 1 else 'lanes'}",
             f"{row['share']:.3g}",
-            f"{row['samples_per_s']:,.0f}",
-            "–" if alone is None else f"{row['samples_per_s'] / alone:.2f}×",
+            "–" if row["samples_per_s"] is None else f"{row['samples_per_s']:,.0f}",
+            "–" if None in (alone, row["samples_per_s"]) else f"{row['samples_per_s'] / alone:.2f}×",
             mib(row["gpu_mib"]),
         ]
         for row in found["rows"]

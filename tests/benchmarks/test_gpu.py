@@ -110,6 +110,24 @@ def test_ratios_of_packing_and_loops(load) -> None:
     assert "| plain | 50 | – | 1.0 s |" in text
 
 
+def test_the_rate_of_lanes_is_that_of_the_time_in_which_all_are_busy(load) -> None:
+    parts = load("gpu_parts")
+    stamps = [
+        {"event": event, "trial": trial, "t": at, "samples": 4}
+        for at, trial, event in (
+            *((0.0, "a", "stepped"), (1.0, "a", "validated"), (2.0, "a", "validated")),
+            *((4.0, "b", "stepped"), (8.0, "b", "validated"), (12.0, "b", "validated")),
+            *((3.0, "c", "stepped"), (5.0, "c", "validated"), (7.0, "c", "validated")),
+        )
+    ]
+    trials = parts.epochs_of(stamps, validated=4)
+    assert trials == [[0.0, 1.0, 2.0], [4.0, 8.0, 12.0], [3.0, 5.0, 7.0]]
+    assert parts.busy_rate(trials, 1, samples=10) == pytest.approx(6 * 10 / 12)
+    assert parts.busy_rate(trials[1:], 2, samples=10) == pytest.approx((1.5 + 0.75) * 10 / 3)
+    assert parts.busy_rate(trials, 4, samples=10) is None
+    assert parts.busy_rate([trials[0], trials[1]], 2, samples=10) is None
+
+
 def test_what_has_no_time_left_is_told(load, tmp_path: Path) -> None:
     parts = load("gpu_parts")
     setting = parts.Setting("cuda", False, tmp_path, until=0.0)
