@@ -15,7 +15,7 @@ from orchestrator.web.again import typed
 from orchestrator.web.answers import Site, base_of, kept_study, show_page, show_unless_known
 from orchestrator.web.children import shown
 from orchestrator.web.comparefigure import curves_of, figure_of
-from orchestrator.web.livepages import look_at_some, stream_of
+from orchestrator.web.livepages import look_at_some, stream_of, who_runs
 from orchestrator.web.sidebyside import FEWEST, MOST, Compared, compare_studies
 from orchestrator.web.tables import MOST_LETTERS
 
@@ -53,7 +53,8 @@ def compare_pages(app: FastAPI, site: Site) -> None:
         for name in names:
             await run_in_threadpool(kept_study, site, name)
         # a name of a study has no line break, nor any other sign that cannot be shown
-        return stream_of(site, request, "\n".join(names), lambda: look_at_some(site, names))
+        look, feel = lambda: look_at_some(site, names), lambda: who_runs(site, names)
+        return stream_of(site, request, "\n".join(names), look, feel)
 
     @app.get("/compare/curves.json")
     def curves(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from threading import Lock, Thread
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
 from orchestrator.record.journal import JournalContents, Line, lines_of
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.lease import is_alive, read_lease
 from orchestrator.record.recorded import RecordedStudy
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.incidents import IncidentReader, Incidents, counts_for
@@ -122,6 +124,15 @@ class KeptStudy:
                     self._busy = True
                     self._beside(lambda: self._catch_up(lines))
             return self._report
+
+    def is_driven(self) -> bool:
+        """Whether somebody runs it, without reading the record; False where asking costs a request."""
+        if not self.run.storage.is_local:
+            return False
+        with suppress(OSError, OrchestratorError):
+            lease = read_lease(self.run.storage, self.run.paths)
+            return lease is not None and is_alive(lease, time.time())
+        return False
 
     @property
     def rests(self) -> bool:

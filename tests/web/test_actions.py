@@ -14,7 +14,7 @@ import pytest
 from served_site import Served, record_study, serve, waiting, write_files
 
 from orchestrator.engine.sharing import Offer, StudyRegister, Want
-from orchestrator.web.livepages import LATER_S, SOON_S, look_at_one
+from orchestrator.web.livepages import LATER_S, SOON_S, look_at_one, who_runs
 
 PLAN = "3 trials of 3 epochs"
 DRIVER = """
@@ -157,10 +157,12 @@ def test_a_driver_that_was_killed_is_seen_at_the_next_look_and_resume_is_one_cli
     with driver.stdin, driver.stdout:
         assert driver.stdout.readline() == "runs\n"
         runs, pause_s = look_at_one(served.site, "busy")
+        assert who_runs(served.site, ["busy", "small", "none"]) == [True, False, False]
         assert (pause_s, buttons(served.client.get("/studies/busy/").text)) == (SOON_S, [])
         assert SOON_S < LATER_S < 3
         driver.kill()
         os.waitid(os.P_PID, driver.pid, os.WEXITED | os.WNOWAIT)  # a zombie, as one that the page has started
+        assert who_runs(served.site, ["busy"]) == [False]
         assert look_at_one(served.site, "busy")[0] != runs
         page = served.client.get("/studies/busy/").text
         assert "its driver is gone without a word" in page
