@@ -35,7 +35,7 @@ def same_numbers(curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping
 
 
 @dataclass
-class Comparison:
+class SeedComparison:
     """Compares two curves that grow, each report once.
 
     `same`: leading reports that say the same; `differs`: a later one does not; `measured`: what the first of
@@ -78,6 +78,6 @@ def ignores_seed(
     starting value proves nothing. Times are never compared; counters and the learning rate are no
     measurement.
     """
-    found = Comparison()
+    found = SeedComparison()
     found.look(curve_a, curve_b)
     return found.says_same((len(curve_a), len(curve_b)), ended=ended)

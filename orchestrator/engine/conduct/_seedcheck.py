@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.decide.seeds import Comparison
+from orchestrator.decide.seeds import SeedComparison
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.conduct._heard import Heard
 from orchestrator.engine.messages import TrialProgress
@@ -20,7 +20,7 @@ class SeedCheck:
         self._looked_at = 0
         self._seeds: dict[str, int] = {}
         self._curves: dict[str, Heard] = {}
-        self._found = Comparison()
+        self._found = SeedComparison()
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
@@ -29,7 +29,7 @@ class SeedCheck:
         if self._done or curve is None:
             return
         if event.reports[0].index <= self._found.same:  # resumed: it says again what was compared
-            self._found = Comparison()
+            self._found = SeedComparison()
         curve.take(event.reports)
         self._done = not curve.known
 
