@@ -27,7 +27,11 @@ class TrialState(StrEnum):
     @property
     def answered(self) -> bool:
         """The study has its answer for this cell; running the same command again leaves it alone."""
-        return self in (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
+        return self in _ANSWERED
+
+
+_ANSWERED = (TrialState.DONE, TrialState.STOPPED, TrialState.DIVERGED, TrialState.SKIPPED)
+"""Asked for at every event: a name of a class of its own is looked up at once."""
 
 
 class Cause(StrEnum):

@@ -21,8 +21,17 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
-from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
-from orchestrator.record.jsonlines import parsed, parser_of, to_json
+from orchestrator.record.events import (
+    AttemptFailed,
+    BatchAdded,
+    Event,
+    Noted,
+    StudyStarted,
+    TrialEnd,
+    Unreadable,
+)
+from orchestrator.record.jsonlines import parsed, to_json
+from orchestrator.record.plainlines import UNREADABLE, Head, lines_with_care, reader_of
 from orchestrator.record.reading import nothing_thrown_away, unreadable
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
@@ -301,14 +310,14 @@ class _LinesRead:
     def _take(self, part: str, data: bytes, first: int, whole: int, before_it: int) -> None:
         """Take in lines from byte `first` of `data`; `whole`, `before_it`: bytes and lines before it."""
         where = f"{self._storage.uri}/{part}"
-        rest, torn = data[first:], 0
-        parse = parser_of(rest, max(map(len, BytesIO(rest)), default=0))
-        for text in BytesIO(rest):  # which shares its bytes: a split would be a second copy of them all
+        torn = 0
+        for text, care in lines_with_care(data[first:]):
             if not text.endswith(b"\n"):
                 torn = len(text)
                 break
             self._seen += 1
-            line = decode(text, where, self._seen - before_it, parse)
+            line = None if care else _plain_line(text)
+            line = line or decode(text, where, self._seen - before_it)
             if line is None:
                 self._damaged.append(self._seen)
             else:
@@ -405,18 +414,32 @@ def encode(line: Line) -> bytes:
     return to_json(plain)
 
 
-def decode(
-    text: bytes,
-    where: str = "the journal",
-    number: int | None = None,
-    parse: Callable[[bytes], Any] = parsed,
-) -> Line | None:
+_head = reader_of(Head)
+_PLAIN = {
+    kind: reader_of(event) for kind, event in events.KINDS.items() if event not in (StudyStarted, BatchAdded)
+}
+"""Readers of the kinds that there are many of: without those whose fields are checked further."""
+
+
+def _plain_line(text: bytes) -> Line | None:
+    """Return a line that has nothing special; None where `decode` has to look at it."""
+    try:
+        head = _head(text)
+        event = _PLAIN[head.event](text)
+    except (KeyError, *UNREADABLE):
+        return None
+    if head.v != events.VERSION or not 0 <= head.driver < _SEGMENTS:
+        return None
+    return Line(head.t, head.driver, event)
+
+
+def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:
     """Read one line; None when it is no event. `where` and `number`: file and line, for messages.
 
-    `parse`: what reads JSON as `parsed` does. Raises `StudyError` for a line of another version.
+    Raises `StudyError` for a line of another version.
     """
     try:
-        line = parse(text) if len(text) <= MOST_OF_A_LINE else None
+        line = parsed(text) if len(text) <= MOST_OF_A_LINE else None
     except ValueError:
         return None
     if type(line) is not dict or type(line.get("event")) is not str:

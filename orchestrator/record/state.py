@@ -319,7 +319,7 @@ class StudyState:
     def _take_all(self, happened: Iterable[Event | Unreadable], before: int = 0) -> None:
         for number, event in enumerate(happened, start=before + 1):
             try:
-                self.apply(event)
+                _TAKEN_BY(type(event))(self, event)
             except (IllegalTransition, ValueError) as error:
                 cell = getattr(event, "cell", None)
                 what = event.kind if cell is None else f"{event.kind} of {cell}"
