@@ -14,9 +14,8 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
@@ -40,7 +39,6 @@ _WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may h
 MOST_OF_A_LINE = 4 << 20
 """Bytes; a longer one is damaged."""
 MOST_DAMAGED = 10_000
-_WINDOW = 1 << 18  # bytes that are read at once from the end on
 _TAIL = 1 << 12  # bytes of the last line that tell whether the file has only grown
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 
@@ -316,8 +314,7 @@ class _LinesRead:
                 torn = len(text)
                 break
             self._seen += 1
-            line = None if care else _plain_line(text)
-            line = line or decode(text, where, self._seen - before_it)
+            line = read_line(text, care, where, self._seen - before_it)
             if line is None:
                 self._damaged.append(self._seen)
             else:
@@ -353,34 +350,6 @@ class _LinesRead:
             max(last, self._before.last_driver),
             self._digest,
         )
-
-
-def newest_first(storage: Storage, contents: JournalContents) -> Iterator[Line]:
-    """Yield the lines that count, those before a mark included, from the last one on."""
-    if not contents.earlier:
-        yield from reversed(contents.lines)
-        return
-    for part in reversed(list(contents.parts)):
-        size = contents.parts[part]
-        taken, wanted, start = 0, _WINDOW, size
-        while start > 0:
-            start, wanted = max(0, size - wanted), 8 * wanted
-            texts = storage.read_bytes(part, written_once=True, start=start)[: size - start].split(b"\n")
-            whole = texts[start > 0 : -1]  # the first may be the end of a line
-            found = map(decode, reversed(whole[: len(whole) - taken]))
-            yield from (line for line in found if line is not None)
-            taken = len(whole)
-
-
-def lines_of(
-    storage: Storage, contents: JournalContents, wanted: Callable[[bytes], object]
-) -> Iterator[Line]:
-    """Yield the lines that are `wanted`, those before a mark included, in order; others are not decoded."""
-    for part, size in contents.parts.items():
-        for text in BytesIO(storage.read_bytes(part, written_once=True)[:size]):
-            line = decode(text) if wanted(text) else None
-            if line is not None:
-                yield line
 
 
 def without_late(lines: Sequence[Line]) -> list[Line]:
@@ -421,16 +390,15 @@ _PLAIN = {
 """Readers of the kinds that there are many of: without those whose fields are checked further."""
 
 
-def _plain_line(text: bytes) -> Line | None:
-    """Return a line that has nothing special; None where `decode` has to look at it."""
-    try:
-        head = _head(text)
-        event = _PLAIN[head.event](text)
-    except (KeyError, *UNREADABLE):
-        return None
-    if head.v != events.VERSION or not 0 <= head.driver < _SEGMENTS:
-        return None
-    return Line(head.t, head.driver, event)
+def read_line(text: bytes, care: bool, where: str = "the journal", number: int | None = None) -> Line | None:
+    """Read one line as `decode` does; at once where nothing in it needs care."""
+    if not care:
+        with suppress(KeyError, *UNREADABLE):
+            head = _head(text)
+            event = _PLAIN[head.event](text)
+            if head.v == events.VERSION and 0 <= head.driver < _SEGMENTS:
+                return Line(head.t, head.driver, event)
+    return decode(text, where, number)
 
 
 def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:

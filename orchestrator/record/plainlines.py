@@ -39,8 +39,12 @@ def lines_with_care(data: bytes) -> Iterator[tuple[bytes, bool]]:
     while lines := file.readlines(_BLOCK):
         some = len(lines[-1]) > _BLOCK or _is_odd(b"".join(lines))
         for line in lines:
-            long = len(line) > _SHORT and (len(line) > _BLOCK or _may_be_deep(line))
-            yield line, long or (some and _is_odd(line))
+            yield line, (some and _is_odd(line)) or (len(line) > _SHORT and _is_long(line))
+
+
+def needs_care(line: bytes) -> bool:
+    """Return whether something in a line needs care."""
+    return (len(line) > _SHORT and _is_long(line)) or _is_odd(line)
 
 
 def _is_odd(lines: bytes) -> bool:
@@ -48,8 +52,8 @@ def _is_odd(lines: bytes) -> bool:
     return _ODD in seen or _LONG in seen or b'"nan"' in lines or b'inf"' in lines
 
 
-def _may_be_deep(line: bytes) -> bool:
-    return line.count(b"[") + line.count(b"{") > _DEEP
+def _is_long(line: bytes) -> bool:
+    return len(line) > _BLOCK or line.count(b"[") + line.count(b"{") > _DEEP
 
 
 def reader_of(kind: type[Kind]) -> Callable[[bytes], Kind]:

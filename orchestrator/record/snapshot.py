@@ -96,9 +96,11 @@ class StateSnapshot:
 
 def _trials_read(lines: Sequence[bytes], plan: Plan) -> dict[str, TrialRecord]:
     """Return the trials of the plan, in its order; raises `ValueError` when there are others."""
-    read = map(_trial_read, *zip(*lines_with_care(b"\n".join(lines)), strict=True)) if lines else ()
+    read = (_trial_read(line, care) for line, care in lines_with_care(b"\n".join(lines)))
     begun = {record.cell: record for record in read}
-    trials = {cell.cell: begun.pop(cell.cell, None) or TrialRecord.of(cell) for cell in plan.cells}
+    trials = {
+        cell.cell: begun.pop(cell.cell) if cell.cell in begun else TrialRecord.of(cell) for cell in plan.cells
+    }
     if begun or any(map(ne, map(_identity, plan.cells), map(_identity, trials.values()))):
         raise ValueError("a trial that the plan does not have")
     return trials

@@ -338,6 +338,8 @@ class StudyState:
         return record
 
     def _add_cells(self) -> None:
+        if len(self.cells) == len(self.plan.cells):
+            return
         for cell in self.plan.cells:
             if cell.cell not in self.cells:
                 self.cells[cell.cell] = TrialRecord.of(cell)

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from orchestrator.record.state import TrialRecord
+from orchestrator.reporting.standing import StudyStanding
 from orchestrator.web.again import command_of, offered, retriable, retry_of, seeds_of
 from orchestrator.web.answers import (
     SEE_OTHER,
@@ -29,9 +30,9 @@ from orchestrator.web.served import served
 from orchestrator.web.tables import Asked
 
 
-def around(site: Site, kept: KeptStudy) -> dict[str, Any]:
+def around(site: Site, kept: KeptStudy, found: StudyStanding) -> dict[str, Any]:
     """Return what the page of a study offers: its TensorBoard, and the commands that go on with it."""
-    run, root, found = kept.run, site.children.root, kept.status()
+    run, root = kept.run, site.children.root
 
     def again() -> dict[str, Any]:
         actions, seeds = offered(run, found), seeds_of(run)
@@ -47,7 +48,7 @@ def study_pages(app: FastAPI, site: Site) -> None:
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
         kept, asked = kept_study(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
-        more = {"name": name, "asked": asked, **around(site, kept)}
+        more = {"name": name, "asked": asked, **around(site, kept, kept.status())}
         told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), more)
         return show_unless_known(
             request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **more}
