@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from orchestrator.record.events import (
     Unreadable,
 )
 from orchestrator.record.jsonlines import parsed, to_json
-from orchestrator.record.plainlines import UNREADABLE, Head, lines_with_care, reader_of
+from orchestrator.record.plainlines import UNREADABLE, LineHead, lines_with_care, reader_of
 from orchestrator.record.reading import nothing_thrown_away, unreadable
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
@@ -383,21 +383,24 @@ def encode(line: Line) -> bytes:
     return to_json(plain)
 
 
-_head = reader_of(Head)
+_head = reader_of(LineHead)
 _PLAIN = {
     kind: reader_of(event) for kind, event in events.KINDS.items() if event not in (StudyStarted, BatchAdded)
 }
 """Readers of the kinds that there are many of: without those whose fields are checked further."""
+_NOT_SO_PLAIN = (KeyError, *UNREADABLE)
 
 
 def read_line(text: bytes, care: bool, where: str = "the journal", number: int | None = None) -> Line | None:
     """Read one line as `decode` does; at once where nothing in it needs care."""
     if not care:
-        with suppress(KeyError, *UNREADABLE):
+        try:
             head = _head(text)
             event = _PLAIN[head.event](text)
-            if head.v == events.VERSION and 0 <= head.driver < _SEGMENTS:
-                return Line(head.t, head.driver, event)
+        except _NOT_SO_PLAIN:
+            return decode(text, where, number)
+        if head.v == events.VERSION and 0 <= head.driver < _SEGMENTS:
+            return Line(head.t, head.driver, event)
     return decode(text, where, number)
 
 

@@ -24,7 +24,7 @@ _LONG, _ODD = b"0" * 19, b"\0"
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class Head(msgspec.Struct):
+class LineHead(msgspec.Struct):
     """What every line of a journal has."""
 
     event: str

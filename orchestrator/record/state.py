@@ -13,6 +13,7 @@ from orchestrator.decide.states import Cause, IllegalTransition, TrialState, adv
 from orchestrator.record import events
 from orchestrator.record.events import CellEvent, Decided, Event, LookTaken, Unreadable
 from orchestrator.record.layout import trial_folder
+from orchestrator.record.reading import nothing_thrown_away
 from orchestrator.study.naming import cell_name
 from orchestrator.study.plan import Cell, Plan
 
@@ -354,6 +355,7 @@ _TAKEN_BY: Callable[[type], Callable[[StudyState, Any], None]] = cache(
 )
 
 
+@nothing_thrown_away()
 def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     """Return the state of `plan` after these events.
 
