@@ -39,7 +39,7 @@ def lines_with_care(data: bytes) -> Iterator[tuple[bytes, bool]]:
     while lines := file.readlines(_BLOCK):
         some = len(lines[-1]) > _BLOCK or _is_odd(b"".join(lines))
         for line in lines:
-            yield line, (some and _is_odd(line)) or (len(line) > _SHORT and _is_long(line))
+            yield line, (len(line) > _SHORT and _is_long(line)) or (some and _is_odd(line))
 
 
 def needs_care(line: bytes) -> bool:
