@@ -19,7 +19,7 @@ def action_pages(app: FastAPI, site: Site) -> None:
 
     def going_on(name: str, action: str, seeds: str) -> list[str]:
         kept = kept_study(site, name)
-        if action not in around(site, kept)["more"]:
+        if action not in around(site, kept, kept.status())["more"]:
             raise HTTPException(409, "this cannot be done with the study now: load its page again")
         return command_of(kept.run, site.children.root, action, seeds)
 
@@ -35,7 +35,7 @@ def action_pages(app: FastAPI, site: Site) -> None:
 
     @app.get("/studies/{name}/again")
     def ask_first(request: Request, name: str, action: str = "", seeds: str = "") -> Response:
-        words = going_on(name, action, seeds)
+        words, kept = going_on(name, action, seeds), kept_study(site, name)
         answer = site.children.ask(*words, "--dry-run")
         if answer.returncode:
             return show_refusal(request, words, answer)
@@ -48,7 +48,7 @@ def action_pages(app: FastAPI, site: Site) -> None:
             seeds=seeds,
             plan=answer.stdout,
             command=shown(words),
-            busy=around(site, kept_study(site, name))["busy"],
+            busy=on_machine(place_of(kept.run.storage, kept.run.paths.root)).others,
         )
 
 

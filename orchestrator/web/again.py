@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.api.recorded import OpenedStudy
@@ -10,6 +11,7 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.standing import StudyStanding, retry_words
+from orchestrator.study.plan import Cell
 from orchestrator.web.form import Field, setting
 
 QUEUE = "queue-"
@@ -56,14 +58,16 @@ def command_of(run: OpenedStudy, root: Path, action: str, seeds: str) -> list[st
 
 
 def retriable(run: OpenedStudy, found: StudyStanding) -> dict[str, TrialRecord]:
-    """Return the cells that can be run again by themselves, by their ids: those that have ended.
-
-    Of two phases under one seed the command takes the later one.
-    """
+    """Return the cells that can be run again by themselves, by their ids: those that have ended."""
     if not rests(run, found):
         return {}
-    named = {(cell.arm, cell.seed, cell.sample): cell for cell in found.cells}
-    return {cell.cell: cell for cell in named.values() if cell.state.terminal}
+    named = named_cells(found.cells)
+    return {cell.cell: cell for cell in found.cells if cell.state.terminal and cell.cell in named}
+
+
+def named_cells(cells: Iterable[Cell | TrialRecord]) -> frozenset[str]:
+    """Return the cells that a command can name: of two phases under one seed it takes the later one."""
+    return frozenset({(cell.arm, cell.seed, cell.sample): cell.cell for cell in cells}.values())
 
 
 def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) -> list[str]:

@@ -58,7 +58,7 @@ def look_at_one(site: Site, name: str) -> tuple[str, float]:
     try:
         kept = kept_study(site, name)
         found = kept.status()
-        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around(site, kept))
+        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around(site, kept, found))
         return version_of(told), SOON_S if found.driver else LATER_S
     except (HTTPException, OrchestratorError) as error:  # the page itself says so
         return version_of(str(error)), LATER_S

@@ -8,12 +8,8 @@ from urllib.parse import quote
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from orchestrator.web.again import (
-    command_of,
-    offered,
-    rests,
-    seeds_of,
-)
+from orchestrator.reporting.standing import StudyStanding
+from orchestrator.web.again import command_of, offered, rests, seeds_of
 from orchestrator.web.answers import (
     SEE_OTHER,
     Site,
@@ -33,12 +29,12 @@ from orchestrator.web.served import served
 from orchestrator.web.tables import Asked
 
 
-def around(site: Site, kept: KeptStudy) -> dict[str, Any]:
+def around(site: Site, kept: KeptStudy, found: StudyStanding) -> dict[str, Any]:
     """Return what the page of a study offers: its TensorBoard, and the commands that go on with it.
 
     `busy`: studies on this machine that it could begin after; `waits`: for whom it waits already, if it does.
     """
-    run, root, found = kept.run, site.children.root, kept.status()
+    run, root = kept.run, site.children.root
     here = on_machine(place_of(run.storage, run.paths.root)) if rests(run, found) else OnMachine()
 
     def again() -> dict[str, Any]:
@@ -60,7 +56,7 @@ def study_pages(app: FastAPI, site: Site) -> None:
     def study(request: Request, name: str) -> Response:
         kept, asked = kept_study(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
         written = shown(["report", study_dir(site, name), "--write"])
-        more = {"name": name, "asked": asked, "written": written, **around(site, kept)}
+        more = {"name": name, "asked": asked, "written": written, **around(site, kept, kept.status())}
         told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), more)
         return show_unless_known(
             request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **more}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
+from orchestrator.engine.attempts._nodeuse import NodeWatcher, node_use
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -14,6 +16,7 @@ from orchestrator.engine.messages import (
     CheckpointKept,
     DriverEvent,
     EntrypointFailed,
+    NodeUse,
     Outcome,
     Progress,
     RungReached,
@@ -66,11 +69,16 @@ class Link:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None  # of the thread, which has ended then
+        self._watcher: NodeWatcher | None = None
 
     # ---- the loop of a lane -----------------------------------------------------------------------------
 
-    def attach(self, who: Attached) -> None:
+    def attach(self, who: Attached, *, watches: bool = False) -> None:
+        """Say who is there. `watches`: this one tells what its node has in use, too."""
         self._call("attach", self._lane, self.incarnation, who)
+        if watches:
+            self._watcher = NodeWatcher(partial(node_use, who.node), self._tell_use)
+            self._watcher.start()
 
     def next_assignment(self, after: int) -> Assignment | None:
         assignment: Assignment | None = self._call("next_assignment", self._lane, self.incarnation, after)
@@ -88,6 +96,8 @@ class Link:
         """Send nothing more."""
         self._closed = True
         self._full.set()
+        if self._watcher is not None:
+            self._watcher.stop()
         self._wake.set()
 
     # ---- one trial --------------------------------------------------------------------------------------
@@ -171,6 +181,12 @@ class Link:
             with self._lock:
                 if serial == self._serial and answer.stop:
                     self._stop = answer
+
+    def _tell_use(self, use: NodeUse) -> None:
+        try:
+            self._call("say_apart", use)
+        except (LineDown, WorkerKilled):  # the worker itself will notice
+            self.close()
 
     def _say(self, event: DriverEvent) -> None:
         self._call("say", self._lane, self._serial, event)

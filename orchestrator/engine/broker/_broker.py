@@ -33,6 +33,7 @@ from orchestrator.engine.messages import (
     LaneCondemned,
     LaneEvent,
     LaneUp,
+    NodeUse,
     Outcome,
     RanksWait,
     Reassign,
@@ -218,8 +219,8 @@ class Broker:
         trial = self._current(lane_id, serial)
         return STALE if trial is None else trial.stop or CONTINUE
 
-    async def say_apart(self, event: WorkerFailed | EntrypointFailed) -> None:
-        """Take in that a worker ended outside of any trial, or its code cannot be imported."""
+    async def say_apart(self, event: WorkerFailed | EntrypointFailed | NodeUse) -> None:
+        """Take in what is of no trial: a worker that ended, code that cannot be imported, a node's use."""
         self._post(event)
 
     async def ask(
