@@ -86,4 +86,4 @@ def line_at(value: float, colour: str = "var(--quiet)", dash: str = "dot", axis:
     """Return a line across the whole figure where an axis has this value; it lies over the grid."""
     other = "y" if axis == "x" else "x"
     ends = {f"{axis}0": value, f"{axis}1": value, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
-    return {"type": "line", **ends, "layer": "between", "line": {"color": colour, "width": 1, "dash": dash}}
+    return {"type": "line", **ends, "layer": "above", "line": {"color": colour, "width": 1, "dash": dash}}
