@@ -55,12 +55,12 @@ PEERS_LEAVE_S = 3.0
 CAUSE_SHOWS_S = 30.0
 GATHER_S = 0.5
 """How long what only informs waits for more of it: a message costs the same, however much it carries."""
-_URGENT = (GroupLost, WorkerFailed, EntrypointFailed)
+_URGENT = (GroupLost, WorkerFailed, EntrypointFailed, TrialStarted)
 STALE = Answer(stop=True, state=None, reason="this attempt is no longer current")
 
 
 def _is_urgent(event: DriverEvent) -> bool:
-    """Whether the driver has to do something about it: what only informs can wait for its next look."""
+    """Whether the driver has to know at once: what only informs, and comes often, waits for its next look."""
     return isinstance(event, _URGENT)
 
 
