@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_tour import serving
+from browsing import serving
 from served_site import write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 

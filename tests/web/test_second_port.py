@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from page_tour import serving
+from browsing import serving
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 

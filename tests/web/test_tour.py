@@ -1,16 +1,14 @@
-"""A tour of the page, a report and TensorBoard below it: a browser asks no other machine, misses nothing."""
+"""What a browser loads, TensorBoard below the page included: it asks no other machine and misses nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from page_tour import RUN_MS, serving
+from browsing import RUN_MS, serving, watched
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
@@ -19,40 +17,12 @@ pytestmark = pytest.mark.web
 TABS = ("timeseries", "scalars", "images", "histograms", "text")
 
 
-@contextmanager
-def watched(page: Any, host: str, grades: tuple[str, ...] = ("error", "warning")) -> Iterator[list[str]]:
-    """What a browser complains of in these grades, does not get, or asks of another machine."""
-    faults: list[str] = []
-
-    def console(said: Any) -> None:
-        if said.type in grades:
-            faults.append(f"console: {said.text}")
-
-    def request(asked: Any) -> None:
-        place = urlsplit(asked.url)
-        if place.scheme not in ("data", "blob") and place.netloc != host:
-            faults.append(f"asked elsewhere: {asked.url}")
-
-    def response(answer: Any) -> None:
-        if answer.status >= 400:
-            faults.append(f"{answer.status}: {answer.url}")
-
-    def failed(asked: Any) -> None:
-        if asked.failure != "net::ERR_ABORTED":  # by the page that comes next
-            faults.append(f"failed: {asked.url}: {asked.failure}")
-
-    heard = {
-        "console": console,
-        "request": request,
-        "response": response,
-        "pageerror": lambda error: faults.append(f"script: {error}"),
-        "requestfailed": failed,
-    }
-    for event, hear in heard.items():
-        page.on(event, hear)
-    yield faults
-    for event, hear in heard.items():
-        page.remove_listener(event, hear)
+def wait_for_board(page: Any, address: str) -> None:
+    """Ask TensorBoard over HTTP until it has read the runs; only then is it looked at."""
+    deadline = monotonic() + WAIT_MS / 1000
+    while "baseline/seed-0" not in page.request.get(f"{address}data/runs").text():
+        assert monotonic() < deadline, "TensorBoard does not answer"
+        page.wait_for_timeout(500)
 
 
 def write_curves(trial: Path) -> None:
@@ -74,14 +44,6 @@ def loaded_fonts(page: Any) -> list[str]:
     return list(page.evaluate(fonts))
 
 
-def wait_for_board(page: Any, address: str) -> None:
-    """Ask TensorBoard over HTTP until it has read the runs; only then is it looked at."""
-    deadline = monotonic() + WAIT_MS / 1000
-    while "baseline/seed-0" not in page.request.get(f"{address}data/runs").text():
-        assert monotonic() < deadline, "TensorBoard does not answer"
-        page.wait_for_timeout(500)
-
-
 def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
     pytest.importorskip("playwright", reason="needs playwright to drive a browser")
     if CHROMIUM is None:
@@ -91,22 +53,16 @@ def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
     write_curves(tmp_path / "runs" / "small" / "trials" / "baseline" / "seed-0")
     with serving(tmp_path) as address, browser() as page:
         host = urlsplit(address).netloc
+        page.goto(address)
         with watched(page, host) as faults:
-            page.goto(address)
             page.get_by_role("link", name="small", exact=True).click()
-            page.get_by_role("button", name="Write the report so far").click(timeout=WAIT_MS)
+            page.get_by_role("button", name="Write the report so far").click()
             page.get_by_role("link", name="Report", exact=True).wait_for(timeout=RUN_MS)
             study = page.url
-            for place in ("?cells=-value", "files/", "files/trials/no-batchnorm/seed-0/log.txt"):
-                page.goto(study + place)
-                page.wait_for_load_state("networkidle")
-            page.goto(study)
-            page.get_by_role("link", name="Report", exact=True).click()
-            page.locator(".chart svg").first.wait_for(timeout=WAIT_MS)
-            for place in ("", "new?config=configs/small.yaml", "leave"):
-                page.goto(study.removesuffix("studies/small/") + place)
+            page.goto(f"{study}files/trials/no-batchnorm/seed-0/log.txt")
+            page.goto(f"{study}?cells=-value")
+            page.wait_for_load_state("networkidle")
             assert faults == []
-        page.goto(study)
         page.get_by_role("button", name="TensorBoard").click()
         page.wait_for_url("**/tensorboard/", wait_until="commit")
         board = f"{study}tensorboard/"
@@ -115,8 +71,8 @@ def test_all_that_a_browser_loads_is_here(tmp_path: Path) -> None:
             for tab in TABS:
                 page.goto("about:blank")
                 page.goto(f"{board}#{tab}")
-                page.get_by_text("baseline/seed-0").first.wait_for(state="attached", timeout=WAIT_MS)
-                page.locator("mat-icon svg").first.wait_for(state="attached", timeout=WAIT_MS)
+                page.get_by_text("baseline/seed-0").first.wait_for(state="attached")
+                page.locator("mat-icon svg").first.wait_for(state="attached")
                 fonts = loaded_fonts(page)
                 assert "loaded" in fonts, tab
                 assert "error" not in fonts, tab
