@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hashlib import sha256
 
@@ -46,13 +46,11 @@ def _curves(kept: KeptStudy, asked: Asked) -> Figure:
     """Return the curves; the tables of the chosen arms are read, and no others."""
     spec, found, report = kept.recorded.study, kept.standing, kept.report()
     reference = kept.recorded.plan.reference
-    begun = [cell for cell in found.cells if cell.begun and cell.sample is None]
-    phases = list(dict.fromkeys(cell.phase for cell in begun))
-    phase = phases[-1] if phases else ""
-    runs: dict[str, list[TrialRecord]] = {arm: [] for arm in (reference, *_others(kept, asked))}
-    for cell in begun:
-        if cell.arm in runs and cell.phase == phase:
-            runs[cell.arm].append(cell)
+    begun = {
+        arm: kept.once(f"begun of {arm}", mine, partial(_begun, mine)) for arm, mine in kept.arms().items()
+    }
+    phase = _last_phase(kept, begun.values())
+    runs = {arm: begun.get(arm, {}).get(phase, []) for arm in (reference, *_others(kept, asked))}
     delta = _sizes(report) if isinstance(report, StudyReport) else {}
     running = {arm for arm, mine in runs.items() if any(one.state is TrialState.RUNNING for one in mine)}
     arms = [arm for arm, mine in runs.items() if mine and arm != reference]
@@ -71,6 +69,26 @@ def _curves(kept: KeptStudy, asked: Asked) -> Figure:
     if any(len(mine) > each for mine in runs.values()):
         made["words"] += f" Of each arm {each} seeds are read."
     return made
+
+
+_Begun = Mapping[str, list[TrialRecord]]
+"""Trials of an arm that have begun, by phase."""
+
+
+def _begun(cells: Iterable[TrialRecord]) -> _Begun:
+    found: dict[str, list[TrialRecord]] = {}
+    for cell in cells:
+        if cell.begun and cell.sample is None:
+            found.setdefault(cell.phase, []).append(cell)
+    return found
+
+
+def _last_phase(kept: KeptStudy, begun: Iterable[_Begun]) -> str:
+    """Return the last phase of the plan that some trial has begun."""
+    cells = kept.recorded.state.cells.values()
+    order = kept.once("phases", kept.recorded.plan, lambda: tuple(dict.fromkeys(one.phase for one in cells)))
+    there = {phase for mine in begun for phase in mine}
+    return next((phase for phase in reversed(order) if phase in there), "")
 
 
 def _others(kept: KeptStudy, asked: Asked) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-MOST_ROWS = 100
+MOST_ROWS = 50
 """Of a table at once: a phone can still draw it."""
 MOST_LETTERS = 200
 """Of a word in an address."""
