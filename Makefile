@@ -34,7 +34,7 @@ PEERS ?= $(VENV)-peers
 PEERS_ARGS ?=
 
 .PHONY: help install check format test test-fast test-web test-all test-cluster test-cluster-short lab browser
-.PHONY: fault-table chaos chaos-table demo bench bench-peers book release clean test-ray
+.PHONY: shells fault-table chaos chaos-table demo bench bench-peers book release clean test-ray
 
 help:
 	@echo 'make install    create $(VENV) with the tested versions (nothing to do when up to date)'
@@ -123,13 +123,17 @@ test-all: install lab browser
 	$(BIN)/python -m pytest -q -m 'ray or cluster or web' $(ALL) $$($(MARKED)) $(PYTEST_ARGS) || failed=$$?; \
 	exit $$failed
 
-# Where this is root and has apt, what a lab and a browser need is installed; else their tests are skipped and say what
-# is missing.
+# Where this is root and has apt, what a lab, a browser and completion need is installed; else their tests are skipped
+# and say what is missing.
 APT = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then export DEBIAN_FRONTEND=noninteractive; \
   { apt-get update -qq && apt-get install -y -qq $(1); } >/dev/null || echo "not installed: $(1)" >&2; fi
 lab:
 	@PATH="$$PATH:/usr/sbin:/sbin"; \
 	for tool in ip nsenter unshare sshd ssh rsync; do command -v $$tool >/dev/null || { $(call APT,$(LAB_PACKAGES)); break; }; done
+
+# Whose completion is tested; `.ci/run` takes them, `make test` what is there.
+shells:
+	@for tool in zsh fish; do command -v $$tool >/dev/null || { $(call APT,zsh fish); break; }; done
 
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: its figures, and its scratch folder when it is to be kept."""
+"""What a benchmark leaves behind: its figures, its table, and its scratch folder when it is to be kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 
 @contextmanager
@@ -31,3 +33,17 @@ def save(path: Path | None, **figures: Any) -> None:
     """Write the figures with the machine that they come from; None: nowhere."""
     if path is not None:
         path.write_text(json.dumps({"machine": describe(), **figures}, indent=1) + "\n")
+
+
+def write_into_page(mark: str, text: str) -> None:
+    """Put a table between its marks on the page of the benchmarks."""
+    PAGE.write_text(written_into(PAGE.read_text(encoding="utf-8"), mark, text), encoding="utf-8")
+
+
+def written_into(page: str, mark: str, text: str) -> str:
+    """The page with the text between its marks; raises ValueError where they are missing."""
+    begin, end = f"<!-- {mark} -->\n", "<!-- end -->"
+    before, found, rest = page.partition(begin)
+    if not found or end not in rest:
+        raise ValueError(f"the page has no {begin.strip()} ... {end}")
+    return f"{before}{begin}{text}{rest[rest.index(end) :]}"

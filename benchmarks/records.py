@@ -4,7 +4,8 @@
 
 Half of the cells are done; of the others a fifth is under way, half of them again after a failure. Each
 command is a process of its own, as a user starts it, and so is the server, which is asked for the page of the
-study: for the first time, with nothing new, after a checkpoint and after the end of a trial. Effects that a
+study and its figures: for the first time, with nothing new, after a checkpoint and after the end of a trial.
+The trials have no metric tables, so figures find no curves. Effects that a
 large study's page does not wait for are a row of their own. Last comes the plan of 100,000 cells. Medians of
 the repeats are shown. On a busy machine the processor time says more than the clock.
 """
@@ -132,6 +133,7 @@ def looks(folder: Path) -> dict[str, Any]:
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions
     from orchestrator.web.kept import KeptStudies
+    from orchestrator.web.studyfigures import DRAWINGS
 
     site = Site(ChildProcesses(folder), Storage.open(folder / "runs"), Sessions("token"), "127.0.0.1", 8765)
     left: list[Callable[[], None]] = []
@@ -156,7 +158,15 @@ def looks(folder: Path) -> dict[str, Any]:
         effects(f"{name}, beside")
         return known[1].replace("&#34;", '"') if known else tag
 
-    tag = look("first")
+    def figures(name: str, tags: dict[str, str]) -> None:
+        began, used, size = time.perf_counter(), time.process_time(), 0
+        for what in DRAWINGS:
+            drawn = client.get(f"/studies/{NAME}/{what}.json", headers={"If-None-Match": tags.get(what, "")})
+            tags[what], size = drawn.headers.get("etag", tags.get(what, "")), size + len(drawn.content)
+        found[f"figures {name}"] = time.perf_counter() - began, time.process_time() - used, size
+
+    tag, tags = look("first"), dict[str, str]()
+    figures("first", tags)
     look("nothing new", tag)
     kept = site.studies.named(NAME)
     assert kept is not None
@@ -170,6 +180,7 @@ def looks(folder: Path) -> dict[str, Any]:
         written = journal.read_bytes()
         journal.write_bytes(written + encode(Line(1.7e9, 1, event)) + b"\n")
         tag = look(name, tag)
+        figures(name, tags)
     journal.write_bytes(written)
     return {"looks": found, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
 

@@ -41,6 +41,7 @@ COLUMNS, LINES = 110, 34
 MOST_FRAMES = 12
 SHOWN_S, LAST_S = 1.6, 6.0
 """How long a frame is seen, and the last one."""
+ORIGIN = "A recorded run, replayed from its journal"
 CHAR, LINE_HEIGHT = 12.2, 24.4
 """Size of a character of rich's drawing, which sets 20 px type."""
 FRAME = """\
@@ -227,7 +228,7 @@ def frame(number: int, caption: str, shown: Any) -> str:
 
 def animated(frames: Sequence[str]) -> str:
     """Return the whole picture: frames in turn, by CSS alone; who wants no motion sees the last one."""
-    width, height = COLUMNS * CHAR + 34, LINES * LINE_HEIGHT + 40
+    width, height = COLUMNS * CHAR + 34, LINES * LINE_HEIGHT + 60
     whole = SHOWN_S * (len(frames) - 1) + LAST_S
     rules = []
     for number in range(len(frames)):
@@ -242,7 +243,7 @@ def animated(frames: Sequence[str]) -> str:
         [
             "<!-- drawn by docs/motion.py -->",
             f'<svg viewBox="0 0 {width:g} {height:g}" xmlns="http://www.w3.org/2000/svg" role="img">',
-            "<title>A study in motion</title>",
+            f"<title>A study in motion: {ORIGIN}</title>",
             "<style>",
             f"{matrices} {{font: 20px ui-monospace, Menlo, Consolas, monospace}}",
             ".frame {visibility: hidden} .frame:last-of-type {visibility: visible}",
@@ -254,6 +255,8 @@ def animated(frames: Sequence[str]) -> str:
             '<g transform="translate(17, 20)">',
             *frames,
             "</g>",
+            f'<text x="17" y="{height - 18:g}" fill="#a0a0a0" font-family="sans-serif" font-size="18">',
+            f"{ORIGIN}</text>",
             "</svg>",
         ]
     )

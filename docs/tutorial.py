@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from contextlib import chdir, closing
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from shades import in_both
 
 from orchestrator.api.recorded import open_study
 from orchestrator.engine.inprocess import run_in_process
@@ -104,4 +107,5 @@ if __name__ == "__main__":
         digits.mkdir()
         PAGE.write_text(filled_in(follow(digits)), encoding="utf-8")
         for name, path in figures(digits).items():
-            shutil.copy(path, PAGE.parent / "images" / name)
+            svg = in_both(path.read_text(encoding="utf-8"))
+            (PAGE.parent / "images" / name).write_text(svg, encoding="utf-8")

@@ -51,6 +51,7 @@ def check(text: str) -> list[str]:
     """Return the words of all frames of a picture that is sound."""
     assert len(text.encode()) < MOST_BYTES
     assert "<script" not in text
+    assert text.count("A recorded run, replayed from its journal") == 2, "in its title, and where one sees it"
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "@media (prefers-reduced-motion: reduce) {.frame {animation: none}}" in text
     assert ".frame {visibility: hidden} .frame:last-of-type {visibility: visible}" in text

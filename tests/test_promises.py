@@ -54,7 +54,7 @@ def suites_of(file: Path) -> set[str]:
         everywhere.add("slow")
     found = set[str]()
     for test in tree.body:
-        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+        if isinstance(test, (ast.FunctionDef, ast.AsyncFunctionDef)) and test.name.startswith("test_"):
             own = everywhere.union(*map(marks, test.decorator_list))
             found.add(suite(own))
             for call in filter(_is_param, (n for d in test.decorator_list for n in ast.walk(d))):

@@ -41,7 +41,17 @@ VERBS = {
         "--cluster",
     },
     "stop": {*STUDY_ARGUMENTS, "--json"},
-    "retry": {"STUDY", "ARM", "SEED", "--sample", "--storage", "--address", "--accept-code-change", "--json"},
+    "retry": {
+        "STUDY",
+        "ARM",
+        "SEED",
+        "--sample",
+        "--storage",
+        "--address",
+        "--accept-code-change",
+        "--queue",
+        "--json",
+    },
     "report": {*STUDY_ARGUMENTS, "OTHER", "--json", "--markdown", "--latex", "--slim", "--html", "--write"},
     "analyse": {
         *("FILE", "--baseline", "--metric", "--mode", "--arm", "--seed", "--where", "--margin", "--alpha"),
@@ -49,7 +59,7 @@ VERBS = {
     },
     "tensorboard": {*STUDY_ARGUMENTS, "--port"},
     "trace": {"STUDY", "--storage", "--out"},
-    "serve": {"DIR", "--host", "--port", "--storage"},
+    "serve": {"DIR", "--forget", "--host", "--port", "--storage"},
     "simulate": {
         *("--from", "--rule", "--scenario", "--studies", "--arms", "--seeds", "--rho", "--margin"),
         *("--alpha", "--seed", "--jobs", "--storage", "--json"),

@@ -70,6 +70,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     chosen = parser.parse_args(words)
     chosen.ways, chosen.cases = chosen.ways.split("|"), chosen.cases.split(",")
+    chosen.own = chosen.own.absolute()  # ways run elsewhere; a link to a Python is not followed
     if unknown := [way for way in chosen.ways if way not in WAYS]:
         parser.error(f"--ways: unknown {', '.join(unknown)}; valid: {' | '.join(WAYS)}")
     try:

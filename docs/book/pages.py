@@ -27,8 +27,8 @@ ENTRANCE = f"""<!doctype html>
 <title>The book</title>
 <a href="{ORDER}.html">The book</a>
 """
-BINARY = (".ipynb", ".png")
-"""What a reader gets as a file: a notebook opens where notebooks do."""
+BINARY = (".html", ".ipynb", ".png")
+"""What a reader gets as a file: a report opens as a page, a notebook where notebooks do."""
 
 
 def put_in_order(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -2,8 +2,9 @@
 
 python docs/examples/fill.py runs/tabular runs/charlm
 
-The text goes between `<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the
-picture to docs/images/NAME.svg; the table of README.md comes from times.json, which measure.py writes.
+A study of KEPT leaves its report here as well, with what a paper takes from it. The text goes between
+`<!-- report: NAME -->` and `<!-- end -->` of the page that has such a block, the picture to
+docs/images/NAME.svg; the table of README.md comes from times.json, which measure.py writes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from rich.console import Console
+from shades import in_both
 
 from orchestrator.api.recorded import open_study
 from orchestrator.reporting.terminal import render
@@ -23,6 +27,10 @@ from orchestrator.reporting.terminal import render
 PAGES = Path(__file__).parent
 IMAGES = PAGES.parent / "images"
 COLUMNS = 100
+KEPT = ("generator",)
+FILES = ("report.html", "methods.tex", "references.bib", "table-slim.tex")
+LINKS = re.compile(rf' href="(?!#|data:|{"|".join(map(re.escape, FILES))})[^"]*"')
+"""Links to what is not kept."""
 
 
 def report_of(study: str) -> str:
@@ -34,6 +42,17 @@ def report_of(study: str) -> str:
     console.print(render(built))
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines())
+
+
+def keep(study: str) -> None:
+    """Put what a paper takes from the study beside its page."""
+    open_study(study, "runs").report(write=True, for_print=False)
+    target = PAGES / Path(study).name
+    target.mkdir(exist_ok=True)
+    for name in FILES:
+        text = (Path(study) / name).read_text(encoding="utf-8")
+        lines = (line.rstrip() for line in LINKS.sub("", text).splitlines())
+        (target / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def fill(page: str, name: str, text: str) -> str:
@@ -64,8 +83,9 @@ def main(studies: list[str]) -> None:
         for page in PAGES.glob("*.md"):
             page.write_text(fill(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
         picture = (Path(study) / "figures" / "forest.svg").read_text(encoding="utf-8")
-        lines = (line.rstrip() for line in picture.splitlines())
-        (IMAGES / f"{name}.svg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (IMAGES / f"{name}.svg").write_text(in_both(picture), encoding="utf-8")
+        if name in KEPT:
+            keep(study)
     index = PAGES / "README.md"
     page = index.read_text(encoding="utf-8")
     block = re.compile(r"(<!-- times -->\n).*?(<!-- end -->)", re.DOTALL)

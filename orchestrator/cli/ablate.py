@@ -50,6 +50,12 @@ DetachFlag = Annotated[
     bool, typer.Option("--detach", help="With --cluster: start it there and come back at once.")
 ]
 
+NO_QUEUE = Fault(
+    "is for studies on this machine",
+    field="--queue",
+    hint="on a cluster studies share by resources.priority, and none has to wait",
+)
+
 
 def command(
     config: ConfigOption,
@@ -76,8 +82,7 @@ def command(
     asked = {"fresh": fresh, "extend": extend}
     asked |= {"accept_code_change": accept_code_change, "retry_failed": retry_failed}
     if queue and (cluster or address):
-        hint = "on a cluster studies share by resources.priority, and none has to wait"
-        raise InputError(Fault("is for studies on this machine", field="--queue", hint=hint))
+        raise InputError(NO_QUEUE)
     if cluster is not None or detach:
         on = [name for name, is_on in {**asked, "no_check": no_check, "trace": trace}.items() if is_on]
         oncluster.ablate(
@@ -105,7 +110,7 @@ def command(
             show(forecast, as_json=True)
         return
     refuse_elsewhere(study, overrides or ())
-    with _turn(study) if queue else nullcontext():
+    with turn_of(study) if queue else nullcontext():
         result = _run(study, address, check=not no_check, trace=spans or False, **asked)
     _show(result, as_json=as_json)
     console.progress("\n".join(next_steps(study, result, config, overrides)))
@@ -114,7 +119,7 @@ def command(
 
 
 @contextmanager
-def _turn(study: Study) -> Iterator[None]:
+def turn_of(study: Study) -> Iterator[None]:
     """Wait in the queue of this machine, and keep the place in the block; exits when it was cancelled."""
     from orchestrator.engine.sharing import StudyQueue
 

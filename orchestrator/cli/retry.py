@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from orchestrator.api.recorded import open_study
 from orchestrator.cli import completion, console
-from orchestrator.cli.ablate import AcceptFlag
+from orchestrator.cli.ablate import NO_QUEUE, AcceptFlag, QueueFlag, turn_of
 from orchestrator.cli.options import (
     AddressOption,
     ArmArgument,
@@ -18,7 +19,7 @@ from orchestrator.cli.options import (
     StorageOption,
 )
 from orchestrator.decide.states import TrialState
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, InputError
 from orchestrator.reporting.standing import CELL_IN_JSON, picked
 
 
@@ -37,6 +38,7 @@ def command(
     storage: StorageOption = "runs",
     address: AddressOption = None,
     accept_code_change: AcceptFlag = False,
+    queue: QueueFlag = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one trial again, and nothing else.
@@ -47,11 +49,15 @@ def command(
     """
     from orchestrator.api.study import Study
 
+    if queue and address:
+        raise InputError(NO_QUEUE)
     recorded = open_study(study, storage)
     cell = recorded.trial(arm, seed, sample)
-    result = Study.recorded_in(recorded).retry(
-        arm, seed, sample=sample, address=address, accept_code_change=accept_code_change
-    )
+    of_disk = Study.recorded_in(recorded)
+    with turn_of(of_disk) if queue else nullcontext():
+        result = of_disk.retry(
+            arm, seed, sample=sample, address=address, accept_code_change=accept_code_change
+        )
     record = result.status()
     (now,) = [one for one in record.cells if one.cell == cell.cell]
     left = sum(one.state in (TrialState.PENDING, TrialState.CANCELLED) for one in record.cells)

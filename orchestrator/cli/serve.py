@@ -32,11 +32,15 @@ def command(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8765,
     storage: StorageOption = "runs",
+    forget: Annotated[
+        bool, typer.Option("--forget", help="End the sessions that an earlier server has begun.")
+    ] = False,
 ) -> None:
     """Serve a page to choose, start and watch studies.
 
     The page starts `orchestrate ablate` with what was chosen; studies go on when the server ends. It asks for
-    the token that is in the printed address.
+    the token that is in the printed address; pages that are open already go on with a server that is started
+    again at the same address.
     """
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
@@ -46,7 +50,7 @@ def command(
     if not root.is_dir():
         raise InputError(Fault("there is no such directory", field="DIR", value=str(folder)))
     with _listening(host, port) as listener:
-        _serve(root, listener, host, storage)
+        _serve(root, listener, host, storage, keep=port != 0, forget=forget)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -65,7 +69,7 @@ def _listening(host: str, port: int) -> socket.socket:
         raise InputError(fault) from None
 
 
-def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None:
+def _serve(root: Path, listener: socket.socket, host: str, storage: str, *, keep: bool, forget: bool) -> None:
     import uvicorn
 
     from orchestrator.record.storage import Storage
@@ -74,12 +78,18 @@ def _serve(root: Path, listener: socket.socket, host: str, storage: str) -> None
     from orchestrator.web.bodies import PunctualConnections
     from orchestrator.web.children import ChildProcesses
     from orchestrator.web.guard import Sessions, is_loopback
+    from orchestrator.web.keptsecrets import KeptSecrets
     from orchestrator.web.pageserver import PageServer
 
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(32)
     where = storage if "://" in storage else str(root / Path(storage).expanduser())
-    site = Site(ChildProcesses(root), Storage.open(where), Sessions(token), host, port)
+    # a port that was drawn is not drawn again: there is no page to go on
+    kept = KeptSecrets(root, where, host, port) if keep else None
+    if kept is not None and forget:
+        kept.forget()
+    sessions = Sessions(token, kept=kept)
+    site = Site(ChildProcesses(root), Storage.open(where), sessions, host, port)
     # no access log: it would hold the token
     config = uvicorn.Config(
         make_app(site),

@@ -92,7 +92,7 @@ def _tested(
         wide = (look.mean - half, look.mean + half)
     return Tested(
         mean=look.mean,
-        level=rule.levels(rule.alpha)[index],
+        level=rule.shown_level(look.number, look.level, look.action),
         se=look.se,
         df=look.df,
         p=look.p,

@@ -50,11 +50,14 @@ class Screening:
     """A look at one seed before all others, which claims nothing and spends no α.
 
     `park_below`: an arm whose difference is smaller than so many SDs of the reference's first seeds is
-    parked; `come_back`: with that chance to be resolved, it goes on when no other arm is active any more.
+    parked; `come_back`: with that chance to be resolved, it goes on when no other arm is active any more;
+    `as_judged`: the interval of an arm without a claim has the level that the arm was judged at, and so holds
+    0. Arms go on in the studies whose first seeds mislead: at the level of the look alone too many miss.
     """
 
     park_below: float
     come_back: float
+    as_judged: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,11 @@ class _Save(Goal):
 
 class _Screen(_Save):
     name = "screen"
-    version = 1
-    versions: ClassVar[Mapping[int, Terms]] = {1: replace(_SAVING, screen=Screening(1.5, 0.4))}
+    version = 2
+    versions: ClassVar[Mapping[int, Terms]] = {
+        1: replace(_SAVING, screen=Screening(1.5, 0.4)),
+        2: replace(_SAVING, screen=Screening(1.5, 0.4, as_judged=True)),
+    }
     fewest_arms = FEWEST_ARMS
 
     def problems(self, spec: StudySpec) -> Iterator[Problem]:

@@ -2,15 +2,14 @@
 
 Looks are synchronous and see no seed beyond their own: a decision depends on results only, never on who was
 faster. So the whole course is a pure function of the results that are there; it is computed anew whenever a
-run ends, after a restart of the driver, in the simulator and for the report, always by the same code.
-
-Which arms are looked at together, and what may run ahead, is the goal's (`decide.goals`).
+run ends, after a restart of the driver, in the simulator and for the report, always by the same code. Which
+arms are looked at together, and what may run ahead, is the goal's (`decide.goals`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -38,6 +37,7 @@ Action = Literal[
 Claim = Literal["different", "equivalent"]
 Cell = tuple[int, int]
 """Row and index of the seed."""
+ByRow = dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,16 @@ class ResolveRule:
             return spending(alpha, self.looks, self.gamma)
         return nominal_levels(alpha, self.looks, self.gamma)
 
+    def level(self, number: int, alpha: float) -> float:
+        """Return the nominal level of the look after so many seeds; 0 where that one tests nothing."""
+        return self.levels(alpha)[self.looks.index(number)] if number in self.looks else 0.0
+
+    def shown_level(self, number: int, judged: float | None, action: Action | None) -> float:
+        """Return the level of an arm's interval; `judged`: the one that its p was compared with last."""
+        claimed = action in ("different", "equivalent")
+        as_judged = self.screen and self.screen.as_judged and not claimed
+        return judged if judged and as_judged else self.level(number, self.alpha)
+
     def next_look(self, number: int) -> int | None:
         """Return the look after `number` seeds; None after the last."""
         return next((look for look in self.steps if look > number), None)
@@ -94,11 +104,10 @@ class ArmLook:
     """One arm at one look; values oriented (higher is better).
 
     `arm`: row of the values (0 is the reference); `round`: looks with the same number were taken together;
-    `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: sequential interval of this arm
-    alone; `v`: 0 where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`:
-    the nominal level that p was compared with in Holm's last step; `power`: predictive power at the best
-    later look (None where nobody asked); `seeds_needed`: an estimate, for arms that are given up. With one
-    seed there is neither test nor level.
+    `number`: the seeds of this look; `n` of them have a pair. `lo`, `hi`: its sequential interval; `v`: 0
+    where every pair is equal, which no test can judge; `p`: two-sided at this look; `level`: the nominal
+    level that p was compared with in Holm's last step; `power`: predictive power at the best later look (None
+    where nobody asked); `seeds_needed`: an estimate, for arms given up. One seed has neither test nor level.
     """
 
     arm: int
@@ -226,11 +235,11 @@ class Walk:
         self.looks: list[ArmLook] = []
         self.final: dict[int, ArmLook] = {}
         self._latest: dict[int, ArmLook] = {}
-        self._promises: dict[int, float] = {}
+        self._promises: ByRow = {}  # power per run at the best later look; 0 where nothing is known
         self.rounds = 0
         self._claimed: dict[Claim, int] = {"different": 0, "equivalent": 0}
         self._weights = np.hstack([-np.ones((self.arms, 1)), np.eye(self.arms)])
-        self._index = {look: index for index, look in enumerate(rule.looks)}
+        self._valued = np.cumsum(~np.isnan(values), axis=1).tolist()  # runs with a value up to each seed
 
     def ahead(self, pending: dict[int, int]) -> Iterator[Cell]:
         """Yield what may run before a look asks for it: the nearest look first."""
@@ -257,20 +266,18 @@ class Walk:
         """Up to `most` active arms beside `taken`, best first, whose next look the budget pays for."""
         budget = self.rule.seeds * (self.arms + 1)
         chosen: dict[int, int] = {}
-        promises = self._promised([row for row in self.active if row not in taken])
-        for row in sorted(promises, key=lambda row: (-promises[row], row)):
-            with_it = {**taken, **chosen, row: self.next_look(row)}
-            numbers = [with_it.get(other, number) for other, number in enumerate(self.number)][1:]
-            if sum(numbers) + max(self.rule.reference, *numbers) <= budget:
-                chosen[row] = with_it[row]
+        rows = [row for row in self.active if row not in taken]
+        self._best_powers([self._latest[row] for row in rows if row not in self._promises])
+        numbers = [taken.get(row, number) for row, number in enumerate(self.number)][1:]
+        runs, largest = sum(numbers), max(self.rule.reference, *numbers)
+        for row in sorted(rows, key=lambda row: (-self._promises[row], row)):
+            look = self.next_look(row)
+            with_it = runs + look - self.number[row]
+            if with_it + max(largest, look) <= budget:
+                chosen[row], runs, largest = look, with_it, max(largest, look)
                 if len(chosen) == most:
                     break
         return chosen
-
-    def _promised(self, rows: list[int]) -> dict[int, float]:
-        """Predictive power per run at the best later look; an arm of which nothing is known comes last."""
-        self._best_powers([self._latest[row] for row in rows if row not in self._promises])
-        return {row: self._promises[row] for row in rows}
 
     def take(self, pending: dict[int, int]) -> None:
         """Look at these arms: all their runs have ended."""
@@ -279,15 +286,14 @@ class Walk:
         self.number[0] = max(self.rule.base, *self.number)
         self.rounds += 1
         pairs = self._estimated()
-        rows = list(pending)
         p = dict(enumerate(pairs.p.tolist(), start=1))
         actions: dict[int, Action] = {}
-        levels = self._holm(rows, p, actions, "different", sides=1)
-        equivalent: dict[int, float] = {}
+        levels = self._holm(pending, p, actions, "different", sides=1)
+        equivalent: ByRow = {}
         if self.rule.margin is not None:
             equivalent = dict(enumerate(pairs.p_equivalent(self.rule.margin).tolist(), start=1))
-            self._holm(rows, equivalent, actions, "equivalent", sides=2)
-        drawn = list(self._drawn(pairs, p, levels, equivalent))
+            self._holm(pending, equivalent, actions, "equivalent", sides=2)
+        drawn = list(self._drawn(pairs, p, levels, equivalent, actions))
         powers = self._best_powers([look for look in drawn if look.arm not in actions])
         for look in drawn:
             self._judge(look, actions.get(look.arm), powers.get(look.arm))
@@ -309,22 +315,18 @@ class Walk:
             visible[row, number:] = np.nan
         return visible
 
-    def _level(self, row: int, alpha: float) -> float:
-        index = self._index.get(self.number[row])
-        return 0.0 if index is None else self.rule.levels(alpha)[index]  # one seed spends nothing
-
     def _holm(
-        self, rows: list[int], p: dict[int, float], actions: dict[int, Action], claim: Claim, sides: int
-    ) -> dict[int, float]:
+        self, rows: Iterable[int], p: ByRow, actions: dict[int, Action], claim: Claim, sides: int
+    ) -> ByRow:
         """Judge by Holm among the arms without the claim so far: α of one that gets it is passed on.
 
         `sides`: 2 for equivalence, two one-sided tests with an α of their own. Returns the level that each
         arm was compared with last.
         """
-        levels: dict[int, float] = {}
+        levels: ByRow = {}
         while left := [row for row in rows if row not in actions]:
             alpha = sides * self.rule.alpha / (self.arms - self._claimed[claim])
-            levels.update((row, self._level(row, alpha) / sides) for row in left)
+            levels.update((row, self.rule.level(self.number[row], alpha) / sides) for row in left)
             hits = [row for row in left if p[row] <= levels[row]]
             if not hits:
                 break
@@ -334,7 +336,7 @@ class Walk:
         return levels
 
     def _drawn(
-        self, pairs: Estimates, p: dict[int, float], levels: dict[int, float], equivalent: dict[int, float]
+        self, pairs: Estimates, p: ByRow, levels: ByRow, equivalent: ByRow, actions: dict[int, Action]
     ) -> Iterator[ArmLook]:
         """Yield the looks of this round, still without what they lead to."""
         columns = (
@@ -343,11 +345,12 @@ class Walk:
         table = list(zip(*(column.tolist() for column in columns), strict=True))
         for row, level in levels.items():
             n, mean, v, df, se, flagged, testable, unchanged = table[row - 1]
-            half = critical_t(self._level(row, self.rule.alpha), df) * se if testable else math.nan
+            shown = self.rule.shown_level(number := self.number[row], level, actions.get(row))
+            half = critical_t(shown, df) * se if testable else math.nan
             yield ArmLook(
                 arm=row,
                 round=self.rounds,
-                number=self.number[row],
+                number=number,
                 n=n,
                 mean=mean if math.isfinite(mean) else None,
                 v=v if testable or unchanged else None,
@@ -367,7 +370,7 @@ class Walk:
     def _judge(self, look: ArmLook, action: Action | None, power: float | None) -> None:
         """End the arm or let it go on."""
         if action is None:
-            look = replace(look, power=power)
+            look = look if power is None else replace(look, power=power)
             if look.number < self.rule.looks[0]:
                 look = self._screened(look)
             elif look.number == self.rule.looks[-1]:
@@ -409,8 +412,8 @@ class Walk:
 
     def _silent(self, look: ArmLook) -> bool:
         """Whether every run so far of the arm, or of the reference, has failed: more would fail, too."""
-        reference = self.values[0, : max(self.rule.base, look.number)]
-        return any(bool(np.isnan(row).all()) for row in (reference, self.values[look.arm, : look.number]))
+        seen = ((0, max(self.rule.base, look.number)), (look.arm, look.number))
+        return not all(self._valued[row][number - 1] for row, number in seen)
 
     def _end(self, look: ArmLook, action: Action) -> None:
         given_up = action not in ("different", "equivalent")
@@ -433,13 +436,12 @@ class Walk:
         d, v, df, n, number = np.array(rows, dtype=float).T
         more = np.array(self.rule.looks) - number[:, None]
         power = predictive_power(self._questions()[:-1], d, v, df, n, more)
-        promises = np.nan_to_num(power / np.maximum(1, more)).max(axis=1).tolist()
+        promises = np.fmax(power / np.maximum(1, more), 0.0).max(axis=1).tolist()
         self._promises.update(zip(arms, promises, strict=True))  # as of its last look and the latest claim
-        best = np.nan_to_num(power, nan=-1.0).max(axis=1).tolist()
+        best = np.fmax(power, -1.0).max(axis=1).tolist()
         return {arm: None if power < 0 else power for arm, power in zip(arms, best, strict=True)}
 
     def _questions(self) -> tuple[Question, ...]:
-        # an arm that is open belongs to both families, so that neither is empty
         return _questions(self.rule, *(self.arms - number for number in self._claimed.values()))
 
     def _seeds_needed(self, look: ArmLook) -> int | None:

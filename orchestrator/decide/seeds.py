@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -13,6 +14,10 @@ _COUNTERS = frozenset({"epoch", "step", "report", "attempt", "lr", "learning_rat
 def _is_time(key: str) -> bool:
     last = key.rsplit("/", 1)[-1]
     return last in ("time", "seconds") or last.endswith(("_s", "_seconds", "per_second"))
+
+
+def _is_counter(key: str) -> bool:
+    return key.rsplit("/", 1)[-1] in _COUNTERS
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, str]:
@@ -29,6 +34,40 @@ def same_numbers(curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping
     return [_numbers(row) for row in curve_a] == [_numbers(row) for row in curve_b]
 
 
+@dataclass
+class SeedComparison:
+    """Compares two curves that grow, each report once.
+
+    `same`: leading reports that say the same; `differs`: a later one does not; `measured`: what the first of
+    them has measured, None before it; `moved`: another one has measured something else.
+    """
+
+    same: int = 0
+    differs: bool = False
+    measured: dict[str, str] | None = None
+    moved: bool = False
+
+    def look(self, curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]]) -> None:
+        """Go on with the reports that both curves have, up to one that differs."""
+        common = min(len(curve_a), len(curve_b))
+        while self.same < common and not self.differs:
+            numbers = _numbers(curve_a[self.same])
+            if numbers != _numbers(curve_b[self.same]):
+                self.differs = True
+                return
+            found = {key: value for key, value in numbers.items() if not _is_counter(key)}
+            self.measured = found if self.measured is None else self.measured
+            self.moved = self.moved or found != self.measured
+            self.same += 1
+
+    def says_same(self, lengths: tuple[int, int], *, ended: bool) -> bool:
+        """Whether the curves, which have these lengths, are the same as far as one can tell."""
+        few = self.same == 0 or (not ended and self.same < _ENOUGH_REPORTS)
+        if self.differs or few or (ended and lengths[0] != lengths[1]):
+            return False
+        return self.moved or (ended and bool(self.measured))
+
+
 def ignores_seed(
     curve_a: Sequence[Mapping[str, Any]], curve_b: Sequence[Mapping[str, Any]], *, ended: bool = False
 ) -> bool:
@@ -39,14 +78,6 @@ def ignores_seed(
     starting value proves nothing. Times are never compared; counters and the learning rate are no
     measurement.
     """
-    common = min(len(curve_a), len(curve_b))
-    if common == 0 or (ended and len(curve_a) != len(curve_b)) or (not ended and common < _ENOUGH_REPORTS):
-        return False
-    if not same_numbers(curve_a[:common], curve_b[:common]):
-        return False
-    first = [_numbers(row) for row in curve_a[:common]]
-    counters = {key for row in first for key in row if key.rsplit("/", 1)[-1] in _COUNTERS}
-    measured = [{key: value for key, value in row.items() if key not in counters} for row in first]
-    if not any(measured):
-        return False
-    return ended or any(row != measured[0] for row in measured)
+    found = SeedComparison()
+    found.look(curve_a, curve_b)
+    return found.says_same((len(curve_a), len(curve_b)), ended=ended)

@@ -210,6 +210,23 @@ class WorkerFailed:
 
 
 @dataclass(frozen=True)
+class NodeUse:
+    """What a node has in use now, whoever uses it; memory: of all bytes so many; None without GPUs."""
+
+    node: str
+    load: float  # processes that run or want to, the mean of a minute
+    memory: tuple[int, int]
+    gpu: float | None = None  # share of the time that its GPUs were busy
+    gpu_memory: tuple[int, int] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for progress.json."""
+        gpu = {} if self.gpu is None else {"gpu": self.gpu}
+        gpu_memory = {} if self.gpu_memory is None else {"gpu_memory": list(self.gpu_memory)}
+        return {"load": self.load, "memory": list(self.memory), **gpu, **gpu_memory}
+
+
+@dataclass(frozen=True)
 class LaneCondemned:
     """The lane has to end: a node that it runs on was set aside."""
 
@@ -228,6 +245,7 @@ DriverEvent = (
     | GroupLost
     | EntrypointFailed
     | WorkerFailed
+    | NodeUse
 )
 
 

@@ -17,7 +17,10 @@ from orchestrator.record.results import results_table, write_results
 from orchestrator.record.studyrecord import StudyRecord
 
 DRAIN_S = 0.2
+"""How often this thread looks at the clock while nobody says anything."""
 SHOW_EVERY_S = 0.25
+SHOW_SHARE, SHOW_AT_LEAST_EVERY_S = 0.02, 5.0
+"""Of this thread's time that showing a large study may take: it is shown less often then, up to that."""
 BEAT_EVERY_S = 2.0
 CAPACITY_EVERY_S = 2.0
 
@@ -82,9 +85,7 @@ class Pump:
             self._left = True
             self._road.carry_out(conductor.leave_actions())
         if now >= due["show"]:
-            due["show"] = now + SHOW_EVERY_S
-            self._listener.update(conductor.snapshot())
-            self._show_notes()
+            due["show"] = now + self._show(first=not due["show"])
         if now >= due["beat"]:
             due["beat"] = now + BEAT_EVERY_S
             if conductor.lost is None:
@@ -104,6 +105,14 @@ class Pump:
     def _look_at_capacity(self) -> None:
         part = self._runtime.part(self._conductor.could_use())
         self._runtime.ask_for(self._conductor.see(self._runtime.nodes(), part))
+
+    def _show(self, *, first: bool) -> float:
+        """Show the study; returns the seconds until the next time. The first look is no measure of it."""
+        began = time.thread_time()
+        self._listener.update(self._conductor.snapshot())
+        self._show_notes()
+        took_s = 0.0 if first else time.thread_time() - began
+        return min(max(SHOW_EVERY_S, took_s / SHOW_SHARE), SHOW_AT_LEAST_EVERY_S)
 
     def _show_notes(self) -> None:
         for text in self._conductor.new_notes():

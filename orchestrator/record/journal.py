@@ -16,13 +16,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from typing import Any, NamedTuple
 
 from orchestrator.errors import Fault, StorageUnavailable, StudyError, StudyHeld
 from orchestrator.record import events
-from orchestrator.record.events import AttemptFailed, Event, Noted, StudyStarted, TrialEnd, Unreadable
-from orchestrator.record.jsonlines import parsed, parser_of, to_json
+from orchestrator.record.events import (
+    AttemptFailed,
+    BatchAdded,
+    Event,
+    Noted,
+    StudyStarted,
+    TrialEnd,
+    Unreadable,
+)
+from orchestrator.record.jsonlines import parsed, to_json
+from orchestrator.record.plainlines import UNREADABLE, LineHead, lines_with_care, reader_of
 from orchestrator.record.reading import nothing_thrown_away, unreadable
 from orchestrator.record.storage import Storage
 from orchestrator.study.secrets import environment_secrets, masked
@@ -31,7 +39,6 @@ _WITH_MESSAGES = (AttemptFailed, TrialEnd, Noted)  # what user code raised may h
 MOST_OF_A_LINE = 4 << 20
 """Bytes; a longer one is damaged."""
 MOST_DAMAGED = 10_000
-_WINDOW = 1 << 18  # bytes that are read at once from the end on
 _TAIL = 1 << 12  # bytes of the last line that tell whether the file has only grown
 _SEGMENTS = 1_000_000  # numbers of each driver's segments: no two drivers put the same one
 
@@ -301,14 +308,13 @@ class _LinesRead:
     def _take(self, part: str, data: bytes, first: int, whole: int, before_it: int) -> None:
         """Take in lines from byte `first` of `data`; `whole`, `before_it`: bytes and lines before it."""
         where = f"{self._storage.uri}/{part}"
-        rest, torn = data[first:], 0
-        parse = parser_of(rest, max(map(len, BytesIO(rest)), default=0))
-        for text in BytesIO(rest):  # which shares its bytes: a split would be a second copy of them all
+        torn = 0
+        for text, care in lines_with_care(data[first:]):
             if not text.endswith(b"\n"):
                 torn = len(text)
                 break
             self._seen += 1
-            line = decode(text, where, self._seen - before_it, parse)
+            line = read_line(text, care, where, self._seen - before_it)
             if line is None:
                 self._damaged.append(self._seen)
             else:
@@ -346,34 +352,6 @@ class _LinesRead:
         )
 
 
-def newest_first(storage: Storage, contents: JournalContents) -> Iterator[Line]:
-    """Yield the lines that count, those before a mark included, from the last one on."""
-    if not contents.earlier:
-        yield from reversed(contents.lines)
-        return
-    for part in reversed(list(contents.parts)):
-        size = contents.parts[part]
-        taken, wanted, start = 0, _WINDOW, size
-        while start > 0:
-            start, wanted = max(0, size - wanted), 8 * wanted
-            texts = storage.read_bytes(part, written_once=True, start=start)[: size - start].split(b"\n")
-            whole = texts[start > 0 : -1]  # the first may be the end of a line
-            found = map(decode, reversed(whole[: len(whole) - taken]))
-            yield from (line for line in found if line is not None)
-            taken = len(whole)
-
-
-def lines_of(
-    storage: Storage, contents: JournalContents, wanted: Callable[[bytes], object]
-) -> Iterator[Line]:
-    """Yield the lines that are `wanted`, those before a mark included, in order; others are not decoded."""
-    for part, size in contents.parts.items():
-        for text in BytesIO(storage.read_bytes(part, written_once=True)[:size]):
-            line = decode(text) if wanted(text) else None
-            if line is not None:
-                yield line
-
-
 def without_late(lines: Sequence[Line]) -> list[Line]:
     """Return the lines without those that a driver wrote after a later one had read what there was.
 
@@ -405,18 +383,34 @@ def encode(line: Line) -> bytes:
     return to_json(plain)
 
 
-def decode(
-    text: bytes,
-    where: str = "the journal",
-    number: int | None = None,
-    parse: Callable[[bytes], Any] = parsed,
-) -> Line | None:
+_head = reader_of(LineHead)
+_PLAIN = {
+    kind: reader_of(event) for kind, event in events.KINDS.items() if event not in (StudyStarted, BatchAdded)
+}
+"""Readers of the kinds that there are many of: without those whose fields are checked further."""
+_NOT_SO_PLAIN = (KeyError, *UNREADABLE)
+
+
+def read_line(text: bytes, care: bool, where: str = "the journal", number: int | None = None) -> Line | None:
+    """Read one line as `decode` does; at once where nothing in it needs care."""
+    if not care:
+        try:
+            head = _head(text)
+            event = _PLAIN[head.event](text)
+        except _NOT_SO_PLAIN:
+            return decode(text, where, number)
+        if head.v == events.VERSION and 0 <= head.driver < _SEGMENTS:
+            return Line(head.t, head.driver, event)
+    return decode(text, where, number)
+
+
+def decode(text: bytes, where: str = "the journal", number: int | None = None) -> Line | None:
     """Read one line; None when it is no event. `where` and `number`: file and line, for messages.
 
-    `parse`: what reads JSON as `parsed` does. Raises `StudyError` for a line of another version.
+    Raises `StudyError` for a line of another version.
     """
     try:
-        line = parse(text) if len(text) <= MOST_OF_A_LINE else None
+        line = parsed(text) if len(text) <= MOST_OF_A_LINE else None
     except ValueError:
         return None
     if type(line) is not dict or type(line.get("event")) is not str:

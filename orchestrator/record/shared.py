@@ -44,6 +44,8 @@ def shared_files(trials: Iterable[TrialRecord]) -> list[SharedFile]:
     wrote: dict[str, list[TrialRecord]] = defaultdict(list)
     project = set[str]()
     for trial in trials:
+        if not trial.wrote and not trial.shared:
+            continue
         for path in dict.fromkeys((*trial.wrote, *trial.shared)):
             wrote[path].append(trial)
         project |= set(trial.shared)

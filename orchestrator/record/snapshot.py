@@ -20,8 +20,9 @@ from orchestrator.errors import StorageUnavailable, StudyError
 from orchestrator.record import events
 from orchestrator.record.events import BatchAdded, LookTaken
 from orchestrator.record.journal import Mark
-from orchestrator.record.jsonlines import from_json, parser_of, to_json
+from orchestrator.record.jsonlines import from_json, parsed, to_json
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.plainlines import UNREADABLE, lines_with_care, reader_of
 from orchestrator.record.state import StudyState, TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.study.plan import Batch, Plan
@@ -59,7 +60,7 @@ class _Whole:
 
 
 _HEAD, _WHOLE = TypeAdapter(_Head), TypeAdapter(_Whole)
-_TRIAL = TypeAdapter(TrialRecord)
+_TRIAL, _read_plainly = TypeAdapter(TrialRecord), reader_of(TrialRecord)
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,21 @@ class StateSnapshot:
 
 def _trials_read(lines: Sequence[bytes], plan: Plan) -> dict[str, TrialRecord]:
     """Return the trials of the plan, in its order; raises `ValueError` when there are others."""
-    parse, read = parser_of(b"".join(lines), max(map(len, lines), default=0)), _TRIAL.validator
-    begun = {record.cell: record for record in (read.validate_python(parse(line)) for line in lines)}
-    trials = {cell.cell: begun.pop(cell.cell, None) or TrialRecord.of(cell) for cell in plan.cells}
+    read = (_trial_read(line, care) for line, care in lines_with_care(b"\n".join(lines)))
+    begun = {record.cell: record for record in read}
+    trials = {
+        cell.cell: begun.pop(cell.cell) if cell.cell in begun else TrialRecord.of(cell) for cell in plan.cells
+    }
     if begun or any(map(ne, map(_identity, plan.cells), map(_identity, trials.values()))):
         raise ValueError("a trial that the plan does not have")
     return trials
+
+
+def _trial_read(line: bytes, care: bool) -> TrialRecord:
+    if not care:
+        with suppress(*UNREADABLE):
+            return _read_plainly(line)
+    return _TRIAL.validate_python(parsed(line))
 
 
 def _event(line: Mapping[str, Any], kind: type[Any]) -> Any:

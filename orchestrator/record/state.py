@@ -13,6 +13,7 @@ from orchestrator.decide.states import Cause, IllegalTransition, TrialState, adv
 from orchestrator.record import events
 from orchestrator.record.events import CellEvent, Decided, Event, LookTaken, Unreadable
 from orchestrator.record.layout import trial_folder
+from orchestrator.record.reading import nothing_thrown_away
 from orchestrator.study.naming import cell_name
 from orchestrator.study.plan import Cell, Plan
 
@@ -319,7 +320,7 @@ class StudyState:
     def _take_all(self, happened: Iterable[Event | Unreadable], before: int = 0) -> None:
         for number, event in enumerate(happened, start=before + 1):
             try:
-                self.apply(event)
+                _TAKEN_BY(type(event))(self, event)
             except (IllegalTransition, ValueError) as error:
                 cell = getattr(event, "cell", None)
                 what = event.kind if cell is None else f"{event.kind} of {cell}"
@@ -338,6 +339,8 @@ class StudyState:
         return record
 
     def _add_cells(self) -> None:
+        if len(self.cells) == len(self.plan.cells):
+            return
         for cell in self.plan.cells:
             if cell.cell not in self.cells:
                 self.cells[cell.cell] = TrialRecord.of(cell)
@@ -352,6 +355,7 @@ _TAKEN_BY: Callable[[type], Callable[[StudyState, Any], None]] = cache(
 )
 
 
+@nothing_thrown_away()
 def fold(happened: Iterable[Event | Unreadable], plan: Plan) -> StudyState:
     """Return the state of `plan` after these events.
 

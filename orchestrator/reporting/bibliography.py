@@ -38,7 +38,7 @@ def _entry(one: Publication) -> str:
 
 
 def _value(name: str, text: str) -> str:
-    if name in ("url", "eprint"):
+    if name in ("url", "eprint", "doi"):
         return text
     whole = re.fullmatch(r"\{(.*)\}", text)  # an author that is no person
     found = f"{{{_set(whole[1])}}}" if whole else _set(text)

@@ -31,8 +31,21 @@ def caveats(report: StudyReport, rule: ResolveRule | None = None) -> tuple[str, 
     """Return them as sentences, those that concern this report; `rule`: the sequential one in use."""
     lines = [line for one in report.evaluations for line in (*_coarse(report, one), *_by_level(one))]
     tested = any(effect.p is not None for one in report.evaluations for effect in one.all_effects)
-    leaning = () if rule is None else _leaning(report, rule)
+    leaning = () if rule is None else (*_leaning(report, rule), *_chosen(report, rule))
     return (*([_COVERED] if tested else []), *leaning, *dict.fromkeys(lines))
+
+
+def _chosen(report: StudyReport, rule: ResolveRule) -> Iterator[str]:
+    """Say what it does to intervals that only arms whose first seed stood out have one."""
+    shown = [effect for effect in report.first.effects if effect.lo is not None]
+    if rule.screen is None or not shown or len(shown) == len(report.first.effects):
+        return
+    as_judged = "; that of an arm without a claim has the level of its test, and so holds 0"
+    yield (
+        "Arms went on because their first seed stood out, so that fewer of their intervals hold the truth "
+        f"than they say where {report.reference.arm} is noisier than the arms"
+        f"{as_judged if rule.screen.as_judged else ''}."
+    )
 
 
 def _leaning(report: StudyReport, rule: ResolveRule) -> Iterator[str]:

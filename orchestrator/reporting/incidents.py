@@ -17,7 +17,9 @@ from orchestrator.record import events
 from orchestrator.record.events import AttemptFailed, Noted, Started, StudyStarted, TrialEnd
 from orchestrator.record.journal import Line
 
-_START, _COUNTS = (re.compile(rb'"event": ?"(?:%s)"' % kinds) for kinds in (b"start", b"plan|failure|note"))
+_START = re.compile(rb'"event": ?"start"')
+OF_INCIDENTS = re.compile(rb'"event": ?"(?:start|plan|failure|note)"')
+"""Words of the lines that tell of them."""
 _RESUMED, _CELL = re.compile(rb'"resume": ?\d'), re.compile(rb'"cell": ?"([0-9a-f]{12})"')
 LATEST = 8
 _OF_NODES = ("node ",)
@@ -74,7 +76,7 @@ class Incidents:
 
 
 def counts_for(running: Container[str]) -> Callable[[bytes], bool]:
-    """Return what tells of a line of a journal whether a reader has to have it.
+    """Return what tells of a line with the words `OF_INCIDENTS` whether a reader has to have it.
 
     Of attempts that have started these are the ones that went on from a checkpoint, and those of the cells
     that are `running`; most lines of a long journal need not be decoded.
@@ -82,7 +84,7 @@ def counts_for(running: Container[str]) -> Callable[[bytes], bool]:
 
     def counts(text: bytes) -> bool:
         if _START.search(text) is None:
-            return _COUNTS.search(text) is not None
+            return True
         cell = _CELL.search(text)
         return _RESUMED.search(text) is not None or (cell is not None and cell[1].decode() in running)
 

@@ -246,11 +246,13 @@ def _corrections(report: StudyReport, spec: StudySpec) -> Iterator[Sentence]:
             "after Holm and tested once, from all registered seeds",
             (HOLM,),
         )
-    at = ""
+    at, which = "", "they"
     if sequential:
         at = ", those of main effects at the level of the look that ended the arm, which holds over all looks"
+    if (rule := rule_of(spec).on_seeds(spec, sizes[0])) and rule.screen and rule.screen.as_judged:
+        which = "that of an arm without a claim has the level that the arm was tested at, the others"
     yield Sentence(
-        f"{numbers.confidence(report)} intervals are t-intervals of single effects{at}; they are not "
+        f"{numbers.confidence(report)} intervals are t-intervals of single effects{at}; {which} are not "
         "corrected for the number of effects"
     )
     if report.margin is not None:

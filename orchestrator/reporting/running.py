@@ -28,12 +28,20 @@ class LaneNow:
 
 @dataclass(frozen=True)
 class NodeNow:
-    """A node of the cluster, lost ones included. `condition`: `used`, `set aside` or `lost`."""
+    """A node of the cluster, lost ones included. `condition`: `used`, `set aside` or `lost`.
+
+    `load`: processes that run or want to; `memory`, `gpu_memory`: bytes in use, of so many; `gpu`: share of
+    the time that its GPUs were busy; None where nobody has said so, or there is no GPU.
+    """
 
     name: str
     cpus: float
     gpus: float
     condition: str
+    load: float | None = None
+    memory: tuple[float, float] | None = None
+    gpu: float | None = None
+    gpu_memory: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,26 @@ def _nodes(said: object) -> Iterator[NodeNow]:
     for node in said if isinstance(said, list) else ():
         one = _mapping(node)
         if isinstance(one.get("name"), str):
-            yield NodeNow(one["name"], _size(one.get("cpus")), _size(one.get("gpus")), str(one.get("is")))
+            yield NodeNow(
+                *(one["name"], _size(one.get("cpus")), _size(one.get("gpus")), str(one.get("is"))),
+                load=_up_to(1e6, one.get("load")),
+                memory=_used(one.get("memory")),
+                gpu=_up_to(1.0, one.get("gpu")),
+                gpu_memory=_used(one.get("gpu_memory")),
+            )
+
+
+def _used(said: object) -> tuple[float, float] | None:
+    """Return how much of how much is in use, if that is what was said."""
+    if not isinstance(said, list) or len(said) != 2:
+        return None
+    total = _up_to(1e18, said[1])
+    used = None if not total else _up_to(total, said[0])
+    return None if total is None or used is None else (used, total)
+
+
+def _up_to(most: float, said: object) -> float | None:
+    return float(said) if isinstance(said, int | float) and 0 <= said <= most else None
 
 
 def _mapping(said: object) -> Mapping[str, Any]:

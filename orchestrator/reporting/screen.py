@@ -18,7 +18,7 @@ class Screen(Console):
 
     def __init__(self, stream: TextIO, *, width: int | None = None) -> None:
         painted = cast("TextIO", Shown.over(stream).painted)
-        super().__init__(file=painted, width=width, highlight=False)
+        super().__init__(file=painted, width=width, highlight=False, emoji=False)
 
     def fitting(self, text: str) -> str:
         """Return a text as it can be shown here."""

@@ -131,8 +131,11 @@ def pulse(run: Run, clock: Callable[[], float] = time.time) -> Pulse:
     return Pulse(recorded, describe(lease), recorded.progress())
 
 
-def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
-    """Read where a study stands. Raises `StudyError` when its record is damaged."""
+def standing(run: Run, felt: Pulse | None = None, gone: Iterable[TrialRecord] | None = None) -> StudyStanding:
+    """Read where a study stands. Raises `StudyError` when its record is damaged.
+
+    `gone`: trials without a directory, if that is known.
+    """
     from orchestrator.record.deleted import deleted
     from orchestrator.record.shared import DOUBTFUL, shared_files
 
@@ -160,7 +163,7 @@ def standing(run: Run, felt: Pulse | None = None) -> StudyStanding:
         gone=tuple(
             f"{cell.name}: {cell.trial_dir} is gone, with its curves, log and checkpoints; its end still "
             f"counts; again: {shlex.join(['orchestrate', *retry_words(root, cell)])}"
-            for cell in deleted(run.storage, run.paths, cells)
+            for cell in (deleted(run.storage, run.paths, cells) if gone is None else gone)
         ),
         claimed=spec["metric"].get("test"),
         shared=tuple(f"{file}; {DOUBTFUL}" for file in shared_files(cells)),

@@ -86,8 +86,10 @@ def _named() -> dict[str, Scenario]:
         "arms-2x10": replace(s2, sd=(10.0,) * 2 + (1.0,) * 6, title="S2, 2 of 8 arms SD × 10"),
         "nulls-x2": replace(s1, sd=(2.0,) * 3 + (1.0,) * 5, title="S1, null arms SD × 2"),
         "nulls-x3": replace(s1, sd=(3.0,) * 3 + (1.0,) * 5, title="S1, null arms SD × 3"),
-        "falls": replace(s1, falls=(0.2, 5.0, 0.0), title=f"{fallen}, truth: among the others"),
-        "falls-mean": replace(s1, falls=(0.2, 4.0, 1.0), title=f"{fallen}, truth: on average"),
+        "falls": replace(s1, falls=(0.2, 5.0, 0.0), title=f"{fallen}, truth: among the others (as audited)"),
+        "falls-mean": replace(
+            s1, falls=(0.2, 4.0, 1.0), title=f"{fallen}, truth: on average (our own reading)"
+        ),
         "losses": replace(losses, title="accuracies .985 to .998, SD grows with the loss"),
     }
     return {name: replace(one, name=name) for name, one in found.items()}

@@ -35,8 +35,10 @@ class Summary:
 
     `cost`: trained length over the grid's; `fwer`: studies with a true null declared different; `wrong_sign`:
     studies with a finding declared different in the wrong direction; `power`: findings declared different in
-    the right one; `coverage`: intervals of single arms that hold the truth, `worst_coverage` those of the
-    worst arm; `width`: median width of an interval; `equivalent`: arms truly within the margin that are
+    the right one; `coverage`: intervals of single arms that hold the truth, of those there are, and
+    `worst_coverage` those of the worst arm; `false_coverage`: where some arms have none, the share of a
+    study's intervals that miss, 0 without any, over all studies (the false coverage rate), None where all
+    have one; `width`: median width of an interval; `equivalent`: arms truly within the margin that are
     declared so, `false_equivalent`: studies with an arm beyond the margin declared so; `beyond`: arms whose
     interval excludes 0 without a verdict; `kept`: studies whose reference is complete.
     """
@@ -49,6 +51,7 @@ class Summary:
     power: Figure | None
     coverage: Figure | None
     worst_coverage: Figure | None
+    false_coverage: Figure | None
     width: Figure | None
     beyond: Figure | None
     equivalent: Figure | None
@@ -104,6 +107,7 @@ def summarise(
         power=mean(right[:, findings].mean(axis=1)) if findings.any() else None,
         coverage=mean(_row_means(covered)) if by_arm else None,
         worst_coverage=min(by_arm, key=lambda figure: figure.value, default=None),
+        false_coverage=None if seen.all() else mean(np.nan_to_num(1 - _row_means(covered))),
         width=median((hi - lo).ravel()) if by_arm else None,
         beyond=mean(_row_means(beyond)) if by_arm else None,
         **_equivalence(np.stack([one.equivalent for one in judged]), truth, margin),

@@ -240,7 +240,7 @@ def _noisy(plain: Estimates, c: Floats) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):  # near the largest number there is
         sums = plain.df * plain.s2 / c
         varied = np.isfinite(sums) & (np.sqrt(plain.s2) > plain.rounding)
-        typical = float(np.median(sums[varied] / half[varied])) if varied.any() else math.inf
+        typical = _median(sums[varied] / half[varied]) if varied.any() else math.inf
         flagged: NDArray[np.bool_] = (sums > high * typical) | (~np.isfinite(sums) & (plain.n > 1))
     return flagged
 
@@ -260,9 +260,10 @@ def noisy_along_curves(
     no variance.
     """
     n, finite = paired.sum(axis=1), np.isfinite(curves)
-    D = np.tensordot(W, np.where(finite, curves, 0.0), axes=1)  # noqa: N806 - contrasts, seeds, rungs
+    whole = bool(finite.all())
+    D = np.tensordot(W, curves if whole else np.where(finite, curves, 0.0), axes=1)  # noqa: N806 - see below
     seen, there = n > 1, np.ones(curves.shape[2], dtype=bool)
-    if not finite.all():
+    if not whole:
         lacking = np.tensordot((W != 0).astype(float), (~finite).astype(float), axes=1)
         gaps: NDArray[np.bool_] = np.any((lacking > 0) & paired[:, :, None], axis=1)
         there = 2 * gaps[seen].sum(axis=0) <= seen.sum()
@@ -270,7 +271,7 @@ def noisy_along_curves(
     flagged: NDArray[np.bool_] = np.zeros(n.shape, dtype=bool)
     if not seen.any():
         return flagged
-    D = D[:, :, there]  # noqa: N806
+    D = D if whole else D[:, :, there]  # noqa: N806 - contrasts, seeds, rungs
     D, inside, count = D[seen], paired[seen][:, :, None], n[seen][:, None]  # noqa: N806
     means = np.where(inside, D, 0.0).sum(axis=1, keepdims=True) / count[:, :, None]
     centred = np.where(inside, D - means, 0.0)
@@ -281,8 +282,15 @@ def noisy_along_curves(
     relative = (V / np.exp(np.log(V).mean(axis=0))).mean(axis=1)
     df = np.maximum(1, np.rint((n[seen] - 1) * per_df[V.shape[1]])).astype(int)
     half, high = _chi2(df)
-    flagged[seen] = relative > np.median(relative) * high / half
+    flagged[seen] = relative > _median(relative) * high / half
     return flagged
+
+
+def _median(values: Floats) -> float:
+    """Return what `np.median` does, ten times as fast for a few numbers."""
+    ordered = np.sort(values)
+    low, high = float(ordered[(ordered.size - 1) // 2]), float(ordered[ordered.size // 2])
+    return math.nan if math.isnan(ordered[-1]) else low if ordered.size % 2 else (low + high) / 2
 
 
 def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: float) -> Estimates:  # noqa: N803
@@ -302,9 +310,9 @@ def further_seeds(found: Estimates, Y: Floats, seen: Sequence[int], weight: floa
     columns, usable = np.arange(Y.shape[1]), np.isfinite(Y[0])
     further = usable & (columns >= np.array(seen[1:])[:, None])
     m = further.sum(axis=1)
-    rows = np.isfinite(np.vstack([Y[:1], Y[1:][~found.flagged]]))
-    values = np.where(rows, np.vstack([Y[:1], Y[1:][~found.flagged]]), 0.0)
-    count = rows.sum(axis=1)
+    values = Y[np.concatenate([[True], ~found.flagged])] if found.flagged.any() else Y
+    rows = np.isfinite(values)
+    values, count = np.where(rows, values, 0.0), rows.sum(axis=1)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         centred = np.where(rows, values - (values.sum(axis=1) / count)[:, None], 0.0)
         within = np.square(centred).sum() / max(int(np.maximum(count - 1, 0).sum()), 1)

@@ -35,7 +35,7 @@ class Question:
         `se` and `df` are those that the test will have.
         """
         beyond, within = self.bounds(se, df)
-        return float(_chance(d, spread, beyond, within))
+        return float(_chance(d, spread, beyond, None if self.margin is None else within))
 
     def bounds(self, se: float, df: float) -> tuple[float, float]:
         """Return the size beyond which a mean differs, and that below which it is equivalent (−∞: none)."""
@@ -46,11 +46,13 @@ class Question:
 
 
 def _chance(
-    d: Floats | float, spread: Floats | float, beyond: Floats | float, within: Floats | float
+    d: Floats | float, spread: Floats | float, beyond: Floats | float, within: Floats | float | None
 ) -> Floats:
-    """Chance that a mean which is normal around `d` is beyond ±`beyond` or within ±`within`."""
+    """Chance that a mean, normal around `d`, is beyond ±`beyond` or within ±`within` (None: nowhere)."""
     with np.errstate(over="ignore"):
         different = ndtr((d - beyond) / spread) + ndtr((-beyond - d) / spread)
+        if within is None:
+            return np.asarray(different)
         equivalent = ndtr((within - d) / spread) - ndtr((-within - d) / spread)
     return np.asarray(different + np.maximum(0.0, equivalent))
 
@@ -78,7 +80,8 @@ def predictive_power(
         questions[c].bounds(*at) for c, *at in zip(columns.tolist(), se.tolist(), df.tolist(), strict=True)
     ]
     beyond, within = np.array(bounds).reshape(-1, 2).T
-    power[rows, columns] = _chance(d, np.sqrt(v * (1 / n - 1 / (n + more))), beyond, within)
+    equivalence = within if any(question.margin is not None for question in questions) else None
+    power[rows, columns] = _chance(d, np.sqrt(v * (1 / n - 1 / (n + more))), beyond, equivalence)
     return power
 
 

@@ -92,6 +92,7 @@ OPTUNA = _in(
     "Proceedings of the 25th ACM SIGKDD International Conference on Knowledge Discovery & Data Mining",
     "2019",
     pages="2623--2631",
+    doi="10.1145/3292500.3330701",
 )
 STUDENT = _article(
     "student1908probable",
@@ -103,6 +104,7 @@ STUDENT = _article(
     volume="6",
     number="1",
     pages="1--25",
+    doi="10.1093/biomet/6.1.1",
 )
 SMYTH = _article(
     "smyth2004linear",
@@ -114,6 +116,7 @@ SMYTH = _article(
     "2004",
     volume="3",
     number="1",
+    doi="10.2202/1544-6115.1027",
 )
 HOLM = _article(
     "holm1979simple",
@@ -136,6 +139,7 @@ FALSE_DISCOVERY = _article(
     volume="57",
     number="1",
     pages="289--300",
+    doi="10.1111/j.2517-6161.1995.tb02031.x",
 )
 ARMITAGE = _article(
     "armitage1969repeated",
@@ -147,6 +151,7 @@ ARMITAGE = _article(
     volume="132",
     number="2",
     pages="235--244",
+    doi="10.2307/2343787",
 )
 KIM_DEMETS = _article(
     "kim1987design",
@@ -169,6 +174,7 @@ MAURER_BRETZ = _article(
     volume="5",
     number="4",
     pages="311--320",
+    doi="10.1080/19466315.2013.807748",
 )
 SCHUIRMANN = _article(
     "schuirmann1987comparison",
@@ -181,6 +187,7 @@ SCHUIRMANN = _article(
     volume="15",
     number="6",
     pages="657--680",
+    doi="10.1007/BF01068419",
 )
 BOX_HUNTER = _article(
     "box1961fractional",
@@ -202,6 +209,7 @@ SEARLE = Publication(
         "title": "Variance Components",
         "publisher": "Wiley",
         "year": "1992",
+        "doi": "10.1002/9780470316856",
     },
 )
 SATTERTHWAITE = _article(
@@ -214,4 +222,5 @@ SATTERTHWAITE = _article(
     volume="2",
     number="6",
     pages="110--114",
+    doi="10.2307/3002019",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.api.recorded import OpenedStudy
@@ -10,19 +11,30 @@ from orchestrator.decide.states import TrialState
 from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.standing import StudyStanding, retry_words
+from orchestrator.study.plan import Cell
 from orchestrator.web.form import Field, setting
 
+QUEUE = "queue-"
+"""Before the name of an action: it begins after the studies that are on this machine."""
 RESUME, RETRY, EXTEND = "resume", "retry-failed", "extend"
+LABELS = {RESUME: "Resume", RETRY: "Retry failed", EXTEND: "Extend"}
+"""What can be done with a study, as its buttons say it."""
 _LEFT = (TrialState.PENDING, TrialState.CANCELLED, TrialState.RUNNING)
 
 
 def offered(run: OpenedStudy, found: StudyStanding) -> list[str]:
     """Return what can be done with a study that nobody runs and whose files are on this machine."""
-    if not _rests(run, found):
+    if not rests(run, found):
         return []
     states = {cell.state for cell in found.cells}
     left, failed = bool(states.intersection(_LEFT)), TrialState.FAILED in states
     return [*([RESUME] if left else []), *([RETRY] if failed else []), EXTEND]
+
+
+def queued(action: str) -> tuple[str, bool]:
+    """Return what a button asks for, and whether it is to wait until others here have ended."""
+    plain = action.removeprefix(QUEUE)
+    return plain, plain != action
 
 
 def seeds_of(run: OpenedStudy) -> str:
@@ -46,14 +58,16 @@ def command_of(run: OpenedStudy, root: Path, action: str, seeds: str) -> list[st
 
 
 def retriable(run: OpenedStudy, found: StudyStanding) -> dict[str, TrialRecord]:
-    """Return the cells that can be run again by themselves, by their ids: those that have ended.
-
-    Of two phases under one seed the command takes the later one.
-    """
-    if not _rests(run, found):
+    """Return the cells that can be run again by themselves, by their ids: those that have ended."""
+    if not rests(run, found):
         return {}
-    named = {(cell.arm, cell.seed, cell.sample): cell for cell in found.cells}
-    return {cell.cell: cell for cell in named.values() if cell.state.terminal}
+    named = named_cells(found.cells)
+    return {cell.cell: cell for cell in found.cells if cell.state.terminal and cell.cell in named}
+
+
+def named_cells(cells: Iterable[Cell | TrialRecord]) -> frozenset[str]:
+    """Return the cells that a command can name: of two phases under one seed it takes the later one."""
+    return frozenset({(cell.arm, cell.seed, cell.sample): cell.cell for cell in cells}.values())
 
 
 def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) -> list[str]:
@@ -62,7 +76,8 @@ def retry_of(run: OpenedStudy, root: Path, cell: TrialRecord, *, accepts: bool) 
     return [*words, "--accept-code-change"] if accepts else words
 
 
-def _rests(run: OpenedStudy, found: StudyStanding) -> bool:
+def rests(run: OpenedStudy, found: StudyStanding) -> bool:
+    """Whether nobody runs a study whose files are on this machine."""
     return found.driver is None and run.storage.is_local
 
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as AnyHttpException
 from orchestrator.errors import InputError, OrchestratorError
 from orchestrator.reporting.palette import STATES
 from orchestrator.web import board
+from orchestrator.web.actionpages import action_pages, retry_pages
 from orchestrator.web.answers import Site, go_to, read_form, show_page, study_dir
 from orchestrator.web.chartlibrary import chart_library
 from orchestrator.web.comparepages import compare_pages
@@ -21,7 +22,7 @@ from orchestrator.web.guard import Guard, page
 from orchestrator.web.listpages import list_pages
 from orchestrator.web.livepages import live_pages
 from orchestrator.web.newstudy import new_study_pages
-from orchestrator.web.studypages import retry_pages, study_pages
+from orchestrator.web.studypages import study_pages
 from orchestrator.web.trialpages import trial_pages
 
 
@@ -42,6 +43,7 @@ def make_app(site: Site) -> Guard:
     compare_pages(app, site)
     study_pages(app, site)
     trial_pages(app, site)
+    action_pages(app, site)
     retry_pages(app, site)
     live_pages(app, site)
     _tensorboard(app, site)

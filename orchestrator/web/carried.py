@@ -41,7 +41,8 @@ class Carried:
 class EarlierStudy:
     """What the form says of the study that it starts from.
 
-    `words`: of its file; `changed`, `left`: as in `Carried`; `command`: starts it anew where that is gone.
+    `words`: of its file; `changed`, `left`: as in `Carried`; `command`: starts it anew where that is gone;
+    `extends`: more of this study is asked for, not another one.
     """
 
     study: str
@@ -49,6 +50,7 @@ class EarlierStudy:
     changed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     command: str = ""
+    extends: bool = False
 
 
 def file_of(then: StudyFileThen | None, name: str, known: Sequence[StudyFile], root: Path) -> tuple[str, str]:

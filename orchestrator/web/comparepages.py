@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from orchestrator.study.visible import visible
 from orchestrator.web.again import typed
 from orchestrator.web.answers import Site, base_of, kept_study, show_page, show_unless_known
 from orchestrator.web.children import shown
 from orchestrator.web.comparefigure import curves_of, figure_of
+from orchestrator.web.livepages import look_at_some, stream_of, who_runs
 from orchestrator.web.sidebyside import FEWEST, MOST, Compared, compare_studies
 from orchestrator.web.tables import MOST_LETTERS
 
@@ -37,9 +39,22 @@ def compare_pages(app: FastAPI, site: Site) -> None:
             ]
             runs = [one.kept.run for one in studies]
             words = ["report", *(typed(run, run.paths.root, site.children.root) for run in runs)]
-            return {"look": look, "figures": figures, "command": shown(words) if len(runs) == FEWEST else ""}
+            command = shown(words) if len(runs) == FEWEST else ""
+            events = f"{base_of(request)}/compare/events?{urlencode([('study', name) for name in names])}"
+            return {"look": look, "figures": figures, "command": command, "events": events}
 
         return show_unless_known(request, (_versions(studies), arm), "compare.html.j2", values)
+
+    @app.get("/compare/events")
+    async def news(request: Request) -> Response:
+        names, _ = _asked(request)
+        if not FEWEST <= len(names) <= MOST:
+            raise HTTPException(400, f"news of {FEWEST} to {MOST} studies")
+        for name in names:
+            await run_in_threadpool(kept_study, site, name)
+        # a name of a study has no line break, nor any other sign that cannot be shown
+        look, feel = lambda: look_at_some(site, names), lambda: who_runs(site, names)
+        return stream_of(site, request, "\n".join(names), look, feel)
 
     @app.get("/compare/curves.json")
     def curves(request: Request) -> Response:

@@ -21,12 +21,16 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
+from threading import Lock
 from urllib.parse import parse_qs, quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.web.keptsecrets import KeptSecrets, Secrets
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -47,14 +51,18 @@ SESSION_S = 12 * 3600
 class Sessions:
     """Signed session cookies. Only those that were ended are remembered.
 
-    `base`: the path that all pages lie below, new at every start of the server.
+    `base`: the path that all pages lie below; new at every start of the server, but where `kept` has that of
+    the server before, whose sessions then go on.
     """
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, token: str, clock: Callable[[], float] = time.time, kept: KeptSecrets | None = None
+    ) -> None:
         self._token, self._clock = token, clock
-        self._key = secrets.token_bytes(32)
-        self._ended: set[str] = set()
-        self.base = f"/{secrets.token_urlsafe(18)}"
+        self._kept, self._one_at_a_time = kept, Lock()
+        found = kept.read(clock()) if kept is not None else None
+        self._secrets = found or Secrets(secrets.token_bytes(32), f"/{secrets.token_urlsafe(18)}")
+        self.base = self._secrets.base
 
     def opens(self, token: str) -> bool:
         """Whether this is the token."""
@@ -62,11 +70,14 @@ class Sessions:
 
     def new(self) -> str:
         """Return the cookie of a new session."""
-        name = f"{secrets.token_urlsafe(18)}-{int(self._clock()) + SESSION_S}"
+        until = int(self._clock()) + SESSION_S
+        name = f"{secrets.token_urlsafe(18)}-{until}"
+        with self._one_at_a_time:
+            self._keep(replace(self._secrets, until=until))
         return f"{name}.{self._sign('session', name)}"
 
     def holds(self, cookie: str) -> bool:
-        """Whether this server has signed the cookie, and its session goes on."""
+        """Whether this server, or the one before it, has signed the cookie, and its session goes on."""
         return self._goes_on("session", cookie)
 
     def ticket(self, cookie: str, study: str) -> str:
@@ -81,20 +92,26 @@ class Sessions:
 
     def end(self, cookie: str) -> None:
         """Let a session hold no longer."""
-        self._ended.add(cookie.partition(".")[0])
+        with self._one_at_a_time:
+            self._keep(replace(self._secrets, ended=self._secrets.ended | {cookie.partition(".")[0]}))
 
     def word(self, cookie: str) -> str:
         """Return what a form of this session has to hold."""
         return self._sign("form", cookie)
 
+    def _keep(self, now: Secrets) -> None:
+        self._secrets = now
+        if self._kept is not None:
+            self._kept.write(now)
+
     def _goes_on(self, purpose: str, signed: str) -> bool:
         name, _, signature = signed.partition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(purpose, name).encode()):
             return False
-        return name not in self._ended and self._clock() < int(name.rpartition("-")[2])
+        return name not in self._secrets.ended and self._clock() < int(name.rpartition("-")[2])
 
     def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._secrets.key, f"{purpose}:{text}".encode(), hashlib.sha256).hexdigest()
 
 
 class Guard:

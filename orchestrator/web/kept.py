@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import count
 from threading import Lock, Thread
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
+from orchestrator.record.deleted import deleted
 from orchestrator.record.events import BatchAdded, LookTaken, Reopened, StudyStarted, TrialEnd
-from orchestrator.record.journal import JournalContents, Line, lines_of
+from orchestrator.record.journal import JournalContents, Line
+from orchestrator.record.journalparts import lines_with
 from orchestrator.record.layout import StudyPaths
+from orchestrator.record.lease import is_alive, read_lease
 from orchestrator.record.recorded import RecordedStudy
+from orchestrator.record.state import TrialRecord
 from orchestrator.record.storage import Storage
-from orchestrator.reporting.incidents import IncidentReader, Incidents, counts_for
+from orchestrator.reporting.incidents import OF_INCIDENTS, IncidentReader, Incidents, counts_for
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.standing import Pulse, StudyStanding, pulse, standing
 
@@ -28,6 +33,8 @@ _SHARE = 0.05
 """Of the time, at most, that the effects of a study may take which somebody runs."""
 MOST_AT_ONCE = 1_000
 """Trials of a study whose effects a page waits for; those of a larger one are worked out beside it."""
+GONE_EVERY_S = 10.0
+"""Between two looks at the directories of all trials of such a study."""
 _VERSIONS = count(time.time_ns())
 """A server that takes another's place gives no number that a page has from that one."""
 
@@ -59,6 +66,7 @@ class KeptStudy:
         self._answered: tuple[Line, ...] = ()
         self._report: StudyReport | OrchestratorError | None = None
         self._reader, self._followed = IncidentReader(), JournalContents()
+        self._gone_due, self._missed = 0.0, list[str]()
 
     def status(self) -> StudyStanding:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
@@ -66,10 +74,26 @@ class KeptStudy:
             felt = pulse(self.run)
             late = self._behind and not self._busy and self._clock() >= self._due
             if self._found is None or felt != self._felt or late:
-                self._found = standing(self.run, felt)
+                self._found = standing(self.run, felt, self._gone(felt.recorded))
                 self._felt, self.version = felt, next(_VERSIONS)
                 self.lines = len(felt.recorded.journal.lines)
             return self._found
+
+    def _gone(self, recorded: RecordedStudy) -> list[TrialRecord]:
+        """Return trials without a directory; of a large study all are looked for now and then."""
+        among = recorded.state.cells
+        if len(among) > MOST_AT_ONCE and self._clock() < self._gone_due:
+            among = {name: among[name] for name in self._missed if name in among}
+        else:
+            self._gone_due = self._clock() + GONE_EVERY_S
+        found = deleted(recorded.storage, recorded.paths, among.values())
+        self._missed = [trial.cell for trial in found]
+        return found
+
+    @property
+    def standing(self) -> StudyStanding:
+        """Where the study stood at the last look."""
+        return self.status() if self._found is None else self._found
 
     @property
     def recorded(self) -> RecordedStudy:
@@ -98,7 +122,8 @@ class KeptStudy:
             else:
                 cells = recorded.state.cells.items()
                 running = {name for name, cell in cells if cell.state is TrialState.RUNNING}
-                self._reader.take(lines_of(recorded.storage, now, counts_for(running)))
+                wanted = counts_for(running)
+                self._reader.take(lines_with(recorded.storage, now, OF_INCIDENTS, wanted))
             self._followed = now
             return self._reader.incidents()
 
@@ -122,6 +147,15 @@ class KeptStudy:
                     self._busy = True
                     self._beside(lambda: self._catch_up(lines))
             return self._report
+
+    def is_driven(self) -> bool:
+        """Whether somebody runs it, without reading the record; False where asking costs a request."""
+        if not self.run.storage.is_local:
+            return False
+        with suppress(OSError, OrchestratorError):
+            lease = read_lease(self.run.storage, self.run.paths)
+            return lease is not None and is_alive(lease, time.time())
+        return False
 
     @property
     def rests(self) -> bool:

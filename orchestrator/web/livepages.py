@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -9,14 +11,14 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.web.answers import Site, kept_study, version_of
-from orchestrator.web.news import Look, event_stream
+from orchestrator.web.news import Feel, Look, event_stream
 from orchestrator.web.studyfigures import DRAWINGS, drawn_once
 from orchestrator.web.studylist import all_studies, said_of
 from orchestrator.web.studypages import around
 from orchestrator.web.tables import Asked
 
 ASKED_OF_A_FIGURE = ("arm", "smooth", "log", "first")
-SOON_S, LATER_S = 1.0, 5.0
+SOON_S, LATER_S = 1.0, 2.0
 """Between two looks at a study that somebody runs, and at anything else."""
 
 
@@ -30,7 +32,7 @@ def live_pages(app: FastAPI, site: Site) -> None:
     @app.get("/studies/{name}/events")
     async def of_one(request: Request, name: str) -> Response:
         await run_in_threadpool(kept_study, site, name)
-        return stream_of(site, request, name, lambda: look_at_one(site, name))
+        return stream_of(site, request, name, lambda: look_at_one(site, name), lambda: who_runs(site, [name]))
 
     def add(what: str) -> None:
         @app.get(f"/studies/{{name}}/{what}.json")
@@ -45,10 +47,10 @@ def live_pages(app: FastAPI, site: Site) -> None:
         add(what)
 
 
-def stream_of(site: Site, request: Request, what: str, look: Look) -> Response:
+def stream_of(site: Site, request: Request, what: str, look: Look, feel: Feel | None = None) -> Response:
     """Return a stream that tells of what there is new, as long as the session of the request holds."""
     session = request.state.session
-    return event_stream(site.news.told(what, look, lambda: site.sessions.holds(session)))
+    return event_stream(site.news.told(what, look, lambda: site.sessions.holds(session), feel))
 
 
 def look_at_one(site: Site, name: str) -> tuple[str, float]:
@@ -56,10 +58,21 @@ def look_at_one(site: Site, name: str) -> tuple[str, float]:
     try:
         kept = kept_study(site, name)
         found = kept.status()
-        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around(site, kept))
+        told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), around(site, kept, found))
         return version_of(told), SOON_S if found.driver else LATER_S
     except (HTTPException, OrchestratorError) as error:  # the page itself says so
         return version_of(str(error)), LATER_S
+
+
+def who_runs(site: Site, names: Sequence[str]) -> list[bool]:
+    """Return which studies are run now: a driver that ends or dies is worth a look before its turn."""
+    return [kept is not None and kept.is_driven() for kept in map(site.studies.named, names)]
+
+
+def look_at_some(site: Site, names: Sequence[str]) -> tuple[str, float]:
+    """Return the version of what a page shows of several studies, and when to look again."""
+    found = [look_at_one(site, name) for name in names]
+    return version_of([version for version, _ in found]), min(pause for _, pause in found)
 
 
 def look_at_all(site: Site) -> tuple[str, float]:

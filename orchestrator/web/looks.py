@@ -11,14 +11,15 @@ from orchestrator.decide.states import TrialState
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.deleted import deleted
 from orchestrator.record.events import Assigned, AttemptFailed, Decided, Noted, TrialEnd
-from orchestrator.record.journal import Line, newest_first
+from orchestrator.record.journal import Line
+from orchestrator.record.journalparts import newest_first
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.model import StudyReport
 from orchestrator.reporting.numbers import DASH, duration
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.reporting.standingwords import answered
 from orchestrator.study.visible import shortened, visible
-from orchestrator.web.again import retriable
+from orchestrator.web.again import named_cells, rests
 from orchestrator.web.curvefigure import WEIGHTS
 from orchestrator.web.kept import KeptStudy
 from orchestrator.web.lookwords import looks_of
@@ -71,7 +72,7 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
         kept: the study.
         asked: a part of the arms' names, the state of cells, and order and part of both tables.
     """
-    found, run = kept.status(), kept.run
+    found, run = kept.standing, kept.run
     words, state = asked["arm"].casefold(), asked["state"] if asked["state"] in set(TrialState) else ""
     by_arm: dict[str, list[TrialRecord]] = {arm: [] for arm in found.arms if words in arm.casefold()}
     for cell in found.cells:
@@ -84,13 +85,20 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     chips = sum(len(mine) for _, mine in arms.rows) <= MOST_CHIPS
     drawn = (cell for _, mine in arms.rows for cell in mine) if chips else ()
     gone = {cell.cell for cell in deleted(run.storage, run.paths, drawn)}
-    retried = retriable(run, found)
+    named: frozenset[str] = kept.once("named", (plan := kept.recorded.plan), lambda: named_cells(plan.cells))
+    at_rest = rests(run, found)
     on_this_page = {arm for arm, _ in arms.rows}
     return {
         **_summary(kept, found),
         "arms": arms.drawn(lambda arm: _known_arm(kept, found, *arm, gone if chips else None)),
-        "cells": cells.drawn(lambda cell: {**_row(found, cell), "again": cell.cell in retried}),
+        "cells": cells.drawn(
+            lambda cell: {
+                **_row(found, cell),
+                "again": at_rest and cell.state.terminal and cell.cell in named,
+            }
+        ),
         "states": [state.value for state in _FIRST],
+        "left": found.driver is None and any(cell.state is TrialState.RUNNING for cell in found.cells),
         "gone": _some(found.gone, "deleted directories"),
         "odd": _some(found.oddities(), "oddities"),
         "events": _events(kept),
@@ -175,7 +183,8 @@ def _cell(cell: TrialRecord) -> Drawn:
 
 def trial_address(cell: str) -> str:
     """Return where a trial's page lies, from that of its study."""
-    return f"trial?cell={quote(cell, errors='replace')}"
+    plain = cell.isascii() and cell.isalnum()  # nearly always
+    return f"trial?cell={cell if plain else quote(cell, errors='replace')}"
 
 
 def _row(found: StudyStanding, cell: TrialRecord) -> Drawn:
@@ -227,7 +236,7 @@ def _looks(kept: KeptStudy) -> list[Drawn]:
     report = kept.report()
     if not isinstance(report, StudyReport):
         return []
-    found: list[Drawn] = kept.once("looks", report, lambda: looks_of(kept.run.spec, report))
+    found: list[Drawn] = kept.once("looks", report, lambda: looks_of(kept.recorded.study, report))
     return found
 
 
@@ -260,8 +269,8 @@ def _events(kept: KeptStudy) -> list[tuple[str, str]]:
     """(clock time, words) of the latest events, the newest first."""
     view = kept.recorded
     lines = newest_first(view.storage, view.journal)
-    told = ((_clock(line), _words(line, view.state.cells)) for line in lines)
-    return list(islice(((clock, _short(words)) for clock, words in told if words), LATEST_EVENTS))
+    told = ((line, _words(line, view.state.cells)) for line in lines)
+    return list(islice(((_clock(line), _short(words)) for line, words in told if words), LATEST_EVENTS))
 
 
 def _words(line: Line, cells: Mapping[str, TrialRecord]) -> str | None:

@@ -20,27 +20,41 @@ RETRY_MS = 1000
 SHARE = 0.05
 """Of the time, at most, that looks at one thing may take."""
 
+FEEL_S = 1.0
+"""Between two looks at what costs next to nothing, where the next whole one is further away."""
+
 Look = Callable[[], tuple[str, float]]
 """Returns the version of what there is, and how many seconds to wait before the next look."""
+
+Feel = Callable[[], object]
+"""Returns, cheaply, something of which another value is worth a look at once."""
 
 
 class _Watch:
     """One thing that pages show. `version`: as of the last look; `turn`: set when there is another one."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Look, feel: Feel | None) -> None:
         self.version, self.viewers, self.turn = "", 0, asyncio.Event()
-        self._look = look
+        self._look, self._feel = look, feel
         self.task = asyncio.ensure_future(self._go_on())
 
     async def _go_on(self) -> None:
         while True:
+            felt = await self._felt()
             began = time.monotonic()
             version, pause_s = await run_in_threadpool(self._look)
             took = time.monotonic() - began
             if version != self.version:
                 self.version = version
                 self.wake()
-            await asyncio.sleep(max(pause_s, took / SHARE))
+            due = time.monotonic() + max(pause_s, took / SHARE)
+            while (left := due - time.monotonic()) > 0:
+                await asyncio.sleep(left if self._feel is None else min(left, FEEL_S))
+                if await self._felt() != felt:
+                    break
+
+    async def _felt(self) -> object:
+        return None if self._feel is None else await run_in_threadpool(self._feel)
 
     def wake(self) -> None:
         """Let every viewer look whether there is something for it."""
@@ -66,17 +80,20 @@ class News:
         for watch in self._watches.values():
             watch.wake()
 
-    async def told(self, what: str, look: Look, goes_on: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def told(
+        self, what: str, look: Look, goes_on: Callable[[], bool], feel: Feel | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield events: `version` with the newest version first, then with each other one.
 
         Args:
             what: the name of what is watched.
             look: looks at it, in a thread; the one of the first viewer is taken for all.
+            feel: looks for less, and often, in between.
             goes_on: whether the viewer may still be told: else it ends, at the latest after `BEAT_S`.
         """
         watch = self._watches.get(what)
         if watch is None or watch.task.done():
-            watch = self._watches[what] = _Watch(look)
+            watch = self._watches[what] = _Watch(look, feel)
         watch.viewers += 1
         said = ""
         try:

@@ -7,12 +7,12 @@ from pathlib import PurePath
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
 
-from orchestrator.engine.sharing import StudyQueue
 from orchestrator.errors import Fault, InputError, OrchestratorError
 from orchestrator.record.storage import Storage
 from orchestrator.study.loading import LoadedStudy, load_study
 from orchestrator.web.again import typed
 from orchestrator.web.answers import Filled, Sent, Site, go_to, kept_study, show_page
+from orchestrator.web.beside import on_machine
 from orchestrator.web.carried import EarlierStudy, carried, file_of, free_name
 from orchestrator.web.children import ChildAnswer, shown
 from orchestrator.web.form import Form, form_of, options, overrides
@@ -24,9 +24,9 @@ def new_study_pages(app: FastAPI, site: Site) -> None:
     """Add the pages on which a study is chosen and started."""
 
     @app.get("/new")
-    def choose(request: Request, config: str = "", like: str = "") -> Response:
-        if like:
-            return _like_page(request, site, like)
+    def choose(request: Request, config: str = "", like: str = "", extend: str = "") -> Response:
+        if like or extend:
+            return _like_page(request, site, like or extend, extends=not like)
         return _form_page(request, site, config, {}, None)
 
     @app.post("/new")
@@ -86,21 +86,25 @@ def _form_page(
             problems = [str(fault) for fault in error.faults]
     code = 422 if answer is not None and answer.returncode else 200
     values = {"known": known, "config": config, "form": form, "problems": problems, "start": start}
-    values["busy"] = here_now()
+    values["busy"] = [*on_machine().others]
     return show_page(request, "new.html.j2", code, filled=filled, answer=answer, command=command, **values)
 
 
-def _like_page(request: Request, site: Site, name: str) -> Response:
-    """Show the form of an earlier study's file as that study would have filled it."""
+def _like_page(request: Request, site: Site, name: str, *, extends: bool) -> Response:
+    """Show the form of an earlier study's file as that study would have filled it.
+
+    `extends`: under its own name, for more arms or seeds of it; else under a free one.
+    """
     kept, root = kept_study(site, name), site.children.root
     known = find_study_files(root)
     then = kept.recorded.spec
     study = str(then["name"])
     sound = [file for file in known if file.name != study or _is_sound(site, file, known)]
     config, words = file_of(environment(kept).study_file, study, sound, root)
-    new = free_name(name, lambda other: site.studies.named(other) is not None)
+    new = study if extends else free_name(name, lambda other: site.studies.named(other) is not None)
     if not config:
-        command = ["ablate", "--config", typed(kept.run, kept.run.paths.study_yaml, root), f"name={new}"]
+        command = ["ablate", "--config", typed(kept.run, kept.run.paths.study_yaml, root)]
+        command.append("--extend" if extends else f"name={new}")
         return _form_page(
             request, site, "", {}, None, start=EarlierStudy(name, words, command=shown(command))
         )
@@ -109,8 +113,9 @@ def _like_page(request: Request, site: Site, name: str) -> Response:
         found = carried(_form(site, config, known), then, now, new)
     except InputError:  # which the page of the file says
         return _form_page(request, site, config, {}, None, start=EarlierStudy(name, words))
-    start = EarlierStudy(name, words, tuple(found.changed), tuple(found.left))
-    return _form_page(request, site, config, found.filled, None, start=start)
+    start = EarlierStudy(name, words, tuple(found.changed), tuple(found.left), extends=extends)
+    filled = {**found.filled, "flag": ["extend"]} if extends else found.filled
+    return _form_page(request, site, config, filled, None, start=start)
 
 
 def _is_sound(site: Site, file: StudyFile, known: tuple[StudyFile, ...]) -> bool:
@@ -119,13 +124,6 @@ def _is_sound(site: Site, file: StudyFile, known: tuple[StudyFile, ...]) -> bool
     except InputError:
         return False
     return True
-
-
-def here_now() -> list[str]:
-    """Return the studies that run or wait on this machine, which a queued one would begin after."""
-    queue = StudyQueue.here()
-    waiting = [one.study for one, _ in queue.waiting()]
-    return list(dict.fromkeys([*(one.study for one in queue.register.tenants()), *waiting]))
 
 
 def _study_of(site: Site, words: tuple[str, ...]) -> tuple[str, str]:

@@ -36,6 +36,8 @@ _LOST_WORKERS = (
     *(FaultKind.HOST_MEMORY, FaultKind.HANG, FaultKind.CONNECTION),
 )
 _CONDITIONS = ("lost", "set aside")
+_USES = {"load": "load", "memory": "memory", "gpu": "GPUs busy", "gpu_memory": "GPU memory"}
+"""Columns of what nodes have in use: there where one of them has said so."""
 
 Drawn = dict[str, Any]
 """What a template draws, by name."""
@@ -178,6 +180,7 @@ def _lanes(found: StudyStanding, now: RunNow, incidents: Incidents) -> Drawn:
         "rows": [_lane(found, lane) for lane in now.lanes[:MOST_ROWS]],
         "more": max(0, len(now.lanes) - MOST_ROWS),
         "nodes": [_node(node, busy[node.name]) for node in nodes[:MOST_ROWS]],
+        "columns": [it for it in _USES.items() if any(getattr(node, it[0]) is not None for node in nodes)],
         "more_nodes": max(0, len(nodes) - MOST_ROWS),
         "losses": "; ".join(losses),
         "news": [(moment(t), brief(text)) for t, text in incidents.nodes[:MOST_NAMED]],
@@ -213,7 +216,20 @@ def _node(node: NodeNow, lanes: int) -> Drawn:
         "lanes": lanes,
         "condition": brief(node.condition),
         "bad": node.condition in _CONDITIONS,
+        "load": None if node.load is None else f"{node.load:g}",
+        "memory": _of(node.memory),
+        "gpu": None if node.gpu is None else {"share": node.gpu, "words": f"{100 * node.gpu:.0f} %"},
+        "gpu_memory": _of(node.gpu_memory),
     }
+
+
+def _of(used: tuple[float, float] | None) -> Drawn | None:
+    """Return memory that is in use as a bar and in words."""
+    if used is None:
+        return None
+    some, total = (size / 2**30 for size in used)
+    words = f"{some:,.0f} of {total:,.0f} GiB" if total >= 100 else f"{some:.2g} of {total:.2g} GiB"
+    return {"share": used[0] / used[1], "words": words}
 
 
 # ---- time and budget ------------------------------------------------------------------------------------

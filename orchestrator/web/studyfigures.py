@@ -43,7 +43,7 @@ def drawn_once(kept: KeptStudy, what: str, asked: Asked) -> tuple[bytes, str]:
 
 def _curves(kept: KeptStudy, asked: Asked) -> Figure:
     """Return the curves; the tables of the chosen arms are read, and no others."""
-    spec, found, report = kept.run.spec, kept.status(), kept.report()
+    spec, found, report = kept.recorded.study, kept.standing, kept.report()
     reference = kept.recorded.plan.reference
     begun = [cell for cell in found.cells if cell.begun and cell.sample is None]
     phases = list(dict.fromkeys(cell.phase for cell in begun))
@@ -74,7 +74,7 @@ def _curves(kept: KeptStudy, asked: Asked) -> Figure:
 
 def _others(kept: KeptStudy, asked: Asked) -> list[str]:
     words, reference = asked["arm"].casefold(), kept.recorded.plan.reference
-    return [arm for arm in kept.status().arms if arm != reference and words in arm.casefold()]
+    return [arm for arm in kept.standing.arms if arm != reference and words in arm.casefold()]
 
 
 def _sizes(report: StudyReport) -> dict[str, float]:
@@ -97,7 +97,7 @@ def _forest(kept: KeptStudy, asked: Asked) -> Figure:
 
 
 def _map(kept: KeptStudy, asked: Asked) -> Figure:
-    found, words = kept.status(), asked["arm"].casefold()
+    found, words = kept.standing, asked["arm"].casefold()
     arms = [arm for arm in found.arms if words in arm.casefold()]
     return cell_figure(arms, found.cells, found.claimed or found.metric)
 
@@ -107,6 +107,11 @@ def _all(kept: KeptStudy) -> object:
     return kept.version
 
 
+def _effects(kept: KeptStudy) -> object:
+    kept.status()
+    return kept.report()
+
+
 def _states(kept: KeptStudy) -> object:
     cells = kept.status().cells
     return tuple(cell.state for cell in cells), sum(cell.attempts for cell in cells)
@@ -114,7 +119,7 @@ def _states(kept: KeptStudy) -> object:
 
 DRAWINGS: dict[str, tuple[Drawing, Depends]] = {
     "curves": (_curves, _all),
-    "forest": (_forest, _all),
+    "forest": (_forest, _effects),
     "map": (_map, _states),
 }
 """By the names that they have in addresses."""

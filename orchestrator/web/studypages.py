@@ -8,20 +8,20 @@ from urllib.parse import quote
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
-from orchestrator.record.state import TrialRecord
-from orchestrator.web.again import command_of, offered, retriable, retry_of, seeds_of
+from orchestrator.reporting.standing import StudyStanding
+from orchestrator.web.again import command_of, offered, rests, seeds_of
 from orchestrator.web.answers import (
     SEE_OTHER,
-    Sent,
     Site,
     go_to,
     kept_study,
     read_form,
     run_and_return,
     show_page,
-    show_refusal,
     show_unless_known,
+    study_dir,
 )
+from orchestrator.web.beside import OnMachine, on_machine, place_of
 from orchestrator.web.children import shown
 from orchestrator.web.kept import KeptStudy
 from orchestrator.web.looks import ASKED_OF_A_STUDY, look_at
@@ -29,16 +29,24 @@ from orchestrator.web.served import served
 from orchestrator.web.tables import Asked
 
 
-def around(site: Site, kept: KeptStudy) -> dict[str, Any]:
-    """Return what the page of a study offers: its TensorBoard, and the commands that go on with it."""
-    run, root, found = kept.run, site.children.root, kept.status()
+def around(site: Site, kept: KeptStudy, found: StudyStanding) -> dict[str, Any]:
+    """Return what the page of a study offers: its TensorBoard, and the commands that go on with it.
+
+    `busy`: studies on this machine that it could begin after; `waits`: for whom it waits already, if it does.
+    """
+    run, root = kept.run, site.children.root
+    here = on_machine(place_of(run.storage, run.paths.root)) if rests(run, found) else OnMachine()
 
     def again() -> dict[str, Any]:
         actions, seeds = offered(run, found), seeds_of(run)
         more = {action: shown(command_of(run, root, action, seeds)) for action in actions}
         return {"more": more, "seeds": seeds}
 
-    return {"board": site.children.board(run.paths.root) is not None, **kept.once("again", found, again)}
+    more = kept.once("again", found, again)
+    if here.waits is not None:
+        more = {**more, "more": {}}
+    board = site.children.board(run.paths.root) is not None
+    return {"board": board, "busy": here.others, "waits": here.waits, **more}
 
 
 def study_pages(app: FastAPI, site: Site) -> None:
@@ -47,7 +55,8 @@ def study_pages(app: FastAPI, site: Site) -> None:
     @app.get("/studies/{name}/")
     def study(request: Request, name: str) -> Response:
         kept, asked = kept_study(site, name), Asked.of(request.query_params, *ASKED_OF_A_STUDY)
-        more = {"name": name, "asked": asked, **around(site, kept)}
+        written = shown(["report", study_dir(site, name), "--write"])
+        more = {"name": name, "asked": asked, "written": written, **around(site, kept, kept.status())}
         told = (kept.version, kept.run.storage.exists(kept.run.paths.report_html), more)
         return show_unless_known(
             request, told, "study.html.j2", lambda: {"look": look_at(kept, asked), **more}
@@ -58,18 +67,6 @@ def study_pages(app: FastAPI, site: Site) -> None:
     @app.post("/studies/{name}/report", dependencies=only_ours)
     def write_report(request: Request, name: str) -> Response:
         return run_and_return(request, site, name, "report", "--write")
-
-    @app.post("/studies/{name}/again")
-    def again(request: Request, name: str, filled: Sent) -> Response:
-        run = kept_study(site, name).run
-        action = filled.get("action", [""])[0]
-        if action not in offered(run, run.status()):
-            raise HTTPException(409, "this cannot be done with the study now: load its page again")
-        words = command_of(run, site.children.root, action, filled.get("seeds", [""])[0])
-        answer = site.children.ask(*words, "--dry-run")
-        if answer.returncode:
-            return show_refusal(request, words, answer)
-        return go_to(request, f"/launches/{site.children.launch(*words)}")
 
     @app.get("/studies/{name}/files/{path:path}")
     def file(request: Request, name: str, path: str) -> Response:
@@ -83,29 +80,6 @@ def study_pages(app: FastAPI, site: Site) -> None:
         if path and not path.endswith("/"):
             return go_to(request, f"{below}/")
         return show_page(request, "folder.html.j2", name=name, path=path, entries=found)
-
-
-def retry_pages(app: FastAPI, site: Site) -> None:
-    """Add the pages that ask before a trial is run again."""
-
-    def found(name: str, cell: str) -> tuple[KeptStudy, TrialRecord]:
-        kept = kept_study(site, name)
-        there = retriable(kept.run, kept.status())
-        if cell not in there:
-            raise HTTPException(409, "this cell cannot be run again now: load the page of its study again")
-        return kept, there[cell]
-
-    @app.get("/studies/{name}/retry")
-    def ask(request: Request, name: str, cell: str = "") -> Response:
-        kept, trial = found(name, cell)
-        command = shown(retry_of(kept.run, site.children.root, trial, accepts=False))
-        return show_page(request, "retry.html.j2", name=name, cell=trial, command=command)
-
-    @app.post("/studies/{name}/retry")
-    def retry(request: Request, name: str, filled: Sent) -> Response:
-        kept, trial = found(name, filled.get("cell", [""])[0])
-        words = retry_of(kept.run, site.children.root, trial, accepts="accepts" in filled)
-        return go_to(request, f"/launches/{site.children.launch(*words)}")
 
 
 def _apart(site: Site, session: str, name: str, below: str) -> Response:

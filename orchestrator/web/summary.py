@@ -7,7 +7,8 @@ from math import isfinite
 from typing import Any
 
 from orchestrator.decide.states import TrialState
-from orchestrator.record.journal import Line, newest_first
+from orchestrator.record.journal import Line
+from orchestrator.record.journalparts import newest_first
 from orchestrator.reporting.numbers import DASH
 from orchestrator.reporting.standing import GLYPHS, StudyStanding
 from orchestrator.web.kept import KeptStudy

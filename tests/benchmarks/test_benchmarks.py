@@ -154,7 +154,11 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(load, tmp_path: 
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "script", ["turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"]
+    "script",
+    [
+        *("turnaround", "throughput", "monitors", "checkpoints", "recovery", "records", "loop"),
+        *("scale", "messages", "verdicts", "gpu"),
+    ],
 )
 def test_help(script: str) -> None:
     shown = subprocess.run(
@@ -215,3 +219,60 @@ def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         load("turnaround").arguments(["--runs", "lanes,magic"])
     assert "magic" in capsys.readouterr().err
+
+
+def test_the_real_driver_runs_over_lanes_that_only_report(load, tmp_path: Path) -> None:
+    scale = load("scale")
+    words = ["--cells", "20", "--lanes", "5", "--rate", "200", "--minutes", "0.02", "--mean", "6"]
+    found = scale.run(scale.arguments([*words, "--windows", "6"]), tmp_path)
+    assert found["cells"] == sum(found["counts"].values()) == 20
+    assert found["trials"] > 0
+    assert found["decisions"] > 0
+    assert found["reports"] > 0
+    drawn = scale.drawn(found)
+    assert "message path (broker)" in drawn
+    assert "reports a second: wanted, made | 200, " in drawn
+
+
+def test_slopes_of_time_and_memory_are_over_the_windows_behind_the_first_tenth(load) -> None:
+    scale = load("scale")
+    samples = [
+        scale.Sample(60.0 * n, {"broker": 0.1 * n, "lanes": 5.0 * n}, 100 + 2e-5 * 1000 * n, 1000 * n, n, n)
+        for n in range(11)
+    ]
+    samples[0] = scale.Sample(0.0, {"broker": 9.0}, 50.0, 0, 0, 0)  # the start, which is left out
+    found = scale.figures(samples, [0.01] * 9 + [0.2])
+    assert found["cores"] == pytest.approx(0.1 / 60)
+    assert found["cpu_us_per_report"] == pytest.approx(100.0)
+    assert found["cpu_slope"] == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert found["rss_slope"] == pytest.approx((20.0, 0.0), abs=1e-3)
+    assert found["decision_p50_s"] == 0.01
+
+
+def test_a_report_costs_what_its_phase_takes_beyond_the_silent_one(load) -> None:
+    messages = load("messages")
+    looks = [
+        messages.Look(float(t), {"worker": 0.02 * t + max(0.0, 0.06 * (t - 10)), "driver": 0.01 * t}, {})
+        for t in range(31)
+    ]
+    note = {"quiet": 0.5, "began": 10.0, "ended": 20.0}
+    found = messages.figures(looks, [note, note], reports=600)
+    assert found["rate"] == pytest.approx(30.0)
+    worker = found["kinds"]["worker"]
+    assert worker["silent_share"] == pytest.approx(0.01)
+    assert worker["us_per_report"] == pytest.approx(1000.0)
+    assert found["path_share"] == pytest.approx(0.005)
+    drawn = messages.drawn(found)
+    assert "worker at most 3 %, seen 4.00 %, NOT reached" in drawn
+    assert "message actor and driver at most 2 %, seen 0.50 %, reached" in drawn
+
+
+def test_a_table_is_put_between_its_marks(load) -> None:
+    leavings = load("leavings")
+    page = "a\n<!-- one -->\nold\n<!-- end -->\nb\n<!-- two -->\nold\n<!-- end -->\n"
+    once = leavings.written_into(page, "two", "new\n")
+    assert once == page[: page.rindex("old")] + "new\n<!-- end -->\n"
+    with pytest.raises(ValueError, match="three"):
+        leavings.written_into(page, "three", "new")
+    for mark in ("scale", "messages"):
+        assert leavings.written_into(leavings.PAGE.read_text(), mark, "new\n").count("new\n<!-- end -->") == 1

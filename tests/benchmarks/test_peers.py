@@ -32,6 +32,13 @@ def run(way: str, wall_s: float = 1.0, **changes: Any) -> dict[str, Any]:
 NOTHING = {"ended": None, "stopped": None, "lost": None}
 
 
+def test_the_python_of_this_project_is_found_from_anywhere(load) -> None:
+    """Ways run in directories of their own."""
+    pytest.importorskip("psutil")
+    runner = load("runner")
+    assert runner.arguments(["--own", "here/python"]).own == Path.cwd() / "here" / "python"
+
+
 def test_every_way_is_the_first_one_at_some_time(load) -> None:
     figures = load("figures")
     orders = [figures.in_turn(["a", "b", "c"], repetition) for repetition in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -63,19 +64,45 @@ def test_the_script_of_a_shell_is_one(command, tmp_path: Path, shell: str) -> No
     assert subprocess.run([shell, "-n"], input=result.out, text=True, check=False).returncode == 0
 
 
+ASKED = {
+    "bash": """\
+source ./script
+COMP_WORDS=(orchestrate logs no-b); COMP_CWORD=2
+_orchestrate_completion orchestrate
+echo ${COMPREPLY[@]}
+""",
+    "fish": """\
+source ./script
+complete --do-complete "orchestrate logs no-b"
+""",
+    # A terminal of its own, since zsh completes at a prompt alone; what it types is waited for.
+    "zsh": """\
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PROMPT=; autoload -Uz compinit; compinit -u -D; source ./script"
+zpty -w -n shell $'orchestrate logs no-b\\t'
+zpty -r shell typed '*no-batchnorm*'
+echo no-batchnorm
+""",
+}
+
+
 @pytest.mark.slow
-def test_bash_completes(command, recorded: Path, tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
-    (tmp_path / "script").write_text(command("completion", "bash").out)
+@pytest.mark.parametrize("shell", ASKED)
+def test_a_shell_completes(
+    command, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell}; on Debian and Ubuntu: apt install {shell}")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "script").write_text(command("completion", shell).out)
     (tmp_path / "orchestrate").write_text(f'#!/bin/sh\nexec {sys.executable} -m orchestrator "$@"\n')
     (tmp_path / "orchestrate").chmod(0o755)
-    ask = (
-        "source ./script; COMP_WORDS=(orchestrate logs no-b); COMP_CWORD=2; "
-        "_orchestrate_completion ./orchestrate; echo ${COMPREPLY[@]}"
+    done = subprocess.run(
+        [program, "-c", ASKED[shell]], capture_output=True, text=True, timeout=120, check=False
     )
-    done = subprocess.run([bash, "-c", ask], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("no-batchnorm\n", "")
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from workbench import NO_EXTRA
 from orchestrator.api.study import Study
 from orchestrator.engine.inprocess import report, run_in_process
 from orchestrator.engine.running import RunOptions, StudyOutcome
+from orchestrator.engine.sharing import Offer, StudyQueue, Want
 from orchestrator.record.codeidentity import PackedCode
 from orchestrator.record.studyrecord import Start, StudyRecord
 
@@ -98,7 +100,7 @@ def test_a_trial_whose_directory_was_deleted_begins_anew(command, ended: Path) -
     done = command("retry", ended, "baseline", 1)
     assert (done.code, done.out) == (0, "baseline seed 1: done, loss 17, attempt 2\n")
     assert "is gone" not in command("status", ended).out
-    assert (ended / "report.md").read_text().count("Run again on request") == 1
+    assert (ended / "report.md").read_text().count("Run again on request after they had ended: ") == 1
 
 
 def test_what_is_not_there_is_refused(command, ended: Path) -> None:
@@ -116,3 +118,25 @@ def test_a_program_gets_the_trial_that_ran_again(
     fits("retry", document)
     assert (document["arm"], document["state"], document["attempts"]) == ("baseline", "done", 2)
     assert (document["left"], document["exit_code"]) == (0, 0)
+
+
+def test_one_that_is_queued_waits_for_the_studies_that_are_here_and_can_be_cancelled(
+    command, ended: Path
+) -> None:
+    assert command("retry", ended, "baseline", 1, "--queue", "--address", "auto").code == 2
+    before, queue = attempts(), StudyQueue.here()
+
+    def cancel() -> None:
+        while not queue.cancel(str(ended.resolve())):
+            Event().wait(0.01)
+
+    with queue.register.claimed(Want("first", "/elsewhere/first", 1, 0), Offer(4), print):
+        thread = Thread(target=cancel, daemon=True)
+        thread.start()
+        cancelled = command("retry", ended, "no-dropout", 1, "--queue")
+        thread.join(60)
+    assert cancelled.code == 143
+    assert "waiting for first (process" in cancelled.err
+    assert attempts() == before
+    Path("mended").touch()
+    assert command("retry", ended, "no-dropout", 1, "--queue").code == 0

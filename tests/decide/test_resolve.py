@@ -67,6 +67,29 @@ def test_golden_course_of_the_screen() -> None:
     assert arms[0].power < 0.4
 
 
+@pytest.mark.parametrize("margin", [None, 3.0])
+def test_the_second_screen_decides_as_the_first_and_shows_open_arms_as_they_were_judged(
+    margin: float | None,
+) -> None:
+    rules = [replace(SCREEN, margin=margin, screen=goals.SCREEN.terms(version).screen) for version in (1, 2)]
+    made = [study(scenario("S1"), 5, 0, index).curves[:, :5, -1] for index in range(6)]
+    seen = set()
+    for values in (GOLDEN, *made):
+        courses = [follow(rule, values) for rule in rules]
+        for first, second in zip(*(course.looks for course in courses), strict=True):
+            assert replace(second, lo=first.lo, hi=first.hi) == first
+            if second.lo is None or second.hi is None:
+                continue
+            seen.add(second.action)
+            if second.action in ("different", "equivalent"):
+                assert (second.lo, second.hi) == (first.lo, first.hi)
+                assert second.action == "equivalent" or second.lo > 0 or second.hi < 0
+            else:
+                assert second.lo <= 0 <= second.hi
+                assert second.hi - second.lo > first.hi - first.lo
+    assert seen >= {"different", "futile", "continue"}
+
+
 def test_a_parked_arm_comes_back_when_no_other_is_active() -> None:
     values = np.random.default_rng(0).normal(size=(7, 5))
     values[:, 0] = [0.0, 1.4, 0.1, -0.1, 0.2, 0.1, -0.2]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from orchestrator.decide.seeds import ignores_seed
+from orchestrator.decide.seeds import SeedComparison, ignores_seed
 
 CURVE = [{"epoch": i, "train/loss": 1 / (i + 1), "time_s": i * 1.5, "note": "x"} for i in range(4)]
 SLOWER = [{**row, "time_s": 9.0, "train/seconds": i, "samples_per_second": i} for i, row in enumerate(CURVE)]
@@ -53,3 +53,15 @@ def test_odd_numbers_compare_bit_for_bit(value: float) -> None:
     rows = [{"loss": float(i)} for i in range(3)] + [{"loss": value}]
     assert ignores_seed(rows, rows)
     assert not ignores_seed(rows, [*rows[:3], {"loss": 0.5}])
+
+
+def test_curves_that_grow_are_compared_each_report_once() -> None:
+    found = SeedComparison()
+    found.look(CURVE[:2], CURVE[:2])
+    assert (found.same, found.moved, found.says_same((2, 2), ended=False)) == (2, True, False)
+    found.look([{}, {}, *CURVE[2:]], [{}, {}, *CURVE[2:]])  # what was compared is not looked at again
+    assert found.same == len(CURVE)
+    assert found.says_same((len(CURVE), len(CURVE)), ended=False)
+    found.look([*CURVE, {"loss": 0.5}, {"loss": 0.1}], [*CURVE, {"loss": 0.6}, {"loss": 0.1}])
+    assert found.differs
+    assert not found.says_same((len(CURVE) + 2, len(CURVE) + 2), ended=True)

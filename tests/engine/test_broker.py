@@ -28,6 +28,7 @@ from orchestrator.engine.messages import (
     TrialEnded,
     TrialProgress,
     TrialStarted,
+    WorkerFailed,
 )
 
 STOP = Answer(True, TrialState.CANCELLED, "stopped")
@@ -365,14 +366,20 @@ async def test_a_closed_lane_lets_its_workers_go() -> None:
 
 
 @in_a_loop
-async def test_drain_waits_for_the_first_event() -> None:
+async def test_reports_travel_together_and_what_calls_for_an_answer_at_once() -> None:
     scene = await Scene.up()
     await scene.drain()
     assert await scene.drain(0.01) == ()
-    waiting = asyncio.ensure_future(scene.drain(10.0))
+    waiting = asyncio.ensure_future(scene.drain(0.01))
     await asyncio.sleep(0)
     await scene.broker.say("lane", 1, reported(progress(1)))
-    assert len(await waiting) == 1
+    await scene.broker.say("lane", 1, reported(progress(2)))
+    assert len(await waiting) == 2  # its time was over
+    waiting = asyncio.ensure_future(scene.drain(10.0))
+    await asyncio.sleep(0)
+    await scene.broker.say("lane", 1, reported(progress(3)))
+    await scene.broker.say_apart(WorkerFailed("lane", "no module"))
+    assert len(await waiting) == 2
     waiting = asyncio.ensure_future(scene.drain(10.0))
     await asyncio.sleep(0)
     await scene.broker.wake()

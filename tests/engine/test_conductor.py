@@ -28,6 +28,7 @@ from orchestrator.engine.messages import (
     EntrypointFailed,
     GroupLost,
     LaneUp,
+    NodeUse,
     Outcome,
     Progress,
     RanksWait,
@@ -272,6 +273,10 @@ def test_others_may_see_what_runs_where_and_what_it_took(drive: Callable[..., Dr
         "on": {"lane": ["10.0.0.a (aaaaaaaa)"]},
     }
     assert d.conductor.progress() == said  # a quiet study says the same again
+    d.say(NodeUse("a" * 12, 1.5, (3, 16), 0.5, (7, 80)), NodeUse("b" * 12, 1.0, (1, 16)))
+    mine, other = d.conductor.progress()["run"]["nodes"]
+    used = {"load": 1.5, "memory": [3, 16], "gpu": 0.5, "gpu_memory": [7, 80]}
+    assert (mine, other) == (said["run"]["nodes"][0] | used, said["run"]["nodes"][1])
     left = d.conductor.snapshot().left
     assert left is not None
     assert left.low_s < 9 * len(d.plan.cells) - 6 < left.high_s

@@ -17,6 +17,8 @@ import pytest
 from orchestrator.cli.app import main
 from orchestrator.engine.sharing import Offer, Queued, StudyQueue, StudyRegister, Tenant, Want, in_front
 
+pytestmark = pytest.mark.slow
+
 
 def tenant(study: str, since: int, pid: int = 1) -> Tenant:
     return Tenant(study, f"/runs/{study}", pid, since, 0, (1.0, 0))
@@ -45,6 +47,7 @@ WAITS = """
 import sys
 from pathlib import Path
 from orchestrator.engine.sharing import StudyQueue, StudyRegister
+
 queue = StudyQueue(StudyRegister(Path(sys.argv[1])))
 say = lambda text: print(text, flush=True)
 with queue.turn(sys.argv[2], "/runs/" + sys.argv[2], say) as ours:

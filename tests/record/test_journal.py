@@ -286,3 +286,45 @@ def test_secrets_of_the_environment_do_not_reach_the_journal(monkeypatch: pytest
     monkeypatch.setenv("SOME_TOKEN", "hunter2-very-secret")
     line = encode(Line(0.0, 0, Noted("refused: hunter2-very-secret")))
     assert decode(line) == Line(0.0, 0, Noted("refused: ***"))
+
+
+LINES = st.dictionaries(
+    st.sampled_from(
+        ["v", "t", "event", "driver", "cell", "attempt", "name", "step", "length", "value", "other"]
+    ),
+    VALUES | st.sampled_from(["checkpoint", "nan", 1, 1.0, 10**30, [[[]]], "é", "\\"]),
+)
+
+
+@given(LINES, st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_plain_line_means_what_it_does_when_read_with_care(
+    local: Storage, fields: dict[str, Any], whole: bool
+) -> None:
+    known = {"v": 1, "t": 2, "event": "checkpoint", "cell": "0" * 12, "attempt": 1, "name": "step-1"}
+    line = {**known, "step": 1, "length": 2, "value": 0.1, **fields} if whole else fields
+    text = json.dumps({**line, **({} if line.get("v", 1) != 1 else {"v": 1})}).encode()
+    local.write_atomic(PATH, text + b"\n")
+    try:
+        expected = decode(text)
+    except StudyError:
+        with pytest.raises(StudyError):
+            read_journal(local, PATH)
+        return
+    assert repr(read_journal(local, PATH).lines) == repr(() if expected is None else (expected,))
+
+
+def test_one_odd_line_changes_nothing_for_its_neighbours(local: Storage) -> None:
+    plain = Checkpointed("0" * 12, 1, "step-1", 1, 1.0, 0.5)
+    odd = Checkpointed("0" * 12, 1, "é\\", 1, math.inf, math.nan)
+    lines = [Line(float(n), n % 3, odd if n % 7 == 3 else plain) for n in range(3_000)]
+    local.write_atomic(PATH, b"".join(encode(line) + b"\n" for line in lines))
+    assert repr(list(read_journal(local, PATH).lines)) == repr(lines)
+
+
+def test_nesting_has_its_limit_in_every_kind_of_line(local: Storage) -> None:
+    def note(deep: int) -> bytes:
+        return b'{"v":1,"t":1.0,"event":"note","text":"a","more":' + b"[" * deep + b"]" * deep + b"}\n"
+
+    local.write_atomic(PATH, note(90) + note(150) + note(250) + note(20_000) + note(1))
+    assert read_journal(local, PATH).damaged == (3, 4)

@@ -32,7 +32,8 @@ from orchestrator.record.events import (
     StudyStarted,
     TrialEnd,
 )
-from orchestrator.record.journal import Journal, newest_first
+from orchestrator.record.journal import Journal
+from orchestrator.record.journalparts import newest_first
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedStudy, read_record, read_study
 from orchestrator.record.snapshot import SnapshotWriter, read_snapshot

@@ -145,6 +145,19 @@ def test_a_screened_arm_has_its_one_difference_and_no_interval(screened) -> None
     assert (told["verdict"], told["lo"], told["hi"], told["wins"]) == (SCREENED, None, None, None)
 
 
+def test_an_open_arm_of_the_screen_has_the_interval_of_its_test(screened) -> None:
+    report = screened().report
+    open_, claimed = report.first.effects[2], report.first.effects[1]
+    assert open_.lo < 0 < open_.hi
+    assert (claimed.lo, claimed.hi) == pytest.approx((-1.331404, -0.585262), abs=2e-6)
+    assert open_.hi - open_.lo > 18.717739 + 18.367739  # at the level of the look alone
+    said = "; that of an arm without a claim has the level that the arm was tested at, the others are not "
+    assert said in str(report.methods)
+    [told] = [line for line in report.caveats if line.startswith("Arms went on because")]
+    assert "where baseline is noisier" in told
+    assert told.endswith("; that of an arm without a claim has the level of its test, and so holds 0.")
+
+
 @pytest.mark.parametrize(
     "form", [drawn, to_markdown, to_latex, page, headline, repr, StudyReport._repr_html_]
 )

@@ -11,8 +11,9 @@ from orchestrator.api.recorded import open_study
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.states import Cause
 from orchestrator.record.events import AttemptFailed, Event, Noted, Started, StudyStarted
-from orchestrator.record.journal import Line, lines_of
-from orchestrator.reporting.incidents import LATEST, IncidentReader, Incidents, counts_for
+from orchestrator.record.journal import Line
+from orchestrator.record.journalparts import lines_with
+from orchestrator.reporting.incidents import LATEST, OF_INCIDENTS, IncidentReader, Incidents, counts_for
 
 RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 
@@ -79,7 +80,7 @@ def test_what_counts_is_found_without_decoding_the_rest(tmp_path: Path, name: st
     whole = IncidentReader()
     whole.take(view.journal.lines)
     running = set(whole.incidents().under_way)
-    lines = list(lines_of(view.storage, view.journal, counts_for(running)))
+    lines = list(lines_with(view.storage, view.journal, OF_INCIDENTS, counts_for(running)))
     some = IncidentReader()
     some.take(lines)
     assert len(lines) < len(view.journal.lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pylatexenc.latexwalker import LatexWalker, LatexWalkerError
 
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.recorded import RecordedEnvironment, RecordedHardware
@@ -19,7 +20,7 @@ from orchestrator.record.run import Run
 from orchestrator.record.storage import Storage
 from orchestrator.reporting.bibliography import in_words, to_bibtex
 from orchestrator.reporting.build import build_report
-from orchestrator.reporting.latex import methods_latex, tex
+from orchestrator.reporting.latex import methods_latex, tex, to_latex
 from orchestrator.reporting.markdown import to_markdown
 from orchestrator.reporting.methods import methods_of, with_new_data
 from orchestrator.reporting.page import to_html
@@ -433,6 +434,7 @@ COMMANDS = re.compile(
 
 @given(st.text(max_size=60))
 def test_no_text_is_markup(text: str) -> None:
+    parses(tex(text))
     left = COMMANDS.sub("", tex(text))
     assert not re.search(r"[\\~^<>|#$%&_{}]", left)
     assert all(ord(character) < 0x180 for character in left)
@@ -446,6 +448,24 @@ def test_no_entry_breaks_its_file(name: str, title: str) -> None:
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
     assert text.endswith("\n}\n")
+
+
+def parses(text: str) -> None:
+    """Braces, environments and formulas are closed: what a parser in Python sees without a LaTeX."""
+    LatexWalker(text, tolerant_parsing=False).get_latex_nodes()
+
+
+def test_methods_tables_and_references_parse(study) -> None:
+    report = study(TWO, seeds=5, metric={"name": "50% of $x_1$ & #{~^}\\", "mode": "max"}).report
+    for text in (
+        methods_latex(report),
+        to_latex(report),
+        to_latex(report, slim=True),
+        to_bibtex(ALL.values()),
+    ):
+        parses(text)
+    with pytest.raises(LatexWalkerError):
+        parses(methods_latex(report) + "{")
 
 
 @pytest.mark.slow
@@ -497,3 +517,14 @@ def test_a_rule_of_another_package_says_what_it_is() -> None:
 
     (sentence,) = Median().methods(a_study(), (8,))
     assert sentence == Sentence("The stopping rule was median: half of the trials end at each rung")
+
+
+def test_the_page_names_files_that_a_study_has() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```tex\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    named = dict(re.findall(r"^\\(\w+)\{runs/my-study/(\w+)\}$", block, re.MULTILINE))
+    paths = StudyPaths("my-study")
+    assert {name: f"my-study/{stem}" for name, stem in named.items()} == {
+        "input": paths.methods_tex.removesuffix(".tex"),
+        "bibliography": paths.references_bib.removesuffix(".bib"),
+    }

@@ -96,6 +96,10 @@ RECORD = json.loads((Path(__file__).parents[2] / "docs" / "simulated.json").read
         ("S2", "save-1", "fwer", 0.018, 0.012),
         ("S1", "save-1", "cost", 0.71, 0.02),
         ("S1", "save-1", "power", 0.62, 0.04),
+        ("S1", "screen", "cost", 0.512, 0.005),
+        ("S2", "screen", "cost", 0.327, 0.005),
+        ("S1", "screen", "power", 0.602, 0.01),
+        ("S1", "screen", "fwer", 0.02, 0.01),
         ("S1", "reinvest", "cost", 0.98, 0.01),
         ("S1", "reinvest", "power", 0.78, 0.01),
         ("S1", "reinvest-1", "power", 0.74, 0.01),
@@ -132,15 +136,25 @@ def test_the_recorded_figures_keep_what_is_promised() -> None:
     assert value("noisy", "strict", "fwer") < 0.03
 
 
-@pytest.mark.parametrize("goal", list(GOALS))
+SHORT = {
+    "grid": {"baseline-x2", "baseline-x3", "baseline-x5", "share-95-50", "share-80-30", "falls"},
+    "screen": {"baseline-x3", "baseline-x5"},
+}
+"""Where intervals cover less than .95, as docs/statistics.md says and explains."""
+
+
+@pytest.mark.parametrize("method", ["grid", *GOALS])
 @pytest.mark.parametrize("name", [name for name in RECORD["audit"]["rows"] if name != "falls-mean"])
-def test_errors_are_rare_under_noise_that_nobody_planned_for(name: str, goal: str) -> None:
-    found = RECORD["audit"]["rows"][name][goal]
+def test_errors_are_rare_under_noise_that_nobody_planned_for(name: str, method: str) -> None:
+    found = RECORD["audit"]["rows"][name][method]
     assert found["studies"] >= 2000
     assert found["fwer"]["value"] <= min(0.06, 0.05 + 2 * found["fwer"]["se"])
-    assert found["wrong_sign"] is None or found["wrong_sign"]["value"] <= 0.003
-    if goal != "screen":  # which has intervals only of arms that have stood out
-        assert found["coverage"]["value"] >= 0.95
+    # a baseline of which every run that was looked at has fallen misleads whoever looks
+    assert found["wrong_sign"] is None or found["wrong_sign"]["value"] <= (
+        0.006 if name == "falls" else 0.002
+    )
+    assert found["coverage"]["value"] >= (0.75 if name in SHORT.get(method, ()) else 0.95)
+    assert found["false_coverage"] is None or found["false_coverage"]["value"] <= 0.05
 
 
 @pytest.mark.long

@@ -39,6 +39,8 @@ def test_every_figure_by_hand() -> None:
     assert found.coverage.value == pytest.approx((1 + 1 / 3 + 1 + 0.5) / 4)
     assert found.worst_coverage is not None
     assert found.worst_coverage.value == pytest.approx(2 / 3)
+    assert found.false_coverage is not None
+    assert found.false_coverage.value == pytest.approx((0 + 2 / 3 + 0 + 0.5) / 4)
     assert found.kept.value == 0.75
     assert found.equivalent is None
 
@@ -53,6 +55,16 @@ def test_without_findings_there_is_no_power_and_without_nulls_no_error() -> None
 def test_without_intervals_there_is_no_coverage() -> None:
     found = summarise("grid", [judged([0], [math.nan], [math.nan])], (0.0,))
     assert (found.coverage, found.worst_coverage, found.width) == (None, None, None)
+
+
+def test_a_study_without_intervals_has_none_that_misses() -> None:
+    none, misses = ([math.nan] * 2, [math.nan] * 2), ([1.0, math.nan], [2.0, math.nan])
+    found = summarise("screen", [judged([0, 0], *none), judged([0, 0], *misses)], (0.0, 0.0))
+    assert found.coverage is not None
+    assert found.coverage.value == 0
+    assert found.false_coverage is not None
+    assert found.false_coverage.value == 0.5
+    assert summarise("grid", [judged([0], [1.0], [2.0])], (0.0,)).false_coverage is None
 
 
 def test_equivalence_is_counted_on_the_right_side_of_the_margin() -> None:

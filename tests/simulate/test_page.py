@@ -96,7 +96,7 @@ def test_errors_that_are_too_large_are_said(simulated: ModuleType) -> None:
     said = simulated.blocks({**RECORD, "audit": {"rows": rows}})["audit"].split("\n\n")
     assert said[-1] == (
         "* noisy: *full grid, moderated t* has FWER 0.070 ± 0.004 and covers 0.940 ± 0.004; *resolve, save* "
-        "covers 0.941 ± 0.004 of its worst arm and has a wrong sign in 0.003 ± 0.004."
+        "covers 0.941 ± 0.004 of its worst arm and has a wrong sign in 0.0030 ± 0.0040."
     )
     assert said[0].splitlines()[0] == "| FWER | full grid, moderated t | resolve, save |"
 
@@ -107,7 +107,8 @@ def test_one_method_may_be_measured_alone(simulated: ModuleType) -> None:
     assert {name for row in found["audit"]["rows"].values() for name in row} == {"title", "save"}
     whole = simulated.merged(RECORD, found)
     assert strip(whole) == strip(RECORD)
-    assert whole["audit"]["rows"]["falls"]["save"]["studies"] == 1
+    assert whole["audit"]["rows"]["falls"]["save"]["studies"] == simulated.RARE["falls"]
+    assert whole["audit"]["rows"]["losses"]["save"]["studies"] == 1
 
 
 def test_the_documented_command_writes_both_files(

@@ -47,7 +47,7 @@ def test_rules_designs_and_searches(words: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", sorted(FROZEN["new"]))
 def test_new_studies(words: str, tmp_path: Path) -> None:
-    """As they are since the grid's test and both goals have a second version."""
+    """As they are since the grid's test and every goal have a second version."""
     file = tmp_path / "study.yaml"
     file.write_text(BASE)
     plan = make_plan(load_study(file, words.split()).spec)

@@ -35,6 +35,17 @@ def test_every_example_has_a_page_with_a_report() -> None:
     assert {page.stem for page in PAGES} == pages
 
 
+def test_a_report_that_is_kept_is_small_whole_and_cites_what_it_names() -> None:
+    folder = ROOT / "docs" / "examples" / "generator"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 300_000
+    links = set(re.findall(r'href="(?!#|data:)([^"]*)"', page))
+    assert {link for link in links if not (folder / link).exists()} == set()
+    cited = re.findall(r"\\cite\{([^}]*)\}", (folder / "methods.tex").read_text(encoding="utf-8"))
+    keys = re.findall(r"^@\w+\{(\w+),", (folder / "references.bib").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {key for group in cited for key in group.split(",")} == {*keys}
+
+
 def test_the_times_on_the_page_are_those_of_right_reports_within_five_minutes() -> None:
     times = json.loads((PAGES[0].parent / "times.json").read_text(encoding="utf-8"))
     assert times.keys() == REPORTS.keys()

@@ -244,7 +244,10 @@ class Tour:
         """Add a seed: effects rest on it too."""
         page = self.page
         write(page, "form.actions input[name=seeds]", "3")
-        self.start("button[value=extend]")
+        self.enter("button[value=extend]", "**/again?*")
+        assert "4 arms × 3 seeds = 12 trials" in page.locator("main").inner_text()
+        sound(page)
+        self.start("form[action$=again] button")
         seeds = page.locator("[aria-label=effects] tbody td:nth-child(4)").all_inner_texts()
         assert "3" in seeds
 

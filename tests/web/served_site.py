@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from fastapi.testclient import TestClient
 
 from orchestrator.decide.states import Cause, TrialState
+from orchestrator.engine.sharing import Offer, StudyQueue, StudyRegister, Want
 from orchestrator.record.events import Assigned, Noted, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.record.storage import Storage
@@ -104,3 +108,22 @@ def serve(root: Path, host: str = "127.0.0.1") -> Served:
     client = TestClient(make_app(site), base_url=f"http://{HOST}{site.sessions.base}")
     client.get("/", params={"token": TOKEN})
     return Served(root, site, client)
+
+
+@contextmanager
+def waiting(root: Path, study: str) -> Iterator[list[bool]]:
+    """A study that runs on this machine, and one that waits for it to end."""
+    register, waits, answers = StudyRegister.here(), Event(), list[bool]()
+
+    def wait() -> None:
+        queue = StudyQueue(register)
+        pause = lambda: Event().wait(0.01)  # noqa: E731
+        with queue.turn(study, str(root / "runs" / study), lambda _: waits.set(), pause) as ours:
+            answers.append(ours)
+
+    with register.claimed(Want("first", "/elsewhere/first", 1, 0), Offer(4), print):
+        thread = Thread(target=wait, daemon=True)
+        thread.start()
+        assert waits.wait(60)
+        yield answers
+    thread.join(60)

@@ -20,6 +20,7 @@ from orchestrator.reporting.model import Curve
 from orchestrator.study.cells import make_plan
 from orchestrator.study.loading import load_study
 from orchestrator.web.comparefigure import MOST_POINTS, StudyCurve, figure_of
+from orchestrator.web.livepages import SOON_S, look_at_some
 from orchestrator.web.sidebyside import MOST_ROWS, settings_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -165,6 +166,22 @@ def test_only_settings_that_differ_are_shown_and_not_too_many() -> None:
     assert max(len(value) for _, values in found["rows"] for value in values) < 300
     kinds = settings_of([{"a": 1, "b": True, "c": {}}, {"a": 1, "b": "true", "c": {"d": [1]}}])
     assert kinds["rows"] == [("b", ["true", '"true"']), ("c", ["{}", "–"]), ("c.d", ["–", "[1]"])]
+
+
+def test_the_page_is_told_of_what_is_new_in_each_of_its_studies(served: Served) -> None:
+    query = "study=first&study=second"
+    text = served.client.get(f"/compare?{query}").text
+    stream = f"{served.site.sessions.base}/compare/events?{query}".replace("&", "&amp;")
+    assert f'data-events="{stream}"' in text
+    for wrong in ("study=first", "study=first&study=none", "study=first&study=%1b"):
+        assert served.client.get(f"/compare/events?{wrong}").status_code in (400, 404)
+    seen = look_at_some(served.site, ["first", "second"])
+    assert look_at_some(served.site, ["first", "second"]) == seen
+    spec = load_study(served.root / "configs" / "second.yaml").spec
+    record = StudyRecord.open(Storage.open(served.root / "runs"), spec, make_plan(spec), Start("0" * 64))
+    version, pause_s = look_at_some(served.site, ["first", "second"])
+    assert (version != seen[0], pause_s) == (True, SOON_S)  # one of them runs
+    record.close()
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(served: Served) -> None:

@@ -91,6 +91,7 @@ def inert(page: str, known: set[tuple[str, str]]) -> None:
     assert len(page.encode()) < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_what_trials_say(served: Served, said: str) -> None:
     """In reasons, failures and notes, as a driver would have written them."""
     known = ours(served)

@@ -165,6 +165,7 @@ def test_a_study_is_queued_where_others_run(served: Served, monkeypatch: pytest.
     assert len(started) == 2
 
 
+@pytest.mark.slow
 def test_the_filled_form_is_sent_as_it_is(served: Served) -> None:
     """What a browser sends of it are the words of a command that starts the same study under its new name."""
     page = served.client.get("/new?like=small").text

@@ -81,6 +81,23 @@ def test_a_silent_stream_beats_and_ends_with_its_session(monkeypatch: pytest.Mon
     assert b": still here\n\n" in heard
 
 
+def test_what_is_felt_in_between_does_not_wait_for_a_look_that_is_far_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look that took long is not taken again soon, but a driver that dies is told."""
+    monkeypatch.setattr(news, "FEEL_S", 0.001)
+    now = ["1"]
+
+    async def scene() -> None:
+        stream = News().told("a", lambda: (now[0], 3600.0), lambda: True, lambda: now[0])
+        assert await version(stream) == "1"
+        now[0] = "2"
+        assert await version(stream) == "2"
+        await stream.aclose()
+
+    asyncio.run(asyncio.wait_for(scene(), SOON_S))
+
+
 def test_a_look_that_breaks_ends_its_streams() -> None:
     def broken() -> tuple[str, float]:
         raise RuntimeError("not ours")

@@ -128,7 +128,8 @@ def test_a_study_that_nobody_runs_can_be_gone_on_with(served: Served, monkeypatc
         for line in page.splitlines()
         if "<code>orchestrate" in line
     ]
-    assert shown == [command, f"{command} --retry-failed", f"{command} seeds=2 --extend"]
+    report = f"orchestrate report {served.root}/runs/small --write"
+    assert shown == [report, command, f"{command} --retry-failed", f"{command} seeds=2 --extend"]
     asked: list[tuple[str, ...]] = []
     started: list[tuple[str, ...]] = []
 

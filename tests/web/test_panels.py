@@ -106,6 +106,26 @@ def test_what_a_study_that_runs_is_at(served: Served, busy: StudyRecord) -> None
     assert "none: every trial runs to its full length" in panels["stopping"]
 
 
+def test_what_a_node_has_in_use_is_there_as_far_as_it_says(served: Served, busy: StudyRecord) -> None:
+    gib = 1 << 30
+    used = {"load": 1.3, "memory": [3.1 * gib, 16 * gib]}
+    nodes: list[dict[str, Any]] = [
+        {"name": "10.0.0.1 (aa)", "cpus": 8.0, "gpus": 0.0, "is": "used", **used},
+        {"name": "10.0.0.2 (bb)", "cpus": 8.0, "gpus": 0.0, "is": "used"},
+    ]
+    tell(busy, run={"waiting": 0, "fit": 1, "nodes": nodes})
+    lanes = said(served, "busy")["lanes"]
+    assert "GPUs | load | memory" in lanes
+    assert "GPUs busy" not in lanes
+    assert "1.3 | 3.1 of 16 GiB" in lanes
+    assert "8 | 0 | – | –" in lanes
+    nodes[1] |= {"gpu": 0.42, "gpu_memory": [70 * gib, 160 * gib], "memory": [5, 3], "load": "\x1b"}
+    tell(busy, run={"waiting": 0, "fit": 1, "nodes": nodes})
+    lanes = said(served, "busy")["lanes"]
+    assert "load | memory | GPUs busy | GPU memory" in lanes
+    assert "8 | 0 | – | – | 42 % | 70 of 160 GiB" in lanes
+
+
 def test_no_time_is_left_to_tell_while_no_lane_fits(served: Served, busy: StudyRecord) -> None:
     tell(busy, run={"waiting": 5, "fit": 0})
     assert "time left | not known: no lane fits now; 6 trials left" in said(served, "busy")["budget"]
@@ -194,7 +214,7 @@ def test_without_the_packages_of_a_study_the_rest_is_there(served: Served) -> No
     file = served.root / "runs" / "failures" / "study.yaml"
     file.write_text(file.read_text().replace("rule: none", "rule: of-a-package"))
     panels = said(served, "failures")
-    assert "of-a-package" in panels["budget"]
+    assert "stopping.rule" in panels["budget"]
     assert "8 attempts failed" in panels["faults"]
     assert "stopping" not in panels
 

@@ -6,19 +6,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from served_site import Served, record_study, serve, write_files
+from served_site import Served, record_study, serve, waiting, write_files
 
 from orchestrator.api.recorded import OpenedStudy
 from orchestrator.decide.states import TrialState
-from orchestrator.engine.sharing import Offer, StudyQueue, StudyRegister, Want
 from orchestrator.record.storage.directory import Directory
 from orchestrator.web.studylist import STATES, state_of
 
@@ -142,25 +138,7 @@ def test_a_study_is_one_word(served: Served) -> None:
     assert {"waiting", "damaged"} < set(STATES)
 
 
-@contextmanager
-def waiting(root: Path, study: str) -> Iterator[list[bool]]:
-    """A study that runs on this machine, and one that waits for it to end."""
-    register, waits, answers = StudyRegister.here(), Event(), list[bool]()
-
-    def wait() -> None:
-        queue = StudyQueue(register)
-        pause = lambda: Event().wait(0.01)  # noqa: E731
-        with queue.turn(study, str(root / "runs" / study), lambda _: waits.set(), pause) as ours:
-            answers.append(ours)
-
-    with register.claimed(Want("first", "/elsewhere/first", 1, 0), Offer(4), print):
-        thread = Thread(target=wait, daemon=True)
-        thread.start()
-        assert waits.wait(60)
-        yield answers
-    thread.join(60)
-
-
+@pytest.mark.slow
 def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
     """Also a study that has never begun; the page asks first, and runs the command that it shows."""
     assert names(served) == ["small"]
@@ -183,6 +161,7 @@ def test_who_waits_is_seen_and_can_be_taken_out(served: Served) -> None:
         assert "waiting" in row(served, "small")
 
 
+@pytest.mark.slow
 def test_a_study_is_stopped_once_its_page_was_asked(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert served.client.get("/studies/small/stop").status_code == 409
     text = (served.root / "configs" / "small.yaml").read_text()
@@ -212,6 +191,7 @@ def test_what_changes_in_a_study_that_rests_is_seen(served: Served) -> None:
     assert names(served) == ["small"]
 
 
+@pytest.mark.slow
 def test_hundreds_of_studies_stay_cheap(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """No report is worked out; a look again reads no file of a study that rests, and sends nothing."""
     for number in range(299):

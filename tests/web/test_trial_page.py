@@ -27,6 +27,8 @@ from orchestrator.study.visible import visible
 from orchestrator.web import livepages, trialpages
 from orchestrator.web.trialconfig import config_difference, shown_setting
 
+pytestmark = pytest.mark.slow
+
 RECORDS = Path(__file__).parents[1] / "fixtures" / "records"
 PNG = b"\x89PNG\r\n\x1a\n"
 

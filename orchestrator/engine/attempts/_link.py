@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
+from orchestrator.engine.attempts._nodeuse import NodeWatcher, node_use
 from orchestrator.engine.messages import (
     CONTINUE,
     Answer,
@@ -15,6 +16,7 @@ from orchestrator.engine.messages import (
     CheckpointKept,
     DriverEvent,
     EntrypointFailed,
+    NodeUse,
     Outcome,
     Progress,
     RungReached,
@@ -25,7 +27,10 @@ from orchestrator.engine.messages import (
 )
 from orchestrator.record.spans import UNTRACED, TrialSpans, now_us
 
-FLUSH_EVERY_S = 0.05
+FLUSH_EVERY_S = 0.5
+"""Reports of this time travel together: a message costs the same, however many it carries."""
+FULL = 500
+"""Reports that do not wait for it."""
 
 
 class LineDown(Exception):
@@ -60,15 +65,20 @@ class Link:
         self._stop: Answer = CONTINUE
         self._lock = threading.Lock()
         self._sending = threading.Lock()
-        self._wake = threading.Event()
+        self._wake, self._full = threading.Event(), threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None  # of the thread, which has ended then
+        self._watcher: NodeWatcher | None = None
 
     # ---- the loop of a lane -----------------------------------------------------------------------------
 
-    def attach(self, who: Attached) -> None:
+    def attach(self, who: Attached, *, watches: bool = False) -> None:
+        """Say who is there. `watches`: this one tells what its node has in use, too."""
         self._call("attach", self._lane, self.incarnation, who)
+        if watches:
+            self._watcher = NodeWatcher(partial(node_use, who.node), self._tell_use)
+            self._watcher.start()
 
     def next_assignment(self, after: int) -> Assignment | None:
         assignment: Assignment | None = self._call("next_assignment", self._lane, self.incarnation, after)
@@ -85,6 +95,9 @@ class Link:
     def close(self) -> None:
         """Send nothing more."""
         self._closed = True
+        self._full.set()
+        if self._watcher is not None:
+            self._watcher.stop()
         self._wake.set()
 
     # ---- one trial --------------------------------------------------------------------------------------
@@ -100,11 +113,15 @@ class Link:
             if self.trace.on and not self._pending:
                 self._since_us = now_us()
             self._pending.append(progress)
+            first, full = len(self._pending) == 1, len(self._pending) >= FULL
             stop = self._stop
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._send_loop, name="orchestrator-reports", daemon=True)
             self._thread.start()
-        self._wake.set()
+        if first:
+            self._wake.set()
+        if full:
+            self._full.set()
         return stop
 
     def check(self) -> None:
@@ -165,6 +182,12 @@ class Link:
                 if serial == self._serial and answer.stop:
                     self._stop = answer
 
+    def _tell_use(self, use: NodeUse) -> None:
+        try:
+            self._call("say_apart", use)
+        except (LineDown, WorkerKilled):  # the worker itself will notice
+            self.close()
+
     def _say(self, event: DriverEvent) -> None:
         self._call("say", self._lane, self._serial, event)
 
@@ -179,4 +202,5 @@ class Link:
             except Exception as error:
                 self._error = error
                 return
-            time.sleep(FLUSH_EVERY_S)
+            self._full.wait(FLUSH_EVERY_S)
+            self._full.clear()

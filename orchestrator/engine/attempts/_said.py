@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -35,6 +36,7 @@ _STANDS_FOR: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((PurePath, datetime.date, datetime.time, datetime.timedelta, UUID), str),
 )
 _LISTS = (list, tuple, set, frozenset)
+_PLAIN = frozenset({float, int, bool, str, type(None)})
 
 
 class ReportRefused(ValueError):
@@ -145,7 +147,7 @@ class _Taking:
             name = prefix + _name(key)
             if len(name) > MOST_KEY:
                 raise _Not(f"the name {name[:40]!r}… has {len(name):,} characters; {MOST_KEY} are the most")
-            if isinstance(value, Mapping):
+            if type(value) not in _PLAIN and isinstance(value, Mapping):
                 _deeper(depth, name)
                 self.take(value, f"{name}/", depth + 1)
                 continue
@@ -160,6 +162,9 @@ class _Taking:
     def _plain(self, value: Any, name: str, depth: int) -> Any:
         _deeper(depth, name)
         self._spend(8, name)
+        kind = type(value)
+        if kind in _PLAIN and kind is not str:  # nearly every value there is
+            return _fitting(value, name) if kind is int else value
         found = self._one(value, name)
         if isinstance(found, str):
             found = bounded(found, MOST_TEXT)
@@ -228,13 +233,20 @@ def _fitting(value: int, name: str) -> int | float:
 def _name(key: Any) -> str:
     if isinstance(key, Enum):
         key = key.value
+    if type(key) is str:
+        return _shown(key[: 2 * MOST_KEY])
     if isinstance(key, str):
         text = str.__str__(key)
     elif key is None or type(key) in (int, float, bool):
         text = str(key)
     else:
         raise _Not(f"a key is {type_name(key)}; names of metrics are texts")
-    return visible(text[: 2 * MOST_KEY]).replace("\n", "\\n").replace("\t", "\\t")
+    return _shown(text[: 2 * MOST_KEY])
+
+
+@lru_cache(maxsize=1024)  # a trial reports the same names again and again
+def _shown(text: str) -> str:
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def differences(changes: Mapping[str, Any]) -> str:

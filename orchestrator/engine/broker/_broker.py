@@ -33,6 +33,7 @@ from orchestrator.engine.messages import (
     LaneCondemned,
     LaneEvent,
     LaneUp,
+    NodeUse,
     Outcome,
     RanksWait,
     Reassign,
@@ -52,7 +53,21 @@ PEERS_LEAVE_S = 3.0
 # A broken collective is the consequence of another rank's end: how long that one has to show itself, either
 # by its own error or by a restarted worker group.
 CAUSE_SHOWS_S = 30.0
+GATHER_S = 0.5
+"""How long what only informs waits for more of it: a message costs the same, however much it carries."""
+_URGENT = (GroupLost, WorkerFailed, EntrypointFailed, TrialStarted)
 STALE = Answer(stop=True, state=None, reason="this attempt is no longer current")
+
+
+def _is_urgent(event: DriverEvent) -> bool:
+    """Whether the driver has to know at once: what only informs, and comes often, waits for its next look."""
+    return isinstance(event, _URGENT)
+
+
+async def _happens(event: asyncio.Event, within_s: float) -> None:
+    """Wait for it, but no longer than that."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), max(0.0, within_s))
 
 
 class Broker:
@@ -75,27 +90,37 @@ class Broker:
         self._peers_leave_s, self._cause_shows_s = peers_leave_s, cause_shows_s
         self._set_aside: tuple[str, ...] = ()
         self._lanes: dict[str, LaneState] = {}
+        self._lane_of: dict[tuple[str, int], LaneState] = {}  # of every attempt that a lane has
         self._taken, self._outbox = 0, list[DriverEvent]()  # what the driver has taken in, and what not yet
-        self._news, self._awake = asyncio.Event(), False
+        self._news, self._urgent, self._awake = asyncio.Event(), asyncio.Event(), False
         self._background: set[asyncio.Task[None]] = set()
         self._stops: dict[tuple[str, int], Answer] = {}
 
     # ---- the driver -------------------------------------------------------------------------------------
 
     async def drain(self, taken: int, timeout_s: float) -> Said:
-        """Return what was said after the first `taken` events; waits up to `timeout_s` for something."""
+        """Return what was said after the first `taken` events.
+
+        Waits up to `timeout_s` for something, and from then on for what other lanes say (`GATHER_S`), so that
+        it travels together; not where something of it calls for an answer.
+        """
         del self._outbox[: max(0, taken - self._taken)]
         self._taken = max(self._taken, taken)
-        if not self._outbox and not self._awake:
-            self._news.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), timeout_s)
+        if not self._awake and not any(map(_is_urgent, self._outbox)):
+            clock = asyncio.get_running_loop().time
+            deadline = clock() + timeout_s
+            self._urgent.clear()
+            if not self._outbox:
+                self._news.clear()
+                await _happens(self._news, timeout_s)
+            await _happens(self._urgent, min(GATHER_S, deadline - clock()))
         return self._said()
 
     async def wake(self) -> None:
         """Let `drain` return at once from now on: the study is over."""
         self._awake = True
         self._news.set()
+        self._urgent.set()
 
     async def answer(self, cell: str, attempt: int, answer: Answer) -> None:
         """Pass on the driver's decision at a rung."""
@@ -194,8 +219,8 @@ class Broker:
         trial = self._current(lane_id, serial)
         return STALE if trial is None else trial.stop or CONTINUE
 
-    async def say_apart(self, event: WorkerFailed | EntrypointFailed) -> None:
-        """Take in that a worker ended outside of any trial, or its code cannot be imported."""
+    async def say_apart(self, event: WorkerFailed | EntrypointFailed | NodeUse) -> None:
+        """Take in what is of no trial: a worker that ended, code that cannot be imported, a node's use."""
         self._post(event)
 
     async def ask(
@@ -258,8 +283,8 @@ class Broker:
 
     def _at(self, cell: str, attempt: int) -> list[tuple[LaneState, LaneTrial]]:
         """Where this attempt is: at one lane, or at none."""
-        found = [(lane, lane.trial) for lane in self._lanes.values() if lane.trial is not None]
-        return [(lane, trial) for lane, trial in found if trial.assignment.key == (cell, attempt)]
+        lane = self._lane_of.get((cell, attempt))
+        return [] if lane is None or lane.trial is None else [(lane, lane.trial)]
 
     def _current(self, lane_id: str, serial: int) -> LaneTrial | None:
         lane = self._lanes.get(lane_id)
@@ -279,6 +304,9 @@ class Broker:
 
     async def _set_assignment(self, lane: LaneState, assignment: Assignment) -> None:
         lane.serial += 1
+        if lane.trial is not None and self._lane_of.get(lane.trial.assignment.key) is lane:
+            del self._lane_of[lane.trial.assignment.key]
+        self._lane_of[assignment.key] = lane
         lane.trial = trial = LaneTrial(replace(assignment, serial=lane.serial))
         if assignment.key in self._stops:
             self._stop(lane, trial)
@@ -346,6 +374,8 @@ class Broker:
     def _post(self, event: DriverEvent) -> None:
         self._outbox.append(event)
         self._news.set()
+        if _is_urgent(event):
+            self._urgent.set()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

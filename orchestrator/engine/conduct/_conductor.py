@@ -37,6 +37,7 @@ from orchestrator.engine.messages import (
     EntrypointFailed,
     GroupLost,
     LaneUp,
+    NodeUse,
     RanksWait,
     Recycle,
     RungReached,
@@ -270,6 +271,8 @@ class Conductor:
             case EntrypointFailed():
                 message = f"the entrypoint does not import on a worker: {event.message}"
                 self._refuse(Fault(message, field="entrypoint"))
+            case NodeUse():
+                self._placement.use_told(event)
             case SpansTold(spans=spans):
                 self.record.trace.add(spans)
             case _:

@@ -58,6 +58,8 @@ class FailurePolicy:
         self._given_up: dict[tuple[str, int], Outcome] = {}  # attempts whose group was lost, not tried again
         self._worker_failures = 0  # in a row
         self._due: list[Action] = []
+        # every attempt of this run adds to it: looked at several times a second, with however many cells
+        self._recorded_gpu_s = sum(record.gpu_s for record in queue.state.cells.values())
 
     def take_due(self) -> list[Action]:
         """Return what ends have called for and nobody has carried out yet."""
@@ -67,9 +69,8 @@ class FailurePolicy:
     def spent_gpu_s(self) -> float:
         """GPU seconds of the study, those of running attempts included."""
         now = self._clock()
-        recorded = sum(record.gpu_s for record in self._queue.state.cells.values())
         under_way = sum(live.under_way_s(now) for live in self._queue.running())
-        return recorded + self._gpus * (self._queue.unrecorded_s() + under_way)
+        return self._recorded_gpu_s + self._gpus * (self._queue.unrecorded_s() + under_way)
 
     # ---- what happens to attempts -----------------------------------------------------------------------
 
@@ -184,6 +185,7 @@ class FailurePolicy:
         spent = live.take_unrecorded()
         failed = AttemptFailed(*live.key, fault.cause, message, again, where, fault)
         self._record.append(replace(failed, wall_s=spent, gpu_s=spent * self._gpus))
+        self._recorded_gpu_s += spent * self._gpus
         self._record.sync()
         kind = fault.cause if fault in (FaultKind.EXCEPTION, FaultKind.UNKNOWN) else fault
         there = f" on {where}" if where and fault.speaks_against_node else ""
@@ -221,6 +223,7 @@ class FailurePolicy:
         if state is TrialState.DONE:
             end = replace(end, curve=live.curve)
         self._record.append(end)
+        self._recorded_gpu_s += gpu_s
         self._say_shared(live)
         self._due += self._queue.ended(live)
         self._record.sync()

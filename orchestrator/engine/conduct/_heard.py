@@ -26,4 +26,6 @@ class Heard:
             self.known = False
             return
         del self.rows[first:]  # a resumed trial reports again from its checkpoint
-        self.rows = [*self.rows, *(dict(report.metrics) for report in reports)][: self._most]
+        self.rows.extend(dict(report.metrics) for report in reports)
+        if self._most is not None:
+            del self.rows[self._most :]

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.decide.faults import FaultKind
 from orchestrator.decide.nodes import NodeWatch
 from orchestrator.engine.capacity import ClusterPart, Node, capacity, lanes, slots, waits_for
-from orchestrator.engine.messages import SetAside
+from orchestrator.engine.messages import NodeUse, SetAside
 from orchestrator.study.spec import ResourcesSpec
 
 
@@ -21,6 +21,7 @@ class Placement:
         self._nodes: dict[str, Node] = {}
         self._lanes: dict[str, tuple[str, ...]] = {}
         self._ending: set[str] = set()
+        self._use: dict[str, NodeUse] = {}
         self._waits: str | None = None
         self._starts = 0
         self._others: tuple[str, ...] = ()
@@ -45,16 +46,23 @@ class Placement:
     def where(self, lanes: Sequence[str]) -> dict[str, Any]:
         """Return plain data for people: the nodes, and on which of them these lanes are."""
         aside = self._watch.set_aside
+        ours = {node for lane in lanes for node in self.nodes_of(lane)}
         nodes = [
             {
                 "name": self.name(node.id),
                 "cpus": node.cpus,
                 "gpus": node.gpus,
                 "is": "lost" if not node.alive else "set aside" if node.id in aside else "used",
+                # of others what was said last may be long ago
+                **(self._use[node.id].plain() if node.id in self._use and node.id in ours else {}),
             }
             for node in self._nodes.values()
         ]
         return {"nodes": nodes, "on": {lane: list(map(self.name, self.nodes_of(lane))) for lane in lanes}}
+
+    def use_told(self, use: NodeUse) -> None:
+        """Take in what a node has in use."""
+        self._use[use.node] = use
 
     def worked(self, lane: str | None) -> None:
         """Take in that a trial got on there."""

@@ -105,17 +105,23 @@ class Probes:
         self._seeds.take(event)
         if event.cell in self._first:
             self._curves[event.cell].take(event.reports)
-            self._compare()
+            self._compare(event.cell)
 
     def fault(self) -> Fault | None:
         """Return what is wrong with the entrypoint, once it is known: it ignores its seed."""
         return self._seeds.fault()
 
-    def _compare(self) -> None:
-        """Name the arms whose first reports are the reference's of the same seed, each once."""
+    def _compare(self, heard: str) -> None:
+        """Name the arms whose first reports are the reference's of the same seed, each once.
+
+        `heard`: the cell that has reported: its arm alone has news, or all where it is of the reference.
+        """
         plan = self._state.plan
         known = {plan.cell(cell).seed: self._curves[cell] for cell in self._asked}
-        for arm, cell in list(self._compared.items()):
+        alone = plan.cell(heard).arm
+        arms = list(self._compared) if heard in self._asked else [alone] if alone in self._compared else []
+        for arm in arms:
+            cell = self._compared[arm]
             own, other = self._curves[cell.cell], known.get(cell.seed)
             if other is None or not (own.known and other.known):
                 del self._compared[arm]

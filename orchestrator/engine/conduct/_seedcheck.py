@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.decide.seeds import ignores_seed
+from orchestrator.decide.seeds import SeedComparison
 from orchestrator.decide.states import TrialState
 from orchestrator.engine.conduct._heard import Heard
 from orchestrator.engine.messages import TrialProgress
@@ -20,6 +20,7 @@ class SeedCheck:
         self._looked_at = 0
         self._seeds: dict[str, int] = {}
         self._curves: dict[str, Heard] = {}
+        self._found = SeedComparison()
 
     def take(self, event: TrialProgress) -> None:
         """Add a trial's reports, when it is one of the two."""
@@ -27,6 +28,8 @@ class SeedCheck:
         curve = self._curves.get(event.cell)
         if self._done or curve is None:
             return
+        if event.reports[0].index <= self._found.same:  # resumed: it says again what was compared
+            self._found = SeedComparison()
         curve.take(event.reports)
         self._done = not curve.known
 
@@ -36,8 +39,11 @@ class SeedCheck:
             return None
         a, b = self._curves
         ended = all(self._state.cells[cell].state is TrialState.DONE for cell in (a, b))
-        if not ignores_seed(self._curves[a].rows, self._curves[b].rows, ended=ended):
-            self._done = ended
+        rows_a, rows_b = self._curves[a].rows, self._curves[b].rows
+        self._found.look(rows_a, rows_b)
+        if not self._found.says_same((len(rows_a), len(rows_b)), ended=ended):
+            if ended or self._found.differs:
+                self._done, self._curves = True, {}  # nobody asks what they have reported any more
             return None
         self._done = True
         return Fault(

@@ -210,6 +210,7 @@ class TrialQueue:
         """Take in that a trial has ended; returns what running ones have to be told because of it."""
         cell = live.record.cell
         del self._running[cell]
+        self._live.pop(cell, None)
         self._left.discard(cell)
         live.lane = None
         if self._log.request is not None or not self._calls_for_more(live.record):

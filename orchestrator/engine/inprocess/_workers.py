@@ -114,7 +114,7 @@ class Group:
         link = _Line(self, rank)
         here = Rank(rank, self.size, partial(self._same.value, rank), place.load)
         begin_worker(here.same)
-        link.attach(Attached(rank, self.node, self))
+        link.attach(Attached(rank, self.node, self), watches=rank == 0)
         serial = 0
         try:
             while (assignment := link.next_assignment(serial)) is not None:

@@ -29,6 +29,8 @@ from orchestrator.study.plainspec import plain
 # What runs beside the driver: a share of the head node's own resource, and no CPU that trials could use.
 ON_HEAD = {"node:__internal_head__": 0.0001}
 RELEASE_S = 10.0
+SILENCE_S = 5.0
+"""How long a call for what was said waits in the message actor: asking again costs both processes more."""
 
 
 class TuneRuntime:
@@ -47,6 +49,7 @@ class TuneRuntime:
         self._me = Peer(facts.spec.name, time.time_ns(), facts.gpus_per_worker, resources)
         actor = ray.remote(num_cpus=0, resources=ON_HEAD, max_concurrency=100_000)(MessageActor)
         self._broker = actor.options(name=self._me.name).remote()
+        self._asked: Any = None  # the call that waits for what is said
 
     def run(self, road: Road) -> None:
         """Let Tune run until every cell is answered or the study stops."""
@@ -79,7 +82,17 @@ class TuneRuntime:
             shutil.rmtree(staging, ignore_errors=True)
 
     def drain(self, taken: int, timeout_s: float) -> Said:
-        said: Said = ray.get(self._broker.drain.remote(taken, timeout_s))
+        """See `Runtime`: one call waits for as long as there is silence, and is looked at here."""
+        if timeout_s <= 0:
+            now: Said = ray.get(self._broker.drain.remote(taken, 0.0))
+            return now
+        if self._asked is None:
+            self._asked = self._broker.drain.remote(taken, SILENCE_S)
+        ready, _ = ray.wait([self._asked], timeout=timeout_s)
+        if not ready:
+            return Said(taken)
+        asked, self._asked = self._asked, None
+        said: Said = ray.get(asked)
         return said
 
     def carry_out(self, action: Action) -> None:

@@ -114,7 +114,8 @@ class LaneWorker:
         """Run assignments until the lane is closed or another worker group has taken its place."""
         here, device = ray.get_runtime_context(), _device(self.facts.gpus_per_worker)
         me = PackedHandle.of(here.current_actor)
-        self.link.attach(Attached(self.rank, here.get_node_id(), me, device))
+        watches = ray.train.get_context().get_local_rank() == 0
+        self.link.attach(Attached(self.rank, here.get_node_id(), me, device), watches=watches)
         serial = 0
         while (assignment := self.link.next_assignment(serial)) is not None:
             serial = assignment.serial

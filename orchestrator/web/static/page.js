@@ -1,7 +1,7 @@
 (() => {
   "use strict";
   // by what something that can have the focus is found again
-  const called = (some) => some.href || (some.form && some.form.action + some.value) || some.getAttribute("aria-label");
+  const called = (some) => some.href || (some.form && some.form.getAttribute("action") + some.value) || some.getAttribute("aria-label");
   // new content in the place of the old; tables stay scrolled where they are, the focus stays where it is, figures
   // stay as they are drawn, and what somebody has chosen but not sent stays chosen
   function put(live, fresh) {
@@ -30,7 +30,7 @@
     (live.contains(focused) ? focused : same ?? live).focus({ preventScroll: true }); // what is gone leaves it near
   }
   const AWAY = "The server is away. This page tries again by itself.";
-  const OVER = "This session has ended, or the server was started anew: open the address that it has printed.";
+  const OVER = "This session has ended: open the address that the server has printed.";
   // what is live is fetched again when the server tells of something new, or after a while where it does not tell;
   // a page that is not looked at asks for nothing and holds no connection
   function keep(live) {
@@ -61,6 +61,7 @@
       const answer = await fetch(location.href, known ? { headers: { "If-None-Match": known } } : {});
       const text = await answer.text();
       if (answer.status === 401) return end(OVER);
+      if (answer.status > 500) throw answer; // what stands between here and the server says that it is away
       say("");
       const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("[data-live]");
       if (!answer.ok || !fresh) return;
@@ -100,7 +101,7 @@
         if (source !== stream) return;
         if (source.readyState !== EventSource.CLOSED) return say(AWAY); // the browser asks again by itself
         stream = null; // it was refused: the page itself says why
-        look().then(() => later(2, listen));
+        look().then(() => later(1, listen));
       });
     }
     if (!live.dataset.events || !window.EventSource) return later(pause);
