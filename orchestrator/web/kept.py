@@ -67,6 +67,7 @@ class KeptStudy:
         self._report: StudyReport | OrchestratorError | None = None
         self._reader, self._followed = IncidentReader(), JournalContents()
         self._gone_due, self._missed = 0.0, list[str]()
+        self._arms: Mapping[str, tuple[TrialRecord, ...]] = {}
 
     def status(self) -> StudyStanding:
         """Return where the study stands now. Raises `StudyError` when its record is damaged."""
@@ -94,6 +95,22 @@ class KeptStudy:
     def standing(self) -> StudyStanding:
         """Where the study stood at the last look."""
         return self.status() if self._found is None else self._found
+
+    def arms(self) -> Mapping[str, tuple[TrialRecord, ...]]:
+        """Return the cells of every arm; of one that nothing has happened to, the same tuple as before."""
+        found = self.standing
+
+        def grouped() -> Mapping[str, tuple[TrialRecord, ...]]:
+            lists: dict[str, list[TrialRecord]] = {arm: [] for arm in found.arms}
+            for cell in found.cells:
+                lists.setdefault(cell.arm, []).append(cell)
+            now = {arm: tuple(mine) for arm, mine in lists.items()}
+            before = self._arms
+            self._arms = {arm: before[arm] if before.get(arm) == mine else mine for arm, mine in now.items()}
+            return self._arms
+
+        known: Mapping[str, tuple[TrialRecord, ...]] = self.once("arms", found, grouped)
+        return known
 
     @property
     def recorded(self) -> RecordedStudy:

@@ -40,7 +40,7 @@ ASKED_OF_A_STUDY = (
 )
 """What the address of its page may ask for: a part of names, a state, orders and parts of tables, figures."""
 
-_Arm = tuple[str, list[TrialRecord]]
+_Arm = tuple[str, tuple[TrialRecord, ...]]
 _FIRST = (
     *(TrialState.RUNNING, TrialState.FAILED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.CANCELLED),
     *(TrialState.DONE, TrialState.PENDING, TrialState.SKIPPED),
@@ -74,12 +74,12 @@ def look_at(kept: KeptStudy, asked: Asked) -> Drawn:
     """
     found, run = kept.standing, kept.run
     words, state = asked["arm"].casefold(), asked["state"] if asked["state"] in set(TrialState) else ""
-    by_arm: dict[str, list[TrialRecord]] = {arm: [] for arm in found.arms if words in arm.casefold()}
-    for cell in found.cells:
-        if cell.arm in by_arm:
-            by_arm[cell.arm].append(cell)
-    every = [cell for mine in by_arm.values() for cell in mine if not state or cell.state == state]
-    every.sort(key=lambda cell: _PLACES[cell.state])
+    by_arm = {arm: mine for arm, mine in kept.arms().items() if words in arm.casefold()}
+    in_state: dict[str, list[TrialRecord]] = {one: [] for one in _FIRST}
+    for mine in by_arm.values():
+        for cell in mine:
+            in_state[cell.state].append(cell)
+    every = in_state[state] if state else [cell for some in in_state.values() for cell in some]
     arms = part_of("arms", _ARMS, list(by_arm.items()), asked)
     cells = part_of("cells", _cell_columns(found), every, asked)
     chips = sum(len(mine) for _, mine in arms.rows) <= MOST_CHIPS
@@ -130,16 +130,16 @@ def _some(lines: Sequence[str], what: str) -> list[str]:
 
 
 def _known_arm(
-    kept: KeptStudy, found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str] | None
+    kept: KeptStudy, found: StudyStanding, arm: str, cells: tuple[TrialRecord, ...], gone: set[str] | None
 ) -> Drawn:
     """Return one arm; where nothing has happened to its cells since the last look, as it was then."""
     if gone is not None:
         return _arm(found, arm, cells, gone)
-    drawn: Drawn = kept.once(f"arm {arm}", tuple(cells), lambda: _arm(found, arm, cells, None))
+    drawn: Drawn = kept.once(f"arm {arm}", cells, lambda: _arm(found, arm, cells, None))
     return drawn
 
 
-def _arm(found: StudyStanding, arm: str, cells: list[TrialRecord], gone: set[str] | None) -> Drawn:
+def _arm(found: StudyStanding, arm: str, cells: Sequence[TrialRecord], gone: set[str] | None) -> Drawn:
     """Return one arm: the cells of each phase, and the mean of the finished values of the last one.
 
     `gone`: cells without a directory, where each has a chip; None: they are counted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 
 from orchestrator.decide.states import TrialState
@@ -10,7 +11,7 @@ from orchestrator.decide.stopping import rule_of
 from orchestrator.errors import OrchestratorError
 from orchestrator.record.state import TrialRecord
 from orchestrator.reporting.model import StudyReport
-from orchestrator.web.cellfigure import cell_figure
+from orchestrator.web.cellfigure import CellRow, cell_figure
 from orchestrator.web.curvefigure import MOST_ARMS, WEIGHTS, Axes, chosen, curve_figure, drawn
 from orchestrator.web.effectfigure import effect_figure
 from orchestrator.web.figures import Figure, figure, to_bytes
@@ -98,8 +99,12 @@ def _forest(kept: KeptStudy, asked: Asked) -> Figure:
 
 def _map(kept: KeptStudy, asked: Asked) -> Figure:
     found, words = kept.standing, asked["arm"].casefold()
-    arms = [arm for arm in found.arms if words in arm.casefold()]
-    return cell_figure(arms, found.cells, found.claimed or found.metric)
+    rows = {
+        arm: kept.once(f"row of {arm}", mine, partial(CellRow.of, mine))
+        for arm, mine in kept.arms().items()
+        if words in arm.casefold()
+    }
+    return cell_figure(rows, found.claimed or found.metric)
 
 
 def _all(kept: KeptStudy) -> object:

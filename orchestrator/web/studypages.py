@@ -37,12 +37,14 @@ def around(site: Site, kept: KeptStudy, found: StudyStanding) -> dict[str, Any]:
     run, root = kept.run, site.children.root
     here = on_machine(place_of(run.storage, run.paths.root)) if rests(run, found) else OnMachine()
 
+    actions = tuple(offered(run, found))
+
     def again() -> dict[str, Any]:
-        actions, seeds = offered(run, found), seeds_of(run)
+        seeds = seeds_of(run)
         more = {action: shown(command_of(run, root, action, seeds)) for action in actions}
         return {"more": more, "seeds": seeds}
 
-    more = kept.once("again", found, again)
+    more = kept.once("again", (actions, kept.recorded.plan), again)
     if here.waits is not None:
         more = {**more, "more": {}}
     board = site.children.board(run.paths.root) is not None

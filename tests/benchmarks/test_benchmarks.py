@@ -221,6 +221,7 @@ def test_unknown_ways_are_refused(load, capsys: pytest.CaptureFixture[str]) -> N
     assert "magic" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_real_driver_runs_over_lanes_that_only_report(load, tmp_path: Path) -> None:
     scale = load("scale")
     words = ["--cells", "20", "--lanes", "5", "--rate", "200", "--minutes", "0.02", "--mean", "6"]

@@ -38,6 +38,7 @@ def test_parts_are_chosen_and_what_cannot_be_is_refused(load, capsys: pytest.Cap
     assert "only with --tiny" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_gpu_one_line_says_so(
     load, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -190,6 +190,7 @@ def test_services_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not any(SECRET in text for text in first + second)
 
 
+@pytest.mark.slow
 def test_a_service_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
     program = "import sys, json\nfor line in sys.stdin:\n"

@@ -88,6 +88,7 @@ def test_csv_has_every_point_of_every_attempt(storage: Storage, tmp_path: Path) 
         ]
 
 
+@pytest.mark.slow
 def test_rows_are_readable_while_running_and_after(storage: Storage) -> None:
     log = run(storage, range(1, 4))
     expected = [row(report) for report in (1, 2, 3)]

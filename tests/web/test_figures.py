@@ -23,7 +23,7 @@ from orchestrator.record.studyrecord import StudyRecord
 from orchestrator.reporting.palette import STATES
 from orchestrator.study.loading import load_study
 from orchestrator.study.visible import visible
-from orchestrator.web.cellfigure import cell_figure
+from orchestrator.web.cellfigure import CellRow, cell_figure
 from orchestrator.web.curvefigure import MOST_ARMS, MOST_POINTS, Axes, chosen, curve_figure, drawn, smoothed
 from orchestrator.web.figures import figure, in_template, labels, number, text, to_bytes
 
@@ -125,7 +125,7 @@ def test_names_stay_names(name: str) -> None:
     assert figure([], {}, name)["words"].isprintable()
     made = [
         curve_figure({name: drawn([{1.0: 1.0}, {1.0: 2.0}])}, "x", Axes(name, name)),
-        cell_figure([name], cells, name),
+        cell_figure({name: CellRow.of(cells)}, name),
     ]
     for one in made:
         body = to_bytes(one).decode()
@@ -143,8 +143,23 @@ def test_half_a_surrogate_pair_is_shown_as_an_escape() -> None:
 
 def test_a_large_map_leaves_a_hair_between_its_cells() -> None:
     cells = [TrialRecord(f"{n:012x}", f"arm-{n // 100}", n % 100) for n in range(10_000)]
-    made = cell_figure([f"arm-{n}" for n in range(100)], cells, "loss")["data"][0]
+    rows = {f"arm-{n}": CellRow.of(cells[100 * n : 100 * n + 100]) for n in range(100)}
+    made = cell_figure(rows, "loss")["data"][0]
     assert 0 < made["xgap"] == made["ygap"] < 1
+
+
+def test_arms_of_a_map_need_not_have_the_same_seeds() -> None:
+    rows = {
+        arm: CellRow.of(
+            TrialRecord(f"{arm}-{seed}", arm, seed, state=TrialState.DONE, value=seed) for seed in seeds
+        )
+        for arm, seeds in {"a": (0, 1), "b": (1, 2)}.items()
+    }
+    grid = cell_figure(rows, "loss")["data"][0]
+    done = list(TrialState).index(TrialState.DONE)
+    assert [list(row) for row in grid["z"]] == [[done, done, None], [None, done, done]]
+    assert [list(row) for row in grid["customdata"]] == [["a-0", "a-1", ""], ["", "b-1", "b-2"]]
+    assert [list(row) for row in grid["meta"]["values"]] == [[0.0, 1.0, None], [None, 1.0, 2.0]]
 
 
 def test_labels_differ_when_names_are_cut_alike() -> None:
@@ -157,9 +172,9 @@ def test_a_map_is_numbers_one_colour_for_each_state() -> None:
     cells = [TrialRecord(f"{n:012x}", "baseline", n, state=state) for n, state in enumerate(TrialState)]
     cells[2].value = math.nan
     cells[3].value = 0.123456
-    made = cell_figure(["baseline", "none"], cells, "loss")
+    made = cell_figure({"baseline": CellRow.of(cells), "none": CellRow.of([])}, "loss")
     grid, *keys = made["data"]
-    assert grid["z"] == [list(range(len(TrialState)))]
+    assert grid["z"] == [tuple(range(len(TrialState)))]
     assert grid["meta"]["values"][0][3] == (0.1235 if cells[3].state.terminal else None)
     assert grid["meta"]["values"][0][2] is None
     assert grid["customdata"][0][1] == f"{1:012x}"

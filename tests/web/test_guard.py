@@ -57,6 +57,7 @@ def test_a_cookie_that_another_port_has_set_throws_nobody_out(served: Served) ->
     )
 
 
+@pytest.mark.slow
 def test_files_lie_below_a_ticket_that_opens_nothing_else(served: Served) -> None:
     """Their scripts know their address, and may tell it to anybody."""
     record_study(served.root)

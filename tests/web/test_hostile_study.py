@@ -17,6 +17,8 @@ from orchestrator.decide.states import Cause, TrialState
 from orchestrator.record.events import Assigned, AttemptFailed, Noted, TrialEnd
 from orchestrator.study.visible import visible
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "html": "<script>alert(1)</script><img src=x onerror=alert(1)>'\"><svg onload=alert(1)>",
     "control": "\x1b]0;title\x07\x1b[2J\x00\x08\r\x9b31m",
@@ -91,7 +93,6 @@ def inert(page: str, known: set[tuple[str, str]]) -> None:
     assert len(page.encode()) < MOST_BYTES
 
 
-@pytest.mark.slow
 def test_what_trials_say(served: Served, said: str) -> None:
     """In reasons, failures and notes, as a driver would have written them."""
     known = ours(served)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from page_tour import REPOSITORY
+from browsing import REPOSITORY
 from served_site import record_study, write_files
 from tensorboard_tabs import CHROMIUM, WAIT_MS, browser
 
