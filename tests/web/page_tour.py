@@ -245,7 +245,9 @@ class Tour:
         page = self.page
         write(page, "form.actions input[name=seeds]", "3")
         self.enter("button[value=extend]", "**/again?*")
-        self.start("button[value=extend]")
+        assert "4 arms × 3 seeds = 12 trials" in page.locator("main").inner_text()
+        sound(page)
+        self.start("form[action$=again] button")
         seeds = page.locator("[aria-label=effects] tbody td:nth-child(4)").all_inner_texts()
         assert "3" in seeds
 
