@@ -158,6 +158,7 @@ def test_an_open_arm_of_the_screen_has_the_interval_of_its_test(screened) -> Non
     assert told.endswith("; that of an arm without a claim has the level of its test, and so holds 0.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form", [drawn, to_markdown, to_latex, page, headline, repr, StudyReport._repr_html_]
 )

@@ -23,6 +23,8 @@ from orchestrator.web.comparefigure import MOST_POINTS, StudyCurve, figure_of
 from orchestrator.web.livepages import SOON_S, look_at_some
 from orchestrator.web.sidebyside import MOST_ROWS, settings_of
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +158,7 @@ def served(tmp_path: Path) -> Served:
     return serve(tmp_path)
 
 
-def first_version(answer: httpx.Response) -> tuple[str, Iterator[str]]:
+def first_version(answer: httpx.Response) -> tuple[str, Generator[str]]:
     """The newest version, which is told at once, and the lines after it."""
     lines = (line for line in answer.iter_lines() if line)
     assert [next(lines), next(lines)] == ["retry: 1000", "event: version"]
@@ -180,8 +180,9 @@ def test_streams_of_the_real_server(served: Served) -> None:
             assert httpx.get(f"{address}/events").status_code == 401
             assert client.get(f"{address}/studies/none/events").status_code == 404
             with client.stream("GET", f"{address}/events") as answer:
-                first_version(answer)
+                _, held = first_version(answer)  # let go, they would close the stream
                 assert site.news.watched == ("/",)
+                held.close()
             deadline = time.monotonic() + SOON_S
             while site.news.watched:
                 assert time.monotonic() < deadline, "the stream of a reader that has left goes on"
@@ -192,8 +193,9 @@ def test_streams_of_the_real_server(served: Served) -> None:
                 trial = f"{address}/studies/small/trial/events"
                 assert client.get(trial, params={"cell": "none"}).status_code == 404
                 with client.stream("GET", trial, params={"cell": next(iter(cells_of(site)))}) as other:
-                    first_version(other)
+                    _, held = first_version(other)
                     assert len(site.news.watched) == 2
+                    held.close()
                 found, lines = first_version(answer)
                 server.should_exit = True
                 assert list(lines) == []

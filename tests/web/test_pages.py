@@ -18,6 +18,8 @@ from orchestrator.record.events import Assigned, TrialEnd
 from orchestrator.record.layout import StudyPaths
 from orchestrator.web.studyfiles import find_study_files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
