@@ -201,7 +201,7 @@ def test_hundreds_of_studies_stay_cheap(served: Served, monkeypatch: pytest.Monk
     monkeypatch.setattr(OpenedStudy, "report", lambda self, **_: reports.append(self.name))
     served.client.get("/")
     page = served.client.get("/").text
-    assert "1 to 100 of 300 studies" in page
+    assert "1 to 50 of 300 studies" in page
     assert len(page.encode()) < 300_000
     read: list[str] = []
     directly = Directory.read
